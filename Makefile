@@ -1,0 +1,50 @@
+# Two commands: `make run` serves the gateway on simulated data, `make test` runs every test.
+PYTHON ?= python3
+BIN := .venv/bin
+EXPLORER := gateway/explorer
+
+.PHONY: run test lint setup explorer schema check-schema readme lock clean
+
+run: setup
+	@$(BIN)/gateway dev
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+setup: .venv/.ready explorer-if-possible
+
+# pip of Python 3.11 knows no --group, so the lock of the development tools is a file of its own.
+.venv/.ready: requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: explorer-if-possible
+explorer-if-possible:
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory gateway/http/static/index.html; \
+	else echo "npm is not installed, so GraphiQL is not built; the API works all the same."; fi
+
+explorer: gateway/http/static/index.html
+
+gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
+	cd $(EXPLORER) && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	touch $@
+
+schema: setup
+	$(BIN)/gateway schema > schema.graphql
+
+# After a change of dependencies in pyproject.toml.
+lock: .venv/.ready
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf .venv gateway/http/static $(EXPLORER)/node_modules

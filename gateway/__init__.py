@@ -1,0 +1,1 @@
+"""One GraphQL endpoint in front of Leyr's REST API."""

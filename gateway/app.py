@@ -1,0 +1,84 @@
+"""The composition root: every long-lived object is made and joined here."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TextIO
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Mount, Route
+
+from gateway.execution.errors import ErrorFormatter
+from gateway.execution.operation import Engine
+from gateway.http.endpoint import GraphQLEndpoint
+from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
+from gateway.http.probes import livez, readyz
+from gateway.leyr.client import LeyrClient
+from gateway.leyr.transport import Connections, LeyrTransport
+from gateway.logs import build_log
+from gateway.schema.build import build_schema, build_views
+from gateway.schema.loaders import Loaders
+from gateway.settings import Settings
+from gateway.sources.profiles import Profiles
+
+
+def create_app(
+    settings: Settings,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    new_reference: Callable[[], str] = lambda: str(uuid4()),
+    connections: Connections | None = None,
+    log_to: TextIO | None = None,
+    notice: str = "",
+) -> Starlette:
+    """The gateway as an ASGI application. Raises SettingsError.
+
+    `connections` replaces the HTTP transport, `notice` stands above GraphiQL.
+    """
+    log = build_log(settings.gateway_log_level, log_to or sys.stderr)
+    transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
+    backend = LeyrClient(transport, log)
+    profiles = Profiles(settings.profiles())
+    views = build_views()
+    explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
+    endpoint = GraphQLEndpoint(
+        Engine(build_schema(), ErrorFormatter(log)),
+        profiles=profiles,
+        loaders=lambda: Loaders(backend, profiles, views),
+        widest_window=settings.widest_window,
+        now=now,
+        new_reference=new_reference,
+        explorer=explorer,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with transport:
+            yield
+
+    routes: list[BaseRoute] = [
+        Route("/graphql", endpoint.handle, methods=["GET", "POST"]),
+        Route("/livez", livez),
+        Route("/readyz", readyz),
+    ]
+    if explorer is not None:
+        assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
+        routes.append(Mount("/graphql/assets", assets))
+    return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    if not settings.gateway_cors_origins:
+        return []
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.gateway_cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("content-type", "accept"),
+        max_age=3600,
+    )
+    return [cors]

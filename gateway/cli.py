@@ -1,0 +1,177 @@
+"""The command line: `gateway serve`, `dev`, `simulator`, `schema`, `settings` and `healthcheck`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.app import create_app
+from gateway.schema.build import build_schema, print_sdl
+from gateway.serving import BindError, listening_socket, serve, serving_beside, url_of
+from gateway.settings import SettingsError, load_settings, settings_table
+from gateway.simulator import Manners, SimulatorSettings, announcement, create_simulator
+
+_SIMULATED = "All data here is simulated: invented clinics, people and free times."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0 for success, 1 for a failure, 2 for a wrong command line."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except (SettingsError, BindError) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = load_settings(gateway_host=options.host, gateway_port=options.port)
+    app = create_app(settings)
+    return _status(serve(app, listening_socket(settings.gateway_host, settings.gateway_port)))
+
+
+def _dev(options: argparse.Namespace) -> int:
+    simulated = _simulator_settings(options)
+    bound = _free_or(options.simulator_port)
+    with serving_beside(create_simulator(simulated), bound) as simulator_url:
+        settings = load_settings(
+            leyr_base_url=f"{simulator_url}/api",
+            leyr_client_id=simulated.client_id,
+            leyr_client_secret=simulated.client_secret,
+            leyr_emrs=None if os.environ.get("LEYR_EMRS") else simulated.emrs,
+            gateway_graphiql=None if os.environ.get("GATEWAY_GRAPHIQL") else True,
+            gateway_host=options.host,
+            gateway_port=options.port,
+        )
+        app = create_app(settings, notice=_SIMULATED)
+        bound = listening_socket(settings.gateway_host, settings.gateway_port)
+        print(f"{announcement(simulated)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
+        print(f"GraphiQL and GraphQL:  {url_of(bound)}/graphql", flush=True)
+        print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
+        return _status(serve(app, bound))
+
+
+def _simulator(options: argparse.Namespace) -> int:
+    settings = _simulator_settings(options)
+    bound = listening_socket(options.host, options.port)
+    print(f"{announcement(settings)}\nListening on {url_of(bound)}", flush=True)
+    return _status(serve(create_simulator(settings), bound))
+
+
+def _schema(_: argparse.Namespace) -> int:
+    print(print_sdl(build_schema()), end="")
+    return 0
+
+
+def _settings(_: argparse.Namespace) -> int:
+    print(settings_table(), end="")
+    return 0
+
+
+def _healthcheck(options: argparse.Namespace) -> int:
+    """Ask the gateway on this machine whether it is ready; for containers without a shell."""
+    settings = load_settings(gateway_port=options.port)
+    connection = HTTPConnection("127.0.0.1", settings.gateway_port, timeout=3)
+    try:
+        connection.request("GET", "/readyz")
+        return 0 if connection.getresponse().status == 200 else 1  # noqa: PLR2004 # HTTP's plain success
+    except (OSError, HTTPException):
+        return 1
+    finally:
+        connection.close()
+
+
+def _status(started: bool) -> int:  # noqa: FBT001 # what `serve` tells
+    return 0 if started else 1
+
+
+def _free_or(port: int) -> Any:
+    try:
+        return listening_socket("127.0.0.1", port)
+    except BindError:
+        return listening_socket("127.0.0.1", 0)
+
+
+def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
+    emrs = SimulatorSettings(today=date.min).emrs
+    tables: dict[str, dict[str, Any]] = {}
+    for emr, key, value in options.manners:
+        for each in emrs if emr == "*" else (emr,):
+            tables.setdefault(each, {})[key] = value
+    try:
+        return SimulatorSettings(
+            seed=options.seed,
+            today=options.today or datetime.now(ZoneInfo("Europe/Stockholm")).date(),
+            scale=options.scale,
+            latency_ms=options.latency,
+            manners={emr: msgspec.convert(table, Manners) for emr, table in tables.items()},
+        )
+    except (ValueError, msgspec.ValidationError) as error:
+        raise SettingsError(str(error)) from None
+
+
+def _manner(text: str) -> tuple[str, str, Any]:
+    place, equals, value = text.partition("=")
+    emr, dot, key = place.partition(".")
+    if not (equals and dot and emr and key):
+        raise argparse.ArgumentTypeError("write EMR.KEY=VALUE, such as takecare.time_format=utc; EMR may be *")
+    try:
+        return emr, key, json.loads(value)
+    except ValueError:
+        return emr, key, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gateway", description="One GraphQL endpoint in front of Leyr's REST API.")
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    serving = command("serve", _serve, "Serve the gateway; settings come from the environment.")
+    _add_address(serving, "GATEWAY_HOST", "GATEWAY_PORT")
+    dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
+    _add_address(dev, "GATEWAY_HOST", "GATEWAY_PORT")
+    dev.add_argument(
+        "--simulator-port", type=int, default=9000, help="port of the simulator (%(default)s, or a free one)"
+    )
+    _add_simulator(dev)
+    simulator = command("simulator", _simulator, "Serve a stand-in for Leyr's REST API.")
+    simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
+    _add_simulator(simulator)
+    command("schema", _schema, "Print the GraphQL schema.")
+    command("settings", _settings, "Print the settings as a table.")
+    health = command("healthcheck", _healthcheck, "Exit with 0 if the gateway on this machine is ready.")
+    health.add_argument("--port", type=int, help="its port (GATEWAY_PORT)")
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser, host: str, port: str) -> None:
+    parser.add_argument("--host", help=f"address to listen on (overrides {host})")
+    parser.add_argument("--port", type=int, help=f"port to listen on (overrides {port})")
+
+
+def _add_simulator(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=1, help="which invented world to serve (%(default)s)")
+    parser.add_argument("--scale", type=int, default=1, help="multiplies the data (%(default)s)")
+    parser.add_argument("--latency", type=float, default=150, help="milliseconds an answer takes (%(default)s)")
+    parser.add_argument("--today", type=date.fromisoformat, help="first day with free times (the real today)")
+    parser.add_argument(
+        "--manners",
+        type=_manner,
+        action="append",
+        default=[],
+        metavar="EMR.KEY=VALUE",
+        help="switch how an EHR behaves, such as webdoc.longest_window_days=7; EMR may be *; repeatable",
+    )

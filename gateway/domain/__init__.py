@@ -1,0 +1,1 @@
+"""The words and the decisions: no I/O, no async, no clock."""

@@ -1,0 +1,137 @@
+"""The one error tree. Every message here is safe to show to a client: it never quotes input or upstream text.
+
+GatewayError
+├── CallerError                    origin client: the request must change
+│   ├── BadUserInput               BAD_USER_INPUT
+│   ├── NotFound                   NOT_FOUND
+│   └── OperationTooLarge          OPERATION_TOO_LARGE
+├── UpstreamError                  origin leyr or ehr
+│   ├── NotSupported               NOT_SUPPORTED
+│   │   └── FilterRequired         NOT_SUPPORTED: the EHR wants a filter that the call did not carry
+│   ├── UpstreamRefused            BAD_USER_INPUT: Leyr refused the request as invalid
+│   ├── UpstreamUnavailable        UPSTREAM_UNAVAILABLE
+│   ├── UpstreamRateLimited        UPSTREAM_RATE_LIMITED
+│   ├── UpstreamRejectedCredentials  UPSTREAM_REJECTED_CREDENTIALS
+│   └── UpstreamInvalidAnswer      UPSTREAM_INVALID_ANSWER
+├── DeadlineExceeded               DEADLINE_EXCEEDED: origin gateway
+└── Internal                       INTERNAL: origin gateway, a fault of ours
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Origin(StrEnum):
+    """Where a failure arose."""
+
+    CLIENT = "client"
+    GATEWAY = "gateway"
+    LEYR = "leyr"
+    EHR = "ehr"
+
+
+class GatewayError(Exception):
+    """A failure that a client can act on.
+
+    `code` is stable and machine-readable, `retryable` says whether the same request may succeed later,
+    `reference` is what to quote to support: Leyr's `instance` where there is one, else the request's own,
+    which whoever reports the error fills in. `retry_after` is in seconds.
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    default_origin: ClassVar[Origin] = Origin.GATEWAY
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        origin: Origin | None = None,
+        retryable: bool = False,
+        reference: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.origin = origin or self.default_origin
+        self.retryable = retryable
+        self.reference = reference
+        self.retry_after = retry_after
+
+
+class CallerError(GatewayError):
+    """The request must change before it can succeed."""
+
+    code = "BAD_USER_INPUT"
+    default_origin = Origin.CLIENT
+
+
+class BadUserInput(CallerError):
+    """A value is malformed or out of bounds."""
+
+
+class NotFound(CallerError):
+    """The id is well formed, but names nothing."""
+
+    code = "NOT_FOUND"
+
+
+class OperationTooLarge(CallerError):
+    """The operation asks for more than the gateway grants."""
+
+    code = "OPERATION_TOO_LARGE"
+
+
+class UpstreamError(GatewayError):
+    """Leyr or the clinic's EHR did not deliver."""
+
+    code = "UPSTREAM_UNAVAILABLE"
+    default_origin = Origin.LEYR
+
+
+class NotSupported(UpstreamError):
+    """The EHR cannot do what was asked."""
+
+    code = "NOT_SUPPORTED"
+    default_origin = Origin.EHR
+
+
+class FilterRequired(NotSupported):
+    """The EHR does not list timeslots without a filter that the call left out."""
+
+
+class UpstreamRefused(UpstreamError):
+    """Leyr found the request invalid for a reason that it does not itemise."""
+
+    code = "BAD_USER_INPUT"
+
+
+class UpstreamUnavailable(UpstreamError):
+    """No answer, or an answer that says: not now."""
+
+
+class UpstreamRateLimited(UpstreamError):
+    """Too many requests for Leyr or for the EHR behind it."""
+
+    code = "UPSTREAM_RATE_LIMITED"
+
+
+class UpstreamRejectedCredentials(UpstreamError):
+    """Leyr refuses the gateway's credentials (origin leyr), or the EHR refuses Leyr's (origin ehr)."""
+
+    code = "UPSTREAM_REJECTED_CREDENTIALS"
+
+
+class UpstreamInvalidAnswer(UpstreamError):
+    """The answer is not what Leyr's documentation promises."""
+
+    code = "UPSTREAM_INVALID_ANSWER"
+
+
+class DeadlineExceeded(GatewayError):
+    """The answer did not come in the time that the request had."""
+
+    code = "DEADLINE_EXCEEDED"
+
+
+class Internal(GatewayError):
+    """A fault of the gateway itself; the log has the details under the reference."""

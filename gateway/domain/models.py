@@ -1,0 +1,52 @@
+"""What Leyr's lists hold, as structs that msgspec decodes straight from upstream bytes.
+
+Unknown fields are ignored and missing optional ones are None (leyr-api 11.1); an empty id counts as missing.
+"""
+
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta, Struct
+
+LeyrId = Annotated[str, Meta(min_length=1)]
+
+
+class CareUnitKey(NamedTuple):
+    """What names a care unit: Leyr's ids are not known to be unique across EHRs."""
+
+    emr: str
+    care_unit: str
+
+
+class _Named(Struct, frozen=True, gc=False):
+    id: LeyrId
+    emr_id: str | None = None
+    name: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+
+    @property
+    def display_name(self) -> str:
+        """The name, else first and last name, else the id: which of them Leyr sends is undocumented."""
+        full = " ".join(part.strip() for part in (self.first_name, self.last_name) if part and part.strip())
+        return (self.name or "").strip() or full or self.id
+
+
+class CareUnit(_Named, frozen=True, gc=False):
+    """A clinic, or a part of one, where care is given."""
+
+
+class Resource(_Named, frozen=True, gc=False):
+    """A person or a thing that can be booked."""
+
+
+class HealthcareService(_Named, frozen=True, gc=False):
+    """A kind of visit."""
+
+
+class Timeslot(Struct, frozen=True, gc=False):
+    """A free time, its instants as the EHR wrote them: RFC 3339 text with an offset."""
+
+    start: LeyrId
+    end: str | None = None
+    resource_id: str | None = None
+    healthcare_service_id: str | None = None

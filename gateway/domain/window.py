@@ -1,0 +1,63 @@
+"""Half-open stretches of time."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gateway.domain.errors import BadUserInput
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open stretch of time: `start` belongs to it, `end` does not.
+
+    Both carry an offset. Raises BadUserInput where `end` is not after `start`.
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.utcoffset() is None or self.end.utcoffset() is None:
+            raise BadUserInput("start and end need an offset, such as +01:00 or Z")
+        if self.end <= self.start:
+            raise BadUserInput("end must be after start")
+
+    @property
+    def length(self) -> timedelta:
+        """The stretch from start to end."""
+        return self.end - self.start
+
+    def contains(self, other: "Window") -> bool:
+        """Whether every instant of `other` is inside this window."""
+        return self.start <= other.start and other.end <= self.end
+
+    def touches(self, other: "Window") -> bool:
+        """Whether both together are one unbroken stretch."""
+        return self.start <= other.end and other.start <= self.end
+
+    def joined(self, other: "Window") -> "Window":
+        """The shortest window that contains both."""
+        return Window(min(self.start, other.start), max(self.end, other.end))
+
+
+def requested_window(
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    now: datetime,
+    default: timedelta,
+    widest: timedelta,
+) -> Window:
+    """The window that a query asks for; what it leaves out is now, and `default` after the start.
+
+    Raises BadUserInput where it is empty, wider than `widest` or beyond the calendar.
+    """
+    try:
+        first = start or now
+        window = Window(first, end or first + default)
+        too_wide = window.length > widest
+    except OverflowError:
+        raise BadUserInput("start or end lies beyond the calendar") from None
+    if too_wide:
+        raise BadUserInput(f"The window is wider than {widest.days} days; ask for a shorter one")
+    return window

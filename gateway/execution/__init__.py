@@ -1,0 +1,1 @@
+"""What happens around and inside the execution of an operation."""

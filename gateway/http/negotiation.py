@@ -1,0 +1,65 @@
+"""Which of the media types that can be answered a client prefers (RFC 9110, 12.5.1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class MediaType(StrEnum):
+    """What `/graphql` answers with."""
+
+    JSON = "application/json"
+    GRAPHQL_RESPONSE = "application/graphql-response+json"
+    HTML = "text/html"
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    kind: str
+    subtype: str
+    quality: float
+
+    def specificity(self, media_type: str) -> int:
+        """0 where the range leaves the type out, else more for a closer match."""
+        kind, _, subtype = media_type.partition("/")
+        if self.kind == "*":
+            return 1
+        if self.kind != kind:
+            return 0
+        return 2 if self.subtype == "*" else 3 * (self.subtype == subtype)
+
+
+def preferred(accept: str | None, offered: Sequence[MediaType]) -> MediaType | None:
+    """The offered type that the client likes best, the first of equals; None where it takes none.
+
+    Without the header the client takes anything.
+    """
+    if accept is None or not accept.strip():
+        return offered[0]
+    ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]
+    best = max(offered, key=lambda media_type: _quality(media_type, ranges))
+    return best if _quality(best, ranges) > 0 else None
+
+
+def _quality(media_type: str, ranges: Sequence[_Range]) -> float:
+    matching = [each for each in ranges if each.specificity(media_type)]
+    return max(matching, key=lambda each: each.specificity(media_type)).quality if matching else 0.0
+
+
+def _range(text: str) -> _Range | None:
+    media_range, *parameters = (part.strip().lower() for part in text.split(";"))
+    kind, slash, subtype = media_range.partition("/")
+    if not slash:
+        return None
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return _Range(kind, subtype, _weight(value))
+    return _Range(kind, subtype, 1.0)
+
+
+def _weight(text: str) -> float:
+    try:
+        return min(max(float(text), 0.0), 1.0)
+    except ValueError:
+        return 0.0

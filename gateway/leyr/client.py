@@ -1,0 +1,91 @@
+"""Leyr's endpoints, one method each; every request is one of the four route templates here."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+import structlog
+
+from gateway.domain.errors import NotFound, UpstreamInvalidAnswer
+from gateway.domain.ids import is_usable
+from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
+from gateway.domain.planning import Step
+from gateway.domain.timeslots import TimeslotList
+from gateway.leyr.decoding import ListDecoder
+from gateway.leyr.problems import error_for, read_problem
+from gateway.leyr.transport import Answer, LeyrTransport
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# Leyr's own time limit is unknown; an EHR takes up to seconds, unfiltered slots longer (leyr-api 7, 11.1).
+_LIST_TIME = timedelta(seconds=10)
+_TIMESLOTS_TIME = timedelta(seconds=20)
+
+
+class LeyrClient:
+    """Reads care units, resources, healthcare services and timeslots. Every method raises domain errors only."""
+
+    def __init__(self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._transport = transport
+        self._log = log
+        self._care_units = ListDecoder(CareUnit, "id")
+        self._resources = ListDecoder(Resource, "id")
+        self._services = ListDecoder(HealthcareService, "id")
+        self._timeslots = ListDecoder(Timeslot, "start", instants=("start", "end"))
+
+    async def care_units(self, emr: str) -> Sequence[CareUnit]:
+        """`GET /emrs/{emr}/care-units`."""
+        try:
+            return await self._list(_path(emr), self._care_units, "care_units", emr)
+        except NotFound as error:
+            # No client id is in this path, so the configuration is wrong, not the request.
+            raise UpstreamInvalidAnswer(
+                "Leyr has no care units under this EHR code", reference=error.reference
+            ) from None
+
+    async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
+        """`GET /emrs/{emr}/care-units/{care_unit_id}/resources`."""
+        return await self._list(f"{_path(*care_unit)}/resources", self._resources, "resources", care_unit.emr)
+
+    async def healthcare_services(self, care_unit: CareUnitKey) -> Sequence[HealthcareService]:
+        """`GET /emrs/{emr}/care-units/{care_unit_id}/healthcare-services`."""
+        path = f"{_path(*care_unit)}/healthcare-services"
+        return await self._list(path, self._services, "healthcare_services", care_unit.emr)
+
+    async def timeslots(self, step: Step) -> TimeslotList:
+        """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
+        query = {"start": step.window.start.isoformat(), "end": step.window.end.isoformat()}
+        if step.resource is not None:
+            query["resource_id"] = step.resource
+        if step.service is not None:
+            query["healthcare_service_id"] = step.service
+        target = f"{_path(*step.care_unit)}/timeslots?{urlencode(query, quote_via=quote, safe='')}"
+        answer = await self._transport.get(target, within=_TIMESLOTS_TIME)
+        if not answer.ok and "NO_TIMESLOTS_AVAILABLE" in read_problem(answer).codes():
+            return TimeslotList()
+        return TimeslotList(self._items(answer, self._timeslots, "timeslots", step.care_unit.emr))
+
+    async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
+        return self._items(await self._transport.get(path, within=_LIST_TIME), decoder, endpoint, emr)
+
+    def _items(self, answer: Answer, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
+        if not answer.ok:
+            raise error_for(answer, read_problem(answer))
+        decoded = decoder.decode(answer.body)
+        if decoded.dropped:
+            self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
+        if decoded.wrapped:
+            self._log.warning("upstream.list_wrapped", endpoint=endpoint, emr=emr)
+        return decoded.items
+
+
+def _path(emr: str, care_unit: str | None = None) -> str:
+    """The path of an EHR's care units, or of one of them; each id is one percent-encoded segment."""
+    path = f"/emrs/{quote(emr, safe='')}/care-units"
+    if care_unit is None:
+        return path
+    if not is_usable(care_unit):
+        raise UpstreamInvalidAnswer("Leyr gave this care unit an id that cannot stand in a URL")
+    return f"{path}/{quote(care_unit, safe='')}"

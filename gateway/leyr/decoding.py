@@ -1,0 +1,98 @@
+"""Leyr's lists, read tolerantly (leyr-api 11.1): strict and fast first, item by item where that fails."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.timeslots import instant
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded(Generic[T]):
+    """A list's items, how many were dropped for want of an identity, and whether an object wrapped them."""
+
+    items: list[T]
+    dropped: int = 0
+    wrapped: bool = False
+
+
+class ListDecoder(Generic[T]):
+    """Decodes lists of one struct; an item whose `identity` field is missing, null or empty is dropped."""
+
+    def __init__(self, item: type[T], identity: str, *, instants: tuple[str, ...] = ()) -> None:
+        """`instants` names the fields that hold times; they come out as RFC 3339 text with an offset."""
+        self._item = item
+        self._identity = identity
+        self._instants = instants
+        self._strict = msgspec.json.Decoder(list[item])  # type: ignore[valid-type] # built from a run-time type
+
+    def decode(self, body: bytes) -> Decoded[T]:
+        """Raises UpstreamInvalidAnswer where the body is not a list of what it should hold."""
+        try:
+            decoded = Decoded(self._strict.decode(body))
+        except msgspec.ValidationError:
+            decoded = self._decode_tolerantly(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
+        if all(_is_rfc3339(text) for text in self._texts(decoded.items)):
+            return decoded
+        return Decoded([self._normalised(item) for item in decoded.items], decoded.dropped, decoded.wrapped)
+
+    def _decode_tolerantly(self, body: bytes) -> Decoded[T]:
+        found = msgspec.json.decode(body)
+        rows = found if isinstance(found, list) else _unwrapped(found)
+        kept = [row for row in rows if not _lacks(row, self._identity)]
+        if rows and not kept:
+            raise UpstreamInvalidAnswer("No item of Leyr's list says what it is")
+        try:
+            items = [msgspec.convert(row, self._item) for row in kept]
+        except msgspec.ValidationError:
+            raise UpstreamInvalidAnswer("Leyr's list holds something else than promised") from None
+        return Decoded(items, len(rows) - len(kept), wrapped=rows is not found)
+
+    def _texts(self, items: Iterable[T]) -> set[str]:
+        values = {getattr(item, field) for item in items for field in self._instants}
+        return {value for value in values if value is not None}
+
+    def _normalised(self, item: T) -> T:
+        try:
+            times = {
+                field: instant(text).isoformat()
+                for field in self._instants
+                if (text := getattr(item, field)) is not None
+            }
+        except ValueError:
+            raise UpstreamInvalidAnswer("Leyr's list holds a time without an offset, or none at all") from None
+        return msgspec.structs.replace(item, **times)
+
+
+def _lacks(row: object, identity: str) -> bool:
+    return isinstance(row, dict) and (row.get(identity) is None or row[identity] == "")
+
+
+def _unwrapped(found: Any) -> list[Any]:
+    """The list inside an object that holds just one; an object that speaks of errors is no list."""
+    if isinstance(found, Mapping) and not {"error", "errors", "code"} & found.keys():
+        lists = [value for value in found.values() if isinstance(value, list)]
+        if len(lists) == 1:
+            return lists[0]
+    raise UpstreamInvalidAnswer("Leyr's answer is not a list")
+
+
+def _is_rfc3339(text: str) -> bool:
+    if _RFC_3339.fullmatch(text) is None:
+        return False
+    try:
+        instant(text)
+    except ValueError:
+        return False
+    return True
+
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)

@@ -1,0 +1,154 @@
+"""Leyr's error envelope, read into domain errors.
+
+The code decides before the status: `EMR_ERROR` and `UNKNOWN_ERROR` come with any status, an EHR's own 401
+included (docs pages D15, D16). No text of the envelope is passed on; it may hold personal data.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.domain.errors import (
+    FilterRequired,
+    GatewayError,
+    NotFound,
+    NotSupported,
+    Origin,
+    UpstreamInvalidAnswer,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamRejectedCredentials,
+    UpstreamUnavailable,
+)
+from gateway.leyr.transport import Answer
+
+
+class _Detail(msgspec.Struct):
+    error_code: str | None = None
+
+
+class Problem(msgspec.Struct):
+    """The envelope's fields that decide (leyr-api 6.1)."""
+
+    code: str | None = None
+    instance: str | None = None
+    errors: list[_Detail] | None = None
+
+    def codes(self) -> tuple[str, ...]:
+        """The detailed codes (leyr-api 6.3)."""
+        return tuple(detail.error_code for detail in self.errors or () if detail.error_code)
+
+    def reference(self) -> str | None:
+        """`instance`, if it looks like the UUID that it is documented to be."""
+        return self.instance if self.instance and _REFERENCE.fullmatch(self.instance) else None
+
+
+def read_problem(answer: Answer) -> Problem:
+    """The envelope of an answer; an empty one where the body is something else, such as a proxy's HTML."""
+    try:
+        return msgspec.json.decode(answer.body, type=Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Problem()
+
+
+def error_for(answer: Answer, problem: Problem) -> GatewayError:
+    """The domain error that an answer outside 2xx stands for."""
+    reference = problem.reference()
+    match problem.code:
+        case "EMR_ERROR":
+            return _ehr_error(answer, reference)
+        case "UNKNOWN_ERROR":
+            return _unknown_error(answer, reference)
+        case "SERVICE_UNAVAILABLE":
+            return _unavailable(answer, reference, Origin.LEYR)
+    for code in problem.codes():
+        if code in _BY_DETAIL:
+            kind, message, origin = _BY_DETAIL[code]
+            return kind(message, origin=origin, reference=reference)
+    return _by_status(answer, reference)
+
+
+def _ehr_error(answer: Answer, reference: str | None) -> GatewayError:
+    match answer.status:
+        case 401 | 403:
+            return UpstreamRejectedCredentials(
+                "The clinic's EHR refuses Leyr's login; the clinic has to renew it",
+                origin=Origin.EHR,
+                reference=reference,
+            )
+        case 429:
+            return _rate_limited(answer, reference, Origin.EHR)
+        case status if status >= _SERVER_ERROR:
+            return _unavailable(answer, reference, Origin.EHR)
+        case _:
+            return UpstreamUnavailable("The clinic's EHR refused the request", origin=Origin.EHR, reference=reference)
+
+
+def _unknown_error(answer: Answer, reference: str | None) -> GatewayError:
+    if answer.status == _TOO_MANY:
+        return _rate_limited(answer, reference, Origin.LEYR)
+    return UpstreamUnavailable(
+        "Leyr reports an error that it does not know",
+        origin=Origin.LEYR,
+        reference=reference,
+        retryable=answer.status >= _SERVER_ERROR,
+    )
+
+
+def _by_status(answer: Answer, reference: str | None) -> GatewayError:
+    if answer.status in _BY_STATUS:
+        kind, message, origin = _BY_STATUS[answer.status]
+        return kind(message, origin=origin, reference=reference)
+    if answer.status == _TOO_MANY:
+        return _rate_limited(answer, reference, Origin.LEYR)
+    if answer.status >= _SERVER_ERROR or answer.status == _REQUEST_TIMEOUT:
+        return _unavailable(answer, reference, Origin.LEYR)
+    return UpstreamInvalidAnswer("Leyr's answer has an unexpected status", reference=reference)
+
+
+def _unavailable(answer: Answer, reference: str | None, origin: Origin) -> GatewayError:
+    who = "The clinic's EHR" if origin is Origin.EHR else "Leyr"
+    return UpstreamUnavailable(
+        f"{who} is not available at the moment",
+        origin=origin,
+        retryable=True,
+        reference=reference,
+        retry_after=answer.retry_after,
+    )
+
+
+def _rate_limited(answer: Answer, reference: str | None, origin: Origin) -> GatewayError:
+    who = "the clinic's EHR" if origin is Origin.EHR else "Leyr"
+    return UpstreamRateLimited(
+        f"Too many requests for {who} at the moment",
+        origin=origin,
+        retryable=True,
+        reference=reference,
+        retry_after=answer.retry_after,
+    )
+
+
+_SERVER_ERROR = 500
+_TOO_MANY = 429
+_REQUEST_TIMEOUT = 408
+_REFERENCE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_Known: TypeAlias = tuple[type[GatewayError], str, Origin]
+_BY_STATUS: Mapping[int, _Known] = {
+    400: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),
+    401: (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials", Origin.LEYR),
+    403: (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials", Origin.LEYR),
+    404: (NotFound, "Leyr does not know this id", Origin.CLIENT),
+    422: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),
+    501: (NotSupported, "Leyr does not support this", Origin.LEYR),
+}
+_BY_DETAIL: Mapping[str, _Known] = {
+    "INVALID_CARE_UNIT_ID": (NotFound, "There is no care unit with this id", Origin.CLIENT),
+    "INVALID_RESOURCE_ID": (NotFound, "There is no resource with this id", Origin.CLIENT),
+    "INVALID_HEALTHCARE_SERVICE_ID": (NotFound, "There is no healthcare service with this id", Origin.CLIENT),
+    "MISSING_REQUIRED_FIELD": (FilterRequired, "The EHR wants a further filter", Origin.EHR),
+    "NOT_SUPPORTED": (NotSupported, "The EHR does not support this", Origin.EHR),
+    "BAD_INPUT": (UpstreamRefused, "The EHR refused the request as invalid", Origin.EHR),
+    "MAX_ITEMS_EXCEEDED": (UpstreamRefused, "The EHR refused the request as too large", Origin.EHR),
+}

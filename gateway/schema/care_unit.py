@@ -1,0 +1,71 @@
+"""The CareUnit type."""
+
+import strawberry
+from strawberry import UNSET
+
+from gateway.domain import models
+from gateway.domain.ehr import EhrProfile
+from gateway.domain.ids import care_unit_id
+from gateway.schema.arguments import End, First, HealthcareServiceId, ResourceId, Start, given
+from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.emr import Emr
+from gateway.schema.healthcare_service import HealthcareService
+from gateway.schema.node import Node
+from gateway.schema.resource import Resource
+from gateway.schema.timeslot import Timeslot, load_timeslots
+
+
+@strawberry.type(description="A clinic, or a part of one, where care is given. FHIR R4: Location.")
+class CareUnit(Node):
+    """A view of a care unit within its EHR."""
+
+    key: strawberry.Private[models.CareUnitKey]
+    leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the EHR.")
+    emr_id: str | None = strawberry.field(
+        description="The EHR's id, for information and support. Null where Leyr gives none."
+    )
+    emr: Emr = strawberry.field(description="The EHR that holds its data.")
+    name: str = strawberry.field(description="The name to show: Leyr's name, else Leyr's id.")
+
+    @classmethod
+    def of(cls, unit: models.CareUnit, profile: EhrProfile) -> "CareUnit":
+        """The type's view of what Leyr lists."""
+        key = models.CareUnitKey(profile.code, unit.id)
+        return cls(
+            id=strawberry.ID(care_unit_id(key)),
+            key=key,
+            leyr_id=unit.id,
+            emr_id=unit.emr_id,
+            emr=Emr.of(profile),
+            name=unit.display_name,
+        )
+
+    @strawberry.field(description="The people and things that can be booked here. Null comes with an error.")
+    async def resources(self, info: Info) -> list[Resource] | None:
+        """The resources, in Leyr's order."""
+        return list((await info.context.loaders.resources(self.key)).values())
+
+    @strawberry.field(description="The kinds of visit that are offered here. Null comes with an error.")
+    async def healthcare_services(self, info: Info) -> list[HealthcareService] | None:
+        """The healthcare services, in Leyr's order."""
+        return list((await info.context.loaders.healthcare_services(self.key)).values())
+
+    @strawberry.field(
+        description=(
+            "Free times here, sorted by start, then resource, then service, without duplicates. `[]` means that "
+            "nothing is free; null comes with an error."
+        )
+    )
+    async def timeslots(
+        self,
+        info: Info,
+        *,
+        start: Start = UNSET,
+        end: End = UNSET,
+        resource_id: ResourceId = UNSET,
+        healthcare_service_id: HealthcareServiceId = UNSET,
+        first: First = UNSET,
+    ) -> list[Timeslot] | None:
+        """Free times inside the window."""
+        asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
+        return await load_timeslots(info, self.key, asked, given(first))

@@ -1,0 +1,70 @@
+"""What one request carries to its resolvers."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import strawberry
+from graphql import GraphQLResolveInfo
+
+from gateway.domain.errors import BadUserInput
+from gateway.domain.ids import NodeType, leyr_id_within
+from gateway.domain.models import CareUnitKey
+from gateway.domain.planning import TimeslotQuery
+from gateway.domain.window import requested_window
+from gateway.schema.loaders import Loaders
+from gateway.sources.profiles import Profiles
+
+_DEFAULT_WINDOW = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeslotFilter:
+    """The arguments of a `timeslots` field; ids are node ids or raw Leyr ids."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    resource_id: str | None = None
+    healthcare_service_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request: its loaders, its one idea of now, and the limits that hold for it."""
+
+    loaders: Loaders
+    profiles: Profiles
+    now: datetime
+    widest_window: timedelta
+
+    def timeslot_query(self, care_unit: CareUnitKey, asked: TimeslotFilter) -> TimeslotQuery:
+        """The query that arguments make within a care unit. Raises BadUserInput."""
+        window = requested_window(
+            asked.start,
+            asked.end,
+            now=self.now,
+            default=min(_DEFAULT_WINDOW, self.widest_window),
+            widest=self.widest_window,
+        )
+        resource, service = asked.resource_id, asked.healthcare_service_id
+        return TimeslotQuery(
+            care_unit,
+            window,
+            None if resource is None else leyr_id_within(resource, NodeType.RESOURCE, care_unit),
+            None if service is None else leyr_id_within(service, NodeType.HEALTHCARE_SERVICE, care_unit),
+        )
+
+
+class Info(strawberry.Info[Context, None]):
+    """Strawberry's info, with graphql-core's own for those who look ahead in the document."""
+
+    @property
+    def raw(self) -> GraphQLResolveInfo[Context]:
+        """The document, its fragments and variables, and where in it the resolver stands."""
+        return self._raw_info
+
+
+def checked_first(first: int | None) -> int | None:
+    """How many items to give at most. Raises BadUserInput where it is negative."""
+    if first is not None and first < 0:
+        raise BadUserInput("first may not be negative")
+    return first

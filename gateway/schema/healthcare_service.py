@@ -1,0 +1,63 @@
+"""The HealthcareService type."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from strawberry import UNSET, lazy
+
+from gateway.domain import models
+from gateway.domain.ids import NodeType, node_id
+from gateway.schema.arguments import End, First, ResourceId, Start, given
+from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.node import Node
+from gateway.schema.timeslot import Timeslot, load_timeslots
+
+if TYPE_CHECKING:
+    from gateway.schema.care_unit import CareUnit
+
+
+@strawberry.type(description="A kind of visit that a care unit offers. FHIR R4: HealthcareService.")
+class HealthcareService(Node):
+    """A view of a healthcare service within its care unit."""
+
+    key: strawberry.Private[models.CareUnitKey]
+    leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the care unit.")
+    emr_id: str | None = strawberry.field(
+        description="The EHR's id, for information and support. Null where Leyr gives none."
+    )
+    name: str = strawberry.field(description="The name to show: Leyr's name, else Leyr's id.")
+
+    @classmethod
+    def of(cls, service: models.HealthcareService, key: models.CareUnitKey) -> "HealthcareService":
+        """The type's view of what Leyr lists."""
+        return cls(
+            id=strawberry.ID(node_id(NodeType.HEALTHCARE_SERVICE, key, service.id)),
+            key=key,
+            leyr_id=service.id,
+            emr_id=service.emr_id,
+            name=service.display_name,
+        )
+
+    @strawberry.field(description="The care unit that offers it.")
+    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+        """The care unit, from the EHR's list."""
+        return await info.context.loaders.care_unit(self.key)
+
+    @strawberry.field(
+        description=(
+            "Free times for this service, sorted by start, then resource, without duplicates. `[]` means that "
+            "nothing is free; null comes with an error."
+        )
+    )
+    async def timeslots(
+        self,
+        info: Info,
+        *,
+        start: Start = UNSET,
+        end: End = UNSET,
+        resource_id: ResourceId = UNSET,
+        first: First = UNSET,
+    ) -> list[Timeslot] | None:
+        """Free times inside the window."""
+        asked = TimeslotFilter(given(start), given(end), given(resource_id), self.leyr_id)
+        return await load_timeslots(info, self.key, asked, given(first))

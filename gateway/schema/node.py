@@ -1,0 +1,19 @@
+"""The Node interface of Relay's Global Object Identification.
+
+Strawberry's own relay interface computes an id through a resolver for each object. Here the id is a plain
+attribute in the same form, so that lists of nodes need no calls into Python to be completed.
+"""
+
+import strawberry
+
+
+@strawberry.interface(description="Something with an id that is unique in the whole graph, and can be fetched by it.")
+class Node:
+    """Anything that `node(id:)` finds."""
+
+    id: strawberry.ID = strawberry.field(
+        description=(
+            "The node id: opaque, stable and unique in the whole graph, so fit for client caches. "
+            "It holds the EHR, the care unit and Leyr's id."
+        )
+    )

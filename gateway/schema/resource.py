@@ -1,0 +1,67 @@
+"""The Resource type."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+from strawberry import UNSET, lazy
+
+from gateway.domain import models
+from gateway.domain.ids import NodeType, node_id
+from gateway.schema.arguments import End, First, HealthcareServiceId, Start, given
+from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.node import Node
+from gateway.schema.timeslot import Timeslot, load_timeslots
+
+if TYPE_CHECKING:
+    from gateway.schema.care_unit import CareUnit
+
+
+@strawberry.type(
+    description=(
+        "A person or a thing that can be booked, such as a doctor or a room. FHIR R4: PractitionerRole or Device."
+    )
+)
+class Resource(Node):
+    """A view of a resource within its care unit."""
+
+    key: strawberry.Private[models.CareUnitKey]
+    leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the care unit.")
+    emr_id: str | None = strawberry.field(
+        description="The EHR's id, for information and support. Null where Leyr gives none."
+    )
+    name: str = strawberry.field(description="The name to show: Leyr's name, else first and last name, else Leyr's id.")
+
+    @classmethod
+    def of(cls, resource: models.Resource, key: models.CareUnitKey) -> "Resource":
+        """The type's view of what Leyr lists."""
+        return cls(
+            id=strawberry.ID(node_id(NodeType.RESOURCE, key, resource.id)),
+            key=key,
+            leyr_id=resource.id,
+            emr_id=resource.emr_id,
+            name=resource.display_name,
+        )
+
+    @strawberry.field(description="The care unit that it belongs to.")
+    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+        """The care unit, from the EHR's list."""
+        return await info.context.loaders.care_unit(self.key)
+
+    @strawberry.field(
+        description=(
+            "Free times of this resource, sorted by start, then service, without duplicates. `[]` means that nothing "
+            "is free; null comes with an error."
+        )
+    )
+    async def timeslots(
+        self,
+        info: Info,
+        *,
+        start: Start = UNSET,
+        end: End = UNSET,
+        healthcare_service_id: HealthcareServiceId = UNSET,
+        first: First = UNSET,
+    ) -> list[Timeslot] | None:
+        """Free times inside the window."""
+        asked = TimeslotFilter(given(start), given(end), self.leyr_id, given(healthcare_service_id))
+        return await load_timeslots(info, self.key, asked, given(first))

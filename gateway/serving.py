@@ -1,0 +1,86 @@
+"""Running ASGI applications on sockets until a signal says stop."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_GRACE_SECONDS = 15
+_START_SECONDS = 30
+
+
+class BindError(Exception):
+    """The address cannot be listened on; the message says which and why."""
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one. Raises BindError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise BindError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """The URL under which this machine reaches a bound socket."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(app: ASGIApp, bound: socket.socket) -> bool:
+    """Serve until SIGINT or SIGTERM, then finish what is in flight. False where the application did not start."""
+    # uvicorn raises the signal again when it has stopped; stopping as told is a success, not a death.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    server = _server(app)
+    server.run(sockets=[bound])
+    return server.started
+
+
+@contextmanager
+def serving_beside(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
+    """Serve in a thread of its own while the block runs; gives the URL. Raises RuntimeError if it cannot start."""
+    server = _server(app)
+    thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        _await_start(server, thread)
+        yield url_of(bound)
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        thread.join(timeout=_GRACE_SECONDS)
+
+
+def _await_start(server: uvicorn.Server, thread: Thread) -> None:
+    for _ in range(_START_SECONDS * 100):
+        if server.started:
+            return
+        thread.join(timeout=0.01)
+        if not thread.is_alive():
+            break
+    raise RuntimeError("the server did not start")
+
+
+def _server(app: ASGIApp) -> uvicorn.Server:
+    # An access log would hold the URLs of GET queries, and so whatever clients put in variables.
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            lifespan="auto",
+            ws="none",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )

@@ -1,0 +1,90 @@
+"""The simulator's own paths, which Leyr does not have: counts, faults, manners."""
+
+import msgspec
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from gateway.simulator.ehrs import EHRS
+from gateway.simulator.faults import FAULT_NAMES, Fault, FaultBox
+from gateway.simulator.journal import Journal
+from gateway.simulator.manners import Manners, MannersBook
+
+
+class Admin:
+    """What tests and people do to the simulator; none of it is counted as a call."""
+
+    def __init__(self, statement: str, journal: Journal, faults: FaultBox, manners: MannersBook) -> None:
+        self._statement = statement
+        self._journal = journal
+        self._faults = faults
+        self._manners = manners
+
+    def application(self) -> Starlette:
+        """Make the web application of these paths."""
+        return Starlette(
+            routes=[
+                Route("/", self._home),
+                Route("/__calls", self._calls),
+                Route("/__faults", self._list_faults, methods=["GET"]),
+                Route("/__faults", self._order_fault, methods=["POST"]),
+                Route("/__faults", self._clear_faults, methods=["DELETE"]),
+                Route("/__manners", self._list_manners),
+                Route("/__manners/{emr}", self._change_manners, methods=["PATCH"]),
+                Route("/__reset", self._reset, methods=["POST"]),
+            ],
+        )
+
+    async def _home(self, _: Request) -> Response:
+        return PlainTextResponse(self._statement)
+
+    async def _calls(self, request: Request) -> Response:
+        return Response(
+            orjson.dumps(self._journal.describe(request.query_params.get("emr"))),
+            media_type="application/json",
+        )
+
+    async def _list_faults(self, _: Request) -> Response:
+        return JSONResponse({"faults": self._faults.pending()})
+
+    async def _order_fault(self, request: Request) -> Response:
+        body = await request.body()
+        try:
+            self._faults.put(msgspec.json.decode(body, type=Fault))
+        except msgspec.DecodeError as error:
+            return _refused(error, f"known faults: {', '.join(FAULT_NAMES)}")
+        return JSONResponse({"faults": self._faults.pending()})
+
+    async def _clear_faults(self, _: Request) -> Response:
+        self._faults.clear()
+        return JSONResponse({"faults": []})
+
+    async def _list_manners(self, _: Request) -> Response:
+        return JSONResponse({emr: _shown(manners) for emr, manners in self._manners.all().items()})
+
+    async def _change_manners(self, request: Request) -> Response:
+        emr = request.path_params["emr"]
+        if emr not in EHRS:
+            return JSONResponse({"error": f"no such EHR; known: {', '.join(EHRS)}"}, 400)
+        body = await request.body()
+        try:
+            changed = self._manners.change(emr, body)
+        except msgspec.DecodeError as error:
+            return _refused(error, f"known switches: {', '.join(Manners.__struct_fields__)}")
+        return JSONResponse(_shown(changed))
+
+    async def _reset(self, _: Request) -> Response:
+        self._journal.clear()
+        self._faults.clear()
+        self._manners.restore()
+        return JSONResponse({"total": 0})
+
+
+def _shown(manners: Manners) -> dict[str, object]:
+    return msgspec.structs.asdict(manners)
+
+
+def _refused(error: Exception, known: str) -> Response:
+    return JSONResponse({"error": f"{error}; {known}"}, 400)

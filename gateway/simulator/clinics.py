@@ -1,0 +1,125 @@
+"""The care units, people and kinds of visit of an EHR, invented from the seed."""
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+from gateway.simulator.chance import chance
+from gateway.simulator.ehrs import Ehr
+
+_WITHOUT_EMR_ID = 0.15
+_ROOMS_EVERY = 7
+_NAMELESS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CareUnit:
+    """A place where care is given."""
+
+    id: str
+    emr_id: str | None
+    name: str
+
+    def describe(self) -> dict[str, object]:
+        """Say it as Leyr's JSON, with one field that Leyr does not document."""
+        return {"id": self.id, "emr_id": self.emr_id, "name": self.name, "x_simulated": True}
+
+
+@dataclass(frozen=True, slots=True)
+class HealthcareService:
+    """A kind of visit."""
+
+    id: str
+    emr_id: str | None
+    name: str
+    minutes: int
+
+    def describe(self) -> dict[str, object]:
+        """Say it as Leyr's JSON; the length is not in it, since no documentation shows such a field."""
+        return {"id": self.id, "emr_id": self.emr_id, "name": self.name, "x_simulated": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A person or a room that can be booked."""
+
+    id: str
+    emr_id: str | None
+    names: dict[str, str]
+    """What the answer says of the name: `name`, first and last name, or nothing."""
+    hsa_id: str | None
+    services: tuple[HealthcareService, ...]
+
+    def describe(self) -> dict[str, object]:
+        """Say it as Leyr's JSON; the undocumented field holds the HSA id where there is one."""
+        return {"id": self.id, "emr_id": self.emr_id, **self.names, "x_simulated": self.hsa_id or True}
+
+
+@dataclass(frozen=True, slots=True)
+class Clinic:
+    """Everything in a care unit except its times."""
+
+    unit: CareUnit
+    resources: tuple[Resource, ...]
+    services: tuple[HealthcareService, ...]
+
+
+def found_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
+    """Invent the care units of an EHR."""
+    random = chance(seed, ehr.code, "care units")
+    count = random.randint(*ehr.care_units)
+    places = random.sample(ehr.country.places, count)
+    return tuple(
+        CareUnit(
+            ehr.mint("care_unit", "", number, random),
+            _emr_id(ehr, "cu", number, random),
+            f"{place} {random.choice(ehr.country.clinic_words).lower()}",
+        )
+        for number, place in enumerate(places, 1)
+    )
+
+
+def staff_clinic(ehr: Ehr, unit: CareUnit, seed: int, scale: int, *, first: bool) -> Clinic:
+    """Invent the people and the visits of a care unit; `first` tells the EHR's first care unit."""
+    random = chance(seed, ehr.code, unit.id, "staff")
+    services = _offer(ehr, unit, random, round(random.randint(3, 8) * math.sqrt(scale)))
+    count = random.randint(4, 12) * scale
+    resources = tuple(
+        Resource(
+            ehr.mint("resource", unit.id, number, random),
+            _emr_id(ehr, "re", number, random),
+            {} if ehr.nameless and first and number == _NAMELESS else _names(ehr, number, random),
+            f"SE2321000131-E{random.randrange(10**12):012d}" if ehr.hsa_ids else None,
+            tuple(random.sample(services, random.randint(2, min(4, len(services))))),
+        )
+        for number in range(1, count + 1)
+    )
+    return Clinic(unit, resources, services)
+
+
+def _offer(ehr: Ehr, unit: CareUnit, random: Random, count: int) -> tuple[HealthcareService, ...]:
+    visits = random.sample(ehr.country.visits, len(ehr.country.visits))
+    services = []
+    for number in range(1, count + 1):
+        turn, index = divmod(number - 1, len(visits))
+        name, minutes = visits[index]
+        identifier = ehr.mint("service", unit.id, number, random)
+        emr_id = _emr_id(ehr, "hs", number, random)
+        services.append(HealthcareService(identifier, emr_id, f"{name} {turn + 1}" if turn else name, minutes))
+    return tuple(services)
+
+
+def _names(ehr: Ehr, number: int, random: Random) -> dict[str, str]:
+    first, last = random.choice(ehr.country.first_names), random.choice(ehr.country.last_names)
+    if ehr.split_names:
+        return {"first_name": first, "last_name": last}
+    if number % _ROOMS_EVERY == 0:
+        return {"name": f"{ehr.country.room_word} {number}"}
+    return {"name": f"{first} {last}"}
+
+
+def _emr_id(ehr: Ehr, kind: str, number: int, random: Random) -> str | None:
+    # The letters keep it apart from every Leyr id, which docs page D1 tells clients to send instead.
+    if random.random() < _WITHOUT_EMR_ID:
+        return None
+    return f"{ehr.code[:3]}.{kind}.{number}{random.randrange(10**6):06d}"

@@ -1,0 +1,94 @@
+"""The calls that the simulator received, without any credential, for tests that state upstream calls."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gateway.simulator.requests import Request
+
+_MOST_CALLS = 20_000
+_SECRET_HEADERS = ("x-leyr-client-id", "x-leyr-client-secret", "authorization", "cookie")
+"""Told as `present`. Leyr documents only the first two; the others show what should not have come."""
+_TOLD_HEADERS = ("content-type", "accept", "x-leyr-standard")
+
+
+@dataclass(slots=True)
+class Call:
+    """One call; status and end are None as long as nothing was sent."""
+
+    request: Request
+    started_at: float
+    status: int | None = None
+    ended_at: float | None = None
+
+    def describe(self) -> dict[str, object]:
+        """Say it as JSON."""
+        params = self.request.params
+        return {
+            "method": self.request.method,
+            "path": self.request.path,
+            "query": self.request.query,
+            "endpoint": self.request.route.endpoint or "unknown",
+            "emr": self.request.route.emr,
+            "care_unit": self.request.route.care_unit,
+            "resource": self.request.route.resource,
+            # A parameter sent twice shows as a list, since Leyr documents none that may be.
+            "params": {name: values[0] if len(values) == 1 else values for name, values in params.items()},
+            "status": self.status,
+            "headers": _documented(self.request.headers),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+        }
+
+
+class Journal:
+    """Counts of all calls, and the most recent 20 000 in full."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._calls: deque[Call] = deque(maxlen=_MOST_CALLS)
+        self._counts: Counter[tuple[str | None, str]] = Counter()
+        self._in_flight: Counter[str | None] = Counter()
+        self._max_in_flight: dict[str | None, int] = {}
+
+    @contextmanager
+    def recorded(self, request: Request) -> Iterator[Call]:
+        """Record a call from its arrival to its end."""
+        call = Call(request, self._clock())
+        emr = request.route.emr
+        in_flight = self._in_flight
+        self._calls.append(call)
+        self._counts[emr, request.route.endpoint or "unknown"] += 1
+        in_flight[emr] += 1
+        self._max_in_flight[emr] = max(self._max_in_flight.get(emr, 0), in_flight[emr])
+        try:
+            yield call
+        finally:
+            in_flight[emr] -= 1
+            call.ended_at = self._clock()
+
+    def describe(self, emr: str | None = None) -> dict[str, object]:
+        """Say it as JSON, for one EHR or for all."""
+        by_endpoint: Counter[str] = Counter()
+        for (its_emr, endpoint), count in self._counts.items():
+            if emr in (None, its_emr):
+                by_endpoint[endpoint] += count
+        return {
+            "total": by_endpoint.total(),
+            "calls": [call.describe() for call in self._calls if emr in (None, call.request.route.emr)],
+            "by_endpoint": dict(by_endpoint),
+            "max_in_flight": {code: most for code, most in self._max_in_flight.items() if code is not None},
+        }
+
+    def clear(self) -> None:
+        """Forget every call; those under way end uncounted."""
+        self._calls.clear()
+        self._counts.clear()
+        self._max_in_flight.clear()
+        self._in_flight = Counter()
+
+
+def _documented(headers: Mapping[str, str]) -> dict[str, str]:
+    told = {name: headers[name] for name in _TOLD_HEADERS if name in headers}
+    return told | {name: "present" for name in _SECRET_HEADERS if name in headers}

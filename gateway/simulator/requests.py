@@ -1,0 +1,101 @@
+"""A request as it came in: which endpoint it means, with every id decoded exactly once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+from urllib.parse import parse_qsl, unquote
+
+from starlette.types import Scope
+
+from gateway.simulator.problems import invalid
+
+Endpoint = Literal["care_units", "resources", "resource", "healthcare_services", "timeslots"]
+ENDPOINTS: tuple[str, ...] = get_args(Endpoint)
+
+_LISTS: dict[str, Endpoint] = {
+    "resources": "resources",
+    "healthcare-services": "healthcare_services",
+    "timeslots": "timeslots",
+}
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path means; no endpoint when it means nothing documented."""
+
+    endpoint: Endpoint | None = None
+    emr: str | None = None
+    care_unit: str | None = None
+    resource: str | None = None
+
+    @classmethod
+    def of(cls, raw_path: str) -> "Route":
+        """Read a path, split before it is decoded because ids may hold slashes."""
+        match [unquote(segment) for segment in raw_path.split("/")]:
+            case ["", "api", "emrs", emr, "care-units"]:
+                return cls("care_units", emr)
+            case ["", "api", "emrs", emr, "care-units", unit, kind] if kind in _LISTS:
+                return cls(_LISTS[kind], emr, unit)
+            case ["", "api", "emrs", emr, "care-units", unit, "resources", resource]:
+                return cls("resource", emr, unit, resource)
+            case ["", "api", "emrs", emr, "care-units", unit, *_]:
+                return cls(None, emr, unit)
+            case ["", "api", "emrs", emr, *_]:
+                return cls(None, emr)
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call to the Leyr part of the simulator."""
+
+    method: str
+    path: str
+    """As received, undecoded."""
+    query: str
+    """As received, undecoded."""
+    headers: Mapping[str, str]
+    route: Route
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Request":
+        """Read an ASGI scope."""
+        path = scope["raw_path"].decode("latin-1")
+        return cls(
+            method=scope["method"],
+            path=path,
+            query=scope["query_string"].decode("latin-1"),
+            headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
+            route=Route.of(path),
+        )
+
+    @property
+    def params(self) -> dict[str, list[str]]:
+        """The decoded query; an unencoded `+` has become a space, as URL rules have it."""
+        params: dict[str, list[str]] = {}
+        for name, value in parse_qsl(self.query, keep_blank_values=True):
+            params.setdefault(name, []).append(value)
+        return params
+
+    def value(self, name: str) -> str | None:
+        """Give a parameter that may be sent once."""
+        values = self.params.get(name, [])
+        if len(values) > 1:
+            raise invalid("query", name, message="only one value is permitted (type=value_error.list.max_items)")
+        return values[0] if values else None
+
+    def instant(self, name: str) -> float:
+        """Give a required point in time as seconds since 1970; it must carry an offset."""
+        text = self.value(name)
+        if text is None:
+            raise invalid("query", name, message="field required (type=value_error.missing)")
+        try:
+            # Pydantic takes more forms than this one; docs page D1 promises only ISO 8601 with an offset.
+            if _INSTANT.fullmatch(text):
+                return datetime.fromisoformat(text).timestamp()
+        except (ValueError, OverflowError):
+            pass
+        raise invalid("query", name, message="invalid datetime format (type=value_error.datetime)")
