@@ -1,0 +1,18 @@
+import type { CodegenConfig } from "@graphql-codegen/cli";
+
+const config: CodegenConfig = {
+  schema: process.env.SCHEMA ?? "../../schema.graphql",
+  documents: ["src/*.ts"],
+  generates: {
+    "src/gql/": {
+      preset: "client",
+      config: {
+        scalars: { DateTime: "string" },
+        strictScalars: true,
+        useTypeImports: true,
+      },
+    },
+  },
+};
+
+export default config;

@@ -1,0 +1,59 @@
+"""A simulator and gateways over real HTTP, for every test that needs them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from io import StringIO
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.app import create_app
+from gateway.serving import listening_socket, serving_beside
+from gateway.settings import Settings
+from gateway.simulator import SimulatorSettings, create_simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, TODAY, Gateway, Simulator
+
+
+@pytest.fixture(scope="session")
+def simulator_server() -> Iterator[Simulator]:
+    settings = SimulatorSettings(today=TODAY, latency_ms=0, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    with (
+        serving_beside(create_simulator(settings), listening_socket("127.0.0.1", 0)) as url,
+        httpx.Client(base_url=url, timeout=30) as http,
+    ):
+        yield Simulator(url, settings.emrs, http)
+
+
+@pytest.fixture
+def simulator(simulator_server: Simulator) -> Iterator[Simulator]:
+    simulator_server.forget()
+    yield simulator_server
+    simulator_server.forget()
+
+
+@pytest.fixture
+def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
+    """Start gateways on the simulator, each with settings of its own; `now` stands still."""
+    with ExitStack() as stack:
+
+        def start(*, notice: str = "", **settings: Any) -> Gateway:
+            given: dict[str, Any] = {
+                "leyr_base_url": f"{simulator.url}/api",
+                "leyr_client_id": CLIENT_ID,
+                "leyr_client_secret": CLIENT_SECRET,
+                "leyr_emrs": simulator.emrs,
+                **settings,
+            }
+            log = StringIO()
+            app = create_app(Settings(**given), now=lambda: NOW, log_to=log, notice=notice)
+            url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
+            http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+            return Gateway(url, http, log)
+
+        yield start
+
+
+@pytest.fixture
+def gateway(serve_gateway: Callable[..., Gateway]) -> Gateway:
+    return serve_gateway()

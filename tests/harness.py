@@ -1,0 +1,75 @@
+"""The simulator and the gateway as tests see them: running, over real HTTP."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from io import StringIO
+from typing import Any
+
+import httpx
+
+# The simulated world begins just before the change to winter time.
+TODAY = date(2026, 10, 12)
+NOW = datetime(2026, 10, 12, 5, 0, tzinfo=UTC)
+CLIENT_ID = "simulator"
+CLIENT_SECRET = "simulator-secret-canary"
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """The running simulator, as a test steers it and asks what it saw."""
+
+    url: str
+    emrs: tuple[str, ...]
+    http: httpx.Client
+
+    def rest(self, path: str, **params: str) -> Any:
+        """What Leyr's REST answers by hand, credentials given."""
+        headers = {"x-leyr-client-id": CLIENT_ID, "x-leyr-client-secret": CLIENT_SECRET}
+        response = self.http.get(f"/api{path}", params=params, headers=headers)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Every call so far, oldest first."""
+        found: list[dict[str, Any]] = self.http.get("/__calls").json()["calls"]
+        return found
+
+    def count(self) -> Counter[str]:
+        """How many calls each endpoint got."""
+        return Counter(call["endpoint"] for call in self.calls())
+
+    def forget(self) -> None:
+        """Back to no calls, no faults and the manners of the start."""
+        self.http.post("/__reset").raise_for_status()
+
+    def fault(self, name: str, **where: Any) -> None:
+        """Order a fault."""
+        self.http.post("/__faults", json={"fault": name, **where}).raise_for_status()
+
+    def manners(self, emr: str, **changes: Any) -> None:
+        """Switch how an EHR behaves."""
+        response = self.http.patch(f"/__manners/{emr}", json=changes)
+        assert response.status_code == 200, response.text
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway."""
+
+    url: str
+    http: httpx.Client
+    log: StringIO = field(default_factory=StringIO)
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The whole answer to a query."""
+        response = self.http.post("/graphql", json={"query": query, "variables": variables})
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def data(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of an answer that must have no errors."""
+        answer = self.ask(query, **variables)
+        assert "errors" not in answer, answer["errors"]
+        data: dict[str, Any] = answer["data"]
+        return data
