@@ -57,7 +57,6 @@ def serving_beside(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
         yield url_of(bound)
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join(timeout=_GRACE_SECONDS)
 
 

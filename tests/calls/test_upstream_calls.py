@@ -1,0 +1,254 @@
+"""The exact upstream calls of documents; the simulator counts them."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.domain.models import CareUnitKey
+from tests.harness import Gateway, Simulator
+
+WEBDOC = CareUnitKey("webdoc", "L0_1")
+TAKECARE = CareUnitKey("takecare", "10")
+NEXT_WEEK = 'start: "2026-10-13T00:00:00+02:00", end: "2026-10-20T00:00:00+02:00"'
+THE_WEEK_AFTER = 'start: "2026-10-20T00:00:00+02:00", end: "2026-10-27T00:00:00+01:00"'
+NOVEMBER = 'start: "2026-11-10T00:00:00+01:00", end: "2026-11-12T00:00:00+01:00"'
+
+# Documents about one care unit: what stands in it, and the calls beside the one for the care unit itself.
+LISTS = {"resources": 1, "healthcare_services": 1}
+EMPTY_WINDOW = 'start: "2026-10-13T00:00:00Z", end: "2026-10-12T00:00:00Z"'
+TABLE: list[tuple[str, str, dict[str, int]]] = [
+    ("nothing further", "name", {}),
+    ("a list", "resources { name }", {"resources": 1}),
+    ("a list three times", "resources { id } again: resources { name } ...{ resources { leyrId } }", {"resources": 1}),
+    ("the graph", "resources { id } healthcareServices { id } timeslots { start }", {**LISTS, "timeslots": 1}),
+    ("resources' slots", "resources { timeslots { start } }", {"resources": 1, "timeslots": 1}),
+    ("services' slots", "healthcareServices { timeslots { start } }", {"healthcare_services": 1, "timeslots": 1}),
+    (
+        "slots from three sides",
+        "timeslots { start } resources { timeslots { start } } healthcareServices { timeslots { start } }",
+        {**LISTS, "timeslots": 1},
+    ),
+    (
+        "slots' links",
+        "timeslots(first: 9) { resource { name } healthcareService { name } careUnit { name } }",
+        {**LISTS, "timeslots": 1},
+    ),
+    (
+        "there and back",
+        "resources { careUnit { resources { timeslots(first: 1) { careUnit { healthcareServices { id } } } } } }",
+        {**LISTS, "timeslots": 1},
+    ),
+    (
+        "identical windows",
+        f"a: timeslots({NEXT_WEEK}) {{ start }} b: timeslots({NEXT_WEEK}, first: 1) {{ end }}",
+        {"timeslots": 1},
+    ),
+    (
+        "touching windows",
+        f"a: timeslots({NEXT_WEEK}) {{ start }} b: timeslots({THE_WEEK_AFTER}) {{ start }}",
+        {"timeslots": 1},
+    ),
+    (
+        "far windows",
+        f"a: timeslots({NEXT_WEEK}) {{ start }} b: timeslots({NOVEMBER}) {{ start }}",
+        {"timeslots": 2},
+    ),
+    ("a window inside", f"a: timeslots {{ start }} b: timeslots({NEXT_WEEK}) {{ start }}", {"timeslots": 1}),
+    ("one filter", 'timeslots(resourceId: "R1") { start }', {"timeslots": 1}),
+    ("a filter beside all", 'timeslots { start } one: timeslots(resourceId: "R1") { start }', {"timeslots": 1}),
+    (
+        "two filters",
+        'a: timeslots(resourceId: "R1") { start } b: timeslots(resourceId: "R2") { start }',
+        {"timeslots": 1},
+    ),
+    (
+        "a service of each resource",
+        'resources { timeslots(healthcareServiceId: "S1") { start } }',
+        {"resources": 1, "timeslots": 1},
+    ),
+    ("skipped", "resources @skip(if: true) { id } timeslots @include(if: false) { start }", {}),
+    (
+        "a fragment on an interface",
+        "...N } } fragment N on Node { ...on CareUnit { resources { timeslots { start } }",
+        {"resources": 1, "timeslots": 1},
+    ),
+    (
+        "an empty window beside a good one",
+        f"timeslots {{ start }} resources {{ timeslots({EMPTY_WINDOW}) {{ start }} }}",
+        {"resources": 1, "timeslots": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("selection", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_calls_of_a_care_unit(selection: str, expected: dict[str, int], gateway: Gateway, simulator: Simulator) -> None:
+    service = simulator.rest("/emrs/webdoc/care-units/L0_1/healthcare-services")[0]["id"]
+    simulator.http.post("/__reset")
+
+    document = f"query($id: ID!) {{ careUnit(id: $id) {{ {selection.replace('S1', service)} }} }}"
+    answer = gateway.ask(document, id=care_unit_id(WEBDOC))
+
+    assert answer["data"]["careUnit"] is not None
+    assert simulator.count() == {"care_units": 1, **expected}
+
+
+def test_the_whole_graph_is_one_and_three_a_care_unit(gateway: Gateway, simulator: Simulator) -> None:
+    data = gateway.data("{ careUnits { resources { timeslots { start } } healthcareServices { name } } }")
+
+    assert len(data["careUnits"]) == 4
+    assert simulator.count() == {"care_units": 1, "resources": 4, "healthcare_services": 4, "timeslots": 4}
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        "resources { id } healthcareServices { id } timeslots { start }",
+        "resources { timeslots { start } } healthcareServices { name }",
+        "timeslots { resource { name } healthcareService { name } }",
+        "resources { timeslots { healthcareService { name } careUnit { name } } }",
+    ],
+)
+def test_everything_takes_two_round_trips(selection: str, gateway: Gateway, simulator: Simulator) -> None:
+    simulator.manners("webdoc", latency_ms=100, latency_jitter=0)
+
+    gateway.data(f"{{ careUnits {{ {selection} }} }}")
+
+    first, *rest = simulator.calls()
+    assert first["endpoint"] == "care_units"
+    assert all(call["started_at"] >= first["ended_at"] for call in rest)
+    assert max(call["started_at"] for call in rest) < min(call["ended_at"] for call in rest)
+
+
+@pytest.mark.parametrize("policy", ["any_one", "resource", "service", "both"])
+def test_the_filter_policy_is_obeyed(
+    policy: str, simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(f'[takecare]\nfilter_policy = "{policy}"\n')
+    gateway = serve_gateway(leyr_profiles=profiles)
+    simulator.manners("takecare", filter_policy=policy)
+
+    selection = "resources { timeslots { start } } healthcareServices { name } timeslots { start }"
+    query = f'{{ careUnits(emr: "takecare") {{ {selection} }} }}'
+    gateway.data(query)
+
+    calls = simulator.calls()
+    assert all(call["status"] == 200 for call in calls)
+    assert sum(call["endpoint"] == "resources" for call in calls) == 6
+    assert sum(call["endpoint"] == "healthcare_services" for call in calls) == 6
+    slot_calls = [call for call in calls if call["endpoint"] == "timeslots"]
+    keys = [
+        (call["care_unit"], call["params"].get("resource_id"), call["params"].get("healthcare_service_id"))
+        for call in slot_calls
+    ]
+    assert len(set(keys)) == len(keys)
+    for _, resource, service in keys:
+        assert {"any_one": resource or service, "resource": resource, "service": service, "both": resource and service}[
+            policy
+        ]
+
+
+def test_any_one_takes_the_shorter_list(gateway: Gateway, simulator: Simulator) -> None:
+    resources = simulator.rest("/emrs/takecare/care-units/10/resources")
+    services = simulator.rest("/emrs/takecare/care-units/10/healthcare-services")
+    simulator.http.post("/__reset")
+
+    query = "query($id: ID!) { careUnit(id: $id) { resources { id } healthcareServices { id } timeslots { start } } }"
+    gateway.data(query, id=care_unit_id(TAKECARE))
+
+    assert simulator.count()["timeslots"] == min(len(resources), len(services))
+
+
+def test_any_one_with_a_filter_given_is_one_call(gateway: Gateway, simulator: Simulator) -> None:
+    resource = simulator.rest("/emrs/takecare/care-units/10/resources")[0]["id"]
+    simulator.http.post("/__reset")
+
+    query = "query($id: ID!) { node(id: $id) { ... on Resource { name timeslots { start } } } }"
+    gateway.data(query, id=node_id(NodeType.RESOURCE, TAKECARE, resource))
+
+    assert simulator.count() == {"resources": 1, "timeslots": 1}
+
+
+def test_fan_out_goes_a_few_at_a_time(gateway: Gateway, simulator: Simulator) -> None:
+    sizes = {
+        unit["id"]: len(simulator.rest(f"/emrs/takecare/care-units/{unit['id']}/resources"))
+        for unit in simulator.rest("/emrs/takecare/care-units")
+    }
+    largest = max(sizes, key=lambda unit: sizes[unit])
+    simulator.forget()
+    simulator.manners("takecare", latency_ms=30)
+    key = care_unit_id(CareUnitKey("takecare", largest))
+
+    gateway.data("query($id: ID!) { careUnit(id: $id) { resources { timeslots { start } } } }", id=key)
+
+    in_flight = simulator.http.get("/__calls").json()["max_in_flight"]["takecare"]
+    assert simulator.count()["timeslots"] > 8
+    assert in_flight <= 8
+
+
+def test_a_long_window_is_cut_in_the_fewest_pieces(
+    simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text("[webdoc]\nlongest_window_days = 7\n")
+    gateway = serve_gateway(leyr_profiles=profiles)
+    simulator.manners("webdoc", longest_window_days=7)
+
+    data = gateway.data("query($id: ID!) { careUnit(id: $id) { timeslots { start } } }", id=care_unit_id(WEBDOC))
+
+    assert data["careUnit"]["timeslots"]
+    calls = [call for call in simulator.calls() if call["endpoint"] == "timeslots"]
+    assert [call["status"] for call in calls] == [200] * 5
+    edges = sorted((call["params"]["start"], call["params"]["end"]) for call in calls)
+    assert all(before[1] == after[0] for before, after in pairwise(edges))
+
+
+def test_an_ehr_that_turns_out_to_want_a_filter_is_remembered(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.manners("webdoc", filter_policy="any_one")
+    query = "query($id: ID!) { careUnit(id: $id) { timeslots { start resourceId } } }"
+
+    first = gateway.data(query, id=care_unit_id(WEBDOC))
+    refused = [call for call in simulator.calls() if call["status"] == 400]
+    simulator.http.post("/__reset")
+    simulator.manners("webdoc", filter_policy="any_one")
+    second = gateway.data(query, id=care_unit_id(WEBDOC))
+
+    assert first == second
+    assert first["careUnit"]["timeslots"]
+    assert len(refused) == 1
+    assert all(call["status"] == 200 for call in simulator.calls())
+
+
+def test_requests_are_written_as_documented(gateway: Gateway, simulator: Simulator) -> None:
+    query = f"query($id: ID!) {{ careUnit(id: $id) {{ timeslots({NEXT_WEEK}) {{ start }} }} }}"
+
+    gateway.data(query, id=care_unit_id(WEBDOC))
+
+    call = simulator.calls()[-1]
+    assert "+" not in call["query"]
+    assert call["query"].count("%2B") == 2
+    assert parse_qs(call["query"]) == {"start": ["2026-10-13T00:00:00+02:00"], "end": ["2026-10-20T00:00:00+02:00"]}
+    headers: dict[str, Any] = call["headers"]
+    assert headers["x-leyr-client-id"] == headers["x-leyr-client-secret"] == "present"
+    assert headers["content-type"] == "application/json"
+    assert "x-leyr-standard" not in headers
+
+
+def test_ids_go_back_unchanged_as_one_segment(gateway: Gateway, simulator: Simulator) -> None:
+    query = '{ careUnits(emr: "physica") { leyrId resources { leyrId timeslots(first: 1) { start } } } }'
+
+    units = gateway.data(query)["careUnits"]
+
+    by_hand = simulator.rest("/emrs/physica/care-units")
+    assert [unit["leyrId"] for unit in units] == [unit["id"] for unit in by_hand]
+    asked = {call["care_unit"] for call in simulator.calls() if call["endpoint"] == "resources"}
+    assert asked >= {unit["leyrId"] for unit in units}
+    paths = {call["path"] for call in simulator.calls()}
+    assert "/api/emrs/physica/care-units/avd%252F5/resources" in paths
+    assert "/api/emrs/physica/care-units/%C3%A5sen%20%C3%A53/resources" in paths
+    assert "/api/emrs/physica/care-units/a..b/resources" in paths
