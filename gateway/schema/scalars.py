@@ -36,9 +36,11 @@ def parse_date_time(value: object) -> datetime:
         )
     try:
         moment = datetime.fromisoformat(value.upper())
-        moment.timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise GraphQLError("This DateTime names a day or a time that does not exist") from None
+    # Room on both sides, so that no change of time zone leaves the calendar.
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise GraphQLError(f"A DateTime lies in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment
 
 
@@ -48,4 +50,5 @@ def _write(value: object) -> str:
     return value
 
 
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
 _FORM = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
