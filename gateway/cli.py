@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.app import create_app
+from gateway.logs import build_log
 from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, listening_socket, serve, serving_beside, url_of
 from gateway.settings import SettingsError, load_settings, settings_table
@@ -35,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
     app = create_app(settings)
-    return _status(serve(app, listening_socket(settings.gateway_host, settings.gateway_port)))
+    bound = listening_socket(settings.gateway_host, settings.gateway_port)
+    log = build_log(settings.gateway_log_level, sys.stderr)
+    log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+    return _status(serve(app, bound))
 
 
 def _dev(options: argparse.Namespace) -> int:

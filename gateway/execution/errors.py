@@ -1,5 +1,6 @@
 """Errors as clients see them: a message that is safe, and extensions that say what to do."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class ErrorFormatter:
             case GatewayError():
                 return original
             case None | GraphQLError():
-                return BadUserInput(error.message)
+                return BadUserInput(_QUOTED_VALUE.sub(r"\1", error.message))
         # The text of a fault may hold anything, so only its kind and place are logged.
         self._log.error(
             "operation.fault",
@@ -47,6 +48,10 @@ class ErrorFormatter:
             action="report this to the gateway's developers with the reference",
         )
         return Internal("The gateway failed at this; its log has the details under the reference")
+
+
+# graphql-core ends such messages with the client's value, which may be a personal number.
+_QUOTED_VALUE = re.compile(r"( cannot represent [a-z0-9 -]*values?|, found\b).*", re.DOTALL)
 
 
 def extensions_of(error: GatewayError, reference: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NewType
 
-from graphql import GraphQLError
+from graphql import GraphQLError, StringValueNode, ValueNode
 from strawberry import scalar
 from strawberry.types.scalar import ScalarDefinition
 
@@ -24,6 +24,7 @@ def scalar_map() -> Mapping[object, ScalarDefinition]:
         specified_by_url="https://www.rfc-editor.org/rfc/rfc3339#section-5.6",
         serialize=_write,
         parse_value=parse_date_time,
+        parse_literal=_parse_literal,
     )
     return {datetime: date_time, DateTime: date_time}
 
@@ -42,6 +43,13 @@ def parse_date_time(value: object) -> datetime:
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         raise GraphQLError(f"A DateTime lies in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return moment
+
+
+def _parse_literal(node: ValueNode, _: object = None) -> datetime:
+    try:
+        return parse_date_time(node.value if isinstance(node, StringValueNode) else None)
+    except GraphQLError as error:
+        raise GraphQLError(error.message, node) from None
 
 
 def _write(value: object) -> str:

@@ -1,0 +1,205 @@
+"""The commands as a person runs them: started as processes, watched from outside, stopped by signals."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.settings import settings_table
+from tests.harness import Simulator
+
+ROOT = Path(__file__).parents[2]
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
+CREDENTIALS = {"LEYR_CLIENT_ID": "simulator", "LEYR_CLIENT_SECRET": "simulator-secret-canary"}
+
+
+def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gateway", *arguments]
+    return subprocess.run(
+        command, env={**CLEAN, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+class Running:
+    """A command that serves; its output is read until it says where."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "gateway", *arguments],
+            env={**CLEAN, **environment}, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self.output = ""
+
+    def url(self, pattern: str) -> str:
+        assert self.process.stdout is not None
+        while (found := re.search(pattern, self.output)) is None:
+            line = self.process.stdout.readline()
+            assert line, f"the command ended: {self.output}"
+            self.output += line
+        return found[1]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=20)
+        self.output += rest
+        return self.process.returncode
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def start(*arguments: str, **environment: str) -> Running:
+        started.append(Running(*arguments, **environment))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.process.kill()
+            each.process.communicate()
+
+
+LISTENING = r'"url": "(http://[^"]+)"'
+
+
+def test_serve_without_credentials_says_what_to_set() -> None:
+    refused = gateway("serve", "--port", "0")
+
+    assert refused.returncode == 1
+    assert "LEYR_CLIENT_ID and LEYR_CLIENT_SECRET" in refused.stderr
+    assert "gateway dev" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_serve_with_half_the_credentials_names_the_other_half() -> None:
+    refused = gateway("serve", "--port", "0", LEYR_CLIENT_ID="half")
+
+    assert refused.returncode == 1
+    assert "Set LEYR_CLIENT_SECRET " in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("GATEWAY_GRAPHIQL_ON", "yes", "did you mean GATEWAY_GRAPHIQL?"),
+        ("LEYR_SECRET_CANARY", "x", "is not a setting"),
+        ("GATEWAY_PORT", "many", "GATEWAY_PORT"),
+        ("GATEWAY_PORT", "70000", "GATEWAY_PORT"),
+        ("GATEWAY_AUTH", "none", "GATEWAY_AUTH"),
+        ("LEYR_EMRS", " , ", "LEYR_EMRS"),
+        ("LEYR_EMRS", "web/doc", "LEYR_EMRS"),
+        ("LEYR_BASE_URL", "api.leyr.io", "LEYR_BASE_URL"),
+        ("GATEWAY_CORS_ORIGINS", "*", "GATEWAY_CORS_ORIGINS"),
+        ("LEYR_PROFILES", "/nowhere/profiles.toml", "LEYR_PROFILES"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str, said: str) -> None:
+    refused = gateway("serve", **{**CREDENTIALS, name: value})
+
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["[webdoc]\nfilter = 'any_one'", "[webdoc]\nfilter_policy = 'sometimes'", "[webdoc]\ntime_zone = 'Europe/Nowhere'",
+     "[webdoc]\nlongest_window_days = 0", "webdoc = 1", "[webdoc"],
+)  # fmt: skip
+def test_a_wrong_profile_is_refused(table: str, tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(table)
+
+    refused = gateway("serve", "--port", "0", **CREDENTIALS, LEYR_PROFILES=str(profiles))
+
+    assert refused.returncode == 1
+    assert "LEYR_PROFILES" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_schema_prints_the_committed_file() -> None:
+    printed = gateway("schema")
+
+    assert printed.returncode == 0
+    assert printed.stdout == (ROOT / "schema.graphql").read_text(encoding="utf-8")
+
+
+def test_settings_prints_the_table() -> None:
+    assert gateway("settings").stdout == settings_table()
+
+
+def test_healthcheck_of_nothing_fails() -> None:
+    assert gateway("healthcheck", "--port", "9").returncode == 1
+
+
+def test_a_taken_port_is_said(simulator: Simulator) -> None:
+    port = simulator.url.rpartition(":")[2]
+
+    refused = gateway("serve", "--port", port, **CREDENTIALS)
+
+    assert refused.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {port}" in refused.stderr
+
+
+def test_dev_serves_simulated_data_and_says_so(run: Callable[..., Running]) -> None:
+    dev = run("dev", "--port", "0", "--simulator-port", "0", "--latency", "0")
+    url = dev.url(r"GraphQL: +(http://\S+)")
+
+    answer = httpx.post(url, json={"query": "{ emrs { code } careUnits { name } }"}, timeout=20).json()
+    page = httpx.get(url, headers={"accept": "text/html"}, timeout=20)
+
+    assert len(answer["data"]["emrs"]) >= 5
+    assert answer["data"]["careUnits"]
+    assert page.headers["content-type"].startswith("text/html")
+    assert "SIMULATED DATA" in dev.output
+    assert "public documentation" in dev.output
+    assert dev.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_finishes_what_is_in_flight_and_stops(
+    number: int, run: Callable[..., Running], simulator: Simulator
+) -> None:
+    serving = run("serve", "--port", "0", **CREDENTIALS, LEYR_BASE_URL=f"{simulator.url}/api", GATEWAY_DIR="elsewhere")
+    url = serving.url(LISTENING)
+    simulator.manners("webdoc", latency_ms=700, latency_jitter=0)
+
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(httpx.post, f"{url}/graphql", json={"query": "{ careUnits { name } }"}, timeout=20)
+        while not simulator.calls():
+            time.sleep(0.01)
+        status = serving.stop(number)
+
+    assert status == 0
+    assert len(asked.result().json()["data"]["careUnits"]) == 4
+    assert "simulator-secret-canary" not in serving.output
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/livez")
+
+
+def test_simulator_serves_and_takes_manners(run: Callable[..., Running]) -> None:
+    simulator = run("simulator", "--port", "0", "--latency", "0", "--manners", "*.time_format=utc", "--scale", "2")
+    url = simulator.url(r"Listening on (http://\S+)")
+
+    headers = {"x-leyr-client-id": "simulator", "x-leyr-client-secret": "simulator"}
+    units = httpx.get(f"{url}/api/emrs/webdoc/care-units", headers=headers)
+    manners = httpx.get(f"{url}/__manners").json()
+
+    assert units.status_code == 200
+    assert manners["webdoc"]["time_format"] == "utc"
+    assert "public documentation" in simulator.output
+    assert simulator.stop() == 0
+
+
+def test_a_wrong_manner_is_refused() -> None:
+    assert gateway("simulator", "--port", "0", "--manners", "webdoc.mood=bad").returncode == 1
+    assert gateway("simulator", "--port", "0", "--manners", "webdoc").returncode == 2
