@@ -3,8 +3,7 @@
 GatewayError
 ├── CallerError                    origin client: the request must change
 │   ├── BadUserInput               BAD_USER_INPUT
-│   ├── NotFound                   NOT_FOUND
-│   └── OperationTooLarge          OPERATION_TOO_LARGE
+│   └── NotFound                   NOT_FOUND
 ├── UpstreamError                  origin leyr or ehr
 │   ├── NotSupported               NOT_SUPPORTED
 │   │   └── FilterRequired         NOT_SUPPORTED: the EHR wants a filter that the call did not carry
@@ -73,12 +72,6 @@ class NotFound(CallerError):
     """The id is well formed, but names nothing."""
 
     code = "NOT_FOUND"
-
-
-class OperationTooLarge(CallerError):
-    """The operation asks for more than the gateway grants."""
-
-    code = "OPERATION_TOO_LARGE"
 
 
 class UpstreamError(GatewayError):

@@ -6,4 +6,4 @@ from random import Random
 def chance(*name: object) -> Random:
     """Make the generator of this name; the same name always gives the same numbers."""
     # Random's text seeds go through SHA-512, so they do not depend on PYTHONHASHSEED.
-    return Random("/".join(str(part) for part in name))  # noqa: S311 - invents clinics, guards nothing
+    return Random("/".join(str(part) for part in name))  # noqa: S311 # invents clinics, guards nothing

@@ -58,7 +58,7 @@ async def _cut(send: Send) -> None:
     start = {"type": "http.response.start", "status": 200, "headers": [(b"x-simulator-cut", b"\r\n")]}
     try:
         await send(start)
-    except Exception:  # noqa: BLE001 - each server and parser refuses with another class
+    except Exception:  # noqa: BLE001 # each server and parser refuses with another class
         return
 
 

@@ -67,7 +67,7 @@ class Diary:
             shelf = self._shelves[resource_id, service_id] = ([slot.start for slot in slots], slots)
         return shelf
 
-    def _word(self, resource_told: bool, service_told: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 - a wording, unpacked
+    def _word(self, resource_told: bool, service_told: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 # a wording, unpacked
         zone: tzinfo = UTC if utc else self._zone
         texts = [b""] * len(self._slots)
         for slot in self._slots:

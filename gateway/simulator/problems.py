@@ -46,7 +46,7 @@ class Problem:
         return Answer(orjson.dumps(envelope), self.status, headers=headers)
 
 
-class Refusal(Exception):  # noqa: N818 - not every answer with a problem is an error of the program
+class Refusal(Exception):  # noqa: N818 # not every answer with a problem is an error of the program
     """Ends a request with a problem."""
 
     def __init__(self, problem: Problem) -> None:

@@ -1,0 +1,92 @@
+"""The rules of the house that a reader would otherwise have to check by eye."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LISTING = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+TRACKED = subprocess.run(LISTING, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+FILES = sorted(path for tracked in TRACKED if (path := ROOT / tracked).is_file())
+MODULES = [path for path in FILES if path.suffix == ".py"]
+OURS = [path for path in MODULES if path.is_relative_to(ROOT / "gateway")]
+LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 300, 400, 50, 5
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_modules_and_functions_are_short(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    long = [f.name for f in functions(path) if (f.end_lineno or f.lineno) - f.lineno >= LONGEST_FUNCTION]
+
+    assert lines <= (LONGEST_MODULE if path in OURS else LONGEST_TEST)
+    assert long == []
+
+
+def test_resolvers_delegate() -> None:
+    busy = []
+    for path in OURS:
+        for function in functions(path) if path.parent.name == "schema" else ():
+            resolver = any("strawberry.field" in ast.unparse(each) for each in function.decorator_list)
+            statements = [each for each in ast.walk(function) if isinstance(each, ast.stmt)]
+            # The function itself and its docstring are statements too.
+            if resolver and len(statements) - 2 > MOST_RESOLVER_STATEMENTS:
+                busy.append(f"{name(path)}:{function.name}")
+    assert busy == []
+
+
+def test_modules_are_named_for_a_concept() -> None:
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "tools"}
+
+    assert [name(path) for path in OURS if path.stem in vague or path.parent.name in vague] == []
+
+
+def test_every_exemption_has_a_code_and_a_reason() -> None:
+    bare = []
+    for path in MODULES:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(r"# (noqa|type: ignore)(?!: [A-Z]+\d+|\[)", line) or re.search(
+                r"# (noqa: [A-Z]+\d+|type: ignore\[[a-z-]+\])(?!.* # \S|(, [A-Z]+\d+)+ # \S)", line
+            ):
+                bare.append(f"{name(path)}:{number}")
+    assert [each for each in bare if not each.startswith(name(Path(__file__)))] == []
+
+
+FORBIDDEN = [
+    r"(pypi|pythonhosted|npmjs|debian)\.(org|com)",
+    r'"resolved": *"https?:',
+    r"(^|[^\w.])/(work|root|farm)/[a-z.]",
+]
+
+
+@pytest.mark.parametrize("pattern", FORBIDDEN)
+def test_no_registry_host_or_machine_path_is_committed(pattern: str) -> None:
+    # Spelled so that this file does not find itself.
+    found = [
+        name(path)
+        for path in FILES
+        if path != Path(__file__)
+        and re.search(pattern, path.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+    ]
+    assert found == []
+
+
+def test_locks_pin_every_package_by_hash() -> None:
+    for lock in (ROOT / "requirements").glob("*.txt"):
+        for requirement in re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8")):
+            if not requirement.startswith("#"):
+                assert "==" in requirement, requirement
+                assert "--hash=sha256:" in requirement, requirement

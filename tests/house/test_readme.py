@@ -1,0 +1,118 @@
+"""What the README says is so: its answer, its commands, its tables."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import tomllib
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.app import create_app
+from gateway.domain.errors import GatewayError
+from gateway.serving import listening_socket, serving_beside
+from gateway.settings import ProfileOverride, Settings, settings_table
+from gateway.simulator import SimulatorSettings, create_simulator
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVE = "LEYR_CLIENT_ID=... LEYR_CLIENT_SECRET=... LEYR_EMRS=webdoc,takecare .venv/bin/gateway serve --port 8000"
+DOCKER_RUN = "docker run -p 8000:8000 -e LEYR_CLIENT_ID -e LEYR_CLIENT_SECRET -e LEYR_EMRS=webdoc leyr-graphql-gateway"
+RESERVED = {"OPERATION_TOO_LARGE", "UNAUTHENTICATED", "FORBIDDEN"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def codes(kind: type[GatewayError]) -> set[str]:
+    return {kind.code}.union(*(codes(each) for each in kind.__subclasses__()))
+
+
+def test_the_query_gives_the_answer_that_is_shown() -> None:
+    [query], [answer] = blocks("graphql"), blocks("json")
+    simulated = SimulatorSettings(today=date(2026, 11, 23), latency_ms=0)
+    settings = {"leyr_client_id": "simulator", "leyr_client_secret": "simulator", "leyr_emrs": simulated.emrs}
+
+    with serving_beside(create_simulator(simulated), listening_socket("127.0.0.1", 0)) as leyr:
+        app = create_app(
+            Settings.model_validate({"leyr_base_url": f"{leyr}/api", **settings}),
+            now=lambda: datetime(2026, 11, 23, 7, 0, tzinfo=UTC),
+        )
+        with serving_beside(app, listening_socket("127.0.0.1", 0)) as url:
+            given = httpx.post(f"{url}/graphql", json={"query": query}, timeout=30).json()
+        calls = httpx.get(f"{leyr}/__calls", timeout=30).json()
+
+    assert given == json.loads(answer)
+    assert calls["total"] == 13
+
+
+def test_make_run_answers_the_command_that_is_shown() -> None:
+    command = next(line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_", "MAKE"))}
+    environment = {**clean, "GATEWAY_PORT": port}
+    serving = subprocess.Popen(
+        ["make", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        arguments = shlex.split(command.replace(":8000/", f":{port}/"))
+        for _ in range(300):
+            answered = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
+            if answered.returncode == 0:
+                break
+            assert serving.poll() is None
+            time.sleep(0.1)
+        units = json.loads(answered.stdout)["data"]["careUnits"]
+    finally:
+        os.killpg(serving.pid, signal.SIGINT)
+        serving.communicate(timeout=30)
+
+    assert len(units) == 4
+    assert all(unit["timeslots"][0]["resource"]["name"] for unit in units)
+
+
+def test_every_command_is_tried_somewhere() -> None:
+    tried = {
+        "make run": "above",
+        "make test": "by .ci/run, which must pass",
+        SERVE: "in tests/cli",
+        "docker build -t leyr-graphql-gateway .": "not run: said so beside it; the stages are tried in tests/packaging",
+        DOCKER_RUN: "as above",
+    }
+    commands = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith("curl")]
+
+    assert set(commands) == set(tried)
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_settings_table_is_the_printed_one() -> None:
+    shown = re.search(r"<!-- settings:.*?-->\n(.*?)<!-- /settings -->", README, flags=re.DOTALL)
+
+    assert shown is not None
+    assert shown[1] == settings_table(), "paste what `gateway settings` prints"
+
+
+def test_every_error_code_is_explained() -> None:
+    explained = set(re.findall(r"`([A-Z_]{8,})`", README.split("## Errors")[1].split("## Limits")[0]))
+
+    assert explained == codes(GatewayError) | RESERVED
+
+
+def test_the_profile_example_is_taken() -> None:
+    for table in tomllib.loads(blocks("toml")[0]).values():
+        assert ProfileOverride.model_validate(table).model_fields_set == set(ProfileOverride.model_fields)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
+def test_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / target).exists()
