@@ -9,7 +9,8 @@ from threading import Thread
 import uvicorn
 from starlette.types import ASGIApp
 
-_GRACE_SECONDS = 15
+# Container runtimes kill 10 s after they have asked.
+_GRACE_SECONDS = 8
 _START_SECONDS = 30
 
 

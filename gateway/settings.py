@@ -176,7 +176,7 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
     hint = f"; did you mean {close[0]}?" if close else "; `gateway settings` lists those there are"
     return f"{name} is not a setting of this gateway{hint}"
 

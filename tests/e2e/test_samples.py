@@ -1,0 +1,52 @@
+"""The sample queries of GraphiQL, over plain HTTP, for every EHR of the simulator."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from graphql import build_schema, parse, validate
+
+from gateway.simulator import SimulatorSettings
+from tests.harness import NOW, TODAY, Gateway
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = sorted((ROOT / "gateway" / "explorer" / "src" / "samples").glob("*.graphql"))
+EMRS = SimulatorSettings(today=TODAY).emrs
+
+sample = pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+
+
+def of_each(answer: Any, name: str) -> list[Any]:
+    """Every value under a name, anywhere in an answer."""
+    if isinstance(answer, list):
+        return [found for each in answer for found in of_each(each, name)]
+    if not isinstance(answer, dict):
+        return []
+    return [found for key, value in answer.items() for found in ([value] if key == name else of_each(value, name))]
+
+
+def test_there_are_three_samples() -> None:
+    assert [path.stem for path in SAMPLES] == ["doctor-next-times", "filtered-search", "graph"]
+
+
+@sample
+def test_validates_against_the_schema(path: Path) -> None:
+    schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
+
+    assert validate(schema, parse(path.read_text(encoding="utf-8"))) == []
+
+
+@sample
+@pytest.mark.parametrize("emr", EMRS)
+def test_runs_without_errors(serve_gateway: Callable[..., Gateway], path: Path, emr: str) -> None:
+    gateway = serve_gateway(leyr_emrs=(emr,))
+    week = {"start": (NOW + timedelta(days=1)).isoformat(), "end": (NOW + timedelta(days=8)).isoformat()}
+
+    data = gateway.data(path.read_text(encoding="utf-8"), **week)
+
+    lists = of_each(data, "timeslots")
+    assert lists
+    assert None not in lists
+    assert any(lists)

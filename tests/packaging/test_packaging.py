@@ -1,0 +1,171 @@
+"""The wheel, installed as the image installs it and run as the image runs it: no rights, no HOME, nothing writable."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from zipfile import ZipFile
+
+import httpx
+import pytest
+
+from tests.e2e.requirement import need_explorer
+from tests.harness import CLIENT_ID, CLIENT_SECRET, Gateway, Simulator
+from tests.packaging.conftest import ROOT, Image
+
+GATEWAY = "/opt/gateway/bin/gateway"
+CARE_UNITS = "{ careUnits { leyrId } }"
+
+
+@dataclass
+class Process:
+    """A started gateway, and how it ended."""
+
+    gateway: Gateway
+    port: str
+    running: subprocess.Popen[str]
+
+    def stop(self) -> str:
+        """Stop it as Docker does; what it wrote."""
+        self.running.send_signal(signal.SIGTERM)
+        written, _ = self.running.communicate(timeout=10)
+        return written
+
+
+@pytest.fixture(scope="module")
+def packed(image: Image) -> set[str]:
+    """The names of the files in the wheel."""
+    with ZipFile(image.wheel) as wheel:
+        return set(wheel.namelist())
+
+
+def free_port() -> str:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return str(bound.getsockname()[1])
+
+
+@contextmanager
+def started(image: Image, *arguments: str, **variables: str) -> Iterator[Process]:
+    port = free_port()
+    environment = image.environment(GATEWAY_PORT=port, **variables)
+    running = subprocess.Popen(
+        image.command(*arguments), cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    url = f"http://127.0.0.1:{port}"
+    with running, httpx.Client(base_url=url, timeout=10) as http:
+        try:
+            await_answer(http, running)
+            yield Process(Gateway(url, http), port, running)
+        finally:
+            running.kill()
+
+
+def await_answer(http: httpx.Client, running: subprocess.Popen[str]) -> None:
+    for _ in range(200):
+        assert running.poll() is None, running.communicate()[0]
+        try:
+            assert http.get("/livez").json() == {"status": "alive"}
+        except httpx.ConnectError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the gateway did not start within ten seconds")
+
+
+def test_the_wheel_holds_the_package_alone(packed: set[str]) -> None:
+    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "gateway").rglob("*.py")}
+    rest = {name for name in packed if not name.startswith(("gateway/http/static/", "leyr_graphql_gateway-"))}
+
+    assert rest == {name for name in ours if not name.startswith("gateway/explorer/")} | {"gateway/py.typed"}
+
+
+def test_the_wheel_holds_the_explorer(image: Image, packed: set[str]) -> None:
+    need_explorer()
+    with ZipFile(image.wheel) as wheel:
+        page = wheel.read("gateway/http/static/index.html").decode()
+
+    links = set(re.findall(r'"/graphql/(assets/[^"]+)"', page))
+    assert {link.rpartition(".")[2] for link in links} >= {"js", "css"}
+    assert {f"gateway/http/static/{link}" for link in links} <= packed
+    assets = {name for name in packed if "/static/assets/" in name}
+    assert all(re.search(r"-[\w-]{8}\.\w+$", name) for name in assets)
+
+
+def test_the_environment_is_the_lock_and_the_wheel(image: Image) -> None:
+    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+
+    installed = image.run("/opt/gateway/bin/python", "-I", "-c", listing).stdout.decode().split()
+
+    pins = re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / "requirements/runtime.txt").read_text("utf-8"), re.MULTILINE)
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    ours = f"leyr-graphql-gateway=={version}"
+    assert ours in plain(installed)
+    assert plain(installed) - {ours} <= plain(pins)
+
+
+def plain(names: list[str]) -> set[str]:
+    """Names as PEP 503 spells them."""
+    return {re.sub(r"[-_.]+", "-", name.partition("==")[0]).lower() + "==" + name.partition("==")[2] for name in names}
+
+
+def test_help_names_the_commands(image: Image) -> None:
+    done = image.run(GATEWAY, "--help")
+
+    assert done.returncode == 0
+    assert {b"serve", b"dev", b"simulator", b"schema", b"settings", b"healthcheck"} <= set(done.stdout.split())
+
+
+def test_schema_is_the_repositorys(image: Image) -> None:
+    done = image.run(GATEWAY, "schema")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (ROOT / "schema.graphql").read_bytes()
+
+
+def test_serve_without_credentials_says_what_to_set(image: Image) -> None:
+    done = image.run(GATEWAY, "serve")
+
+    assert done.returncode == 1
+    assert b"Set LEYR_CLIENT_ID and LEYR_CLIENT_SECRET" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_the_image_serves_is_healthy_and_stops(image: Image, simulator: Simulator) -> None:
+    runtime = image.stages["runtime"]
+    start = [*runtime.exec_form("ENTRYPOINT"), *runtime.exec_form("CMD")]
+    credentials = {"LEYR_CLIENT_ID": CLIENT_ID, "LEYR_CLIENT_SECRET": CLIENT_SECRET}
+    host = {"GATEWAY_HOST": runtime.environment()["GATEWAY_HOST"]}
+
+    with started(image, *start, LEYR_BASE_URL=f"{simulator.url}/api", **credentials, **host) as process:
+        answer = process.gateway.data(CARE_UNITS)
+        healthy = image.run(*runtime.exec_form("HEALTHCHECK"), GATEWAY_PORT=process.port)
+        written = process.stop()
+        ill = image.run(*runtime.exec_form("HEALTHCHECK"), GATEWAY_PORT=process.port)
+
+    ids = {each["leyrId"] for each in answer["careUnits"]}
+    assert ids == {each["id"] for each in simulator.rest("/emrs/webdoc/care-units")}
+    assert (healthy.returncode, ill.returncode) == (0, 1)
+    assert process.running.returncode == 0
+    assert "Traceback" not in written
+    assert CLIENT_SECRET not in written
+
+
+def test_dev_serves_simulated_data_and_stops(image: Image) -> None:
+    with started(image, GATEWAY, "dev", "--simulator-port", "0") as process:
+        answer = process.gateway.data(CARE_UNITS)
+        page = process.gateway.http.get("/graphql", headers={"accept": "text/html"})
+        assets = [process.gateway.http.get(link) for link in re.findall(r'"(/graphql/assets/[^"]+)"', page.text)]
+        written = process.stop()
+
+    assert answer["careUnits"]
+    assert "GraphiQL" in page.text
+    assert {asset.status_code for asset in assets} <= {200}
+    assert process.running.returncode == 0
+    assert "SIMULATED DATA" in written
+    assert "Traceback" not in written
