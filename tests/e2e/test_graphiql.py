@@ -141,6 +141,8 @@ def test_a_reload_keeps_what_was_written(quiet: Visit) -> None:
     page = quiet.page
     write_query(page, "query Mine { emrs { code } }")
     expect(tab(page, "Mine")).to_be_visible()
+    # A reload aborts what is still loading, which would look like a failed request.
+    page.wait_for_load_state("networkidle")
 
     quiet.open()
 
