@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.ehr import EhrProfile, FilterPolicy, shipped_profile
@@ -186,7 +186,7 @@ def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
         return {}
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {code: ProfileOverride.model_validate(table) for code, table in tables.items()}
+        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tables)
     except OSError as error:
         raise SettingsError(f"LEYR_PROFILES: the file cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,13 +1,13 @@
 """What Leyr's lists hold, as structs that msgspec decodes straight from upstream bytes.
 
-Unknown fields are ignored and missing optional ones are None (leyr-api 11.1); an empty id counts as missing.
+Unknown fields are ignored and missing optional ones are None (leyr-api 11.1); an empty id or time counts as missing.
 """
 
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-LeyrId = Annotated[str, Meta(min_length=1)]
+NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
 class CareUnitKey(NamedTuple):
@@ -18,7 +18,7 @@ class CareUnitKey(NamedTuple):
 
 
 class _Named(Struct, frozen=True, gc=False):
-    id: LeyrId
+    id: NonEmpty
     emr_id: str | None = None
     name: str | None = None
     first_name: str | None = None
@@ -46,7 +46,7 @@ class HealthcareService(_Named, frozen=True, gc=False):
 class Timeslot(Struct, frozen=True, gc=False):
     """A free time, its instants as the EHR wrote them: RFC 3339 text with an offset."""
 
-    start: LeyrId
-    end: str | None = None
-    resource_id: str | None = None
-    healthcare_service_id: str | None = None
+    start: NonEmpty
+    end: NonEmpty | None = None
+    resource_id: NonEmpty | None = None
+    healthcare_service_id: NonEmpty | None = None

@@ -103,7 +103,7 @@ def plan(queries: Sequence[TimeslotQuery], profile: EhrProfile, roster: Roster) 
     All queries are about one care unit. The roster holds what `roster_need` asked for.
     """
     parts = {query: _spread(query, profile.filter_policy, roster) for query in queries}
-    covering = _cover({part for each in parts.values() for part in each}, profile.filter_policy)
+    covering = _cover((part for each in parts.values() for part in each), profile.filter_policy)
     pieces = {whole: _cut(whole, profile) for whole in covering}
     serving = {
         query: tuple(
@@ -142,19 +142,15 @@ def partition(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> Tim
 
 
 def unproven(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> Lists:
-    """Which ids of a query nothing in the answers vouches for.
+    """Which ids of a query nothing vouches for: no step that Leyr answered asked for them, no slot names them.
 
     Asked alone, Leyr refuses an id that does not exist; a wider answer just holds nothing of it.
     """
-    wide_in_resource = any(step.resource is None for step in answers)
-    wide_in_service = any(step.service is None for step in answers)
     slots = [slot for answer in answers.values() for slot in answer.slots]
     return Lists(
-        resources=query.resource is not None
-        and wide_in_resource
+        resources=query.resource not in {None, *(step.resource for step in answers)}
         and all(slot.resource_id != query.resource for slot in slots),
-        services=query.service is not None
-        and wide_in_service
+        services=query.service not in {None, *(step.service for step in answers)}
         and all(slot.healthcare_service_id != query.service for slot in slots),
     )
 
@@ -198,14 +194,20 @@ def _spread(query: TimeslotQuery, policy: FilterPolicy, roster: Roster) -> list[
 
 def _cover(wanted: Iterable[TimeslotQuery], policy: FilterPolicy) -> list[TimeslotQuery]:
     """Merge what is asked for until no merge saves a call; each part is inside one of the results."""
-    asks = list(dict.fromkeys(wanted))
+    asks = _uncovered(wanted)
     while True:
         merged = asks
         for loosen in _LOOSENINGS:
-            merged = _merge(merged, loosen, policy)
+            merged = _uncovered(_merge(merged, loosen, policy))
         if len(merged) == len(asks):
-            return [one for one in merged if not any(other.covers(one) for other in merged if other is not one)]
+            return merged
         asks = merged
+
+
+def _uncovered(asks: Iterable[TimeslotQuery]) -> list[TimeslotQuery]:
+    """The asks that no other contains; what is contained must not pull a merge its way."""
+    distinct = list(dict.fromkeys(asks))
+    return [one for one in distinct if not any(other.covers(one) for other in distinct if other is not one)]
 
 
 def _merge(

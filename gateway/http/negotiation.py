@@ -1,5 +1,6 @@
 """Which of the media types that can be answered a client prefers (RFC 9110, 12.5.1)."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -59,7 +60,7 @@ def _range(text: str) -> _Range | None:
 
 
 def _weight(text: str) -> float:
-    try:
-        return min(max(float(text), 0.0), 1.0)
-    except ValueError:
-        return 0.0
+    return min(float(text), 1.0) if _WEIGHT.fullmatch(text.strip()) else 0.0
+
+
+_WEIGHT = re.compile(r"\d{1,3}(\.\d{0,9})?|\.\d{1,9}", re.ASCII)

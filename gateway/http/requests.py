@@ -22,9 +22,11 @@ class RequestRefusedError(Exception):
 
 async def read_post(request: Request) -> Operation:
     """The operation in a JSON body. Raises RequestRefusedError."""
-    kind, _, parameters = request.headers.get("content-type", "").partition(";")
-    charset = parameters.replace(" ", "").lower().removeprefix("charset=").strip('"')
-    if kind.strip().lower() != "application/json" or charset not in {"", "utf-8"}:
+    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
+    charsets = {
+        value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == "charset"
+    }
+    if kind != "application/json" or not charsets <= {"utf-8"}:
         raise RequestRefusedError(415, "Send the request as application/json in UTF-8")
     try:
         found = orjson.loads(await _read_body(request))

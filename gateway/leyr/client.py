@@ -63,7 +63,7 @@ class LeyrClient:
             query["healthcare_service_id"] = step.service
         target = f"{_path(*step.care_unit)}/timeslots?{urlencode(query, quote_via=quote, safe='')}"
         answer = await self._transport.get(target, within=_TIMESLOTS_TIME)
-        if not answer.ok and "NO_TIMESLOTS_AVAILABLE" in read_problem(answer).codes():
+        if not answer.ok and "NO_TIMESLOTS_AVAILABLE" in read_problem(answer).details:
             return TimeslotList()
         return TimeslotList(self._items(answer, self._timeslots, "timeslots", step.care_unit.emr))
 

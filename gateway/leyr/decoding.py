@@ -38,20 +38,20 @@ class ListDecoder(Generic[T]):
             decoded = Decoded(self._strict.decode(body))
         except msgspec.ValidationError:
             decoded = self._decode_tolerantly(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
         if all(_is_rfc3339(text) for text in self._texts(decoded.items)):
             return decoded
         return Decoded([self._normalised(item) for item in decoded.items], decoded.dropped, decoded.wrapped)
 
     def _decode_tolerantly(self, body: bytes) -> Decoded[T]:
-        found = msgspec.json.decode(body)
+        found = _decoded(body)
         rows = found if isinstance(found, list) else _unwrapped(found)
         kept = [row for row in rows if not _lacks(row, self._identity)]
         if rows and not kept:
             raise UpstreamInvalidAnswer("No item of Leyr's list says what it is")
         try:
-            items = [msgspec.convert(row, self._item) for row in kept]
+            items = [msgspec.convert(_without_empty(row), self._item) for row in kept]
         except msgspec.ValidationError:
             raise UpstreamInvalidAnswer("Leyr's list holds something else than promised") from None
         return Decoded(items, len(rows) - len(kept), wrapped=rows is not found)
@@ -69,7 +69,20 @@ class ListDecoder(Generic[T]):
             }
         except ValueError:
             raise UpstreamInvalidAnswer("Leyr's list holds a time without an offset, or none at all") from None
+        if not all(_is_rfc3339(text) for text in times.values()):
+            raise UpstreamInvalidAnswer("Leyr's list holds a time whose offset is not of whole minutes")
         return msgspec.structs.replace(item, **times)
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except _NOT_JSON:
+        raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
+
+
+def _without_empty(row: object) -> object:
+    return {key: value for key, value in row.items() if value != ""} if isinstance(row, dict) else row
 
 
 def _lacks(row: object, identity: str) -> bool:
@@ -95,4 +108,5 @@ def _is_rfc3339(text: str) -> bool:
     return True
 
 
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)

@@ -6,6 +6,7 @@ included (docs pages D15, D16). No text of the envelope is passed on; it may hol
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
@@ -25,37 +26,40 @@ from gateway.domain.errors import (
 from gateway.leyr.transport import Answer
 
 
-class _Detail(msgspec.Struct):
-    error_code: str | None = None
-
-
-class Problem(msgspec.Struct):
-    """The envelope's fields that decide (leyr-api 6.1)."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The envelope's fields that decide (leyr-api 6.1): class, detailed codes (6.3), and Leyr's reference."""
 
     code: str | None = None
-    instance: str | None = None
-    errors: list[_Detail] | None = None
-
-    def codes(self) -> tuple[str, ...]:
-        """The detailed codes (leyr-api 6.3)."""
-        return tuple(detail.error_code for detail in self.errors or () if detail.error_code)
-
-    def reference(self) -> str | None:
-        """`instance`, if it looks like the UUID that it is documented to be."""
-        return self.instance if self.instance and _REFERENCE.fullmatch(self.instance) else None
+    details: tuple[str, ...] = ()
+    reference: str | None = None
 
 
 def read_problem(answer: Answer) -> Problem:
-    """The envelope of an answer; an empty one where the body is something else, such as a proxy's HTML."""
+    """The envelope of an answer; an empty one where the body is something else, such as a proxy's HTML.
+
+    Each field is read by itself, so that an odd one does not hide the others.
+    """
     try:
-        return msgspec.json.decode(answer.body, type=Problem)
+        found = msgspec.json.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Problem()
+    if not isinstance(found, dict):
+        return Problem()
+    code, errors, instance = found.get("code"), found.get("errors"), found.get("instance")
+    details = [each.get("error_code") for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    # Documented to be a UUID; anything else may be text that must not be passed on.
+    is_uuid = isinstance(instance, str) and _UUID.fullmatch(instance)
+    return Problem(
+        code if isinstance(code, str) else None,
+        tuple(each for each in details if isinstance(each, str)),
+        instance if is_uuid else None,
+    )
 
 
 def error_for(answer: Answer, problem: Problem) -> GatewayError:
     """The domain error that an answer outside 2xx stands for."""
-    reference = problem.reference()
+    reference = problem.reference
     match problem.code:
         case "EMR_ERROR":
             return _ehr_error(answer, reference)
@@ -63,7 +67,7 @@ def error_for(answer: Answer, problem: Problem) -> GatewayError:
             return _unknown_error(answer, reference)
         case "SERVICE_UNAVAILABLE":
             return _unavailable(answer, reference, Origin.LEYR)
-    for code in problem.codes():
+    for code in problem.details:
         if code in _BY_DETAIL:
             kind, message, origin = _BY_DETAIL[code]
             return kind(message, origin=origin, reference=reference)
@@ -133,7 +137,7 @@ def _rate_limited(answer: Answer, reference: str | None, origin: Origin) -> Gate
 _SERVER_ERROR = 500
 _TOO_MANY = 429
 _REQUEST_TIMEOUT = 408
-_REFERENCE = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _Known: TypeAlias = tuple[type[GatewayError], str, Origin]
 _BY_STATUS: Mapping[int, _Known] = {
     400: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),

@@ -186,7 +186,7 @@ def hidden(slots: set[tuple[Any, ...]], manners: dict[str, Any]) -> set[tuple[An
 
 @pytest.mark.parametrize("emr", ["webdoc", "takecare", "physica"])
 @pytest.mark.parametrize("raw", [True, False], ids=["raw ids", "node ids"])
-def test_filters_equal_rest(emr: str, raw: bool, gateway: Gateway, simulator: Simulator) -> None:  # noqa: FBT001 # a case
+def test_filters_equal_rest(emr: str, raw: bool, gateway: Gateway, simulator: Simulator) -> None:  # a case
     rest = Rest(simulator, emr)
     lists = "id leyrId resources { id leyrId } healthcareServices { id leyrId }"
     query = f"query($emr: String) {{ careUnits(emr: $emr) {{ {lists} }} }}"

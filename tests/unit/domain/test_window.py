@@ -1,0 +1,99 @@
+"""Windows are half-open, carry offsets, and have defaults."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.errors import BadUserInput
+from gateway.domain.window import Window, requested_window
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+MONTH = timedelta(days=30)
+WIDEST = timedelta(days=92)
+
+instants = st.integers(0, 12).map(lambda count: NOW + count * DAY)
+windows = st.tuples(instants, instants).filter(lambda both: both[0] < both[1]).map(lambda both: Window(*both))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (NOW.replace(tzinfo=None), NOW),
+        (NOW, NOW.replace(tzinfo=None)),
+        (NOW.replace(tzinfo=None), (NOW + DAY).replace(tzinfo=None)),
+    ],
+)
+def test_a_time_without_offset_is_refused(start: datetime, end: datetime) -> None:
+    with pytest.raises(BadUserInput, match="offset"):
+        Window(start, end)
+
+
+@pytest.mark.parametrize("end", [NOW, NOW - DAY, NOW.astimezone(timezone(DAY / 2))])
+def test_an_end_that_is_not_after_the_start_is_refused(end: datetime) -> None:
+    with pytest.raises(BadUserInput, match="end must be after start"):
+        Window(NOW, end)
+
+
+def test_length_counts_instants_whatever_the_offsets() -> None:
+    summer, winter = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
+
+    night = Window(datetime(2026, 10, 24, 12, tzinfo=summer), datetime(2026, 10, 25, 12, tzinfo=winter))
+
+    assert night.length == timedelta(hours=25)
+
+
+@given(windows, windows)
+def test_relations_are_those_of_half_open_stretches(one: Window, other: Window) -> None:
+    assert one.contains(other) is (days(other) <= days(one))
+    assert one.touches(other) is other.touches(one)
+    together = days(one) | days(other)
+    assert one.touches(other) is (len(together) == max(together) - min(together) + 1)
+
+
+@given(windows, windows)
+def test_joined_is_the_shortest_window_with_both(one: Window, other: Window) -> None:
+    joined = one.joined(other)
+
+    assert joined == other.joined(one)
+    assert joined.contains(one)
+    assert joined.contains(other)
+    assert days(joined) == set(range(min(days(one) | days(other)), max(days(one) | days(other)) + 1))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (None, None, Window(NOW, NOW + MONTH)),
+        (NOW + DAY, None, Window(NOW + DAY, NOW + DAY + MONTH)),
+        (None, NOW + DAY, Window(NOW, NOW + DAY)),
+        (NOW - DAY, NOW + DAY, Window(NOW - DAY, NOW + DAY)),
+        (NOW, NOW + WIDEST, Window(NOW, NOW + WIDEST)),
+    ],
+)
+def test_what_is_left_out_is_now_and_the_default(
+    start: datetime | None, end: datetime | None, expected: Window
+) -> None:
+    assert requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "why"),
+    [
+        (None, NOW - DAY, "end must be after start"),
+        (NOW, NOW + WIDEST + timedelta(microseconds=1), "wider than 92 days"),
+        (NOW.replace(tzinfo=None), None, "offset"),
+        (datetime.max.replace(tzinfo=UTC), None, "calendar"),
+        (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), "wider"),
+    ],
+)
+def test_a_window_out_of_bounds_is_refused(start: datetime | None, end: datetime | None, why: str) -> None:
+    with pytest.raises(BadUserInput, match=why):
+        requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST)
+
+
+def days(window: Window) -> set[int]:
+    """The days since NOW whose beginning is inside."""
+    return {count for count in range(-1, 14) if window.start <= NOW + count * DAY < window.end}

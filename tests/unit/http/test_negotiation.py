@@ -1,0 +1,97 @@
+"""Which media type an Accept header prefers."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gateway.http.negotiation import MediaType, preferred
+
+JSON, GRAPHQL, HTML = MediaType.JSON, MediaType.GRAPHQL_RESPONSE, MediaType.HTML
+ANSWERS = (JSON, GRAPHQL)
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        # Whoever says nothing takes anything.
+        (None, JSON),
+        ("", JSON),
+        ("  ", JSON),
+        ("*/*", JSON),
+        ("application/*", JSON),
+        ("application/json", JSON),
+        ("application/graphql-response+json", GRAPHQL),
+        ("APPLICATION/GraphQL-Response+JSON", GRAPHQL),
+        ("application/json; charset=utf-8", JSON),
+        ("application/graphql-response+json;charset=utf-8;q=0.5", GRAPHQL),
+        # Of equals, the first that is offered.
+        ("application/graphql-response+json, application/json", JSON),
+        # Weights.
+        ("application/graphql-response+json, application/json;q=0.9", GRAPHQL),
+        ("application/json;q=0.1, application/graphql-response+json;q=0.2", GRAPHQL),
+        ("application/json ; q=0.1 , application/graphql-response+json ; Q=0.2", GRAPHQL),
+        ("application/json;q=0", None),
+        ("application/json;q=0.000", None),
+        ("*/*;q=0", None),
+        # The closest range decides on a type, whatever the order and the weight.
+        ("application/json;q=0, */*", GRAPHQL),
+        ("*/*, application/json;q=0", GRAPHQL),
+        ("application/*;q=0, */*", None),
+        ("application/*;q=0.2, application/graphql-response+json;q=0.1", JSON),
+        ("*/*;q=1, application/*;q=0.1, application/graphql-response+json;q=0.5", GRAPHQL),
+        # Nothing that is offered.
+        ("text/html", None),
+        ("text/*", None),
+        ("image/png, text/plain", None),
+        # Junk accepts nothing, and does not hide what stands beside it.
+        ("junk", None),
+        (",", None),
+        (";;q=1", None),
+        ("application/json;q=junk", None),
+        ("application/json;q=", None),
+        ("application/json;q=-1", None),
+        ("application/json;q=2", JSON),
+        ("application/json;q=nan, application/graphql-response+json", GRAPHQL),
+        ("application", None),
+        ("junk, ,;, application/graphql-response+json", GRAPHQL),
+    ],
+)
+def test_api_clients(accept: str | None, expected: MediaType | None) -> None:
+    assert preferred(accept, ANSWERS) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        (BROWSER, HTML),
+        ("text/html", HTML),
+        ("text/html;q=0.5, application/json", JSON),
+        ("text/*, application/json;q=0.9", HTML),
+        ("*/*", JSON),
+        (None, JSON),
+    ],
+)
+def test_browsers_get_a_page_where_one_is_offered(accept: str | None, expected: MediaType) -> None:
+    assert preferred(accept, (*ANSWERS, HTML)) is expected
+
+
+@settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
+@given(st.text(), st.permutations([JSON, GRAPHQL, HTML]))
+@example("application/json;q=1e999", [JSON])
+def test_any_text_has_an_answer(accept: str, offered: list[MediaType]) -> None:
+    assert preferred(accept, offered) in {None, *offered}
+
+
+weights = st.dictionaries(st.sampled_from([JSON, GRAPHQL, HTML]), st.integers(0, 10), min_size=1)
+
+
+@settings(max_examples=200, deadline=None)  # as above
+@given(weights, st.permutations([JSON, GRAPHQL, HTML]))
+def test_nothing_offered_is_liked_better(liking: dict[MediaType, int], offered: list[MediaType]) -> None:
+    accept = ", ".join(f"{media_type};q={weight / 10}" for media_type, weight in liking.items())
+
+    chosen = preferred(accept, offered)
+
+    best = max(liking.values())
+    assert liking[chosen] == best if chosen else best == 0

@@ -1,0 +1,204 @@
+"""Leyr's endpoints: the exact paths and queries, and what each answer becomes."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta, timezone
+from urllib.parse import quote
+
+import httpx
+import pytest
+import structlog
+from pydantic import SecretStr
+from structlog.testing import LogCapture
+
+from gateway.domain.errors import NotFound, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
+from gateway.domain.planning import Step
+from gateway.domain.window import Window
+from gateway.leyr.client import LeyrClient
+from gateway.leyr.transport import LeyrTransport
+
+UNIT = CareUnitKey("webdoc", "L0_1")
+CET = timezone(timedelta(hours=1))
+WINDOW = Window(datetime(2026, 12, 1, 9, tzinfo=CET), datetime(2026, 12, 2, 9, tzinfo=CET))
+SPECIAL = {
+    "a b": "a%20b",
+    "a/b": "a%2Fb",
+    "å": "%C3%A5",
+    "#1": "%231",
+    "%2F": "%252F",
+    "a..b": "a..b",
+    "...": "...",
+    "a+b": "a%2Bb",
+    "a?b": "a%3Fb",
+    "a&b=c": "a%26b%3Dc",
+    "a;b": "a%3Bb",
+    "a\\b": "a%5Cb",
+    "a:b@c": "a%3Ab%40c",
+    "😀": "%F0%9F%98%80",
+    "~-_.": "~-_.",
+}
+
+
+class Leyr:
+    """Answers every request alike, and keeps the raw path and query of each."""
+
+    def __init__(self, found: object = (), status: int = 200) -> None:
+        self.targets: list[str] = []
+        self.log = LogCapture()
+        self._found = found
+        self._status = status
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        self.targets.append(request.url.raw_path.decode())
+        return httpx.Response(self._status, content=json.dumps(self._found).encode())
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[LeyrClient]:
+        log = structlog.wrap_logger(None, processors=[self.log], wrapper_class=structlog.make_filtering_bound_logger(0))
+        transport = LeyrTransport(
+            "https://leyr.example/api", "c", SecretStr("s"), connections=lambda: httpx.MockTransport(self.handle)
+        )
+        async with transport:
+            yield LeyrClient(transport, log)
+
+
+@pytest.mark.parametrize(("leyr_id", "segment"), SPECIAL.items())
+async def test_each_id_is_one_segment(leyr_id: str, segment: str) -> None:
+    leyr = Leyr()
+
+    async with leyr.client() as client:
+        await client.care_units(leyr_id)
+        await client.resources(CareUnitKey("webdoc", leyr_id))
+        await client.healthcare_services(CareUnitKey(leyr_id, leyr_id))
+
+    assert leyr.targets == [
+        f"/api/emrs/{segment}/care-units",
+        f"/api/emrs/webdoc/care-units/{segment}/resources",
+        f"/api/emrs/{segment}/care-units/{segment}/healthcare-services",
+    ]
+
+
+@pytest.mark.parametrize(("leyr_id", "value"), SPECIAL.items())
+async def test_each_filter_is_one_value(leyr_id: str, value: str) -> None:
+    leyr = Leyr()
+
+    async with leyr.client() as client:
+        await client.timeslots(Step(UNIT, WINDOW, leyr_id, leyr_id))
+
+    path, _, sent = leyr.targets[0].partition("?")
+    assert path == "/api/emrs/webdoc/care-units/L0_1/timeslots"
+    assert sent.split("&") == [
+        "start=2026-12-01T09%3A00%3A00%2B01%3A00",
+        "end=2026-12-02T09%3A00%3A00%2B01%3A00",
+        f"resource_id={value}",
+        f"healthcare_service_id={value}",
+    ]
+
+
+async def test_filters_that_are_not_set_are_not_sent() -> None:
+    leyr = Leyr()
+
+    async with leyr.client() as client:
+        await client.timeslots(Step(UNIT, WINDOW))
+        await client.timeslots(Step(UNIT, WINDOW, resource="r"))
+        await client.timeslots(Step(UNIT, WINDOW, service="s"))
+
+    times = "start=2026-12-01T09%3A00%3A00%2B01%3A00&end=2026-12-02T09%3A00%3A00%2B01%3A00"
+    path = "/api/emrs/webdoc/care-units/L0_1/timeslots"
+    assert leyr.targets == [
+        f"{path}?{times}",
+        f"{path}?{times}&resource_id=r",
+        f"{path}?{times}&healthcare_service_id=s",
+    ]
+
+
+@pytest.mark.parametrize("offset", ["+01:00", "-03:30", "+00:00"])
+async def test_times_keep_their_offset(offset: str) -> None:
+    leyr = Leyr()
+    start = datetime.fromisoformat(f"2026-12-01T09:00:00.000001{offset}")
+
+    async with leyr.client() as client:
+        await client.timeslots(Step(UNIT, Window(start, start + timedelta(days=1))))
+
+    assert f"start={quote(start.isoformat(), safe='')}&" in leyr.targets[0]
+    assert "+" not in leyr.targets[0]
+
+
+@pytest.mark.parametrize("leyr_id", ["", ".", "..", "a\nb", "\x7f", "x" * 1025])
+async def test_a_care_unit_that_cannot_stand_in_a_url_is_not_asked_about(leyr_id: str) -> None:
+    leyr = Leyr()
+
+    async with leyr.client() as client:
+        with pytest.raises(UpstreamInvalidAnswer):
+            await client.resources(CareUnitKey("webdoc", leyr_id))
+
+    assert leyr.targets == []
+
+
+async def test_lists_become_structs() -> None:
+    async with Leyr([{"id": "1", "name": "One", "emr_id": "e"}]).client() as client:
+        assert await client.care_units("webdoc") == [CareUnit("1", "e", "One")]
+        assert await client.resources(UNIT) == [Resource("1", "e", "One")]
+        assert await client.healthcare_services(UNIT) == [HealthcareService("1", "e", "One")]
+
+
+async def test_timeslots_come_in_order() -> None:
+    later, earlier = "2026-12-01T09:20:00+01:00", "2026-12-01T08:00:00Z"
+
+    async with Leyr([{"start": later}, {"start": earlier}, {"start": earlier}]).client() as client:
+        found = await client.timeslots(Step(UNIT, WINDOW))
+
+    assert found.slots == (Timeslot(earlier), Timeslot(later))
+
+
+async def test_no_timeslots_available_is_an_empty_list() -> None:
+    envelope = {"code": "BAD_REQUEST", "errors": [{"error_code": "NO_TIMESLOTS_AVAILABLE"}]}
+
+    async with Leyr(envelope, 400).client() as client:
+        assert (await client.timeslots(Step(UNIT, WINDOW))).slots == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "envelope"),
+    [(404, {}), (400, {"code": "BAD_REQUEST", "errors": [{"error_code": "INVALID_CARE_UNIT_ID"}]})],
+)
+async def test_an_unknown_care_unit_is_not_found(status: int, envelope: object) -> None:
+    async with Leyr(envelope, status).client() as client:
+        with pytest.raises(NotFound):
+            await client.resources(UNIT)
+
+
+async def test_an_ehr_code_that_leyr_does_not_know_is_not_the_callers_mistake() -> None:
+    instance = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
+
+    async with Leyr({"instance": instance}, 404).client() as client:
+        with pytest.raises(UpstreamInvalidAnswer) as failure:
+            await client.care_units("webdoc")
+
+    assert failure.value.reference == instance
+
+
+async def test_an_error_with_a_list_inside_is_an_error() -> None:
+    async with Leyr([{"id": "1"}], 503).client() as client:
+        with pytest.raises(UpstreamUnavailable):
+            await client.resources(UNIT)
+
+
+@pytest.mark.parametrize(
+    ("found", "event"),
+    [
+        ([{"id": "1"}, {"name": "Nobody"}], {"event": "upstream.items_dropped", "count": 1}),
+        ({"data": [{"id": "1"}]}, {"event": "upstream.list_wrapped"}),
+        ([{"id": "1"}], None),
+    ],
+)
+async def test_what_the_decoder_had_to_forgive_is_logged(found: object, event: dict[str, object] | None) -> None:
+    leyr = Leyr(found)
+
+    async with leyr.client() as client:
+        await client.resources(UNIT)
+
+    expected = [] if event is None else [{"log_level": "warning", "endpoint": "resources", "emr": "webdoc", **event}]
+    assert leyr.log.entries == expected

@@ -1,0 +1,186 @@
+"""Leyr's error answers: which domain error each stands for, and that none of their text comes through."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.errors import (
+    FilterRequired,
+    GatewayError,
+    NotFound,
+    NotSupported,
+    Origin,
+    UpstreamInvalidAnswer,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamRejectedCredentials,
+    UpstreamUnavailable,
+)
+from gateway.leyr.problems import Problem, error_for, read_problem
+from gateway.leyr.transport import Answer
+
+INSTANCE = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
+CODES = [None, "BAD_REQUEST", "UNAUTHORIZED", "EMR_ERROR", "UNKNOWN_ERROR", "SERVICE_UNAVAILABLE", "NEW"]
+DETAILS = ["INVALID_CARE_UNIT_ID", "MISSING_REQUIRED_FIELD", "NOT_SUPPORTED", "BAD_INPUT", "NEW"]
+
+
+def failure(
+    status: int, code: str | None = None, *details: str, retry_after: float | None = None, **fields: Any
+) -> GatewayError:
+    envelope = {"code": code, "status": status, "instance": INSTANCE, **fields}
+    if details:
+        envelope["errors"] = [{"error_code": detail, "details": "text", "path": None} for detail in details]
+    answer = Answer(status, json.dumps(envelope).encode(), retry_after)
+    return error_for(answer, read_problem(answer))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "origin", "retryable"),
+    [
+        # The code decides first.
+        (401, "EMR_ERROR", UpstreamRejectedCredentials, Origin.EHR, False),
+        (403, "EMR_ERROR", UpstreamRejectedCredentials, Origin.EHR, False),
+        (400, "EMR_ERROR", UpstreamUnavailable, Origin.EHR, False),
+        (404, "EMR_ERROR", UpstreamUnavailable, Origin.EHR, False),
+        (429, "EMR_ERROR", UpstreamRateLimited, Origin.EHR, True),
+        (500, "EMR_ERROR", UpstreamUnavailable, Origin.EHR, True),
+        (503, "EMR_ERROR", UpstreamUnavailable, Origin.EHR, True),
+        (401, "UNKNOWN_ERROR", UpstreamUnavailable, Origin.LEYR, False),
+        (429, "UNKNOWN_ERROR", UpstreamRateLimited, Origin.LEYR, True),
+        (500, "UNKNOWN_ERROR", UpstreamUnavailable, Origin.LEYR, True),
+        (503, "SERVICE_UNAVAILABLE", UpstreamUnavailable, Origin.LEYR, True),
+        (400, "SERVICE_UNAVAILABLE", UpstreamUnavailable, Origin.LEYR, True),
+        # Then the status.
+        (401, "UNAUTHORIZED", UpstreamRejectedCredentials, Origin.LEYR, False),
+        (400, "BAD_REQUEST", UpstreamRefused, Origin.LEYR, False),
+        (400, "NEW", UpstreamRefused, Origin.LEYR, False),
+        (403, None, UpstreamRejectedCredentials, Origin.LEYR, False),
+        (404, None, NotFound, Origin.CLIENT, False),
+        (408, None, UpstreamUnavailable, Origin.LEYR, True),
+        (409, None, UpstreamInvalidAnswer, Origin.LEYR, False),
+        (418, None, UpstreamInvalidAnswer, Origin.LEYR, False),
+        (422, None, UpstreamRefused, Origin.LEYR, False),
+        (429, None, UpstreamRateLimited, Origin.LEYR, True),
+        (500, None, UpstreamUnavailable, Origin.LEYR, True),
+        (501, None, NotSupported, Origin.LEYR, False),
+        (502, None, UpstreamUnavailable, Origin.LEYR, True),
+        (504, None, UpstreamUnavailable, Origin.LEYR, True),
+        (302, None, UpstreamInvalidAnswer, Origin.LEYR, False),
+    ],
+)
+def test_code_and_status_decide(
+    status: int, code: str | None, kind: type[GatewayError], origin: Origin, *, retryable: bool
+) -> None:
+    error = failure(status, code)
+
+    assert type(error) is kind
+    assert error.origin is origin
+    assert error.retryable is retryable
+    assert error.reference == INSTANCE
+
+
+@pytest.mark.parametrize(
+    ("detail", "kind", "origin"),
+    [
+        ("INVALID_CARE_UNIT_ID", NotFound, Origin.CLIENT),
+        ("INVALID_RESOURCE_ID", NotFound, Origin.CLIENT),
+        ("INVALID_HEALTHCARE_SERVICE_ID", NotFound, Origin.CLIENT),
+        ("MISSING_REQUIRED_FIELD", FilterRequired, Origin.EHR),
+        ("NOT_SUPPORTED", NotSupported, Origin.EHR),
+        ("BAD_INPUT", UpstreamRefused, Origin.EHR),
+        ("MAX_ITEMS_EXCEEDED", UpstreamRefused, Origin.EHR),
+        ("NEW", UpstreamRefused, Origin.LEYR),
+    ],
+)
+def test_the_detailed_code_says_what_was_refused(detail: str, kind: type[GatewayError], origin: Origin) -> None:
+    error = failure(400, "BAD_REQUEST", detail)
+
+    assert type(error) is kind
+    assert error.origin is origin
+    assert error.reference == INSTANCE
+
+
+def test_a_detail_that_nobody_knows_does_not_hide_one_that_is_known() -> None:
+    assert type(failure(400, "BAD_REQUEST", "NEW", "INVALID_RESOURCE_ID")) is NotFound
+
+
+@pytest.mark.parametrize(("code", "kind"), [("EMR_ERROR", UpstreamUnavailable), ("UNKNOWN_ERROR", UpstreamUnavailable)])
+def test_the_class_of_error_decides_before_its_details(code: str, kind: type[GatewayError]) -> None:
+    assert type(failure(400, code, "INVALID_RESOURCE_ID")) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, None), (503, None), (429, "EMR_ERROR"), (503, "SERVICE_UNAVAILABLE")]
+)
+def test_the_wait_that_the_upstream_asks_for_is_passed_on(status: int, code: str | None) -> None:
+    assert failure(status, code, retry_after=7.0).retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    "instance", [None, "", "19121212-1212", "Anna", f"{INSTANCE} Anna", f"{INSTANCE}\n", INSTANCE[1:]]
+)
+def test_an_instance_that_is_no_uuid_is_no_reference(instance: str | None) -> None:
+    assert failure(400, "BAD_REQUEST", instance=instance).reference is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b'"EMR_ERROR"',
+        b"[" * 20_000,
+        b'{"code": "\xff"}',
+        b'{"code": 1}',
+        b'{"code": "EMR_',
+    ],
+)
+def test_a_body_that_is_no_envelope_leaves_the_status(body: bytes) -> None:
+    answer = Answer(502, body)
+
+    assert read_problem(answer) == Problem()
+    assert type(error_for(answer, read_problem(answer))) is UpstreamUnavailable
+
+
+@settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
+@given(st.integers(300, 599), st.sampled_from(CODES), st.lists(st.sampled_from(DETAILS), max_size=2))
+def test_no_text_of_the_envelope_is_passed_on(status: int, code: str | None, details: list[str]) -> None:
+    secret = "Tolvan Tolvansson 19121212-1212"
+    fields = {"title": secret, "detail": secret, "type": secret, "instance": secret}
+    errors = [{"error_code": each, "details": secret, "path": secret, "emr_error": secret} for each in details]
+    answer = Answer(status, json.dumps({"code": code, **fields, "errors": errors}).encode())
+
+    error = error_for(answer, read_problem(answer))
+
+    assert "Tolv" not in f"{error.message} {error} {error!r} {error.reference}"
+    assert error.message
+
+
+@settings(max_examples=200, deadline=None)  # as above
+@given(st.text(min_size=4).filter(lambda text: "\x00" not in text), st.integers(300, 599))
+def test_even_the_codes_themselves_are_not_passed_on(text: str, status: int) -> None:
+    plain, named = failure(status, None), failure(status, f"<{text}>", f"<{text}>", detail=text)
+
+    assert named.message == plain.message
+
+
+@settings(max_examples=200, deadline=None)  # as above
+@given(st.binary(), st.integers(300, 599))
+def test_any_answer_is_some_domain_error(body: bytes, status: int) -> None:
+    answer = Answer(status, body)
+
+    assert isinstance(error_for(answer, read_problem(answer)), GatewayError)
+
+
+@pytest.mark.parametrize("errors", [{}, ["text"], [{"error_code": 1}], "text", 7, None, [[]]])
+def test_an_odd_field_does_not_hide_the_code(errors: object) -> None:
+    body = json.dumps({"code": "EMR_ERROR", "errors": errors, "instance": 5}).encode()
+
+    error = error_for(Answer(401, body), read_problem(Answer(401, body)))
+
+    assert (error.code, error.origin) == ("UPSTREAM_REJECTED_CREDENTIALS", Origin.EHR)

@@ -1,0 +1,227 @@
+"""What goes over the wire to Leyr, and what is made of what comes back."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from gateway.domain.errors import DeadlineExceeded, GatewayError, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.leyr.transport import Answer, LeyrTransport
+
+MEBIBYTE = 1024 * 1024
+SECRET = "s3cret-of-the-test"
+
+
+class Wire:
+    """Leyr's end of the connection: answers with `reply` and keeps what it was asked."""
+
+    def __init__(self, reply: Callable[[], httpx.Response] | None = None) -> None:
+        self.requests: list[httpx.Request] = []
+        self._reply = reply or (lambda: httpx.Response(200, content=b"[]"))
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return self._reply()
+
+    async def get(self, target: str = "/x", *, base_url: str = "https://leyr.example/api", within: float = 5) -> Answer:
+        transport = LeyrTransport(
+            base_url, "client-1", SecretStr(SECRET), connections=lambda: httpx.MockTransport(self.handle)
+        )
+        async with transport:
+            return await transport.get(target, within=timedelta(seconds=within))
+
+
+def raising(error: Exception) -> Callable[[], httpx.Response]:
+    def reply() -> httpx.Response:
+        raise error
+
+    return reply
+
+
+async def streamed(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+async def test_both_credential_headers_and_the_content_type_are_sent() -> None:
+    wire = Wire()
+
+    await wire.get()
+
+    headers = wire.requests[0].headers
+    assert headers["x-leyr-client-id"] == "client-1"
+    assert headers["x-leyr-client-secret"] == SECRET
+    assert headers["content-type"] == "application/json"
+    assert headers["host"] == "leyr.example"
+    assert wire.requests[0].method == "GET"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "sent"),
+    [
+        ("https://leyr.example", "https://leyr.example/a%2Fb?c=%2B"),
+        ("https://leyr.example/", "https://leyr.example/a%2Fb?c=%2B"),
+        ("https://leyr.example/api", "https://leyr.example/api/a%2Fb?c=%2B"),
+        ("https://leyr.example/api/", "https://leyr.example/api/a%2Fb?c=%2B"),
+        ("http://127.0.0.1:8123/sim/api", "http://127.0.0.1:8123/sim/api/a%2Fb?c=%2B"),
+    ],
+)
+async def test_the_target_stands_below_the_base_url(base_url: str, sent: str) -> None:
+    wire = Wire()
+
+    await wire.get("/a%2Fb?c=%2B", base_url=base_url)
+
+    url = wire.requests[0].url
+    assert f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}" == sent
+
+
+@pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (299, True), (304, False), (400, False)])
+async def test_any_2xx_is_a_success(status: int, *, ok: bool) -> None:
+    answer = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
+
+    assert (answer.status, answer.ok) == (status, ok)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_redirects_are_not_followed(status: int) -> None:
+    wire = Wire(lambda: httpx.Response(status, headers={"location": "https://elsewhere.example/"}))
+
+    answer = await wire.get()
+
+    assert answer.status == status
+    assert len(wire.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        ("7", 7.0),
+        ("99999999", 3600.0),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        ("٣", None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+    ],
+)
+async def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float | None) -> None:
+    headers = httpx.Headers() if header is None else httpx.Headers({b"retry-after": header.encode()})
+
+    answer = await Wire(lambda: httpx.Response(429, headers=headers)).get()
+
+    assert answer.retry_after == seconds
+
+
+async def test_the_largest_body_is_read() -> None:
+    answer = await Wire(lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))).get()
+
+    assert len(answer.body) == 10 * MEBIBYTE
+
+
+async def test_a_larger_body_is_not_read_to_its_end() -> None:
+    sent = 0
+
+    async def long() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 30 * MEBIBYTE:
+            sent += MEBIBYTE
+            yield b"x" * MEBIBYTE
+
+    with pytest.raises(UpstreamInvalidAnswer, match="larger"):
+        await Wire(lambda: httpx.Response(200, content=long())).get()
+
+    assert sent == 11 * MEBIBYTE
+
+
+async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
+    bomb = gzip.compress(b"x" * 20 * MEBIBYTE)
+    headers = {"content-encoding": "gzip"}
+
+    with pytest.raises(UpstreamInvalidAnswer, match="larger"):
+        await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(bomb))).get()
+
+    assert len(bomb) < MEBIBYTE
+
+
+async def test_a_compressed_body_is_read() -> None:
+    headers = {"content-encoding": "gzip"}
+
+    answer = await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))).get()
+
+    assert answer.body == b"[1]"
+
+
+async def test_a_body_that_is_not_compressed_as_it_says_is_refused() -> None:
+    headers = {"content-encoding": "gzip"}
+
+    with pytest.raises(UpstreamInvalidAnswer, match="decompressed"):
+        await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(b"no gzip"))).get()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError(f"no route with {SECRET}"),
+        httpx.ConnectTimeout("slow"),
+        httpx.ReadError("broken"),
+        httpx.RemoteProtocolError("odd"),
+        ConnectionResetError("gone"),
+    ],
+)
+async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Exception) -> None:
+    with pytest.raises(UpstreamUnavailable) as failure:
+        await Wire(raising(error)).get()
+
+    assert failure.value.retryable
+    assert SECRET not in repr(failure.value)
+    assert failure.value.__suppress_context__
+
+
+async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"["
+        raise httpx.ReadError("broken")
+
+    with pytest.raises(UpstreamUnavailable):
+        await Wire(lambda: httpx.Response(200, content=broken())).get()
+
+
+async def test_time_runs_out_before_the_answer() -> None:
+    async def never(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        return httpx.Response(200)
+
+    transport = LeyrTransport(
+        "https://leyr.example", "c", SecretStr(SECRET), connections=lambda: httpx.MockTransport(never)
+    )
+    async with transport:
+        with pytest.raises(DeadlineExceeded) as failure:
+            await transport.get("/x", within=timedelta(milliseconds=20))
+
+    assert failure.value.retryable
+
+
+async def test_time_runs_out_inside_the_body() -> None:
+    async def dripping() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.005)
+            yield b" "
+
+    with pytest.raises(DeadlineExceeded):
+        await Wire(lambda: httpx.Response(200, content=dripping())).get(within=0.03)
+
+
+async def test_a_transport_that_is_not_open_is_our_own_fault() -> None:
+    transport = LeyrTransport("https://leyr.example", "c", SecretStr(SECRET))
+
+    with pytest.raises(RuntimeError, match="not open") as fault:
+        await transport.get("/x", within=timedelta(seconds=1))
+
+    assert not isinstance(fault.value, GatewayError)

@@ -1,0 +1,122 @@
+"""A model of an EHR that knows whose every slot is, refuses what its profile forbids, and counts its calls."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from gateway.domain.ehr import EhrProfile
+from gateway.domain.errors import FilterRequired, GatewayError, NotFound, UpstreamUnavailable
+from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
+from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery
+from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
+
+UNIT = CareUnitKey("model", "unit")
+RESOURCES = ("r1", "r2", "r3")
+SERVICES = ("s1", "s2")
+EVERYTHING = Roster(RESOURCES, SERVICES)
+DAY = timedelta(days=1)
+START = datetime(2026, 10, 20, tzinfo=UTC)
+
+
+def window(first: float, last: float) -> Window:
+    """From so many days after START to so many days after START."""
+    return Window(START + first * DAY, START + last * DAY)
+
+
+def query(first: float, last: float, resource: str | None = None, service: str | None = None) -> TimeslotQuery:
+    return TimeslotQuery(UNIT, window(first, last), resource, service)
+
+
+@dataclass(frozen=True)
+class TrueSlot:
+    """A slot with its true owner, whom it may not name."""
+
+    start: datetime
+    resource: str
+    service: str
+    names_resource: bool = True
+    names_service: bool = True
+
+    def shown(self) -> Timeslot:
+        return Timeslot(
+            self.start.isoformat(),
+            (self.start + timedelta(minutes=20)).isoformat(),
+            self.resource if self.names_resource else None,
+            self.service if self.names_service else None,
+        )
+
+
+class ModelEhr:
+    """One care unit's EHR; every timeslots call is checked against the profile."""
+
+    def __init__(self, slots: Sequence[TrueSlot], profile: EhrProfile, *, sick_at: datetime | None = None) -> None:
+        self.slots = slots
+        self.profile = profile
+        self.sick_at = sick_at
+        self.refusal: Callable[[], GatewayError] = lambda: FilterRequired("a filter is missing")
+        self.calls: list[Step] = []
+        self.most_at_once = 0
+        self._at_once = 0
+
+    def owned(self, query: TimeslotQuery) -> TimeslotList:
+        """The truth: the slots that start in the window and are of the resource and service."""
+        return TimeslotList(
+            slot.shown()
+            for slot in self.slots
+            if query.window.start <= slot.start < query.window.end
+            and query.resource in {None, slot.resource}
+            and query.service in {None, slot.service}
+        )
+
+    def fetch(self, step: Step) -> TimeslotList:
+        self.calls.append(step)
+        longest = self.profile.longest_window
+        assert longest is None or step.window.length <= longest
+        if not step.allowed_by(self.profile.filter_policy):
+            raise self.refusal()
+        if step.resource not in {None, *RESOURCES} or step.service not in {None, *SERVICES}:
+            raise NotFound("no such id")
+        if self.sick_at is not None and step.window.start <= self.sick_at < step.window.end:
+            raise UpstreamUnavailable("sick")
+        return self.owned(step)
+
+    async def timeslots(self, step: Step) -> TimeslotList:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(0)
+        self._at_once -= 1
+        return self.fetch(step)
+
+    async def care_units(self, emr: str) -> Sequence[CareUnit]:
+        raise NotFound(emr)
+
+    async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
+        return [Resource(each) for each in RESOURCES if care_unit == UNIT]
+
+    async def healthcare_services(self, care_unit: CareUnitKey) -> Sequence[HealthcareService]:
+        return [HealthcareService(each) for each in SERVICES if care_unit == UNIT]
+
+
+class ModelRosters:
+    """The unit's lists; `at_hand` are those that the request fetches anyway."""
+
+    def __init__(
+        self, at_hand: Lists, *, resources: tuple[str, ...] = RESOURCES, services: tuple[str, ...] = SERVICES
+    ) -> None:
+        self.at_hand = at_hand
+        self.fetched: list[str] = []
+        self._resources = resources
+        self._services = services
+
+    def asked_for(self, care_unit: CareUnitKey) -> Lists:
+        return self.at_hand if care_unit == UNIT else Lists()
+
+    async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
+        self.fetched.append("resources")
+        return self._resources if care_unit == UNIT else ()
+
+    async def service_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
+        self.fetched.append("services")
+        return self._services if care_unit == UNIT else ()

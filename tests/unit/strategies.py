@@ -1,0 +1,44 @@
+"""What the properties draw; instants fall on a coarse grid, so that windows often touch and slots sit on their ends."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from hypothesis import strategies as st
+
+from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.planning import Lists, TimeslotQuery
+from tests.unit.model_ehr import RESOURCES, SERVICES, START, UNIT, TrueSlot, window
+
+_half_days = st.integers(0, 120).map(lambda count: count / 2)
+zones = st.sampled_from(["Europe/Stockholm", "Europe/Oslo", "America/Sao_Paulo", "Asia/Beirut"]).map(ZoneInfo)
+longest_windows = st.sampled_from([None, timedelta(days=3), timedelta(days=7), timedelta(days=31)])
+policies = st.sampled_from(FilterPolicy)
+profiles = st.builds(EhrProfile, st.just(UNIT.emr), st.just("Model"), policies, longest_windows, zones)
+lists = st.builds(Lists, st.booleans(), st.booleans())
+
+slots = st.lists(
+    st.builds(
+        TrueSlot,
+        st.tuples(_half_days, st.sampled_from([-1, 0, 1, 3600])).map(
+            lambda at: START + timedelta(days=at[0], seconds=at[1])
+        ),
+        st.sampled_from(RESOURCES),
+        st.sampled_from(SERVICES),
+        st.sampled_from([True, True, True, False]),
+        st.sampled_from([True, True, True, False]),
+    ),
+    max_size=25,
+)
+
+
+@st.composite
+def queries(draw: st.DrawFn, strangers: tuple[str, ...] = ()) -> TimeslotQuery:
+    """A query for the model's unit; `strangers` are ids that it does not have."""
+    first = draw(st.one_of(st.integers(0, 12).map(lambda count: count / 2), _half_days))
+    length = draw(st.sampled_from([0.5, 1, 2, 3, 3.5, 7, 10, 31, 45]))
+    resource = draw(st.sampled_from([None, *RESOURCES, *strangers]))
+    service = draw(st.sampled_from([None, *SERVICES, *strangers]))
+    return TimeslotQuery(UNIT, window(first, first + length), resource, service)
+
+
+query_sets = st.lists(queries(), min_size=1, max_size=8)
