@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import TextIO
 from uuid import uuid4
 
+import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 
+from gateway.domain.ehr import EhrProfile
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.operation import Engine
 from gateway.http.endpoint import GraphQLEndpoint
@@ -42,7 +44,7 @@ def create_app(
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     backend = LeyrClient(transport, log)
-    profiles = Profiles(settings.profiles())
+    profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     views = build_views()
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     endpoint = GraphQLEndpoint(
@@ -68,7 +70,19 @@ def create_app(
     if explorer is not None:
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
-    return Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    # A redirect would be built from the Host header, which is the client's to choose.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
+    log.warning(
+        "ehr.profile_learned",
+        emr=learned.code,
+        filter_policy=learned.filter_policy.value,
+        action="set filter_policy for this EHR in LEYR_PROFILES, so that no call is refused first",
+    )
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

@@ -15,7 +15,7 @@ import msgspec
 from gateway.app import create_app
 from gateway.logs import build_log
 from gateway.schema.build import build_schema, print_sdl
-from gateway.serving import BindError, listening_socket, serve, serving_beside, url_of
+from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
 from gateway.settings import SettingsError, load_settings, settings_table
 from gateway.simulator import Manners, SimulatorSettings, announcement, create_simulator
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
-    except (SettingsError, BindError) as error:
+    except (SettingsError, BindError, StartError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
 
@@ -83,7 +83,9 @@ def _settings(_: argparse.Namespace) -> int:
 def _healthcheck(options: argparse.Namespace) -> int:
     """Ask the gateway on this machine whether it is ready; for containers without a shell."""
     settings = load_settings(gateway_port=options.port)
-    connection = HTTPConnection("127.0.0.1", settings.gateway_port, timeout=3)
+    everywhere = settings.gateway_host in {"0.0.0.0", "::"}  # noqa: S104 # compared, not bound
+    host = "localhost" if everywhere else settings.gateway_host
+    connection = HTTPConnection(host, settings.gateway_port, timeout=3)
     try:
         connection.request("GET", "/readyz")
         return 0 if connection.getresponse().status == 200 else 1  # noqa: PLR2004 # HTTP's plain success

@@ -9,13 +9,17 @@ from threading import Thread
 import uvicorn
 from starlette.types import ASGIApp
 
-# Container runtimes kill 10 s after they have asked.
-_GRACE_SECONDS = 8
+# Longer than the slowest upstream call, so that whatever is in flight can end.
+_GRACE_SECONDS = 25
 _START_SECONDS = 30
 
 
 class BindError(Exception):
     """The address cannot be listened on; the message says which and why."""
+
+
+class StartError(Exception):
+    """A server ended before it served."""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -26,8 +30,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen()
-    except OSError as error:
-        raise BindError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BindError(f"cannot listen on {host} port {port}: {reason}") from None
     return bound
 
 
@@ -50,7 +55,7 @@ def serve(app: ASGIApp, bound: socket.socket) -> bool:
 
 @contextmanager
 def serving_beside(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
-    """Serve in a thread of its own while the block runs; gives the URL. Raises RuntimeError if it cannot start."""
+    """Serve in a thread of its own while the block runs; gives the URL. Raises StartError."""
     server = _server(app)
     thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
@@ -69,7 +74,7 @@ def _await_start(server: uvicorn.Server, thread: Thread) -> None:
         thread.join(timeout=0.01)
         if not thread.is_alive():
             break
-    raise RuntimeError("the server did not start")
+    raise StartError("the simulator did not start")
 
 
 def _server(app: ASGIApp) -> uvicorn.Server:

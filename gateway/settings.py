@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +11,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.ehr import EhrProfile, FilterPolicy, shipped_profile
@@ -31,9 +40,9 @@ class ProfileOverride(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     filter_policy: FilterPolicy | None = None
-    longest_window_days: Annotated[int, Field(ge=1, le=3660)] | None = None
+    longest_window_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = None
     time_zone: str | None = None
-    name: Annotated[str, Field(min_length=1)] | None = None
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
 
     @field_validator("time_zone")
     @classmethod
@@ -93,9 +102,11 @@ class Settings(BaseSettings):
     @field_validator("leyr_base_url")
     @classmethod
     def _plain_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
             raise ValueError("not an http or https URL")
+        parts = urlsplit(value)
+        if not parts.hostname or not re.fullmatch(r"[A-Za-z0-9.:_-]+", parts.hostname) or parts.port == 0:
+            raise ValueError("has no host that can be reached, or no port")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("may hold a host and a path only")
         return value.rstrip("/")
@@ -149,9 +160,9 @@ class Settings(BaseSettings):
         return [overrides.get(code, ProfileOverride()).over(shipped_profile(code)) for code in self.leyr_emrs]
 
 
-def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """Read the environment, with `overrides` by field name laid over it. Raises SettingsError."""
-    _refuse_unknown(environ if environ is not None else os.environ)
+    _refuse_unknown(os.environ)
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
@@ -168,15 +179,16 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def _refuse_unknown(names: Iterable[str]) -> None:
     known = {name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in environ if name.startswith(_PREFIXES) and name not in known | _FOREIGN)
+    ours = [name for name in names if name.upper().startswith(_PREFIXES)]
+    unknown = sorted(name for name in ours if name.upper() not in known | _FOREIGN)
     if unknown:
         raise SettingsError("\n".join(_unknown(name, known) for name in unknown))
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    close = get_close_matches(name.upper(), known, n=1, cutoff=0.75)
     hint = f"; did you mean {close[0]}?" if close else "; `gateway settings` lists those there are"
     return f"{name} is not a setting of this gateway{hint}"
 

@@ -13,10 +13,11 @@ A share is cut from a wider answer by what the slots name. A slot that does not 
 any of them, so such an answer settles nothing about one resource, and that one is asked for by itself.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import product
 
 from gateway.domain.cutting import cut
@@ -86,15 +87,12 @@ def roster_need(queries: Iterable[TimeslotQuery], policy: FilterPolicy, at_hand:
     people.
     """
     forbidden = [query for query in queries if not query.allowed_by(policy)]
-    match policy:
-        case FilterPolicy.ANY_ONE if forbidden:
-            return at_hand if at_hand != Lists() else Lists(services=True)
-        case FilterPolicy.RESOURCE | FilterPolicy.SERVICE | FilterPolicy.BOTH:
-            return Lists(
-                resources=policy is not FilterPolicy.SERVICE and any(query.resource is None for query in forbidden),
-                services=policy is not FilterPolicy.RESOURCE and any(query.service is None for query in forbidden),
-            )
-    return Lists()
+    if policy is FilterPolicy.ANY_ONE:
+        return at_hand if at_hand != Lists() or not forbidden else Lists(services=True)
+    return Lists(
+        resources=policy is not FilterPolicy.SERVICE and any(query.resource is None for query in forbidden),
+        services=policy is not FilterPolicy.RESOURCE and any(query.service is None for query in forbidden),
+    )
 
 
 def plan(queries: Sequence[TimeslotQuery], profile: EhrProfile, roster: Roster) -> Plan:
@@ -130,15 +128,13 @@ def serves(step: Step, query: TimeslotQuery) -> bool:
 
 def partition(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> TimeslotList | None:
     """A query's share of the answers that serve it; None where the slots do not tell which are its own."""
-    share: list[Timeslot] = []
+    shares: list[TimeslotList] = []
     for step, answer in answers.items():
-        for slot in answer.within(query.window):
-            ours = _belongs(slot, query, step)
-            if ours is None:
-                return None
-            if ours:
-                share.append(slot)
-    return TimeslotList(share)
+        share = _share(query, step, answer)
+        if share is None:
+            return None
+        shares.append(share)
+    return shares[0] if len(shares) == 1 else TimeslotList(slot for share in shares for slot in share.slots)
 
 
 def unproven(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> Lists:
@@ -158,6 +154,27 @@ def unproven(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> List
 def overlaps(one: Window, other: Window) -> bool:
     """Whether two windows have an instant in common."""
     return one.start < other.end and other.start < one.end
+
+
+def _share(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
+    candidates = answer
+    if query.resource is not None and step.resource is None:
+        nameless = answer.of_resource(None).within(query.window)
+        if any(
+            _matches(slot.healthcare_service_id, query.service, step.service) is not False for slot in nameless.slots
+        ):
+            return None
+        candidates = answer.of_resource(query.resource)
+    elif query.service is not None and step.service is None:
+        nameless = answer.of_service(None).within(query.window)
+        if any(_matches(slot.resource_id, query.resource, step.resource) is not False for slot in nameless.slots):
+            return None
+        candidates = answer.of_service(query.service)
+    candidates = candidates.within(query.window)
+    if query.resource is None and query.service is None:
+        return candidates
+    verdicts = {id(slot): _belongs(slot, query, step) for slot in candidates.slots}
+    return None if None in verdicts.values() else candidates.where(lambda slot: verdicts[id(slot)] is True)
 
 
 def _belongs(slot: Timeslot, query: TimeslotQuery, step: Step) -> bool | None:
@@ -183,8 +200,9 @@ def _spread(query: TimeslotQuery, policy: FilterPolicy, roster: Roster) -> list[
     by_resource = policy in {FilterPolicy.RESOURCE, FilterPolicy.BOTH}
     by_service = policy in {FilterPolicy.SERVICE, FilterPolicy.BOTH}
     if policy is FilterPolicy.ANY_ONE:
-        by_resource = roster.services is None or (
-            roster.resources is not None and len(roster.resources) <= len(roster.services)
+        # A list that is empty tells nothing about slots that the other list would find.
+        by_resource = bool(roster.resources) and (
+            not roster.services or len(roster.resources or ()) <= len(roster.services)
         )
         by_service = not by_resource
     resources = (roster.resources or ()) if by_resource and query.resource is None else (query.resource,)
@@ -206,8 +224,28 @@ def _cover(wanted: Iterable[TimeslotQuery], policy: FilterPolicy) -> list[Timesl
 
 def _uncovered(asks: Iterable[TimeslotQuery]) -> list[TimeslotQuery]:
     """The asks that no other contains; what is contained must not pull a merge its way."""
-    distinct = list(dict.fromkeys(asks))
-    return [one for one in distinct if not any(other.covers(one) for other in distinct if other is not one)]
+    distinct = dict.fromkeys(asks)
+    furthest: dict[tuple[str | None, str | None], tuple[list[datetime], list[datetime]]] = {}
+    covered: set[TimeslotQuery] = set()
+    # Looser filters first, and in them earlier and longer windows: whatever contains an ask has come before it.
+    for ask in sorted(distinct, key=_looseness):
+        start, end = ask.window.start, ask.window.end
+        for filters in {(None, None), (ask.resource, None), (None, ask.service), (ask.resource, ask.service)}:
+            starts, ends = furthest.get(filters, ((), ()))
+            place = bisect_right(starts, start)
+            if place and ends[place - 1] >= end:
+                covered.add(ask)
+                break
+        else:
+            starts, ends = furthest.setdefault((ask.resource, ask.service), ([], []))
+            starts.append(start)
+            ends.append(max(end, ends[-1]) if ends else end)
+    return [ask for ask in distinct if ask not in covered]
+
+
+def _looseness(ask: TimeslotQuery) -> tuple[int, datetime, timedelta]:
+    filters = (ask.resource is not None) + (ask.service is not None)
+    return filters, ask.window.start, ask.window.start - ask.window.end
 
 
 def _merge(

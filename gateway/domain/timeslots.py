@@ -1,7 +1,8 @@
 """Timeslots in order: sorted by start, then resource, then service, without duplicates."""
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 from gateway.domain.models import Timeslot
@@ -9,25 +10,62 @@ from gateway.domain.window import Window
 
 
 class TimeslotList:
-    """An immutable, ordered list of timeslots that can be cut by window in logarithmic time."""
+    """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each."""
 
-    __slots__ = ("_starts", "slots")
+    __slots__ = ("_by_resource", "_by_service", "_starts", "slots")
 
     def __init__(self, slots: Iterable[Timeslot] = ()) -> None:
         """Arrange slots in any order. Raises ValueError where a time is not an ISO 8601 instant with offset."""
         unique = _by_order(list(slots))
         order = sorted(unique)
-        self.slots = tuple(unique[key] for key in order)
-        self._starts = tuple(key[0] for key in order)
+        self._set([unique[key] for key in order], [key[0] for key in order])
+
+    def _set(self, slots: Iterable[Timeslot], starts: Iterable[float]) -> None:
+        self.slots = tuple(slots)
+        self._starts = tuple(starts)
+        self._by_resource: dict[str | None, TimeslotList] | None = None
+        self._by_service: dict[str | None, TimeslotList] | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
 
-    def within(self, window: Window) -> tuple[Timeslot, ...]:
+    def within(self, window: Window) -> "TimeslotList":
         """The slots that belong to a window by their start."""
         low = bisect_left(self._starts, window.start.timestamp())
         high = bisect_left(self._starts, window.end.timestamp(), low)
-        return self.slots[low:high]
+        whole = low == 0 and high == len(self.slots)
+        return self if whole else _in_order(self.slots[low:high], self._starts[low:high])
+
+    def of_resource(self, resource: str | None) -> "TimeslotList":
+        """The slots that name a resource; None for those that name none."""
+        if self._by_resource is None:
+            self._by_resource = self._grouped([slot.resource_id for slot in self.slots])
+        return self._by_resource.get(resource, _EMPTY)
+
+    def of_service(self, service: str | None) -> "TimeslotList":
+        """The slots that name a healthcare service; None for those that name none."""
+        if self._by_service is None:
+            self._by_service = self._grouped([slot.healthcare_service_id for slot in self.slots])
+        return self._by_service.get(service, _EMPTY)
+
+    def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":
+        """The slots that a test lets through."""
+        kept = [(slot, start) for slot, start in zip(self.slots, self._starts, strict=True) if wanted(slot)]
+        return _in_order([slot for slot, _ in kept], [start for _, start in kept])
+
+    def _grouped(self, owners: Iterable[str | None]) -> "dict[str | None, TimeslotList]":
+        groups: defaultdict[str | None, tuple[list[Timeslot], list[float]]] = defaultdict(lambda: ([], []))
+        for owner, slot, start in zip(owners, self.slots, self._starts, strict=True):
+            slots, starts = groups[owner]
+            slots.append(slot)
+            starts.append(start)
+        return {owner: _in_order(*group) for owner, group in groups.items()}
+
+
+def _in_order(slots: Iterable[Timeslot], starts: Iterable[float]) -> TimeslotList:
+    made = TimeslotList.__new__(TimeslotList)
+    made._set(slots, starts)  # noqa: SLF001 # another way to make one, kept out of the public constructor
+    return made
 
 
 def instant(text: str) -> datetime:
@@ -61,3 +99,6 @@ def _by_order(slots: Collection[Timeslot]) -> dict[_OrderKey, Timeslot]:
         ): slot
         for slot in slots
     }
+
+
+_EMPTY = TimeslotList()

@@ -31,14 +31,6 @@ class Window:
         """Whether every instant of `other` is inside this window."""
         return self.start <= other.start and other.end <= self.end
 
-    def touches(self, other: "Window") -> bool:
-        """Whether both together are one unbroken stretch."""
-        return self.start <= other.end and other.start <= self.end
-
-    def joined(self, other: "Window") -> "Window":
-        """The shortest window that contains both."""
-        return Window(min(self.start, other.start), max(self.end, other.end))
-
 
 def requested_window(
     start: datetime | None,

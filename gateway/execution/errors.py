@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLSyntaxError
 
 from gateway.domain.errors import BadUserInput, GatewayError, Internal
 
@@ -38,7 +38,10 @@ class ErrorFormatter:
             case GatewayError():
                 return original
             case None | GraphQLError():
-                return BadUserInput(_QUOTED_VALUE.sub(r"\1", error.message))
+                return BadUserInput(_unquoted(error))
+        if error.path is None:
+            # No field ran, so the document or the variables are at fault, such as a literal of 5000 digits.
+            return BadUserInput("The document or its variables hold a value that cannot be read")
         # The text of a fault may hold anything, so only its kind and place are logged.
         self._log.error(
             "operation.fault",
@@ -52,6 +55,10 @@ class ErrorFormatter:
 
 # graphql-core ends such messages with the client's value, which may be a personal number.
 _QUOTED_VALUE = re.compile(r"( cannot represent [a-z0-9 -]*values?|, found\b).*", re.DOTALL)
+
+
+def _unquoted(error: GraphQLError) -> str:
+    return error.message if isinstance(error, GraphQLSyntaxError) else _QUOTED_VALUE.sub(r"\1", error.message)
 
 
 def extensions_of(error: GatewayError, reference: str) -> dict[str, Any]:

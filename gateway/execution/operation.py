@@ -55,11 +55,14 @@ class Engine:
         try:
             document = parse(operation.query)
             chosen = _chosen(document, operation.operation_name)
+            invalid = validate(self._schema, document)
         except (GraphQLError, BadUserInput) as error:
             return self._refused([_as_graphql(error)], reference)
+        except RecursionError:
+            return self._refused([_as_graphql(BadUserInput("The document is nested too deeply"))], reference)
         if queries_only and chosen.operation is not OperationType.QUERY:
             raise MutationNotAllowedError
-        if invalid := validate(self._schema, document):
+        if invalid:
             return self._refused(invalid, reference)
         return await self._executed(document, operation, context, reference)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 from starlette.datastructures import QueryParams
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from gateway.execution.operation import Operation
 
@@ -51,10 +51,13 @@ def read_get(parameters: QueryParams) -> Operation:
 
 async def _read_body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LARGEST_BODY:
-            raise RequestRefusedError(413, f"The body is larger than {_LARGEST_BODY} bytes")
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _LARGEST_BODY:
+                raise RequestRefusedError(413, f"The body is larger than {_LARGEST_BODY} bytes")
+    except ClientDisconnect:
+        raise RequestRefusedError(400, "The body ended before it was whole") from None
     return bytes(body)
 
 

@@ -1,5 +1,7 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
+from asyncio import Semaphore
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TypeVar
@@ -22,6 +24,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 # Leyr's own time limit is unknown; an EHR takes up to seconds, unfiltered slots longer (leyr-api 7, 11.1).
 _LIST_TIME = timedelta(seconds=10)
 _TIMESLOTS_TIME = timedelta(seconds=20)
+_BAD_REQUEST = 400
+# So that one sick EHR leaves the others their connections.
+_MOST_CALLS_PER_EHR = 64
 
 
 class LeyrClient:
@@ -30,6 +35,7 @@ class LeyrClient:
     def __init__(self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger) -> None:
         self._transport = transport
         self._log = log
+        self._gates: defaultdict[str, Semaphore] = defaultdict(lambda: Semaphore(_MOST_CALLS_PER_EHR))
         self._care_units = ListDecoder(CareUnit, "id")
         self._resources = ListDecoder(Resource, "id")
         self._services = ListDecoder(HealthcareService, "id")
@@ -62,13 +68,16 @@ class LeyrClient:
         if step.service is not None:
             query["healthcare_service_id"] = step.service
         target = f"{_path(*step.care_unit)}/timeslots?{urlencode(query, quote_via=quote, safe='')}"
-        answer = await self._transport.get(target, within=_TIMESLOTS_TIME)
-        if not answer.ok and "NO_TIMESLOTS_AVAILABLE" in read_problem(answer).details:
+        async with self._gates[step.care_unit.emr]:
+            answer = await self._transport.get(target, within=_TIMESLOTS_TIME)
+        if _says_nothing_is_free(answer):
             return TimeslotList()
         return TimeslotList(self._items(answer, self._timeslots, "timeslots", step.care_unit.emr))
 
     async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
-        return self._items(await self._transport.get(path, within=_LIST_TIME), decoder, endpoint, emr)
+        async with self._gates[emr]:
+            answer = await self._transport.get(path, within=_LIST_TIME)
+        return self._items(answer, decoder, endpoint, emr)
 
     def _items(self, answer: Answer, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
         if not answer.ok:
@@ -79,6 +88,14 @@ class LeyrClient:
         if decoded.wrapped:
             self._log.warning("upstream.list_wrapped", endpoint=endpoint, emr=emr)
         return decoded.items
+
+
+def _says_nothing_is_free(answer: Answer) -> bool:
+    """Whether a refusal only means an empty list; any other code or detail beside it means more."""
+    if answer.status != _BAD_REQUEST:
+        return False
+    problem = read_problem(answer)
+    return problem.code in {None, "BAD_REQUEST"} and set(problem.details) == {"NO_TIMESLOTS_AVAILABLE"}
 
 
 def _path(emr: str, care_unit: str | None = None) -> str:

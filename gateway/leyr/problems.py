@@ -143,9 +143,9 @@ _BY_STATUS: Mapping[int, _Known] = {
     400: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),
     401: (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials", Origin.LEYR),
     403: (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials", Origin.LEYR),
-    404: (NotFound, "Leyr does not know this id", Origin.CLIENT),
+    404: (NotFound, "Leyr does not know this id", Origin.LEYR),
     422: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),
-    501: (NotSupported, "Leyr does not support this", Origin.LEYR),
+    501: (UpstreamUnavailable, "Leyr does not offer this", Origin.LEYR),
 }
 _BY_DETAIL: Mapping[str, _Known] = {
     "INVALID_CARE_UNIT_ID": (NotFound, "There is no care unit with this id", Origin.CLIENT),

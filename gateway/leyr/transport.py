@@ -16,7 +16,6 @@ from gateway.domain.errors import DeadlineExceeded, UpstreamInvalidAnswer, Upstr
 
 _LARGEST_BODY = 10 * 1024 * 1024
 _CONNECT_SECONDS = 5.0
-_MOST_CONNECTIONS = 100
 
 
 Connections: TypeAlias = Callable[[], httpx.AsyncBaseTransport]
@@ -128,10 +127,11 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def _pooled_connections() -> httpx.AsyncBaseTransport:
+    # How many calls run at once is for the client to say, an EHR at a time.
     # httpx's own pool costs a multiple in CPU a call and can leave slots stuck after cancelled requests.
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=httpx.create_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 

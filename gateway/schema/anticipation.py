@@ -3,8 +3,8 @@
 Left alone, `resources { timeslots }` asks for timeslots only when the resources have come: a round trip more,
 and a call a resource. Whatever stands below a care unit concerns that unit alone, so the first resolver that
 holds it reads on, and asks the loaders for everything at once: the lists, and for timeslots of each resource
-those of all resources. The resolvers further down then find their answers under way. What is anticipated is
-never more than they will ask for, and what they get wrong they report themselves.
+those of all resources. The resolvers further down then find their answers under way, and report themselves what
+is wrong with their arguments.
 """
 
 from asyncio import Future
@@ -47,6 +47,7 @@ class Demand:
 
     resources: bool = False
     services: bool = False
+    care_unit: bool = False
     timeslots: dict[TimeslotFilter, None] = field(default_factory=dict)
 
 
@@ -64,6 +65,8 @@ def _start(context: Context, care_unit: CareUnitKey, demand: Demand) -> None:
         _unobserved(loaders.resources(care_unit))
     if demand.services:
         _unobserved(loaders.healthcare_services(care_unit))
+    if demand.care_unit:
+        _unobserved(loaders.care_units(care_unit.emr))
     for asked in demand.timeslots:
         try:
             query = context.timeslot_query(care_unit, asked)
@@ -121,6 +124,8 @@ class _DemandReader:
                 self._demand.resources = True
             case "healthcareServices" | "healthcareService":
                 self._demand.services = True
+            case "careUnit":
+                self._demand.care_unit = True
             case "timeslots":
                 self._read_timeslots(node, definition, own)
         child = get_named_type(definition.type)
@@ -132,12 +137,13 @@ class _DemandReader:
             arguments = get_argument_values(definition, node, self._info.variable_values)
         except GraphQLError:
             return
+        resource, service = arguments.get("resourceId"), arguments.get("healthcareServiceId")
         asked = replace(
             own,
             start=arguments.get("start"),
             end=arguments.get("end"),
-            resource_id=arguments.get("resourceId") or own.resource_id,
-            healthcare_service_id=arguments.get("healthcareServiceId") or own.healthcare_service_id,
+            resource_id=own.resource_id if resource is None else resource,
+            healthcare_service_id=own.healthcare_service_id if service is None else service,
         )
         self._demand.timeslots[asked] = None
 

@@ -17,7 +17,10 @@ Start: TypeAlias = Annotated[
 End: TypeAlias = Annotated[
     datetime | None,
     strawberry.argument(
-        description="First instant after the window, so not part of it. 30 days after `start` when left out."
+        description=(
+            "First instant after the window, so not part of it. When left out, 30 days after `start`, or as far as "
+            "the gateway grants, if that is less."
+        )
     ),
 ]
 ResourceId: TypeAlias = Annotated[

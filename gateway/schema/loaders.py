@@ -1,7 +1,7 @@
 """Request-scoped loaders: however often a query mentions a list, it is fetched once and viewed once."""
 
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+L = TypeVar("L", models.CareUnit, models.Resource, models.HealthcareService)
 # An exception in the list fails its own key; aiodataloader does so, but its types do not say it.
 _BatchLoad: TypeAlias = Callable[[list[K]], Coroutine[Any, Any, list[V]]]
 
@@ -115,14 +116,23 @@ class Loaders:
 
     async def _fetch_care_units(self, emr: str) -> "Mapping[str, CareUnit]":
         profile = self._profiles.of(emr)
-        return {unit.id: self._views.care_unit(unit, profile) for unit in await self._backend.care_units(emr)}
+        return _by_id(await self._backend.care_units(emr), lambda found: self._views.care_unit(found, profile))
 
     async def _fetch_resources(self, key: CareUnitKey) -> "Mapping[str, Resource]":
-        return {found.id: self._views.resource(found, key) for found in await self._backend.resources(key)}
+        return _by_id(await self._backend.resources(key), lambda found: self._views.resource(found, key))
 
     async def _fetch_services(self, key: CareUnitKey) -> "Mapping[str, HealthcareService]":
         services = await self._backend.healthcare_services(key)
-        return {found.id: self._views.healthcare_service(found, key) for found in services}
+        return _by_id(services, lambda found: self._views.healthcare_service(found, key))
+
+
+def _by_id(listed: Iterable[L], view: Callable[[L], V]) -> dict[str, V]:
+    """Views by Leyr id; of several with one id the first counts, since they cannot be told apart later."""
+    views: dict[str, V] = {}
+    for each in listed:
+        if each.id not in views:
+            views[each.id] = view(each)
+    return views
 
 
 def _one_by_one(fetch: Callable[[K], Awaitable[V]]) -> DataLoader[K, V]:

@@ -1,16 +1,19 @@
 """The profiles of the configured EHRs, and what calls teach about them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.domain.ehr import EhrProfile
-from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported
+from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, NotSupported
 from gateway.domain.planning import Step
 
 
 class Profiles:
     """The configured EHRs in order, the default first; what is learned lasts as long as the process."""
 
-    def __init__(self, profiles: Iterable[EhrProfile]) -> None:
+    def __init__(
+        self, profiles: Iterable[EhrProfile], on_learned: Callable[[EhrProfile], None] = lambda _: None
+    ) -> None:
+        self._on_learned = on_learned
         self._profiles = {profile.code: profile for profile in profiles}
         if not self._profiles:
             raise ValueError("at least one EHR is needed")
@@ -33,14 +36,21 @@ class Profiles:
             known = ", ".join(self._profiles)
             raise BadUserInput(f"This EHR is not configured here; the configured ones are: {known}") from None
 
-    def learn(self, refused: Step, error: NotSupported) -> bool:
-        """Remember what a refusal says about filters; True where the EHR's profile now forbids that step.
+    def remember(self, learned: EhrProfile) -> None:
+        """Keep a profile that a call proved."""
+        if self._profiles[learned.code] != learned:
+            self._profiles[learned.code] = learned
+            self._on_learned(learned)
 
-        Leyr documents no one error for a missing filter (leyr-api 5.3): FilterRequired says it plainly, any
-        other NotSupported only counts against a step that carried no filter at all.
-        """
-        known = self._profiles[refused.care_unit.emr]
-        resource, service = refused.resource is not None, refused.service is not None
-        if isinstance(error, FilterRequired) or not (resource or service):
-            self._profiles[known.code] = known.after_refusing(resource=resource, service=service)
-        return not refused.allowed_by(self._profiles[known.code].filter_policy)
+
+def suspected(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:
+    """What an EHR seems to want after it refused a step; None where the refusal says nothing about filters.
+
+    Leyr documents no one error for a missing filter (leyr-api 5.3): FilterRequired says it plainly, any other
+    NotSupported only counts against a step that carried no filter at all. Only a call that then succeeds proves it.
+    """
+    resource, service = refused.resource is not None, refused.service is not None
+    if not isinstance(error, FilterRequired) and (not isinstance(error, NotSupported) or resource or service):
+        return None
+    stricter = known.after_refusing(resource=resource, service=service)
+    return None if refused.allowed_by(stricter.filter_policy) else stricter

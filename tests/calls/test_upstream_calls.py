@@ -124,6 +124,23 @@ def test_everything_takes_two_round_trips(selection: str, gateway: Gateway, simu
     assert max(call["started_at"] for call in rest) < min(call["ended_at"] for call in rest)
 
 
+def test_a_node_needs_two_round_trips_too(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.manners("webdoc", latency_ms=100, latency_jitter=0)
+    query = "query($id: ID!) { node(id: $id) { ... on Resource { careUnit { name } timeslots { careUnit { id } } } } }"
+
+    gateway.data(query, id=node_id(NodeType.RESOURCE, WEBDOC, "R1"))
+
+    first, *rest = simulator.calls()
+    assert (first["endpoint"], len(rest)) == ("resources", 2)
+    assert max(call["started_at"] for call in rest) < min(call["ended_at"] for call in rest)
+
+
+def test_an_empty_id_makes_no_timeslots_call(gateway: Gateway, simulator: Simulator) -> None:
+    gateway.ask('{ careUnits { timeslots(resourceId: "") { start } } }')
+
+    assert simulator.count() == {"care_units": 1}
+
+
 @pytest.mark.parametrize("policy", ["any_one", "resource", "service", "both"])
 def test_the_filter_policy_is_obeyed(
     policy: str, simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path

@@ -139,6 +139,25 @@ def test_other_methods_are_refused(method: str, gateway: Gateway) -> None:
     assert {"GET", "POST"} <= set(response.headers["allow"].replace(" ", "").split(","))
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["{" * 50_000, "{ a" * 5_000 + "}" * 5_000, f"{{ careUnits {{ timeslots(first: {'9' * 5_000}) {{ start }} }} }}"],
+    ids=["braces", "depth", "digits"],
+)
+def test_monstrous_documents_are_the_clients_fault(query: str, gateway: Gateway) -> None:
+    response = gateway.http.post("/graphql", json={"query": query}, headers={"accept": GRAPHQL})
+
+    assert response.status_code == 400
+    assert {error["extensions"]["code"] for error in response.json()["errors"]} == {"BAD_USER_INPUT"}
+    assert "operation.fault" not in gateway.log.getvalue()
+
+
+def test_no_redirect_is_built_from_the_host_header(gateway: Gateway) -> None:
+    response = gateway.http.post("/graphql/", json=GOOD, headers={"host": "evil.example"})
+
+    assert response.status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 def test_probes_answer(path: str, gateway: Gateway) -> None:
     assert gateway.http.get(path).status_code == 200

@@ -46,21 +46,8 @@ def test_length_counts_instants_whatever_the_offsets() -> None:
 
 
 @given(windows, windows)
-def test_relations_are_those_of_half_open_stretches(one: Window, other: Window) -> None:
+def test_contains_is_that_of_half_open_stretches(one: Window, other: Window) -> None:
     assert one.contains(other) is (days(other) <= days(one))
-    assert one.touches(other) is other.touches(one)
-    together = days(one) | days(other)
-    assert one.touches(other) is (len(together) == max(together) - min(together) + 1)
-
-
-@given(windows, windows)
-def test_joined_is_the_shortest_window_with_both(one: Window, other: Window) -> None:
-    joined = one.joined(other)
-
-    assert joined == other.joined(one)
-    assert joined.contains(one)
-    assert joined.contains(other)
-    assert days(joined) == set(range(min(days(one) | days(other)), max(days(one) | days(other)) + 1))
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_fault_is_masked_and_logged_by_kind_and_place(formatter: ErrorFormatte
     with pytest.raises(KeyError) as fault:
         fail()
 
-    (formatted,) = formatter.formatted([GraphQLError("Tolvan", original_error=fault.value)], OURS)
+    (formatted,) = formatter.formatted([GraphQLError("Tolvan", path=["careUnits"], original_error=fault.value)], OURS)
 
     assert formatted["extensions"]["code"] == "INTERNAL"
     assert formatted["extensions"]["reference"] == OURS

@@ -12,7 +12,7 @@ import structlog
 from pydantic import SecretStr
 from structlog.testing import LogCapture
 
-from gateway.domain.errors import NotFound, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.errors import NotFound, UpstreamError, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.planning import Step
 from gateway.domain.window import Window
@@ -158,6 +158,23 @@ async def test_no_timeslots_available_is_an_empty_list() -> None:
 
     async with Leyr(envelope, 400).client() as client:
         assert (await client.timeslots(Step(UNIT, WINDOW))).slots == ()
+
+
+NOTHING_FREE = {"error_code": "NO_TIMESLOTS_AVAILABLE"}
+
+
+@pytest.mark.parametrize(
+    ("status", "envelope"),
+    [
+        (401, {"code": "EMR_ERROR", "errors": [NOTHING_FREE]}),
+        (400, {"code": "BAD_REQUEST", "errors": [NOTHING_FREE, {"error_code": "BAD_INPUT"}]}),
+        (400, {"code": "UNKNOWN_ERROR", "errors": [NOTHING_FREE]}),
+    ],
+)
+async def test_no_timeslots_available_beside_anything_else_is_a_failure(status: int, envelope: object) -> None:
+    async with Leyr(envelope, status).client() as client:
+        with pytest.raises(UpstreamError):
+            await client.timeslots(Step(UNIT, WINDOW))
 
 
 @pytest.mark.parametrize(

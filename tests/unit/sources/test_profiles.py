@@ -3,9 +3,9 @@
 import pytest
 
 from gateway.domain.ehr import EhrProfile, FilterPolicy
-from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported
+from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported, UpstreamUnavailable
 from gateway.domain.planning import Step
-from gateway.sources.profiles import Profiles
+from gateway.sources.profiles import Profiles, suspected
 from tests.unit.model_ehr import UNIT, window
 
 PLAIN = EhrProfile("model", "Model")
@@ -44,31 +44,28 @@ def test_an_unknown_code_is_refused_without_quoting_it() -> None:
         ("r1", "s1", NotSupported, None),
     ],
 )
-def test_a_refusal_teaches(
+def test_a_refusal_suggests_a_stricter_policy(
     resource: str | None, service: str | None, error: type[NotSupported], learned: FilterPolicy | None
 ) -> None:
-    profiles = Profiles([PLAIN])
     refused = Step(UNIT, window(0, 1), resource, service)
 
-    worth_another_plan = profiles.learn(refused, error("refused"))
+    stricter = suspected(PLAIN, refused, error("refused"))
 
-    assert worth_another_plan is (learned is not None)
-    assert profiles.default.filter_policy is (learned or FilterPolicy.NONE_REQUIRED)
-
-
-def test_the_second_refusal_of_the_same_kind_is_worth_another_plan_too() -> None:
-    profiles = Profiles([PLAIN])
-    refused = Step(UNIT, window(0, 1))
-
-    assert profiles.learn(refused, FilterRequired("refused"))
-    assert profiles.learn(refused, FilterRequired("refused"))
-    assert profiles.default.filter_policy is FilterPolicy.ANY_ONE
+    assert (stricter and stricter.filter_policy) is learned
 
 
-def test_one_ehr_learns_nothing_from_another() -> None:
-    other = EhrProfile("other", "Other")
-    profiles = Profiles([PLAIN, other])
+def test_other_failures_suggest_nothing() -> None:
+    assert suspected(PLAIN, Step(UNIT, window(0, 1)), UpstreamUnavailable("not now")) is None
 
-    profiles.learn(Step(UNIT, window(0, 1)), FilterRequired("refused"))
 
-    assert profiles.of("other") is other
+def test_what_is_remembered_is_told_once() -> None:
+    told: list[EhrProfile] = []
+    profiles = Profiles([PLAIN, EhrProfile("other", "Other")], told.append)
+    stricter = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
+
+    profiles.remember(stricter)
+    profiles.remember(stricter)
+
+    assert profiles.default is stricter
+    assert profiles.of("other").filter_policy is FilterPolicy.NONE_REQUIRED
+    assert told == [stricter]

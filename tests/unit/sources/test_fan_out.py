@@ -1,0 +1,82 @@
+"""Fanning out over lists that are empty, sick or wrong, and learning from refusals only what is proved."""
+
+import pytest
+
+from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.errors import FilterRequired, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.models import CareUnitKey
+from gateway.domain.planning import Lists, Step
+from gateway.domain.timeslots import TimeslotList
+from gateway.sources.profiles import Profiles
+from gateway.sources.timeslots import TimeslotReader
+from tests.unit.model_ehr import DAY, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
+
+ANY_ONE = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
+PLAIN = EhrProfile("model", "Model")
+SLOTS = [TrueSlot(START + DAY, "r1", "s1"), TrueSlot(START + DAY, "r2", "s2")]
+BOTH = Lists(resources=True, services=True)
+
+
+class SickServices(ModelRosters):
+    async def service_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
+        await super().service_ids(care_unit)
+        raise UpstreamUnavailable("no list", retryable=True)
+
+
+def reader(ehr: ModelEhr, rosters: ModelRosters, profile: EhrProfile = ANY_ONE) -> TimeslotReader:
+    return TimeslotReader(UNIT, ehr, Profiles([profile]), rosters)
+
+
+@pytest.mark.parametrize("at_hand", [Lists(), Lists(resources=True), Lists(services=True), BOTH])
+@pytest.mark.parametrize("empty", ["resources", "services"])
+async def test_an_empty_list_gives_way_to_the_other(empty: str, at_hand: Lists) -> None:
+    ehr = ModelEhr(SLOTS, ANY_ONE)
+    rosters = ModelRosters(at_hand, resources=()) if empty == "resources" else ModelRosters(at_hand, services=())
+
+    [answer] = await reader(ehr, rosters).answer([query(0, 5)])
+
+    assert isinstance(answer, TimeslotList)
+    assert len(answer) == 2
+
+
+@pytest.mark.parametrize("at_hand", [Lists(), Lists(services=True), BOTH])
+async def test_a_sick_list_gives_way_to_the_other(at_hand: Lists) -> None:
+    [answer] = await reader(ModelEhr(SLOTS, ANY_ONE), SickServices(at_hand)).answer([query(0, 5)])
+
+    assert isinstance(answer, TimeslotList)
+    assert len(answer) == 2
+
+
+async def test_a_sick_list_leaves_queries_that_need_none() -> None:
+    profile = EhrProfile("model", "Model", FilterPolicy.SERVICE)
+    asked = reader(ModelEhr(SLOTS, profile), SickServices(Lists()), profile)
+
+    everything, one = await asked.answer([query(0, 5), query(0, 5, service="s1")])
+
+    assert isinstance(everything, UpstreamUnavailable)
+    assert isinstance(one, TimeslotList)
+    assert len(one) == 1
+
+
+async def test_a_listed_id_that_leyr_refuses_is_leyrs_fault() -> None:
+    rosters = ModelRosters(Lists(services=True), services=("s1", "gone"))
+
+    [answer] = await reader(ModelEhr(SLOTS, ANY_ONE), rosters).answer([query(0, 5)])
+
+    assert isinstance(answer, UpstreamInvalidAnswer)
+
+
+async def test_a_refusal_that_no_success_proves_is_forgotten() -> None:
+    class Moody(ModelEhr):
+        def fetch(self, step: Step) -> TimeslotList:
+            if step.resource is not None:
+                raise FilterRequired("for no good reason")
+            return super().fetch(step)
+
+    profiles = Profiles([PLAIN])
+    asked = TimeslotReader(UNIT, Moody(SLOTS, PLAIN), profiles, ModelRosters(Lists()))
+
+    [answer] = await asked.answer([query(0, 5, "r1")])
+
+    assert isinstance(answer, FilterRequired)
+    assert profiles.default == PLAIN
