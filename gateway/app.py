@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from gateway.domain.ehr import EhrProfile
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.operation import Engine
+from gateway.execution.projection import Projector
 from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
 from gateway.http.probes import livez, readyz
@@ -48,7 +49,7 @@ def create_app(
     views = build_views()
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     endpoint = GraphQLEndpoint(
-        Engine(build_schema(), ErrorFormatter(log)),
+        Engine(build_schema(), ErrorFormatter(log), Projector()),
         profiles=profiles,
         loaders=lambda: Loaders(backend, profiles, views),
         widest_window=settings.widest_window,

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from gateway.domain.models import Timeslot
@@ -16,9 +16,7 @@ class TimeslotList:
 
     def __init__(self, slots: Iterable[Timeslot] = ()) -> None:
         """Arrange slots in any order. Raises ValueError where a time is not an ISO 8601 instant with offset."""
-        unique = _by_order(list(slots))
-        order = sorted(unique)
-        self._set([unique[key] for key in order], [key[0] for key in order])
+        self._set(*_arranged(slots))
 
     def _set(self, slots: Iterable[Timeslot], starts: Iterable[float]) -> None:
         self.slots = tuple(slots)
@@ -83,22 +81,39 @@ def duration_minutes(slot: Timeslot) -> int | None:
     return int((instant(slot.end) - instant(slot.start)).total_seconds() // 60)
 
 
-_OrderKey = tuple[float, str, str, float]
+def _arranged(slots: Iterable[Timeslot]) -> tuple[list[Timeslot], list[float]]:
+    """Slots in order and the instants of their starts."""
+    given = list(slots)
+    # Many slots share few times, so each text is read once, and only slots of one instant are compared.
+    seconds = {text: instant(text).timestamp() for text in {slot.start for slot in given}}
+    groups: defaultdict[float, list[Timeslot]] = defaultdict(list)
+    for slot in given:
+        groups[seconds[slot.start]].append(slot)
+    ordered: list[Timeslot] = []
+    starts: list[float] = []
+    for start in sorted(groups):
+        group = _of_one_instant(groups[start])
+        ordered += group
+        starts += [start] * len(group)
+    return ordered, starts
 
 
-def _by_order(slots: Collection[Timeslot]) -> dict[_OrderKey, Timeslot]:
-    # Many slots share few times, so each text is read once.
-    seconds = {text: instant(text).timestamp() for text in {slot.start for slot in slots}}
-    ends = {text: instant(text).timestamp() for text in {slot.end for slot in slots} if text is not None}
-    return {
+def _of_one_instant(slots: list[Timeslot]) -> list[Timeslot]:
+    """By resource, then service, then end, without duplicates."""
+    if len(slots) == 1:
+        return slots
+    owned = {(slot.resource_id or "", slot.healthcare_service_id or ""): slot for slot in slots}
+    if len(owned) == len(slots):
+        return [owned[owner] for owner in sorted(owned)]
+    unique = {
         (
-            seconds[slot.start],
             slot.resource_id or "",
             slot.healthcare_service_id or "",
-            ends[slot.end] if slot.end is not None else 0.0,
+            0.0 if slot.end is None else instant(slot.end).timestamp(),
         ): slot
         for slot in slots
     }
+    return [unique[key] for key in sorted(unique)]
 
 
 _EMPTY = TimeslotList()

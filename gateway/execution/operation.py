@@ -13,12 +13,12 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     execute,
-    parse,
-    validate,
 )
 
 from gateway.domain.errors import BadUserInput
+from gateway.execution.documents import Documents
 from gateway.execution.errors import ErrorFormatter
+from gateway.execution.projection import Projector
 from gateway.schema.context import Context
 
 
@@ -46,25 +46,26 @@ class MutationNotAllowedError(Exception):
 class Engine:
     """Runs operations on one schema."""
 
-    def __init__(self, schema: strawberry.Schema, errors: ErrorFormatter) -> None:
+    def __init__(self, schema: strawberry.Schema, errors: ErrorFormatter, projector: Projector) -> None:
+        self._executor = projector.executor()
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
+        self._documents = Documents(self._schema)
         self._errors = errors
 
     async def run(self, operation: Operation, context: Context, reference: str, *, queries_only: bool) -> Outcome:
         """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the outcome."""
         try:
-            document = parse(operation.query)
-            chosen = _chosen(document, operation.operation_name)
-            invalid = validate(self._schema, document)
+            document = self._documents.read(operation.query)
+            chosen = _chosen(document.node, operation.operation_name)
         except (GraphQLError, BadUserInput) as error:
             return self._refused([_as_graphql(error)], reference)
         except RecursionError:
             return self._refused([_as_graphql(BadUserInput("The document is nested too deeply"))], reference)
         if queries_only and chosen.operation is not OperationType.QUERY:
             raise MutationNotAllowedError
-        if invalid:
-            return self._refused(invalid, reference)
-        return await self._executed(document, operation, context, reference)
+        if document.errors:
+            return self._refused(document.errors, reference)
+        return await self._executed(document.node, operation, context, reference)
 
     async def _executed(
         self, document: DocumentNode, operation: Operation, context: Context, reference: str
@@ -75,6 +76,7 @@ class Engine:
             context_value=context,
             variable_values=operation.variables,
             operation_name=operation.operation_name,
+            executor_class=self._executor,
         )
         result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         errors = result.errors or []

@@ -7,6 +7,7 @@ from gateway.domain import models
 from gateway.domain.ehr import EhrProfile
 from gateway.domain.ids import care_unit_id
 from gateway.schema.arguments import End, First, HealthcareServiceId, ResourceId, Start, given
+from gateway.schema.compact import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.emr import Emr
 from gateway.schema.healthcare_service import HealthcareService
@@ -68,4 +69,4 @@ class CareUnit(Node):
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
-        return await load_timeslots(info, self.key, asked, given(first))
+        return as_list(await load_timeslots(info, self.key, asked, given(first)))

@@ -8,6 +8,7 @@ from strawberry import UNSET, lazy
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.schema.arguments import End, First, HealthcareServiceId, Start, given
+from gateway.schema.compact import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.node import Node
 from gateway.schema.timeslot import Timeslot, load_timeslots
@@ -64,4 +65,4 @@ class Resource(Node):
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), self.leyr_id, given(healthcare_service_id))
-        return await load_timeslots(info, self.key, asked, given(first))
+        return as_list(await load_timeslots(info, self.key, asked, given(first)))

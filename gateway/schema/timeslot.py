@@ -1,5 +1,6 @@
 """The Timeslot type."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -8,6 +9,7 @@ from strawberry import lazy
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.domain.timeslots import duration_minutes
+from gateway.schema.compact import CompactList
 from gateway.schema.context import Info, TimeslotFilter, checked_first
 from gateway.schema.scalars import DateTime
 
@@ -79,18 +81,22 @@ class Timeslot:
 
 async def load_timeslots(
     info: Info, key: models.CareUnitKey, asked: TimeslotFilter, first: int | None
-) -> list[Timeslot]:
+) -> CompactList[models.Timeslot, Timeslot]:
     """The free times of a care unit that a field asks for. Raises domain errors."""
     limit = checked_first(first)
     found = await info.context.loaders.timeslots(info.context.timeslot_query(key, asked))
-    slots = found.slots[:limit]
+    return _views(found.slots[:limit], key)
+
+
+def _views(slots: Sequence[models.Timeslot], key: models.CareUnitKey) -> CompactList[models.Timeslot, Timeslot]:
     # The same few resources and services come back in thousands of slots, so each id is made once.
     resources = {one: _node_id(NodeType.RESOURCE, key, one) for one in {slot.resource_id for slot in slots}}
     services = {
         one: _node_id(NodeType.HEALTHCARE_SERVICE, key, one) for one in {slot.healthcare_service_id for slot in slots}
     }
-    return [
-        Timeslot(
+
+    def view(slot: models.Timeslot) -> Timeslot:
+        return Timeslot(
             slot=slot,
             key=key,
             start=DateTime(slot.start),
@@ -98,8 +104,8 @@ async def load_timeslots(
             resource_id=resources[slot.resource_id],
             healthcare_service_id=services[slot.healthcare_service_id],
         )
-        for slot in slots
-    ]
+
+    return CompactList(slots, view, {"resource_id": resources, "healthcare_service_id": services})
 
 
 def _node_id(node_type: NodeType, key: models.CareUnitKey, leyr_id: str | None) -> strawberry.ID | None:
