@@ -21,7 +21,8 @@ from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
 from gateway.http.probes import livez, readyz
 from gateway.leyr.client import LeyrClient
-from gateway.leyr.transport import Connections, LeyrTransport
+from gateway.leyr.connections import MakeConnections, PooledConnections
+from gateway.leyr.transport import LeyrTransport
 from gateway.logs import build_log
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.loaders import Loaders
@@ -34,7 +35,7 @@ def create_app(
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_reference: Callable[[], str] = lambda: str(uuid4()),
-    connections: Connections | None = None,
+    connections: MakeConnections = PooledConnections,
     log_to: TextIO | None = None,
     notice: str = "",
 ) -> Starlette:

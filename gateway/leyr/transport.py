@@ -1,25 +1,17 @@
-"""Connections to Leyr: credentials, time limits and the size limit of an answer."""
+"""How a read goes to Leyr: credentials, the time that it may take, and the largest body."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self
 
-import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
 from pydantic import SecretStr
 
 from gateway.domain.errors import DeadlineExceeded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.leyr.connections import Connections, MakeConnections, PooledConnections, Reply, UnreadableBodyError
 
 _LARGEST_BODY = 10 * 1024 * 1024
-_CONNECT_SECONDS = 5.0
-
-
-Connections: TypeAlias = Callable[[], httpx.AsyncBaseTransport]
-"""Makes the transport, inside the running loop; tests hand in another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +37,32 @@ class LeyrTransport:
         client_id: str,
         client_secret: SecretStr,
         *,
-        connections: Connections | None = None,
+        connections: MakeConnections = PooledConnections,
     ) -> None:
-        self._base_url = httpx.URL(base_url.rstrip("/"))
-        # Both headers go together, and the quickstarts send the content type with reads too (docs page D1).
-        self._headers = httpx.Headers(
+        self._base_url = base_url.rstrip("/")
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._make_connections = connections
+        self._connections: Connections | None = None
+
+    async def __aenter__(self) -> Self:
+        # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
+        self._connections = self._make_connections(
             {
-                "host": self._base_url.netloc.decode("ascii"),
-                "x-leyr-client-id": client_id,
-                "x-leyr-client-secret": client_secret.get_secret_value(),
+                "x-leyr-client-id": self._client_id,
+                "x-leyr-client-secret": self._client_secret.get_secret_value(),
                 "content-type": "application/json",
                 "accept": "application/json",
                 "user-agent": "leyr-graphql-gateway",
             }
         )
-        self._make_connections = connections or _pooled_connections
-        self._connections: httpx.AsyncBaseTransport | None = None
-
-    async def __aenter__(self) -> Self:
-        self._connections = self._make_connections()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connections is not None:
-            await self._connections.aclose()
+            await self._connections.close()
             self._connections = None
 
     async def get(self, target: str, *, within: timedelta) -> Answer:
@@ -79,44 +71,32 @@ class LeyrTransport:
         Raises DeadlineExceeded, UpstreamUnavailable, or UpstreamInvalidAnswer for a body that is too large or
         cannot be decompressed.
         """
-        try:
-            async with asyncio.timeout(within.total_seconds()):
-                return await self._send(target)
-        except TimeoutError:
-            raise DeadlineExceeded("Leyr did not answer in time", retryable=True) from None
-        except httpx.DecodingError:
-            raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
-        except (httpx.HTTPError, aiohttp.ClientError, OSError):
-            # The cause's text may hold the URL, so it stays out of the chain.
-            raise UpstreamUnavailable("Leyr cannot be reached", retryable=True) from None
-
-    async def _send(self, target: str) -> Answer:
         if self._connections is None:
             raise RuntimeError("the transport is not open")
-        raw_path = self._base_url.raw_path.rstrip(b"/") + target.encode("ascii")
-        request = httpx.Request(
-            "GET",
-            self._base_url.copy_with(raw_path=raw_path),
-            headers=self._headers,
-            extensions={"timeout": {"connect": _CONNECT_SECONDS}},
-        )
-        response = await self._connections.handle_async_request(request)
+        url = self._base_url + target
         try:
-            body = await _read(response)
-        finally:
-            await response.aclose()
-        return Answer(response.status_code, body, _seconds(response.headers.get("retry-after")))
+            async with (
+                asyncio.timeout(within.total_seconds()),
+                self._connections.open(self._base_url + target) as reply,
+            ):
+                return Answer(reply.status, await _read(reply), _seconds(reply.headers.get("retry-after")))
+        except TimeoutError:
+            raise DeadlineExceeded("Leyr did not answer in time", retryable=True) from None
+        except UnreadableBodyError:
+            raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
+        except OSError:
+            raise UpstreamUnavailable("Leyr cannot be reached", retryable=True) from None
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(reply: Reply) -> bytes:
     chunks = []
     size = 0
-    async for chunk in response.aiter_bytes():
+    async for chunk in reply.chunks():
         chunks.append(chunk)
         size += len(chunk)
         if size > _LARGEST_BODY:
             raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads")
-    return b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _seconds(retry_after: str | None) -> float | None:
@@ -124,15 +104,3 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None or not retry_after.isascii() or not retry_after.isdigit():
         return None
     return min(float(retry_after), 3600.0)
-
-
-def _pooled_connections() -> httpx.AsyncBaseTransport:
-    # How many calls run at once is for the client to say, an EHR at a time.
-    # httpx's own pool costs a multiple in CPU a call and can leave slots stuck after cancelled requests.
-    def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=httpx.create_ssl_context()),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-
-    return AiohttpTransport(client=session)

@@ -18,6 +18,7 @@ from gateway.domain.planning import Step
 from gateway.domain.window import Window
 from gateway.leyr.client import LeyrClient
 from gateway.leyr.transport import LeyrTransport
+from tests.unit.leyr.httpx_connections import through
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 CET = timezone(timedelta(hours=1))
@@ -58,7 +59,7 @@ class Leyr:
     async def client(self) -> AsyncIterator[LeyrClient]:
         log = structlog.wrap_logger(None, processors=[self.log], wrapper_class=structlog.make_filtering_bound_logger(0))
         transport = LeyrTransport(
-            "https://leyr.example/api", "c", SecretStr("s"), connections=lambda: httpx.MockTransport(self.handle)
+            "https://leyr.example/api", "c", SecretStr("s"), connections=through(httpx.MockTransport(self.handle))
         )
         async with transport:
             yield LeyrClient(transport, log)

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from gateway.domain.errors import DeadlineExceeded, GatewayError, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.leyr.transport import Answer, LeyrTransport
+from tests.unit.leyr.httpx_connections import through
 
 MEBIBYTE = 1024 * 1024
 SECRET = "s3cret-of-the-test"
@@ -29,7 +30,7 @@ class Wire:
 
     async def get(self, target: str = "/x", *, base_url: str = "https://leyr.example/api", within: float = 5) -> Answer:
         transport = LeyrTransport(
-            base_url, "client-1", SecretStr(SECRET), connections=lambda: httpx.MockTransport(self.handle)
+            base_url, "client-1", SecretStr(SECRET), connections=through(httpx.MockTransport(self.handle))
         )
         async with transport:
             return await transport.get(target, within=timedelta(seconds=within))
@@ -199,7 +200,7 @@ async def test_time_runs_out_before_the_answer() -> None:
         return httpx.Response(200)
 
     transport = LeyrTransport(
-        "https://leyr.example", "c", SecretStr(SECRET), connections=lambda: httpx.MockTransport(never)
+        "https://leyr.example", "c", SecretStr(SECRET), connections=through(httpx.MockTransport(never))
     )
     async with transport:
         with pytest.raises(DeadlineExceeded) as failure:
