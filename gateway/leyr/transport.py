@@ -77,7 +77,7 @@ class LeyrTransport:
         try:
             async with (
                 asyncio.timeout(within.total_seconds()),
-                self._connections.open(self._base_url + target) as reply,
+                self._connections.open(url) as reply,
             ):
                 return Answer(reply.status, await _read(reply), _seconds(reply.headers.get("retry-after")))
         except TimeoutError:
