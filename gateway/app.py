@@ -26,6 +26,7 @@ from gateway.leyr.transport import LeyrTransport
 from gateway.logs import build_log
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.loaders import Loaders
+from gateway.schema.scalars import PLAIN_SCALARS
 from gateway.settings import Settings
 from gateway.sources.profiles import Profiles
 
@@ -50,7 +51,7 @@ def create_app(
     views = build_views()
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     endpoint = GraphQLEndpoint(
-        Engine(build_schema(), ErrorFormatter(log), Projector()),
+        Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS)),
         profiles=profiles,
         loaders=lambda: Loaders(backend, profiles, views),
         widest_window=settings.widest_window,

@@ -157,21 +157,21 @@ def overlaps(one: Window, other: Window) -> bool:
 
 
 def _share(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
-    candidates = answer
+    candidates, unchecked = answer, (query.resource is not None) + (query.service is not None)
     if query.resource is not None and step.resource is None:
         nameless = answer.of_resource(None).within(query.window)
         if any(
             _matches(slot.healthcare_service_id, query.service, step.service) is not False for slot in nameless.slots
         ):
             return None
-        candidates = answer.of_resource(query.resource)
+        candidates, unchecked = answer.of_resource(query.resource), unchecked - 1
     elif query.service is not None and step.service is None:
         nameless = answer.of_service(None).within(query.window)
         if any(_matches(slot.resource_id, query.resource, step.resource) is not False for slot in nameless.slots):
             return None
-        candidates = answer.of_service(query.service)
+        candidates, unchecked = answer.of_service(query.service), unchecked - 1
     candidates = candidates.within(query.window)
-    if query.resource is None and query.service is None:
+    if not unchecked:
         return candidates
     verdicts = {id(slot): _belongs(slot, query, step) for slot in candidates.slots}
     return None if None in verdicts.values() else candidates.where(lambda slot: verdicts[id(slot)] is True)

@@ -7,7 +7,7 @@ once. Whatever is not plain goes the ordinary way: fields with resolvers, interf
 none may be. Both ways give the same JSON; a property test holds them to it.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ _MOST_SELECTIONS = 512
 # Where graphql-core's `complete_list_value` has the list, behind the type and the fields.
 _RESULT = 2
 # Strawberry types these `str` and `bool`, and their serialisation leaves such values as they are.
-_AS_THEY_ARE = frozenset({"String", "ID", "Boolean"})
+_PLAIN_SCALARS = frozenset({"String", "ID", "Boolean"})
 
 
 class NotPlainError(Exception):
@@ -90,7 +90,9 @@ class _Projection:
 class Projector:
     """Makes and keeps the projections, one a selection; bounded, the oldest goes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, plain_scalars: Collection[str] = ()) -> None:
+        """`plain_scalars` names custom scalars whose Python values leave as they are."""
+        self._plain_scalars = _PLAIN_SCALARS.union(plain_scalars)
         self._made: dict[Hashable, _Projection | None] = {}
         self._encode = msgspec.json.Encoder().encode
 
@@ -137,26 +139,25 @@ class Projector:
         if selection not in self._made:
             if len(self._made) >= _MOST_SELECTIONS:
                 del self._made[next(iter(self._made))]
-            columns = [_column(key, object_type, name) for key, name in fields.items()]
+            columns = [self._column(key, object_type, name) for key, name in fields.items()]
             plain = [column for column in columns if column is not None]
             whole = len(plain) == len(columns)
             self._made[selection] = _compiled(object_type.name, tuple(plain), translated) if whole else None
         return self._made[selection]
 
-
-def _column(key: str, object_type: GraphQLObjectType, name: str) -> _Column | None:
-    """The column of a field; None where it is not plain."""
-    if name == "__typename":
-        return _Column(key, None, None, non_null=False)
-    field = object_type.fields[name]
-    declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    scalar = get_nullable_type(field.type)
-    if not isinstance(declared, StrawberryField) or not declared.is_basic_field or declared.extensions:
-        return None
-    if not is_leaf_type(scalar):
-        return None
-    kept = None if scalar.name in _AS_THEY_ARE else scalar
-    return _Column(key, declared.python_name, kept, non_null=is_non_null_type(field.type))
+    def _column(self, key: str, object_type: GraphQLObjectType, name: str) -> _Column | None:
+        """The column of a field; None where it is not plain."""
+        if name == "__typename":
+            return _Column(key, None, None, non_null=False)
+        field = object_type.fields[name]
+        declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        scalar = get_nullable_type(field.type)
+        if not isinstance(declared, StrawberryField) or not declared.is_basic_field or declared.extensions:
+            return None
+        if not is_leaf_type(scalar):
+            return None
+        kept = None if scalar.name in self._plain_scalars else scalar
+        return _Column(key, declared.python_name, kept, non_null=is_non_null_type(field.type))
 
 
 def _compiled(type_name: str, columns: tuple[_Column, ...], translated: tuple[str, ...]) -> _Projection:

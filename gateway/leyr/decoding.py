@@ -1,8 +1,9 @@
 """Leyr's lists, read tolerantly (leyr-api 11.1): strict and fast first, item by item where that fails."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -56,9 +57,11 @@ class ListDecoder(Generic[T]):
             raise UpstreamInvalidAnswer("Leyr's list holds something else than promised") from None
         return Decoded(items, len(rows) - len(kept), wrapped=rows is not found)
 
-    def _texts(self, items: Iterable[T]) -> set[str]:
-        values = {getattr(item, field) for item in items for field in self._instants}
-        return {value for value in values if value is not None}
+    def _texts(self, items: Sequence[T]) -> set[str]:
+        texts: set[str | None] = set()
+        for field in self._instants:
+            texts.update(map(attrgetter(field), items))
+        return {text for text in texts if text is not None}
 
     def _normalised(self, item: T) -> T:
         try:

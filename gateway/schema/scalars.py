@@ -13,6 +13,10 @@ DateTime = NewType("DateTime", str)
 """An instant on its way out: the EHR's own text, checked when it was read."""
 
 
+PLAIN_SCALARS = frozenset({"DateTime"})
+"""The scalars whose Python value is the text that leaves."""
+
+
 def scalar_map() -> Mapping[object, ScalarDefinition]:
     """The Python types that are DateTime: aware datetimes as arguments, the EHR's text in answers."""
     date_time = scalar(

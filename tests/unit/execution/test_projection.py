@@ -12,7 +12,7 @@ from strawberry.schema.config import StrawberryConfig
 
 from gateway.execution.projection import Projector
 from gateway.schema.compact import CompactList, as_list
-from gateway.schema.scalars import DateTime, scalar_map
+from gateway.schema.scalars import PLAIN_SCALARS, DateTime, scalar_map
 
 same = settings(max_examples=300, deadline=None)  # how long an example takes says nothing on a shared machine
 
@@ -89,7 +89,7 @@ def build() -> GraphQLSchema:
 
 
 SCHEMA = build()
-PROJECTOR = Projector()
+PROJECTOR = Projector(PLAIN_SCALARS)
 FIELDS = ["name", "when", "colour", "size", "good", "__typename", "shout"]
 ITEMS = st.lists(
     st.builds(
