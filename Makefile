@@ -29,8 +29,10 @@ setup: .venv/.ready explorer-if-possible
 
 .PHONY: explorer-if-possible
 explorer-if-possible:
-	@if command -v npm >/dev/null 2>&1; then $(MAKE) --no-print-directory gateway/http/static/index.html; \
-	else echo "npm is not installed, so GraphiQL is not built; the API works all the same."; fi
+	@if ! command -v npm >/dev/null 2>&1; then \
+		echo "npm is not installed, so GraphiQL is not built; the API works all the same."; \
+	elif ! $(MAKE) --no-print-directory gateway/http/static/index.html; then \
+		echo "GraphiQL could not be built (is Node.js older than 20?); the API works all the same."; fi
 
 explorer: gateway/http/static/index.html
 
