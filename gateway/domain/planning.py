@@ -87,8 +87,10 @@ def roster_need(queries: Iterable[TimeslotQuery], policy: FilterPolicy, at_hand:
     people.
     """
     forbidden = [query for query in queries if not query.allowed_by(policy)]
+    if not forbidden:
+        return Lists()
     if policy is FilterPolicy.ANY_ONE:
-        return at_hand if at_hand != Lists() or not forbidden else Lists(services=True)
+        return at_hand if at_hand != Lists() else Lists(services=True)
     return Lists(
         resources=policy is not FilterPolicy.SERVICE and any(query.resource is None for query in forbidden),
         services=policy is not FilterPolicy.RESOURCE and any(query.service is None for query in forbidden),

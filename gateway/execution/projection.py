@@ -29,8 +29,6 @@ from strawberry.types.field import StrawberryField
 from gateway.schema.compact import CompactList
 
 _MOST_SELECTIONS = 512
-# Where graphql-core's `complete_list_value` has the list, behind the type and the fields.
-_RESULT = 2
 # Strawberry types these `str` and `bool`, and their serialisation leaves such values as they are.
 _PLAIN_SCALARS = frozenset({"String", "ID", "Boolean"})
 
@@ -119,8 +117,9 @@ class Projector:
         project = self.project
 
         class ProjectingExecutor(Executor[Any]):
-            def complete_list_value(self, return_type: Any, details: Any, *rest: Any) -> Any:
-                result = rest[_RESULT]
+            def complete_list_value(  # noqa: PLR0917 # graphql-core's own signature
+                self, return_type: Any, details: Any, info: Any, path: Any, result: Any, position_context: Any
+            ) -> Any:
                 item_type = get_nullable_type(return_type.of_type)
                 if is_object_type(item_type) and isinstance(result, CompactList | list):
                     grouped = self.collect_subfields(item_type, details).grouped_field_set
@@ -128,7 +127,7 @@ class Projector:
                     made = project(item_type, fields, result)
                     if made is not None:
                         return made
-                return super().complete_list_value(return_type, details, *rest)
+                return super().complete_list_value(return_type, details, info, path, result, position_context)
 
         return ProjectingExecutor
 

@@ -191,6 +191,19 @@ def test_any_one_with_a_filter_given_is_one_call(gateway: Gateway, simulator: Si
     assert simulator.count() == {"resources": 1, "timeslots": 1}
 
 
+def test_a_filtered_query_waits_for_no_list(gateway: Gateway, simulator: Simulator) -> None:
+    resource = simulator.rest("/emrs/takecare/care-units/10/resources")[0]["id"]
+    simulator.forget()
+    simulator.manners("takecare", latency_ms=100, latency_jitter=0)
+
+    query = "query($id: ID!, $one: ID) { careUnit(id: $id) { resources { id } timeslots(resourceId: $one) { start } } }"
+    gateway.data(query, id=care_unit_id(TAKECARE), one=resource)
+
+    _, *rest = simulator.calls()
+    assert len(rest) == 2
+    assert max(call["started_at"] for call in rest) < min(call["ended_at"] for call in rest)
+
+
 def test_fan_out_goes_a_few_at_a_time(gateway: Gateway, simulator: Simulator) -> None:
     sizes = {
         unit["id"]: len(simulator.rest(f"/emrs/takecare/care-units/{unit['id']}/resources"))
