@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORER := gateway/explorer
 
-.PHONY: run test lint setup explorer schema check-schema readme lock clean
+.PHONY: run test lint setup explorer schema check-schema readme bench bench-micro lock clean
 
 run: setup
 	@$(BIN)/gateway dev
@@ -43,10 +43,22 @@ gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
 schema: setup
 	$(BIN)/gateway schema > schema.graphql
 
+# Some minutes; for some of it: make bench BENCH_ARGS="--rounds 1 --scenario small"
+bench: .venv/.bench
+	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+bench-micro: .venv/.bench
+	$(BIN)/python -m pytest benchmarks/micro $(PYTEST_ARGS)
+
+.venv/.bench: requirements/bench.txt .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	touch $@
+
 # After a change of dependencies in pyproject.toml.
 lock: .venv/.ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group bench -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
 
 clean:
 	rm -rf .venv gateway/http/static $(EXPLORER)/node_modules

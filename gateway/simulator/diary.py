@@ -1,10 +1,12 @@
 """A care unit's free times, ready to be asked: found by bisection, kept as finished JSON."""
 
-from bisect import bisect_left
+import math
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -26,22 +28,45 @@ class SlotQuery:
     service_id: str | None
 
 
+class Stretch(NamedTuple):
+    """Which slots a query finds; windows that differ only where nothing begins or ends come down to one stretch."""
+
+    resource_id: str | None
+    service_id: str | None
+    low: int
+    high: int
+    last_end: float
+
+
+class _Shelf(NamedTuple):
+    """The slots of one filter in order, with their starts, and their ends in an order of their own."""
+
+    slots: list[Timeslot]
+    starts: list[float]
+    ends: list[float]
+
+
 class Diary:
     """The free times of one care unit."""
 
     def __init__(self, slots: Sequence[Timeslot], zone: ZoneInfo) -> None:
         self._slots = slots
         self._zone = zone
-        self._shelves: dict[tuple[str | None, str | None], tuple[list[float], list[Timeslot]]] = {}
+        self._shelves: dict[tuple[str | None, str | None], _Shelf] = {}
         self._texts: dict[_Wording, list[bytes]] = {}
 
-    def find(self, query: SlotQuery, *, by_start: bool) -> list[Timeslot]:
-        """Find the slots of a window, in the order in which an answer gives them."""
-        starts, slots = self._shelf(query.resource_id, query.service_id)
-        found = slots[bisect_left(starts, query.start) : bisect_left(starts, query.end)]
-        if not by_start:
-            found = [slot for slot in found if slot.end <= query.end]
-        return sorted(found, key=lambda slot: slot.rank)
+    def stretch(self, query: SlotQuery, *, by_start: bool) -> Stretch:
+        """Look up which slots a query finds."""
+        _, starts, ends = self._shelf(query.resource_id, query.service_id)
+        low, high = bisect_left(starts, query.start), bisect_left(starts, query.end)
+        ended = bisect_right(ends, query.end)
+        last_end = math.inf if by_start else ends[ended - 1] if ended else -math.inf
+        return Stretch(query.resource_id, query.service_id, low, high, last_end)
+
+    def find(self, stretch: Stretch) -> list[Timeslot]:
+        """Give the slots of a stretch, in the order in which an answer gives them."""
+        slots = self._shelf(stretch.resource_id, stretch.service_id).slots[stretch.low : stretch.high]
+        return sorted((slot for slot in slots if slot.end <= stretch.last_end), key=lambda slot: slot.rank)
 
     def write(self, slots: Sequence[Timeslot], manners: Manners) -> bytes:
         """Write slots as a JSON array."""
@@ -55,7 +80,7 @@ class Diary:
             texts = self._texts[wording] = self._word(*wording)
         return b"[" + b",".join([texts[slot.rank] for slot in slots]) + b"]"
 
-    def _shelf(self, resource_id: str | None, service_id: str | None) -> tuple[list[float], list[Timeslot]]:
+    def _shelf(self, resource_id: str | None, service_id: str | None) -> _Shelf:
         # Ids are checked before they come here, so there are no more shelves than resources times services.
         shelf = self._shelves.get((resource_id, service_id))
         if shelf is None:
@@ -64,7 +89,8 @@ class Diary:
                 for slot in self._slots
                 if resource_id in (None, slot.resource_id) and service_id in (None, slot.service_id)
             ]
-            shelf = self._shelves[resource_id, service_id] = ([slot.start for slot in slots], slots)
+            shelf = _Shelf(slots, [slot.start for slot in slots], sorted(slot.end for slot in slots))
+            self._shelves[resource_id, service_id] = shelf
         return shelf
 
     def _word(self, resource_told: bool, service_told: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 # a wording, unpacked
@@ -85,7 +111,7 @@ class Diary:
 
 
 class AnswerMemo:
-    """Finished bodies of recent timeslots calls, at most so many bytes of them."""
+    """Finished bodies of recent timeslots answers, at most so many bytes of them."""
 
     def __init__(self, max_bytes: int = 64 * 2**20) -> None:
         self._max_bytes = max_bytes
@@ -93,7 +119,7 @@ class AnswerMemo:
         self._bodies: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
     def get(self, key: tuple[object, ...]) -> bytes | None:
-        """Give the body that was kept for a call."""
+        """Give the body that was kept under a key."""
         body = self._bodies.get(key)
         if body is not None:
             self._bodies.move_to_end(key)

@@ -119,11 +119,12 @@ class LeyrApi:
     def _slots(self, query: SlotQuery, manners: Manners, emr: str, care_unit: str) -> bytes:
         if manners.ignores_filters:
             query = SlotQuery(query.start, query.end, None, None)
-        key = (emr, care_unit, query, manners)
+        diary = self._universe.diary(emr, care_unit)
+        stretch = diary.stretch(query, by_start=manners.membership == "by_start")
+        key = (emr, care_unit, stretch, manners)
         body = self._memo.get(key)
         if body is None:
-            diary = self._universe.diary(emr, care_unit)
-            body = diary.write(diary.find(query, by_start=manners.membership == "by_start"), manners)
+            body = diary.write(diary.find(stretch), manners)
             self._memo.keep(key, body)
         return body
 

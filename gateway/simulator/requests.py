@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qs, unquote
 
 from starlette.types import Scope
 
@@ -59,26 +59,22 @@ class Request:
     """As received, undecoded."""
     headers: Mapping[str, str]
     route: Route
+    params: Mapping[str, list[str]]
+    """The decoded query; an unencoded `+` has become a space, as URL rules have it."""
 
     @classmethod
     def of(cls, scope: Scope) -> "Request":
         """Read an ASGI scope."""
         path = scope["raw_path"].decode("latin-1")
+        query = scope["query_string"].decode("latin-1")
         return cls(
             method=scope["method"],
             path=path,
-            query=scope["query_string"].decode("latin-1"),
+            query=query,
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
             route=Route.of(path),
+            params=parse_qs(query, keep_blank_values=True),
         )
-
-    @property
-    def params(self) -> dict[str, list[str]]:
-        """The decoded query; an unencoded `+` has become a space, as URL rules have it."""
-        params: dict[str, list[str]] = {}
-        for name, value in parse_qsl(self.query, keep_blank_values=True):
-            params.setdefault(name, []).append(value)
-        return params
 
     def value(self, name: str) -> str | None:
         """Give a parameter that may be sent once."""

@@ -1,0 +1,1 @@
+"""Parts of the gateway by themselves, under pytest-benchmark: `make bench-micro`."""

@@ -1,0 +1,21 @@
+"""The benchmarks run: everybody answers what Leyr says, and the table tells of everybody."""
+
+import re
+import sys
+
+import pytest
+
+from benchmarks.contenders import CACHED, GATEWAY, JOIN, PLAIN
+from benchmarks.run import main
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc")
+
+
+def test_the_tiniest_run(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["--rounds", "1", "--seconds", "0.2", "--scenario", "warm"])
+
+    printed, progress = capsys.readouterr()
+    rows = re.findall(r"^\| warm \| ([^|]+) \| [\d.]+ \| [\d.]+ \|", printed, flags=re.MULTILINE)
+    assert status == 0, progress
+    assert re.search(r"Each of the [1-9]\d* answers was right", printed)
+    assert rows == [GATEWAY, CACHED, PLAIN, JOIN]
