@@ -4,6 +4,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TextIO
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from gateway.domain.ehr import EhrProfile
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.operation import Engine
 from gateway.execution.projection import Projector
+from gateway.http.answers import FinishedAnswers
 from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
 from gateway.http.probes import livez, readyz
@@ -28,13 +30,22 @@ from gateway.schema.build import build_schema, build_views
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
 from gateway.settings import Settings
+from gateway.sources.backend import SchedulingBackend
+from gateway.sources.catalog import Catalog
+from gateway.sources.memory import Memory
 from gateway.sources.profiles import Profiles
+from gateway.sources.reading import Reading
+from gateway.sources.snapshots import Snapshots
+from gateway.sources.steps import StepSource
+
+_MEBIBYTE = 1024 * 1024
 
 
 def create_app(
     settings: Settings,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    clock: Callable[[], float] = monotonic,
     new_reference: Callable[[], str] = lambda: str(uuid4()),
     connections: MakeConnections = PooledConnections,
     log_to: TextIO | None = None,
@@ -46,16 +57,17 @@ def create_app(
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
-    backend = LeyrClient(transport, log)
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
-    views = build_views()
+    memory = Memory(settings.gateway_cache_max_mb * _MEBIBYTE)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     endpoint = GraphQLEndpoint(
         Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS)),
         profiles=profiles,
-        loaders=lambda: Loaders(backend, profiles, views),
+        finished=FinishedAnswers(memory, clock),
+        loaders=_loaders(settings, LeyrClient(transport, log), profiles, memory, clock),
         widest_window=settings.widest_window,
         now=now,
+        clock=clock,
         new_reference=new_reference,
         explorer=explorer,
     )
@@ -66,7 +78,7 @@ def create_app(
             yield
 
     routes: list[BaseRoute] = [
-        Route("/graphql", endpoint.handle, methods=["GET", "POST"]),
+        Route("/graphql", endpoint, methods=["GET", "POST"]),
         Route("/livez", livez),
         Route("/readyz", readyz),
     ]
@@ -77,6 +89,16 @@ def create_app(
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _loaders(
+    settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: Memory, clock: Callable[[], float]
+) -> Callable[[Reading], Loaders]:
+    """Makes a request's loaders, over sources that all requests share."""
+    catalog = Catalog(backend, lifetimes=settings.catalog_lifetimes, memory=memory, clock=clock)
+    steps = StepSource(backend, profiles, Snapshots(settings.timeslots_lifetimes, memory, clock), clock)
+    views = build_views()
+    return lambda reading: Loaders(catalog, steps, views, reading)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    StrictBool,
     StringConstraints,
     TypeAdapter,
     ValidationError,
@@ -24,6 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.domain.ehr import EhrProfile, FilterPolicy, shipped_profile
+from gateway.sources.memory import Lifetimes
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -43,6 +45,8 @@ class ProfileOverride(BaseModel):
     longest_window_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = None
     time_zone: str | None = None
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
+    names_resource: StrictBool | None = None
+    names_service: StrictBool | None = None
 
     @field_validator("time_zone")
     @classmethod
@@ -61,6 +65,8 @@ class ProfileOverride(BaseModel):
             filter_policy=self.filter_policy or profile.filter_policy,
             longest_window=profile.longest_window if days is None else timedelta(days=days),
             time_zone=ZoneInfo(self.time_zone) if self.time_zone else profile.time_zone,
+            names_resource=profile.names_resource if self.names_resource is None else self.names_resource,
+            names_service=profile.names_service if self.names_service is None else self.names_service,
         )
 
 
@@ -83,6 +89,22 @@ class Settings(BaseSettings):
     gateway_max_window_days: int = Field(
         92, ge=1, le=3660, description="The widest window that a query may ask, in days."
     )
+    gateway_cache_catalog_seconds: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="For how long care units, resources and services count as fresh; 0 keeps none.",
+    )
+    gateway_cache_catalog_stale_seconds: float = Field(
+        86_400, ge=0, le=604_800, description="For how long after that they are served while they are fetched anew."
+    )
+    gateway_cache_timeslots_seconds: float = Field(
+        15, ge=0, le=30, description="For how long free times count as fresh; 0 keeps none."
+    )
+    gateway_cache_timeslots_stale_seconds: float = Field(
+        15, ge=0, le=30, description="For how long after that they are served while they are fetched anew."
+    )
+    gateway_cache_max_mb: int = Field(64, ge=1, le=65_536, description="What all caches together may hold, in MiB.")
     gateway_auth: Literal["anonymous"] = Field("anonymous", description="Who may ask; `anonymous` lets everyone.")
     gateway_graphiql: bool = Field(
         default=False, description="Whether browsers get GraphiQL at `/graphql`; on in `gateway dev` unless set."
@@ -143,6 +165,16 @@ class Settings(BaseSettings):
     def widest_window(self) -> timedelta:
         """The widest window that a query may ask."""
         return timedelta(days=self.gateway_max_window_days)
+
+    @property
+    def catalog_lifetimes(self) -> Lifetimes:
+        """How long the catalogue is fresh, and how long after that it is served."""
+        return Lifetimes(self.gateway_cache_catalog_seconds, self.gateway_cache_catalog_stale_seconds)
+
+    @property
+    def timeslots_lifetimes(self) -> Lifetimes:
+        """How long free times are fresh, and how long after that they are served."""
+        return Lifetimes(self.gateway_cache_timeslots_seconds, self.gateway_cache_timeslots_stale_seconds)
 
     def credentials(self) -> tuple[str, SecretStr]:
         """Leyr's client id and client secret, which go together. Raises SettingsError where one is missing."""

@@ -43,6 +43,9 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
                 "leyr_client_id": CLIENT_ID,
                 "leyr_client_secret": CLIENT_SECRET,
                 "leyr_emrs": simulator.emrs,
+                # Most tests change what upstream says from one query to the next; those of the caches turn them on.
+                "gateway_cache_catalog_seconds": 0,
+                "gateway_cache_timeslots_seconds": 0,
                 **settings,
             }
             log = StringIO()

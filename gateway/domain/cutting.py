@@ -29,3 +29,16 @@ def _quiet_instant(*, earliest: datetime, latest: datetime, zone: ZoneInfo) -> d
     local = latest.astimezone(zone)
     midnight = datetime.combine(local.date(), time.min, tzinfo=zone).astimezone(latest.tzinfo)
     return midnight if earliest <= midnight <= latest else latest
+
+
+def to_end_of_day(window: Window, profile_zone: ZoneInfo, longest: timedelta | None) -> Window:
+    """The window, its end moved to the end of its last local day where that makes no further piece.
+
+    So a window that moves with the clock stays inside what was fetched for the one before it.
+    """
+    local = window.end.astimezone(profile_zone)
+    day_after = datetime.combine(local.date() + timedelta(days=1), time.min, tzinfo=profile_zone)
+    if local.time() == time.min:
+        return window
+    longer = Window(window.start, day_after.astimezone(window.end.tzinfo))
+    return window if longest is not None and ceil(longer.length / longest) > ceil(window.length / longest) else longer

@@ -32,13 +32,19 @@ class FilterPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EhrProfile:
-    """The manners of one EHR; `longest_window` None means that no limit is known."""
+    """The manners of one EHR; `longest_window` None means that no limit is known.
+
+    `names_resource` and `names_service` say whether its slots name theirs; where they do not, no answer tells whose
+    they are but that to a call with the filter.
+    """
 
     code: str
     name: str
     filter_policy: FilterPolicy = FilterPolicy.NONE_REQUIRED
     longest_window: timedelta | None = None
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Stockholm"))
+    names_resource: bool = field(default=True, kw_only=True)
+    names_service: bool = field(default=True, kw_only=True)
 
     def after_refusing(self, *, resource: bool, service: bool) -> "EhrProfile":
         """The same EHR, after it refused a call with these filters for lack of another.
@@ -56,6 +62,13 @@ class EhrProfile:
             case _:
                 policy = FilterPolicy.BOTH if policy is FilterPolicy.SERVICE else FilterPolicy.RESOURCE
         return replace(self, filter_policy=policy)
+
+    def after_nameless(self, *, resource: bool, service: bool) -> "EhrProfile":
+        """The same EHR, after slots of a call without that filter did not name their resource, or their service."""
+        learned = (self.names_resource and not resource, self.names_service and not service)
+        if learned == (self.names_resource, self.names_service):
+            return self
+        return replace(self, names_resource=learned[0], names_service=learned[1])
 
 
 def shipped_profile(code: str) -> EhrProfile:

@@ -9,6 +9,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from gateway.domain.errors import BadUserInput
@@ -41,6 +42,8 @@ def care_unit_id(key: CareUnitKey) -> str:
     return _encode(NodeType.CARE_UNIT, *key)
 
 
+# The same nodes come back in every answer.
+@lru_cache(maxsize=16_384)
 def node_id(node_type: NodeType, key: CareUnitKey, leyr_id: str) -> str:
     """The node id of something that belongs to a care unit."""
     return _encode(node_type, *key, leyr_id)

@@ -2,25 +2,35 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
+from itertools import groupby, islice
+from operator import attrgetter, lt
+from typing import Any, TypeAlias
 
 from gateway.domain.models import Timeslot
+from gateway.domain.rendered import Rendered
 from gateway.domain.window import Window
+
+_Order: TypeAlias = tuple[Any, Any, Any]
 
 
 class TimeslotList:
     """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each."""
 
-    __slots__ = ("_by_resource", "_by_service", "_starts", "slots")
+    __slots__ = ("_by_resource", "_by_service", "part", "rendered", "slots")
 
-    def __init__(self, slots: Iterable[Timeslot] = ()) -> None:
-        """Arrange slots in any order. Raises ValueError where a time is not an ISO 8601 instant with offset."""
-        self._set(*_arranged(slots))
+    def __init__(self, slots: Iterable[Timeslot] = (), rendered: Rendered | None = None) -> None:
+        """Arrange slots in any order; `instant` must be able to read their times, which the decoder sees to.
 
-    def _set(self, slots: Iterable[Timeslot], starts: Iterable[float]) -> None:
+        `rendered` is for whoever makes bytes of the list; `part` says which part of the list that one serves this is.
+        """
+        self._set(_arranged(list(slots)), rendered, ())
+
+    def _set(self, slots: Sequence[Timeslot], rendered: Rendered | None, part: tuple[Hashable, ...]) -> None:
         self.slots = tuple(slots)
-        self._starts = tuple(starts)
+        self.rendered = rendered
+        self.part = part
         self._by_resource: dict[str | None, TimeslotList] | None = None
         self._by_service: dict[str | None, TimeslotList] | None = None
 
@@ -29,40 +39,59 @@ class TimeslotList:
 
     def within(self, window: Window) -> "TimeslotList":
         """The slots that belong to a window by their start."""
-        low = bisect_left(self._starts, window.start.timestamp())
-        high = bisect_left(self._starts, window.end.timestamp(), low)
-        whole = low == 0 and high == len(self.slots)
-        return self if whole else _in_order(self.slots[low:high], self._starts[low:high])
+        low, high = self.place(window)
+        return self if low == 0 and high == len(self.slots) else self._part(self.slots[low:high], (low, high))
+
+    def place(self, window: Window) -> tuple[int, int]:
+        """Where the slots of a window stand: the first of them, and the first after them."""
+        slots = self.slots
+        if not slots:
+            return 0, 0
+        low = 0 if instant(slots[0].start) >= window.start else bisect_left(slots, window.start, key=_start)
+        if instant(slots[-1].start) < window.end:
+            return low, len(slots)
+        return low, bisect_left(slots, window.end, low, key=_start)
 
     def of_resource(self, resource: str | None) -> "TimeslotList":
         """The slots that name a resource; None for those that name none."""
         if self._by_resource is None:
-            self._by_resource = self._grouped([slot.resource_id for slot in self.slots])
+            self._by_resource = self._grouped("resource_id")
         return self._by_resource.get(resource, _EMPTY)
 
     def of_service(self, service: str | None) -> "TimeslotList":
         """The slots that name a healthcare service; None for those that name none."""
         if self._by_service is None:
-            self._by_service = self._grouped([slot.healthcare_service_id for slot in self.slots])
+            self._by_service = self._grouped("healthcare_service_id")
         return self._by_service.get(service, _EMPTY)
 
     def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":
         """The slots that a test lets through."""
-        kept = [(slot, start) for slot, start in zip(self.slots, self._starts, strict=True) if wanted(slot)]
-        return _in_order([slot for slot, _ in kept], [start for _, start in kept])
+        return _in_order(list(filter(wanted, self.slots)))
 
-    def _grouped(self, owners: Iterable[str | None]) -> "dict[str | None, TimeslotList]":
-        groups: defaultdict[str | None, tuple[list[Timeslot], list[float]]] = defaultdict(lambda: ([], []))
-        for owner, slot, start in zip(owners, self.slots, self._starts, strict=True):
-            slots, starts = groups[owner]
-            slots.append(slot)
-            starts.append(start)
-        return {owner: _in_order(*group) for owner, group in groups.items()}
+    def _grouped(self, owner: str) -> "dict[str | None, TimeslotList]":
+        groups: defaultdict[str | None, list[Timeslot]] = defaultdict(list)
+        named = map(attrgetter(owner), self.slots)
+        for name, slot in zip(named, self.slots, strict=True):
+            groups[name].append(slot)
+        return {name: self._part(group, (owner, name)) for name, group in groups.items()}
+
+    def _part(self, slots: Sequence[Timeslot], part: Hashable) -> "TimeslotList":
+        return _in_order(slots, self.rendered, (*self.part, part))
 
 
-def _in_order(slots: Iterable[Timeslot], starts: Iterable[float]) -> TimeslotList:
+def joined(lists: Iterable[TimeslotList]) -> TimeslotList:
+    """Several lists as one."""
+    filled = [each for each in lists if each.slots]
+    if len(filled) > 1:
+        return TimeslotList(slot for each in filled for slot in each.slots)
+    return filled[0] if filled else _EMPTY
+
+
+def _in_order(
+    slots: Sequence[Timeslot], rendered: Rendered | None = None, part: tuple[Hashable, ...] = ()
+) -> TimeslotList:
     made = TimeslotList.__new__(TimeslotList)
-    made._set(slots, starts)  # noqa: SLF001 # another way to make one, kept out of the public constructor
+    made._set(slots, rendered, part)  # noqa: SLF001 # another way to make one, kept out of the public constructor
     return made
 
 
@@ -81,39 +110,47 @@ def duration_minutes(slot: Timeslot) -> int | None:
     return int((instant(slot.end) - instant(slot.start)).total_seconds() // 60)
 
 
-def _arranged(slots: Iterable[Timeslot]) -> tuple[list[Timeslot], list[float]]:
-    """Slots in order and the instants of their starts."""
-    given = list(slots)
-    # Many slots share few times, so each text is read once, and only slots of one instant are compared.
-    seconds = {text: instant(text).timestamp() for text in {slot.start for slot in given}}
-    groups: defaultdict[float, list[Timeslot]] = defaultdict(list)
-    for slot in given:
-        groups[seconds[slot.start]].append(slot)
-    ordered: list[Timeslot] = []
-    starts: list[float] = []
-    for start in sorted(groups):
-        group = _of_one_instant(groups[start])
-        ordered += group
-        starts += [start] * len(group)
-    return ordered, starts
+def _start(slot: Timeslot) -> datetime:
+    return instant(slot.start)
 
 
-def _of_one_instant(slots: list[Timeslot]) -> list[Timeslot]:
-    """By resource, then service, then end, without duplicates."""
-    if len(slots) == 1:
+def _arranged(slots: list[Timeslot]) -> list[Timeslot]:
+    """Slots in order; most EHRs send them so, and then nothing is moved."""
+    orders = _orders(slots)
+    if _rising(orders):
         return slots
-    owned = {(slot.resource_id or "", slot.healthcare_service_id or ""): slot for slot in slots}
-    if len(owned) == len(slots):
-        return [owned[owner] for owner in sorted(owned)]
-    unique = {
-        (
-            slot.resource_id or "",
-            slot.healthcare_service_id or "",
-            0.0 if slot.end is None else instant(slot.end).timestamp(),
-        ): slot
-        for slot in slots
-    }
-    return [unique[key] for key in sorted(unique)]
+    places = sorted(range(len(slots)), key=orders.__getitem__)
+    slots = [slots[place] for place in places]
+    orders = [orders[place] for place in places]
+    return slots if _rising(orders) else _without_duplicates(slots, orders)
+
+
+def _orders(slots: Sequence[Timeslot]) -> list[_Order]:
+    """What each slot is sorted by."""
+    starts = set(map(attrgetter("start"), slots))
+    forms = {(len(text), text[19:]) for text in starts}
+    # Times of one offset sort as text. Else many slots share few times, so each text is read once.
+    if len(forms) <= 1 and "" not in {offset for _, offset in forms}:
+        orders: list[_Order] = list(map(attrgetter("start", "resource_id", "healthcare_service_id"), slots))
+    else:
+        seconds = {text: instant(text).timestamp() for text in starts}
+        orders = [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in slots]
+    if any(None in map(attrgetter(owner), slots) for owner in ("resource_id", "healthcare_service_id")):
+        return [(start, resource or "", service or "") for start, resource, service in orders]
+    return orders
+
+
+def _rising(orders: Sequence[_Order]) -> bool:
+    return all(map(lt, orders, islice(orders, 1, None)))
+
+
+def _without_duplicates(slots: Sequence[Timeslot], orders: Sequence[_Order]) -> list[Timeslot]:
+    """Of slots alike in start, owner and end, the last one; where only the ends differ, by end."""
+    kept: list[Timeslot] = []
+    for _, group in groupby(zip(orders, slots, strict=True), key=lambda pair: pair[0]):
+        alike = {0.0 if slot.end is None else instant(slot.end).timestamp(): slot for _, slot in group}
+        kept += [alike[end] for end in sorted(alike)]
+    return kept
 
 
 _EMPTY = TimeslotList()

@@ -53,3 +53,21 @@ def requested_window(
     if too_wide:
         raise BadUserInput(f"The window is wider than {widest.days} days; ask for a shorter one")
     return window
+
+
+def common(one: Window, other: Window) -> Window | None:
+    """What two windows have in common; None where that is nothing."""
+    start, end = max(one.start, other.start), min(one.end, other.end)
+    return Window(start, end) if start < end else None
+
+
+def without(window: Window, taken: Window) -> list[Window]:
+    """What is left of a window beside another: nothing, one stretch or two."""
+    if taken.end <= window.start or window.end <= taken.start:
+        return [window]
+    left = []
+    if window.start < taken.start:
+        left.append(Window(window.start, taken.start))
+    if taken.end < window.end:
+        left.append(Window(taken.end, window.end))
+    return left

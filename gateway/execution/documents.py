@@ -1,29 +1,66 @@
-"""Documents that were parsed and validated before."""
+"""Documents that were parsed, validated and compiled before."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, validate
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    VariableNode,
+    Visitor,
+    parse,
+    validate,
+    visit,
+)
+from graphql.execution.values import VariableValues
+
+from gateway.domain.errors import BadUserInput
+from gateway.execution.compiling import Program, compiled
+from gateway.execution.projection import Projector
+from gateway.execution.writers import NotDirectError
 
 # A parsed document takes some forty times the memory of its text.
 _MOST_CHARACTERS = 256 * 1024
 _LONGEST_KEPT = 16 * 1024
+_MOST_PROGRAMS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed document and what is wrong with it."""
+    """A parsed document, what is wrong with it, and what was compiled of it."""
 
     node: DocumentNode
     errors: Sequence[GraphQLError]
+    fragments: dict[str, FragmentDefinitionNode]
+    steering: frozenset[str]
+    programs: dict[Hashable, Program | None] = field(default_factory=dict)
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation to run; a document with several needs a name. Raises BadUserInput."""
+        operations = [node for node in self.node.definitions if isinstance(node, OperationDefinitionNode)]
+        if not operations:
+            raise BadUserInput("The document holds no operation")
+        if name is None:
+            if len(operations) > 1:
+                raise BadUserInput("The document holds several operations; say in operationName which one to run")
+            return operations[0]
+        for operation in operations:
+            if operation.name and operation.name.value == name:
+                return operation
+        raise BadUserInput("The document holds no operation of the name in operationName")
 
 
 class Documents:
-    """Parses and validates; keeps what it found, least recently used first to go, within a bound of text."""
+    """Parses, validates and compiles; keeps what it made, least recently used first to go, in a bound of text."""
 
-    def __init__(self, schema: GraphQLSchema) -> None:
+    def __init__(self, schema: GraphQLSchema, projector: Projector) -> None:
         self._schema = schema
+        self._projector = projector
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._characters = 0
 
@@ -34,10 +71,27 @@ class Documents:
             self._kept.move_to_end(text)
             return found
         node = parse(text)
-        found = Document(node, validate(self._schema, node))
+        fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
+        found = Document(node, validate(self._schema, node), fragments, _steering(node))
         if len(text) <= _LONGEST_KEPT:
             self._keep(text, found)
         return found
+
+    def program(
+        self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
+    ) -> Program | None:
+        """A valid query, compiled for these variables; None where only ordinary execution will do."""
+        setting = tuple(variables.coerced.get(name) for name in sorted(document.steering))
+        key = (operation.name.value if operation.name else None, setting)
+        if key not in document.programs:
+            if len(document.programs) >= _MOST_PROGRAMS:
+                del document.programs[next(iter(document.programs))]
+            try:
+                made = compiled(self._schema, operation, document.fragments, variables, self._projector)
+            except (NotDirectError, GraphQLError, RecursionError):
+                made = None
+            document.programs[key] = made
+        return document.programs[key]
 
     def _keep(self, text: str, document: Document) -> None:
         self._kept[text] = document
@@ -45,3 +99,22 @@ class Documents:
         while self._characters > _MOST_CHARACTERS:
             oldest, _ = self._kept.popitem(last=False)
             self._characters -= len(oldest)
+
+
+class _SteeringVariables(Visitor):
+    """Collects the variables in directives: they decide what is selected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_directive(self, node: DirectiveNode, *_: object) -> None:
+        for argument in node.arguments or ():
+            if isinstance(argument.value, VariableNode):
+                self.names.add(argument.value.name.value)
+
+
+def _steering(node: DocumentNode) -> frozenset[str]:
+    visitor = _SteeringVariables()
+    visit(node, visitor)
+    return frozenset(visitor.names)

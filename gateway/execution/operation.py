@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import orjson
 import strawberry
 from graphql import (
-    DocumentNode,
     ExecutionResult,
     GraphQLError,
     GraphQLSchema,
@@ -14,9 +15,11 @@ from graphql import (
     OperationType,
     execute,
 )
+from graphql.execution.values import get_variable_values
 
 from gateway.domain.errors import BadUserInput
-from gateway.execution.documents import Documents
+from gateway.execution.direct import DirectRun
+from gateway.execution.documents import Document, Documents
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.projection import Projector
 from gateway.schema.context import Context
@@ -33,10 +36,25 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer; `executed` is False where the request was refused before any field ran."""
+    """An answer: the JSON of `data` in pieces, and the errors.
 
-    body: dict[str, Any]
-    executed: bool
+    Without `data` the request was refused before any field ran.
+    """
+
+    data: Sequence[bytes] | None
+    errors: Sequence[dict[str, Any]] = ()
+
+    def pieces(self, extensions: bytes | None = None) -> list[bytes]:
+        """The JSON of the whole answer in pieces; `extensions` is JSON too."""
+        parts = [] if self.data is None else [(b'"data":', *self.data)]
+        if self.errors:
+            parts.append((b'"errors":', orjson.dumps(self.errors)))
+        if extensions is not None:
+            parts.append((b'"extensions":', extensions))
+        made = [b"{"]
+        for number, part in enumerate(parts):
+            made += (b",", *part) if number else part
+        return [*made, b"}"]
 
 
 class MutationNotAllowedError(Exception):
@@ -48,15 +66,16 @@ class Engine:
 
     def __init__(self, schema: strawberry.Schema, errors: ErrorFormatter, projector: Projector) -> None:
         self._executor = projector.executor()
+        self._encoder = msgspec.json.Encoder()
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
-        self._documents = Documents(self._schema)
+        self._documents = Documents(self._schema, projector)
         self._errors = errors
 
     async def run(self, operation: Operation, context: Context, reference: str, *, queries_only: bool) -> Outcome:
         """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the outcome."""
         try:
             document = self._documents.read(operation.query)
-            chosen = _chosen(document.node, operation.operation_name)
+            chosen = document.operation(operation.operation_name)
         except (GraphQLError, BadUserInput) as error:
             return self._refused([_as_graphql(error)], reference)
         except RecursionError:
@@ -65,14 +84,29 @@ class Engine:
             raise MutationNotAllowedError
         if document.errors:
             return self._refused(document.errors, reference)
-        return await self._executed(document.node, operation, context, reference)
+        if chosen.operation is OperationType.QUERY:
+            data = await self._directly(document, chosen, operation, context)
+            if data is not None:
+                return Outcome(data)
+        return await self._ordinarily(document, operation, context, reference)
 
-    async def _executed(
-        self, document: DocumentNode, operation: Operation, context: Context, reference: str
-    ) -> Outcome:
+    async def _directly(
+        self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Context
+    ) -> Sequence[bytes] | None:
+        """The data of an answer without errors; None where ordinary execution has to answer."""
+        try:
+            variables = get_variable_values(self._schema, chosen.variable_definitions or (), operation.variables or {})
+        except Exception:  # noqa: BLE001 # ordinary execution coerces them again and reports what is wrong
+            return None
+        if isinstance(variables, list):
+            return None
+        program = self._documents.program(document, chosen, variables)
+        return None if program is None else await DirectRun(program, context, variables, self._encoder).answer()
+
+    async def _ordinarily(self, document: Document, operation: Operation, context: Context, reference: str) -> Outcome:
         outcome = execute(
             self._schema,
-            document,
+            document.node,
             context_value=context,
             variable_values=operation.variables,
             operation_name=operation.operation_name,
@@ -82,28 +116,10 @@ class Engine:
         errors = result.errors or []
         if result.data is None and all(error.path is None for error in errors):
             return self._refused(errors, reference)
-        body: dict[str, Any] = {"data": result.data}
-        if errors:
-            body["errors"] = self._errors.formatted(errors, reference)
-        return Outcome(body, executed=True)
+        return Outcome([orjson.dumps(result.data)], self._errors.formatted(errors, reference))
 
     def _refused(self, errors: Sequence[GraphQLError], reference: str) -> Outcome:
-        return Outcome({"errors": self._errors.formatted(errors, reference)}, executed=False)
-
-
-def _chosen(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
-    """The operation to run; a document with several needs a name. Raises BadUserInput."""
-    operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
-    if not operations:
-        raise BadUserInput("The document holds no operation")
-    if name is None:
-        if len(operations) > 1:
-            raise BadUserInput("The document holds several operations; say in operationName which one to run")
-        return operations[0]
-    for operation in operations:
-        if operation.name and operation.name.value == name:
-            return operation
-    raise BadUserInput("The document holds no operation of the name in operationName")
+        return Outcome(None, self._errors.formatted(errors, reference))
 
 
 def _as_graphql(error: GraphQLError | BadUserInput) -> GraphQLError:

@@ -1,10 +1,10 @@
-"""Lists of objects whose selected fields are all plain attributes, completed and encoded in one go.
+"""Lists of objects, completed and encoded in one go, a function made once a selection.
 
 graphql-core visits every field of every object, which takes most of an answer's time where a list is long. Where
-the schema says that a field has no resolver of its own, that visit only reads an attribute. So for such a selection
-a function is made once that reads the attributes of all objects into rows, and the rows are encoded to JSON at
-once. Whatever is not plain goes the ordinary way: fields with resolvers, interfaces, nested objects, a null where
-none may be. Both ways give the same JSON; a property test holds them to it.
+the schema says that a field has no resolver of its own, that visit only reads an attribute; so a loop is compiled
+that reads the attributes of all objects into rows, and the rows are encoded to JSON at once. Whatever is not plain
+goes the ordinary way: fields with resolvers, interfaces, nested objects, a null where none may be. Both ways give
+the same JSON; a property test holds them to it.
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
@@ -15,6 +15,7 @@ import msgspec
 import orjson
 from graphql import (
     GraphQLError,
+    GraphQLField,
     GraphQLLeafType,
     GraphQLObjectType,
     get_nullable_type,
@@ -34,7 +35,7 @@ _PLAIN_SCALARS = frozenset({"String", "ID", "Boolean"})
 
 
 class NotPlainError(Exception):
-    """A list needs the ordinary way after all."""
+    """Something needs the ordinary way after all."""
 
 
 class _Serialised(dict[Any, Any]):
@@ -52,36 +53,49 @@ class _Serialised(dict[Any, Any]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
-    """One selected field: where it stands in the answer, the attribute it reads, and its scalar.
+class Column:
+    """One selected field: where it stands in the answer, the attributes it reads, and its scalar.
 
-    A scalar of None means that values are left as they are; a column without attribute is `__typename`.
+    A scalar of None means that values are left as they are. A `linked` column gets its values from a map that
+    whoever asks for the rows hands in, by the attributes' values.
     """
 
     key: str
-    attribute: str | None
-    scalar: GraphQLLeafType | None
-    non_null: bool
+    attributes: tuple[str, ...]
+    scalar: GraphQLLeafType | None = None
+    non_null: bool = False
+    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Projection:
+class Projection:
     """How the objects of one selection become rows; `make` gets the objects and a map for each mapped column."""
 
-    columns: tuple[_Column, ...]
+    columns: tuple[Column, ...]
     make: Callable[..., list[msgspec.Struct]]
+    identity: Hashable = None
 
-    def rows(self, items: Sequence[Any], translations: Mapping[str, Mapping[Any, Any]]) -> list[msgspec.Struct]:
-        """Raises NotPlainError for a null where none may be, and whatever reading and serialising raise."""
+    def rows(
+        self,
+        items: Sequence[Any],
+        translations: Mapping[str, Mapping[Any, Any]],
+        links: Mapping[str, Mapping[Any, msgspec.Raw]] | None = None,
+    ) -> list[msgspec.Struct]:
+        """Raises NotPlainError for a null where none may be, and whatever reading and serialising raise.
+
+        `links` are the maps of the linked columns by key.
+        """
         maps: list[Mapping[Any, Any]] = []
         for column in self.columns:
-            before = translations.get(column.attribute or "")
-            if before is not None and column.non_null and None in before.values():
-                raise NotPlainError
-            if column.scalar is not None:
+            before = None if column.linked or not column.attributes else translations.get(column.attributes[0])
+            if column.linked and links is not None:
+                maps.append(links[column.key])
+            elif column.scalar is not None:
                 maps.append(_Serialised(column.scalar, before))
             elif before is not None:
                 maps.append(before)
+            if before is not None and column.non_null and None in before.values():
+                raise NotPlainError
         return self.make(items, *maps)
 
 
@@ -91,8 +105,8 @@ class Projector:
     def __init__(self, plain_scalars: Collection[str] = ()) -> None:
         """`plain_scalars` names custom scalars whose Python values leave as they are."""
         self._plain_scalars = _PLAIN_SCALARS.union(plain_scalars)
-        self._made: dict[Hashable, _Projection | None] = {}
-        self._encode = msgspec.json.Encoder().encode
+        self._made: dict[Hashable, Projection | None] = {}
+        self.encode = msgspec.json.Encoder().encode
 
     def project(
         self, object_type: GraphQLObjectType, fields: Mapping[str, str], objects: Sequence[Any]
@@ -100,17 +114,40 @@ class Projector:
         """The JSON of a list; None where it has to go the ordinary way. `fields` are names by response key."""
         items = objects.items if isinstance(objects, CompactList) else objects
         translations = objects.translations if isinstance(objects, CompactList) else {}
-        projection = self._projection(object_type, fields, tuple(translations))
-        if projection is None:
+        selection = (object_type.name, tuple(fields.items()), tuple(translations))
+        if selection not in self._made:
+            if len(self._made) >= _MOST_SELECTIONS:
+                del self._made[next(iter(self._made))]
+            columns = [self.column(key, object_type, name) for key, name in fields.items()]
+            plain = [column for column in columns if column is not None]
+            whole = len(plain) == len(columns)
+            self._made[selection] = projection(object_type.name, plain, tuple(translations)) if whole else None
+        made = self._made[selection]
+        if made is None:
             return None
         try:
-            return orjson.Fragment(self._encode(projection.rows(items, translations)))
+            return orjson.Fragment(self.encode(made.rows(items, translations)))
         except (NotPlainError, GraphQLError, AttributeError, LookupError, TypeError, ValueError):
             # Something is wrong with an object; the ordinary way says what, and where.
             return None
 
     def __len__(self) -> int:
         return len(self._made)
+
+    def column(self, key: str, object_type: GraphQLObjectType, name: str) -> Column | None:
+        """The column of a field; None where it is not plain."""
+        if name == "__typename":
+            return Column(key, ())
+        field = object_type.fields[name]
+        attribute = plain_attribute(field)
+        scalar = get_nullable_type(field.type)
+        if attribute is None or not is_leaf_type(scalar):
+            return None
+        return Column(key, (attribute,), self.scalar(scalar), non_null=is_non_null_type(field.type))
+
+    def scalar(self, leaf: GraphQLLeafType) -> GraphQLLeafType | None:
+        """The scalar, or None where Python values of it leave as they are."""
+        return None if leaf.name in self._plain_scalars else leaf
 
     def executor(self) -> type[Executor[Any]]:
         """The executor class that completes lists so."""
@@ -131,44 +168,35 @@ class Projector:
 
         return ProjectingExecutor
 
-    def _projection(
-        self, object_type: GraphQLObjectType, fields: Mapping[str, str], translated: tuple[str, ...]
-    ) -> _Projection | None:
-        selection = (object_type.name, tuple(fields.items()), translated)
-        if selection not in self._made:
-            if len(self._made) >= _MOST_SELECTIONS:
-                del self._made[next(iter(self._made))]
-            columns = [self._column(key, object_type, name) for key, name in fields.items()]
-            plain = [column for column in columns if column is not None]
-            whole = len(plain) == len(columns)
-            self._made[selection] = _compiled(object_type.name, tuple(plain), translated) if whole else None
-        return self._made[selection]
 
-    def _column(self, key: str, object_type: GraphQLObjectType, name: str) -> _Column | None:
-        """The column of a field; None where it is not plain."""
-        if name == "__typename":
-            return _Column(key, None, None, non_null=False)
-        field = object_type.fields[name]
-        declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        scalar = get_nullable_type(field.type)
-        if not isinstance(declared, StrawberryField) or not declared.is_basic_field or declared.extensions:
-            return None
-        if not is_leaf_type(scalar):
-            return None
-        kept = None if scalar.name in self._plain_scalars else scalar
-        return _Column(key, declared.python_name, kept, non_null=is_non_null_type(field.type))
+def declared_field(field: GraphQLField) -> StrawberryField | None:
+    """The Strawberry field behind a field of the core schema, unless extensions wrap it."""
+    declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if not isinstance(declared, StrawberryField) or declared.extensions or declared.permission_classes:
+        return None
+    return declared
 
 
-def _compiled(type_name: str, columns: tuple[_Column, ...], translated: tuple[str, ...]) -> _Projection:
+def plain_attribute(field: GraphQLField) -> str | None:
+    """The attribute that a field without a resolver reads."""
+    declared = declared_field(field)
+    return declared.python_name if declared is not None and declared.is_basic_field else None
+
+
+def projection(type_name: str, columns: Sequence[Column], translated: tuple[str, ...]) -> Projection:
     """Compile the loop over the objects; names in it are ours or checked GraphQL and Python names."""
     cells, maps, holes = [], [], []
     for number, column in enumerate(columns):
-        cell = repr(type_name) if column.attribute is None else f"one.{column.attribute}"
-        if column.scalar is not None or column.attribute in translated:
+        values = ", ".join(f"one.{attribute}" for attribute in column.attributes)
+        plain = not column.linked
+        cell = repr(type_name) if plain and not column.attributes else values
+        if column.linked or column.scalar is not None or (column.attributes and column.attributes[0] in translated):
             maps.append(f"map{number}")
-            cell = f"map{number}[{cell}]"
-        if column.non_null and column.attribute not in translated:
-            holes.append(f"    if None in [one.{column.attribute} for one in items]: raise NotPlainError\n")
+            cell = f"map{number}[{values or '()'}]"
+        elif column.non_null:
+            holes.append(f"    if None in [{values} for one in items]: raise NotPlainError\n")
+        if plain and column.non_null and column.scalar is not None and column.attributes[0] not in translated:
+            holes.append(f"    if None in [{values} for one in items]: raise NotPlainError\n")
         cells.append(cell)
     source = (
         f"def make({', '.join(['items', *maps])}):\n{''.join(holes)}"
@@ -180,4 +208,5 @@ def _compiled(type_name: str, columns: tuple[_Column, ...], translated: tuple[st
     )
     namespace: dict[str, Any] = {"Row": row, "NotPlainError": NotPlainError}
     exec(source, namespace)  # noqa: S102 # one loop a selection, made of names that the schema and the parser checked
-    return _Projection(columns, namespace["make"])
+    identity = (type_name, tuple((column.key, column.attributes) for column in columns))
+    return Projection(tuple(columns), namespace["make"], identity)

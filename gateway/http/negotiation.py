@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 
 class MediaType(StrEnum):
@@ -30,7 +31,9 @@ class _Range:
         return 2 if self.subtype == "*" else 3 * (self.subtype == subtype)
 
 
-def preferred(accept: str | None, offered: Sequence[MediaType]) -> MediaType | None:
+# Clients send the same few headers with every request.
+@lru_cache(maxsize=256)
+def preferred(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType | None:
     """The offered type that the client likes best, the first of equals; None where it takes none.
 
     Without the header the client takes anything.
@@ -40,6 +43,24 @@ def preferred(accept: str | None, offered: Sequence[MediaType]) -> MediaType | N
     ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]
     best = max(offered, key=lambda media_type: _quality(media_type, ranges))
     return best if _quality(best, ranges) > 0 else None
+
+
+def weights(header: str) -> dict[str, float]:
+    """The tokens of a header such as Accept-Encoding with their weights, in lower case."""
+    found: dict[str, float] = {}
+    for part in header.split(","):
+        token, *parameters = (each.strip().lower() for each in part.split(";"))
+        if token:
+            found[token] = _weight_of(parameters)
+    return found
+
+
+def _weight_of(parameters: Sequence[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            return _weight(value)
+    return 1.0
 
 
 def _quality(media_type: str, ranges: Sequence[_Range]) -> float:
@@ -52,11 +73,7 @@ def _range(text: str) -> _Range | None:
     kind, slash, subtype = media_range.partition("/")
     if not slash:
         return None
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            return _Range(kind, subtype, _weight(value))
-    return _Range(kind, subtype, 1.0)
+    return _Range(kind, subtype, _weight_of(parameters))
 
 
 def _weight(text: str) -> float:

@@ -1,10 +1,11 @@
 """GraphQL requests as HTTP carries them (GraphQL over HTTP, section 5)."""
 
+from functools import lru_cache
 from typing import Any
 
 import orjson
 from starlette.datastructures import QueryParams
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from gateway.execution.operation import Operation
 
@@ -20,21 +21,26 @@ class RequestRefusedError(Exception):
         self.message = message
 
 
-async def read_post(request: Request) -> Operation:
+def read_post(content_type: str, body: bytes) -> Operation:
     """The operation in a JSON body. Raises RequestRefusedError."""
-    kind, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
-    charsets = {
-        value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == "charset"
-    }
-    if kind != "application/json" or not charsets <= {"utf-8"}:
+    if not _is_json(content_type):
         raise RequestRefusedError(415, "Send the request as application/json in UTF-8")
     try:
-        found = orjson.loads(await _read_body(request))
+        found = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise RequestRefusedError(400, "The body is not JSON") from None
     if not isinstance(found, dict):
         raise RequestRefusedError(400, "The body is not a JSON object; batches are not taken")
     return _operation(found)
+
+
+@lru_cache(maxsize=256)
+def _is_json(content_type: str) -> bool:
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    charsets = {
+        value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == "charset"
+    }
+    return kind == "application/json" and charsets <= {"utf-8"}
 
 
 def read_get(parameters: QueryParams) -> Operation:
@@ -49,16 +55,20 @@ def read_get(parameters: QueryParams) -> Operation:
     return _operation(found)
 
 
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _LARGEST_BODY:
-                raise RequestRefusedError(413, f"The body is larger than {_LARGEST_BODY} bytes")
-    except ClientDisconnect:
-        raise RequestRefusedError(400, "The body ended before it was whole") from None
-    return bytes(body)
+async def read_body(receive: Receive) -> bytes:
+    """The body of a request. Raises RequestRefusedError where it is too large or breaks off."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestRefusedError(400, "The body ended before it was whole")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > _LARGEST_BODY:
+            raise RequestRefusedError(413, f"The body is larger than {_LARGEST_BODY} bytes")
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _operation(found: dict[str, Any]) -> Operation:

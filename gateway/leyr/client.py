@@ -4,6 +4,7 @@ from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -98,6 +99,8 @@ def _says_nothing_is_free(answer: Answer) -> bool:
     return problem.code in {None, "BAD_REQUEST"} and set(problem.details) == {"NO_TIMESLOTS_AVAILABLE"}
 
 
+# A gateway asks about the same few care units all day.
+@lru_cache(maxsize=4_096)
 def _path(emr: str, care_unit: str | None = None) -> str:
     """The path of an EHR's care units, or of one of them; each id is one percent-encoded segment."""
     path = f"/emrs/{quote(emr, safe='')}/care-units"

@@ -1,48 +1,33 @@
-"""Connections to Leyr over HTTP: the only importer of the HTTP client, and the seam that tests replace.
+"""Connections to Leyr over HTTP: the seam that tests replace.
 
-aiohttp is asked directly: measured on one machine, a call costs 0.09 ms of CPU so, and 0.24 ms through httpx's
-request and response types with aiohttp beneath them; httpx's own pool costs a multiple of both.
+The pool is the gateway's own. Ten calls that come together cost 0.15 ms of CPU so, 0.47 ms through aiohttp's client
+and far more through httpx's (measured with benchmarks/transport.py, whose readme has the figures), and every answer
+of a cold gateway waits for some ten calls.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from ssl import create_default_context
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+from gateway.leyr.exchange import Exchange, Reply, UnansweredError
 
 _CONNECT_SECONDS = 5.0
-_CHUNK_BYTES = 64 * 1024
-
-
-class UnreadableBodyError(Exception):
-    """The body is not in the content encoding that its headers name."""
-
-
-class Reply(Protocol):
-    """An answer whose body is still to be read; header names are lower-case."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers."""
-        ...
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body, decompressed, a piece at a time. Raises OSError and UnreadableBodyError."""
-        ...
+# Servers give kept connections up after a while, some of them without saying so.
+_IDLE_SECONDS = 15.0
+_MOST_IDLE = 128
 
 
 class Connections(Protocol):
-    """Sends GET requests with headers that were given once. Redirects are not followed."""
+    """Sends GET requests to one host with headers that were given once. Redirects are not followed."""
 
-    def open(self, url: str) -> AbstractAsyncContextManager[Reply]:
-        """Ask for a URL that is percent-encoded already. Raises OSError."""
+    async def get(self, target: str, *, largest: int) -> Reply:
+        """Ask for a percent-encoded path and query.
+
+        Raises OSError, UnreadableBodyError, and OversizedBodyError for a body of more than `largest` bytes.
+        """
         ...
 
     async def close(self) -> None:
@@ -50,54 +35,84 @@ class Connections(Protocol):
         ...
 
 
-MakeConnections: TypeAlias = Callable[[Mapping[str, str]], Connections]
-
-
-class _AiohttpReply:
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self._content = response.content
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._content.iter_chunked(_CHUNK_BYTES):
-                yield chunk
-        except aiohttp.ClientError as error:
-            raise _as_promised(error) from None
+MakeConnections: TypeAlias = Callable[[str, Mapping[str, str]], Connections]
 
 
 class PooledConnections:
-    """Kept-alive connections of aiohttp; to be made inside the running loop."""
+    """Kept-alive connections; to be used inside one loop.
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        # How many calls run at once is for the client to say, an EHR at a time.
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=create_default_context()),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-        )
+    A call that is cancelled takes its connection with it, so none can be stuck. How many calls run at once is for
+    the client to say, an EHR at a time.
+    """
 
-    @asynccontextmanager
-    async def open(self, url: str) -> AsyncIterator[Reply]:
-        """Ask for a URL that is percent-encoded already. Raises OSError."""
-        try:
-            response = await self._session.get(URL(url, encoded=True), allow_redirects=False)
-        except aiohttp.ClientError as error:
-            raise _as_promised(error) from None
-        async with response:
-            yield _AiohttpReply(response)
+    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
+        """`base_url` names scheme, host, port and the path that all targets stand below."""
+        url = urlsplit(base_url)
+        secure = url.scheme == "https"
+        self._host = url.hostname or ""
+        self._port = url.port or (443 if secure else 80)
+        self._path = url.path.rstrip("/")
+        self._tls = ssl.create_default_context() if secure else None
+        fields = {"host": url.netloc.rpartition("@")[2], **headers, "accept-encoding": "gzip, deflate"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self._rest = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        self._idle: deque[Exchange] = deque()
+        self._busy: set[Exchange] = set()
+        self._is_open = True
+
+    async def get(self, target: str, *, largest: int) -> Reply:
+        """See Connections."""
+        head = f"GET {self._path}{target}".encode("ascii") + self._rest
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return await self._exchanged(kept, head, largest)
+            except UnansweredError:
+                pass
+        return await self._exchanged(await self._connected(), head, largest)
 
     async def close(self) -> None:
-        """Give the sockets back."""
-        await self._session.close()
+        """See Connections."""
+        self._is_open = False
+        for connection in (*self._idle, *self._busy):
+            connection.close()
+        self._idle.clear()
+        # Transports close in the loop's next turn.
+        await asyncio.sleep(0)
 
+    async def _exchanged(self, connection: Exchange, head: bytes, largest: int) -> Reply:
+        self._busy.add(connection)
+        try:
+            return await connection.request(head, largest)
+        finally:
+            self._busy.discard(connection)
+            self._keep_or_close(connection)
 
-def _as_promised(error: aiohttp.ClientError) -> OSError | UnreadableBodyError:
-    # The text may hold the URL, so it is left behind.
-    cause = error.__cause__
-    unreadable = isinstance(error, aiohttp.ClientPayloadError) and isinstance(
-        cause, aiohttp.http_exceptions.ContentEncodingError
-    )
-    return UnreadableBodyError() if unreadable else ConnectionError(type(error).__name__)
+    def _keep_or_close(self, connection: Exchange) -> None:
+        if connection.reusable and self._is_open and len(self._idle) < _MOST_IDLE:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _kept(self) -> Exchange | None:
+        """The connection that was used last, unless it has waited too long; then so have the others."""
+        too_old = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable and connection.idle_since > too_old:
+                return connection
+            connection.close()
+        return None
+
+    async def _connected(self) -> Exchange:
+        if not self._is_open:
+            raise ConnectionError("the connections are closed")
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    Exchange, self._host, self._port, ssl=self._tls, server_hostname=self._host if self._tls else None
+                )
+        except TimeoutError:
+            raise ConnectionError("no connection in time") from None
+        return connection

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -41,7 +42,7 @@ class ListDecoder(Generic[T]):
             decoded = self._decode_tolerantly(body)
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
-        if all(_is_rfc3339(text) for text in self._texts(decoded.items)):
+        if all(map(_is_rfc3339, self._texts(decoded.items))):
             return decoded
         return Decoded([self._normalised(item) for item in decoded.items], decoded.dropped, decoded.wrapped)
 
@@ -61,7 +62,8 @@ class ListDecoder(Generic[T]):
         texts: set[str | None] = set()
         for field in self._instants:
             texts.update(map(attrgetter(field), items))
-        return {text for text in texts if text is not None}
+        texts.discard(None)
+        return cast("set[str]", texts)
 
     def _normalised(self, item: T) -> T:
         try:
@@ -101,6 +103,8 @@ def _unwrapped(found: Any) -> list[Any]:
     raise UpstreamInvalidAnswer("Leyr's answer is not a list")
 
 
+# The same times come back in one clinic's answer after the other.
+@lru_cache(maxsize=16_384)
 def _is_rfc3339(text: str) -> bool:
     if _RFC_3339.fullmatch(text) is None:
         return False

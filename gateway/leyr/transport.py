@@ -9,7 +9,8 @@ from typing import Self
 from pydantic import SecretStr
 
 from gateway.domain.errors import DeadlineExceeded, UpstreamInvalidAnswer, UpstreamUnavailable
-from gateway.leyr.connections import Connections, MakeConnections, PooledConnections, Reply, UnreadableBodyError
+from gateway.leyr.connections import Connections, MakeConnections, PooledConnections
+from gateway.leyr.exchange import OversizedBodyError, UnreadableBodyError
 
 _LARGEST_BODY = 10 * 1024 * 1024
 
@@ -48,13 +49,14 @@ class LeyrTransport:
     async def __aenter__(self) -> Self:
         # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
         self._connections = self._make_connections(
+            self._base_url,
             {
                 "x-leyr-client-id": self._client_id,
                 "x-leyr-client-secret": self._client_secret.get_secret_value(),
                 "content-type": "application/json",
                 "accept": "application/json",
                 "user-agent": "leyr-graphql-gateway",
-            }
+            },
         )
         return self
 
@@ -73,30 +75,19 @@ class LeyrTransport:
         """
         if self._connections is None:
             raise RuntimeError("the transport is not open")
-        url = self._base_url + target
         try:
-            async with (
-                asyncio.timeout(within.total_seconds()),
-                self._connections.open(url) as reply,
-            ):
-                return Answer(reply.status, await _read(reply), _seconds(reply.headers.get("retry-after")))
+            async with asyncio.timeout(within.total_seconds()):
+                reply = await self._connections.get(target, largest=_LARGEST_BODY)
         except TimeoutError:
             raise DeadlineExceeded("Leyr did not answer in time", retryable=True) from None
         except UnreadableBodyError:
             raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
+        except OversizedBodyError:
+            raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads") from None
         except OSError:
+            # The text may hold the URL, so it is left behind.
             raise UpstreamUnavailable("Leyr cannot be reached", retryable=True) from None
-
-
-async def _read(reply: Reply) -> bytes:
-    chunks = []
-    size = 0
-    async for chunk in reply.chunks():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _LARGEST_BODY:
-            raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return Answer(reply.status, reply.body, _seconds(reply.headers.get("retry-after")))
 
 
 def _seconds(retry_after: str | None) -> float | None:

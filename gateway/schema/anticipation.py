@@ -7,10 +7,10 @@ those of all resources. The resolvers further down then find their answers under
 is wrong with their arguments.
 """
 
-from asyncio import Future
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from graphql import (
     FieldNode,
@@ -43,41 +43,62 @@ _Selecting: TypeAlias = FieldNode | InlineFragmentNode | FragmentDefinitionNode
 
 @dataclass(slots=True)
 class Demand:
-    """What a part of a document asks of a care unit; `timeslots` is a set that keeps its order."""
+    """What a part of a document asks of a care unit, whatever the variables of its arguments are.
+
+    `timeslots` are the fields of that name, with whether they stand in the node itself that was found.
+    """
 
     resources: bool = False
     services: bool = False
     care_unit: bool = False
-    timeslots: dict[TimeslotFilter, None] = field(default_factory=dict)
+    timeslots: list[tuple[FieldNode, GraphQLField, bool]] = field(default_factory=list)
 
 
 def anticipate(info: Info, found: Sequence[Anticipated]) -> None:
     """Start everything that the document asks below the current field: for care units, or for one other node."""
-    if found:
-        demand = _DemandReader(info.raw).read(found[0])
-        for node in found:
-            _start(info.context, node.key, demand)
+    if not found:
+        return
+    kind = type(found[0]).__name__
+    demand = info.seen_ahead.get(kind)
+    if demand is None:
+        demand = info.seen_ahead[kind] = _DemandReader(info.raw).read(kind)
+    filters = dict.fromkeys(_filters(demand, info.raw, found[0]))
+    for node in found:
+        _start(info.context, node.key, demand, filters)
 
 
-def _start(context: Context, care_unit: CareUnitKey, demand: Demand) -> None:
+def _start(context: Context, care_unit: CareUnitKey, demand: Demand, filters: Iterable[TimeslotFilter]) -> None:
     loaders = context.loaders
     if demand.resources:
-        _unobserved(loaders.resources(care_unit))
+        loaders.start_resources(care_unit)
     if demand.services:
-        _unobserved(loaders.healthcare_services(care_unit))
+        loaders.start_healthcare_services(care_unit)
     if demand.care_unit:
-        _unobserved(loaders.care_units(care_unit.emr))
-    for asked in demand.timeslots:
+        loaders.start_care_units(care_unit.emr)
+    for asked in filters:
+        with suppress(GatewayError):
+            loaders.start_timeslots(context.timeslot_query(care_unit, asked))
+
+
+def _filters(demand: Demand, info: GraphQLResolveInfo[Context], node: Anticipated) -> Iterator[TimeslotFilter]:
+    """What the `timeslots` fields of a demand ask, with this request's variables."""
+    of_node = TimeslotFilter(
+        resource_id=node.leyr_id if isinstance(node, Resource) else None,
+        healthcare_service_id=node.leyr_id if isinstance(node, HealthcareService) else None,
+    )
+    for field_node, definition, is_own in demand.timeslots:
         try:
-            query = context.timeslot_query(care_unit, asked)
-        except GatewayError:
+            arguments = get_argument_values(definition, field_node, info.variable_values)
+        except GraphQLError:
             continue
-        _unobserved(loaders.timeslots(query))
-
-
-def _unobserved(future: "Future[Any]") -> None:
-    """Let a failure pass here; the resolver that waits for the same future reports it."""
-    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        own = of_node if is_own else TimeslotFilter()
+        resource, service = arguments.get("resourceId"), arguments.get("healthcareServiceId")
+        yield TimeslotFilter(
+            arguments.get("start"),
+            arguments.get("end"),
+            own.resource_id if resource is None else resource,
+            own.healthcare_service_id if service is None else service,
+        )
 
 
 class _DemandReader:
@@ -88,34 +109,30 @@ class _DemandReader:
         self._demand = Demand()
         self._entered: set[tuple[str, str]] = set()
 
-    def read(self, node: Anticipated) -> Demand:
-        """What the selections below the current field ask, where that field holds `node`."""
-        own = TimeslotFilter(
-            resource_id=node.leyr_id if isinstance(node, Resource) else None,
-            healthcare_service_id=node.leyr_id if isinstance(node, HealthcareService) else None,
-        )
+    def read(self, kind: str) -> Demand:
+        """What the selections below the current field ask, where that field holds an object of a type."""
         for field_node in self._info.field_nodes:
-            self._walk(field_node, self._object_type(type(node).__name__), own)
+            self._walk(field_node, self._object_type(kind), is_own=True)
         return self._demand
 
-    def _walk(self, node: _Selecting, parent: GraphQLObjectType, own: TimeslotFilter) -> None:
-        """Read the selections of a node. `own` is what the parent object narrows its timeslots to."""
+    def _walk(self, node: _Selecting, parent: GraphQLObjectType, *, is_own: bool) -> None:
+        """Read the selections of a node; `is_own` where its object is the one that the current field holds."""
         for selection in node.selection_set.selections if node.selection_set else ():
             if not self._included(selection):
                 continue
             match selection:
                 case FieldNode():
-                    self._read_field(selection, parent, own)
+                    self._read_field(selection, parent, is_own=is_own)
                 case InlineFragmentNode() if self._applies(selection, parent):
-                    self._walk(selection, parent, own)
+                    self._walk(selection, parent, is_own=is_own)
                 case FragmentSpreadNode():
                     fragment = self._info.fragments[selection.name.value]
                     entry = (selection.name.value, parent.name)
                     if entry not in self._entered and self._applies(fragment, parent):
                         self._entered.add(entry)
-                        self._walk(fragment, parent, own)
+                        self._walk(fragment, parent, is_own=is_own)
 
-    def _read_field(self, node: FieldNode, parent: GraphQLObjectType, own: TimeslotFilter) -> None:
+    def _read_field(self, node: FieldNode, parent: GraphQLObjectType, *, is_own: bool) -> None:
         definition = parent.fields.get(node.name.value)
         if definition is None:
             return
@@ -127,25 +144,10 @@ class _DemandReader:
             case "careUnit":
                 self._demand.care_unit = True
             case "timeslots":
-                self._read_timeslots(node, definition, own)
+                self._demand.timeslots.append((node, definition, is_own))
         child = get_named_type(definition.type)
         if isinstance(child, GraphQLObjectType):
-            self._walk(node, child, TimeslotFilter())
-
-    def _read_timeslots(self, node: FieldNode, definition: GraphQLField, own: TimeslotFilter) -> None:
-        try:
-            arguments = get_argument_values(definition, node, self._info.variable_values)
-        except GraphQLError:
-            return
-        resource, service = arguments.get("resourceId"), arguments.get("healthcareServiceId")
-        asked = replace(
-            own,
-            start=arguments.get("start"),
-            end=arguments.get("end"),
-            resource_id=own.resource_id if resource is None else resource,
-            healthcare_service_id=own.healthcare_service_id if service is None else service,
-        )
-        self._demand.timeslots[asked] = None
+            self._walk(node, child, is_own=False)
 
     def _included(self, node: SelectionNode) -> bool:
         try:

@@ -1,10 +1,18 @@
 """Long lists of small objects, kept as they came and viewed only where somebody looks at one."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast, overload
+
+from gateway.domain.rendered import Rendered
 
 V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 # the item that a view is made of
+
+SAME_FOR = "same_for"
+"""Metadata of a field with a resolver: the attributes, of view and item alike, on which its value depends alone.
+
+Within one list the resolver then runs once for each combination of their values, not once an object.
+"""
 
 
 class CompactList(Sequence[V], Generic[I, V]):
@@ -14,15 +22,29 @@ class CompactList(Sequence[V], Generic[I, V]):
     there is one. So whoever needs attributes alone can do without the views.
     """
 
-    __slots__ = ("_view", "items", "translations")
+    __slots__ = ("_view", "items", "part", "rendered", "translations")
 
     def __init__(
-        self, items: Sequence[I], view: Callable[[I], V], translations: Mapping[str, Mapping[Any, Any]]
+        self,
+        items: Sequence[I],
+        view: Callable[[I], V],
+        translations: Mapping[str, Mapping[Any, Any]],
+        rendered: Rendered | None = None,
+        part: Hashable = (),
     ) -> None:
-        """`translations` are by attribute, and know every value that the items have there."""
+        """`translations` are by attribute, and know every value that the items have there.
+
+        `rendered` keeps bytes made of the list, or of the one that this is a part of.
+        """
         self.items = items
         self.translations = translations
+        self.rendered = rendered
+        self.part = part
         self._view = view
+
+    def view(self, item: I) -> V:
+        """The view of an item."""
+        return self._view(item)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -39,6 +61,21 @@ class CompactList(Sequence[V], Generic[I, V]):
 
     def __iter__(self) -> Iterator[V]:
         return map(self._view, self.items)
+
+
+class ViewList(list[V]):
+    """A list that is viewed already, with a place for bytes made of it."""
+
+    __slots__ = ("part", "rendered")
+
+    def __init__(self, views: Iterable[V], rendered: Rendered | None = None) -> None:
+        super().__init__(views)
+        self.rendered = rendered
+        self.part: Hashable = ()
+
+    def view(self, item: V) -> V:
+        """An item is its own view."""
+        return item
 
 
 def as_list(views: CompactList[I, V]) -> list[V]:

@@ -1,7 +1,8 @@
 """What one request carries to its resolvers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import strawberry
 from graphql import GraphQLResolveInfo
@@ -10,7 +11,7 @@ from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import NodeType, leyr_id_within
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import TimeslotQuery
-from gateway.domain.window import requested_window
+from gateway.domain.window import Window, requested_window
 from gateway.schema.loaders import Loaders
 from gateway.sources.profiles import Profiles
 
@@ -35,16 +36,19 @@ class Context:
     profiles: Profiles
     now: datetime
     widest_window: timedelta
+    _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
 
     def timeslot_query(self, care_unit: CareUnitKey, asked: TimeslotFilter) -> TimeslotQuery:
         """The query that arguments make within a care unit. Raises BadUserInput."""
-        window = requested_window(
-            asked.start,
-            asked.end,
-            now=self.now,
-            default=min(_DEFAULT_WINDOW, self.widest_window),
-            widest=self.widest_window,
-        )
+        window = self._windows.get((asked.start, asked.end))
+        if window is None:
+            window = self._windows[asked.start, asked.end] = requested_window(
+                asked.start,
+                asked.end,
+                now=self.now,
+                default=min(_DEFAULT_WINDOW, self.widest_window),
+                widest=self.widest_window,
+            )
         resource, service = asked.resource_id, asked.healthcare_service_id
         return TimeslotQuery(
             care_unit,
@@ -54,8 +58,14 @@ class Context:
         )
 
 
+@dataclass
 class Info(strawberry.Info[Context, None]):
-    """Strawberry's info, with graphql-core's own for those who look ahead in the document."""
+    """Strawberry's info, with graphql-core's own for those who look ahead in the document.
+
+    `seen_ahead` keeps what they found at a place of a document, where that place is compiled and comes back.
+    """
+
+    seen_ahead: dict[str, Any] = field(default_factory=dict)
 
     @property
     def raw(self) -> GraphQLResolveInfo[Context]:

@@ -1,21 +1,27 @@
-"""Request-scoped loaders: however often a query mentions a list, it is fetched once and viewed once."""
+"""What one request asks for: however often a query mentions a list, it is read once and viewed once.
 
-from asyncio import Future
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+There is no DataLoader here. Leyr has no bulk endpoint, so lists are read one by one; and timeslots are planned
+together by the turn of the loop, which takes a call_soon. aiodataloader would add a task and some ten microseconds
+to each of the hundreds of loads that a query nested in resources makes, and its waiters hang where a batch is
+cancelled (as of 0.4.3).
+"""
 
-from aiodataloader import DataLoader
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gateway.domain import models
 from gateway.domain.ehr import EhrProfile
-from gateway.domain.errors import GatewayError, NotFound
+from gateway.domain.errors import NotFound
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
-from gateway.sources.backend import SchedulingBackend
-from gateway.sources.profiles import Profiles
+from gateway.schema.compact import ViewList
+from gateway.sources.catalog import Catalog, Given, Listed
+from gateway.sources.reading import Reading
+from gateway.sources.steps import StepSource
 from gateway.sources.timeslots import TimeslotReader
 
 if TYPE_CHECKING:
@@ -23,11 +29,8 @@ if TYPE_CHECKING:
     from gateway.schema.healthcare_service import HealthcareService
     from gateway.schema.resource import Resource
 
-K = TypeVar("K")
 V = TypeVar("V")
-L = TypeVar("L", models.CareUnit, models.Resource, models.HealthcareService)
-# An exception in the list fails its own key; aiodataloader does so, but its types do not say it.
-_BatchLoad: TypeAlias = Callable[[list[K]], Coroutine[Any, Any, list[V]]]
+T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +42,86 @@ class Views:
     healthcare_service: Callable[[models.HealthcareService, CareUnitKey], "HealthcareService"]
 
 
+@dataclass(frozen=True, slots=True)
+class Viewed(Generic[V]):
+    """GraphQL objects by Leyr id, and as the list that answers hold."""
+
+    by_id: Mapping[str, V]
+    views: ViewList[V]
+
+
 class Loaders:
-    """The lists and timeslots that one request has asked for; `close` abandons what is still in flight."""
+    """The lists and timeslots of one request."""
 
-    def __init__(self, backend: SchedulingBackend, profiles: Profiles, views: Views) -> None:
-        self._backend = backend
-        self._profiles = profiles
+    def __init__(self, catalog: Catalog, steps: StepSource, views: Views, reading: Reading) -> None:
+        self._catalog = catalog
+        self._steps = steps
         self._views = views
-        self._care_units: DataLoader[str, Mapping[str, CareUnit]] = _one_by_one(self._fetch_care_units)
-        self._resources: DataLoader[CareUnitKey, Mapping[str, Resource]] = _one_by_one(self._fetch_resources)
-        self._services: DataLoader[CareUnitKey, Mapping[str, HealthcareService]] = _one_by_one(self._fetch_services)
-        self._timeslots: dict[CareUnitKey, tuple[TimeslotReader, DataLoader[TimeslotQuery, TimeslotList]]] = {}
-        self._asked_for: dict[CareUnitKey, Lists] = {}
+        self._reading = reading
+        self._care_units: dict[str, Given[models.CareUnit]] = {}
+        self._resources: dict[CareUnitKey, Given[models.Resource]] = {}
+        self._services: dict[CareUnitKey, Given[models.HealthcareService]] = {}
+        self._readers: dict[CareUnitKey, TimeslotReader] = {}
+        self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
+        self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
+        self._planning: set[asyncio.Task[None]] = set()
 
-    def care_units(self, emr: str) -> "Future[Mapping[str, CareUnit]]":
-        """The care units of an EHR by Leyr id, in Leyr's order."""
-        return self._care_units.load(emr)
+    def start_care_units(self, emr: str) -> Given[models.CareUnit]:
+        """Read the care units of an EHR, unless that was begun."""
+        given = self._care_units.get(emr)
+        if given is None:
+            given = self._care_units[emr] = self._catalog.care_units.get(emr, self._reading)
+        return given
 
-    def resources(self, care_unit: CareUnitKey) -> "Future[Mapping[str, Resource]]":
-        """The resources of a care unit by Leyr id, in Leyr's order."""
-        self._asked_for[care_unit] = replace(self.asked_for(care_unit), resources=True)
-        return self._resources.load(care_unit)
+    def start_resources(self, care_unit: CareUnitKey) -> Given[models.Resource]:
+        """Read the resources of a care unit, unless that was begun."""
+        given = self._resources.get(care_unit)
+        if given is None:
+            given = self._resources[care_unit] = self._catalog.resources.get(care_unit, self._reading)
+        return given
 
-    def healthcare_services(self, care_unit: CareUnitKey) -> "Future[Mapping[str, HealthcareService]]":
-        """The healthcare services of a care unit by Leyr id, in Leyr's order."""
-        self._asked_for[care_unit] = replace(self.asked_for(care_unit), services=True)
-        return self._services.load(care_unit)
+    def start_healthcare_services(self, care_unit: CareUnitKey) -> Given[models.HealthcareService]:
+        """Read the healthcare services of a care unit, unless that was begun."""
+        given = self._services.get(care_unit)
+        if given is None:
+            given = self._services[care_unit] = self._catalog.healthcare_services.get(care_unit, self._reading)
+        return given
+
+    def start_timeslots(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
+        """Read the slots of a query, unless that was begun; what one turn of the loop asks is planned together."""
+        given = self._timeslots.get(query)
+        if given is None:
+            given = self._timeslots[query] = self._begun(query)
+        return given
+
+    async def care_units(self, emr: str) -> "Viewed[CareUnit]":
+        """The care units of an EHR."""
+        self._reading.asked += 1
+        profile = self._steps.profiles.of(emr)
+        listed = await _landed(self.start_care_units(emr))
+        return _viewed(listed, lambda found: self._views.care_unit(found, profile))
+
+    async def resources(self, care_unit: CareUnitKey) -> "Viewed[Resource]":
+        """The resources of a care unit."""
+        self._reading.asked += 1
+        listed = await _landed(self.start_resources(care_unit))
+        return _viewed(listed, lambda found: self._views.resource(found, care_unit))
+
+    async def healthcare_services(self, care_unit: CareUnitKey) -> "Viewed[HealthcareService]":
+        """The healthcare services of a care unit."""
+        self._reading.asked += 1
+        listed = await _landed(self.start_healthcare_services(care_unit))
+        return _viewed(listed, lambda found: self._views.healthcare_service(found, care_unit))
+
+    async def timeslots(self, query: TimeslotQuery) -> TimeslotList:
+        """The free timeslots of a query."""
+        self._reading.asked += 1
+        given = self.start_timeslots(query)
+        return given if isinstance(given, TimeslotList) else await given
 
     async def care_unit(self, key: CareUnitKey) -> "CareUnit":
         """One care unit, from the EHR's list. Raises NotFound."""
-        found = (await self.care_units(key.emr)).get(key.care_unit)
+        found = (await self.care_units(key.emr)).by_id.get(key.care_unit)
         if found is None:
             raise NotFound("There is no CareUnit with this id")
         return found
@@ -80,68 +133,87 @@ class Loaders:
             case NodeType.CARE_UNIT:
                 return await self.care_unit(wanted.care_unit)
             case NodeType.RESOURCE:
-                found = (await self.resources(wanted.care_unit)).get(wanted.leyr_id)
+                found = (await self.resources(wanted.care_unit)).by_id.get(wanted.leyr_id)
             case NodeType.HEALTHCARE_SERVICE:
-                found = (await self.healthcare_services(wanted.care_unit)).get(wanted.leyr_id)
+                found = (await self.healthcare_services(wanted.care_unit)).by_id.get(wanted.leyr_id)
         if found is None:
             raise NotFound(f"There is no {wanted.type} with this id")
         return found
 
-    def timeslots(self, query: TimeslotQuery) -> "Future[TimeslotList]":
-        """The free timeslots of a query; what one turn of the loop asks of a care unit is planned together."""
-        if query.care_unit not in self._timeslots:
-            reader = TimeslotReader(query.care_unit, self._backend, self._profiles, rosters=self)
-            self._timeslots[query.care_unit] = (
-                reader,
-                DataLoader(batch_load_fn=cast("_BatchLoad[TimeslotQuery, TimeslotList]", reader.answer)),
-            )
-        return self._timeslots[query.care_unit][1].load(query)
-
     def asked_for(self, care_unit: CareUnitKey) -> Lists:
-        """Which lists this request fetches anyway."""
-        return self._asked_for.get(care_unit, Lists())
+        """Which lists cost this request nothing, since it reads them anyway or they are remembered."""
+        return Lists(
+            care_unit in self._resources or self._catalog.resources.is_known(care_unit, self._reading),
+            care_unit in self._services or self._catalog.healthcare_services.is_known(care_unit, self._reading),
+        )
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         """Leyr's ids of the resources."""
-        return tuple(await self.resources(care_unit))
+        return tuple((await _landed(self.start_resources(care_unit))).items)
 
     async def service_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         """Leyr's ids of the healthcare services."""
-        return tuple(await self.healthcare_services(care_unit))
+        return tuple((await _landed(self.start_healthcare_services(care_unit))).items)
 
     def close(self) -> None:
-        """Abandon the timeslot calls that nobody waits for any more."""
-        for reader, _ in self._timeslots.values():
-            reader.close()
+        """Abandon what nobody waits for any more."""
+        for task in self._planning:
+            task.cancel()
+        self._reading.close()
 
-    async def _fetch_care_units(self, emr: str) -> "Mapping[str, CareUnit]":
-        profile = self._profiles.of(emr)
-        return _by_id(await self._backend.care_units(emr), lambda found: self._views.care_unit(found, profile))
+    def _begun(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
+        reader = self._readers.get(query.care_unit)
+        if reader is None:
+            reader = TimeslotReader(query.care_unit, self._steps, rosters=self, reading=self._reading)
+            self._readers[query.care_unit] = reader
+        remembered = reader.remembered(query)
+        if remembered is not None:
+            return remembered
+        loop = asyncio.get_running_loop()
+        if query.care_unit not in self._batches:
+            self._batches[query.care_unit] = []
+            loop.call_soon(self._plan, query.care_unit, reader)
+        self._batches[query.care_unit].append(query)
+        future: asyncio.Future[TimeslotList] = loop.create_future()
+        future.add_done_callback(_observe)
+        return future
 
-    async def _fetch_resources(self, key: CareUnitKey) -> "Mapping[str, Resource]":
-        return _by_id(await self._backend.resources(key), lambda found: self._views.resource(found, key))
+    def _plan(self, care_unit: CareUnitKey, reader: TimeslotReader) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(self._batches.pop(care_unit), reader))
+        self._planning.add(task)
+        task.add_done_callback(self._planning.discard)
 
-    async def _fetch_services(self, key: CareUnitKey) -> "Mapping[str, HealthcareService]":
-        services = await self._backend.healthcare_services(key)
-        return _by_id(services, lambda found: self._views.healthcare_service(found, key))
-
-
-def _by_id(listed: Iterable[L], view: Callable[[L], V]) -> dict[str, V]:
-    """Views by Leyr id; of several with one id the first counts, since they cannot be told apart later."""
-    views: dict[str, V] = {}
-    for each in listed:
-        if each.id not in views:
-            views[each.id] = view(each)
-    return views
-
-
-def _one_by_one(fetch: Callable[[K], Awaitable[V]]) -> DataLoader[K, V]:
-    """A loader without batches: Leyr has no bulk endpoint, and a slow clinic must not hold up the others."""
-
-    async def load(keys: list[K]) -> list[V | GatewayError]:
+    async def _answer(self, queries: list[TimeslotQuery], reader: TimeslotReader) -> None:
         try:
-            return [await fetch(key) for key in keys]
-        except GatewayError as error:
-            return [error] * len(keys)
+            await reader.answer(queries, self._deliver)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it belongs to those who wait
+            for query in queries:
+                self._deliver(query, error)
 
-    return DataLoader(batch_load_fn=cast("_BatchLoad[K, V]", load), batch=False)
+    def _deliver(self, query: TimeslotQuery, answer: TimeslotList | Exception) -> None:
+        future = self._timeslots[query]
+        if isinstance(future, TimeslotList) or future.done():
+            return
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+async def _landed(given: Given[T]) -> Listed[T]:
+    return given if isinstance(given, Listed) else await given
+
+
+def _viewed(listed: Listed[T], view: Callable[[T], V]) -> Viewed[V]:
+    """The views of a list, made once as long as it is remembered."""
+    if listed.views is None:
+        by_id = {leyr_id: view(item) for leyr_id, item in listed.items.items()}
+        listed.views = Viewed(by_id, ViewList(by_id.values(), listed.rendered))
+    viewed: Viewed[V] = listed.views
+    return viewed
+
+
+def _observe(future: "asyncio.Future[TimeslotList]") -> None:
+    """Let a failure pass that nobody waited for."""
+    if not future.cancelled():
+        future.exception()

@@ -41,7 +41,7 @@ class Query:
         """The care units, in Leyr's order."""
         code = given(emr)
         profile = info.context.profiles.default if code is None else info.context.profiles.of(code)
-        units = list((await info.context.loaders.care_units(profile.code)).values())
+        units = (await info.context.loaders.care_units(profile.code)).views
         anticipate(info, units)
         return units
 

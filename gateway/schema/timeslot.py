@@ -1,6 +1,5 @@
 """The Timeslot type."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import strawberry
@@ -9,7 +8,7 @@ from strawberry import lazy
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.domain.timeslots import duration_minutes
-from gateway.schema.compact import CompactList
+from gateway.schema.compact import SAME_FOR, CompactList
 from gateway.schema.context import Info, TimeslotFilter, checked_first
 from gateway.schema.scalars import DateTime
 
@@ -44,7 +43,10 @@ class Timeslot:
         )
     )
 
-    @strawberry.field(description="Whole minutes from start to end. Null where the EHR gives no end.")
+    @strawberry.field(
+        description="Whole minutes from start to end. Null where the EHR gives no end.",
+        metadata={SAME_FOR: ("start", "end")},
+    )
     def duration_minutes(self) -> int | None:
         """The slot's length."""
         return duration_minutes(self.slot)
@@ -53,27 +55,29 @@ class Timeslot:
         description=(
             "Who or what would be booked. Null where the EHR does not name one, where the care unit does not list "
             "it, and, with an error, where the list could not be had."
-        )
+        ),
+        metadata={SAME_FOR: ("resource_id",)},
     )
     async def resource(self, info: Info) -> Annotated["Resource", lazy("gateway.schema.resource")] | None:
         """The resource, from the care unit's list."""
         wanted = self.slot.resource_id
-        return None if wanted is None else (await info.context.loaders.resources(self.key)).get(wanted)
+        return None if wanted is None else (await info.context.loaders.resources(self.key)).by_id.get(wanted)
 
     @strawberry.field(
         description=(
             "The kind of visit. Null where the EHR does not name one, where the care unit does not list it, and, "
             "with an error, where the list could not be had."
-        )
+        ),
+        metadata={SAME_FOR: ("healthcare_service_id",)},
     )
     async def healthcare_service(
         self, info: Info
     ) -> Annotated["HealthcareService", lazy("gateway.schema.healthcare_service")] | None:
         """The healthcare service, from the care unit's list."""
         wanted = self.slot.healthcare_service_id
-        return None if wanted is None else (await info.context.loaders.healthcare_services(self.key)).get(wanted)
+        return None if wanted is None else (await info.context.loaders.healthcare_services(self.key)).by_id.get(wanted)
 
-    @strawberry.field(description="The care unit where it takes place.")
+    @strawberry.field(description="The care unit where it takes place.", metadata={SAME_FOR: ()})
     async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
         """The care unit, from the EHR's list."""
         return await info.context.loaders.care_unit(self.key)
@@ -85,15 +89,9 @@ async def load_timeslots(
     """The free times of a care unit that a field asks for. Raises domain errors."""
     limit = checked_first(first)
     found = await info.context.loaders.timeslots(info.context.timeslot_query(key, asked))
-    return _views(found.slots[:limit], key)
-
-
-def _views(slots: Sequence[models.Timeslot], key: models.CareUnitKey) -> CompactList[models.Timeslot, Timeslot]:
-    # The same few resources and services come back in thousands of slots, so each id is made once.
-    resources = {one: _node_id(NodeType.RESOURCE, key, one) for one in {slot.resource_id for slot in slots}}
-    services = {
-        one: _node_id(NodeType.HEALTHCARE_SERVICE, key, one) for one in {slot.healthcare_service_id for slot in slots}
-    }
+    slots = found.slots if limit is None else found.slots[:limit]
+    resources = _NodeIds(NodeType.RESOURCE, key)
+    services = _NodeIds(NodeType.HEALTHCARE_SERVICE, key)
 
     def view(slot: models.Timeslot) -> Timeslot:
         return Timeslot(
@@ -105,8 +103,18 @@ def _views(slots: Sequence[models.Timeslot], key: models.CareUnitKey) -> Compact
             healthcare_service_id=services[slot.healthcare_service_id],
         )
 
-    return CompactList(slots, view, {"resource_id": resources, "healthcare_service_id": services})
+    translations = {"resource_id": resources, "healthcare_service_id": services}
+    return CompactList(slots, view, translations, found.rendered, (*found.part, limit))
 
 
-def _node_id(node_type: NodeType, key: models.CareUnitKey, leyr_id: str | None) -> strawberry.ID | None:
-    return None if leyr_id is None else strawberry.ID(node_id(node_type, key, leyr_id))
+class _NodeIds(dict[str | None, strawberry.ID | None]):
+    """Node ids by Leyr id, each made once: the same few come back in thousands of slots."""
+
+    def __init__(self, node_type: NodeType, key: models.CareUnitKey) -> None:
+        super().__init__({None: None})
+        self._node_type = node_type
+        self._key = key
+
+    def __missing__(self, leyr_id: str) -> strawberry.ID:
+        made = self[leyr_id] = strawberry.ID(node_id(self._node_type, self._key, leyr_id))
+        return made

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.domain.ehr import FilterPolicy
-from gateway.settings import Settings, SettingsError, load_settings, settings_table
+from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.settings import ProfileOverride, Settings, SettingsError, load_settings, settings_table
 
 SECRET = "s3cret-of-the-test"
 Load = Callable[..., Settings]
@@ -196,6 +196,7 @@ def test_a_profile_is_laid_over_the_shipped_one(load: Load, profiles_file: Calla
     path = profiles_file("""
         [takecare]
         longest_window_days = 7
+        names_service = false
         [newcomer]
         name = "New Comer"
         filter_policy = "both"
@@ -209,6 +210,16 @@ def test_a_profile_is_laid_over_the_shipped_one(load: Load, profiles_file: Calla
     assert (newcomer.name, newcomer.filter_policy) == ("New Comer", FilterPolicy.BOTH)
     assert newcomer.time_zone.key == "Europe/Helsinki"
     assert newcomer.longest_window is None
+    assert (takecare.names_resource, takecare.names_service) == (True, False)
+    assert (newcomer.names_resource, newcomer.names_service) == (True, True)
+
+
+def test_a_profile_says_what_slots_name_over_what_it_is_laid_over() -> None:
+    nameless = EhrProfile("x", "X", names_resource=False, names_service=False)
+
+    over = ProfileOverride(names_resource=True).over(nameless)
+
+    assert (over.names_resource, over.names_service) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +232,8 @@ def test_a_profile_is_laid_over_the_shipped_one(load: Load, profiles_file: Calla
         ('[webdoc]\ntime_zone = ""', "TIME_ZONE: not a known IANA time zone"),
         ('[webdoc]\nfilter_policy = "sometimes"', "FILTER_POLICY"),
         ('[webdoc]\nname = ""', "NAME"),
+        ('[webdoc]\nnames_resource = "no"', "NAMES_RESOURCE"),
+        ("[webdoc]\nnames_service = 0", "NAMES_SERVICE"),
         ("webdoc = 1", "LEYR_PROFILES"),
         ("[webdoc", "not TOML"),
     ],

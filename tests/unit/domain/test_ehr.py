@@ -1,5 +1,6 @@
 """What the policies accept, and what a refusal teaches."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 
@@ -70,6 +71,23 @@ def test_learning_ends_and_keeps_what_the_ehr_accepts(truth: FilterPolicy, first
 
     assert refusals <= 3
     assert profile.filter_policy is truth
+
+
+@pytest.mark.parametrize(("names_resource", "names_service"), COMBINATIONS)
+@pytest.mark.parametrize(("resource", "service"), COMBINATIONS)
+def test_nameless_slots_teach_what_is_not_named(
+    *, names_resource: bool, names_service: bool, resource: bool, service: bool
+) -> None:
+    before = EhrProfile("x", "X", FilterPolicy.SERVICE, names_resource=names_resource, names_service=names_service)
+
+    after = before.after_nameless(resource=resource, service=service)
+
+    assert (after.names_resource, after.names_service) == (
+        names_resource and not resource,
+        names_service and not service,
+    )
+    assert replace(after, names_resource=names_resource, names_service=names_service) == before
+    assert after.after_nameless(resource=resource, service=service) is after
 
 
 def test_an_ehr_that_is_not_shipped_starts_optimistic() -> None:

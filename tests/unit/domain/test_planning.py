@@ -1,57 +1,47 @@
 """The law of planning: together, queries get what each gets alone, in no more calls and within the EHR's manners."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr import EhrProfile, FilterPolicy
-from gateway.domain.models import Timeslot
-from gateway.domain.planning import (
-    Lists,
-    Plan,
-    Roster,
-    Step,
-    TimeslotQuery,
-    overlaps,
-    partition,
-    plan,
-    roster_need,
-    serves,
-    unproven,
-)
+from gateway.domain.partition import partition, unproven
+from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery, overlaps, plan, roster_need, serves
 from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
 from tests.unit import strategies
+from tests.unit.domain.surroundings import (
+    Surroundings,
+    as_named_by,
+    nameless_profiles,
+    profiles,
+    query_sets,
+    surroundings,
+)
 from tests.unit.model_ehr import DAY, EVERYTHING, RESOURCES, SERVICES, UNIT, ModelEhr, TrueSlot, query
 
 # How long an example takes says nothing on a shared machine.
 law = settings(max_examples=300, deadline=None)
-side = settings(max_examples=80, deadline=None)
-
-
-def planned(queries: Sequence[TimeslotQuery], profile: EhrProfile, at_hand: Lists | None = None) -> Plan:
-    """A plan that is given no list that it did not ask for."""
-    need = roster_need(queries, profile.filter_policy, at_hand or Lists())
-    roster = Roster(RESOURCES if need.resources else None, SERVICES if need.services else None)
-    return plan(queries, profile, roster)
+side = settings(max_examples=100, deadline=None)
 
 
 def asked_alone(wanted: TimeslotQuery, ehr: ModelEhr) -> TimeslotList | None:
-    steps = planned([wanted], ehr.profile).serving[wanted]
+    steps = Surroundings().plan([wanted], ehr.profile).serving[wanted]
     return partition(wanted, {step: ehr.fetch(step) for step in steps})
 
 
 @law
-@given(strategies.query_sets, strategies.profiles, strategies.slots, strategies.lists)
+@given(query_sets, profiles, strategies.slots, surroundings)
 def test_each_query_gets_what_it_gets_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], at_hand: Lists
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: Surroundings
 ) -> None:
     ehr = ModelEhr(slots, profile)
-    made = planned(queries, profile, at_hand)
+    made = given_in.plan(queries, profile)
     answers = {step: ehr.fetch(step) for step in made.steps}
 
     for each in queries:
@@ -63,22 +53,45 @@ def test_each_query_gets_what_it_gets_alone(
         assert share is None or share.slots == alone.slots
 
 
-@side
-@given(strategies.query_sets, strategies.profiles, strategies.slots)
-def test_a_share_is_undecided_only_where_slots_do_not_name_their_owner(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot]
+@law
+@given(query_sets, profiles, strategies.slots, surroundings)
+def test_a_share_is_undecided_only_where_slots_name_less_than_the_profile_says(
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: Surroundings
 ) -> None:
-    ehr = ModelEhr([TrueSlot(slot.start, slot.resource, slot.service) for slot in slots], profile)
-    made = planned(queries, profile)
+    ehr = ModelEhr(as_named_by(profile, slots), profile)
+    made = given_in.plan(queries, profile)
 
     for each in queries:
-        assert partition(each, {step: ehr.fetch(step) for step in made.serving[each]}) is not None
+        share = partition(each, {step: ehr.fetch(step) for step in made.serving[each]})
+        assert share is not None
+        assert share.slots == ehr.owned(each).slots
+
+
+@law
+@given(query_sets, profiles, surroundings)
+def test_even_with_lists_that_vouch_for_ids_a_plan_takes_no_more_calls_than_its_queries_alone(
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+) -> None:
+    # Where nothing is free, no slot proves that an id exists.
+    deserted = ModelEhr([], profile)
+    together = given_in.plan(queries, profile)
+    doubts = [
+        unproven(each, {step: deserted.fetch(step) for step in steps}) for each, steps in together.serving.items()
+    ]
+    lists = Lists(any(doubt.resources for doubt in doubts), any(doubt.services for doubt in doubts))
+
+    # What is at hand decides over which list a query spreads, so the comparison gets the same.
+    alone = [given_in.plan([each], profile) for each in set(queries)]
+
+    assert len(together.steps) + given_in.costing_a_call(lists, queries, profile) <= sum(
+        len(each.steps) for each in alone
+    )
 
 
 @side
-@given(strategies.query_sets, strategies.profiles, strategies.lists)
-def test_steps_keep_to_the_profile(queries: list[TimeslotQuery], profile: EhrProfile, at_hand: Lists) -> None:
-    made = planned(queries, profile, at_hand)
+@given(query_sets, profiles, surroundings)
+def test_steps_keep_to_the_profile(queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings) -> None:
+    made = given_in.plan(queries, profile)
 
     assert len(set(made.steps)) == len(made.steps)
     assert {step for steps in made.serving.values() for step in steps} <= set(made.steps)
@@ -87,23 +100,25 @@ def test_steps_keep_to_the_profile(queries: list[TimeslotQuery], profile: EhrPro
         assert profile.longest_window is None or step.window.length <= profile.longest_window
 
 
-@side
-@given(strategies.query_sets, strategies.profiles, strategies.lists)
-def test_a_plan_takes_no_more_calls_than_its_queries_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, at_hand: Lists
+@law
+@given(query_sets, nameless_profiles, surroundings)
+def test_a_filter_is_kept_where_slots_do_not_name_it(
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
 ) -> None:
-    together = planned(queries, profile, at_hand)
+    made = given_in.plan(queries, profile)
 
-    # The lists at hand decide over which of them a query spreads, so the comparison gets the same.
-    alone = [planned([each], profile, at_hand) for each in set(queries)]
-
-    assert len(together.steps) <= sum(len(each.steps) for each in alone)
+    for each, steps in made.serving.items():
+        for step in steps:
+            assert profile.names_resource or step.resource == each.resource or each.resource is None
+            assert profile.names_service or step.service == each.service or each.service is None
 
 
 @side
-@given(strategies.query_sets, strategies.profiles)
-def test_serving_steps_cover_the_whole_query(queries: list[TimeslotQuery], profile: EhrProfile) -> None:
-    made = planned(queries, profile)
+@given(query_sets, profiles, surroundings)
+def test_serving_steps_cover_the_whole_query(
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+) -> None:
+    made = given_in.plan(queries, profile)
 
     for each in queries:
         owners = product(
@@ -120,22 +135,25 @@ def test_serving_steps_cover_the_whole_query(queries: list[TimeslotQuery], profi
 
 
 @side
-@given(strategies.query_sets, strategies.profiles)
-def test_only_steps_that_can_hold_its_slots_serve_a_query(queries: list[TimeslotQuery], profile: EhrProfile) -> None:
-    made = planned(queries, profile)
+@given(query_sets, profiles, surroundings)
+def test_only_steps_that_can_hold_its_slots_serve_a_query(
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+) -> None:
+    made = given_in.plan(queries, profile)
 
     for each in queries:
+        assert len(set(made.serving[each])) == len(made.serving[each])
         assert all(serves(step, each) for step in made.serving[each])
 
 
-@side
-@given(strategies.query_sets, strategies.profiles, st.randoms(use_true_random=False))
+@law
+@given(query_sets, profiles, surroundings, st.randoms(use_true_random=False))
 def test_the_order_of_queries_does_not_change_the_steps(
-    queries: list[TimeslotQuery], profile: EhrProfile, random: Random
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings, random: Random
 ) -> None:
     shuffled = random.sample(queries, len(queries))
 
-    assert set(planned(shuffled, profile).steps) == set(planned(queries, profile).steps)
+    assert set(given_in.plan(shuffled, profile).steps) == set(given_in.plan(queries, profile).steps)
 
 
 PLAIN = EhrProfile("model", "Model")
@@ -151,7 +169,7 @@ def test_fifty_resources_share_one_call() -> None:
 
 
 def test_resource_and_service_share_one_call_where_their_windows_touch() -> None:
-    made = plan([query(0, 5, "r1"), query(5, 8, None, "s1")], PLAIN, Roster())
+    made = plan([query(0, 5, "r1"), query(5, 8, None, "s1")], PLAIN, EVERYTHING)
 
     assert made.steps == (Step(UNIT, query(0, 8).window),)
 
@@ -217,41 +235,6 @@ def test_roster_need(policy: FilterPolicy, resource: str | None, service: str | 
     assert roster_need([query(0, 1, resource, service)], policy, Lists()) == need
 
 
-def test_a_nameless_slot_settles_nothing_about_one_resource() -> None:
-    nameless = TimeslotList([Timeslot(query(1, 2).window.start.isoformat())])
-
-    assert partition(query(0, 2, "r1"), {Step(UNIT, query(0, 2).window): nameless}) is None
-    assert partition(query(0, 2), {Step(UNIT, query(0, 2).window): nameless}) is not None
-
-
-def test_a_nameless_slot_is_of_the_resource_that_was_asked_for() -> None:
-    nameless = TimeslotList([Timeslot(query(1, 2).window.start.isoformat())])
-
-    share = partition(query(0, 2, "r1"), {Step(UNIT, query(0, 2).window, "r1"): nameless})
-
-    assert share is not None
-    assert share.slots == nameless.slots
-
-
-def test_a_nameless_slot_outside_the_window_does_no_harm() -> None:
-    nameless = TimeslotList([Timeslot(query(5, 6).window.start.isoformat())])
-
-    share = partition(query(0, 2, "r1"), {Step(UNIT, query(0, 8).window): nameless})
-
-    assert share is not None
-    assert share.slots == ()
-
-
-def test_an_id_is_unproven_until_a_slot_of_a_wider_answer_names_it() -> None:
-    wide, narrow = Step(UNIT, query(0, 2).window), Step(UNIT, query(0, 2).window, "r1", "s1")
-    named = TimeslotList([Timeslot(query(1, 2).window.start.isoformat(), None, "r1", "s1")])
-    wanted = query(0, 2, "r1", "s1")
-
-    assert unproven(wanted, {wide: TimeslotList()}) == Lists(resources=True, services=True)
-    assert unproven(wanted, {wide: named}) == Lists()
-    assert unproven(wanted, {narrow: TimeslotList()}) == Lists()
-
-
 @side
 @given(strategies.queries(), strategies.queries())
 def test_covers_means_that_every_slot_of_the_other_is_inside(one: TimeslotQuery, other: TimeslotQuery) -> None:
@@ -265,6 +248,18 @@ def test_covers_means_that_every_slot_of_the_other_is_inside(one: TimeslotQuery,
     inside = set(ehr.owned(other).slots) <= set(ehr.owned(one).slots)
 
     assert one.covers(other) is inside
+
+
+@law
+@given(strategies.queries(), strategies.queries(), profiles)
+def test_settles_means_that_a_share_can_be_cut(one: TimeslotQuery, other: TimeslotQuery, profile: EhrProfile) -> None:
+    slots = [TrueSlot(at, *owners) for at in instants(one, other) for owners in product(RESOURCES, SERVICES)]
+    ehr = ModelEhr(as_named_by(profile, slots), profile)
+    step = Step(UNIT, one.window, one.resource, one.service)
+
+    share = partition(other, {step: ehr.owned(step)})
+
+    assert one.settles(other, profile) is (one.covers(other) and share is not None)
 
 
 @side
@@ -287,13 +282,25 @@ def instants(*queries: TimeslotQuery) -> list[datetime]:
     return [first + count * DAY / 2 for count in range(int((last - first) / (DAY / 2)))]
 
 
-def test_what_another_query_contains_costs_no_call() -> None:
-    profile = EhrProfile("model", "Model", FilterPolicy.ANY_ONE, 3 * DAY)
-    asked = [query(0, 9, "r1"), query(0, 3.5, service="s1")]
+@law
+@given(query_sets, profiles, st.data())
+def test_what_another_query_contains_changes_no_step(
+    queries: list[TimeslotQuery], profile: EhrProfile, data: st.DataObject
+) -> None:
+    container = data.draw(st.sampled_from(queries))
+    start, length = container.window.start, container.window.length
+    first, last = data.draw(st.sampled_from([(0, 1), (0, 1 / 2), (1 / 4, 3 / 4), (1 / 2, 1)]))
+    contained = replace(
+        container,
+        window=Window(start + first * length, start + last * length),
+        resource=container.resource or data.draw(st.sampled_from([None, *RESOURCES])),
+        service=container.service or data.draw(st.sampled_from([None, *SERVICES])),
+    )
+    assume(container.allowed_by(profile.filter_policy) and container.settles(contained, profile))
 
-    contained = query(3, 6.5, "r1", "s1")
+    made = plan([contained, *queries], profile, EVERYTHING)
 
-    assert len(plan([*asked, contained], profile, EVERYTHING).steps) == len(plan(asked, profile, EVERYTHING).steps) == 5
+    assert set(made.steps) == set(plan(queries, profile, EVERYTHING).steps)
 
 
 def test_every_step_serves_a_query_in_the_order_of_the_queries() -> None:

@@ -1,49 +1,38 @@
 """Connections over an httpx transport, so that tests of the core answer requests without a socket."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 
 import httpx
 
-from gateway.leyr.connections import Connections, Reply, UnreadableBodyError
+from gateway.leyr.connections import Connections
+from gateway.leyr.exchange import OversizedBodyError, Reply, UnreadableBodyError
 
 
-class _HttpxReply:
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self._response = response
+class HttpxConnections:
+    def __init__(self, transport: httpx.AsyncBaseTransport, base_url: str, headers: Mapping[str, str]) -> None:
+        self._transport = transport
+        self._base_url = base_url
+        self._headers = headers
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def get(self, target: str, *, largest: int) -> Reply:
+        request = httpx.Request("GET", self._base_url + target, headers=self._headers)
         try:
-            async for chunk in self._response.aiter_bytes():
-                yield chunk
+            response = await self._transport.handle_async_request(request)
+            body = b""
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > largest:
+                    raise OversizedBodyError
         except httpx.DecodingError:
             raise UnreadableBodyError from None
         except httpx.HTTPError as error:
             raise ConnectionError(type(error).__name__) from None
-
-
-class HttpxConnections:
-    def __init__(self, transport: httpx.AsyncBaseTransport, headers: Mapping[str, str]) -> None:
-        self._transport = transport
-        self._headers = headers
-
-    @asynccontextmanager
-    async def open(self, url: str) -> AsyncIterator[Reply]:
-        try:
-            response = await self._transport.handle_async_request(httpx.Request("GET", url, headers=self._headers))
-        except httpx.HTTPError as error:
-            raise ConnectionError(type(error).__name__) from None
-        try:
-            yield _HttpxReply(response)
-        finally:
-            await response.aclose()
+        return Reply(response.status_code, response.headers, body)
 
     async def close(self) -> None:
         await self._transport.aclose()
 
 
-def through(transport: httpx.AsyncBaseTransport) -> Callable[[Mapping[str, str]], Connections]:
+def through(transport: httpx.AsyncBaseTransport) -> Callable[[str, Mapping[str, str]], Connections]:
     """What LeyrTransport takes for `connections`."""
-    return lambda headers: HttpxConnections(transport, headers)
+    return lambda base_url, headers: HttpxConnections(transport, base_url, headers)

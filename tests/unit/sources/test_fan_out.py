@@ -8,8 +8,8 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.sources.profiles import Profiles
-from gateway.sources.timeslots import TimeslotReader
-from tests.unit.model_ehr import DAY, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
+from tests.unit.asking import Gateway, Request
+from tests.unit.model_ehr import DAY, START, ModelEhr, ModelRosters, TrueSlot, query
 
 ANY_ONE = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
 PLAIN = EhrProfile("model", "Model")
@@ -23,8 +23,8 @@ class SickServices(ModelRosters):
         raise UpstreamUnavailable("no list", retryable=True)
 
 
-def reader(ehr: ModelEhr, rosters: ModelRosters, profile: EhrProfile = ANY_ONE) -> TimeslotReader:
-    return TimeslotReader(UNIT, ehr, Profiles([profile]), rosters)
+def reader(ehr: ModelEhr, rosters: ModelRosters, profile: EhrProfile = ANY_ONE) -> Request:
+    return Gateway(ehr, Profiles([profile])).request(rosters)
 
 
 @pytest.mark.parametrize("at_hand", [Lists(), Lists(resources=True), Lists(services=True), BOTH])
@@ -74,7 +74,7 @@ async def test_a_refusal_that_no_success_proves_is_forgotten() -> None:
             return super().fetch(step)
 
     profiles = Profiles([PLAIN])
-    asked = TimeslotReader(UNIT, Moody(SLOTS, PLAIN), profiles, ModelRosters(Lists()))
+    asked = Gateway(Moody(SLOTS, PLAIN), profiles).request(ModelRosters(Lists()))
 
     [answer] = await asked.answer([query(0, 5, "r1")])
 

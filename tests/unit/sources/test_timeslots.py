@@ -10,28 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr import EhrProfile, FilterPolicy
-from gateway.domain.errors import FilterRequired, GatewayError, NotFound, NotSupported, UpstreamUnavailable
+from gateway.domain.errors import FilterRequired, NotFound, NotSupported, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, Step, TimeslotQuery, plan
 from gateway.domain.timeslots import TimeslotList
 from gateway.sources.profiles import Profiles
-from gateway.sources.timeslots import TimeslotReader
 from tests.unit import strategies
+from tests.unit.asking import Answer, Gateway, Request
 from tests.unit.model_ehr import DAY, EVERYTHING, SERVICES, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
 
 # How long an example takes says nothing on a shared machine.
 law = settings(max_examples=120, deadline=None)
 
 PLAIN = EhrProfile("model", "Model")
-Answer = TimeslotList | GatewayError
 
 
-def reader(ehr: ModelEhr, known: EhrProfile | Profiles, at_hand: Lists | None = None) -> TimeslotReader:
+def reader(ehr: ModelEhr, known: EhrProfile | Profiles, at_hand: Lists | None = None) -> Request:
     profiles = known if isinstance(known, Profiles) else Profiles([known])
-    return TimeslotReader(UNIT, ehr, profiles, ModelRosters(at_hand or Lists()))
+    return Gateway(ehr, profiles).request(ModelRosters(at_hand or Lists()))
 
 
-async def answered(batches: Sequence[Sequence[TimeslotQuery]], asked: TimeslotReader) -> list[list[Answer]]:
+async def answered(batches: Sequence[Sequence[TimeslotQuery]], asked: Request) -> list[list[Answer]]:
     return [await asked.answer(batch) for batch in batches]
 
 
@@ -146,14 +145,17 @@ async def test_lists_at_hand_vouch_for_a_resource_without_slots() -> None:
     assert len(ehr.calls) == 1
 
 
-async def test_a_resource_without_slots_that_nothing_vouches_for_is_asked_for_alone() -> None:
+async def test_the_list_says_whether_a_resource_without_slots_exists() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1")], PLAIN)
+    rosters = ModelRosters(Lists())
 
-    answers = await reader(ehr, PLAIN).answer([query(0, 1, "r1"), query(0, 1, "r2"), query(0, 1, "stranger")])
+    queries = [query(0, 1, "r1"), query(0, 1, "r2"), query(0, 1, "stranger")]
+    answers = await Gateway(ehr, Profiles([PLAIN])).request(rosters).answer(queries)
 
     assert shown(answers[1]) == ()
     assert isinstance(answers[2], NotFound)
-    assert {step.resource for step in ehr.calls} == {None, "r2", "stranger"}
+    assert {step.resource for step in ehr.calls} == {None}
+    assert set(rosters.fetched) == {"resources"}
 
 
 async def test_a_refusal_fans_out_at_once_and_is_remembered() -> None:
@@ -221,7 +223,7 @@ async def test_a_roster_that_cannot_be_fetched_fails_the_query() -> None:
             raise UpstreamUnavailable("no list", retryable=True)
 
     ehr = ModelEhr([], EhrProfile("model", "Model", FilterPolicy.SERVICE))
-    asked = TimeslotReader(UNIT, ehr, Profiles([ehr.profile]), NoLists(Lists()))
+    asked = Gateway(ehr, Profiles([ehr.profile])).request(NoLists(Lists()))
 
     answers = await asked.answer([query(0, 1), query(0, 1, "r1")])
 

@@ -1,0 +1,254 @@
+"""Operations compiled to writers: functions that append the JSON of one value to a sheet.
+
+What is selected is found out by graphql-core's own collecting of fields, once for each document and each setting of
+the variables in its `@skip` and `@include`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from graphql import (
+    FragmentDefinitionNode,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    get_named_type,
+    is_abstract_type,
+    is_enum_type,
+    is_leaf_type,
+    is_list_type,
+    is_non_null_type,
+    is_object_type,
+)
+from graphql.execution.collect_fields import (
+    CollectedFields,
+    FieldDetailsList,
+    FragmentDetails,
+    collect_fields,
+    collect_subfields,
+)
+from graphql.execution.values import VariableValues
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.field import StrawberryField
+
+from gateway.execution.projection import Column, NotPlainError, Projector, declared_field
+from gateway.execution.sheets import Sheet
+from gateway.execution.writers import (
+    Link,
+    NotDirectError,
+    Position,
+    Run,
+    Write,
+    attribute,
+    constant,
+    leaf,
+    never_null,
+    or_null,
+    reader,
+    resolved,
+    row_writer,
+)
+from gateway.schema.compact import SAME_FOR, CompactList
+
+_MOST_POSITIONS = 2_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A compiled operation; `write` starts from the root value None."""
+
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    fragments: dict[str, FragmentDefinitionNode]
+    write: Write
+
+
+def compiled(
+    schema: GraphQLSchema,
+    operation: OperationDefinitionNode,
+    fragments: dict[str, FragmentDefinitionNode],
+    variables: VariableValues,
+    projector: Projector,
+) -> Program:
+    """Compile a query. Raises NotDirectError, and GraphQLError for directives whose arguments are wrong."""
+    query = schema.query_type
+    if query is None:
+        raise NotDirectError
+    compiler = _Compiler(schema, operation, fragments, variables, projector)
+    return Program(schema, operation, fragments, compiler.root(query))
+
+
+@dataclass(slots=True)
+class _Compiler:
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    fragments: dict[str, FragmentDefinitionNode]
+    variables: VariableValues
+    projector: Projector
+    positions: int = 0
+    details: dict[str, FragmentDetails] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.details = {name: FragmentDetails(node) for name, node in self.fragments.items()}
+
+    def root(self, query: GraphQLObjectType) -> Write:
+        found = collect_fields(self.schema, self.details, self.variables, query, self.operation)
+        return self._fields(query, found)
+
+    def _selected(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> CollectedFields:
+        return collect_subfields(self.schema, self.details, self.variables, self.operation, object_type, details)
+
+    def _fields(self, object_type: GraphQLObjectType, found: CollectedFields) -> Write:
+        """The writer of an object whose type is known."""
+        if found.new_defer_usages or found.forbidden_directive_instances:
+            raise NotDirectError
+        writers = []
+        opening = b"{"
+        for key, details in found.grouped_field_set.items():
+            label = opening + msgspec.json.encode(key) + b":"
+            writers.append(self._labelled(label, self._field(object_type, key, details)))
+            opening = b","
+        if not writers:
+            return constant(b"{}")
+
+        def write(value: Any, sheet: Sheet, run: Run) -> None:
+            for writer in writers:
+                writer(value, sheet, run)
+            sheet.append(b"}")
+
+        return write
+
+    def _labelled(self, label: bytes, inner: Write) -> Write:
+        def write(source: Any, sheet: Sheet, run: Run) -> None:
+            sheet.append(label)
+            inner(source, sheet, run)
+
+        return write
+
+    def _field(self, parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Write:
+        """The writer of a field, which gets the object that the field belongs to."""
+        self.positions += 1
+        if self.positions > _MOST_POSITIONS:
+            raise NotDirectError
+        name = details[0].node.name.value
+        if name == "__typename":
+            return constant(msgspec.json.encode(parent.name))
+        definition = parent.fields.get(name)
+        declared = None if definition is None else declared_field(definition)
+        if definition is None or declared is None:
+            raise NotDirectError
+        inner = self._value(definition.type, details)
+        if declared.is_basic_field:
+            return attribute(declared.python_name, inner)
+        return resolved(_position(key, details, definition, parent, declared), inner)
+
+    def _value(self, output: GraphQLOutputType, details: FieldDetailsList) -> Write:
+        """The writer of a value of a type."""
+        if is_non_null_type(output):
+            return never_null(self._nullable(output.of_type, details))
+        return or_null(self._nullable(output, details))
+
+    def _nullable(self, output: Any, details: FieldDetailsList) -> Write:
+        if is_leaf_type(output):
+            return leaf(self.projector.scalar(output), self.projector.encode)
+        if is_list_type(output):
+            return self._list(output.of_type, details)
+        if is_object_type(output):
+            return self._object(output, details)
+        if is_abstract_type(output):
+            return self._abstract(output, details)
+        raise NotDirectError
+
+    def _object(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Write:
+        origin = _origin(object_type)
+        fields = self._fields(object_type, self._selected(object_type, details))
+
+        def write(value: Any, sheet: Sheet, run: Run) -> None:
+            if type(value) is not origin:
+                raise NotPlainError
+            fields(value, sheet, run)
+
+        return write
+
+    def _abstract(self, abstract: Any, details: FieldDetailsList) -> Write:
+        writers = {_origin(one): self._object(one, details) for one in self.schema.get_possible_types(abstract)}
+
+        def write(value: Any, sheet: Sheet, run: Run) -> None:
+            writer = writers.get(type(value))
+            if writer is None:
+                raise NotPlainError
+            writer(value, sheet, run)
+
+        return write
+
+    def _list(self, item: Any, details: FieldDetailsList) -> Write:
+        each = self._value(item, details)
+        named = get_named_type(item)
+        if is_object_type(named) and (is_object_type(item) or is_object_type(item.of_type)):
+            rows = self._rows(named, details)
+            if rows is not None:
+                return rows
+
+        def write(values: Any, sheet: Sheet, run: Run) -> None:
+            if not isinstance(values, list | tuple | CompactList):
+                raise NotPlainError
+            opening = b"["
+            for value in values:
+                sheet.append(opening)
+                each(value, sheet, run)
+                opening = b","
+            sheet.append(b"]" if opening == b"," else b"[]")
+
+        return write
+
+    def _rows(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Write | None:
+        """The writer of a list whose objects differ in plain attributes alone; None where they do not."""
+        columns: list[Column] = []
+        links: list[Link] = []
+        for key, inner in self._selected(object_type, details).grouped_field_set.items():
+            name = inner[0].node.name.value
+            column = self.projector.column(key, object_type, name)
+            if column is None:
+                same_for = _same_for(object_type.fields[name])
+                if same_for is None:
+                    return None
+                column = Column(key, same_for, linked=True)
+                links.append((key, reader(same_for), self._field(object_type, key, inner)))
+            columns.append(column)
+        return row_writer(object_type, columns, links)
+
+
+def _position(
+    key: str,
+    details: FieldDetailsList,
+    definition: GraphQLField,
+    parent: GraphQLObjectType,
+    declared: StrawberryField,
+) -> Position:
+    names: dict[str, str] = {}
+    for name, argument in definition.args.items():
+        known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        named = get_named_type(argument.type)
+        # Values of other types reach resolvers as something else than graphql-core makes of them.
+        if known is None or not is_leaf_type(named) or is_enum_type(named):
+            raise NotDirectError
+        names[name] = known.python_name
+    return Position(key, [each.node for each in details], definition, parent, declared, names)
+
+
+def _origin(object_type: GraphQLObjectType) -> type:
+    definition = object_type.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if definition is None:
+        raise NotDirectError
+    origin: type = definition.origin
+    return origin
+
+
+def _same_for(definition: GraphQLField) -> tuple[str, ...] | None:
+    declared = declared_field(definition)
+    found: tuple[str, ...] | None = None if declared is None else declared.metadata.get(SAME_FOR)
+    # An argument's value belongs to a place in the document, and so is the same for all objects there.
+    return found

@@ -1,0 +1,134 @@
+"""Direct execution: an operation that was compiled to writers puts the JSON of its answer together at once.
+
+A writer appends the bytes of one value to a sheet. Where a resolver has to wait, a gap (a sheet of its own) holds
+its place, and the resolver goes on as soon as the future that it waits for is done. So an operation takes neither a
+task a field nor a visit a value. Whatever is out of the ordinary, a failed field first of all, ends direct
+execution; ordinary execution then gives the answer, from the same loaders and so without another upstream call.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
+from graphql import GraphQLResolveInfo
+from graphql.execution.values import VariableValues, get_argument_values
+from graphql.pyutils import Path, is_awaitable
+from graphql.type.definition import GraphQLResolveInfoHelpers
+
+from gateway.execution.compiling import Program
+from gateway.execution.sheets import Sheet, pieces
+from gateway.execution.writers import NotDirectError, Position, Write
+from gateway.schema.context import Context, Info
+
+
+async def _unused(_: Sequence[Awaitable[Any]]) -> list[Any]:
+    raise NotDirectError
+
+
+# Resolvers get graphql-core's helpers, of which none of ours makes use.
+_HELPERS = GraphQLResolveInfoHelpers(gather=_unused, track=lambda _: None)
+
+
+class DirectRun:
+    """One operation on its way; `answer` may be awaited once."""
+
+    def __init__(
+        self, program: Program, context: Context, variables: VariableValues, encoder: msgspec.json.Encoder
+    ) -> None:
+        self._context = context
+        self._encoder = encoder
+        self._program = program
+        self._variables = variables
+        self._arguments: dict[Position, dict[str, Any]] = {}
+        self._infos: dict[Position, Info] = {}
+        self._waiting: dict[Coroutine[Any, Any, Any], tuple[Write, Sheet]] = {}
+        self._ready: deque[Coroutine[Any, Any, Any]] = deque()
+        self._wake: asyncio.Future[None] | None = None
+
+    async def answer(self) -> list[bytes] | None:
+        """The JSON of `data` in pieces, or None where ordinary execution has to answer."""
+        sheet: Sheet = []
+        try:
+            self._program.write(None, sheet, self)
+            while self._waiting:
+                await self._until_ready()
+                while self._ready:
+                    coroutine = self._ready.popleft()
+                    write, gap = self._waiting.pop(coroutine)
+                    self.drive(coroutine, write, gap)
+            return pieces(sheet, self._encoder)
+        except Exception:  # noqa: BLE001 # whatever it is, ordinary execution meets it again and reports it
+            return None
+        finally:
+            self._abandon()
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any], write: Write, sheet: Sheet) -> None:
+        """Let a resolver run as far as it gets; then write its value, or leave a gap for it."""
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as done:
+            write(done.value, sheet, self)
+            return
+        gap: Sheet = []
+        sheet.append(gap)
+        self._waiting[coroutine] = write, gap
+        if asyncio.isfuture(awaited):
+            # What a task does with a future that its coroutine gives it.
+            awaited._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with whoever runs coroutines
+            awaited.add_done_callback(lambda _: self._resume(coroutine))
+        elif awaited is None:
+            asyncio.get_running_loop().call_soon(self._resume, coroutine)
+        else:
+            raise NotDirectError
+
+    def arguments(self, position: Position) -> dict[str, Any]:
+        """The keyword arguments of a resolver. Raises GraphQLError."""
+        found = self._arguments.get(position)
+        if found is None:
+            values = get_argument_values(position.definition, position.nodes[0], self._variables)
+            found = self._arguments[position] = {position.python_names[name]: values[name] for name in values}
+        return found
+
+    def info(self, position: Position) -> Info:
+        """What a resolver at a position is told; its path names the field alone."""
+        found = self._infos.get(position)
+        if found is None:
+            raw: GraphQLResolveInfo[Context] = GraphQLResolveInfo(
+                position.nodes[0].name.value,
+                position.nodes,
+                position.definition.type,
+                position.parent_type,
+                Path(None, position.key, position.parent_type.name),
+                self._program.schema,
+                self._program.fragments,
+                None,
+                self._program.operation,
+                self._variables,
+                self._context,
+                is_awaitable,
+                None,
+                _HELPERS,
+            )
+            found = self._infos[position] = Info(
+                _raw_info=raw, _field=position.declared, seen_ahead=position.seen_ahead
+            )
+        return found
+
+    async def _until_ready(self) -> None:
+        if not self._ready:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+            self._wake = None
+
+    def _resume(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        if coroutine in self._waiting:
+            self._ready.append(coroutine)
+            if self._wake is not None and not self._wake.done():
+                self._wake.set_result(None)
+
+    def _abandon(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for coroutine in waiting:
+            coroutine.close()

@@ -1,0 +1,78 @@
+"""Sheets: the bytes of an answer in the order in which they leave, with gaps for what is still awaited."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from gateway.domain.rendered import Rendered
+from gateway.execution.projection import Projection
+
+Sheet: TypeAlias = "list[bytes | Rows | Sheet]"
+# Pieces below this many bytes are joined: copying them costs less than handing each on.
+_WORTH_ITS_OWN = 64 * 1024
+
+
+class Rows:
+    """A list that is encoded when the whole answer is known to stand."""
+
+    __slots__ = ("_items", "_kept_as", "_links", "_projection", "_rendered", "_translations")
+
+    def __init__(  # a record of what the encoding needs
+        self,
+        projection: Projection,
+        items: Sequence[Any],
+        *,
+        translations: Mapping[str, Mapping[Any, Any]],
+        links: Mapping[str, Mapping[Any, Sheet]],
+        rendered: Rendered | None,
+        part: Any,
+    ) -> None:
+        self._projection = projection
+        self._items = items
+        self._translations = translations
+        self._links = links
+        # What linked objects say may differ between answers, so such rows are not kept.
+        self._rendered = None if links else rendered
+        self._kept_as = (projection.identity, part)
+
+    def encoded(self, encoder: msgspec.json.Encoder) -> bytes:
+        """The JSON array. Raises what `Projection.rows` raises."""
+        if self._rendered is not None and (kept := self._rendered.get(self._kept_as)) is not None:
+            return kept
+        links = {
+            key: {value: msgspec.Raw(joined(sheet, encoder)) for value, sheet in values.items()}
+            for key, values in self._links.items()
+        }
+        made = encoder.encode(self._projection.rows(self._items, self._translations, links))
+        if self._rendered is not None:
+            self._rendered.keep(self._kept_as, made)
+        return made
+
+
+def joined(sheet: Sheet, encoder: msgspec.json.Encoder) -> bytes:
+    """A sheet without gaps left, as one text."""
+    return b"".join(_flat(sheet, encoder))
+
+
+def pieces(sheet: Sheet, encoder: msgspec.json.Encoder) -> list[bytes]:
+    """A sheet without gaps left, in few pieces; large ones are not copied again."""
+    made: list[bytes] = []
+    small: list[bytes] = []
+    for piece in _flat(sheet, encoder):
+        if len(piece) < _WORTH_ITS_OWN:
+            small.append(piece)
+        else:
+            made += (b"".join(small), piece)
+            small = []
+    return [*made, b"".join(small)]
+
+
+def _flat(sheet: Sheet, encoder: msgspec.json.Encoder) -> Iterator[bytes]:
+    for piece in sheet:
+        if type(piece) is bytes:
+            yield piece
+        elif isinstance(piece, Rows):
+            yield piece.encoded(encoder)
+        elif isinstance(piece, list):
+            yield from _flat(piece, encoder)

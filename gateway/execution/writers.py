@@ -1,0 +1,184 @@
+"""Writers: functions that append the JSON of one value to a sheet.
+
+They know the schema alone: whether a field has a resolver, and what type its value has. What they cannot write the
+ordinary way writes.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Protocol, TypeAlias
+
+from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType
+from strawberry.types.field import StrawberryField
+
+from gateway.execution.projection import Column, NotPlainError, Projection, projection
+from gateway.execution.sheets import Rows, Sheet
+from gateway.schema.compact import CompactList, ViewList
+from gateway.schema.context import Info
+
+
+class NotDirectError(Exception):
+    """The operation holds something that only ordinary execution knows."""
+
+
+class Run(Protocol):
+    """What writers need to know of the run that they write for."""
+
+    def arguments(self, position: "Position") -> Mapping[str, Any]:
+        """The keyword arguments of the resolver at a position."""
+        ...
+
+    def info(self, position: "Position") -> Info:
+        """What the resolver at a position is told."""
+        ...
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any], write: "Write", sheet: Sheet) -> None:
+        """Write what a resolver gives, now or in a gap of the sheet."""
+        ...
+
+
+Write: TypeAlias = Callable[[Any, Sheet, Run], None]
+Link: TypeAlias = tuple[str, Callable[[Any], Any], Write]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Position:
+    """A field with a resolver, at one place of a document."""
+
+    key: str
+    nodes: list[FieldNode]
+    definition: GraphQLField
+    parent_type: GraphQLObjectType
+    declared: StrawberryField
+    python_names: Mapping[str, str]
+    seen_ahead: dict[str, Any] = field(default_factory=dict)
+
+
+def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links: Sequence[Link]) -> Write:
+    """The writer of a list in one go; `links` write the columns that stand for whole objects, once for each value."""
+    made: dict[tuple[str, ...], Projection] = {}
+
+    def write(values: Any, sheet: Sheet, run: Run) -> None:
+        if isinstance(values, CompactList):
+            items, view, translations = values.items, values.view, values.translations
+        elif isinstance(values, list):
+            items, view, translations = values, _itself, {}
+        else:
+            raise NotPlainError
+        translated = tuple(translations)
+        if translated not in made:
+            made[translated] = projection(object_type.name, columns, translated)
+        linked: dict[str, dict[Any, Sheet]] = {}
+        for key, read, writer in links:
+            sheets: dict[Any, Sheet] = {}
+            for value, example in dict(zip(map(read, items), items, strict=True)).items():
+                gap: Sheet = []
+                sheets[value] = gap
+                writer(view(example), gap, run)
+            linked[key] = sheets
+        keeps = isinstance(values, CompactList | ViewList)
+        sheet.append(
+            Rows(
+                made[translated],
+                items,
+                translations=translations,
+                links=linked,
+                rendered=values.rendered if keeps else None,
+                part=values.part if keeps else None,
+            )
+        )
+
+    return write
+
+
+def resolved(position: Position, inner: Write) -> Write:
+    """The writer of a field with a resolver. Raises NotDirectError where it wants more than source and info."""
+    resolver = position.declared.base_resolver
+    if resolver is None:
+        raise NotDirectError
+    call: Callable[..., Any] = resolver
+    takes_source = resolver.self_parameter is not None
+    info_name = resolver.info_parameter.name if resolver.info_parameter else None
+    takes_arguments = bool(position.definition.args)
+    is_async = resolver.is_async
+    if resolver.parent_parameter is not None or resolver.root_parameter is not None:
+        raise NotDirectError
+
+    def write(source: Any, sheet: Sheet, run: Run) -> None:
+        named: dict[str, Any] = {} if info_name is None else {info_name: run.info(position)}
+        if takes_arguments:
+            named.update(run.arguments(position))
+        result = call(source, **named) if takes_source else call(**named)
+        if is_async:
+            run.drive(result, inner, sheet)
+        else:
+            inner(result, sheet, run)
+
+    return write
+
+
+def attribute(name: str, inner: Write) -> Write:
+    """The writer of a field that reads an attribute."""
+    read = attrgetter(name)
+
+    def write(source: Any, sheet: Sheet, run: Run) -> None:
+        inner(read(source), sheet, run)
+
+    return write
+
+
+def constant(text: bytes) -> Write:
+    """The writer of what never changes."""
+
+    def write(_: Any, sheet: Sheet, __: Run) -> None:
+        sheet.append(text)
+
+    return write
+
+
+def leaf(scalar: GraphQLLeafType | None, encode: Callable[[Any], bytes]) -> Write:
+    """The writer of a scalar; None stands for one whose Python values leave as they are."""
+    if scalar is None:
+
+        def write(value: Any, sheet: Sheet, _: Run) -> None:
+            sheet.append(encode(value))
+    else:
+        serialise = scalar.coerce_output_value
+
+        def write(value: Any, sheet: Sheet, _: Run) -> None:
+            sheet.append(encode(serialise(value)))
+
+    return write
+
+
+def never_null(inner: Write) -> Write:
+    """The writer of a value that may not be null."""
+
+    def write(value: Any, sheet: Sheet, run: Run) -> None:
+        if value is None:
+            raise NotPlainError
+        inner(value, sheet, run)
+
+    return write
+
+
+def or_null(inner: Write) -> Write:
+    """The writer of a value that may be null."""
+
+    def write(value: Any, sheet: Sheet, run: Run) -> None:
+        if value is None:
+            sheet.append(b"null")
+        else:
+            inner(value, sheet, run)
+
+    return write
+
+
+def reader(attributes: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Reads attributes: one as it is, several as a tuple, none as the empty tuple."""
+    return attrgetter(*attributes) if attributes else lambda _: ()
+
+
+def _itself(item: Any) -> Any:
+    return item

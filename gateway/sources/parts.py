@@ -1,0 +1,232 @@
+"""Where the answers to one request's timeslot queries come from.
+
+Each query is answered in parts: stretches of its window that a snapshot of a moment ago holds, that a call in flight
+will bring, or that a new call has to be made for. Only the last are planned, so what is known is not asked again. A
+request's own calls count as known to its end: the wide call that was started for `resources { timeslots }` also
+answers each resource, whether or not anything is remembered.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from gateway.domain.cutting import to_end_of_day
+from gateway.domain.ehr import EhrProfile
+from gateway.domain.errors import GatewayError
+from gateway.domain.models import CareUnitKey
+from gateway.domain.partition import partition, unproven
+from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery, plan, roster_need, spread
+from gateway.domain.timeslots import TimeslotList, joined
+from gateway.domain.window import Window, common, without
+from gateway.sources.backend import Rosters
+from gateway.sources.flights import Flight
+from gateway.sources.reading import Origin, Reading
+from gateway.sources.rosters import roster_for
+from gateway.sources.snapshots import Snapshot
+from gateway.sources.steps import StepSource
+
+# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
+_CALLS_AT_ONCE = 8
+
+Source: TypeAlias = Snapshot | Flight[TimeslotList]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a query's window, and the step in whose answer it is."""
+
+    query: TimeslotQuery
+    step: Step
+    source: Source
+
+
+class Parts:
+    """The parts of what one request asks of one care unit; queries that cannot be planned are `unplanned`."""
+
+    def __init__(self, care_unit: CareUnitKey, source: StepSource, rosters: Rosters, reading: Reading) -> None:
+        self._care_unit = care_unit
+        self._source = source
+        self._rosters = rosters
+        self._reading = reading
+        self._gate = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._own: dict[Step, Source] = {}
+        self._rounded: set[Step] = set()
+        self._parts: dict[TimeslotQuery, list[Part]] = {}
+        self.unplanned: dict[TimeslotQuery, GatewayError] = {}
+
+    def of(self, query: TimeslotQuery) -> Sequence[Part]:
+        """The parts of a query that was planned."""
+        return self._parts.get(query, ())
+
+    def is_rounded(self, step: Step) -> bool:
+        """Whether a step asks for more than its query, to the end of the last day."""
+        return step in self._rounded
+
+    def remembered(self, query: TimeslotQuery) -> TimeslotList | None:
+        """The slots of a query, where fresh snapshots settle it."""
+        if self._own or not self._reading.may_remember:
+            return None
+        profile = self._profile
+        if not query.allowed_by(profile.filter_policy):
+            return None
+        used = self._fresh_cover(query, profile)
+        if used is None:
+            return None
+        shares = [partition(part, {snapshot.step: snapshot.answer}) for snapshot, part in used]
+        if None in shares:
+            return None
+        found = joined(share for share in shares if share is not None)
+        if not found.slots and unproven(query, {each.step: each.answer for each, _ in used}) != Lists():
+            return None
+        for snapshot, _ in used:
+            self._source.note(snapshot.step, Origin.CACHED, snapshot.fetched_at, self._reading)
+        return found
+
+    def _fresh_cover(
+        self, query: TimeslotQuery, profile: EhrProfile
+    ) -> Sequence[tuple[Snapshot, TimeslotQuery]] | None:
+        """Fresh snapshots that hold the whole of a query, each with the part that is taken from it."""
+        missing = [query.window]
+        used: list[tuple[Snapshot, TimeslotQuery]] = []
+        for snapshot in self._source.snapshots.known(query, profile):
+            if not self._source.is_fresh(snapshot):
+                return None
+            window = snapshot.step.window
+            if window.contains(query.window) and not used:
+                return [(snapshot, query)]
+            used += (
+                (snapshot, replace(query, window=shared)) for stretch in missing if (shared := common(stretch, window))
+            )
+            missing = [left for stretch in missing for left in without(stretch, window)]
+            if not missing:
+                return used
+        return None
+
+    async def plan(self, queries: Sequence[TimeslotQuery]) -> None:
+        """Find what is known of each query that is new, and start the calls for the rest."""
+        queries = [each for each in queries if each not in self._parts and each not in self.unplanned]
+        profile = self._profile
+        policy = profile.filter_policy
+        roster: Roster | GatewayError = Roster()
+        if roster_need(queries, policy, Lists()) != Lists():
+            roster = await roster_for(queries, policy, self._care_unit, self._rosters)
+        if isinstance(roster, GatewayError):
+            # What needs no list must not suffer from a list that cannot be had.
+            self.unplanned.update((query, roster) for query in queries if not query.allowed_by(policy))
+            queries = [query for query in queries if query.allowed_by(policy)]
+            roster = Roster()
+        gaps: list[tuple[TimeslotQuery, TimeslotQuery]] = []
+        refreshed: list[TimeslotQuery] = []
+        for query in queries:
+            self._parts[query] = []
+            for each in spread(query, policy, roster):
+                stretches, stale = self._cover(query, each, profile)
+                gaps += ((query, gap) for gap in stretches)
+                refreshed += stale
+        self._fetch(gaps, refreshed, profile, roster)
+
+    def _cover(
+        self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile
+    ) -> tuple[list[TimeslotQuery], list[TimeslotQuery]]:
+        """Add what is known of a part to the query's parts; gives what is missing, and what is known but stale."""
+        missing = [part.window]
+        stale: list[Window] = []
+        for step, source in self._candidates(part, profile):
+            left: list[Window] = []
+            for stretch in missing:
+                shared = common(stretch, step.window)
+                if shared is None:
+                    left.append(stretch)
+                    continue
+                self._parts[query].append(Part(replace(part, window=shared), step, source))
+                self._use(step, source)
+                if isinstance(source, Snapshot) and not self._source.is_fresh(source):
+                    stale.append(shared)
+                left += without(stretch, step.window)
+            missing = left
+            if not missing:
+                break
+        if stale:
+            running = self._source.in_flight(self._care_unit, self._reading)
+            for step in (step for step in running if step.settles(replace(part, window=step.window), profile)):
+                stale = [left for stretch in stale for left in without(stretch, step.window)]
+        return [replace(part, window=each) for each in missing], [replace(part, window=each) for each in stale]
+
+    def _candidates(self, part: TimeslotQuery, profile: EhrProfile) -> Iterator[tuple[Step, Source]]:
+        """Answers in which some of a part may be found: the request's own first, then fresh, stale, awaited ones."""
+
+        def tells(step: Step) -> bool:
+            return step.allowed_by(profile.filter_policy) and step.settles(replace(part, window=step.window), profile)
+
+        yield from [(step, source) for step, source in self._own.items() if tells(step)]
+        if self._reading.may_remember:
+            for snapshot in self._source.snapshots.known(part, profile):
+                yield snapshot.step, snapshot
+        running = self._source.in_flight(self._care_unit, self._reading)
+        yield from [(step, flight) for step, flight in running.items() if step not in self._own and tells(step)]
+
+    def _use(self, step: Step, source: Source) -> None:
+        """Count an answer as the request's own from now on."""
+        if step in self._own:
+            return
+        self._own[step] = source
+        if isinstance(source, Snapshot):
+            origin = Origin.CACHED if self._source.is_fresh(source) else Origin.STALE
+            self._source.note(step, origin, source.fetched_at, self._reading)
+        else:
+            self._source.join(step, source, self._reading)
+
+    def _fetch(
+        self,
+        gaps: Sequence[tuple[TimeslotQuery, TimeslotQuery]],
+        refreshed: Sequence[TimeslotQuery],
+        profile: EhrProfile,
+        roster: Roster,
+    ) -> None:
+        """Start the fewest calls that fill the gaps, each gap with the query that it is in."""
+        if not gaps and not refreshed:
+            return
+        rounded = {gap: self._rounded_up(gap, query, profile) for query, gap in gaps}
+        wanted = [*dict.fromkeys(rounded.values()), *refreshed]
+        serving = plan(wanted, profile, roster, self._rosters.asked_for(self._care_unit)).serving
+        for query, gap in gaps:
+            for step in serving[rounded[gap]]:
+                shared = common(gap.window, step.window)
+                if shared is not None:
+                    self._parts[query].append(Part(replace(gap, window=shared), step, self._flight(step)))
+                    if step.window.end > query.window.end:
+                        self._rounded.add(step)
+        for each in refreshed:
+            for step in serving[each]:
+                flight = self._flight(step)
+                if isinstance(flight, Flight):
+                    # Nobody waits for a refresh, so it holds itself.
+                    flight.hold()
+
+    def _rounded_up(self, gap: TimeslotQuery, query: TimeslotQuery, profile: EhrProfile) -> TimeslotQuery:
+        if gap.window.end != query.window.end or not self._source.rounds(self._care_unit.emr):
+            return gap
+        return replace(gap, window=to_end_of_day(gap.window, profile.time_zone, profile.longest_window))
+
+    def _flight(self, step: Step) -> Source:
+        """The request's own call for a step, begun if it was not."""
+        found = self._own.get(step)
+        if found is None:
+            found = self._own[step] = self._source.launch(step, self._gate, self._reading)
+        return found
+
+    async def alone(self, query: TimeslotQuery, profile: EhrProfile) -> Sequence[Part] | GatewayError:
+        """The parts of a query from calls that are made for it, whatever is known."""
+        roster = await roster_for([query], profile.filter_policy, self._care_unit, self._rosters)
+        if isinstance(roster, GatewayError):
+            return roster
+        return [
+            Part(replace(query, window=shared, resource=step.resource, service=step.service), step, self._flight(step))
+            for step in plan([query], profile, roster).serving[query]
+            if (shared := common(query.window, step.window)) is not None
+        ]
+
+    @property
+    def _profile(self) -> EhrProfile:
+        return self._source.profile(self._care_unit)

@@ -1,0 +1,72 @@
+"""One request's reading: how fresh its data must be, what it was given, and the calls that it waits for."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import Any, Protocol
+
+
+class Origin(StrEnum):
+    """Where the data of one read came from."""
+
+    FETCHED = "fetched"
+    JOINED = "joined"
+    CACHED = "cached"
+    STALE = "stale"
+
+
+class Held(Protocol):
+    """Something that goes on as long as somebody holds it."""
+
+    def release(self) -> None:
+        """Let go of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One list that an answer needed; `fetched_at` is the clock's seconds when its call began.
+
+    `subject` is the EHR's code, and where there is one the care unit, the window, the resource and the service.
+    """
+
+    endpoint: str
+    subject: tuple[Any, ...]
+    origin: Origin
+    fetched_at: float
+
+
+@dataclass(slots=True)
+class Reading:
+    """Made for one request, closed with it.
+
+    `since` is the clock's time before which nothing may have been asked for: minus infinity for whoever takes what
+    is remembered. `asked` counts what fields asked for, `reads` are what that came down to.
+    """
+
+    started: float
+    since: float = -inf
+    asked: int = 0
+    reads: list[Read] = field(default_factory=list)
+    fresh_until: float = inf
+    _held: list[Held] = field(default_factory=list)
+
+    @property
+    def may_remember(self) -> bool:
+        """Whether data from before the request will do."""
+        return self.since == -inf
+
+    def note(self, read: Read, fresh_until: float) -> None:
+        """Something was read that is fresh until then."""
+        self.reads.append(read)
+        self.fresh_until = min(self.fresh_until, fresh_until)
+
+    def hold(self, held: Held) -> None:
+        """Keep a call going until the request is over."""
+        self._held.append(held)
+
+    def close(self) -> None:
+        """Let go of every call; those that nobody else waits for end."""
+        held, self._held = self._held, []
+        for each in held:
+            each.release()
