@@ -48,22 +48,21 @@ def unproven(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> List
 
 
 def _share(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
-    candidates, unchecked = answer, (query.resource is not None) + (query.service is not None)
-    if query.resource is not None and step.resource is None:
-        unnamed = answer.of_resource(None).within(query.window)
-        if any(
-            _matches(slot.healthcare_service_id, query.service, step.service) is not False for slot in unnamed.slots
-        ):
-            return None
-        candidates, unchecked = answer.of_resource(query.resource), unchecked - 1
-    elif query.service is not None and step.service is None:
-        unnamed = answer.of_service(None).within(query.window)
-        if any(_matches(slot.resource_id, query.resource, step.resource) is not False for slot in unnamed.slots):
-            return None
-        candidates, unchecked = answer.of_service(query.service), unchecked - 1
-    candidates = candidates.within(query.window)
-    if not unchecked:
-        return candidates
+    share = answer
+    if query.resource is not None:
+        if share.of_resource(None).slots:
+            return _share_of_nameless(query, step, answer)
+        share = share.of_resource(query.resource)
+    if query.service is not None:
+        if share.of_service(None).slots:
+            return _share_of_nameless(query, step, answer)
+        share = share.of_service(query.service)
+    return share.within(query.window)
+
+
+def _share_of_nameless(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
+    """The share where slots may leave out whose they are, so that each has to be looked at."""
+    candidates = answer.within(query.window)
     verdicts = {id(slot): _belongs(slot, query, step) for slot in candidates.slots}
     return None if None in verdicts.values() else candidates.where(lambda slot: verdicts[id(slot)] is True)
 

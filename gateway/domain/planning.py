@@ -101,7 +101,7 @@ def overlaps(one: Window, other: Window) -> bool:
 def _container(queries: Collection[TimeslotQuery], profile: EhrProfile, free: Lists) -> TimeslotQuery | None:
     """One of the queries whose answer settles all of them.
 
-    `covering` would find it too, but this is what most requests are, and it takes a tenth of the time.
+    `covering` would find it too, but this is what most requests are, and it takes a quarter of the time.
     """
     loosest = min(queries, key=_filters, default=None)
     if loosest is None or not loosest.allowed_by(profile.filter_policy):

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby, islice
 from operator import attrgetter, lt
@@ -20,12 +20,13 @@ class TimeslotList:
 
     __slots__ = ("_by_resource", "_by_service", "part", "rendered", "slots")
 
-    def __init__(self, slots: Iterable[Timeslot] = (), rendered: Rendered | None = None) -> None:
+    def __init__(self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None) -> None:
         """Arrange slots in any order; `instant` must be able to read their times, which the decoder sees to.
 
-        `rendered` is for whoever makes bytes of the list; `part` says which part of the list that one serves this is.
+        `times` are the texts of all their times, where somebody has them. `rendered` is for whoever makes bytes of
+        the list; `part` says which part of the list that one serves this is.
         """
-        self._set(_arranged(list(slots)), rendered, ())
+        self._set(_arranged(list(slots), times), None, ())
 
     def _set(self, slots: Sequence[Timeslot], rendered: Rendered | None, part: tuple[Hashable, ...]) -> None:
         self.slots = tuple(slots)
@@ -114,9 +115,18 @@ def _start(slot: Timeslot) -> datetime:
     return instant(slot.start)
 
 
-def _arranged(slots: list[Timeslot]) -> list[Timeslot]:
+def _arranged(slots: list[Timeslot], times: Collection[str] | None) -> list[Timeslot]:
     """Slots in order; most EHRs send them so, and then nothing is moved."""
-    orders = _orders(slots)
+    try:
+        return _ordered(slots, _orders(slots, times))
+    except TypeError:
+        # A slot that names no owner stands beside one that does, and None has no place in the order of texts.
+        orders = [(start, resource or "", service or "") for start, resource, service in _orders(slots, times)]
+        return _ordered(slots, orders)
+
+
+def _ordered(slots: list[Timeslot], orders: list[_Order]) -> list[Timeslot]:
+    """Raises TypeError where orders cannot be compared."""
     if _rising(orders):
         return slots
     places = sorted(range(len(slots)), key=orders.__getitem__)
@@ -125,19 +135,15 @@ def _arranged(slots: list[Timeslot]) -> list[Timeslot]:
     return slots if _rising(orders) else _without_duplicates(slots, orders)
 
 
-def _orders(slots: Sequence[Timeslot]) -> list[_Order]:
+def _orders(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_Order]:
     """What each slot is sorted by."""
-    starts = set(map(attrgetter("start"), slots))
+    starts = set(map(attrgetter("start"), slots)) if times is None else times
     forms = {(len(text), text[19:]) for text in starts}
     # Times of one offset sort as text. Else many slots share few times, so each text is read once.
     if len(forms) <= 1 and "" not in {offset for _, offset in forms}:
-        orders: list[_Order] = list(map(attrgetter("start", "resource_id", "healthcare_service_id"), slots))
-    else:
-        seconds = {text: instant(text).timestamp() for text in starts}
-        orders = [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in slots]
-    if any(None in map(attrgetter(owner), slots) for owner in ("resource_id", "healthcare_service_id")):
-        return [(start, resource or "", service or "") for start, resource, service in orders]
-    return orders
+        return list(map(attrgetter("start", "resource_id", "healthcare_service_id"), slots))
+    seconds = {text: instant(text).timestamp() for text in starts}
+    return [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in slots]
 
 
 def _rising(orders: Sequence[_Order]) -> bool:

@@ -56,16 +56,21 @@ def joined(sheet: Sheet, encoder: msgspec.json.Encoder) -> bytes:
 
 
 def pieces(sheet: Sheet, encoder: msgspec.json.Encoder) -> list[bytes]:
-    """A sheet without gaps left, in few pieces; large ones are not copied again."""
+    """A sheet without gaps left, in pieces that are worth their own message; large ones are not copied again."""
     made: list[bytes] = []
     small: list[bytes] = []
+    waiting = 0
     for piece in _flat(sheet, encoder):
-        if len(piece) < _WORTH_ITS_OWN:
-            small.append(piece)
-        else:
-            made += (b"".join(small), piece)
-            small = []
-    return [*made, b"".join(small)]
+        if len(piece) >= _WORTH_ITS_OWN:
+            made += (b"".join(small), piece) if small else (piece,)
+            small, waiting = [], 0
+            continue
+        small.append(piece)
+        waiting += len(piece)
+        if waiting >= _WORTH_ITS_OWN:
+            made.append(b"".join(small))
+            small, waiting = [], 0
+    return [*made, b"".join(small)] if small else made
 
 
 def _flat(sheet: Sheet, encoder: msgspec.json.Encoder) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import lru_cache
 from typing import TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -16,7 +16,8 @@ from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.planning import Step
 from gateway.domain.timeslots import TimeslotList
-from gateway.leyr.decoding import ListDecoder
+from gateway.domain.window import Window
+from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.problems import error_for, read_problem
 from gateway.leyr.transport import Answer, LeyrTransport
 
@@ -63,24 +64,24 @@ class LeyrClient:
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
-        query = {"start": step.window.start.isoformat(), "end": step.window.end.isoformat()}
+        target = f"{_path(*step.care_unit)}/timeslots?{_between(step.window)}"
         if step.resource is not None:
-            query["resource_id"] = step.resource
+            target += f"&resource_id={_quoted(step.resource)}"
         if step.service is not None:
-            query["healthcare_service_id"] = step.service
-        target = f"{_path(*step.care_unit)}/timeslots?{urlencode(query, quote_via=quote, safe='')}"
+            target += f"&healthcare_service_id={_quoted(step.service)}"
         async with self._gates[step.care_unit.emr]:
             answer = await self._transport.get(target, within=_TIMESLOTS_TIME)
         if _says_nothing_is_free(answer):
             return TimeslotList()
-        return TimeslotList(self._items(answer, self._timeslots, "timeslots", step.care_unit.emr))
+        decoded = self._decoded(answer, self._timeslots, "timeslots", step.care_unit.emr)
+        return TimeslotList(decoded.items, times=decoded.times)
 
     async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
         async with self._gates[emr]:
             answer = await self._transport.get(path, within=_LIST_TIME)
-        return self._items(answer, decoder, endpoint, emr)
+        return self._decoded(answer, decoder, endpoint, emr).items
 
-    def _items(self, answer: Answer, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
+    def _decoded(self, answer: Answer, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
         if not answer.ok:
             raise error_for(answer, read_problem(answer))
         decoded = decoder.decode(answer.body)
@@ -88,7 +89,7 @@ class LeyrClient:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
         if decoded.wrapped:
             self._log.warning("upstream.list_wrapped", endpoint=endpoint, emr=emr)
-        return decoded.items
+        return decoded
 
 
 def _says_nothing_is_free(answer: Answer) -> bool:
@@ -109,3 +110,13 @@ def _path(emr: str, care_unit: str | None = None) -> str:
     if not is_usable(care_unit):
         raise UpstreamInvalidAnswer("Leyr gave this care unit an id that cannot stand in a URL")
     return f"{path}/{quote(care_unit, safe='')}"
+
+
+def _between(window: Window) -> str:
+    return f"start={_quoted(window.start.isoformat())}&end={_quoted(window.end.isoformat())}"
+
+
+# One window is asked of many care units at a time.
+@lru_cache(maxsize=1_024)
+def _quoted(text: str) -> str:
+    return quote(text, safe="")

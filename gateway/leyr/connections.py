@@ -6,6 +6,7 @@ of a cold gateway waits for some ten calls.
 """
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ _CONNECT_SECONDS = 5.0
 # Servers give kept connections up after a while, some of them without saying so.
 _IDLE_SECONDS = 15.0
 _MOST_IDLE = 128
+_VISIBLE = re.compile(r"[!-~]*").fullmatch
 
 
 class Connections(Protocol):
@@ -45,24 +47,37 @@ class PooledConnections:
     the client to say, an EHR at a time.
     """
 
-    def __init__(self, base_url: str, headers: Mapping[str, str]) -> None:
-        """`base_url` names scheme, host, port and the path that all targets stand below."""
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        tls: ssl.SSLContext | None = None,
+        connect_seconds: float = _CONNECT_SECONDS,
+        idle_seconds: float = _IDLE_SECONDS,
+        most_idle: int = _MOST_IDLE,
+    ) -> None:
+        """`base_url` names scheme, host, port and the path that all targets stand below.
+
+        Raises ValueError for what would not stay within its line of a request.
+        """
         url = urlsplit(base_url)
         secure = url.scheme == "https"
         self._host = url.hostname or ""
         self._port = url.port or (443 if secure else 80)
-        self._path = url.path.rstrip("/")
-        self._tls = ssl.create_default_context() if secure else None
-        fields = {"host": url.netloc.rpartition("@")[2], **headers, "accept-encoding": "gzip, deflate"}
-        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self._rest = f" HTTP/1.1\r\n{lines}\r\n".encode("latin-1")
+        self._tls = (tls or ssl.create_default_context()) if secure else None
+        self._start = "GET " + _visible(url.path.rstrip("/"))
+        self._rest = _rest_of_head(url.netloc.rpartition("@")[2], headers)
+        self._connect_seconds = connect_seconds
+        self._idle_seconds = idle_seconds
+        self._most_idle = most_idle
         self._idle: deque[Exchange] = deque()
         self._busy: set[Exchange] = set()
         self._is_open = True
 
     async def get(self, target: str, *, largest: int) -> Reply:
-        """See Connections."""
-        head = f"GET {self._path}{target}".encode("ascii") + self._rest
+        """See Connections. Raises ValueError, and sends nothing, where the target is not percent-encoded."""
+        head = f"{self._start}{_visible(target)}{self._rest}".encode("ascii")
         kept = self._kept()
         if kept is not None:
             try:
@@ -89,30 +104,52 @@ class PooledConnections:
             self._keep_or_close(connection)
 
     def _keep_or_close(self, connection: Exchange) -> None:
-        if connection.reusable and self._is_open and len(self._idle) < _MOST_IDLE:
+        if connection.reusable and self._is_open and len(self._idle) < self._most_idle:
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
             connection.close()
 
     def _kept(self) -> Exchange | None:
-        """The connection that was used last, unless it has waited too long; then so have the others."""
-        too_old = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        """The connection that was used last; those that have waited too long are given back."""
+        too_old = asyncio.get_running_loop().time() - self._idle_seconds
+        while self._idle and self._idle[0].idle_since <= too_old:
+            self._idle.popleft().close()
         while self._idle:
             connection = self._idle.pop()
-            if connection.reusable and connection.idle_since > too_old:
+            if connection.reusable:
                 return connection
-            connection.close()
         return None
 
     async def _connected(self) -> Exchange:
-        if not self._is_open:
-            raise ConnectionError("the connections are closed")
+        self._refuse_when_closed()
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(self._connect_seconds):
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    Exchange, self._host, self._port, ssl=self._tls, server_hostname=self._host if self._tls else None
+                    Exchange, self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
             raise ConnectionError("no connection in time") from None
+        if not self._is_open:
+            connection.close()
+        self._refuse_when_closed()
         return connection
+
+    def _refuse_when_closed(self) -> None:
+        if not self._is_open:
+            raise ConnectionError("the connections are closed")
+
+
+def _rest_of_head(host: str, headers: Mapping[str, str]) -> str:
+    """What follows the target."""
+    fields = {"host": host, **headers, "accept-encoding": "gzip"}
+    if not all(text.isascii() and text.isprintable() for field in fields.items() for text in field):
+        # The text may be a credential, so it is left out.
+        raise ValueError("a header holds a character that cannot be sent")
+    return " HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
+
+
+def _visible(text: str) -> str:
+    if _VISIBLE(text) is None:
+        raise ValueError("a path or query is not percent-encoded")
+    return text

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
@@ -17,11 +17,15 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Generic[T]):
-    """A list's items, how many were dropped for want of an identity, and whether an object wrapped them."""
+    """A list's items, how many were dropped for want of an identity, and whether an object wrapped them.
+
+    `times` are the texts in the fields that hold times.
+    """
 
     items: list[T]
     dropped: int = 0
     wrapped: bool = False
+    times: frozenset[str] | set[str] = frozenset()
 
 
 class ListDecoder(Generic[T]):
@@ -42,9 +46,11 @@ class ListDecoder(Generic[T]):
             decoded = self._decode_tolerantly(body)
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
-        if all(map(_is_rfc3339, self._texts(decoded.items))):
-            return decoded
-        return Decoded([self._normalised(item) for item in decoded.items], decoded.dropped, decoded.wrapped)
+        times = self._texts(decoded.items)
+        if not all(map(_is_rfc3339, times)):
+            decoded = replace(decoded, items=[self._normalised(item) for item in decoded.items])
+            times = self._texts(decoded.items)
+        return replace(decoded, times=times) if times else decoded
 
     def _decode_tolerantly(self, body: bytes) -> Decoded[T]:
         found = _decoded(body)

@@ -119,7 +119,8 @@ class Exchange(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser, for trailers too."""
         if not self._in_body:
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            # llhttp leaves white space at a value's end.
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").rstrip(" \t")
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -129,7 +130,7 @@ class Exchange(asyncio.Protocol):
         headers = self._headers
         framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         self._ends_with_the_connection = not framed and status not in _NO_BODY and status not in _INFORMATIONAL
-        encoding = headers.get("content-encoding", "").strip().lower()
+        encoding = headers.get("content-encoding", "").lower()
         self._encoding = "" if encoding == "identity" else encoding
 
     def on_body(self, chunk: bytes) -> None:

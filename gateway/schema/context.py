@@ -8,7 +8,7 @@ import strawberry
 from graphql import GraphQLResolveInfo
 
 from gateway.domain.errors import BadUserInput
-from gateway.domain.ids import NodeType, leyr_id_within
+from gateway.domain.ids import NodeType, leyr_id_within, node_id
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import TimeslotQuery
 from gateway.domain.window import Window, requested_window
@@ -28,6 +28,19 @@ class TimeslotFilter:
     healthcare_service_id: str | None = None
 
 
+class NodeIds(dict[str | None, strawberry.ID | None]):
+    """Node ids by Leyr id, each made once: the same few come back in thousands of slots."""
+
+    def __init__(self, node_type: NodeType, key: CareUnitKey) -> None:
+        super().__init__({None: None})
+        self._node_type = node_type
+        self._key = key
+
+    def __missing__(self, leyr_id: str) -> strawberry.ID:
+        made = self[leyr_id] = strawberry.ID(node_id(self._node_type, self._key, leyr_id))
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One request: its loaders, its one idea of now, and the limits that hold for it."""
@@ -36,7 +49,15 @@ class Context:
     profiles: Profiles
     now: datetime
     widest_window: timedelta
+    _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
+
+    def node_ids(self, node_type: NodeType, key: CareUnitKey) -> NodeIds:
+        """The node ids of what a care unit's slots may name."""
+        found = self._node_ids.get((node_type, key))
+        if found is None:
+            found = self._node_ids[node_type, key] = NodeIds(node_type, key)
+        return found
 
     def timeslot_query(self, care_unit: CareUnitKey, asked: TimeslotFilter) -> TimeslotQuery:
         """The query that arguments make within a care unit. Raises BadUserInput."""

@@ -160,6 +160,9 @@ class Loaders:
         for task in self._planning:
             task.cancel()
         self._reading.close()
+        # Readers know these loaders: left joined, they would keep every slot until the collector comes by.
+        self._readers.clear()
+        self._timeslots.clear()
 
     def _begun(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
         reader = self._readers.get(query.care_unit)

@@ -6,7 +6,7 @@ import strawberry
 from strawberry import lazy
 
 from gateway.domain import models
-from gateway.domain.ids import NodeType, node_id
+from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
 from gateway.schema.compact import SAME_FOR, CompactList
 from gateway.schema.context import Info, TimeslotFilter, checked_first
@@ -90,8 +90,8 @@ async def load_timeslots(
     limit = checked_first(first)
     found = await info.context.loaders.timeslots(info.context.timeslot_query(key, asked))
     slots = found.slots if limit is None else found.slots[:limit]
-    resources = _NodeIds(NodeType.RESOURCE, key)
-    services = _NodeIds(NodeType.HEALTHCARE_SERVICE, key)
+    resources = info.context.node_ids(NodeType.RESOURCE, key)
+    services = info.context.node_ids(NodeType.HEALTHCARE_SERVICE, key)
 
     def view(slot: models.Timeslot) -> Timeslot:
         return Timeslot(
@@ -105,16 +105,3 @@ async def load_timeslots(
 
     translations = {"resource_id": resources, "healthcare_service_id": services}
     return CompactList(slots, view, translations, found.rendered, (*found.part, limit))
-
-
-class _NodeIds(dict[str | None, strawberry.ID | None]):
-    """Node ids by Leyr id, each made once: the same few come back in thousands of slots."""
-
-    def __init__(self, node_type: NodeType, key: models.CareUnitKey) -> None:
-        super().__init__({None: None})
-        self._node_type = node_type
-        self._key = key
-
-    def __missing__(self, leyr_id: str) -> strawberry.ID:
-        made = self[leyr_id] = strawberry.ID(node_id(self._node_type, self._key, leyr_id))
-        return made

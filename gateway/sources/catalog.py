@@ -7,6 +7,7 @@ What is fresh is given as it is. What is stale is given while one call fetches i
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
@@ -112,7 +113,7 @@ class RememberedLists(Generic[K, T]):
         return flight.outcome()
 
     def _launch(self, key: K, now: float) -> Flight[Listed[T]]:
-        flight: Flight[Listed[T]] = Flight(self._call(key, now), now, lambda: self._landed(key, flight))
+        flight: Flight[Listed[T]] = Flight(self._call(key, now), now, partial(self._landed, key))
         self._flights[key] = flight
         return flight
 

@@ -17,8 +17,11 @@ class Flight(Generic[T]):
 
     __slots__ = ("_holders", "_landed", "_loop", "_task", "_waiters", "started")
 
-    def __init__(self, call: Coroutine[Any, Any, T], started: float, landed: Callable[[], None]) -> None:
-        """`landed` is called when it has ended, however it ended."""
+    def __init__(self, call: Coroutine[Any, Any, T], started: float, landed: "Callable[[Flight[T]], None]") -> None:
+        """`landed` is called with the flight when it has ended, however it ended.
+
+        It must not hold the flight itself: a cycle would keep the answer until the collector comes by.
+        """
         self.started = started
         self._landed = landed
         self._holders = 1
@@ -59,7 +62,7 @@ class Flight(Generic[T]):
         return waiter
 
     def _land(self, task: "asyncio.Task[T]") -> None:
-        self._landed()
+        self._landed(self)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             _pass_on(task, waiter)

@@ -119,12 +119,23 @@ class Parts:
         gaps: list[tuple[TimeslotQuery, TimeslotQuery]] = []
         refreshed: list[TimeslotQuery] = []
         for query in queries:
+            own = self._own_cover(query, profile)
+            if own is not None:
+                self._parts[query] = [own]
+                continue
             self._parts[query] = []
             for each in spread(query, policy, roster):
                 stretches, stale = self._cover(query, each, profile)
                 gaps += ((query, gap) for gap in stretches)
                 refreshed += stale
         self._fetch(gaps, refreshed, profile, roster)
+
+    def _own_cover(self, query: TimeslotQuery, profile: EhrProfile) -> Part | None:
+        """The whole of a query from one of the request's own calls: what each of many resources gets."""
+        for step, source in self._own.items():
+            if step.settles(query, profile) and step.allowed_by(profile.filter_policy):
+                return Part(query, step, source)
+        return None
 
     def _cover(
         self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile

@@ -4,6 +4,7 @@ from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from gateway.domain.ehr import EhrProfile
 from gateway.domain.models import CareUnitKey
@@ -71,9 +72,7 @@ class StepSource:
     def launch(self, step: Step, gate: Semaphore, reading: Reading) -> Flight[TimeslotList]:
         """Begin a call; the request holds it."""
         started = self._clock()
-        flight: Flight[TimeslotList] = Flight(
-            self._call(step, gate, started), started, lambda: self._landed(step, flight)
-        )
+        flight: Flight[TimeslotList] = Flight(self._call(step, gate, started), started, partial(self._landed, step))
         self._flights[step.care_unit][step] = flight
         reading.hold(flight)
         self.note(step, Origin.FETCHED, started, reading)

@@ -158,16 +158,23 @@ def test_a_stray_query_that_touches_does_not_keep_others_apart() -> None:
     assert set(made.steps) == {Step(UNIT, query(0, 30).window), Step(UNIT, query(29, 121).window, "r9")}
 
 
-def test_what_another_query_contains_pulls_no_merge() -> None:
-    wide, contained, longer = query(0, 90), query(0, 50, "r1"), query(50, 120, "r1")
+@pytest.mark.parametrize(
+    ("contained", "longer", "others"),
+    [
+        (query(0, 90, "r1"), query(90, 300, "r1"), []),
+        (query(10, 50, "r1"), query(50, 300, "r1"), []),
+        # The shorter of the two pays for the lists that may have to vouch for both ids.
+        (query(0, 90, "r1", "s1"), query(90, 300, "r1", "s1"), [query(0, 4)]),
+    ],
+)
+def test_what_another_query_contains_pulls_no_merge(
+    contained: TimeslotQuery, longer: TimeslotQuery, others: Asked
+) -> None:
+    wide = query(0, 90)
 
-    made = plan([contained, longer, wide], PLAIN, Roster(ids(50)))
+    made = plan([contained, longer, *others, wide], PLAIN, Roster())
 
-    assert made.serving == {
-        contained: (Step(UNIT, wide.window),),
-        longer: (Step(UNIT, longer.window, "r1"),),
-        wide: (Step(UNIT, wide.window),),
-    }
+    assert set(made.steps) == {Step(UNIT, wide.window), Step(UNIT, longer.window, longer.resource, longer.service)}
 
 
 def test_a_long_window_keeps_the_short_ones_inside_it_together() -> None:
