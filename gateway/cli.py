@@ -1,4 +1,4 @@
-"""The command line: `gateway serve`, `dev`, `simulator`, `schema`, `settings` and `healthcheck`."""
+"""The command line: `gateway serve`, `dev`, `simulator`, `plan`, `schema`, `settings` and `healthcheck`."""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.app import create_app
 from gateway.logs import build_log
+from gateway.rehearsal import Sizes, rehearse
 from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
 from gateway.settings import SettingsError, load_settings, settings_table
@@ -22,13 +23,20 @@ from gateway.simulator import Manners, SimulatorSettings, announcement, create_s
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 
 
+_MOST_ASSUMED = 1_000
+
+
+class InputError(Exception):
+    """A file that a command was given is not what it should be."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0 for success, 1 for a failure, 2 for a wrong command line."""
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
-    except (SettingsError, BindError, StartError) as error:
+    except (SettingsError, BindError, StartError, InputError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
 
@@ -68,6 +76,33 @@ def _simulator(options: argparse.Namespace) -> int:
     bound = listening_socket(options.host, options.port)
     print(f"{announcement(settings)}\nListening on {url_of(bound)}", flush=True)
     return _status(serve(create_simulator(settings), bound))
+
+
+def _plan(options: argparse.Namespace) -> int:
+    """Print the calls of a query; 1 where something is wrong with it."""
+    try:
+        document = options.document.read()
+        variables = json.loads(options.variables.read()) if options.variables else {}
+    except ValueError as error:
+        raise InputError(f"a file cannot be read: {error}") from None
+    if not isinstance(variables, dict):
+        raise InputError("the variables are not a JSON object")
+    settings = load_settings(
+        leyr_client_id=None if os.environ.get("LEYR_CLIENT_ID") else "plan",
+        leyr_client_secret=None if os.environ.get("LEYR_CLIENT_SECRET") else "plan",
+    )
+    sizes = Sizes(options.care_units, options.resources, options.services)
+    found = rehearse(settings, document, variables, options.operation, sizes)
+    if options.json:
+        calls = [{"method": "GET", "target": call.target, "count": call.count} for call in found.calls]
+        print(json.dumps({"total": found.total, "calls": calls, "errors": found.errors}, indent=2, ensure_ascii=False))
+    else:
+        for call in found.calls:
+            print(f"{call.count:>4} x GET {call.target}")
+        print(f"{found.total:>4} calls")
+    for message in found.errors:
+        print(f"gateway: {message}", file=sys.stderr)
+    return 1 if found.errors else 0
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -156,11 +191,29 @@ def _parser() -> argparse.ArgumentParser:
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
     _add_simulator(simulator)
+    plan = command("plan", _plan, "Print the calls to Leyr that a query would make, without making them.")
+    _add_plan(plan)
     command("schema", _schema, "Print the GraphQL schema.")
     command("settings", _settings, "Print the settings as a table.")
     health = command("healthcheck", _healthcheck, "Exit with 0 if the gateway on this machine is ready.")
     health.add_argument("--port", type=int, help="its port (GATEWAY_PORT)")
     return parser
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("document", type=argparse.FileType(encoding="utf-8"), help="a GraphQL document; - for stdin")
+    parser.add_argument("--variables", type=argparse.FileType(encoding="utf-8"), help="a JSON file with its variables")
+    parser.add_argument("--operation", help="which operation of the document, where it has several")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    for name, what in (("care-units", "an EHR"), ("resources", "a care unit"), ("services", "a care unit")):
+        text = f"how many {what} has beside those named (%(default)s)"
+        parser.add_argument(f"--{name}", type=_count, default=1, metavar="N", help=text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _MOST_ASSUMED:
+        raise argparse.ArgumentTypeError(f"write a number from 0 to {_MOST_ASSUMED}")
+    return int(text)
 
 
 def _add_address(parser: argparse.ArgumentParser, host: str, port: str) -> None:

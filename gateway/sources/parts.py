@@ -9,6 +9,7 @@ answers each resource, whether or not anything is remembered.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TypeAlias
 
 from gateway.domain.cutting import to_end_of_day
@@ -16,7 +17,7 @@ from gateway.domain.ehr import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import CareUnitKey
 from gateway.domain.partition import partition, unproven
-from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery, plan, roster_need, spread
+from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery, plan, roster_need, serves, spread
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, common, without
 from gateway.sources.backend import Rosters
@@ -53,6 +54,7 @@ class Parts:
         self._own: dict[Step, Source] = {}
         self._rounded: set[Step] = set()
         self._parts: dict[TimeslotQuery, list[Part]] = {}
+        self._planned: list[TimeslotQuery] = []
         self.unplanned: dict[TimeslotQuery, GatewayError] = {}
 
     def of(self, query: TimeslotQuery) -> Sequence[Part]:
@@ -118,24 +120,32 @@ class Parts:
             roster = Roster()
         gaps: list[tuple[TimeslotQuery, TimeslotQuery]] = []
         refreshed: list[TimeslotQuery] = []
-        for query in queries:
-            own = self._own_cover(query, profile)
-            if own is not None:
-                self._parts[query] = [own]
+        contained: dict[TimeslotQuery, TimeslotQuery] = {}
+        before = len(self._planned)
+        for query in sorted(queries, key=_looseness):
+            # What is asked together is planned together, but for what is spread over filters that it does not name.
+            earlier = (each for at, each in enumerate(self._planned) if at < before or not each.allowed_by(policy))
+            container = next((each for each in earlier if each.settles(query, profile)), None)
+            if container is not None:
+                contained[query] = container
                 continue
+            self._planned.append(query)
             self._parts[query] = []
             for each in spread(query, policy, roster):
                 stretches, stale = self._cover(query, each, profile)
                 gaps += ((query, gap) for gap in stretches)
                 refreshed += stale
         self._fetch(gaps, refreshed, profile, roster)
+        self._parts.update((query, list(self._within(container, query))) for query, container in contained.items())
 
-    def _own_cover(self, query: TimeslotQuery, profile: EhrProfile) -> Part | None:
-        """The whole of a query from one of the request's own calls: what each of many resources gets."""
-        for step, source in self._own.items():
-            if step.settles(query, profile) and step.allowed_by(profile.filter_policy):
-                return Part(query, step, source)
-        return None
+    def _within(self, earlier: TimeslotQuery, query: TimeslotQuery) -> Iterator[Part]:
+        """The parts of a query from those of an earlier one that contains it: what each of many resources gets.
+
+        The earlier one may have been spread over filters of its own, so its parts together hold the query's answer.
+        """
+        for part in self._parts[earlier]:
+            if serves(part.step, query) and (shared := common(part.query.window, query.window)) is not None:
+                yield Part(query if shared == query.window else replace(query, window=shared), part.step, part.source)
 
     def _cover(
         self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile
@@ -241,3 +251,8 @@ class Parts:
     @property
     def _profile(self) -> EhrProfile:
         return self._source.profile(self._care_unit)
+
+
+def _looseness(query: TimeslotQuery) -> tuple[int, timedelta]:
+    """Sorts what may contain others before what it may contain."""
+    return (query.resource is not None) + (query.service is not None), -query.window.length

@@ -181,6 +181,17 @@ def test_any_one_takes_the_shorter_list(gateway: Gateway, simulator: Simulator) 
     assert simulator.count()["timeslots"] == min(len(resources), len(services))
 
 
+def test_each_resource_gets_its_share_of_a_fan_out(gateway: Gateway, simulator: Simulator) -> None:
+    services = simulator.rest("/emrs/takecare/care-units/10/healthcare-services")
+    simulator.http.post("/__reset")
+
+    query = "query($id: ID!) { careUnit(id: $id) { healthcareServices { id } resources { timeslots { start } } } }"
+    data = gateway.data(query, id=care_unit_id(TAKECARE))["careUnit"]
+
+    assert any(resource["timeslots"] for resource in data["resources"])
+    assert simulator.count()["timeslots"] == min(len(services), len(data["resources"]))
+
+
 def test_any_one_with_a_filter_given_is_one_call(gateway: Gateway, simulator: Simulator) -> None:
     resource = simulator.rest("/emrs/takecare/care-units/10/resources")[0]["id"]
     simulator.http.post("/__reset")

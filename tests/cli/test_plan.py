@@ -1,0 +1,144 @@
+"""`gateway plan`: the calls that a query would make, and no call."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.domain.models import CareUnitKey
+from gateway.rehearsal import Rehearsed, Sizes, rehearse
+from gateway.settings import Settings
+from tests.harness import Gateway, Simulator
+
+ROOT = Path(__file__).parents[2]
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
+GRAPH = "{ careUnits { resources { timeslots { start } } healthcareServices { name } timeslots { start } } }"
+UNIT = CareUnitKey("webdoc", "L0_1")
+
+
+def settings() -> Settings:
+    emrs = ("webdoc", "takecare")
+    return Settings.model_validate({"leyr_client_id": "x", "leyr_client_secret": "x", "leyr_emrs": emrs})
+
+
+def planned(document: str, sizes: Sizes | None = None, **variables: object) -> Rehearsed:
+    return rehearse(settings(), document, variables, None, sizes or Sizes())
+
+
+def kinds(found: Rehearsed) -> Counter[str]:
+    counted: Counter[str] = Counter()
+    for call in found.calls:
+        path = call.target.partition("?")[0]
+        filters = "".join(f"+{name}" for name in ("resource_id", "healthcare_service_id") if f"{name}=" in call.target)
+        counted[path.rpartition("/")[2] + filters] += call.count
+    return counted
+
+
+def test_a_graph_is_one_call_and_three_for_each_care_unit() -> None:
+    assert kinds(planned(GRAPH, Sizes(care_units=4))) == {
+        "care-units": 1,
+        "resources": 4,
+        "healthcare-services": 4,
+        "timeslots": 4,
+    }
+
+
+def test_placeholders_stand_for_what_the_query_does_not_name() -> None:
+    targets = [call.target for call in planned(GRAPH).calls]
+
+    assert targets[0] == "/emrs/webdoc/care-units"
+    assert "/emrs/webdoc/care-units/{care_unit_id}/resources" in targets
+
+
+def test_a_fan_out_is_counted_by_the_shorter_list() -> None:
+    document = GRAPH.replace("careUnits", 'careUnits(emr: "takecare")')
+
+    found = kinds(planned(document, Sizes(resources=7, healthcare_services=3)))
+
+    assert found["timeslots+healthcare_service_id"] == 3
+    assert sum(found.values()) == 6
+
+
+def test_ids_in_the_query_are_taken_as_they_are() -> None:
+    document = "query($id: ID!, $doctor: ID) { careUnit(id: $id) { timeslots(resourceId: $doctor) { start } } }"
+
+    found = planned(document, id=care_unit_id(UNIT), doctor=node_id(NodeType.RESOURCE, UNIT, "R 7"))
+
+    assert found.errors == ()
+    assert "/emrs/webdoc/care-units/L0_1/timeslots" in found.calls[-1].target
+    assert found.calls[-1].target.endswith("&resource_id=R 7")
+
+
+@pytest.mark.parametrize("selection", ["name", "resources { name }", "timeslots { resource { name } }"])
+def test_what_is_planned_is_what_is_called(
+    selection: str, serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    document = f"query($id: ID!) {{ careUnit(id: $id) {{ {selection} }} }}"
+    serve_gateway().data(document, id=care_unit_id(UNIT))
+
+    found = planned(document, id=care_unit_id(UNIT))
+
+    called = Counter(call["endpoint"].replace("_", "-") for call in simulator.calls())
+    assert kinds(found) == called
+
+
+def test_a_wrong_query_is_told_and_calls_nothing() -> None:
+    found = planned("{ careUnits { nothing } }")
+
+    assert found.total == 0
+    assert "nothing" in found.errors[0]
+
+
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "plan", *arguments],
+        env={**CLEAN, "LEYR_EMRS": "webdoc"}, cwd=ROOT, input=stdin,
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_the_command_prints_calls_and_their_number(tmp_path: Path) -> None:
+    document, variables = tmp_path / "query.graphql", tmp_path / "vars.json"
+    document.write_text("query($emr: String) { careUnits(emr: $emr) { resources { name } } }")
+    variables.write_text('{"emr": "webdoc"}')
+
+    shown = run(str(document), "--variables", str(variables), "--care-units", "3")
+
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"^ +3 x GET /emrs/webdoc/care-units/\{care_unit_id\}/resources$", shown.stdout, re.MULTILINE)
+    assert shown.stdout.endswith("   4 calls\n")
+
+
+def test_the_command_prints_json_for_machines() -> None:
+    shown = run("-", "--json", stdin="{ careUnits { name } }")
+
+    assert json.loads(shown.stdout) == {
+        "total": 1,
+        "calls": [{"method": "GET", "target": "/emrs/webdoc/care-units", "count": 1}],
+        "errors": [],
+    }
+
+
+def test_the_command_fails_for_a_query_that_would() -> None:
+    shown = run("-", stdin="{ careUnits { nothing } }")
+
+    assert shown.returncode == 1
+    assert "nothing" in shown.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
+def test_variables_that_are_no_object_are_refused(text: str, tmp_path: Path) -> None:
+    variables = tmp_path / "vars.json"
+    variables.write_text(text)
+
+    shown = run("-", "--variables", str(variables), stdin="{ __typename }")
+
+    assert shown.returncode == 1
+    assert "Traceback" not in shown.stderr
