@@ -27,8 +27,10 @@ class _Named(Struct, frozen=True, gc=False):
     @property
     def display_name(self) -> str:
         """The name, else first and last name, else the id: which of them Leyr sends is undocumented."""
+        if self.name and (name := self.name.strip()):
+            return name
         full = " ".join(part.strip() for part in (self.first_name, self.last_name) if part and part.strip())
-        return (self.name or "").strip() or full or self.id
+        return full or self.id
 
 
 class CareUnit(_Named, frozen=True, gc=False):

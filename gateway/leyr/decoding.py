@@ -36,6 +36,7 @@ class ListDecoder(Generic[T]):
         self._item = item
         self._identity = identity
         self._instants = instants
+        self._readers = [attrgetter(field) for field in instants]
         self._strict = msgspec.json.Decoder(list[item])  # type: ignore[valid-type] # built from a run-time type
 
     def decode(self, body: bytes) -> Decoded[T]:
@@ -66,8 +67,8 @@ class ListDecoder(Generic[T]):
 
     def _texts(self, items: Sequence[T]) -> set[str]:
         texts: set[str | None] = set()
-        for field in self._instants:
-            texts.update(map(attrgetter(field), items))
+        for read in self._readers:
+            texts.update(map(read, items))
         texts.discard(None)
         return cast("set[str]", texts)
 

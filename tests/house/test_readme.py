@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SERVE = "LEYR_CLIENT_ID=... LEYR_CLIENT_SECRET=... LEYR_EMRS=webdoc,takecare .venv/bin/gateway serve --port 8000"
 DOCKER_RUN = "docker run -p 8000:8000 -e LEYR_CLIENT_ID -e LEYR_CLIENT_SECRET -e LEYR_EMRS=webdoc leyr-graphql-gateway"
+PLAN = next(line for line in README.splitlines() if ".venv/bin/gateway plan" in line)
 RESERVED = {"OPERATION_TOO_LARGE", "UNAUTHENTICATED", "FORBIDDEN"}
 
 
@@ -88,11 +89,23 @@ def test_every_command_is_tried_somewhere() -> None:
         SERVE: "in tests/cli",
         "docker build -t leyr-graphql-gateway .": "not run: said so beside it; the stages are tried in tests/packaging",
         DOCKER_RUN: "as above",
+        PLAN: "below",
     }
     commands = [line for block in blocks("sh") for line in block.splitlines() if not line.startswith("curl")]
 
     assert set(commands) == set(tried)
     assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_plan_command_prints_the_calls() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
+
+    shown = subprocess.run(
+        ["sh", "-c", PLAN], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+
+    assert "   1 x GET /emrs/webdoc/care-units\n" in shown
+    assert shown.endswith("   9 calls\n")
 
 
 def test_the_settings_table_is_the_printed_one() -> None:
