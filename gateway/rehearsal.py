@@ -77,7 +77,7 @@ class _Upstream:
         self._named = tuple(named)
         self._sizes = sizes
 
-    async def get(self, target: str, *, largest: int) -> Reply:  # noqa: ARG002 # the seam's signature
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:  # noqa: ARG002 # the seam's
         # In the next turn of the loop, as a real answer would be: what is asked together is planned together.
         await asyncio.sleep(0)
         found = _PATH.fullmatch(target)

@@ -25,10 +25,11 @@ _VISIBLE = re.compile(r"[!-~]*").fullmatch
 class Connections(Protocol):
     """Sends GET requests to one host with headers that were given once. Redirects are not followed."""
 
-    async def get(self, target: str, *, largest: int) -> Reply:
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
         """Ask for a percent-encoded path and query.
 
-        Raises OSError, UnreadableBodyError, and OversizedBodyError for a body of more than `largest` bytes.
+        Raises TimeoutError after `within` seconds, any other OSError, UnreadableBodyError, and OversizedBodyError for
+        a body of more than `largest` bytes.
         """
         ...
 
@@ -73,18 +74,22 @@ class PooledConnections:
         self._most_idle = most_idle
         self._idle: deque[Exchange] = deque()
         self._busy: set[Exchange] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_open = True
 
-    async def get(self, target: str, *, largest: int) -> Reply:
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
         """See Connections. Raises ValueError, and sends nothing, where the target is not percent-encoded."""
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        deadline = loop.time() + within
         head = f"{self._start}{_visible(target)}{self._rest}".encode("ascii")
-        kept = self._kept()
+        kept = self._kept(loop)
         if kept is not None:
             try:
-                return await self._exchanged(kept, head, largest)
+                return await self._exchanged(kept, loop, head, largest, within)
             except UnansweredError:
                 pass
-        return await self._exchanged(await self._connected(), head, largest)
+        connection = await self._connected(loop, deadline)
+        return await self._exchanged(connection, loop, head, largest, deadline - loop.time())
 
     async def close(self) -> None:
         """See Connections."""
@@ -95,24 +100,26 @@ class PooledConnections:
         # Transports close in the loop's next turn.
         await asyncio.sleep(0)
 
-    async def _exchanged(self, connection: Exchange, head: bytes, largest: int) -> Reply:
+    async def _exchanged(  # one caller, on the hot path
+        self, connection: Exchange, loop: asyncio.AbstractEventLoop, head: bytes, largest: int, within: float
+    ) -> Reply:
         self._busy.add(connection)
         try:
-            return await connection.request(head, largest)
+            return await connection.request(head, largest, within)
         finally:
             self._busy.discard(connection)
-            self._keep_or_close(connection)
+            self._keep_or_close(connection, loop)
 
-    def _keep_or_close(self, connection: Exchange) -> None:
+    def _keep_or_close(self, connection: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         if connection.reusable and self._is_open and len(self._idle) < self._most_idle:
-            connection.idle_since = asyncio.get_running_loop().time()
+            connection.idle_since = loop.time()
             self._idle.append(connection)
         else:
             connection.close()
 
-    def _kept(self) -> Exchange | None:
+    def _kept(self, loop: asyncio.AbstractEventLoop) -> Exchange | None:
         """The connection that was used last; those that have waited too long are given back."""
-        too_old = asyncio.get_running_loop().time() - self._idle_seconds
+        too_old = loop.time() - self._idle_seconds
         while self._idle and self._idle[0].idle_since <= too_old:
             self._idle.popleft().close()
         while self._idle:
@@ -121,14 +128,17 @@ class PooledConnections:
                 return connection
         return None
 
-    async def _connected(self) -> Exchange:
+    async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Exchange:
         self._refuse_when_closed()
+        latest = loop.time() + self._connect_seconds
         try:
-            async with asyncio.timeout(self._connect_seconds):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    Exchange, self._host, self._port, ssl=self._tls
+            async with asyncio.timeout_at(min(latest, deadline)):
+                _, connection = await loop.create_connection(
+                    lambda: Exchange(loop), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
+            if deadline < latest:
+                raise
             raise ConnectionError("no connection in time") from None
         if not self._is_open:
             connection.close()

@@ -39,7 +39,7 @@ class ListDecoder(Generic[T]):
         self._readers = [attrgetter(field) for field in instants]
         self._strict = msgspec.json.Decoder(list[item])  # type: ignore[valid-type] # built from a run-time type
 
-    def decode(self, body: bytes) -> Decoded[T]:
+    def decode(self, body: bytes | bytearray) -> Decoded[T]:
         """Raises UpstreamInvalidAnswer where the body is not a list of what it should hold."""
         try:
             decoded = Decoded(self._strict.decode(body))
@@ -53,7 +53,7 @@ class ListDecoder(Generic[T]):
             times = self._texts(decoded.items)
         return replace(decoded, times=times) if times else decoded
 
-    def _decode_tolerantly(self, body: bytes) -> Decoded[T]:
+    def _decode_tolerantly(self, body: bytes | bytearray) -> Decoded[T]:
         found = _decoded(body)
         rows = found if isinstance(found, list) else _unwrapped(found)
         kept = [row for row in rows if not _lacks(row, self._identity)]
@@ -86,7 +86,7 @@ class ListDecoder(Generic[T]):
         return msgspec.structs.replace(item, **times)
 
 
-def _decoded(body: bytes) -> Any:
+def _decoded(body: bytes | bytearray) -> Any:
     try:
         return msgspec.json.decode(body)
     except _NOT_JSON:

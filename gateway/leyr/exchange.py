@@ -36,18 +36,21 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
 
 
 class Exchange(asyncio.Protocol):
     """The protocol of one connection. What it promises by future: a Reply, OSError, or the first two errors above."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._expiry: asyncio.TimerHandle | None = None
         self.closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._reply: asyncio.Future[Reply] | None = None
         self._uses = 0
+        self._parser = httptools.HttpResponseParser(self)
         self._ends_with_the_connection = False
         self._longest = _LONGEST_HEAD
 
@@ -56,21 +59,26 @@ class Exchange(asyncio.Protocol):
         """Whether another request may follow."""
         return not self.closed and self._reply is None
 
-    def request(self, head: bytes, largest: int) -> "asyncio.Future[Reply]":
-        """Send a request without a body; `largest` bounds the answer's body in bytes."""
+    def request(self, head: bytes, largest: int, within: float) -> "asyncio.Future[Reply]":
+        """Send a request without a body.
+
+        `largest` bounds the answer's body in bytes, `within` the seconds to its last byte: after them the future
+        raises TimeoutError.
+        """
         if self._transport is None or not self.reusable:
             raise ConnectionError("closed")
         self._uses += 1
         self._largest = largest
         self._received = 0
-        self._parser = httptools.HttpResponseParser(self)
-        self._reply = asyncio.get_running_loop().create_future()
+        self._reply = self._loop.create_future()
+        self._expiry = self._loop.call_later(within, self._expire)
         self._transport.write(head)
         return self._reply
 
     def close(self) -> None:
         """Give the socket back at once, with whatever is on its way."""
         self.closed = True
+        self._stop_waiting()
         if self._transport is not None:
             self._transport.abort()
 
@@ -167,8 +175,18 @@ class Exchange(asyncio.Protocol):
         self._fail(UnreadableBodyError())
         return b""
 
+    def _expire(self) -> None:
+        self._fail(TimeoutError())
+
+    def _stop_waiting(self) -> None:
+        # A timer that is left would keep the connection, and so the answer, until it goes off.
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
     def _finish(self) -> None:
         reply, self._reply = self._reply, None
+        self._stop_waiting()
         if reply is None:
             return
         whole = self._inflate is None or self._inflate.eof
@@ -177,7 +195,7 @@ class Exchange(asyncio.Protocol):
         if reply.done():
             return
         if whole:
-            reply.set_result(Reply(self._parser.get_status_code(), self._headers, bytes(self._body)))
+            reply.set_result(Reply(self._parser.get_status_code(), self._headers, self._body))
         else:
             reply.set_exception(UnreadableBodyError())
         self._body = b""

@@ -1,6 +1,5 @@
 """How a read goes to Leyr: credentials, the time that it may take, and the largest body."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -20,7 +19,7 @@ class Answer:
     """What came back: status, body, and how many seconds to wait where the upstream said so."""
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     retry_after: float | None = None
 
     @property
@@ -76,8 +75,7 @@ class LeyrTransport:
         if self._connections is None:
             raise RuntimeError("the transport is not open")
         try:
-            async with asyncio.timeout(within.total_seconds()):
-                reply = await self._connections.get(target, largest=_LARGEST_BODY)
+            reply = await self._connections.get(target, largest=_LARGEST_BODY, within=within.total_seconds())
         except TimeoutError:
             raise DeadlineExceeded("Leyr did not answer in time", retryable=True) from None
         except UnreadableBodyError:

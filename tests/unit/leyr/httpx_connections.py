@@ -1,5 +1,6 @@
 """Connections over an httpx transport, so that tests of the core answer requests without a socket."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 import httpx
@@ -14,7 +15,11 @@ class HttpxConnections:
         self._base_url = base_url
         self._headers = headers
 
-    async def get(self, target: str, *, largest: int) -> Reply:
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
+        async with asyncio.timeout(within):
+            return await self._answered(target, largest)
+
+    async def _answered(self, target: str, largest: int) -> Reply:
         request = httpx.Request("GET", self._base_url + target, headers=self._headers)
         try:
             response = await self._transport.handle_async_request(request)

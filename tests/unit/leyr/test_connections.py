@@ -1,0 +1,399 @@
+"""Which connections calls use, and what becomes of them, against a server on the loopback interface."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.leyr.connections import PooledConnections
+from tests.unit.leyr.test_exchange import OK, Peer, Script, Server, answering, chunked, closing_after, sized, until
+
+LARGEST = 1000
+ANSWER = sized(b"[1]")
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+@asynccontextmanager
+async def pool(server: Server, **options: Any) -> AsyncIterator[PooledConnections]:
+    connections = PooledConnections(server.url, {}, **options)
+    try:
+        async with asyncio.timeout(5):
+            yield connections
+    finally:
+        await connections.close()
+
+
+async def bodies(connections: PooledConnections, calls: int) -> list[bytes]:
+    return [(await connections.get("/", largest=LARGEST)).body for _ in range(calls)]
+
+
+async def silent(peer: Peer) -> None:
+    """Reads requests and answers none."""
+    while await peer.request():
+        pass
+
+
+async def unfinished(peer: Peer) -> None:
+    """Begins a body that ends with the connection, and does not end it."""
+    await peer.request()
+    await peer.send(OK + b"\r\n[1]")
+    await peer.abandoned()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ANSWER,
+        chunked([b"[1]"], trailers=b"a: b\r\n"),
+        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 3\r\n\r\n[1]",
+    ],
+)
+async def test_calls_one_after_another_share_a_connection(answer: bytes) -> None:
+    async with Server(answering(answer)) as server, pool(server) as connections:
+        assert await bodies(connections, 5) == [b"[1]"] * 5
+
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        sized(b"[1]", b"connection: close"),
+        chunked([b"[1]"], b"Connection: x, Close"),
+        b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n[1]",
+    ],
+)
+async def test_a_connection_that_the_server_gives_up_is_not_used_again(answer: bytes) -> None:
+    async with Server(answering(answer)) as server, pool(server) as connections:
+        assert await bodies(connections, 3) == [b"[1]"] * 3
+
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("more", [b"H", b"HTT", b"x", sized(b"[2]"), sized(b"[2]") + b"H", OK, OK + b"\r\n[2]"])
+async def test_bytes_after_an_answer_cost_the_connection_and_change_no_answer(more: bytes) -> None:
+    scripts = answering(ANSWER + more), answering(ANSWER, more), answering(ANSWER)
+    async with Server(*scripts) as server, pool(server) as connections:
+        assert await bodies(connections, 1) == [b"[1]"]
+        assert await bodies(connections, 1) == [b"[1]"]
+        await until(lambda: server.open == 0)
+        assert await bodies(connections, 2) == [b"[1]"] * 2
+
+    assert server.connections == 3
+
+
+async def test_idle_connections_beyond_the_bound_are_closed() -> None:
+    async with Server(answering(ANSWER)) as server, pool(server, most_idle=3) as connections:
+        await asyncio.gather(*(connections.get("/", largest=LARGEST) for _ in range(10)))
+        await until(lambda: server.open == 3)
+        await asyncio.gather(*(connections.get("/", largest=LARGEST) for _ in range(3)))
+
+    assert server.connections == 10
+
+
+async def test_a_connection_that_was_idle_for_too_long_is_not_used() -> None:
+    async with Server(answering(ANSWER)) as server, pool(server, idle_seconds=0) as connections:
+        await bodies(connections, 3)
+        await until(lambda: server.open == 1)
+
+    assert server.connections == 3
+
+
+async def test_connections_that_nobody_needs_any_more_are_closed_while_another_is_used() -> None:
+    async with Server(answering(ANSWER)) as server, pool(server, idle_seconds=0.2) as connections:
+        await asyncio.gather(*(connections.get("/", largest=LARGEST) for _ in range(3)))
+        while server.open > 1:
+            await bodies(connections, 1)
+            await asyncio.sleep(0.01)
+
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_that_was_closed_while_idle_is_replaced(reset: bool) -> None:
+    async with Server(closing_after(ANSWER, reset=reset)) as server, pool(server) as connections:
+        for _ in range(3):
+            await bodies(connections, 1)
+            await until(lambda: server.open == 0)
+
+    assert server.connections == len(server.heads) == 3
+
+
+async def once_then_close(peer: Peer) -> None:
+    """Answers one request, and closes the connection upon the next."""
+    await peer.request()
+    await peer.send(ANSWER)
+    await peer.request()
+
+
+async def once_then_reset(peer: Peer) -> None:
+    await once_then_close(peer)
+    peer.drop(reset=True)
+
+
+async def once_then_break(peer: Peer) -> None:
+    await once_then_close(peer)
+    await peer.send(b"H")
+
+
+@pytest.mark.parametrize("script", [once_then_close, once_then_reset])
+async def test_a_call_whose_kept_connection_was_given_up_is_made_again(script: Script) -> None:
+    async with Server(script, answering(ANSWER)) as server, pool(server) as connections:
+        assert await bodies(connections, 2) == [b"[1]"] * 2
+
+    assert (server.connections, len(server.heads)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "answers", "sent"),
+    [
+        ([closing_after()], 0, (1, 1)),
+        ([once_then_close, closing_after()], 1, (2, 3)),
+        ([once_then_break, answering(ANSWER)], 1, (1, 2)),
+    ],
+    ids=["on a new connection", "for the second time", "inside its answer"],
+)
+async def test_a_call_that_breaks_is_not_made_again(scripts: list[Script], answers: int, sent: tuple[int, int]) -> None:
+    async with Server(*scripts) as server, pool(server) as connections:
+        await bodies(connections, answers)
+        with pytest.raises(ConnectionError, match="broke"):
+            await bodies(connections, 1)
+
+    assert (server.connections, len(server.heads)) == sent
+
+
+async def test_a_refused_connection_is_a_failure_of_the_connection() -> None:
+    async with Server(silent) as server:
+        pass
+
+    async with pool(server) as connections:
+        with pytest.raises(OSError, match=r"refused|Connect"):
+            await bodies(connections, 1)
+
+
+async def echoing(peer: Peer) -> None:
+    """Answers with the target, sooner or later."""
+    while head := await peer.request():
+        target = head.split()[1]
+        await asyncio.sleep(int(target[1:]) % 7 / 1000)
+        await peer.send(sized(target))
+
+
+async def test_calls_at_once_get_their_own_answers() -> None:
+    async with Server(echoing) as server, pool(server) as connections:
+        for _ in range(2):
+            replies = await asyncio.gather(*(connections.get(f"/{n}", largest=LARGEST) for n in range(100)))
+            assert [reply.body for reply in replies] == [b"/%d" % n for n in range(100)]
+
+    assert server.connections == 100
+
+
+async def test_cancelled_calls_close_their_connections_and_hold_no_one_up() -> None:
+    async with Server(*[silent, unfinished] * 100, answering(ANSWER)) as server, pool(server) as connections:
+        calls = [asyncio.create_task(connections.get("/", largest=LARGEST)) for _ in range(200)]
+        await until(lambda: len(server.heads) == 200)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: server.open == 0)
+
+        assert await bodies(connections, 20) == [b"[1]"] * 20
+
+    assert server.connections == 201
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_call_may_be_cancelled_at_any_moment(tls: ssl.SSLContext, trust: ssl.SSLContext, secure: bool) -> None:
+    for turns in range(30):
+        async with (
+            Server(answering(ANSWER), tls=tls if secure else None) as server,
+            pool(server, tls=trust) as connections,
+        ):
+            call = asyncio.create_task(connections.get("/", largest=LARGEST))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+            assert await bodies(connections, 2) == [b"[1]"] * 2
+
+
+async def test_a_call_after_the_end_fails() -> None:
+    async with Server(answering(ANSWER)) as server, pool(server) as connections:
+        await bodies(connections, 1)
+        await connections.close()
+        with pytest.raises(OSError, match="closed"):
+            await bodies(connections, 1)
+
+    assert server.connections == 1
+
+
+async def once(peer: Peer) -> None:
+    """Answers the first request only."""
+    await closing_after(ANSWER)(peer)
+    await silent(peer)
+
+
+@pytest.mark.parametrize(("script", "answered"), [(silent, 0), (unfinished, 0), (once, 20)])
+async def test_closing_ends_the_calls_that_run(script: Script, answered: int) -> None:
+    async with Server(script) as server, pool(server) as connections:
+        await asyncio.gather(*(connections.get("/", largest=LARGEST) for _ in range(answered)))
+        calls = [asyncio.create_task(connections.get("/", largest=LARGEST)) for _ in range(20)]
+        await until(lambda: len(server.heads) == answered + 20)
+        await connections.close()
+        endings = await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: server.open == 0)
+
+    assert all(isinstance(ending, OSError) for ending in endings)
+    assert server.connections == 20
+
+
+async def test_closing_ends_the_calls_that_are_about_to_connect() -> None:
+    async with Server(answering(ANSWER)) as server, pool(server) as connections:
+        call = asyncio.create_task(connections.get("/", largest=LARGEST))
+        await asyncio.sleep(0)
+        await connections.close()
+        with pytest.raises(OSError, match="closed"):
+            await call
+
+    assert server.heads == []
+
+
+async def test_connecting_takes_no_longer_than_it_may() -> None:
+    async with Server(Peer.abandoned) as server:
+        server.url = server.url.replace("http:", "https:")
+        async with pool(server, connect_seconds=0.05, tls=ssl.create_default_context()) as connections:
+            with pytest.raises(ConnectionError, match="in time"):
+                await bodies(connections, 1)
+
+
+class Detour(asyncio.SelectorEventLoop):
+    """A loop for which every host is the test's server."""
+
+    port: int
+    asked: tuple[object, object]
+
+    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # type: ignore[override] # as it is called
+        self.asked = (host, port)
+        return await super().create_connection(factory, "127.0.0.1", self.port)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "asked", "host", "start"),
+    [
+        ("http://leyr.example", ("leyr.example", 80), b"leyr.example", b""),
+        ("http://leyr.example/", ("leyr.example", 80), b"leyr.example", b""),
+        ("https://leyr.example/api", ("leyr.example", 443), b"leyr.example", b"/api"),
+        ("http://leyr.example:8080/api/v1/", ("leyr.example", 8080), b"leyr.example:8080", b"/api/v1"),
+        ("http://127.0.0.1:8080/a%2Fb", ("127.0.0.1", 8080), b"127.0.0.1:8080", b"/a%2Fb"),
+        ("http://[::1]:8080", ("::1", 8080), b"[::1]:8080", b""),
+    ],
+)
+def test_a_request_names_its_host_and_keeps_the_target_as_it_is(
+    base_url: str, asked: tuple[str, int], host: bytes, start: bytes
+) -> None:
+    async def request(loop: Detour) -> bytes:
+        async with Server(answering(ANSWER)) as server:
+            loop.port = server.port
+            connections = PooledConnections(base_url, {"x-name": "a value", "accept": "application/json"})
+            await connections.get("/a%2Fb/%C3%A9?c=%2B&d=%20;e", largest=LARGEST)
+            await connections.close()
+            return server.heads[0]
+
+    loop = Detour()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        lines = runner.run(request(loop)).split(b"\r\n")
+
+    assert loop.asked == asked
+    assert lines[:2] == [b"GET %b/a%%2Fb/%%C3%%A9?c=%%2B&d=%%20;e HTTP/1.1" % start, b"host: " + host]
+    assert lines[2:] == [b"x-name: a value", b"accept: application/json", b"accept-encoding: gzip", b"", b""]
+
+
+@pytest.mark.parametrize(
+    "bad", ["\r", "\n", "\r\nx: y", " ", " HTTP/1.1\r\n\r\nGET /", "\t", "\0", "\x7f", "é", "\u2028"]
+)
+async def test_a_target_that_is_not_percent_encoded_is_not_sent(bad: str) -> None:
+    async with Server(answering(ANSWER)) as server, pool(server) as connections:
+        for target in (f"/a{bad}", f"/a{bad}b"):
+            with pytest.raises(ValueError, match="percent-encoded"):
+                await connections.get(target, largest=LARGEST)
+
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("bad", ["a\r\nb: c", "a\n", "a\0", "é"])
+def test_a_header_that_would_not_stay_within_its_line_is_refused_without_showing_it(bad: str) -> None:
+    for headers in ({bad: "value"}, {"name": bad}):
+        with pytest.raises(ValueError, match="cannot be sent") as failure:
+            PooledConnections("http://127.0.0.1", headers)
+        assert bad not in str(failure.value)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for 127.0.0.1, good for a day, in one file."""
+    pem = tmp_path_factory.mktemp("tls") / "both.pem"
+    kind = ["-x509", "-days", "1", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(pem)]
+    made = subprocess.run(["openssl", "req", *kind, *key], check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + made.stdout)
+    return pem
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    """The server's end."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def trust(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+async def test_a_connection_over_tls_is_kept(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with Server(answering(ANSWER), tls=tls) as server, pool(server, tls=trust) as connections:
+        assert await bodies(connections, 3) == [b"[1]"] * 3
+
+    assert server.connections == 1
+
+
+# asyncio's own loop tells its protocols of a farewell where there was none.
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_a_body_of_unknown_length_is_whole_with_a_farewell_only(
+    tls: ssl.SSLContext, trust: ssl.SSLContext
+) -> None:
+    whole = closing_after(OK + b"\r\n[1]")
+
+    async def broken(peer: Peer) -> None:
+        await whole(peer)
+        peer.drop()
+
+    async with Server(whole, broken, tls=tls) as server, pool(server, tls=trust) as connections:
+        assert await bodies(connections, 1) == [b"[1]"]
+        with pytest.raises(ConnectionError, match="broke"):
+            await bodies(connections, 1)
+
+
+@pytest.mark.parametrize(("host", "trusting"), [("127.0.0.1", False), ("localhost", True)])
+async def test_a_server_without_the_right_certificate_gets_no_request(
+    tls: ssl.SSLContext, trust: ssl.SSLContext, host: str, trusting: bool
+) -> None:
+    async with Server(answering(ANSWER), tls=tls) as server:
+        server.url = server.url.replace("127.0.0.1", host)
+        async with pool(server, tls=trust if trusting else None) as connections:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await bodies(connections, 1)
+
+    assert server.heads == []

@@ -1,0 +1,400 @@
+"""What is made of the bytes of one answer, whatever they are and however they come."""
+
+import asyncio
+import gzip
+import socket
+import ssl
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeAlias
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.leyr.connections import PooledConnections
+from gateway.leyr.exchange import OversizedBodyError, Reply, UnreadableBodyError
+
+MEBIBYTE = 1024 * 1024
+OK = b"HTTP/1.1 200 OK\r\n"
+# Without the time, so that a test is the same every time.
+packed = partial(gzip.compress, mtime=0)
+GZIPPED = b"content-encoding: gzip"
+PLAIN = b'["what can be compressed, compressed, compressed"]'
+# Sixteen kibibytes that become sixteen mebibytes.
+BOMB = packed(bytes(16 * MEBIBYTE))
+
+
+class Peer:
+    """The server's end of one connection."""
+
+    def __init__(self, server: "Server", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+
+    async def request(self) -> bytes:
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        self._server.heads.append(head)
+        return head
+
+    async def send(self, *pieces: bytes) -> None:
+        """Send the pieces so that each arrives by itself."""
+        for piece in pieces:
+            self._writer.write(piece)
+            await self._writer.drain()
+            # The client lives in the same loop, which looks at its sockets once a turn.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    async def abandoned(self) -> None:
+        while await self._reader.read(65536):
+            pass
+
+    def drop(self, *, reset: bool = False) -> None:
+        """Close the connection without TLS's farewell."""
+        if reset:
+            connection: socket.socket = self._writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+
+def open_sockets() -> int:
+    return sum(descriptor.is_socket() for descriptor in Path("/dev/fd").iterdir())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not holds():  # noqa: ASYNC110 # what is waited for lies in the kernel
+            await asyncio.sleep(0.001)
+
+
+Script: TypeAlias = Callable[[Peer], Awaitable[None]]
+
+
+class Server:
+    """Runs a script for each connection, the last one for all further; leaving it, no socket may be left."""
+
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self.open = 0
+        self._scripts = scripts
+        self._tls = tls
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._sockets = open_sockets()
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, backlog=512)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+        # Servers of other tests, in threads of their own, may close some meanwhile.
+        await until(lambda: open_sockets() <= self._sockets)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        script = self._scripts[min(self.connections, len(self._scripts) - 1)]
+        self.connections += 1
+        self._tasks.add(asyncio.get_running_loop().create_task(self._run(script, reader, writer)))
+
+    async def _run(self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await script(Peer(self, reader, writer))
+        finally:
+            self.open -= 1
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+def answering(*pieces: bytes) -> Script:
+    """Answers every request alike."""
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(*pieces)
+
+    return script
+
+
+def closing_after(*pieces: bytes, reset: bool = False) -> Script:
+    """Answers one request and closes the connection."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(*pieces)
+        if reset:
+            peer.drop(reset=True)
+
+    return script
+
+
+def endless(start: bytes, piece: bytes) -> Script:
+    """Answers one request until the client has had enough."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(start)
+        while True:
+            await peer.send(piece)
+
+    return script
+
+
+def sized(body: bytes, *fields: bytes) -> bytes:
+    return b"\r\n".join([OK[:-2], *fields, b"content-length: %d" % len(body), b"", body])
+
+
+def chunked(chunks: Iterable[bytes], *fields: bytes, trailers: bytes = b"") -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks if chunk)
+    return b"\r\n".join([OK[:-2], *fields, b"transfer-encoding: chunked", b"", body + b"0", trailers + b"\r\n"])
+
+
+async def read(script: Script, *, largest: int = MEBIBYTE) -> Reply:
+    async with Server(script) as server, asyncio.timeout(5):
+        connections = PooledConnections(server.url, {})
+        try:
+            return await connections.get("/", largest=largest)
+        finally:
+            await connections.close()
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+ANSWERS = {
+    "of a length": (sized(b"[1]"), 200, b"[1]"),
+    "in chunks": (chunked([b"[1", b",2]"]), 200, b"[1,2]"),
+    "in no chunks": (chunked([]), 200, b""),
+    "in chunks with extensions": (OK + b"transfer-encoding: Chunked\r\n\r\n3;a=b\r\n[1]\r\n0;c\r\n\r\n", 200, b"[1]"),
+    "in chunks with trailers": (chunked([b"[1]"], trailers=b"a: b\r\nc: d\r\n"), 200, b"[1]"),
+    "without content": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+    "not modified": (b"HTTP/1.1 304 Not Modified\r\ncontent-length: 100\r\n\r\n", 304, b""),
+    "after continue": (b"HTTP/1.1 100 Continue\r\n\r\n" + sized(b"[1]"), 200, b"[1]"),
+    "after hints": (b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" * 2 + chunked([b"[1]"]), 200, b"[1]"),
+    "that offers an upgrade": (sized(b"[1]", b"upgrade: h2", b"connection: upgrade"), 200, b"[1]"),
+    "of an older protocol": (b"HTTP/1.0 404 Not Found\r\ncontent-length: 2\r\n\r\n{}", 404, b"{}"),
+    "compressed": (chunked([packed(PLAIN)], GZIPPED), 200, PLAIN),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_an_answer_is_the_same_wherever_it_is_split(name: str) -> None:
+    answer, status, body = ANSWERS[name]
+    splits = [[answer], *([answer[:at], answer[at:]] for at in range(1, len(answer))), [bytes([b]) for b in answer]]
+    left = iter(splits)
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(*next(left))
+
+    async with Server(script) as server:
+        connections = PooledConnections(server.url, {})
+        replies = [await connections.get("/", largest=len(body)) for _ in splits]
+        await connections.close()
+
+    assert {(reply.status, bytes(reply.body)) for reply in replies} == {(status, body)}
+
+
+@pytest.mark.parametrize("start", [OK, b"HTTP/1.0 200 OK\r\n", OK + b"connection: close\r\n"])
+async def test_a_body_of_unknown_length_ends_with_the_connection(start: bytes) -> None:
+    assert (await read(closing_after(start + b"\r\n[1", b",2", b"]"))).body == b"[1,2]"
+    assert (await read(closing_after(start + b"\r\n"))).body == b""
+
+
+@pytest.mark.parametrize("name", ["x-gzip", " GZip ", "gzip", "deflate", "identity", "IDENTITY", ""])
+async def test_a_body_is_decompressed(name: str) -> None:
+    field = b"content-encoding: " + name.encode()
+    body = packed(PLAIN) if "gzip" in name.lower() else zlib.compress(PLAIN) if name == "deflate" else PLAIN
+
+    for script in (
+        answering(sized(body, field)),
+        answering(chunked([body[:1], body[1:5], body[5:]], field)),
+        closing_after(OK + field + b"\r\n\r\n", body),
+    ):
+        assert (await read(script)).body == PLAIN
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br"])
+async def test_where_there_is_no_body_its_encoding_does_not_matter(encoding: bytes) -> None:
+    field = b"content-encoding: " + encoding
+    for answer in (sized(b"", field), chunked([], field), b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % field):
+        assert (await read(answering(answer))).body == b""
+
+
+MISNAMED = {
+    "in an encoding that is unknown": (b"br", PLAIN),
+    "encoded twice": (b"gzip, gzip", packed(packed(PLAIN))),
+    "not encoded, in place of gzip": (b"gzip", PLAIN),
+    "not encoded, in place of deflate": (b"deflate", PLAIN),
+    "with a byte behind": (b"gzip", packed(PLAIN) + b"["),
+    "of two parts": (b"gzip", packed(PLAIN) * 2),
+    "with a wrong checksum": (b"gzip", packed(PLAIN)[:-8] + bytes(8)),
+}
+
+
+@pytest.mark.parametrize("name", MISNAMED)
+async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -> None:
+    encoding, body = MISNAMED[name]
+    field = b"content-encoding: " + encoding
+
+    for script in (
+        answering(sized(body, field)),
+        answering(chunked([body[:-1], body[-1:]], field)),
+        closing_after(OK + field + b"\r\n\r\n" + body),
+    ):
+        with pytest.raises(UnreadableBodyError):
+            await read(script)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_compressed_body_that_was_cut_anywhere_is_refused(encoding: str) -> None:
+    body = packed(PLAIN) if encoding == "gzip" else zlib.compress(PLAIN)
+    for length in range(1, len(body)):
+        with pytest.raises(UnreadableBodyError):
+            await read(answering(sized(body[:length], b"content-encoding: " + encoding.encode())))
+
+
+@pytest.mark.parametrize("size", [1, 300_000])
+async def test_a_body_may_have_the_largest_size_and_not_one_byte_more(size: int) -> None:
+    body = b"x" * size
+    for script in (
+        answering(sized(body)),
+        answering(chunked([body[:1], body[1:]])),
+        answering(sized(packed(body), GZIPPED)),
+        closing_after(OK + b"\r\n" + body),
+    ):
+        assert (await read(script, largest=size)).body == body
+        with pytest.raises(OversizedBodyError):
+            await read(script, largest=size - 1)
+
+
+CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
+FLOODS = {
+    "what a bomb becomes": (answering(sized(BOMB, GZIPPED)), OversizedBodyError),
+    "a body": (endless(OK + b"\r\n", b"x" * 60_000), OversizedBodyError),
+    "chunks": (endless(CHUNKED, b"1\r\nx\r\n" * 10_000), OversizedBodyError),
+    "empty blocks": (endless(OK + GZIPPED + b"\r\n\r\n" + BOMB[:10], b"\0\0\0\xff\xff" * 9_000), ConnectionError),
+    "a chunk's extension": (endless(CHUNKED + b"1;", b"x" * 60_000), ConnectionError),
+    "a header": (endless(OK + b"x: ", b"x" * 60_000), ConnectionError),
+    "headers": (endless(OK, b"a: b\r\n" * 10_000), ConnectionError),
+    "informational answers": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000), ConnectionError),
+    "a trailer": (endless(CHUNKED + b"0\r\na: ", b"x" * 60_000), ConnectionError),
+    "trailers": (endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 10_000), ConnectionError),
+}
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """What is done within takes less than a mebibyte, the server's part included."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < MEBIBYTE
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", FLOODS)
+async def test_there_is_an_end_to_reading(name: str) -> None:
+    script, error = FLOODS[name]
+    with little_memory(), pytest.raises(error):
+        await read(script, largest=1000)
+
+
+async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_size() -> None:
+    script = answering(CHUNKED, *([b"2\r\nxy\r\n" * 500] * 100), b"0\r\n\r\n")
+    with little_memory():
+        await read(script, largest=100_000)
+
+
+BROKEN = {
+    "another protocol's": answering(b"SSH-2.0-OpenSSH_9.9\r\n"),
+    "without a status": answering(b"HTTP/1.1 OK\r\n\r\n"),
+    "of two lengths": answering(OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\n[]"),
+    "of a chunk without a length": answering(CHUNKED + b"no number\r\n"),
+    "an upgrade": answering(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n\0"),
+    "an upgrade to nothing": closing_after(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"),
+    "informational only": closing_after(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "nothing": closing_after(),
+    "half a status": closing_after(b"HTTP/1.1 20"),
+    "short of its length": closing_after(sized(b"[1]")[:-1]),
+    "short of its last chunk": closing_after(chunked([b"[1]"])[:-1]),
+    "reset before its end": closing_after(sized(b"[1]")[:-1], reset=True),
+    "reset where the connection is its end": closing_after(OK + b"\r\n[1", reset=True),
+    "reset where the connection is its end, before its first byte": closing_after(OK + b"\r\n", reset=True),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_what_is_no_whole_answer_is_a_failure_of_the_connection(name: str) -> None:
+    with pytest.raises(OSError, match=r"not HTTP|broke"):
+        await read(BROKEN[name])
+
+
+async def test_header_names_are_in_lower_case_and_the_last_of_several_counts() -> None:
+    reply = await read(answering(sized(b"", b"Retry-After: 1", b"RETRY-AFTER:  2 ", b"x-name: caf\xe9")))
+
+    assert reply.headers == {"retry-after": "2", "x-name": "café", "content-length": "0"}
+
+
+async def test_what_stands_before_and_after_an_answer_adds_no_headers_to_it() -> None:
+    for answer in (
+        b"HTTP/1.1 103 Early Hints\r\nretry-after: 1\r\n\r\n" + chunked([]),
+        chunked([], trailers=b"retry-after: 1\r\n"),
+        chunked([]) + sized(b"", b"retry-after: 1"),
+    ):
+        assert (await read(answering(answer))).headers == {"transfer-encoding": "chunked"}
+
+
+@st.composite
+def pieces(draw: st.DrawFn, whole: bytes) -> list[bytes]:
+    cuts = sorted(draw(st.sets(st.integers(0, len(whole)), max_size=8)))
+    return [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    """A body, and the pieces in which the answer with it comes."""
+    body = draw(st.binary(max_size=300))
+    coded, fields = (packed(body), [GZIPPED]) if draw(st.booleans()) else (body, [])
+    trailers = draw(st.sampled_from([b"", b"a: b\r\n"]))
+    by_length = draw(st.booleans())
+    answer = sized(coded, *fields) if by_length else chunked(draw(pieces(coded)), *fields, trailers=trailers)
+    return body, draw(pieces(answer))
+
+
+@settings(deadline=None)
+@given(cases=st.lists(answers(), min_size=1, max_size=10))
+def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: list[tuple[bytes, list[bytes]]]) -> None:
+    async def replies() -> list[Reply]:
+        left = iter(cases)
+
+        async def script(peer: Peer) -> None:
+            while await peer.request():
+                await peer.send(*next(left)[1])
+
+        async with Server(script) as server:
+            connections = PooledConnections(server.url, {})
+            read = [await connections.get("/", largest=300) for _ in cases]
+            await connections.close()
+            assert server.connections == 1
+            return read
+
+    assert [(reply.status, reply.body) for reply in asyncio.run(replies())] == [(200, body) for body, _ in cases]
