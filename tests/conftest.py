@@ -12,7 +12,7 @@ from gateway.app import create_app
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
-from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, TODAY, Gateway, Simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, TODAY, Clock, Gateway, Simulator
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +34,10 @@ def simulator(simulator_server: Simulator) -> Iterator[Simulator]:
 
 @pytest.fixture
 def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
-    """Start gateways on the simulator, each with settings of its own; `now` stands still."""
+    """Start gateways on the simulator, each with settings of its own; `now` stands still, or is a clock's."""
     with ExitStack() as stack:
 
-        def start(*, notice: str = "", **settings: Any) -> Gateway:
+        def start(*, notice: str = "", clock: Clock | None = None, **settings: Any) -> Gateway:
             given: dict[str, Any] = {
                 "leyr_base_url": f"{simulator.url}/api",
                 "leyr_client_id": CLIENT_ID,
@@ -49,7 +49,8 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
                 **settings,
             }
             log = StringIO()
-            app = create_app(Settings(**given), now=lambda: NOW, log_to=log, notice=notice)
+            time: dict[str, Any] = {"now": lambda: NOW} if clock is None else {"now": clock.now, "clock": clock}
+            app = create_app(Settings(**given), **time, log_to=log, notice=notice)
             url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
             http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
             return Gateway(url, http, log)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -13,6 +13,13 @@ TODAY = date(2026, 10, 12)
 NOW = datetime(2026, 10, 12, 5, 0, tzinfo=UTC)
 CLIENT_ID = "simulator"
 CLIENT_SECRET = "simulator-secret-canary"
+# What the caches do by default, for tests that are about them.
+CACHES_ON = {
+    "gateway_cache_catalog_seconds": 300,
+    "gateway_cache_catalog_stale_seconds": 86_400,
+    "gateway_cache_timeslots_seconds": 15,
+    "gateway_cache_timeslots_stale_seconds": 15,
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,22 @@ class Simulator:
         """Switch how an EHR behaves."""
         response = self.http.patch(f"/__manners/{emr}", json=changes)
         assert response.status_code == 200, response.text
+
+
+@dataclass
+class Clock:
+    """A gateway's clock and its time of day, which stand still until a test moves them."""
+
+    seconds: float = 1_000.0
+    times_asked: int = 0
+    """How often the time of day was asked for: once for each request that was executed."""
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        self.times_asked += 1
+        return NOW + timedelta(seconds=self.seconds - 1_000)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from graphql import (
     GraphQLOutputType,
     GraphQLSchema,
     OperationDefinitionNode,
+    OperationType,
     get_named_type,
+    get_nullable_type,
     is_abstract_type,
     is_enum_type,
     is_leaf_type,
@@ -27,14 +29,17 @@ from graphql.execution.collect_fields import (
     CollectedFields,
     FieldDetailsList,
     FragmentDetails,
+    GroupedFieldSet,
     collect_fields,
     collect_subfields,
 )
 from graphql.execution.values import VariableValues
+from strawberry.relay import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.base import StrawberryContainer, StrawberryMaybe
 from strawberry.types.field import StrawberryField
 
-from gateway.execution.projection import Column, NotPlainError, Projector, declared_field
+from gateway.execution.projection import Column, NotPlainError, Projector, declared_field, origin_of
 from gateway.execution.sheets import Sheet
 from gateway.execution.writers import (
     Link,
@@ -64,6 +69,8 @@ class Program:
     operation: OperationDefinitionNode
     fragments: dict[str, FragmentDefinitionNode]
     write: Write
+    positions: int
+    """How many fields were compiled: what the program takes of memory grows with it."""
 
 
 def compiled(
@@ -75,10 +82,11 @@ def compiled(
 ) -> Program:
     """Compile a query. Raises NotDirectError, and GraphQLError for directives whose arguments are wrong."""
     query = schema.query_type
-    if query is None:
+    if query is None or operation.operation is not OperationType.QUERY:
         raise NotDirectError
     compiler = _Compiler(schema, operation, fragments, variables, projector)
-    return Program(schema, operation, fragments, compiler.root(query))
+    write = compiler.root(query)
+    return Program(schema, operation, fragments, write, compiler.positions)
 
 
 @dataclass(slots=True)
@@ -96,18 +104,25 @@ class _Compiler:
 
     def root(self, query: GraphQLObjectType) -> Write:
         found = collect_fields(self.schema, self.details, self.variables, query, self.operation)
-        return self._fields(query, found)
+        return self._fields(query, self._counted(found))
 
-    def _selected(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> CollectedFields:
-        return collect_subfields(self.schema, self.details, self.variables, self.operation, object_type, details)
+    def _selected(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> GroupedFieldSet:
+        return self._counted(
+            collect_subfields(self.schema, self.details, self.variables, self.operation, object_type, details)
+        )
 
-    def _fields(self, object_type: GraphQLObjectType, found: CollectedFields) -> Write:
-        """The writer of an object whose type is known."""
-        if found.new_defer_usages or found.forbidden_directive_instances:
+    def _counted(self, found: CollectedFields) -> GroupedFieldSet:
+        # A selection counts itself too: fragments may make any number of empty ones.
+        self.positions += 1 + len(found.grouped_field_set)
+        if self.positions > _MOST_POSITIONS or found.new_defer_usages or found.forbidden_directive_instances:
             raise NotDirectError
+        return found.grouped_field_set
+
+    def _fields(self, object_type: GraphQLObjectType, selected: GroupedFieldSet) -> Write:
+        """The writer of an object whose type is known."""
         writers = []
         opening = b"{"
-        for key, details in found.grouped_field_set.items():
+        for key, details in selected.items():
             label = opening + msgspec.json.encode(key) + b":"
             writers.append(self._labelled(label, self._field(object_type, key, details)))
             opening = b","
@@ -130,9 +145,6 @@ class _Compiler:
 
     def _field(self, parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Write:
         """The writer of a field, which gets the object that the field belongs to."""
-        self.positions += 1
-        if self.positions > _MOST_POSITIONS:
-            raise NotDirectError
         name = details[0].node.name.value
         if name == "__typename":
             return constant(msgspec.json.encode(parent.name))
@@ -163,7 +175,7 @@ class _Compiler:
         raise NotDirectError
 
     def _object(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Write:
-        origin = _origin(object_type)
+        origin = _required_origin(object_type)
         fields = self._fields(object_type, self._selected(object_type, details))
 
         def write(value: Any, sheet: Sheet, run: Run) -> None:
@@ -174,7 +186,10 @@ class _Compiler:
         return write
 
     def _abstract(self, abstract: Any, details: FieldDetailsList) -> Write:
-        writers = {_origin(one): self._object(one, details) for one in self.schema.get_possible_types(abstract)}
+        possible = self.schema.get_possible_types(abstract)
+        writers = {_required_origin(one): self._object(one, details) for one in possible}
+        if len(writers) < len(possible):
+            raise NotDirectError
 
         def write(value: Any, sheet: Sheet, run: Run) -> None:
             writer = writers.get(type(value))
@@ -185,12 +200,11 @@ class _Compiler:
         return write
 
     def _list(self, item: Any, details: FieldDetailsList) -> Write:
+        item_type = get_nullable_type(item)
+        rows = self._rows(item_type, details) if is_object_type(item_type) else None
+        if rows is not None:
+            return rows
         each = self._value(item, details)
-        named = get_named_type(item)
-        if is_object_type(named) and (is_object_type(item) or is_object_type(item.of_type)):
-            rows = self._rows(named, details)
-            if rows is not None:
-                return rows
 
         def write(values: Any, sheet: Sheet, run: Run) -> None:
             if not isinstance(values, list | tuple | CompactList):
@@ -206,18 +220,19 @@ class _Compiler:
 
     def _rows(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Write | None:
         """The writer of a list whose objects differ in plain attributes alone; None where they do not."""
+        selected = self._selected(object_type, details)
         columns: list[Column] = []
-        links: list[Link] = []
-        for key, inner in self._selected(object_type, details).grouped_field_set.items():
+        for key, inner in selected.items():
             name = inner[0].node.name.value
-            column = self.projector.column(key, object_type, name)
+            column = self.projector.column(key, object_type, name) or _linked(key, object_type, name)
             if column is None:
-                same_for = _same_for(object_type.fields[name])
-                if same_for is None:
-                    return None
-                column = Column(key, same_for, linked=True)
-                links.append((key, reader(same_for), self._field(object_type, key, inner)))
+                return None
             columns.append(column)
+        links: list[Link] = [
+            (each.key, reader(each.attributes), self._field(object_type, each.key, selected[each.key]))
+            for each in columns
+            if each.linked
+        ]
         return row_writer(object_type, columns, links)
 
 
@@ -233,22 +248,29 @@ def _position(
         known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
         named = get_named_type(argument.type)
         # Values of other types reach resolvers as something else than graphql-core makes of them.
-        if known is None or not is_leaf_type(named) or is_enum_type(named):
+        if known is None or not is_leaf_type(named) or is_enum_type(named) or not _reaches_as_is(known.type):
             raise NotDirectError
         names[name] = known.python_name
     return Position(key, [each.node for each in details], definition, parent, declared, names)
 
 
-def _origin(object_type: GraphQLObjectType) -> type:
-    definition = object_type.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    if definition is None:
+def _reaches_as_is(declared: Any) -> bool:
+    """Whether Strawberry hands an argument's value, or the values in its list, to resolvers as graphql-core made it."""
+    while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
+        declared = declared.of_type
+    return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID
+
+
+def _required_origin(object_type: GraphQLObjectType) -> type:
+    origin = origin_of(object_type)
+    if origin is None:
         raise NotDirectError
-    origin: type = definition.origin
     return origin
 
 
-def _same_for(definition: GraphQLField) -> tuple[str, ...] | None:
-    declared = declared_field(definition)
-    found: tuple[str, ...] | None = None if declared is None else declared.metadata.get(SAME_FOR)
+def _linked(key: str, object_type: GraphQLObjectType, name: str) -> Column | None:
+    definition = object_type.fields.get(name)
+    declared = None if definition is None else declared_field(definition)
+    same_for: tuple[str, ...] | None = None if declared is None else declared.metadata.get(SAME_FOR)
     # An argument's value belongs to a place in the document, and so is the same for all objects there.
-    return found
+    return None if same_for is None else Column(key, same_for, linked=True)

@@ -4,11 +4,16 @@ A writer appends the bytes of one value to a sheet. Where a resolver has to wait
 its place, and the resolver goes on as soon as the future that it waits for is done. So an operation takes neither a
 task a field nor a visit a value. Whatever is out of the ordinary, a failed field first of all, ends direct
 execution; ordinary execution then gives the answer, from the same loaders and so without another upstream call.
+
+Resolvers have no task of their own: the current task is the request's. So they may await whatever they like, but
+`asyncio.timeout` and `TaskGroup`, which cancel the current task, belong into tasks that they start.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -38,12 +43,12 @@ class DirectRun:
         self, program: Program, context: Context, variables: VariableValues, encoder: msgspec.json.Encoder
     ) -> None:
         self._context = context
-        self._encoder = encoder
+        self.encoder = encoder
         self._program = program
         self._variables = variables
         self._arguments: dict[Position, dict[str, Any]] = {}
         self._infos: dict[Position, Info] = {}
-        self._waiting: dict[Coroutine[Any, Any, Any], tuple[Write, Sheet]] = {}
+        self._waiting: dict[Coroutine[Any, Any, Any], tuple[Write, Sheet, asyncio.Future[Any] | None]] = {}
         self._ready: deque[Coroutine[Any, Any, Any]] = deque()
         self._wake: asyncio.Future[None] | None = None
 
@@ -56,9 +61,12 @@ class DirectRun:
                 await self._until_ready()
                 while self._ready:
                     coroutine = self._ready.popleft()
-                    write, gap = self._waiting.pop(coroutine)
+                    write, gap, _ = self._waiting.pop(coroutine)
                     self.drive(coroutine, write, gap)
-            return pieces(sheet, self._encoder)
+            return pieces(sheet, self.encoder)
+        except asyncio.CancelledError:
+            self._cancel_awaited()
+            raise
         except Exception:  # noqa: BLE001 # whatever it is, ordinary execution meets it again and reports it
             return None
         finally:
@@ -71,13 +79,17 @@ class DirectRun:
         except StopIteration as done:
             write(done.value, sheet, self)
             return
+        except asyncio.CancelledError:
+            # Something that the resolver awaited was cancelled; whoever awaits the answer was not.
+            raise NotDirectError from None
         gap: Sheet = []
         sheet.append(gap)
-        self._waiting[coroutine] = write, gap
-        if asyncio.isfuture(awaited):
+        future = awaited if asyncio.isfuture(awaited) else None
+        self._waiting[coroutine] = write, gap, future
+        if future is not None:
             # What a task does with a future that its coroutine gives it.
-            awaited._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with whoever runs coroutines
-            awaited.add_done_callback(lambda _: self._resume(coroutine))
+            future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with whoever runs coroutines
+            future.add_done_callback(partial(self._resume, coroutine))
         elif awaited is None:
             asyncio.get_running_loop().call_soon(self._resume, coroutine)
         else:
@@ -88,7 +100,8 @@ class DirectRun:
         found = self._arguments.get(position)
         if found is None:
             values = get_argument_values(position.definition, position.nodes[0], self._variables)
-            found = self._arguments[position] = {position.python_names[name]: values[name] for name in values}
+            found = {position.python_names[name]: _own(value) for name, value in values.items()}
+            self._arguments[position] = found
         return found
 
     def info(self, position: Position) -> Info:
@@ -122,13 +135,30 @@ class DirectRun:
             await self._wake
             self._wake = None
 
-    def _resume(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _resume(self, coroutine: Coroutine[Any, Any, Any], done: asyncio.Future[Any] | None = None) -> None:
         if coroutine in self._waiting:
             self._ready.append(coroutine)
             if self._wake is not None and not self._wake.done():
                 self._wake.set_result(None)
+        elif done is not None and not done.cancelled():
+            # Nobody waits any more, so a failure must not be reported as lost.
+            done.exception()
+
+    def _cancel_awaited(self) -> None:
+        """Cancel what is awaited, as a cancelled task does."""
+        for _, _, awaited in self._waiting.values():
+            if awaited is not None:
+                awaited.cancel()
 
     def _abandon(self) -> None:
+        """Close what waits; futures go on, since ordinary execution may await the same ones."""
         waiting, self._waiting = self._waiting, {}
         for coroutine in waiting:
-            coroutine.close()
+            # One that refuses must not keep the others open.
+            with suppress(Exception):
+                coroutine.close()
+
+
+def _own(value: Any) -> Any:
+    """A copy of a list: a default or a variable is shared, and a resolver may change what it gets."""
+    return [_own(each) for each in value] if isinstance(value, list) else value

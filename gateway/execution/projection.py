@@ -19,6 +19,7 @@ from graphql import (
     GraphQLLeafType,
     GraphQLObjectType,
     get_nullable_type,
+    is_enum_type,
     is_leaf_type,
     is_non_null_type,
     is_object_type,
@@ -38,20 +39,6 @@ class NotPlainError(Exception):
     """Something needs the ordinary way after all."""
 
 
-class _Serialised(dict[Any, Any]):
-    """What a scalar makes of each value, found out once a value."""
-
-    def __init__(self, leaf: GraphQLLeafType, before: Mapping[Any, Any] | None) -> None:
-        super().__init__({None: None})
-        self._serialise = leaf.coerce_output_value
-        self._before = before
-
-    def __missing__(self, value: Any) -> Any:
-        translated = value if self._before is None else self._before[value]
-        made = self[value] = None if translated is None else self._serialise(translated)
-        return made
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """One selected field: where it stands in the answer, the attributes it reads, and its scalar.
@@ -66,36 +53,63 @@ class Column:
     non_null: bool = False
     linked: bool = False
 
+    def is_mapped(self, translated: Collection[str]) -> bool:
+        """Whether its values come from a map, where some attributes are translated."""
+        return self.linked or self.scalar is not None or (bool(self.attributes) and self.attributes[0] in translated)
+
+
+class _Cells(dict[Any, Any]):
+    """What a column holds for each value of its attribute."""
+
+    def __init__(self, column: Column, before: Mapping[Any, Any] | None) -> None:
+        super().__init__()
+        self._serialise = None if column.scalar is None else column.scalar.coerce_output_value
+        self._before = before
+        self._non_null = column.non_null
+        # Other scalars may write equal values in several ways: 1 and true, or an instant with one offset or another.
+        self._keeps = column.scalar is None or column.scalar.name == "Int" or is_enum_type(column.scalar)
+
+    def __missing__(self, value: Any) -> Any:
+        made = value if self._before is None else self._before[value]
+        if made is None:
+            if self._non_null:
+                raise NotPlainError
+        elif self._serialise is not None:
+            made = serialised(self._serialise, made)
+        if self._keeps:
+            self[value] = made
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class Projection:
     """How the objects of one selection become rows; `make` gets the objects and a map for each mapped column."""
 
-    columns: tuple[Column, ...]
+    origin: type | None
+    mapped: tuple[Column, ...]
     make: Callable[..., list[msgspec.Struct]]
-    identity: Hashable = None
+    identity: Hashable
 
-    def rows(
-        self,
-        items: Sequence[Any],
-        translations: Mapping[str, Mapping[Any, Any]],
-        links: Mapping[str, Mapping[Any, msgspec.Raw]] | None = None,
-    ) -> list[msgspec.Struct]:
-        """Raises NotPlainError for a null where none may be, and whatever reading and serialising raise.
+    def rows(self, objects: Sequence[Any], links: Mapping[str, Mapping[Any, msgspec.Raw]]) -> list[msgspec.Struct]:
+        """Raises NotPlainError for what is out of place, and whatever reading and serialising raise.
 
         `links` are the maps of the linked columns by key.
         """
-        maps: list[Mapping[Any, Any]] = []
-        for column in self.columns:
-            before = None if column.linked or not column.attributes else translations.get(column.attributes[0])
-            if column.linked and links is not None:
-                maps.append(links[column.key])
-            elif column.scalar is not None:
-                maps.append(_Serialised(column.scalar, before))
-            elif before is not None:
-                maps.append(before)
-            if before is not None and column.non_null and None in before.values():
+        if isinstance(objects, CompactList):
+            items, translations = objects.items, objects.translations
+        else:
+            items, translations = objects, {}
+            # A null, an exception or another type's object may have all the attributes that a selection reads.
+            if not {self.origin}.issuperset(map(type, items)):
                 raise NotPlainError
+        maps: list[Mapping[Any, Any]] = []
+        for column in self.mapped:
+            if column.linked:
+                maps.append(links[column.key])
+                continue
+            before = translations.get(column.attributes[0])
+            plain = before is not None and column.scalar is None and not column.non_null
+            maps.append(before if before is not None and plain else _Cells(column, before))
         return self.make(items, *maps)
 
 
@@ -112,21 +126,20 @@ class Projector:
         self, object_type: GraphQLObjectType, fields: Mapping[str, str], objects: Sequence[Any]
     ) -> orjson.Fragment | None:
         """The JSON of a list; None where it has to go the ordinary way. `fields` are names by response key."""
-        items = objects.items if isinstance(objects, CompactList) else objects
-        translations = objects.translations if isinstance(objects, CompactList) else {}
-        selection = (object_type.name, tuple(fields.items()), tuple(translations))
+        translated = tuple(objects.translations) if isinstance(objects, CompactList) else ()
+        selection = (object_type.name, tuple(fields.items()), translated)
         if selection not in self._made:
             if len(self._made) >= _MOST_SELECTIONS:
                 del self._made[next(iter(self._made))]
             columns = [self.column(key, object_type, name) for key, name in fields.items()]
             plain = [column for column in columns if column is not None]
             whole = len(plain) == len(columns)
-            self._made[selection] = projection(object_type.name, plain, tuple(translations)) if whole else None
+            self._made[selection] = projection(object_type, plain, translated) if whole else None
         made = self._made[selection]
         if made is None:
             return None
         try:
-            return orjson.Fragment(self.encode(made.rows(items, translations)))
+            return orjson.Fragment(self.encode(made.rows(objects, {})))
         except (NotPlainError, GraphQLError, AttributeError, LookupError, TypeError, ValueError):
             # Something is wrong with an object; the ordinary way says what, and where.
             return None
@@ -138,7 +151,9 @@ class Projector:
         """The column of a field; None where it is not plain."""
         if name == "__typename":
             return Column(key, ())
-        field = object_type.fields[name]
+        field = object_type.fields.get(name)
+        if field is None:
+            return None
         attribute = plain_attribute(field)
         scalar = get_nullable_type(field.type)
         if attribute is None or not is_leaf_type(scalar):
@@ -183,21 +198,35 @@ def plain_attribute(field: GraphQLField) -> str | None:
     return declared.python_name if declared is not None and declared.is_basic_field else None
 
 
-def projection(type_name: str, columns: Sequence[Column], translated: tuple[str, ...]) -> Projection:
+def origin_of(object_type: GraphQLObjectType) -> type | None:
+    """The class of a type's objects; None where the class alone does not tell."""
+    definition = object_type.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if definition is None or definition.is_type_of is not None:
+        return None
+    origin: type = definition.origin
+    return origin
+
+
+def serialised(serialise: Callable[[Any], Any], value: Any) -> Any:
+    """What a scalar makes of a value. Raises NotPlainError where that is null, which graphql-core does not allow."""
+    made = serialise(value)
+    if made is None:
+        raise NotPlainError
+    return made
+
+
+def projection(object_type: GraphQLObjectType, columns: Sequence[Column], translated: Collection[str]) -> Projection:
     """Compile the loop over the objects; names in it are ours or checked GraphQL and Python names."""
     cells, maps, holes = [], [], []
     for number, column in enumerate(columns):
         values = ", ".join(f"one.{attribute}" for attribute in column.attributes)
-        plain = not column.linked
-        cell = repr(type_name) if plain and not column.attributes else values
-        if column.linked or column.scalar is not None or (column.attributes and column.attributes[0] in translated):
+        if column.is_mapped(translated):
             maps.append(f"map{number}")
-            cell = f"map{number}[{values or '()'}]"
-        elif column.non_null:
+            cells.append(f"map{number}[{values or '()'}]")
+            continue
+        cells.append(values or repr(object_type.name))
+        if column.non_null:
             holes.append(f"    if None in [{values} for one in items]: raise NotPlainError\n")
-        if plain and column.non_null and column.scalar is not None and column.attributes[0] not in translated:
-            holes.append(f"    if None in [{values} for one in items]: raise NotPlainError\n")
-        cells.append(cell)
     source = (
         f"def make({', '.join(['items', *maps])}):\n{''.join(holes)}"
         f"    return [Row({', '.join(cells)}) for one in items]\n"
@@ -208,5 +237,6 @@ def projection(type_name: str, columns: Sequence[Column], translated: tuple[str,
     )
     namespace: dict[str, Any] = {"Row": row, "NotPlainError": NotPlainError}
     exec(source, namespace)  # noqa: S102 # one loop a selection, made of names that the schema and the parser checked
-    identity = (type_name, tuple((column.key, column.attributes) for column in columns))
-    return Projection(tuple(columns), namespace["make"], identity)
+    mapped = tuple(column for column in columns if column.is_mapped(translated))
+    identity = (object_type.name, tuple((column.key, column.attributes) for column in columns))
+    return Projection(origin_of(object_type), mapped, namespace["make"], identity)

@@ -1,12 +1,13 @@
 """Sheets: the bytes of an answer in the order in which they leave, with gaps for what is still awaited."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
 from gateway.domain.rendered import Rendered
 from gateway.execution.projection import Projection
+from gateway.schema.compact import CompactList, ViewList
 
 Sheet: TypeAlias = "list[bytes | Rows | Sheet]"
 # Pieces below this many bytes are joined: copying them costs less than handing each on.
@@ -16,25 +17,20 @@ _WORTH_ITS_OWN = 64 * 1024
 class Rows:
     """A list that is encoded when the whole answer is known to stand."""
 
-    __slots__ = ("_items", "_kept_as", "_links", "_projection", "_rendered", "_translations")
+    __slots__ = ("_kept_as", "_links", "_objects", "_projection", "_rendered")
 
-    def __init__(  # a record of what the encoding needs
-        self,
-        projection: Projection,
-        items: Sequence[Any],
-        *,
-        translations: Mapping[str, Mapping[Any, Any]],
-        links: Mapping[str, Mapping[Any, Sheet]],
-        rendered: Rendered | None,
-        part: Any,
+    def __init__(
+        self, projection: Projection, objects: Sequence[Any], links: Mapping[str, Mapping[Any, Sheet]]
     ) -> None:
         self._projection = projection
-        self._items = items
-        self._translations = translations
+        self._objects = objects
         self._links = links
+        self._rendered: Rendered | None = None
+        self._kept_as: Hashable = None
         # What linked objects say may differ between answers, so such rows are not kept.
-        self._rendered = None if links else rendered
-        self._kept_as = (projection.identity, part)
+        if not links and isinstance(objects, CompactList | ViewList):
+            self._rendered = objects.rendered
+            self._kept_as = (projection.identity, objects.part)
 
     def encoded(self, encoder: msgspec.json.Encoder) -> bytes:
         """The JSON array. Raises what `Projection.rows` raises."""
@@ -44,7 +40,7 @@ class Rows:
             key: {value: msgspec.Raw(joined(sheet, encoder)) for value, sheet in values.items()}
             for key, values in self._links.items()
         }
-        made = encoder.encode(self._projection.rows(self._items, self._translations, links))
+        made = encoder.encode(self._projection.rows(self._objects, links))
         if self._rendered is not None:
             self._rendered.keep(self._kept_as, made)
         return made

@@ -7,14 +7,16 @@ ordinary way writes.
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
+from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
 
+import msgspec
 from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType
 from strawberry.types.field import StrawberryField
 
-from gateway.execution.projection import Column, NotPlainError, Projection, projection
+from gateway.execution.projection import Column, NotPlainError, Projection, projection, serialised
 from gateway.execution.sheets import Rows, Sheet
-from gateway.schema.compact import CompactList, ViewList
+from gateway.schema.compact import CompactList
 from gateway.schema.context import Info
 
 
@@ -24,6 +26,11 @@ class NotDirectError(Exception):
 
 class Run(Protocol):
     """What writers need to know of the run that they write for."""
+
+    @property
+    def encoder(self) -> msgspec.json.Encoder:
+        """Encodes rows."""
+        ...
 
     def arguments(self, position: "Position") -> Mapping[str, Any]:
         """The keyword arguments of the resolver at a position."""
@@ -60,15 +67,16 @@ def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links:
     made: dict[tuple[str, ...], Projection] = {}
 
     def write(values: Any, sheet: Sheet, run: Run) -> None:
+        items: Sequence[Any]
+        translated: tuple[str, ...] = ()
         if isinstance(values, CompactList):
-            items, view, translations = values.items, values.view, values.translations
-        elif isinstance(values, list):
-            items, view, translations = values, _itself, {}
+            items, view, translated = values.items, values.view, tuple(values.translations)
+        elif isinstance(values, list | tuple):
+            items, view = values, _itself
         else:
             raise NotPlainError
-        translated = tuple(translations)
         if translated not in made:
-            made[translated] = projection(object_type.name, columns, translated)
+            made[translated] = projection(object_type, columns, translated)
         linked: dict[str, dict[Any, Sheet]] = {}
         for key, read, writer in links:
             sheets: dict[Any, Sheet] = {}
@@ -77,17 +85,9 @@ def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links:
                 sheets[value] = gap
                 writer(view(example), gap, run)
             linked[key] = sheets
-        keeps = isinstance(values, CompactList | ViewList)
-        sheet.append(
-            Rows(
-                made[translated],
-                items,
-                translations=translations,
-                links=linked,
-                rendered=values.rendered if keeps else None,
-                part=values.part if keeps else None,
-            )
-        )
+        rows = Rows(made[translated], values, linked)
+        # At once where nothing is awaited: what was decoded just now is still in the processor's cache.
+        sheet.append(rows if linked else rows.encoded(run.encoder))
 
     return write
 
@@ -110,7 +110,7 @@ def resolved(position: Position, inner: Write) -> Write:
         if takes_arguments:
             named.update(run.arguments(position))
         result = call(source, **named) if takes_source else call(**named)
-        if is_async:
+        if is_async or type(result) is CoroutineType:
             run.drive(result, inner, sheet)
         else:
             inner(result, sheet, run)
@@ -147,7 +147,7 @@ def leaf(scalar: GraphQLLeafType | None, encode: Callable[[Any], bytes]) -> Writ
         serialise = scalar.coerce_output_value
 
         def write(value: Any, sheet: Sheet, _: Run) -> None:
-            sheet.append(encode(serialise(value)))
+            sheet.append(encode(serialised(serialise, value)))
 
     return write
 

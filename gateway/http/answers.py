@@ -1,11 +1,13 @@
 """Answers on their way out, and those that are kept to be sent again as they are."""
 
+import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from starlette.types import Send
 
-from gateway.http.encoding import Encoding, encoded
+from gateway.http.encoding import Encoding, compressed, is_worth_it, takes_long
 from gateway.http.negotiation import MediaType
 from gateway.sources.memory import Memory
 
@@ -13,6 +15,12 @@ from gateway.sources.memory import Memory
 _ONE_PIECE = 256 * 1024
 _ANSWER_BYTES = 2_000
 _MOST_SIGHTINGS = 4_096
+
+
+_Body: TypeAlias = tuple[Encoding, Sequence[bytes]]
+
+# What a request is answered by: what its head asks for, its content type and its body.
+Key: TypeAlias = tuple[Hashable, str, bytes]
 
 
 @dataclass(slots=True)
@@ -23,22 +31,17 @@ class Answer:
     media_type: MediaType
     pieces: Sequence[bytes]
     headers: Sequence[tuple[bytes, bytes]] = ()
-    _encoded: dict[Encoding, tuple[Encoding, list[bytes]]] = field(default_factory=dict)
+    _bodies: dict[Encoding, _Body] = field(default_factory=dict)
+    _compressing: dict[Encoding, asyncio.Task[_Body]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """The bytes that it takes, all encodings together."""
-        kept = [self.pieces, *(pieces for _, pieces in self._encoded.values())]
-        return _ANSWER_BYTES + sum(len(piece) for pieces in kept for piece in pieces)
+        """The bytes that it may come to take: in either encoding JSON takes less than half as many."""
+        return _ANSWER_BYTES + 2 * sum(map(len, self.pieces))
 
     async def send(self, send: Send, encoding: Encoding) -> None:
         """Send it as ASGI messages."""
-        if encoding not in self._encoded:
-            used, pieces = await encoded(self.pieces, encoding)
-            if sum(map(len, pieces)) < _ONE_PIECE:
-                pieces = [b"".join(pieces)]
-            self._encoded[encoding] = used, pieces
-        used, pieces = self._encoded[encoding]
+        used, pieces = self._bodies.get(encoding) or await self._body(encoding)
         headers = [
             (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
             (b"content-length", b"%d" % sum(map(len, pieces))),
@@ -52,6 +55,30 @@ class Answer:
         for number, piece in enumerate(pieces, start=1):
             await send({"type": "http.response.body", "body": piece, "more_body": number < len(pieces)})
 
+    async def _body(self, encoding: Encoding) -> _Body:
+        size = sum(map(len, self.pieces))
+        if encoding is Encoding.IDENTITY or not is_worth_it(size):
+            if size < _ONE_PIECE:
+                self.pieces = [b"".join(self.pieces)]
+            self._bodies[encoding] = Encoding.IDENTITY, self.pieces
+        elif takes_long(size):
+            running = self._compressing.get(encoding)
+            if running is None:
+                running = self._compressing[encoding] = asyncio.create_task(self._compressed_beside(encoding))
+            # Others may wait for the same; whoever came first must not take it along.
+            return await asyncio.shield(running)
+        else:
+            self._bodies[encoding] = encoding, [compressed(self.pieces, encoding)]
+        return self._bodies[encoding]
+
+    async def _compressed_beside(self, encoding: Encoding) -> _Body:
+        try:
+            body = encoding, [await asyncio.to_thread(compressed, self.pieces, encoding)]
+            self._bodies[encoding] = body
+        finally:
+            del self._compressing[encoding]
+        return body
+
 
 class FinishedAnswers:
     """Whole answers to requests that come again, as long as all their data are fresh.
@@ -63,10 +90,10 @@ class FinishedAnswers:
     def __init__(self, memory: Memory, clock: Callable[[], float]) -> None:
         self._memory = memory
         self._clock = clock
-        self._kept: dict[Hashable, tuple[Answer, float]] = {}
+        self._kept: dict[Key, tuple[Answer, float]] = {}
         self._sightings: dict[int, float] = {}
 
-    def find(self, key: Hashable) -> Answer | None:
+    def find(self, key: Key) -> Answer | None:
         """The answer that is kept for a key, where it is still fresh."""
         kept = self._kept.get(key)
         if kept is None:
@@ -79,20 +106,26 @@ class FinishedAnswers:
         self._memory.used(("answer", key))
         return answer
 
-    def offer(self, key: Hashable, answer: Answer, fresh_until: float) -> None:
+    def offer(self, key: Key, answer: Answer, fresh_until: float) -> None:
         """Keep an answer, if there is reason to think that it will be asked for again before it is stale."""
         now = self._clock()
-        if fresh_until <= now:
+        if fresh_until <= now or not (key in self._kept or self._is_seen_again(key, now, fresh_until)):
             return
-        sighting = hash(key)
-        seen_until = self._sightings.pop(sighting, 0.0)
-        if seen_until <= now:
-            if len(self._sightings) >= _MOST_SIGHTINGS:
-                del self._sightings[next(iter(self._sightings))]
-            self._sightings[sighting] = fresh_until
-            return
-        if self._memory.keep(("answer", key), answer.size, lambda: self._forget(key)):
+        _, content_type, body = key
+        size = answer.size + len(content_type) + len(body)
+        if self._memory.keep(("answer", key), size, lambda: self._forget(key)):
             self._kept[key] = answer, fresh_until
+        else:
+            self._forget(key)
 
-    def _forget(self, key: Hashable) -> None:
+    def _is_seen_again(self, key: Key, now: float, fresh_until: float) -> bool:
+        sighting = hash(key)
+        if self._sightings.pop(sighting, now) > now:
+            return True
+        if len(self._sightings) >= _MOST_SIGHTINGS:
+            del self._sightings[next(iter(self._sightings))]
+        self._sightings[sighting] = fresh_until
+        return False
+
+    def _forget(self, key: Key) -> None:
         self._kept.pop(key, None)

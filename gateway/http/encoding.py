@@ -1,9 +1,8 @@
 """Compression of answers: free times repeat themselves, so zstd makes a hundredth of them in a millisecond."""
 
-import asyncio
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
@@ -18,7 +17,6 @@ _SMALLEST = 1024
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 4
 _GZIP_HEADER = 16 + zlib.MAX_WBITS
-# Above this, compressing takes so long that other requests must not wait for it.
 _WORTH_A_THREAD = 256 * 1024
 
 
@@ -30,6 +28,10 @@ class Encoding(StrEnum):
     IDENTITY = "identity"
 
 
+# RFC 9110, 8.4.1.3: x-gzip is the same as gzip.
+_NAMES = {Encoding.ZSTD: ("zstd",), Encoding.GZIP: ("gzip", "x-gzip")}
+
+
 @lru_cache(maxsize=256)
 def preferred_encoding(accept_encoding: str | None) -> Encoding:
     """The encoding that a client likes best, the better one of equals (RFC 9110, 12.5.3).
@@ -39,25 +41,27 @@ def preferred_encoding(accept_encoding: str | None) -> Encoding:
     if accept_encoding is None:
         return Encoding.IDENTITY
     found = weights(accept_encoding)
-    everything = found.get("*", 0.0)
-    offered = {each: found.get(each.value, everything) for each in (Encoding.ZSTD, Encoding.GZIP)}
-    if "x-gzip" in found:
-        offered[Encoding.GZIP] = max(offered[Encoding.GZIP], found["x-gzip"])
+    offered = {encoding: _weight(names, found) for encoding, names in _NAMES.items()}
     best = max(offered, key=lambda each: offered[each])
-    return best if offered[best] > 0 else Encoding.IDENTITY
+    return best if offered[best] > 0 and offered[best] >= found.get(Encoding.IDENTITY, 0) else Encoding.IDENTITY
 
 
-async def encoded(pieces: Sequence[bytes], encoding: Encoding) -> tuple[Encoding, list[bytes]]:
-    """The pieces in an encoding, and the encoding that was used: short answers stay as they are."""
-    size = sum(map(len, pieces))
-    if encoding is Encoding.IDENTITY or size < _SMALLEST:
-        return Encoding.IDENTITY, list(pieces)
-    if size < _WORTH_A_THREAD:
-        return encoding, [_compressed(pieces, encoding)]
-    return encoding, [await asyncio.to_thread(_compressed, pieces, encoding)]
+def _weight(names: Sequence[str], found: Mapping[str, float]) -> float:
+    return max((found[name] for name in names if name in found), default=found.get("*", 0.0))
 
 
-def _compressed(pieces: Sequence[bytes], encoding: Encoding) -> bytes:
+def is_worth_it(size: int) -> bool:
+    """Whether so many bytes are compressed at all: a packet is no shorter than it is."""
+    return size >= _SMALLEST
+
+
+def takes_long(size: int) -> bool:
+    """Whether other requests must not wait while so many bytes are compressed."""
+    return size >= _WORTH_A_THREAD
+
+
+def compressed(pieces: Sequence[bytes], encoding: Encoding) -> bytes:
+    """The pieces as one, in zstd or gzip."""
     if encoding is Encoding.ZSTD:
         return zstd.compress(b"".join(pieces), level=_ZSTD_LEVEL)
     compressor = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_HEADER)

@@ -16,7 +16,7 @@ from gateway.domain.ehr import EhrProfile
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.planning import Lists, TimeslotQuery
+from gateway.domain.planning import Lists, Roster, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.schema.compact import ViewList
 from gateway.sources.catalog import Catalog, Given, Listed
@@ -142,9 +142,18 @@ class Loaders:
 
     def asked_for(self, care_unit: CareUnitKey) -> Lists:
         """Which lists cost this request nothing, since it reads them anyway or they are remembered."""
+        known = self.known(care_unit)
         return Lists(
-            care_unit in self._resources or self._catalog.resources.is_known(care_unit, self._reading),
-            care_unit in self._services or self._catalog.healthcare_services.is_known(care_unit, self._reading),
+            care_unit in self._resources or known.resources is not None,
+            care_unit in self._services or known.services is not None,
+        )
+
+    def known(self, care_unit: CareUnitKey) -> Roster:
+        """The lists as far as they are there already."""
+        resources = self._catalog.resources.known(care_unit, self._reading)
+        services = self._catalog.healthcare_services.known(care_unit, self._reading)
+        return Roster(
+            _ids(self._resources.get(care_unit) or resources), _ids(self._services.get(care_unit) or services)
         )
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
@@ -205,6 +214,14 @@ class Loaders:
 
 async def _landed(given: Given[T]) -> Listed[T]:
     return given if isinstance(given, Listed) else await given
+
+
+def _ids(given: Given[T] | None) -> tuple[str, ...] | None:
+    """The ids of a list that is there; None for one that is awaited, that failed, or that nobody asked for."""
+    if isinstance(given, asyncio.Future):
+        landed = given.done() and not given.cancelled() and given.exception() is None
+        given = given.result() if landed else None
+    return None if given is None else tuple(given.items)
 
 
 def _viewed(listed: Listed[T], view: Callable[[T], V]) -> Viewed[V]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
-from gateway.domain.planning import Lists, Step
+from gateway.domain.planning import Lists, Roster, Step
 from gateway.domain.timeslots import TimeslotList
 
 
@@ -33,6 +33,10 @@ class Rosters(Protocol):
 
     def asked_for(self, care_unit: CareUnitKey) -> Lists:
         """Which lists the request fetches anyway."""
+        ...
+
+    def known(self, care_unit: CareUnitKey) -> Roster:
+        """The lists as far as they are there already; how long they are decides which calls are worth it."""
         ...
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:

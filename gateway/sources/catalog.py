@@ -90,10 +90,11 @@ class RememberedLists(Generic[K, T]):
                 return self._given(key, kept, Origin.STALE, reading)
         return self._fetched(key, now, reading)
 
-    def is_known(self, key: K, reading: Reading) -> bool:
-        """Whether the list would be given at once."""
+    def known(self, key: K, reading: Reading) -> Listed[T] | None:
+        """The list, where it would be given at once."""
         kept = self._kept.get(key) if reading.may_remember else None
-        return kept is not None and self._clock() - kept.fetched_at < self._lifetimes.served
+        there = kept is not None and self._clock() - kept.fetched_at < self._lifetimes.served
+        return kept.listed if kept is not None and there else None
 
     def _given(self, key: K, kept: _Kept[T], origin: Origin, reading: Reading) -> Listed[T]:
         self._memory.used((self._endpoint, key))

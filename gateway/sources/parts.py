@@ -22,6 +22,7 @@ from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, common, without
 from gateway.sources.backend import Rosters
 from gateway.sources.flights import Flight
+from gateway.sources.gaps import Gap, filling
 from gateway.sources.reading import Origin, Reading
 from gateway.sources.rosters import roster_for
 from gateway.sources.snapshots import Snapshot
@@ -52,7 +53,8 @@ class Parts:
         self._reading = reading
         self._gate = asyncio.Semaphore(_CALLS_AT_ONCE)
         self._own: dict[Step, Source] = {}
-        self._rounded: set[Step] = set()
+        self._noted: set[Snapshot] = set()
+        self._remembered: list[TimeslotQuery] = []
         self._parts: dict[TimeslotQuery, list[Part]] = {}
         self._planned: list[TimeslotQuery] = []
         self.unplanned: dict[TimeslotQuery, GatewayError] = {}
@@ -61,9 +63,9 @@ class Parts:
         """The parts of a query that was planned."""
         return self._parts.get(query, ())
 
-    def is_rounded(self, step: Step) -> bool:
-        """Whether a step asks for more than its query, to the end of the last day."""
-        return step in self._rounded
+    def is_rounded(self, query: TimeslotQuery, step: Step) -> bool:
+        """Whether a step asks for more than a query, to the end of its last day."""
+        return query.window.end != step.window.end == self._end_of_day(query.window, self._profile).end
 
     def remembered(self, query: TimeslotQuery) -> TimeslotList | None:
         """The slots of a query, where fresh snapshots settle it."""
@@ -82,7 +84,8 @@ class Parts:
         if not found.slots and unproven(query, {each.step: each.answer for each, _ in used}) != Lists():
             return None
         for snapshot, _ in used:
-            self._source.note(snapshot.step, Origin.CACHED, snapshot.fetched_at, self._reading)
+            self._note(snapshot)
+        self._remembered.append(query)
         return found
 
     def _fresh_cover(
@@ -118,8 +121,8 @@ class Parts:
             self.unplanned.update((query, roster) for query in queries if not query.allowed_by(policy))
             queries = [query for query in queries if query.allowed_by(policy)]
             roster = Roster()
-        gaps: list[tuple[TimeslotQuery, TimeslotQuery]] = []
-        refreshed: list[TimeslotQuery] = []
+        gaps: list[Gap] = []
+        parts: list[TimeslotQuery] = []
         contained: dict[TimeslotQuery, TimeslotQuery] = {}
         before = len(self._planned)
         for query in sorted(queries, key=_looseness):
@@ -132,10 +135,10 @@ class Parts:
             self._planned.append(query)
             self._parts[query] = []
             for each in spread(query, policy, roster):
-                stretches, stale = self._cover(query, each, profile)
-                gaps += ((query, gap) for gap in stretches)
-                refreshed += stale
-        self._fetch(gaps, refreshed, profile, roster)
+                parts.append(each)
+                gaps += self._cover(query, each, profile)
+        if gaps:
+            self._fetch(gaps, parts, profile, roster)
         self._parts.update((query, list(self._within(container, query))) for query, container in contained.items())
 
     def _within(self, earlier: TimeslotQuery, query: TimeslotQuery) -> Iterator[Part]:
@@ -147,23 +150,21 @@ class Parts:
             if serves(part.step, query) and (shared := common(part.query.window, query.window)) is not None:
                 yield Part(query if shared == query.window else replace(query, window=shared), part.step, part.source)
 
-    def _cover(
-        self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile
-    ) -> tuple[list[TimeslotQuery], list[TimeslotQuery]]:
+    def _cover(self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile) -> Iterator[Gap]:
         """Add what is known of a part to the query's parts; gives what is missing, and what is known but stale."""
         missing = [part.window]
         stale: list[Window] = []
         for step, source in self._candidates(part, profile):
             left: list[Window] = []
             for stretch in missing:
-                shared = common(stretch, step.window)
-                if shared is None:
+                found = _found(part, stretch, step, source)
+                if found is None:
                     left.append(stretch)
                     continue
-                self._parts[query].append(Part(replace(part, window=shared), step, source))
+                self._parts[query].append(found)
                 self._use(step, source)
                 if isinstance(source, Snapshot) and not self._source.is_fresh(source):
-                    stale.append(shared)
+                    stale.append(found.query.window)
                 left += without(stretch, step.window)
             missing = left
             if not missing:
@@ -172,7 +173,8 @@ class Parts:
             running = self._source.in_flight(self._care_unit, self._reading)
             for step in (step for step in running if step.settles(replace(part, window=step.window), profile)):
                 stale = [left for stretch in stale for left in without(stretch, step.window)]
-        return [replace(part, window=each) for each in missing], [replace(part, window=each) for each in stale]
+        yield from (Gap(query, part, each) for each in missing)
+        yield from (Gap(query, part, each, awaited=False) for each in stale)
 
     def _candidates(self, part: TimeslotQuery, profile: EhrProfile) -> Iterator[tuple[Step, Source]]:
         """Answers in which some of a part may be found: the request's own first, then fresh, stale, awaited ones."""
@@ -193,64 +195,96 @@ class Parts:
             return
         self._own[step] = source
         if isinstance(source, Snapshot):
-            origin = Origin.CACHED if self._source.is_fresh(source) else Origin.STALE
-            self._source.note(step, origin, source.fetched_at, self._reading)
+            self._note(source)
         else:
             self._source.join(step, source, self._reading)
 
-    def _fetch(
-        self,
-        gaps: Sequence[tuple[TimeslotQuery, TimeslotQuery]],
-        refreshed: Sequence[TimeslotQuery],
-        profile: EhrProfile,
-        roster: Roster,
-    ) -> None:
-        """Start the fewest calls that fill the gaps, each gap with the query that it is in."""
-        if not gaps and not refreshed:
-            return
-        rounded = {gap: self._rounded_up(gap, query, profile) for query, gap in gaps}
-        wanted = [*dict.fromkeys(rounded.values()), *refreshed]
-        serving = plan(wanted, profile, roster, self._rosters.asked_for(self._care_unit)).serving
-        for query, gap in gaps:
-            for step in serving[rounded[gap]]:
-                shared = common(gap.window, step.window)
-                if shared is not None:
-                    self._parts[query].append(Part(replace(gap, window=shared), step, self._flight(step)))
-                    if step.window.end > query.window.end:
-                        self._rounded.add(step)
-        for each in refreshed:
-            for step in serving[each]:
-                flight = self._flight(step)
-                if isinstance(flight, Flight):
-                    # Nobody waits for a refresh, so it holds itself.
-                    flight.hold()
+    def _note(self, snapshot: Snapshot) -> None:
+        if snapshot not in self._noted:
+            self._noted.add(snapshot)
+            origin = Origin.CACHED if self._source.is_fresh(snapshot) else Origin.STALE
+            self._source.note(snapshot.step, origin, snapshot.fetched_at, self._reading)
 
-    def _rounded_up(self, gap: TimeslotQuery, query: TimeslotQuery, profile: EhrProfile) -> TimeslotQuery:
-        if gap.window.end != query.window.end or not self._source.rounds(self._care_unit.emr):
-            return gap
-        return replace(gap, window=to_end_of_day(gap.window, profile.time_zone, profile.longest_window))
+    def _fetch(self, gaps: Sequence[Gap], parts: Sequence[TimeslotQuery], profile: EhrProfile, roster: Roster) -> None:
+        """Start the fewest calls that fill the gaps; `parts` is what was asked together with them."""
+        at_hand = self._rosters.asked_for(self._care_unit)
+        known = self._rosters.known(self._care_unit)
+        # Whatever was spread is spread already: the lists only tell what a call is worth.
+        roster = Roster(roster.resources or known.resources, roster.services or known.services)
+        found = filling(
+            gaps,
+            [*self._remembered, *parts],
+            lambda wanted: plan(wanted, profile, roster, at_hand),
+            lambda gap: self._worth_asking(gap, profile),
+        )
+        for gap, steps in found.items():
+            for step in steps:
+                shared = common(gap.window, step.window)
+                if not gap.awaited:
+                    self._source.refresh(step, self._gate, self._reading)
+                elif shared is not None:
+                    self._parts[gap.query].append(Part(replace(gap.part, window=shared), step, self._flight(step)))
+
+    def _worth_asking(self, gap: Gap, profile: EhrProfile) -> Window:
+        """The window of a gap, to the end of the last day where the query ends there."""
+        if gap.window.end != gap.query.window.end or not self._source.rounds(self._care_unit.emr):
+            return gap.window
+        return self._end_of_day(gap.window, profile)
+
+    def _end_of_day(self, window: Window, profile: EhrProfile) -> Window:
+        return to_end_of_day(window, profile.time_zone, profile.longest_window)
 
     def _flight(self, step: Step) -> Source:
-        """The request's own call for a step, begun if it was not."""
+        """The request's own call for a step: one on its way, or a new one."""
         found = self._own.get(step)
         if found is None:
-            found = self._own[step] = self._source.launch(step, self._gate, self._reading)
+            running = self._source.in_flight(self._care_unit, self._reading).get(step)
+            if running is None:
+                found = self._own[step] = self._source.launch(step, self._gate, self._reading)
+            else:
+                found = running
+                self._use(step, running)
         return found
 
     async def alone(self, query: TimeslotQuery, profile: EhrProfile) -> Sequence[Part] | GatewayError:
-        """The parts of a query from calls that are made for it, whatever is known."""
+        """The parts of a query from calls that are made for it, whatever wider answers are known."""
         roster = await roster_for([query], profile.filter_policy, self._care_unit, self._rosters)
         if isinstance(roster, GatewayError):
             return roster
-        return [
-            Part(replace(query, window=shared, resource=step.resource, service=step.service), step, self._flight(step))
-            for step in plan([query], profile, roster).serving[query]
-            if (shared := common(query.window, step.window)) is not None
-        ]
+        parts = []
+        for step in plan([query], profile, roster).serving[query]:
+            window = common(query.window, step.window)
+            if window is not None:
+                asked, source = self._landed(step) or (step, self._flight(step))
+                part = replace(query, window=window, resource=step.resource, service=step.service)
+                parts.append(Part(part, asked, source))
+        return parts
+
+    def _landed(self, step: Step) -> tuple[Step, Source] | None:
+        """An answer that the request has, and that a step's would be a part of by its window alone."""
+        for own, source in self._own.items():
+            if source.answer is not None and own.covers(step) and step.covers(replace(own, window=step.window)):
+                return own, source
+        return None
 
     @property
     def _profile(self) -> EhrProfile:
         return self._source.profile(self._care_unit)
+
+
+def _found(query: TimeslotQuery, stretch: Window, step: Step, source: Source) -> Part | None:
+    """What an answer holds of a stretch of a query; None where the slots of one that has come do not tell."""
+    window, answer = common(stretch, step.window), source.answer
+    if window is None:
+        return None
+    part = Part(replace(query, window=window), step, source)
+    if answer is None:
+        return part
+    # Slots that name everybody are the rule, and then there is nothing to look for.
+    may_hide = (query.resource != step.resource and len(answer.of_resource(None)) > 0) or (
+        query.service != step.service and len(answer.of_service(None)) > 0
+    )
+    return None if may_hide and partition(part.query, {step: answer}) is None else part
 
 
 def _looseness(query: TimeslotQuery) -> tuple[int, timedelta]:

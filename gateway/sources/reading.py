@@ -50,6 +50,7 @@ class Reading:
     reads: list[Read] = field(default_factory=list)
     fresh_until: float = inf
     _held: list[Held] = field(default_factory=list)
+    _is_closed: bool = False
 
     @property
     def may_remember(self) -> bool:
@@ -63,10 +64,15 @@ class Reading:
 
     def hold(self, held: Held) -> None:
         """Keep a call going until the request is over."""
-        self._held.append(held)
+        if self._is_closed:
+            # A request that is cancelled may leave a plan behind that goes on for a turn.
+            held.release()
+        else:
+            self._held.append(held)
 
     def close(self) -> None:
         """Let go of every call; those that nobody else waits for end."""
+        self._is_closed = True
         held, self._held = self._held, []
         for each in held:
             each.release()

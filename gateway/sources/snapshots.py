@@ -13,6 +13,7 @@ from typing import TypeAlias
 from gateway.domain.ehr import EhrProfile
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Step, TimeslotQuery
+from gateway.domain.rendered import Rendered
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window, without
 from gateway.sources.memory import Lifetimes, Memory
@@ -20,7 +21,7 @@ from gateway.sources.memory import Lifetimes, Memory
 # What a slot takes as a struct with its texts, and what answers may keep of it as bytes.
 _SLOT_BYTES = 450
 _RENDERED_SLOT_BYTES = 300
-_SNAPSHOT_BYTES = 1_500
+_SNAPSHOT_BYTES = 2_500
 
 _Filters: TypeAlias = tuple[str | None, str | None]
 
@@ -73,31 +74,42 @@ class Snapshots:
         """Remember an answer, in place of what older ones say of its window."""
         if not self.lifetimes.fresh:
             return
-        step = snapshot.step
-        siblings = self._kept.get(step.care_unit, {}).get((step.resource, step.service), [])
-        for older in _overlapping(siblings, step.window):
-            self._memory.drop(older)
-            self._remove(older)
-            for left in without(older.step.window, step.window):
-                self._add(_cut(older, left))
-        neighbour = None if len(snapshot.answer) else self._touching(step)
-        if neighbour is None:
-            self._add(snapshot)
-        else:
+        step, oldest = snapshot.step, self._clock() - self.lifetimes.served
+        siblings = self._siblings(step)
+        overlapping = _overlapping(siblings, step.window)
+        windows, replaced = [step.window], []
+        for other in overlapping:
+            if other.fetched_at > snapshot.fetched_at:
+                windows = [left for window in windows for left in without(window, other.step.window)]
+            else:
+                replaced.append(other)
+        outlived = [each for each in siblings if each.fetched_at <= oldest]
+        # All of them go before anything comes, since what comes may push others out.
+        for each in dict.fromkeys((*replaced, *outlived)):
+            self._forget(each)
+        for older in replaced:
+            if older.fetched_at > oldest:
+                for left in without(older.step.window, step.window):
+                    self._add(self._cut(older, left))
+        neighbour = None if overlapping or len(snapshot.answer) else self._touching(snapshot)
+        if neighbour is not None:
             # Clients whose clocks differ ask for a second more each; nothing is free in it, as a rule.
-            self._memory.drop(neighbour)
-            self._remove(neighbour)
-            self._add(_widened(neighbour, step.window))
+            self._forget(neighbour)
+            snapshot = _widened(neighbour, snapshot)
+        for window in windows:
+            self._add(snapshot if window is step.window else self._cut(snapshot, window))
 
-    def _touching(self, step: Step) -> Snapshot | None:
-        """A sibling that may be served, and begins or ends where a step ends or begins."""
-        siblings = self._kept.get(step.care_unit, {}).get((step.resource, step.service), [])
-        place = bisect_left(siblings, step.window.start, key=_start)
+    def _siblings(self, step: Step) -> Sequence[Snapshot]:
+        return self._kept.get(step.care_unit, {}).get((step.resource, step.service), ())
+
+    def _touching(self, snapshot: Snapshot) -> Snapshot | None:
+        """A fresh sibling that begins or ends where a snapshot ends or begins."""
+        window, siblings = snapshot.step.window, self._siblings(snapshot.step)
+        place = bisect_left(siblings, window.start, key=_start)
         oldest = self._clock() - self.lifetimes.fresh
         for sibling in siblings[max(place - 1, 0) : place + 1]:
-            window = sibling.step.window
-            touches = step.window.start == window.end or step.window.end == window.start
-            if touches and sibling.fetched_at > oldest:
+            beside = sibling.step.window
+            if (beside.end == window.start or beside.start == window.end) and sibling.fetched_at > oldest:
                 return sibling
         return None
 
@@ -108,6 +120,17 @@ class Snapshots:
         size = _SNAPSHOT_BYTES + len(snapshot.answer) * (_SLOT_BYTES + _RENDERED_SLOT_BYTES)
         if not self._memory.keep(snapshot, size, lambda: self._remove(snapshot)):
             self._remove(snapshot)
+
+    def _cut(self, snapshot: Snapshot, window: Window) -> Snapshot:
+        slots = snapshot.answer.within(window).slots
+        # A list of its own: as a part, it would keep the bytes that were made of the whole.
+        answer = TimeslotList(slots)
+        answer.rendered = Rendered(self.room(len(slots)))
+        return Snapshot(_within(snapshot.step, window), answer, snapshot.fetched_at)
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        self._memory.drop(snapshot)
+        self._remove(snapshot)
 
     def _remove(self, snapshot: Snapshot) -> None:
         step = snapshot.step
@@ -141,18 +164,12 @@ def _looser(query: TimeslotQuery, profile: EhrProfile) -> Iterator[_Filters]:
             yield resource, service
 
 
-def _widened(snapshot: Snapshot, by: Window) -> Snapshot:
-    """A snapshot that also says that nothing is free in a stretch beside it; it stays as old as it was."""
-    step = snapshot.step
-    window = Window(min(step.window.start, by.start), max(step.window.end, by.end))
-    return Snapshot(Step(step.care_unit, window, step.resource, step.service), snapshot.answer, snapshot.fetched_at)
+def _widened(snapshot: Snapshot, by: Snapshot) -> Snapshot:
+    """A snapshot that also says that nothing is free in a stretch beside it; it is as old as the older of the two."""
+    step, beside = snapshot.step, by.step.window
+    window = Window(min(step.window.start, beside.start), max(step.window.end, beside.end))
+    return Snapshot(_within(step, window), snapshot.answer, min(snapshot.fetched_at, by.fetched_at))
 
 
-def _cut(snapshot: Snapshot, window: Window) -> Snapshot:
-    step = snapshot.step
-    within = snapshot.answer.within(window)
-    return Snapshot(
-        Step(step.care_unit, window, step.resource, step.service),
-        TimeslotList(within.slots),
-        snapshot.fetched_at,
-    )
+def _within(step: Step, window: Window) -> Step:
+    return Step(step.care_unit, window, step.resource, step.service)

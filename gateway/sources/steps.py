@@ -71,12 +71,18 @@ class StepSource:
 
     def launch(self, step: Step, gate: Semaphore, reading: Reading) -> Flight[TimeslotList]:
         """Begin a call; the request holds it."""
-        started = self._clock()
-        flight: Flight[TimeslotList] = Flight(self._call(step, gate, started), started, partial(self._landed, step))
-        self._flights[step.care_unit][step] = flight
+        flight = self._begun(step, gate)
         reading.hold(flight)
-        self.note(step, Origin.FETCHED, started, reading)
+        self.note(step, Origin.FETCHED, flight.started, reading)
         return flight
+
+    def refresh(self, step: Step, gate: Semaphore, reading: Reading) -> None:
+        """Have an answer fetched anew, unless that is under way; nobody waits for it, so it holds itself."""
+        flight = self.in_flight(step.care_unit, reading).get(step)
+        if flight is None:
+            self._begun(step, gate)
+        else:
+            flight.hold()
 
     def join(self, step: Step, flight: Flight[TimeslotList], reading: Reading) -> None:
         """Hold a call that another request began."""
@@ -93,6 +99,12 @@ class StepSource:
     def is_fresh(self, snapshot: Snapshot) -> bool:
         """Whether a snapshot needs no refresh."""
         return self._clock() - snapshot.fetched_at < self.snapshots.lifetimes.fresh
+
+    def _begun(self, step: Step, gate: Semaphore) -> Flight[TimeslotList]:
+        started = self._clock()
+        flight: Flight[TimeslotList] = Flight(self._call(step, gate, started), started, partial(self._landed, step))
+        self._flights[step.care_unit][step] = flight
+        return flight
 
     async def _call(self, step: Step, gate: Semaphore, started: float) -> TimeslotList:
         async with gate:

@@ -118,11 +118,13 @@ class TimeslotReader:
         """What a query gets that no slot is for: nothing, if its ids exist."""
         doubt = unproven(query, answers)
         try:
-            if doubt.resources and query.resource not in await self._rosters.resource_ids(self._care_unit):
-                return NotFound("There is no resource with this id")
-            if doubt.services and query.service not in await self._rosters.service_ids(self._care_unit):
-                return NotFound("There is no healthcare service with this id")
+            exists = (not doubt.resources or query.resource in await self._rosters.resource_ids(self._care_unit)) and (
+                not doubt.services or query.service in await self._rosters.service_ids(self._care_unit)
+            )
         except GatewayError:
+            exists = False
+        if not exists:
+            # Whether an id that Leyr does not list is refused or has nothing free is for Leyr to say.
             return await self._asked_alone(query, self._profile)
         return TimeslotList()
 
@@ -136,9 +138,9 @@ class TimeslotReader:
             if not isinstance(answer, GatewayError):
                 self._source.learn(stricter)
             return answer
-        if self._parts.is_rounded(refused) and isinstance(error, UpstreamRefused):
+        if isinstance(error, UpstreamRefused) and not query.window.contains(refused.window):
             answer = await self._asked_alone(query, profile)
-            if not isinstance(answer, GatewayError):
+            if not isinstance(answer, GatewayError) and self._parts.is_rounded(query, refused):
                 self._source.learn_exact(self._care_unit.emr)
             return answer
         by_list = refused.resource not in {None, query.resource} or refused.service not in {None, query.service}

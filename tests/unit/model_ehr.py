@@ -113,6 +113,13 @@ class ModelRosters:
     def asked_for(self, care_unit: CareUnitKey) -> Lists:
         return self.at_hand if care_unit == UNIT else Lists()
 
+    def known(self, care_unit: CareUnitKey) -> Roster:
+        at_hand = self.asked_for(care_unit)
+        return Roster(
+            self._resources if at_hand.resources else None,
+            self._services if at_hand.services else None,
+        )
+
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         self.fetched.append("resources")
         return self._resources if care_unit == UNIT else ()

@@ -32,7 +32,7 @@ async def pool(server: Server, **options: Any) -> AsyncIterator[PooledConnection
         await connections.close()
 
 
-async def bodies(connections: PooledConnections, calls: int) -> list[bytes]:
+async def bodies(connections: PooledConnections, calls: int) -> list[bytes | bytearray]:
     return [(await connections.get("/", largest=LARGEST)).body for _ in range(calls)]
 
 

@@ -154,7 +154,7 @@ async def test_the_list_says_whether_a_resource_without_slots_exists() -> None:
 
     assert shown(answers[1]) == ()
     assert isinstance(answers[2], NotFound)
-    assert {step.resource for step in ehr.calls} == {None}
+    assert [step.resource for step in ehr.calls] == [None, "stranger"]
     assert set(rosters.fetched) == {"resources"}
 
 

@@ -1,0 +1,113 @@
+"""The catalogue over real HTTP: minutes from memory, stale while it is fetched anew, and never too old."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from gateway.domain.ids import care_unit_id
+from gateway.domain.models import CareUnitKey
+from tests.harness import CACHES_ON, Clock, Gateway, Simulator
+
+UNIT = CareUnitKey("webdoc", "L0_1")
+PEOPLE = "query($id: ID!) { careUnit(id: $id) { resources { leyrId } } }"
+ENDPOINTS = ("care_units", "resources")
+
+
+def people(gateway: Gateway) -> int:
+    """How many people the clinic has, as far as the gateway knows."""
+    return len(gateway.data(PEOPLE, id=care_unit_id(UNIT))["careUnit"]["resources"])
+
+
+def await_calls(simulator: Simulator, number: int) -> None:
+    """Wait until refreshes have ended, which nobody waits for."""
+    for turn in count():
+        calls = simulator.calls()
+        if len([call for call in calls if call["ended_at"] is not None]) >= number:
+            break
+        assert turn < 1_000, calls
+    assert len(calls) == number
+
+
+def test_what_is_fresh_takes_no_call(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+    found = people(gateway)
+
+    clock.seconds += 299
+    assert people(gateway) == found > 0
+    assert gateway.data("{ careUnits { name } }")["careUnits"]
+
+    assert simulator.count() == {"care_units": 1, "resources": 1}
+
+
+def test_lists_that_changed_are_seen_after_the_refresh(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+    before = people(gateway)
+    simulator.fault("empty_list", endpoint="resources")
+    clock.seconds += 300
+
+    meanwhile = people(gateway)
+    await_calls(simulator, 4)
+    # The gateway may still be reading what the simulator has sent.
+    after = next((found for _ in range(1_000) if (found := people(gateway)) != before), before)
+
+    assert (meanwhile, after) == (before, 0)
+    assert simulator.count() == {"care_units": 2, "resources": 2}
+
+
+def test_nobody_waits_for_a_refresh_and_there_is_one(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+    before = people(gateway)
+    for endpoint in ENDPOINTS:
+        simulator.fault("hang", endpoint=endpoint)
+
+    for _ in range(20):
+        clock.seconds += 300
+        assert people(gateway) == before
+
+    assert simulator.count() == {"care_units": 2, "resources": 2}
+
+
+def test_a_failing_refresh_is_tried_every_five_seconds(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+    before = people(gateway)
+    for endpoint in ENDPOINTS:
+        simulator.fault("service_unavailable", endpoint=endpoint)
+    clock.seconds += 300
+
+    for tries in range(1, 4):
+        for _ in range(4):
+            assert people(gateway) == before
+        await_calls(simulator, 2 + 2 * tries)
+        clock.seconds += 5
+
+    assert simulator.count() == {"care_units": 4, "resources": 4}
+
+
+def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+    before = people(gateway)
+    simulator.fault("service_unavailable", endpoint="resources")
+
+    clock.seconds += 300 + 86_399
+    assert people(gateway) == before
+    clock.seconds += 1
+    answer = gateway.ask(PEOPLE, id=care_unit_id(UNIT))
+
+    assert answer["errors"][0]["extensions"]["code"] == "UPSTREAM_UNAVAILABLE"
+
+
+def test_a_failure_is_not_remembered(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.fault("service_unavailable", endpoint="resources", times=1)
+
+    assert "errors" in gateway.ask(PEOPLE, id=care_unit_id(UNIT))
+
+    assert people(gateway) > 0
+
+
+@pytest.mark.parametrize("seconds", [0, 300])
+def test_zero_turns_the_memory_off(
+    seconds: int, serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
+) -> None:
+    gateway = serve_gateway(clock=clock, **{**CACHES_ON, "gateway_cache_catalog_seconds": seconds})
+
+    people(gateway)
+    people(gateway)
+
+    calls = 1 if seconds else 2
+    assert simulator.count() == {"care_units": calls, "resources": calls}

@@ -1,0 +1,149 @@
+"""Requests that come again get finished bytes, as long as all their data are fresh and only if nobody minds."""
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.ids import care_unit_id
+from gateway.domain.models import CareUnitKey
+from tests.harness import Clock, Gateway, Simulator
+
+QUESTION: dict[str, Any] = {
+    "query": "query($id: ID!) { careUnit(id: $id) { name timeslots(first: 3) { start } } }",
+    "variables": {"id": care_unit_id(CareUnitKey("webdoc", "L0_1"))},
+}
+JSON = "application/json"
+GRAPHQL = "application/graphql-response+json"
+
+
+class Client:
+    """Asks, and tells whether that was executed: whatever is executed asks for the time of day once."""
+
+    def __init__(self, gateway: Gateway, clock: Clock) -> None:
+        self._gateway = gateway
+        self._clock = clock
+        self.body = ""
+
+    def is_executed(self, question: dict[str, Any] | None = None, **headers: str) -> bool:
+        before = self._clock.times_asked
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = self._gateway.http.post("/graphql", json=question or QUESTION, headers=names)
+        assert response.headers["content-type"].partition(";")[0] == headers.get("accept", JSON)
+        self.body = response.text
+        return self._clock.times_asked > before
+
+
+@pytest.fixture
+def client(gateway: Gateway, clock: Clock) -> Client:
+    return Client(gateway, clock)
+
+
+def test_the_third_request_is_not_executed(client: Client, simulator: Simulator) -> None:
+    executed = [client.is_executed()]
+    first = client.body
+    executed += [client.is_executed() for _ in range(4)]
+
+    assert executed == [True, True, False, False, False]
+    assert client.body == first
+    assert simulator.count() == {"care_units": 1, "timeslots": 1}
+
+
+def test_a_get_request_is_kept_as_well(gateway: Gateway, clock: Clock) -> None:
+    for _ in range(4):
+        assert gateway.http.get("/graphql", params={"query": "{ careUnits { name } }"}).json()["data"]
+
+    assert clock.times_asked == 2
+
+
+def test_another_request_is_executed(client: Client) -> None:
+    for _ in range(3):
+        client.is_executed()
+
+    assert client.is_executed({**QUESTION, "variables": {"id": care_unit_id(CareUnitKey("webdoc", "L0_2"))}})
+    assert client.is_executed({**QUESTION, "query": QUESTION["query"].replace("first: 3", "first: 4")})
+
+
+def test_a_media_type_has_answers_of_its_own(client: Client) -> None:
+    executed = [client.is_executed(accept=accept) for accept in (JSON, JSON, JSON, GRAPHQL, GRAPHQL, GRAPHQL, JSON)]
+
+    assert executed == [True, True, False, True, True, False, False]
+
+
+def test_what_is_kept_ends_with_the_youth_of_its_data(client: Client, clock: Clock, simulator: Simulator) -> None:
+    for _ in range(3):
+        client.is_executed()
+    fresh = client.body
+
+    clock.seconds += 14.9
+    assert not client.is_executed()
+    clock.seconds += 0.1
+    assert client.is_executed()
+
+    assert client.body == fresh
+    simulator.fault("empty_list", endpoint="timeslots")
+    clock.seconds += 30
+    assert client.is_executed()
+    assert client.body != fresh
+
+
+def test_an_answer_of_stale_data_is_never_kept(client: Client, clock: Clock, simulator: Simulator) -> None:
+    client.is_executed()
+    clock.seconds += 15
+    simulator.fault("hang", endpoint="timeslots")
+
+    assert [client.is_executed() for _ in range(4)] == [True] * 4
+
+
+def test_the_truth_now_is_executed_and_takes_the_place_of_what_is_kept(client: Client, simulator: Simulator) -> None:
+    for _ in range(3):
+        client.is_executed()
+    older = client.body
+    simulator.fault("empty_list", endpoint="timeslots")
+
+    assert [client.is_executed(cache_control="no-cache") for _ in range(2)] == [True, True]
+    newer = client.body
+
+    assert not client.is_executed()
+    assert client.body == newer != older
+
+
+def test_explanations_are_neither_kept_nor_given_from_what_is_kept(client: Client) -> None:
+    assert [client.is_executed(x_gateway_explain="1") for _ in range(4)] == [True] * 4
+    assert [client.is_executed() for _ in range(3)] == [True, True, False]
+    assert client.is_executed(x_gateway_explain="1")
+    assert "extensions" in client.body
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {"query": "{ nothing }"},
+        {"query": "{ careUnits { timeslots(first: -1) { start } } }"},
+        {**QUESTION, "variables": {"id": care_unit_id(CareUnitKey("webdoc", "stranger"))}},
+        {"query": "{ __typename }"},
+    ],
+)
+def test_errors_and_what_reads_nothing_are_not_kept(question: dict[str, Any], client: Client) -> None:
+    bodies = set()
+    for _ in range(4):
+        client.is_executed(question)
+        bodies.add(client.body)
+
+    assert "__typename" in str(question) or len(bodies) == 4, "each error has a reference of its own"
+
+
+def test_a_part_that_failed_is_asked_for_again(client: Client, simulator: Simulator) -> None:
+    simulator.fault("service_unavailable", endpoint="timeslots", times=3)
+
+    for _ in range(3):
+        assert client.is_executed()
+        assert '"errors"' in client.body
+
+    assert client.is_executed()
+    assert '"errors"' not in client.body
+
+
+def test_a_very_long_request_is_not_kept(client: Client) -> None:
+    long = {**QUESTION, "query": QUESTION["query"] + " " * 20_000}
+
+    assert [client.is_executed(long) for _ in range(4)] == [True] * 4
