@@ -1,5 +1,6 @@
 """Running ASGI applications on sockets until a signal says stop."""
 
+import ctypes
 import gc
 import signal
 import socket
@@ -13,6 +14,9 @@ from starlette.types import ASGIApp
 # Longer than the slowest upstream call, so that whatever is in flight can end.
 _GRACE_SECONDS = 25
 _START_SECONDS = 30
+_MEBIBYTE = 1024 * 1024
+# malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which goes up to 32 MiB.
+_HEAP = {-1: 64 * _MEBIBYTE, -2: 4 * _MEBIBYTE, -3: 32 * _MEBIBYTE}
 
 
 class BindError(Exception):
@@ -51,6 +55,7 @@ def serve(app: ASGIApp, bound: socket.socket) -> bool:
         signal.signal(number, lambda *_: None)
     server = _server(app)
     _spare_the_collector()
+    _keep_the_heap()
     server.run(sockets=[bound])
     return server.started
 
@@ -64,6 +69,17 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
+
+
+def _keep_the_heap() -> None:
+    """Let glibc keep the memory of one large answer for the next, instead of giving it back and fetching it again.
+
+    That took a sixth of the processor time of an answer of 10 MB. Other C libraries have no such call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, size in _HEAP.items():
+            mallopt(parameter, size)
 
 
 @contextmanager
@@ -98,6 +114,7 @@ def _server(app: ASGIApp) -> uvicorn.Server:
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,
             lifespan="auto",
             ws="none",
             timeout_graceful_shutdown=_GRACE_SECONDS,

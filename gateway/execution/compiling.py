@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 from graphql import (
     FragmentDefinitionNode,
-    GraphQLField,
+    FragmentSpreadNode,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
+    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
-    get_named_type,
+    SelectionSetNode,
     get_nullable_type,
     is_abstract_type,
-    is_enum_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
@@ -34,17 +34,12 @@ from graphql.execution.collect_fields import (
     collect_subfields,
 )
 from graphql.execution.values import VariableValues
-from strawberry.relay import GlobalID
-from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.base import StrawberryContainer, StrawberryMaybe
-from strawberry.types.field import StrawberryField
 
 from gateway.execution.projection import Column, NotPlainError, Projector, declared_field, origin_of
 from gateway.execution.sheets import Sheet
 from gateway.execution.writers import (
     Link,
     NotDirectError,
-    Position,
     Run,
     Write,
     attribute,
@@ -52,13 +47,16 @@ from gateway.execution.writers import (
     leaf,
     never_null,
     or_null,
+    position_of,
     reader,
     resolved,
     row_writer,
 )
 from gateway.schema.compact import SAME_FOR, CompactList
 
+# Fragments make much of little text: a position takes about a kilobyte, a look at a selection some microseconds.
 _MOST_POSITIONS = 2_000
+_MOST_LOOKS = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,19 +95,44 @@ class _Compiler:
     variables: VariableValues
     projector: Projector
     positions: int = 0
+    looks: int = 0
+    widths: dict[int, int] = field(default_factory=dict)
     details: dict[str, FragmentDetails] = field(init=False)
 
     def __post_init__(self) -> None:
         self.details = {name: FragmentDetails(node) for name, node in self.fragments.items()}
 
     def root(self, query: GraphQLObjectType) -> Write:
+        self._look(self.operation.selection_set)
         found = collect_fields(self.schema, self.details, self.variables, query, self.operation)
         return self._fields(query, self._counted(found))
 
     def _selected(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> GroupedFieldSet:
+        for each in details:
+            self._look(each.node.selection_set)
         return self._counted(
             collect_subfields(self.schema, self.details, self.variables, self.operation, object_type, details)
         )
+
+    def _look(self, selections: SelectionSetNode | None) -> None:
+        self.looks += self._width(selections)
+        if self.looks > _MOST_LOOKS:
+            raise NotDirectError
+
+    def _width(self, selections: SelectionSetNode | None) -> int:
+        """How many selections collecting looks at, and more where it comes by a fragment twice."""
+        if selections is None:
+            return 0
+        found = self.widths.get(id(selections))
+        if found is None:
+            found = len(selections.selections)
+            for each in selections.selections:
+                if isinstance(each, InlineFragmentNode):
+                    found += self._width(each.selection_set)
+                elif isinstance(each, FragmentSpreadNode):
+                    found += self._width(self.fragments[each.name.value].selection_set)
+            self.widths[id(selections)] = found
+        return found
 
     def _counted(self, found: CollectedFields) -> GroupedFieldSet:
         # A selection counts itself too: fragments may make any number of empty ones.
@@ -155,7 +178,7 @@ class _Compiler:
         inner = self._value(definition.type, details)
         if declared.is_basic_field:
             return attribute(declared.python_name, inner)
-        return resolved(_position(key, details, definition, parent, declared), inner)
+        return resolved(position_of(key, [each.node for each in details], definition, parent, declared), inner)
 
     def _value(self, output: GraphQLOutputType, details: FieldDetailsList) -> Write:
         """The writer of a value of a type."""
@@ -234,31 +257,6 @@ class _Compiler:
             if each.linked
         ]
         return row_writer(object_type, columns, links)
-
-
-def _position(
-    key: str,
-    details: FieldDetailsList,
-    definition: GraphQLField,
-    parent: GraphQLObjectType,
-    declared: StrawberryField,
-) -> Position:
-    names: dict[str, str] = {}
-    for name, argument in definition.args.items():
-        known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        named = get_named_type(argument.type)
-        # Values of other types reach resolvers as something else than graphql-core makes of them.
-        if known is None or not is_leaf_type(named) or is_enum_type(named) or not _reaches_as_is(known.type):
-            raise NotDirectError
-        names[name] = known.python_name
-    return Position(key, [each.node for each in details], definition, parent, declared, names)
-
-
-def _reaches_as_is(declared: Any) -> bool:
-    """Whether Strawberry hands an argument's value, or the values in its list, to resolvers as graphql-core made it."""
-    while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
-        declared = declared.of_type
-    return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID
 
 
 def _required_origin(object_type: GraphQLObjectType) -> type:

@@ -11,7 +11,18 @@ from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
-from graphql import FieldNode, GraphQLField, GraphQLLeafType, GraphQLObjectType
+from graphql import (
+    FieldNode,
+    GraphQLField,
+    GraphQLLeafType,
+    GraphQLObjectType,
+    get_named_type,
+    is_enum_type,
+    is_leaf_type,
+)
+from strawberry.relay import GlobalID
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.base import StrawberryContainer, StrawberryMaybe
 from strawberry.types.field import StrawberryField
 
 from gateway.execution.projection import Column, NotPlainError, Projection, projection, serialised
@@ -60,6 +71,31 @@ class Position:
     declared: StrawberryField
     python_names: Mapping[str, str]
     seen_ahead: dict[str, Any] = field(default_factory=dict)
+
+
+def position_of(
+    key: str,
+    nodes: list[FieldNode],
+    definition: GraphQLField,
+    parent: GraphQLObjectType,
+    declared: StrawberryField,
+) -> Position:
+    """A field at one place. Raises NotDirectError where resolvers get its arguments in a form of Strawberry's own."""
+    names: dict[str, str] = {}
+    for name, argument in definition.args.items():
+        known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        named = get_named_type(argument.type)
+        if known is None or not is_leaf_type(named) or is_enum_type(named) or not _reaches_as_is(known.type):
+            raise NotDirectError
+        names[name] = known.python_name
+    return Position(key, nodes, definition, parent, declared, names)
+
+
+def _reaches_as_is(declared: Any) -> bool:
+    """Whether Strawberry hands an argument's value, or the values in its list, to resolvers as graphql-core made it."""
+    while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
+        declared = declared.of_type
+    return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID
 
 
 def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links: Sequence[Link]) -> Write:

@@ -203,8 +203,8 @@ class Loaders:
                 self._deliver(query, error)
 
     def _deliver(self, query: TimeslotQuery, answer: TimeslotList | Exception) -> None:
-        future = self._timeslots[query]
-        if isinstance(future, TimeslotList) or future.done():
+        future = self._timeslots.get(query)
+        if not isinstance(future, asyncio.Future) or future.done():
             return
         if isinstance(answer, Exception):
             future.set_exception(answer)

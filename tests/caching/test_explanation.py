@@ -1,7 +1,9 @@
 """`x-gateway-explain: 1`: what it took to answer."""
 
+import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from gateway.domain.ids import care_unit_id
@@ -90,6 +92,21 @@ def test_stale_data_are_told_apart_and_their_refresh_is_no_read(
 
     assert (found["stale"], found["cached"], found["fetched"]) == (1, 1, 0)
     assert found["ageSeconds"] == 20
+
+
+async def test_what_others_had_begun_to_fetch_is_joined(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.manners("webdoc", latency_ms=300)
+    question = {
+        "query": "query($id: ID!) { careUnit(id: $id) { name timeslots { start } } }",
+        "variables": {"id": care_unit_id(CareUnitKey("webdoc", "L0_1"))},
+    }
+
+    async with httpx.AsyncClient(base_url=gateway.url, headers={"x-gateway-explain": "1"}) as http:
+        answers = await asyncio.gather(*(http.post("/graphql", json=question) for _ in range(10)))
+
+    found = [answer.json()["extensions"]["gateway"] for answer in answers]
+    assert sum(each["fetched"] for each in found) == simulator.count().total() == 2
+    assert sum(each["joined"] for each in found) == 2 * 10 - 2
 
 
 def test_a_read_names_its_subject(gateway: Gateway) -> None:

@@ -1,0 +1,71 @@
+"""Answers to documents about the model schema, each way of execution by itself."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any, cast
+
+import msgspec
+import orjson
+import pytest
+from graphql import ExecutionResult, GraphQLSchema, execute, parse
+from graphql.execution.values import VariableValues, get_variable_values
+
+from gateway.execution.compiling import Program
+from gateway.execution.direct import DirectRun
+from gateway.execution.documents import Documents
+from gateway.execution.projection import Projector
+from gateway.schema.context import Context
+from gateway.schema.scalars import PLAIN_SCALARS
+from tests.unit.execution.model_schema import SCHEMA, Item, World
+
+PROJECTOR = Projector(PLAIN_SCALARS)
+ENCODER = msgspec.json.Encoder()
+KEPT = Documents(SCHEMA, PROJECTOR)
+THINGS = [
+    Item(),
+    Item("two", size=None, colour=2, owner_id=2, stock=None, price=Decimal("1.00")),
+    Item("three", size=7, colour=3, owner_id=3),
+]
+
+
+def compiled(
+    kept: Documents, text: str, variables: dict[str, Any], schema: GraphQLSchema = SCHEMA
+) -> tuple[Program | None, VariableValues]:
+    document = kept.read(text)
+    operation = document.operation(None)
+    coerced = get_variable_values(schema, operation.variable_definitions or (), variables)
+    assert isinstance(coerced, VariableValues)
+    return kept.program(document, operation, coerced), coerced
+
+
+async def run(program: Program | None, context: World | Context, variables: VariableValues) -> bytes | None:
+    if program is None:
+        return None
+    pieces = await DirectRun(program, cast("Context", context), variables, ENCODER).answer()
+    return None if pieces is None else b"".join(pieces)
+
+
+async def directly(text: str, world: World, variables: dict[str, Any] | None = None) -> bytes | None:
+    program, coerced = compiled(KEPT, text, variables or {})
+    return await run(program, world, coerced)
+
+
+async def ordinarily(
+    text: str, context: World | Context, variables: dict[str, Any], *, schema: GraphQLSchema = SCHEMA, **options: Any
+) -> ExecutionResult:
+    outcome = execute(schema, parse(text), context_value=context, variable_values=variables, **options)
+    return outcome if isinstance(outcome, ExecutionResult) else await outcome
+
+
+async def settled() -> None:
+    """Whatever was begun and given up has ended."""
+    for _ in range(1_000):
+        if len(asyncio.all_tasks()) == 1:
+            return
+        await asyncio.sleep(0)
+    pytest.fail("something goes on for ever")
+
+
+def normal(answer: bytes) -> bytes:
+    """The same JSON in one spelling; the order of keys stays."""
+    return orjson.dumps(orjson.loads(answer))
