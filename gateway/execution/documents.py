@@ -27,10 +27,11 @@ from gateway.execution.writers import NotDirectError
 # A parsed document takes some forty times the memory of its text.
 _MOST_CHARACTERS = 256 * 1024
 _LONGEST_KEPT = 16 * 1024
-_MOST_PROGRAMS = 16
+# A position of a compiled program takes about a kilobyte.
+_MOST_POSITIONS = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Document:
     """A parsed document, what is wrong with it, and what was compiled of it."""
 
@@ -38,7 +39,13 @@ class Document:
     errors: Sequence[GraphQLError]
     fragments: dict[str, FragmentDefinitionNode]
     steering: frozenset[str]
+    is_kept: bool
     programs: dict[Hashable, Program | None] = field(default_factory=dict)
+
+    @property
+    def positions(self) -> int:
+        """The positions of all its programs; one that could not be compiled counts too."""
+        return sum(1 if program is None else program.positions for program in self.programs.values())
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to run; a document with several needs a name. Raises BadUserInput."""
@@ -63,6 +70,7 @@ class Documents:
         self._projector = projector
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._characters = 0
+        self._positions = 0
 
     def read(self, text: str) -> Document:
         """The document of a text. Raises GraphQLError for broken syntax, RecursionError for endless nesting."""
@@ -72,8 +80,10 @@ class Documents:
             return found
         node = parse(text)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        found = Document(node, validate(self._schema, node), fragments, _steering(node))
-        if len(text) <= _LONGEST_KEPT:
+        found = Document(
+            node, validate(self._schema, node), fragments, _steering(node), is_kept=len(text) <= _LONGEST_KEPT
+        )
+        if found.is_kept:
             self._keep(text, found)
         return found
 
@@ -84,21 +94,32 @@ class Documents:
         setting = tuple(variables.coerced.get(name) for name in sorted(document.steering))
         key = (operation.name.value if operation.name else None, setting)
         if key not in document.programs:
-            if len(document.programs) >= _MOST_PROGRAMS:
-                del document.programs[next(iter(document.programs))]
             try:
                 made = compiled(self._schema, operation, document.fragments, variables, self._projector)
             except (NotDirectError, GraphQLError, RecursionError):
                 made = None
+            if document.is_kept:
+                self._make_room(1 if made is None else made.positions)
             document.programs[key] = made
         return document.programs[key]
+
+    def _make_room(self, positions: int) -> None:
+        """Forget what was compiled of the documents that were not used for longest."""
+        self._positions += positions
+        for document in self._kept.values():
+            if self._positions <= _MOST_POSITIONS:
+                break
+            self._positions -= document.positions
+            document.programs.clear()
 
     def _keep(self, text: str, document: Document) -> None:
         self._kept[text] = document
         self._characters += len(text)
         while self._characters > _MOST_CHARACTERS:
-            oldest, _ = self._kept.popitem(last=False)
+            oldest, forgotten = self._kept.popitem(last=False)
             self._characters -= len(oldest)
+            self._positions -= forgotten.positions
+            forgotten.programs.clear()
 
 
 class _SteeringVariables(Visitor):

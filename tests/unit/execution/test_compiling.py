@@ -64,7 +64,7 @@ def test_what_nests_lists_is_compiled_once_a_level() -> None:
     assert program.positions < 500
 
 
-def test_the_programs_of_a_document_are_bounded() -> None:
+def test_each_setting_of_the_variables_has_a_program_of_its_own() -> None:
     names = [f"v{each}" for each in range(5)]
     head = ", ".join(f"${name}: Boolean!" for name in names)
     text = f"query({head}) {{ things {{ {' '.join(f'{n}: name @skip(if: ${n})' for n in names)} }} }}"
@@ -74,4 +74,18 @@ def test_the_programs_of_a_document_are_bounded() -> None:
         assert direct is not None
         assert orjson.loads(direct) == {"things": [{name: "one" for name in names if not variables[name]}]}
 
-    assert len(KEPT.read(text).programs) <= 16
+    assert len(KEPT.read(text).programs) == 32
+
+
+def test_what_is_compiled_is_bounded_over_all_documents() -> None:
+    names = " ".join(f"a{each}: name" for each in range(20))
+    fields = " ".join(f"f{each}: things {{ ...F }}" for each in range(40))
+    texts = [f"query Q{number} {{ {fields} }} fragment F on Thing {{ {names} }}" for number in range(60)]
+    for text in texts:
+        program, _ = compiled(KEPT, text, {})
+        assert program is not None
+
+    positions = [KEPT.read(text).positions for text in texts]
+    assert positions[-1] > 400
+    assert positions[0] == 0
+    assert sum(positions) <= 32 * 1024
