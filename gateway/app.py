@@ -22,6 +22,7 @@ from gateway.http.answers import FinishedAnswers
 from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
 from gateway.http.probes import livez, readyz
+from gateway.http.shortcut import Shortcut
 from gateway.leyr.client import LeyrClient
 from gateway.leyr.connections import MakeConnections, PooledConnections
 from gateway.leyr.transport import LeyrTransport
@@ -39,6 +40,7 @@ from gateway.sources.snapshots import Snapshots
 from gateway.sources.steps import StepSource
 
 _MEBIBYTE = 1024 * 1024
+_GRAPHQL = "/graphql"
 
 
 def create_app(
@@ -78,14 +80,15 @@ def create_app(
             yield
 
     routes: list[BaseRoute] = [
-        Route("/graphql", endpoint, methods=["GET", "POST"]),
+        Route(_GRAPHQL, endpoint, methods=["GET", "POST"]),
         Route("/livez", livez),
         Route("/readyz", readyz),
     ]
     if explorer is not None:
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
-    app = Starlette(routes=routes, middleware=_middleware(settings), lifespan=lifespan)
+    middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
+    app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
