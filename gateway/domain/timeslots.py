@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby, islice
-from operator import attrgetter, lt
+from operator import attrgetter, itemgetter, lt
 from typing import Any, TypeAlias
 
 from gateway.domain.models import Timeslot
@@ -116,23 +116,14 @@ def _start(slot: Timeslot) -> datetime:
 
 
 def _arranged(slots: list[Timeslot], times: Collection[str] | None) -> list[Timeslot]:
-    """Slots in order; most EHRs send them so, and then nothing is moved."""
+    """Slots in order; many EHRs send them so, and then nothing is moved."""
     try:
-        return _ordered(slots, _orders(slots, times))
+        if _rising(_orders(slots, times)):
+            return slots
     except TypeError:
         # A slot that names no owner stands beside one that does, and None has no place in the order of texts.
-        orders = [(start, resource or "", service or "") for start, resource, service in _orders(slots, times)]
-        return _ordered(slots, orders)
-
-
-def _ordered(slots: list[Timeslot], orders: list[_Order]) -> list[Timeslot]:
-    """Raises TypeError where orders cannot be compared."""
-    if _rising(orders):
-        return slots
-    places = sorted(range(len(slots)), key=orders.__getitem__)
-    slots = [slots[place] for place in places]
-    orders = [orders[place] for place in places]
-    return slots if _rising(orders) else _without_duplicates(slots, orders)
+        pass
+    return _by_instant(slots)
 
 
 def _orders(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_Order]:
@@ -146,17 +137,58 @@ def _orders(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_O
     return [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in slots]
 
 
-def _rising(orders: Sequence[_Order]) -> bool:
+def _by_instant(slots: Iterable[Timeslot]) -> list[Timeslot]:
+    """Slots in order. Many share few instants, so sorting within each costs less than sorting all."""
+    texts: defaultdict[str, list[Timeslot]] = defaultdict(list)
+    for slot in slots:
+        texts[slot.start].append(slot)
+    instants: defaultdict[float, list[Timeslot]] = defaultdict(list)
+    for text, group in texts.items():
+        instants[instant(text).timestamp()] += group
+    ordered: list[Timeslot] = []
+    for at in sorted(instants):
+        ordered += _of_one_instant(instants[at])
+    return ordered
+
+
+def _of_one_instant(slots: list[Timeslot]) -> list[Timeslot]:
+    """By resource, then service, each once."""
+    if len(slots) == 1:
+        return slots
+    owner: Callable[[Timeslot], tuple[Any, Any]] = attrgetter("resource_id", "healthcare_service_id")
+    try:
+        slots.sort(key=owner)
+    except TypeError:
+        owner = _owner_or_nobody
+        slots.sort(key=owner)
+    owners = list(map(owner, slots))
+    return slots if _rising(owners) else _without_duplicates(slots, owners)
+
+
+def _owner_or_nobody(slot: Timeslot) -> tuple[str, str]:
+    return slot.resource_id or "", slot.healthcare_service_id or ""
+
+
+def _rising(orders: Sequence[tuple[Any, ...]]) -> bool:
     return all(map(lt, orders, islice(orders, 1, None)))
 
 
-def _without_duplicates(slots: Sequence[Timeslot], orders: Sequence[_Order]) -> list[Timeslot]:
-    """Of slots alike in start, owner and end, the last one; where only the ends differ, by end."""
+def _without_duplicates(slots: Sequence[Timeslot], owners: Sequence[tuple[Any, Any]]) -> list[Timeslot]:
+    """Of slots of one instant that are alike in owner and end, the last one; where only the ends differ, by end."""
+    # Most of those that are told twice are told in the same words.
+    worded = {(owner, slot.end): slot for owner, slot in zip(owners, slots, strict=True)}
+    if len(worded) == len(set(owners)):
+        return list(worded.values())
     kept: list[Timeslot] = []
-    for _, group in groupby(zip(orders, slots, strict=True), key=lambda pair: pair[0]):
-        alike = {0.0 if slot.end is None else instant(slot.end).timestamp(): slot for _, slot in group}
-        kept += [alike[end] for end in sorted(alike)]
+    for _, group in groupby(zip(owners, slots, strict=True), key=itemgetter(0)):
+        _, *others = alike = [slot for _, slot in group]
+        kept += _by_end(alike) if others else alike
     return kept
+
+
+def _by_end(slots: Iterable[Timeslot]) -> list[Timeslot]:
+    ends = {0.0 if slot.end is None else instant(slot.end).timestamp(): slot for slot in slots}
+    return [ends[end] for end in sorted(ends)]
 
 
 _EMPTY = TimeslotList()
