@@ -28,6 +28,7 @@ from gateway.leyr.connections import MakeConnections, PooledConnections
 from gateway.leyr.transport import LeyrTransport
 from gateway.logs import build_log
 from gateway.schema.build import build_schema, build_views
+from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
 from gateway.settings import Settings
@@ -68,6 +69,7 @@ def create_app(
         finished=FinishedAnswers(memory, clock),
         loaders=_loaders(settings, LeyrClient(transport, log), profiles, memory, clock),
         widest_window=settings.widest_window,
+        limits=AnswerLimits(settings.gateway_max_upstream_calls, settings.gateway_max_timeslots),
         now=now,
         clock=clock,
         new_reference=new_reference,

@@ -24,7 +24,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.admission import Admission
 from gateway.domain.ehr import EhrProfile, FilterPolicy, shipped_profile
+from gateway.limits import Limits
 from gateway.sources.memory import Lifetimes
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
@@ -70,7 +72,7 @@ class ProfileOverride(BaseModel):
         )
 
 
-class Settings(BaseSettings):
+class Settings(Limits, Admission, BaseSettings):
     """The gateway's settings. A field's environment name is its own name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
@@ -105,7 +107,10 @@ class Settings(BaseSettings):
         15, ge=0, le=30, description="For how long after that they are served while they are fetched anew."
     )
     gateway_cache_max_mb: int = Field(64, ge=1, le=65_536, description="What all caches together may hold, in MiB.")
-    gateway_auth: Literal["anonymous"] = Field("anonymous", description="Who may ask; `anonymous` lets everyone.")
+    gateway_introspection: bool = Field(
+        default=False,
+        description="Whether clients may introspect and get suggestions; on in `gateway dev` unless set.",
+    )
     gateway_graphiql: bool = Field(
         default=False, description="Whether browsers get GraphiQL at `/graphql`; on in `gateway dev` unless set."
     )
@@ -204,7 +209,10 @@ def load_settings(**overrides: Any) -> Settings:
 def settings_table() -> str:
     """The settings as a Markdown table, for the README."""
     rows = ["| Name | Default | Meaning |", "| --- | --- | --- |"]
-    for name, info in Settings.model_fields.items():
+    inherited = [*Admission.model_fields, *Limits.model_fields]
+    own = [name for name in Settings.model_fields if name not in inherited]
+    for name in (*own, *inherited):
+        info = Settings.model_fields[name]
         default = ",".join(info.default) if isinstance(info.default, tuple) else info.default
         shown = {True: "`on`", False: "`off`", None: "", "": ""}.get(default, f"`{default}`")
         rows.append(f"| `{name.upper()}` | {shown} | {info.description} |")
@@ -241,6 +249,10 @@ def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
 
 def _complaints(error: ValidationError) -> list[str]:
     return [
-        f"{'.'.join(str(part) for part in each['loc']).upper()}: {each['msg'].removeprefix('Value error, ')}"
+        ": ".join((*_place(each["loc"]), each["msg"].removeprefix("Value error, ")))
         for each in error.errors(include_url=False, include_input=False, include_context=False)
     ]
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    return (".".join(map(str, loc)).upper(),) if loc else ()

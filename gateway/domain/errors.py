@@ -3,7 +3,12 @@
 GatewayError
 ├── CallerError                    origin client: the request must change
 │   ├── BadUserInput               BAD_USER_INPUT
-│   └── NotFound                   NOT_FOUND
+│   ├── NotFound                   NOT_FOUND
+│   ├── OperationTooLarge          OPERATION_TOO_LARGE
+│   ├── UnknownDocument            PERSISTED_QUERY_NOT_FOUND
+│   ├── Unauthenticated            UNAUTHENTICATED
+│   ├── Forbidden                  FORBIDDEN
+│   └── RateLimited                RATE_LIMITED
 ├── UpstreamError                  origin leyr or ehr
 │   ├── NotSupported               NOT_SUPPORTED
 │   │   └── FilterRequired         NOT_SUPPORTED: the EHR wants a filter that the call did not carry
@@ -13,6 +18,7 @@ GatewayError
 │   ├── UpstreamRejectedCredentials  UPSTREAM_REJECTED_CREDENTIALS
 │   └── UpstreamInvalidAnswer      UPSTREAM_INVALID_ANSWER
 ├── DeadlineExceeded               DEADLINE_EXCEEDED: origin gateway
+├── Overloaded                     OVERLOADED: origin gateway
 └── Internal                       INTERNAL: origin gateway, a fault of ours
 """
 
@@ -74,6 +80,36 @@ class NotFound(CallerError):
     code = "NOT_FOUND"
 
 
+class OperationTooLarge(CallerError):
+    """A limit would be passed; the message says which, by how much, and what the limit is."""
+
+    code = "OPERATION_TOO_LARGE"
+
+
+class UnknownDocument(CallerError):
+    """The request names a document by its hash, and the gateway does not have it."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
+
+
+class Unauthenticated(CallerError):
+    """The request does not prove who sends it."""
+
+    code = "UNAUTHENTICATED"
+
+
+class Forbidden(CallerError):
+    """The caller is known, and may not have this."""
+
+    code = "FORBIDDEN"
+
+
+class RateLimited(CallerError):
+    """The caller sends more requests than it was granted; `retry_after` says when the next is taken."""
+
+    code = "RATE_LIMITED"
+
+
 class UpstreamError(GatewayError):
     """Leyr or the clinic's EHR did not deliver."""
 
@@ -124,6 +160,12 @@ class DeadlineExceeded(GatewayError):
     """The answer did not come in the time that the request had."""
 
     code = "DEADLINE_EXCEEDED"
+
+
+class Overloaded(GatewayError):
+    """The gateway answers as many requests as it can already."""
+
+    code = "OVERLOADED"
 
 
 class Internal(GatewayError):

@@ -9,6 +9,7 @@ import orjson
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
+from gateway.domain.access import EVERYTHING, Access
 from gateway.domain.errors import BadUserInput
 from gateway.execution.errors import extensions_of
 from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
@@ -18,7 +19,7 @@ from gateway.http.explanation import explanation
 from gateway.http.explorer import Explorer
 from gateway.http.negotiation import MediaType, preferred
 from gateway.http.requests import RequestRefusedError, read_body, read_get, read_post
-from gateway.schema.context import Context
+from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
 from gateway.sources.profiles import Profiles
 from gateway.sources.reading import Reading
@@ -36,6 +37,7 @@ class _Asked(NamedTuple):
     queries_only: bool
     truth_now: bool
     explain: bool
+    access: Access
 
 
 class GraphQLEndpoint:
@@ -49,6 +51,7 @@ class GraphQLEndpoint:
         loaders: Callable[[Reading], Loaders],
         finished: FinishedAnswers,
         widest_window: timedelta,
+        limits: AnswerLimits,
         now: Callable[[], datetime],
         clock: Callable[[], float],
         new_reference: Callable[[], str],
@@ -59,6 +62,7 @@ class GraphQLEndpoint:
         self._loaders = loaders
         self._finished = finished
         self._widest_window = widest_window
+        self._limits = limits
         self._now = now
         self._clock = clock
         self._new_reference = new_reference
@@ -86,6 +90,7 @@ class GraphQLEndpoint:
             queries_only=scope["method"] != "POST",
             truth_now=_WANTS_THE_TRUTH_NOW.search(headers.get(b"cache-control", "")) is not None,
             explain=headers.get(b"x-gateway-explain", "").strip() == "1",
+            access=EVERYTHING,
         )
         try:
             content_type = headers.get(b"content-type", "")
@@ -106,7 +111,14 @@ class GraphQLEndpoint:
         reading = Reading(started, started) if asked.truth_now else Reading(started)
         loaders = self._loaders(reading)
         # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
-        context = Context(loaders, self._profiles, self._now().replace(microsecond=0), self._widest_window)
+        context = Context(
+            loaders,
+            self._profiles,
+            self._now().replace(microsecond=0),
+            self._widest_window,
+            asked.access,
+            self._limits,
+        )
         try:
             outcome = await self._engine.run(operation, context, reference, queries_only=asked.queries_only)
         except MutationNotAllowedError:

@@ -7,6 +7,7 @@ from typing import Any
 import strawberry
 from graphql import GraphQLResolveInfo
 
+from gateway.domain.access import EVERYTHING, Access
 from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import NodeType, leyr_id_within, node_id
 from gateway.domain.models import CareUnitKey
@@ -42,13 +43,23 @@ class NodeIds(dict[str | None, strawberry.ID | None]):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """What one operation may take: upstream calls, were nothing remembered, and timeslots in its answer."""
+
+    upstream_calls: int = 200
+    timeslots: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
-    """One request: its loaders, its one idea of now, and the limits that hold for it."""
+    """One request: its loaders, its one idea of now, what its caller may see, and the limits that hold for it."""
 
     loaders: Loaders
     profiles: Profiles
     now: datetime
     widest_window: timedelta
+    access: Access = EVERYTHING
+    limits: AnswerLimits = AnswerLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
 
