@@ -1,15 +1,18 @@
 """The composition root: every long-lived object is made and joined here."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from secrets import token_bytes
 from time import monotonic
 from typing import TextIO
 from uuid import uuid4
 
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
@@ -19,19 +22,34 @@ from gateway.execution.errors import ErrorFormatter
 from gateway.execution.operation import Engine
 from gateway.execution.projection import Projector
 from gateway.http.answers import FinishedAnswers
+from gateway.http.callers.api_keys import read_api_keys
+from gateway.http.callers.caller import Callers, CallersError, Rate
+from gateway.http.callers.claims import Rules
+from gateway.http.callers.key_set import KeySet
+from gateway.http.callers.key_sources import key_source
+from gateway.http.callers.rates import RateLimits
+from gateway.http.callers.tokens import Tokens
+from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
+from gateway.http.freshness import Freshness
 from gateway.http.probes import livez, readyz
+from gateway.http.refusals import elsewhere
+from gateway.http.requests import RequestLimits, RequestReader
+from gateway.http.runner import Runner
 from gateway.http.shortcut import Shortcut
+from gateway.http.stored_documents import ManifestError, StoredDocuments, TrustedDocuments, read_manifest
+from gateway.http.trail import RequestLog
+from gateway.http.turnstile import Turnstile
 from gateway.leyr.client import LeyrClient
 from gateway.leyr.connections import MakeConnections, PooledConnections
 from gateway.leyr.transport import LeyrTransport
-from gateway.logs import build_log
+from gateway.logs import asyncio_handler, build_log
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 from gateway.sources.backend import SchedulingBackend
 from gateway.sources.catalog import Catalog
 from gateway.sources.memory import Memory
@@ -42,6 +60,21 @@ from gateway.sources.steps import StepSource
 
 _MEBIBYTE = 1024 * 1024
 _GRAPHQL = "/graphql"
+# What pages of named origins may send beside what browsers let everyone send.
+_CLIENT_HEADERS = (
+    "apollo-require-preflight",
+    "authorization",
+    "cache-control",
+    "content-type",
+    "graphql-require-preflight",
+    "if-none-match",
+    "traceparent",
+    "x-api-key",
+    "x-apollo-operation-name",
+    "x-gateway-explain",
+    "x-request-id",
+    "x-requested-with",
+)
 
 
 def create_app(
@@ -50,6 +83,7 @@ def create_app(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     clock: Callable[[], float] = monotonic,
     new_reference: Callable[[], str] = lambda: str(uuid4()),
+    new_secret: Callable[[], bytes] = lambda: token_bytes(32),
     connections: MakeConnections = PooledConnections,
     log_to: TextIO | None = None,
     notice: str = "",
@@ -63,26 +97,43 @@ def create_app(
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = Memory(settings.gateway_cache_max_mb * _MEBIBYTE)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
-    endpoint = GraphQLEndpoint(
+    doorkeeper = Doorkeeper(_callers(settings, log, connections, new_secret, now, clock), RateLimits(clock))
+    runner = Runner(
         Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS)),
+        documents=StoredDocuments(_trusted_documents(settings)),
         profiles=profiles,
-        finished=FinishedAnswers(memory, clock),
         loaders=_loaders(settings, LeyrClient(transport, log), profiles, memory, clock),
         widest_window=settings.widest_window,
         limits=AnswerLimits(settings.gateway_max_upstream_calls, settings.gateway_max_timeslots),
         now=now,
         clock=clock,
+    )
+    endpoint = GraphQLEndpoint(
+        runner,
+        reader=RequestReader(
+            RequestLimits(
+                settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
+            )
+        ),
+        doorkeeper=doorkeeper,
+        finished=FinishedAnswers(memory, clock),
+        turnstile=Turnstile(settings.gateway_max_concurrent_requests),
+        freshness=Freshness(clock, shared=settings.gateway_auth == "anonymous"),
+        log=RequestLog(log),
+        clock=clock,
         new_reference=new_reference,
+        digest_key=new_secret(),
         explorer=explorer,
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
         async with transport:
             yield
+        await doorkeeper.close()
 
     routes: list[BaseRoute] = [
-        Route(_GRAPHQL, endpoint, methods=["GET", "POST"]),
         Route("/livez", livez),
         Route("/readyz", readyz),
     ]
@@ -90,7 +141,12 @@ def create_app(
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
     middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
-    app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+    app = Starlette(
+        routes=routes,
+        middleware=middleware,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: elsewhere(new_reference)},
+    )
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
@@ -104,6 +160,54 @@ def _loaders(
     steps = StepSource(backend, profiles, Snapshots(settings.timeslots_lifetimes, memory, clock), clock)
     views = build_views()
     return lambda reading: Loaders(catalog, steps, views, reading)
+
+
+def _callers(  # noqa: PLR0917 # each kind of caller needs others of what the root has
+    settings: Settings,
+    log: structlog.typing.FilteringBoundLogger,
+    connections: MakeConnections,
+    new_secret: Callable[[], bytes],
+    now: Callable[[], datetime],
+    clock: Callable[[], float],
+) -> Callers | None:
+    """Who may ask; None where everybody may."""
+    rate = Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst)
+    try:
+        if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
+            return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
+        if settings.gateway_auth == "jwt":
+            source = key_source(settings.gateway_jwt_jwks or "", connections)
+            keys = KeySet(
+                source, clock=clock, on_failed=lambda reason: log.warning("callers.keys_failed", reason=reason)
+            )
+            return Tokens(keys, _rules(settings), rate=rate, secret=new_secret(), now=now)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read as text: {type(error).__name__}") from None
+    except CallersError as error:
+        name = "GATEWAY_API_KEYS" if settings.gateway_auth == "api-keys" else "GATEWAY_JWT_JWKS"
+        raise SettingsError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+    return None
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        settings.gateway_jwt_issuer or "",
+        settings.gateway_jwt_audience or "",
+        settings.gateway_jwt_emrs_claim,
+        settings.gateway_jwt_care_units_claim,
+    )
+
+
+def _trusted_documents(settings: Settings) -> TrustedDocuments | None:
+    if settings.gateway_documents is None:
+        return None
+    try:
+        by_id = read_manifest(settings.gateway_documents.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
+    except ManifestError as error:
+        raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
+    return TrustedDocuments(by_id, alone=settings.gateway_documents_only)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
@@ -122,7 +226,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=settings.gateway_cors_origins,
         allow_methods=("GET", "POST"),
-        allow_headers=("content-type", "accept"),
+        allow_headers=_CLIENT_HEADERS,
+        expose_headers=("etag", "retry-after", "x-request-id"),
         max_age=3600,
     )
     return [cors]

@@ -45,6 +45,10 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
     app = create_app(settings)
     bound = listening_socket(settings.gateway_host, settings.gateway_port)
+    refusal = settings.refusal_to_listen(bound.getsockname()[0])
+    if refusal is not None:
+        bound.close()
+        raise SettingsError(refusal)
     log = build_log(settings.gateway_log_level, sys.stderr)
     log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
     return _status(serve(app, bound))
@@ -60,6 +64,7 @@ def _dev(options: argparse.Namespace) -> int:
             leyr_client_secret=simulated.client_secret,
             leyr_emrs=None if os.environ.get("LEYR_EMRS") else simulated.emrs,
             gateway_graphiql=None if os.environ.get("GATEWAY_GRAPHIQL") else True,
+            gateway_introspection=None if os.environ.get("GATEWAY_INTROSPECTION") else True,
             gateway_host=options.host,
             gateway_port=options.port,
         )

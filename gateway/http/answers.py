@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TypeAlias
 
 from starlette.types import Send
@@ -17,10 +18,12 @@ _ANSWER_BYTES = 2_000
 _MOST_SIGHTINGS = 4_096
 
 
+_NOT_KEPT = ((b"cache-control", b"no-store"),)
+
 _Body: TypeAlias = tuple[Encoding, Sequence[bytes]]
 
-# What a request is answered by: what its head asks for, its content type and its body.
-Key: TypeAlias = tuple[Hashable, str, bytes]
+# What a request is answered by: what its head asks for and who asks, and a digest of its content type and body.
+Key: TypeAlias = tuple[Hashable, bytes]
 
 
 @dataclass(slots=True)
@@ -31,6 +34,9 @@ class Answer:
     media_type: MediaType
     pieces: Sequence[bytes]
     headers: Sequence[tuple[bytes, bytes]] = ()
+    fresh_until: float | None = None
+    """The clock's time until which all of its data are fresh; None where it must not be kept."""
+    _etag: bytes = b""
     _bodies: dict[Encoding, _Body] = field(default_factory=dict)
     _compressing: dict[Encoding, asyncio.Task[_Body]] = field(default_factory=dict)
 
@@ -39,19 +45,28 @@ class Answer:
         """The bytes that it may come to take: in either encoding JSON takes less than half as many."""
         return _ANSWER_BYTES + 2 * sum(map(len, self.pieces))
 
-    async def send(self, send: Send, encoding: Encoding) -> None:
-        """Send it as ASGI messages."""
+    @property
+    def etag(self) -> bytes:
+        """A weak tag, since an answer has one for all encodings."""
+        if not self._etag:
+            digest = blake2b(digest_size=16)
+            for piece in self.pieces:
+                digest.update(piece)
+            self._etag = b'W/"%b"' % digest.hexdigest().encode()
+        return self._etag
+
+    async def send(self, send: Send, encoding: Encoding, headers: Sequence[tuple[bytes, bytes]] = _NOT_KEPT) -> None:
+        """Send it as ASGI messages; `headers` are those of this one response."""
         used, pieces = self._bodies.get(encoding) or await self._body(encoding)
-        headers = [
+        all_headers = [
             (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
             (b"content-length", b"%d" % sum(map(len, pieces))),
-            (b"cache-control", b"no-store"),
-            (b"vary", b"accept, accept-encoding"),
             *self.headers,
+            *headers,
         ]
         if used is not Encoding.IDENTITY:
-            headers.append((b"content-encoding", used.encode()))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            all_headers.append((b"content-encoding", used.encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": all_headers})
         for number, piece in enumerate(pieces, start=1):
             await send({"type": "http.response.body", "body": piece, "more_body": number < len(pieces)})
 
@@ -111,9 +126,7 @@ class FinishedAnswers:
         now = self._clock()
         if fresh_until <= now or not (key in self._kept or self._is_seen_again(key, now, fresh_until)):
             return
-        _, content_type, body = key
-        size = answer.size + len(content_type) + len(body)
-        if self._memory.keep(("answer", key), size, lambda: self._forget(key)):
+        if self._memory.keep(("answer", key), answer.size, lambda: self._forget(key)):
             self._kept[key] = answer, fresh_until
         else:
             self._forget(key)

@@ -1,144 +1,181 @@
 """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
 
 import re
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
 
-import orjson
-from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
-from gateway.domain.access import EVERYTHING, Access
-from gateway.domain.errors import BadUserInput
-from gateway.execution.errors import extensions_of
-from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
-from gateway.http.answers import Answer, FinishedAnswers
+from gateway.domain.access import EVERYTHING
+from gateway.domain.errors import Forbidden, GatewayError
+from gateway.http.answers import Answer, FinishedAnswers, Key
+from gateway.http.cross_site import may_be_cross_site
+from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.encoding import preferred_encoding
-from gateway.http.explanation import explanation
 from gateway.http.explorer import Explorer
+from gateway.http.freshness import Freshness, is_known
 from gateway.http.negotiation import MediaType, preferred
-from gateway.http.requests import RequestRefusedError, read_body, read_get, read_post
-from gateway.schema.context import AnswerLimits, Context
-from gateway.schema.loaders import Loaders
-from gateway.sources.profiles import Profiles
-from gateway.sources.reading import Reading
+from gateway.http.refusals import fault, refusal_answer, refused
+from gateway.http.requests import RequestReader, RequestRefusedError
+from gateway.http.runner import Asked, Runner, Told
+from gateway.http.trail import RequestLog, Trail, trail_of
+from gateway.http.turnstile import Turnstile
 
 _ANSWERS = (MediaType.JSON, MediaType.GRAPHQL_RESPONSE)
 _ANSWERS_AND_PAGE = (*_ANSWERS, MediaType.HTML)
-_LONGEST_KEPT = 16 * 1024
+_METHODS = frozenset({"GET", "HEAD", "POST"})
+_NOT_KEPT = (b"cache-control", b"no-store")
+_LARGE_ANSWER = 64 * 1024
 _WANTS_THE_TRUTH_NOW = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])", re.ASCII | re.IGNORECASE)
 
 
-class _Asked(NamedTuple):
-    """What a request's head says of the answer that it wants."""
+@dataclass(slots=True)
+class _Exchange:
+    """One request on its way to its answer, and what there is to say of it."""
 
-    media_type: MediaType
-    queries_only: bool
-    truth_now: bool
-    explain: bool
-    access: Access
+    scope: Scope
+    receive: Receive
+    headers: Mapping[bytes, str]
+    trail: Trail
+    started: float
+    media_type: MediaType = MediaType.JSON
+    caller: str | None = None
+    refused: GatewayError | None = None
+    told: Told = field(default_factory=Told)
+
+    @property
+    def is_post(self) -> bool:
+        return bool(self.scope["method"] == "POST")
 
 
 class GraphQLEndpoint:
-    """Answers GraphQL requests; each gets its own loaders and its own idea of now."""
+    """Answers requests for operations: lets them in, finds or makes the answer, sends it, and logs a line."""
 
     def __init__(  # noqa: PLR0913 # the composition root hands in what a request needs, each by name
         self,
-        engine: Engine,
+        runner: Runner,
         *,
-        profiles: Profiles,
-        loaders: Callable[[Reading], Loaders],
+        reader: RequestReader,
+        doorkeeper: Doorkeeper,
         finished: FinishedAnswers,
-        widest_window: timedelta,
-        limits: AnswerLimits,
-        now: Callable[[], datetime],
+        turnstile: Turnstile,
+        freshness: Freshness,
+        log: RequestLog,
         clock: Callable[[], float],
         new_reference: Callable[[], str],
+        digest_key: bytes,
         explorer: Explorer | None,
     ) -> None:
-        self._engine = engine
-        self._profiles = profiles
-        self._loaders = loaders
+        self._runner = runner
+        self._reader = reader
+        self._doorkeeper = doorkeeper
         self._finished = finished
-        self._widest_window = widest_window
-        self._limits = limits
-        self._now = now
+        self._turnstile = turnstile
+        self._freshness = freshness
+        self._log = log
         self._clock = clock
         self._new_reference = new_reference
+        self._digest_key = digest_key
         self._explorer = explorer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: answers with the media type that the client prefers."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         accept = headers.get(b"accept")
-        is_post = scope["method"] == "POST"
-        if self._explorer and not is_post and preferred(accept, _ANSWERS_AND_PAGE) is MediaType.HTML:
+        if self._explorer and scope["method"] != "POST" and preferred(accept, _ANSWERS_AND_PAGE) is MediaType.HTML:
             await self._explorer.page()(scope, receive, send)
             return
-        answer = await self._answer(scope, receive, headers, preferred(accept, _ANSWERS))
-        await answer.send(send, preferred_encoding(headers.get(b"accept-encoding")))
-
-    async def _answer(
-        self, scope: Scope, receive: Receive, headers: dict[bytes, str], media_type: MediaType | None
-    ) -> Answer:
-        reference = self._new_reference()
-        if media_type is None:
-            return _refusal(406, f"Accept {' or '.join(_ANSWERS)}", MediaType.JSON, reference)
-        asked = _Asked(
-            media_type,
-            queries_only=scope["method"] != "POST",
-            truth_now=_WANTS_THE_TRUTH_NOW.search(headers.get(b"cache-control", "")) is not None,
-            explain=headers.get(b"x-gateway-explain", "").strip() == "1",
-            access=EVERYTHING,
-        )
+        exchange = _Exchange(scope, receive, headers, trail_of(headers, self._new_reference), self._clock())
         try:
-            content_type = headers.get(b"content-type", "")
-            body = scope["query_string"] if asked.queries_only else await read_body(receive)
-            key = (asked._replace(truth_now=False), content_type, body)
-            found = None if asked.truth_now or asked.explain else self._finished.find(key)
-            if found is not None:
-                return found
-            operation = read_get(QueryParams(body)) if asked.queries_only else read_post(content_type, body)
-        except RequestRefusedError as error:
-            return _refusal(error.status, error.message, media_type, reference)
-        return await self._executed(operation, asked, key, reference)
+            answer = await self._answer(exchange)
+        except RequestRefusedError as refusal:
+            exchange.refused = refusal.error
+            answer = refusal_answer(refusal, exchange.media_type, exchange.trail.request_id)
+        except Exception as error:  # noqa: BLE001 # a fault of ours, which must reach the client without its text
+            self._log.fault(exchange.trail, error)
+            answer = refusal_answer(fault(), exchange.media_type, exchange.trail.request_id)
+        await self._send(exchange, answer, send)
+        self._write_line(exchange, answer)
 
-    async def _executed(
-        self, operation: Operation, asked: _Asked, key: tuple[_Asked, str, bytes], reference: str
-    ) -> Answer:
-        started = self._clock()
-        reading = Reading(started, started) if asked.truth_now else Reading(started)
-        loaders = self._loaders(reading)
-        # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
-        context = Context(
-            loaders,
-            self._profiles,
-            self._now().replace(microsecond=0),
-            self._widest_window,
-            asked.access,
-            self._limits,
-        )
+    async def _answer(self, exchange: _Exchange) -> Answer:
+        """Raises RequestRefusedError."""
+        asked = await self._let_in(exchange)
+        headers, receive = exchange.headers, exchange.receive
+        is_post = exchange.is_post
+        body = await self._reader.body(receive, headers) if is_post else exchange.scope["query_string"]
+        key = self._key(asked, headers, body)
+        found = None if asked.truth_now or asked.explain else self._finished.find(key)
+        if found is not None:
+            exchange.told.outcome = "finished"
+            return found
+        request = self._reader.post(headers, body) if is_post else self._reader.get(body)
         try:
-            outcome = await self._engine.run(operation, context, reference, queries_only=asked.queries_only)
-        except MutationNotAllowedError:
-            return _refusal(405, "Send mutations by POST", asked.media_type, reference, [(b"allow", b"POST")])
-        finally:
-            loaders.close()
-        refused = outcome.data is None and asked.media_type is MediaType.GRAPHQL_RESPONSE
-        extensions = explanation(reading, self._clock()) if asked.explain and outcome.data is not None else None
-        answer = Answer(400 if refused else 200, asked.media_type, outcome.pieces(extensions))
-        if reading.reads and not outcome.errors and not asked.explain and len(key[-1]) <= _LONGEST_KEPT:
-            self._finished.offer(key, answer, reading.fresh_until)
+            with self._turnstile.passed():
+                answer = await self._runner.run(request, asked, exchange.trail.request_id, exchange.told)
+        except GatewayError as error:
+            raise refused(error) from None
+        if answer.fresh_until is not None and exchange.told.reads:
+            self._finished.offer(key, answer, answer.fresh_until)
         return answer
 
+    async def _let_in(self, exchange: _Exchange) -> Asked:
+        """What a request asks, if its head alone is no reason to turn it away. Raises RequestRefusedError."""
+        headers, method = exchange.headers, exchange.scope["method"]
+        media_type = preferred(headers.get(b"accept"), _ANSWERS)
+        if media_type is None:
+            raise RequestRefusedError(406, f"Accept {' or '.join(_ANSWERS)}")
+        exchange.media_type = media_type
+        if method not in _METHODS:
+            raise RequestRefusedError(405, "Send queries by GET or POST", ((b"allow", b"GET, POST"),))
+        if method != "POST" and may_be_cross_site(headers):
+            message = "A GET needs a header such as `x-requested-with`, which pages of other sites cannot send"
+            raise refused(Forbidden(message))
+        caller = await self._doorkeeper.caller(exchange.scope["headers"], headers)
+        exchange.caller = None if caller is None else caller.name
+        return Asked(
+            media_type,
+            queries_only=method != "POST",
+            truth_now=_WANTS_THE_TRUTH_NOW.search(headers.get(b"cache-control", "")) is not None,
+            explain=headers.get(b"x-gateway-explain", "").strip() == "1",
+            access=EVERYTHING if caller is None else caller.access,
+        )
 
-def _refusal(
-    status: int,
-    message: str,
-    media_type: MediaType,
-    reference: str,
-    headers: list[tuple[bytes, bytes]] | None = None,
-) -> Answer:
-    error = {"message": message, "extensions": extensions_of(BadUserInput(message), reference)}
-    return Answer(status, media_type, [orjson.dumps({"errors": [error]})], headers or ())
+    def _key(self, asked: Asked, headers: Mapping[bytes, str], body: bytes) -> Key:
+        """A digest, since what clients send may be personal and must not be kept for as long as an answer."""
+        digest = blake2b(body, key=self._digest_key, digest_size=16)
+        digest.update(headers.get(b"content-type", "").encode("latin-1"))
+        return asked._replace(truth_now=False), digest.digest()
+
+    async def _send(self, exchange: _Exchange, answer: Answer, send: Send) -> None:
+        own = [(b"vary", self._doorkeeper.vary), *exchange.trail.headers()]
+        own += [_NOT_KEPT] if exchange.is_post else self._freshness.headers(answer)
+        if not exchange.is_post and is_known(answer, exchange.headers):
+            await send({"type": "http.response.start", "status": 304, "headers": own})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        encoding = preferred_encoding(exchange.headers.get(b"accept-encoding"))
+        if answer.size < _LARGE_ANSWER:
+            await answer.send(send, encoding, own)
+            return
+        with self._turnstile.sending(answer.size):
+            await answer.send(send, encoding, own)
+
+    def _write_line(self, exchange: _Exchange, answer: Answer) -> None:
+        seconds = self._clock() - exchange.started
+        if exchange.refused is not None:
+            code = exchange.refused.code
+            self._log.refused(exchange.trail, caller=exchange.caller, seconds=seconds, status=answer.status, code=code)
+            return
+        told = exchange.told
+        self._log.answered(
+            exchange.trail,
+            caller=exchange.caller,
+            operation=told.operation_type,
+            document=told.document_hash,
+            seconds=seconds,
+            reads=told.reads,
+            outcome=told.outcome,
+            status=answer.status,
+            codes=told.codes,
+        )

@@ -1,37 +1,145 @@
 """GraphQL requests as HTTP carries them (GraphQL over HTTP, section 5)."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
-from starlette.datastructures import QueryParams
 from starlette.types import Receive
 
-from gateway.execution.operation import Operation
+from gateway.domain.errors import BadUserInput, GatewayError
 
-_LARGEST_BODY = 1024 * 1024
+_PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
+_MOST_PARAMETERS = 32
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Bodies that are longer than granted are read on for a while: a client that is still sending cannot hear an answer.
+_READ_BEYOND = 16
 
 
 class RequestRefusedError(Exception):
-    """The request is no GraphQL request; the message says why without quoting it."""
+    """The request was not taken; the error's message says why without quoting it."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, status: int, error: GatewayError | str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self.error = BadUserInput(error) if isinstance(error, str) else error
+        super().__init__(self.error.message)
         self.status = status
-        self.message = message
+        self.headers = headers
 
 
-def read_post(content_type: str, body: bytes) -> Operation:
-    """The operation in a JSON body. Raises RequestRefusedError."""
-    if not _is_json(content_type):
-        raise RequestRefusedError(415, "Send the request as application/json in UTF-8")
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise RequestRefusedError(400, "The body is not JSON") from None
-    if not isinstance(found, dict):
-        raise RequestRefusedError(400, "The body is not a JSON object; batches are not taken")
-    return _operation(found)
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """A request for an operation: the document or what names it, which of its operations to run, and the variables.
+
+    `document_id` is the id of a trusted document, `sha256` the hash in Apollo's `persistedQuery`.
+    """
+
+    query: str | None = None
+    operation_name: str | None = None
+    variables: dict[str, Any] | None = None
+    document_id: str | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """How large a body may be in bytes, how deep its JSON, and how long an integer in digits."""
+
+    body_bytes: int = 65_536
+    json_depth: int = 16
+    integer_digits: int = 20
+
+
+class RequestReader:
+    """Reads requests within limits."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self._limits = limits
+        self._long_number = re.compile(rb"(?<![.\d])\d{%d}" % (limits.integer_digits + 1))
+
+    async def body(self, receive: Receive, headers: Mapping[bytes, str]) -> bytes:
+        """The body. Raises RequestRefusedError where it is too large or breaks off."""
+        limit = self._limits.body_bytes
+        announced = headers.get(b"content-length", "0")
+        if announced.isdecimal() and int(announced[:20]) > limit * _READ_BEYOND:
+            raise self._too_large(int(announced[:20]))
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RequestRefusedError(400, "The body ended before it was whole")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size <= limit:
+                chunks.append(chunk)
+            elif size > limit * _READ_BEYOND:
+                raise self._too_large(size)
+            if not message.get("more_body", False):
+                if size > limit:
+                    raise self._too_large(size)
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def post(self, headers: Mapping[bytes, str], body: bytes) -> GraphQLRequest:
+        """The request in a JSON body. Raises RequestRefusedError."""
+        if not _is_json(headers.get(b"content-type", "")):
+            raise RequestRefusedError(415, "Send the request as application/json in UTF-8")
+        if headers.get(b"content-encoding", "identity").strip().lower() != "identity":
+            raise RequestRefusedError(415, "Send the request without a content encoding")
+        found = self._loaded(body, "The body")
+        if not isinstance(found, dict):
+            raise RequestRefusedError(400, "The body is not a JSON object; batches are not taken")
+        return _request(found)
+
+    def get(self, query_string: bytes) -> GraphQLRequest:
+        """The request in a URL's parameters. Raises RequestRefusedError."""
+        try:
+            pairs = parse_qsl(
+                query_string.decode("ascii"),
+                keep_blank_values=True,
+                errors="strict",
+                max_num_fields=_MOST_PARAMETERS,
+            )
+        except ValueError:
+            raise RequestRefusedError(
+                400, "The URL's parameters are too many, or not UTF-8 in percent-encoding"
+            ) from None
+        ours = [(name, value) for name, value in pairs if name in _PARAMETERS]
+        found: dict[str, Any] = dict(ours)
+        if len(found) < len(ours):
+            raise RequestRefusedError(400, "A parameter of the URL is given twice")
+        for name in ("variables", "extensions"):
+            text = found.pop(name, "")
+            if text:
+                found[name] = self._loaded(text.encode(), f"The {name} parameter")
+        return _request(found)
+
+    def _loaded(self, text: bytes, what: str) -> Any:
+        try:
+            found = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            raise RequestRefusedError(400, f"{what} is not JSON in UTF-8") from None
+        # Whatever is deep has many brackets, and most requests have few, strings included.
+        if text.count(b"{") + text.count(b"[") > self._limits.json_depth:
+            deepest = _depth(found)
+            if deepest > self._limits.json_depth:
+                raise RequestRefusedError(
+                    400, f"{what} is nested {deepest} deep; the limit is {self._limits.json_depth}"
+                )
+        if self._long_number.search(text) and self._long_number.search(_STRING.sub(b'""', text)):
+            raise RequestRefusedError(
+                400, f"{what} holds an integer of more than {self._limits.integer_digits} digits, which is the limit"
+            )
+        return found
+
+    def _too_large(self, size: int) -> RequestRefusedError:
+        limit = self._limits.body_bytes
+        return RequestRefusedError(413, f"The body has {size} bytes or more; the limit is {limit}", _CLOSE)
+
+
+_CLOSE = ((b"connection", b"close"),)
 
 
 @lru_cache(maxsize=256)
@@ -43,43 +151,49 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" and charsets <= {"utf-8"}
 
 
-def read_get(parameters: QueryParams) -> Operation:
-    """The operation in a URL's parameters. Raises RequestRefusedError."""
-    found: dict[str, Any] = {name: parameters[name] for name in ("query", "operationName") if name in parameters}
-    for name in ("variables", "extensions"):
-        if parameters.get(name):
-            try:
-                found[name] = orjson.loads(parameters[name])
-            except orjson.JSONDecodeError:
-                raise RequestRefusedError(400, f"The {name} parameter is not JSON") from None
-    return _operation(found)
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The body of a request. Raises RequestRefusedError where it is too large or breaks off."""
-    chunks: list[bytes] = []
-    size = 0
+def _depth(found: Any) -> int:
+    """How deep arrays and objects are nested; a level at a time, since a client chooses how many there are."""
+    depth = 0
+    level = [found]
     while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise RequestRefusedError(400, "The body ended before it was whole")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > _LARGEST_BODY:
-            raise RequestRefusedError(413, f"The body is larger than {_LARGEST_BODY} bytes")
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        level = [each for each in level if isinstance(each, dict | list)]
+        if not level:
+            return depth
+        depth += 1
+        level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
 
 
-def _operation(found: dict[str, Any]) -> Operation:
-    query, name = found.get("query"), found.get("operationName")
-    variables, extensions = found.get("variables"), found.get("extensions")
-    if not isinstance(query, str) or not query.strip():
-        raise RequestRefusedError(400, "The request holds no query; send a GraphQL document as the string `query`")
-    if not isinstance(name, str | None):
-        raise RequestRefusedError(400, "operationName is not a string")
-    if not isinstance(variables, dict | None):
-        raise RequestRefusedError(400, "variables is not an object")
-    if not isinstance(extensions, dict | None):
-        raise RequestRefusedError(400, "extensions is not an object")
-    return Operation(query, name or None, variables)
+def _request(found: dict[str, Any]) -> GraphQLRequest:
+    _check_types(found, str, "query", "operationName", "documentId")
+    _check_types(found, dict, "variables", "extensions")
+    query, document_id = found.get("query"), found.get("documentId")
+    sha256 = _persisted((found.get("extensions") or {}).get("persistedQuery"))
+    if not (query and query.strip()):
+        if not document_id and not sha256:
+            raise RequestRefusedError(400, "The request holds no query; send a GraphQL document as the string `query`")
+        query = None
+    return GraphQLRequest(
+        query, found.get("operationName") or None, found.get("variables"), document_id or None, sha256
+    )
+
+
+def _check_types(found: dict[str, Any], kind: type, *names: str) -> None:
+    for name in names:
+        if not isinstance(found.get(name), kind | None):
+            raise RequestRefusedError(400, f"{name} is not {'a string' if kind is str else 'an object'}")
+
+
+def _persisted(extension: object) -> str | None:
+    """The hash in Apollo's extension, which is also how its clients announce what they send."""
+    if extension is None:
+        return None
+    if (
+        not isinstance(extension, dict)
+        or extension.get("version") != 1
+        or not isinstance(extension.get("sha256Hash"), str)
+    ):
+        raise RequestRefusedError(400, "persistedQuery is not an object with version 1 and a string sha256Hash")
+    found: str = extension["sha256Hash"]
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", found):
+        raise RequestRefusedError(400, "sha256Hash is not 64 hexadecimal digits")
+    return found.lower()

@@ -2,11 +2,9 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_METHODS = frozenset({"GET", "POST"})
-
 
 class Shortcut:
-    """Middleware that hands requests for one path to its endpoint; the router has the path too, for other methods."""
+    """Middleware that hands requests for one path to its endpoint."""
 
     def __init__(self, app: ASGIApp, path: str, to: ASGIApp) -> None:
         self._app = app
@@ -15,5 +13,5 @@ class Shortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        direct = scope["type"] == "http" and scope["path"] == self._path and scope["method"] in _METHODS
+        direct = scope["type"] == "http" and scope["path"] == self._path
         await (self._to if direct else self._app)(scope, receive, send)

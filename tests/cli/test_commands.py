@@ -146,6 +146,23 @@ def test_healthcheck_of_nothing_fails() -> None:
     assert gateway("healthcheck", "--port", "9").returncode == 1
 
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 # what is refused
+
+
+def test_serve_lets_strangers_in_from_this_machine_alone_unless_told(
+    simulator: Simulator, run: Callable[..., Running]
+) -> None:
+    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", **CREDENTIALS}
+
+    refused = gateway("serve", "--host", EVERYWHERE, "--port", "0", **settings)
+    allowed = run("serve", "--host", EVERYWHERE, "--port", "0", GATEWAY_ALLOW_ANONYMOUS="yes", **settings)
+
+    assert refused.returncode == 1
+    assert "GATEWAY_ALLOW_ANONYMOUS=yes" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert httpx.get(f"{allowed.url(LISTENING)}/livez").status_code == 200
+
+
 def test_a_taken_port_is_said(simulator: Simulator) -> None:
     port = simulator.url.rpartition(":")[2]
 

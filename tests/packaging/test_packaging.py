@@ -140,7 +140,7 @@ def test_the_image_serves_is_healthy_and_stops(image: Image, simulator: Simulato
     runtime = image.stages["runtime"]
     start = [*runtime.exec_form("ENTRYPOINT"), *runtime.exec_form("CMD")]
     credentials = {"LEYR_CLIENT_ID": CLIENT_ID, "LEYR_CLIENT_SECRET": CLIENT_SECRET}
-    host = {"GATEWAY_HOST": runtime.environment()["GATEWAY_HOST"]}
+    host = {"GATEWAY_HOST": runtime.environment()["GATEWAY_HOST"], "GATEWAY_ALLOW_ANONYMOUS": "yes"}
 
     with started(image, *start, LEYR_BASE_URL=f"{simulator.url}/api", **credentials, **host) as process:
         answer = process.gateway.data(CARE_UNITS)

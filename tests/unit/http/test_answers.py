@@ -75,7 +75,6 @@ async def test_every_encoding_says_the_same(encoding: Encoding, pieces: list[byt
     assert once.headers == again.headers
     used = Encoding.IDENTITY if len(whole) < 1024 else encoding
     assert once.headers.get(b"content-encoding", b"identity") == used.encode()
-    assert once.headers[b"vary"] == b"accept, accept-encoding"
     assert once.headers[b"content-type"] == b"application/json; charset=utf-8"
     assert len(once.pieces) < len(pieces) or len(whole) > 256 * 1024 or len(pieces) == 1
 
@@ -130,7 +129,7 @@ class World:
 
 
 def key(body: bytes = b"query", head: str = "json") -> Key:
-    return head, "application/json", body
+    return head, body
 
 
 def test_an_answer_is_kept_when_its_request_comes_the_second_time() -> None:
@@ -143,7 +142,7 @@ def test_an_answer_is_kept_when_its_request_comes_the_second_time() -> None:
     assert world.finished.find(key()) is second
 
 
-@pytest.mark.parametrize("other", [key(b"another"), key(head="graphql"), ("json", "text/plain", b"query")])
+@pytest.mark.parametrize("other", [key(b"another"), key(head="graphql")])
 def test_another_request_is_another_answer(other: Key) -> None:
     world = World()
     world.offer(key(), answer())
@@ -203,15 +202,15 @@ def test_a_newer_answer_that_is_too_large_takes_the_older_one_along() -> None:
     assert world.memory.bytes == 0
 
 
-def test_all_answers_stay_within_the_bound_with_their_requests() -> None:
+def test_all_answers_stay_within_the_bound() -> None:
     world = World(100_000)
 
     for number in range(2_000):
         for _ in range(2):
-            world.offer(key(b"%d" % number * 2_000), answer([b"{}"]))
+            world.offer(key(b"%d" % number), answer([b"{}"]))
 
-    kept = [number for number in range(2_000) if world.finished.find(key(b"%d" % number * 2_000))]
-    assert 1 < len(kept) < 100_000 / 8_000
+    kept = [number for number in range(2_000) if world.finished.find(key(b"%d" % number))]
+    assert 1 < len(kept) <= 100_000 / 2_000
     assert kept[-1] == 1_999
     assert 0 < world.memory.bytes <= 100_000
 

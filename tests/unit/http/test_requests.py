@@ -8,47 +8,47 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.datastructures import QueryParams
 from starlette.types import Message
 
-from gateway.execution.operation import Operation
-from gateway.http.requests import RequestRefusedError, read_body, read_get, read_post
+from gateway.http.requests import GraphQLRequest, RequestLimits, RequestReader, RequestRefusedError
 
 QUERY = "{ __typename }"
-MEBIBYTE = 1024 * 1024
+KIBIBYTE = 1024
+READER = RequestReader(RequestLimits())
 
 
-async def post(*chunks: bytes, content_type: str = "application/json") -> Operation:
+async def post(*chunks: bytes, content_type: str = "application/json") -> GraphQLRequest:
     async def messages() -> AsyncIterator[Message]:
         for chunk in chunks:
             yield {"type": "http.request", "body": chunk, "more_body": True}
         yield {"type": "http.request", "body": b"", "more_body": False}
 
-    return read_post(content_type, await read_body(messages().__anext__))
+    headers = {b"content-type": content_type}
+    return READER.post(headers, await READER.body(messages().__anext__, headers))
 
 
-def get(**parameters: str) -> QueryParams:
-    return QueryParams(urlencode(parameters))
+def get(**parameters: str) -> bytes:
+    return urlencode(parameters).encode()
 
 
 @pytest.mark.parametrize(
     ("body", "operation"),
     [
-        ({"query": QUERY}, Operation(QUERY)),
-        ({"query": QUERY, "operationName": "A", "variables": {"a": [1]}}, Operation(QUERY, "A", {"a": [1]})),
-        ({"query": QUERY, "operationName": None, "variables": None, "extensions": None}, Operation(QUERY)),
-        ({"query": QUERY, "operationName": "", "extensions": {"x": 1}, "unknown": 1}, Operation(QUERY)),
-        ({"query": QUERY, "variables": {}}, Operation(QUERY, None, {})),
+        ({"query": QUERY}, GraphQLRequest(QUERY)),
+        ({"query": QUERY, "operationName": "A", "variables": {"a": [1]}}, GraphQLRequest(QUERY, "A", {"a": [1]})),
+        ({"query": QUERY, "operationName": None, "variables": None, "extensions": None}, GraphQLRequest(QUERY)),
+        ({"query": QUERY, "operationName": "", "extensions": {"x": 1}, "unknown": 1}, GraphQLRequest(QUERY)),
+        ({"query": QUERY, "variables": {}}, GraphQLRequest(QUERY, None, {})),
     ],
 )
-async def test_post_carries_an_operation(body: dict[str, Any], operation: Operation) -> None:
+async def test_post_carries_an_operation(body: dict[str, Any], operation: GraphQLRequest) -> None:
     assert await post(json.dumps(body).encode()) == operation
 
 
 async def test_a_body_may_come_in_chunks() -> None:
     whole = json.dumps({"query": "{ å }"}, ensure_ascii=False).encode()
 
-    assert await post(*(whole[at : at + 1] for at in range(len(whole)))) == Operation("{ å }")
+    assert await post(*(whole[at : at + 1] for at in range(len(whole)))) == GraphQLRequest("{ å }")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ async def test_a_body_may_come_in_chunks() -> None:
     ],
 )
 async def test_json_in_utf_8_is_taken(content_type: str) -> None:
-    assert await post(json.dumps({"query": QUERY}).encode(), content_type=content_type) == Operation(QUERY)
+    assert await post(json.dumps({"query": QUERY}).encode(), content_type=content_type) == GraphQLRequest(QUERY)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ async def test_another_content_type_is_refused(content_type: str) -> None:
         (b"null", "object"),
         (b"{}", "no query"),
         (b'{"query": null}', "no query"),
-        (b'{"query": 1}', "no query"),
+        (b'{"query": 1}', "query is not a string"),
         (b'{"query": ""}', "no query"),
         (b'{"query": " \\n "}', "no query"),
         (b'{"query": "{a}", "operationName": 1}', "operationName"),
@@ -118,37 +118,134 @@ async def test_a_body_that_is_no_request_is_refused(body: bytes, why: str) -> No
 
 
 async def test_the_largest_body_is_taken() -> None:
-    body = json.dumps({"query": QUERY}).encode().ljust(MEBIBYTE)
+    body = json.dumps({"query": QUERY}).encode().ljust(64 * KIBIBYTE)
 
-    assert await post(body) == Operation(QUERY)
+    assert await post(body) == GraphQLRequest(QUERY)
 
 
-async def test_a_larger_body_is_refused_before_its_end() -> None:
-    read = 0
+class Sending:
+    """A client that sends a body of a length, 4 KiB at a time, and what was read of it."""
 
-    async def long() -> Message:
-        nonlocal read
-        read += 1
-        return {"type": "http.request", "body": b" " * (MEBIBYTE // 4), "more_body": read < 30}
+    def __init__(self, kibibytes: int) -> None:
+        self.left = kibibytes
 
-    with pytest.raises(RequestRefusedError) as refusal:
-        await read_body(long)
+    async def receive(self) -> Message:
+        self.left -= 4
+        return {"type": "http.request", "body": b" " * 4 * KIBIBYTE, "more_body": self.left > 0}
+
+
+@pytest.mark.parametrize(("kibibytes", "left"), [(68, 0), (1024, 0), (1 << 20, (1 << 20) - 1028)])
+async def test_a_larger_body_is_refused_when_it_was_sent_or_goes_on_and_on(kibibytes: int, left: int) -> None:
+    client = Sending(kibibytes)
+
+    with pytest.raises(RequestRefusedError, match="the limit is 65536") as refusal:
+        await READER.body(client.receive, {})
 
     assert refusal.value.status == 413
-    assert read == 5
+    assert client.left == left
+
+
+async def test_a_body_that_is_announced_as_huge_is_not_read() -> None:
+    client = Sending(1 << 20)
+
+    with pytest.raises(RequestRefusedError, match="1073741824 bytes"):
+        await READER.body(client.receive, {b"content-length": str(1 << 30)})
+
+    assert client.left == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ("[" * 15 + "]" * 15, None),
+        ("[" * 16 + "]" * 16, "nested 17 deep; the limit is 16"),
+        ('{"a":' * 15 + "1" + "}" * 15, None),
+        ('[{"a":' * 300 + "1" + "}]" * 300, "nested 601 deep"),
+        ("9" * 20, None),
+        ("-" + "9" * 20, None),
+        ("9" * 21, "more than 20 digits"),
+        ("-" + "9" * 21, "more than 20 digits"),
+        ("0." + "9" * 30, None),
+        ("9" * 21 + ".5", "more than 20 digits"),
+        (json.dumps("9" * 21), None),
+        (json.dumps('\\"' + "9" * 21), None),
+        ('"' + "\\\\" * 3 + '", "k": ' + "9" * 21, "more than 20 digits"),
+        ("1e400", "not JSON"),
+        ("Infinity", "not JSON"),
+        ('"\\ud800"', "not JSON"),
+    ],
+)
+async def test_json_has_its_limits(variables: str, why: str | None) -> None:
+    body = f'{{"query": "{QUERY}", "x": {variables}}}'.encode()
+    if why is None:
+        assert await post(body) == GraphQLRequest(QUERY)
+        return
+
+    with pytest.raises(RequestRefusedError, match=why) as refusal:
+        await post(body)
+
+    assert refusal.value.status == 400
+
+
+async def test_a_compressed_body_is_refused() -> None:
+    with pytest.raises(RequestRefusedError, match="content encoding") as refusal:
+        READER.post({b"content-type": "application/json", b"content-encoding": "gzip"}, b"{}")
+
+    assert refusal.value.status == 415
+
+
+SHA256 = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38"
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"documentId": "abc"}, GraphQLRequest(document_id="abc")),
+        ({"documentId": "abc", "query": ""}, GraphQLRequest(document_id="abc")),
+        ({"documentId": "abc", "query": QUERY}, GraphQLRequest(QUERY, document_id="abc")),
+        ({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": SHA256}}}, GraphQLRequest(sha256=SHA256)),
+        (
+            {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": SHA256.upper()}}},
+            GraphQLRequest(sha256=SHA256),
+        ),
+    ],
+)
+async def test_a_request_may_name_its_document(body: dict[str, Any], expected: GraphQLRequest) -> None:
+    assert await post(json.dumps(body).encode()) == expected
+
+
+@pytest.mark.parametrize(
+    "extension", [1, [], {"version": 2, "sha256Hash": SHA256}, {"version": 1}, {"version": 1, "sha256Hash": "abc"}]
+)
+async def test_a_broken_name_of_a_document_is_refused(extension: object) -> None:
+    with pytest.raises(RequestRefusedError) as refusal:
+        await post(json.dumps({"query": QUERY, "extensions": {"persistedQuery": extension}}).encode())
+
+    assert refusal.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [b"query={a}&query={b}", b"query=%ff", b"query=\xc3\xa5", b"&".join([b"a=1"] * 33), b"query=%ED%A0%80"],
+)
+def test_ambiguous_or_broken_parameters_are_refused(parameters: bytes) -> None:
+    with pytest.raises(RequestRefusedError) as refusal:
+        READER.get(parameters)
+
+    assert refusal.value.status == 400
 
 
 @pytest.mark.parametrize(
     ("parameters", "operation"),
     [
-        (get(query=QUERY), Operation(QUERY)),
-        (get(query=QUERY, operationName="A", variables='{"a": 1}'), Operation(QUERY, "A", {"a": 1})),
-        (get(query=QUERY, operationName="", variables="", extensions=""), Operation(QUERY)),
-        (get(query=QUERY, variables="null", unknown="["), Operation(QUERY)),
+        (get(query=QUERY), GraphQLRequest(QUERY)),
+        (get(query=QUERY, operationName="A", variables='{"a": 1}'), GraphQLRequest(QUERY, "A", {"a": 1})),
+        (get(query=QUERY, operationName="", variables="", extensions=""), GraphQLRequest(QUERY)),
+        (get(query=QUERY, variables="null", unknown="["), GraphQLRequest(QUERY)),
     ],
 )
-def test_get_carries_an_operation(parameters: QueryParams, operation: Operation) -> None:
-    assert read_get(parameters) == operation
+def test_get_carries_an_operation(parameters: bytes, operation: GraphQLRequest) -> None:
+    assert READER.get(parameters) == operation
 
 
 @pytest.mark.parametrize(
@@ -163,24 +260,28 @@ def test_get_carries_an_operation(parameters: QueryParams, operation: Operation)
         (get(query=QUERY, extensions="1"), "extensions is not an object"),
     ],
 )
-def test_parameters_that_are_no_request_are_refused(parameters: QueryParams, why: str) -> None:
+def test_parameters_that_are_no_request_are_refused(parameters: bytes, why: str) -> None:
     with pytest.raises(RequestRefusedError, match=why) as refusal:
-        read_get(parameters)
+        READER.get(parameters)
 
     assert refusal.value.status == 400
 
 
-@settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
-@given(st.text(), st.text())
-def test_any_parameters_are_a_request_or_refused_without_quoting_them(query: str, variables: str) -> None:
-    outcome: Operation | str
-    try:
-        outcome = read_get(QueryParams({"query": query, "variables": variables}))
-    except RequestRefusedError as refusal:
-        outcome = refusal.message
+TEXT = st.text(st.characters(codec="utf-8"))
 
-    assert isinstance(outcome, Operation) or outcome in {
-        "The variables parameter is not JSON",
+
+@settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
+@given(TEXT, TEXT)
+def test_any_parameters_are_a_request_or_refused_without_quoting_them(query: str, variables: str) -> None:
+    outcome: GraphQLRequest | str
+    try:
+        outcome = READER.get(get(query=query, variables=variables))
+    except RequestRefusedError as refusal:
+        outcome = str(refusal)
+
+    assert isinstance(outcome, GraphQLRequest) or outcome in {
+        "The variables parameter is not JSON in UTF-8",
+        "The variables parameter holds an integer of more than 20 digits, which is the limit",
         "variables is not an object",
         "The request holds no query; send a GraphQL document as the string `query`",
     }

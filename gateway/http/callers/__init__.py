@@ -1,0 +1,1 @@
+"""Who calls: API keys, tokens, and how often each caller may ask."""

@@ -1,0 +1,125 @@
+"""From a GraphQL request that was let in to its answer."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from gateway.domain.access import Access
+from gateway.domain.errors import OperationTooLarge, UnknownDocument
+from gateway.execution import operation as execution
+from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
+from gateway.http.answers import Answer
+from gateway.http.explanation import explanation
+from gateway.http.negotiation import MediaType
+from gateway.http.requests import GraphQLRequest, RequestRefusedError
+from gateway.http.stored_documents import StoredDocuments
+from gateway.http.trail import Outcome
+from gateway.schema.context import AnswerLimits, Context
+from gateway.schema.loaders import Loaders
+from gateway.sources.profiles import Profiles
+from gateway.sources.reading import Origin, Reading
+
+
+class Asked(NamedTuple):
+    """What an answer depends on beside the request's body: what its head asks for, and what its caller may see."""
+
+    media_type: MediaType
+    queries_only: bool
+    truth_now: bool
+    explain: bool
+    access: Access
+
+
+@dataclass(slots=True)
+class Told:
+    """What an operation came to, for the log: nothing in it is the client's."""
+
+    operation_type: str | None = None
+    document_hash: str = ""
+    outcome: Outcome = "refused"
+    codes: set[str] = field(default_factory=set)
+    reads: Counter[Origin] = field(default_factory=Counter)
+
+
+class Runner:
+    """Runs operations; each gets its own loaders and its own idea of now."""
+
+    def __init__(  # the composition root hands in what an operation needs, each by name
+        self,
+        engine: Engine,
+        *,
+        documents: StoredDocuments,
+        profiles: Profiles,
+        loaders: Callable[[Reading], Loaders],
+        widest_window: timedelta,
+        limits: AnswerLimits,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._documents = documents
+        self._profiles = profiles
+        self._loaders = loaders
+        self._widest_window = widest_window
+        self._limits = limits
+        self._now = now
+        self._clock = clock
+
+    async def run(self, request: GraphQLRequest, asked: Asked, reference: str, told: Told) -> Answer:
+        """The answer, and in `told` what there is to say of it. Raises RequestRefusedError."""
+        operation = self._operation(request, asked.media_type)
+        started = self._clock()
+        reading = Reading(started, started) if asked.truth_now else Reading(started)
+        loaders = self._loaders(reading)
+        context = Context(
+            loaders,
+            self._profiles,
+            # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
+            self._now().replace(microsecond=0),
+            self._widest_window,
+            asked.access,
+            self._limits,
+        )
+        try:
+            outcome = await self._engine.run(operation, context, reference, queries_only=asked.queries_only)
+        except MutationNotAllowedError:
+            raise RequestRefusedError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
+        finally:
+            loaders.close()
+        _tell(told, outcome, reading)
+        extensions = explanation(reading, self._clock()) if asked.explain and outcome.data is not None else None
+        answer = Answer(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(extensions))
+        if not outcome.errors and not asked.explain:
+            answer.fresh_until = reading.fresh_until
+        return answer
+
+    def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
+        try:
+            return Operation(self._documents.text(request), request.operation_name, request.variables)
+        except UnknownDocument as error:
+            # Apollo's clients send the document along when they are told so by 200.
+            raise RequestRefusedError(_refused_status(media_type), error) from None
+
+
+def _tell(told: Told, outcome: execution.Outcome, reading: Reading) -> None:
+    told.operation_type = getattr(outcome, "operation_type", None)
+    told.document_hash = getattr(outcome, "document_hash", "")
+    told.codes.update(error["extensions"]["code"] for error in outcome.errors)
+    told.reads.update(read.origin for read in reading.reads)
+    if outcome.data is not None:
+        told.outcome = "partial" if outcome.errors else "ok"
+
+
+def _status(outcome: execution.Outcome, media_type: MediaType) -> int:
+    if outcome.data is not None:
+        return 200
+    if outcome.errors and outcome.errors[0]["extensions"]["code"] == OperationTooLarge.code:
+        # Not for what is wrong with the document, which GraphQL over HTTP answers by 200 in application/json.
+        return 400
+    return _refused_status(media_type)
+
+
+def _refused_status(media_type: MediaType) -> int:
+    return 400 if media_type is MediaType.GRAPHQL_RESPONSE else 200

@@ -1,0 +1,43 @@
+"""How many requests are answered at a time.
+
+Only work counts: a connection that sends nothing, a body that is still arriving, and a probe take no place. Answers
+that clients are slow to take count by their bytes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.domain.errors import Overloaded
+
+_MOST_UNSENT_BYTES = 512 * 1024 * 1024
+_RETRY_SECONDS = 1.0
+
+
+class Turnstile:
+    """Lets so many through at a time; whoever comes beyond is turned away at once, since waiting helps nobody."""
+
+    def __init__(self, most: int, most_unsent_bytes: int = _MOST_UNSENT_BYTES) -> None:
+        self._most = most
+        self._most_unsent_bytes = most_unsent_bytes
+        self.inside = 0
+        self.unsent_bytes = 0
+
+    @contextmanager
+    def passed(self) -> Iterator[None]:
+        """Raises Overloaded."""
+        if self.inside >= self._most or self.unsent_bytes >= self._most_unsent_bytes:
+            raise Overloaded("The gateway is busy; try again", retryable=True, retry_after=_RETRY_SECONDS)
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    @contextmanager
+    def sending(self, size: int) -> Iterator[None]:
+        """An answer of so many bytes is on its way."""
+        self.unsent_bytes += size
+        try:
+            yield
+        finally:
+            self.unsent_bytes -= size

@@ -1,0 +1,292 @@
+"""What a connection may send and how long it may take, guarded in uvicorn's protocol before anything is run.
+
+The *head* of a request is its line and its headers. When it is complete, uvicorn makes a *cycle*, which the application
+answers at once, or as soon as those that came before it on the connection are answered. Until its last byte is there
+the request is *partial*. A request that is refused is answered in its turn, so that the answers
+before it stay whole, and then the connection ends, because nobody knows where the next request would begin.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+    httptools,
+)
+from uvicorn.server import ServerState
+
+from gateway.domain.errors import BadUserInput, RateLimited
+from gateway.http.heads import WireLimits, check_head, headers_too_large, malformed, too_many_headers, url_too_long
+from gateway.http.negotiation import MediaType
+from gateway.http.patience import Patience, Uptake
+from gateway.http.refusals import refusal_answer
+from gateway.http.requests import RequestRefusedError
+
+__all__ = ["WireLimits", "WireProtocol", "limited_protocol"]
+
+# The method, the version and the spaces of a request's line.
+_LINE_BYTES = 64
+# Data that arrive at a closed socket make the kernel throw away the answer that its client has not read yet.
+_LINGER_SECONDS = 0.5
+_LINGER_BYTES = 1024 * 1024
+
+
+def limited_protocol(
+    limits: WireLimits, *, new_reference: Callable[[], str] = lambda: str(uuid4())
+) -> type[asyncio.Protocol]:
+    """The class to give to uvicorn as `http`; `new_reference` makes the references of refusals."""
+
+    class LimitedProtocol(WireProtocol):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, limits=limits, new_reference=new_reference, **kwargs)
+
+    return LimitedProtocol
+
+
+class WireProtocol(HttpToolsProtocol):
+    """uvicorn's protocol within limits."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: WireLimits,
+        new_reference: Callable[[], str],
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.url = b""
+        self.headers = []
+        self._limits = limits
+        self._new_reference = new_reference
+        self._in_head = self._partial = self._upgrading = False
+        self._timed = True
+        self._overhead = 0
+        self._refusal: RequestRefusedError | None = None
+        self._patience = Patience(self.loop)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._uptake = Uptake(self.loop, transport, self._limits.receive_seconds)
+        self._patience.wait(self._limits.receive_seconds, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        super().connection_lost(exc)
+        self._patience.end()
+        self._uptake.end()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, and start what is to be answered."""
+        self._overhead += len(data)
+        if self._refusal is not None:
+            self._discard()
+            return
+        try:
+            self._parse(data)
+            self._check_rest()
+        except httptools.HttpParserError as error:
+            # What a callback raises comes as the context of the parser's own error.
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, RequestRefusedError) else malformed())
+        except RequestRefusedError as refusal:
+            self._refuse(refusal)
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+            else:
+                return
+
+    def _without_upgrade(self) -> bytes:
+        # A server may ignore a wish for another protocol (RFC 9110, section 7.8). The parser stops at one, and would
+        # take the body for the next request; so it is given the same head again, without the wish.
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
+        self.parser = type(self.parser)(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._upgrading = False
+        return head
+
+    def _check_rest(self) -> None:
+        if self._overhead > self._limits.header_bytes + len(self.url) + _LINE_BYTES:
+            raise headers_too_large(self._limits)
+        if not self._partial:
+            return
+        if len(self.headers) > self._limits.headers:
+            raise too_many_headers(self._limits)
+        if not self._timed:
+            self._timed = True
+            self._patience.wait(self._limits.receive_seconds, self._late)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte came."""
+        super().on_message_begin()
+        self._in_head = self._partial = True
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request's target came."""
+        self.url += url
+        if len(self.url) > self._limits.url_bytes:
+            raise url_too_long(self._limits)
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and start the application or queue the request."""
+        check_head(self.parser.get_http_version(), self.headers, self._limits)
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise malformed()
+            self._upgrading = True
+            return
+        if len(self.pipeline) >= self._limits.ahead:
+            raise RequestRefusedError(429, RateLimited(f"More than the limit of {self._limits.ahead} requests wait"))
+        super().on_headers_complete()
+        self._in_head = False
+        self._overhead = 0
+        # The application has the list; what is still to come are trailers, and those must not pass for headers.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the request's body came."""
+        self._overhead = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self._upgrading:
+            return
+        super().on_message_complete()
+        self._partial = self._timed = False
+        self._overhead = 0
+        if self.cycle.response_complete:
+            self._patience.wait(self._limits.idle_seconds, self._idle)
+        else:
+            self._patience.wait(self._limits.receive_seconds, self._answering)
+
+    def on_response_complete(self) -> None:
+        """Turn to the next request of the connection, or wait for one."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            self._uptake.watch()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        if self._refusal is not None:
+            self._leave()
+        elif not self._partial:
+            self._patience.wait(self._limits.idle_seconds, self._idle)
+
+    def pause_writing(self) -> None:
+        """The client does not take as much as is written."""
+        super().pause_writing()
+        self._uptake.watch()
+
+    def resume_writing(self) -> None:
+        """The client took most of what was written."""
+        super().resume_writing()
+        self._uptake.moved()
+
+    def shutdown(self) -> None:
+        """Close the connection as soon as it has its answers."""
+        super().shutdown()
+        self._uptake.watch()
+
+    def _idle(self) -> None:
+        self._uptake.watch()
+        if self.transport.get_write_buffer_size():
+            self._patience.wait(self._limits.idle_seconds, self._idle)
+        else:
+            self.transport.close()
+
+    def _answering(self) -> None:
+        # Where the application breaks off an answer, uvicorn closes the connection, and what is written may stick.
+        self._uptake.watch()
+        self._patience.wait(self._limits.receive_seconds, self._answering)
+
+    def _late(self) -> None:
+        if self._waits_for_us():
+            self._patience.wait(self._limits.receive_seconds, self._late)
+        elif self._partial:
+            limit = self._limits.receive_seconds
+            text = f"The request was not whole within the limit of {limit:g} seconds"
+            self._refuse(RequestRefusedError(408, BadUserInput(text, retryable=True)))
+        else:
+            self.transport.close()
+
+    def _waits_for_us(self) -> bool:
+        if self.flow.read_paused:
+            return True
+        return not (_is_done(self.cycle) or self._in_head) and self.cycle.waiting_for_100_continue
+
+    def _refuse(self, refusal: RequestRefusedError) -> None:
+        self._refusal = refusal
+        if self._has_cycle():
+            self._cut_off()
+        if _is_done(self.cycle):
+            self._leave()
+        else:
+            self._patience.wait(self._limits.receive_seconds, self._answering)
+
+    def _has_cycle(self) -> bool:
+        return self._partial and not self._in_head
+
+    def _discard(self) -> None:
+        if not _is_done(self.cycle):
+            self.flow.pause_reading()
+        elif self._overhead > _LINGER_BYTES:
+            self.transport.abort()
+
+    def _cut_off(self) -> None:
+        if self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline.popleft()
+            return
+        self.cycle.disconnected = True
+        self.cycle.waiting_for_100_continue = False
+        self.cycle.message_event.set()
+
+    def _leave(self) -> None:
+        if self._refusal is not None and not (self._has_cycle() and self.cycle.response_started):
+            answer = _head_and_body(self._refusal, self._new_reference(), self.server_state.default_headers)
+            self.transport.write(answer)
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self._uptake.watch()
+        self._patience.wait(_LINGER_SECONDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self._patience.wait(_LINGER_SECONDS, self._hang_up)
+        else:
+            self.transport.abort()
+
+
+def _is_done(cycle: RequestResponseCycle | None) -> bool:
+    return cycle is None or cycle.response_complete or cycle.disconnected
+
+
+def _head_and_body(
+    refusal: RequestRefusedError, reference: str, default_headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    answer = refusal_answer(refusal, MediaType.JSON, reference)
+    body = b"".join(answer.pieces)
+    headers = [
+        *default_headers,
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *answer.headers,
+        (b"connection", b"close"),
+    ]
+    return b"".join([STATUS_LINE[answer.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])
