@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_bytes
 from time import monotonic
@@ -14,7 +15,6 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.domain.ehr import EhrProfile
@@ -29,6 +29,7 @@ from gateway.http.callers.key_set import KeySet
 from gateway.http.callers.key_sources import key_source
 from gateway.http.callers.rates import RateLimits
 from gateway.http.callers.tokens import Tokens
+from gateway.http.cross_site import NamedOrigins
 from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
@@ -92,12 +93,54 @@ def create_app(
 
     `connections` replaces the HTTP transport, `notice` stands above GraphiQL.
     """
-    log = build_log(settings.gateway_log_level, log_to or sys.stderr)
+    outside = _Outside(
+        now, clock, new_reference, new_secret, connections, build_log(settings.gateway_log_level, log_to or sys.stderr)
+    )
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
+    explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
+    doorkeeper = Doorkeeper(_callers(settings, outside), RateLimits(clock))
+    endpoint = _endpoint(settings, outside, transport, doorkeeper, explorer)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(asyncio_handler(outside.log))
+        async with transport:
+            yield
+        await doorkeeper.close()
+
+    routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", readyz)]
+    if explorer is not None:
+        assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
+        routes.append(Mount("/graphql/assets", assets))
+    app = Starlette(
+        routes=routes,
+        middleware=[*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: elsewhere(new_reference)},
+    )
+    # A redirect would be built from the Host header, which is the client's to choose.
+    app.router.redirect_slashes = False
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """Time, chance, I/O and the log, as they were handed in."""
+
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
+    new_reference: Callable[[], str]
+    new_secret: Callable[[], bytes]
+    connections: MakeConnections
+    log: structlog.typing.FilteringBoundLogger
+
+
+def _endpoint(
+    settings: Settings, outside: _Outside, transport: LeyrTransport, doorkeeper: Doorkeeper, explorer: Explorer | None
+) -> GraphQLEndpoint:
+    clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = Memory(settings.gateway_cache_max_mb * _MEBIBYTE)
-    explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
-    doorkeeper = Doorkeeper(_callers(settings, log, connections, new_secret, now, clock), RateLimits(clock))
     runner = Runner(
         Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS)),
         documents=StoredDocuments(_trusted_documents(settings)),
@@ -105,10 +148,10 @@ def create_app(
         loaders=_loaders(settings, LeyrClient(transport, log), profiles, memory, clock),
         widest_window=settings.widest_window,
         limits=AnswerLimits(settings.gateway_max_upstream_calls, settings.gateway_max_timeslots),
-        now=now,
+        now=outside.now,
         clock=clock,
     )
-    endpoint = GraphQLEndpoint(
+    return GraphQLEndpoint(
         runner,
         reader=RequestReader(
             RequestLimits(
@@ -121,35 +164,10 @@ def create_app(
         freshness=Freshness(clock, shared=settings.gateway_auth == "anonymous"),
         log=RequestLog(log),
         clock=clock,
-        new_reference=new_reference,
-        digest_key=new_secret(),
+        new_reference=outside.new_reference,
+        digest_key=outside.new_secret(),
         explorer=explorer,
     )
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
-        async with transport:
-            yield
-        await doorkeeper.close()
-
-    routes: list[BaseRoute] = [
-        Route("/livez", livez),
-        Route("/readyz", readyz),
-    ]
-    if explorer is not None:
-        assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
-        routes.append(Mount("/graphql/assets", assets))
-    middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
-    app = Starlette(
-        routes=routes,
-        middleware=middleware,
-        lifespan=lifespan,
-        exception_handlers={HTTPException: elsewhere(new_reference)},
-    )
-    # A redirect would be built from the Host header, which is the client's to choose.
-    app.router.redirect_slashes = False
-    return app
 
 
 def _loaders(
@@ -162,25 +180,16 @@ def _loaders(
     return lambda reading: Loaders(catalog, steps, views, reading)
 
 
-def _callers(  # noqa: PLR0917 # each kind of caller needs others of what the root has
-    settings: Settings,
-    log: structlog.typing.FilteringBoundLogger,
-    connections: MakeConnections,
-    new_secret: Callable[[], bytes],
-    now: Callable[[], datetime],
-    clock: Callable[[], float],
-) -> Callers | None:
+def _callers(settings: Settings, outside: _Outside) -> Callers | None:
     """Who may ask; None where everybody may."""
     rate = Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst)
     try:
         if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
             return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
         if settings.gateway_auth == "jwt":
-            source = key_source(settings.gateway_jwt_jwks or "", connections)
-            keys = KeySet(
-                source, clock=clock, on_failed=lambda reason: log.warning("callers.keys_failed", reason=reason)
-            )
-            return Tokens(keys, _rules(settings), rate=rate, secret=new_secret(), now=now)
+            source = key_source(settings.gateway_jwt_jwks or "", outside.connections)
+            keys = KeySet(source, clock=outside.clock, on_failed=lambda reason: _log_keys(outside.log, reason))
+            return Tokens(keys, _rules(settings), rate=rate, secret=outside.new_secret(), now=outside.now)
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read as text: {type(error).__name__}") from None
     except CallersError as error:
@@ -210,6 +219,10 @@ def _trusted_documents(settings: Settings) -> TrustedDocuments | None:
     return TrustedDocuments(by_id, alone=settings.gateway_documents_only)
 
 
+def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
+    log.warning("callers.keys_failed", reason=reason)
+
+
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
     log.warning(
         "ehr.profile_learned",
@@ -223,7 +236,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     if not settings.gateway_cors_origins:
         return []
     cors = Middleware(
-        CORSMiddleware,
+        NamedOrigins,
         allow_origins=settings.gateway_cors_origins,
         allow_methods=("GET", "POST"),
         allow_headers=_CLIENT_HEADERS,

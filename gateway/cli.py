@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.app import create_app
-from gateway.logs import build_log
+from gateway.logs import build_log, silence_others
 from gateway.rehearsal import Sizes, rehearse
 from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
@@ -50,6 +50,7 @@ def _serve(options: argparse.Namespace) -> int:
         bound.close()
         raise SettingsError(refusal)
     log = build_log(settings.gateway_log_level, sys.stderr)
+    silence_others(log)
     log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
     return _status(serve(app, bound))
 
@@ -70,6 +71,7 @@ def _dev(options: argparse.Namespace) -> int:
         )
         app = create_app(settings, notice=_SIMULATED)
         bound = listening_socket(settings.gateway_host, settings.gateway_port)
+        silence_others(build_log(settings.gateway_log_level, sys.stderr))
         print(f"{announcement(simulated)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(bound)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
+from gateway.domain.privacy import has_many_digits
 from gateway.http.negotiation import weights
 
 if sys.version_info >= (3, 14):
@@ -32,7 +33,6 @@ class Encoding(StrEnum):
 _NAMES = {Encoding.ZSTD: ("zstd",), Encoding.GZIP: ("gzip", "x-gzip")}
 
 
-@lru_cache(maxsize=256)
 def preferred_encoding(accept_encoding: str | None) -> Encoding:
     """The encoding that a client likes best, the better one of equals (RFC 9110, 12.5.3).
 
@@ -40,6 +40,16 @@ def preferred_encoding(accept_encoding: str | None) -> Encoding:
     """
     if accept_encoding is None:
         return Encoding.IDENTITY
+    # Nothing that could be personal is to be remembered, not even as a key.
+    return _preferred(accept_encoding) if has_many_digits(accept_encoding) else _remembered(accept_encoding)
+
+
+@lru_cache(maxsize=256)
+def _remembered(accept_encoding: str) -> Encoding:
+    return _preferred(accept_encoding)
+
+
+def _preferred(accept_encoding: str) -> Encoding:
     found = weights(accept_encoding)
     offered = {encoding: _weight(names, found) for encoding, names in _NAMES.items()}
     best = max(offered, key=lambda each: offered[each])

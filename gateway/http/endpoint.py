@@ -1,7 +1,7 @@
 """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -24,7 +24,8 @@ from gateway.http.turnstile import Turnstile
 
 _ANSWERS = (MediaType.JSON, MediaType.GRAPHQL_RESPONSE)
 _ANSWERS_AND_PAGE = (*_ANSWERS, MediaType.HTML)
-_METHODS = frozenset({"GET", "HEAD", "POST"})
+_READING = frozenset({"GET", "HEAD"})
+_METHODS = _READING | {"POST"}
 _NOT_KEPT = (b"cache-control", b"no-store")
 _LARGE_ANSWER = 64 * 1024
 _WANTS_THE_TRUTH_NOW = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])", re.ASCII | re.IGNORECASE)
@@ -81,9 +82,9 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: answers with the media type that the client prefers."""
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _by_name(scope["headers"])
         accept = headers.get(b"accept")
-        if self._explorer and scope["method"] != "POST" and preferred(accept, _ANSWERS_AND_PAGE) is MediaType.HTML:
+        if self._explorer and scope["method"] in _READING and preferred(accept, _ANSWERS_AND_PAGE) is MediaType.HTML:
             await self._explorer.page()(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, headers, trail_of(headers, self._new_reference), self._clock())
@@ -179,3 +180,12 @@ class GraphQLEndpoint:
             status=answer.status,
             codes=told.codes,
         )
+
+
+def _by_name(raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, str]:
+    """Headers by name; what comes in several lines is one list (RFC 9110, 5.3)."""
+    headers = {name: value.decode("latin-1") for name, value in raw}
+    if len(headers) < len(raw):
+        for name in headers:
+            headers[name] = ", ".join(value.decode("latin-1") for key, value in raw if key == name)
+    return headers

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from gateway.domain.privacy import has_many_digits
+
 
 class MediaType(StrEnum):
     """What `/graphql` answers with."""
@@ -31,13 +33,24 @@ class _Range:
         return 2 if self.subtype == "*" else 3 * (self.subtype == subtype)
 
 
-# Clients send the same few headers with every request.
-@lru_cache(maxsize=256)
 def preferred(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType | None:
     """The offered type that the client likes best, the first of equals; None where it takes none.
 
     Without the header the client takes anything.
     """
+    if accept is not None and has_many_digits(accept):
+        # Nothing that could be personal is to be remembered, not even as a key.
+        return _preferred(accept, offered)
+    return _remembered(accept, offered)
+
+
+# Clients send the same few headers with every request.
+@lru_cache(maxsize=256)
+def _remembered(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType | None:
+    return _preferred(accept, offered)
+
+
+def _preferred(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType | None:
     if accept is None or not accept.strip():
         return offered[0]
     ranges = [found for part in accept.split(",") if (found := _range(part)) is not None]

@@ -1,11 +1,15 @@
 """How long a connection is waited for: for what its client sends, and for its taking what it is sent."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from math import inf
 
 if sys.platform == "linux":
+    import socket
+    import struct
     import termios
     from fcntl import ioctl
 
@@ -83,6 +87,10 @@ class Uptake:
             self._idle_looks = 0
             self._patience.wait(self._seconds / _LOOKS, self._look)
 
+    def is_all_taken(self) -> bool:
+        """Did the client's machine take all that is written?"""
+        return not _untaken(self._transport)
+
     def moved(self) -> None:
         """The client took something."""
         self._left = inf
@@ -92,16 +100,16 @@ class Uptake:
         self._patience.end()
 
     def _look(self) -> None:
-        if not self._transport.get_write_buffer_size():
+        left = _untaken(self._transport)
+        if not left:
             self._watching = False
             return
-        left = _untaken(self._transport)
         self._idle_looks = 0 if left < self._left else self._idle_looks + 1
         self._left = left
         if self._idle_looks < _LOOKS:
             self._patience.wait(self._seconds / _LOOKS, self._look)
         else:
-            self._transport.abort()
+            _drop(self._transport)
 
 
 def _untaken(transport: asyncio.Transport) -> int:
@@ -120,3 +128,11 @@ def _untaken(transport: asyncio.Transport) -> int:
         else:
             waiting += int.from_bytes(held, sys.byteorder)
     return waiting
+
+
+def _drop(transport: asyncio.Transport) -> None:
+    if sys.platform == "linux":
+        # The kernel would keep what it holds for as long as the client's machine says that it is alive.
+        with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +13,7 @@ from gateway.domain.errors import BadUserInput, GatewayError
 
 _PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
 _MOST_PARAMETERS = 32
+_LONGEST_LENGTH = 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Bodies that are longer than granted are read on for a while: a client that is still sending cannot hear an answer.
 _READ_BEYOND = 16
@@ -63,8 +63,8 @@ class RequestReader:
         """The body. Raises RequestRefusedError where it is too large or breaks off."""
         limit = self._limits.body_bytes
         announced = headers.get(b"content-length", "0")
-        if announced.isdecimal() and int(announced[:20]) > limit * _READ_BEYOND:
-            raise self._too_large(int(announced[:20]))
+        if len(announced) > _LONGEST_LENGTH or (announced.isdecimal() and int(announced) > limit * _READ_BEYOND):
+            raise self._too_large(limit * _READ_BEYOND)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -142,8 +142,11 @@ class RequestReader:
 _CLOSE = ((b"connection", b"close"),)
 
 
-@lru_cache(maxsize=256)
 def _is_json(content_type: str) -> bool:
+    return content_type == "application/json" or _says_json(content_type)
+
+
+def _says_json(content_type: str) -> bool:
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     charsets = {
         value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == "charset"

@@ -204,11 +204,11 @@ class WireProtocol(HttpToolsProtocol):
         self._uptake.watch()
 
     def _idle(self) -> None:
-        self._uptake.watch()
-        if self.transport.get_write_buffer_size():
-            self._patience.wait(self._limits.idle_seconds, self._idle)
-        else:
+        if self._uptake.is_all_taken():
             self.transport.close()
+        else:
+            self._uptake.watch()
+            self._patience.wait(self._limits.idle_seconds, self._idle)
 
     def _answering(self) -> None:
         # Where the application breaks off an answer, uvicorn closes the connection, and what is written may stick.

@@ -57,7 +57,7 @@ def test_the_answer_is_the_same_in_each_encoding(accept_encoding: str, used: str
         headers, body = received(gateway, LONG, accept_encoding)
 
         assert headers.get("content-encoding") == used
-        assert headers["vary"] == "accept, accept-encoding"
+        assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"
         assert headers["cache-control"] == "no-store"
         assert int(headers["content-length"]) == len(body)
         assert {"zstd": zstd.decompress, "gzip": gzip.decompress}.get(used or "", bytes)(body) == plain
@@ -69,12 +69,12 @@ def test_short_answers_go_as_they_are(accept_encoding: str, gateway: Gateway) ->
     headers, body = received(gateway, SHORT, accept_encoding)
 
     assert "content-encoding" not in headers
-    assert headers["vary"] == "accept, accept-encoding"
+    assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"
     assert body == b'{"data":{"__typename":"Query"}}'
 
 
 def test_refusals_vary_too(gateway: Gateway) -> None:
     headers, body = received(gateway, {"query": "{" + "a " * 2_000}, "gzip")
 
-    assert headers["vary"] == "accept, accept-encoding"
+    assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"
     assert b"errors" in (gzip.decompress(body) if "content-encoding" in headers else body)

@@ -68,7 +68,7 @@ def run() -> Iterator[Callable[..., Running]]:
             each.process.communicate()
 
 
-LISTENING = r'"url": "(http://[^"]+)"'
+LISTENING = r'"url":"(http://[^"]+)"'
 
 
 def test_serve_without_credentials_says_what_to_set() -> None:

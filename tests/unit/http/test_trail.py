@@ -204,6 +204,15 @@ def test_a_refused_request_is_one_line() -> None:
     assert list(line.values())[2:] == ["request.refused", OURS, "anonymous", 1, 413, "OPERATION_TOO_LARGE"]
 
 
+def test_a_fault_is_told_without_its_text() -> None:
+    [line] = lines(lambda log: log.fault(Trail(OURS), ValueError("191212121212")))
+
+    assert line["level"] == "error"
+    assert line["request_id"] == OURS
+    assert line["kind"] == "ValueError"
+    assert "191212121212" not in repr(line)
+
+
 def test_a_log_of_warnings_holds_no_line_for_each_request() -> None:
     to = StringIO()
 

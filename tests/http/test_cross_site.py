@@ -1,0 +1,169 @@
+"""Whose pages may ask: what the browser of a visitor to another site may send, and what pages of named origins may."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.harness import Gateway
+
+QUERY = {"query": "{ __typename }"}
+DATA = {"data": {"__typename": "Query"}}
+OURS, THEIRS = "https://book.example", "https://evil.example"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+PROOFS = {
+    "x-requested-with": "fetch",
+    "apollo-require-preflight": "true",
+    "x-apollo-operation-name": "Free",
+    "graphql-require-preflight": "1",
+    "x-api-key": "key",
+    "authorization": "Bearer token",
+    "content-type": "application/json",
+}
+CLIENT_HEADERS = (
+    *PROOFS,
+    "x-request-id",
+    "traceparent",
+    "x-gateway-explain",
+    "cache-control",
+    "if-none-match",
+)
+
+
+@pytest.fixture
+def named(serve_gateway: Callable[..., Gateway]) -> Gateway:
+    """A gateway whose settings name one origin."""
+    return serve_gateway(gateway_cors_origins=(OURS,))
+
+
+def is_refused(response: Any) -> bool:
+    if response.status_code != 403:
+        assert response.json() == DATA
+        return False
+    assert [error["extensions"]["code"] for error in response.json()["errors"]] == ["FORBIDDEN"]
+    assert response.headers["cache-control"] == "no-store"
+    return True
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"},
+        {"sec-fetch-site": "same-site", "sec-fetch-mode": "cors"},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "multipart/form-data; boundary=a"},
+        {"authorization": "Basic YTpi"},
+        {"cookie": "session=1", "origin": THEIRS, "referer": THEIRS},
+    ],
+)
+def test_a_get_of_a_page_elsewhere_is_refused(headers: dict[str, str], gateway: Gateway) -> None:
+    for accept in ("*/*", "application/json", "image/*,*/*;q=0.1", BROWSER):
+        assert is_refused(gateway.http.get("/graphql", params=QUERY, headers={"accept": accept, **headers}))
+
+
+@pytest.mark.parametrize("site", [{}, {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}])
+def test_a_get_that_took_a_preflight_is_answered(site: dict[str, str], gateway: Gateway) -> None:
+    for name, value in PROOFS.items():
+        assert not is_refused(gateway.http.get("/graphql", params=QUERY, headers={**site, name: value})), name
+
+
+def test_a_get_that_no_page_elsewhere_sends_is_answered(gateway: Gateway) -> None:
+    for headers in (
+        {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
+        {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"},
+        {"sec-fetch-mode": "cors"},
+    ):
+        assert not is_refused(gateway.http.get("/graphql", params=QUERY, headers=headers)), headers
+
+
+def test_a_refused_get_runs_nothing(gateway: Gateway) -> None:
+    head = gateway.http.head("/graphql", params=QUERY)
+    mutation = gateway.http.get("/graphql", params={"query": "mutation { book }"})
+
+    assert head.status_code == mutation.status_code == 403
+
+
+def test_a_post_of_a_page_elsewhere_is_refused_whatever_else_it_proves(gateway: Gateway) -> None:
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
+        headers = {"sec-fetch-site": "same-origin", "x-requested-with": "fetch", "content-type": content_type}
+
+        response = gateway.http.post("/graphql", content=json.dumps(QUERY), headers=headers)
+
+        assert response.status_code == 415, content_type
+
+
+@pytest.mark.parametrize("headers", [{}, {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}])
+def test_graphiql_needs_no_proof(headers: dict[str, str], serve_gateway: Callable[..., Gateway]) -> None:
+    gateway = serve_gateway(gateway_graphiql=True)
+
+    page = gateway.http.get("/graphql", params=QUERY, headers={"accept": BROWSER, **headers})
+
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert is_refused(gateway.http.get("/graphql", params=QUERY, headers=headers))
+
+
+def preflight(gateway: Gateway, origin: str, method: str = "POST", *headers: str) -> Any:
+    asked = {
+        "origin": origin,
+        "access-control-request-method": method,
+        "access-control-request-headers": ",".join(headers or ("content-type",)),
+    }
+    return gateway.http.options("/graphql", headers=asked)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_pages_of_named_origins_may_send_what_clients_need(method: str, named: Gateway) -> None:
+    response = preflight(named, OURS, method, *sorted(CLIENT_HEADERS))
+
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == OURS
+    assert set(CLIENT_HEADERS) <= set(response.headers["access-control-allow-headers"].lower().split(", "))
+    assert "access-control-allow-credentials" not in response.headers
+
+
+@pytest.mark.parametrize("headers", [{}, {"if-none-match": "*"}])
+def test_pages_of_named_origins_may_read_what_clients_need(headers: dict[str, str], named: Gateway) -> None:
+    asked = {"origin": OURS, "x-requested-with": "fetch", **headers}
+
+    response = named.http.get("/graphql", params=QUERY, headers=asked)
+
+    assert response.status_code == (304 if headers else 200)
+    assert response.headers["access-control-allow-origin"] == OURS
+    exposed = set(response.headers["access-control-expose-headers"].lower().split(", "))
+    assert {"x-request-id", "etag", "retry-after"} <= exposed
+
+
+def test_pages_of_named_origins_may_read_what_went_wrong(named: Gateway) -> None:
+    for body in ({}, {"query": "{"}, {"query": "{ nothing }"}):
+        response = named.http.post("/graphql", json=body, headers={"origin": OURS})
+
+        assert response.json()["errors"]
+        assert response.headers["access-control-allow-origin"] == OURS
+
+
+def test_pages_of_other_origins_may_not_ask(named: Gateway) -> None:
+    for origin in (THEIRS, "null", f"{OURS}.evil.example", f"{OURS}:444", "http://book.example"):
+        answer = named.http.post("/graphql", json=QUERY, headers={"origin": origin})
+
+        assert "access-control-allow-origin" not in preflight(named, origin).headers
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_nobody_elsewhere_may_ask_unless_named(gateway: Gateway) -> None:
+    answer = gateway.http.post("/graphql", json=QUERY, headers={"origin": OURS})
+
+    for response in (answer, preflight(gateway, OURS)):
+        assert not [name for name in response.headers if name.startswith("access-control-")]
+    assert preflight(gateway, OURS).status_code == 405
+
+
+def test_caches_tell_the_origins_apart(named: Gateway) -> None:
+    for origin in ({}, {"origin": OURS}, {"origin": THEIRS}):
+        response = named.http.get("/graphql", params=QUERY, headers={"x-requested-with": "fetch", **origin})
+
+        assert response.headers["cache-control"].startswith("public")
+        assert "origin" in response.headers["vary"].lower().split(", ")

@@ -1,0 +1,282 @@
+"""How many requests are answered at a time, on real sockets: who takes a place, who is turned away, and who leaves."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from http.client import HTTPConnection, HTTPResponse
+from io import StringIO
+from select import select
+from threading import Event
+from time import sleep
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+
+from gateway.app import create_app
+from gateway.leyr.connections import PooledConnections
+from gateway.leyr.exchange import Reply
+from gateway.serving import listening_socket, serving_beside
+from gateway.settings import Settings
+from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
+
+PLACES = 2
+JSON = {"content-type": "application/json"}
+STATIC = "{ __typename }"
+PAUSE = 0.005
+
+
+class Floodgate:
+    """The way to the simulator: calls wait at it until it is opened."""
+
+    def __init__(self) -> None:
+        self.is_open = Event()
+        self.waiting = 0
+
+    def let_through(self) -> None:
+        """Open it for those that wait, and close it behind them."""
+        self.is_open.set()
+        while self.waiting:
+            sleep(PAUSE)
+        self.is_open.clear()
+
+    def connections(self, base_url: str, headers: Mapping[str, str]) -> "HeldConnections":
+        return HeldConnections(self, PooledConnections(base_url, headers))
+
+
+class HeldConnections:
+    """Connections whose calls wait at a floodgate first."""
+
+    def __init__(self, floodgate: Floodgate, connections: PooledConnections) -> None:
+        self._floodgate = floodgate
+        self._connections = connections
+
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
+        self._floodgate.waiting += 1
+        try:
+            await asyncio.to_thread(self._floodgate.is_open.wait)
+        finally:
+            self._floodgate.waiting -= 1
+        return await self._connections.get(target, largest=largest, within=within)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+
+class Visitor:
+    """A client on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        at = urlsplit(url)
+        self._connection = HTTPConnection(at.hostname or "", at.port, timeout=30)
+        self._connection.connect()
+
+    @property
+    def socket(self) -> socket.socket:
+        found: socket.socket = self._connection.sock
+        return found
+
+    def asks(self, query: str, **headers: str) -> "Visitor":
+        body = json.dumps({"query": query})
+        self._connection.request("POST", "/graphql", body, {**JSON, **headers})
+        return self
+
+    def gets(self, path: str) -> "Visitor":
+        self._connection.request("GET", path, headers={"x-requested-with": "fetch"})
+        return self
+
+    def begins(self, body: bytes, *, rest: int) -> "Visitor":
+        """Send a request but for so many bytes of its body."""
+        self._connection.putrequest("POST", "/graphql")
+        for name, value in {**JSON, "content-length": str(len(body))}.items():
+            self._connection.putheader(name, value)
+        self._connection.endheaders()
+        self._connection.send(body[: len(body) - rest])
+        return self
+
+    def hears(self) -> tuple[HTTPResponse, Any]:
+        response = self._connection.getresponse()
+        return response, json.loads(response.read())
+
+    def is_answered(self) -> bool:
+        return bool(select([self.socket], [], [], PAUSE)[0])
+
+    def leaves(self) -> None:
+        self._connection.close()
+
+
+class Hall:
+    """A gateway with two places, whose upstream waits until a test lets it answer."""
+
+    def __init__(self, url: str, emrs: tuple[str, ...], stack: ExitStack, floodgate: Floodgate) -> None:
+        self.url = url
+        self.floodgate = floodgate
+        self._emrs = emrs
+        self._stack = stack
+
+    def visitor(self) -> Visitor:
+        visitor = Visitor(self.url)
+        self._stack.callback(visitor.leaves)
+        return visitor
+
+    def fill(self) -> list[Visitor]:
+        """Take every place, each by a call of its own."""
+        return [self._enter(emr) for emr in self._emrs[:PLACES]]
+
+    def _enter(self, emr: str) -> Visitor:
+        """Try until there is a place, since the gateway may not have noticed yet that one is free."""
+        before = self.floodgate.waiting
+        for _ in range(1_000):
+            visitor = self.visitor().asks(f'{{ careUnits(emr: "{emr}") {{ name }} }}')
+            while not visitor.is_answered():
+                if self.floodgate.waiting > before:
+                    return visitor
+        raise AssertionError("no place was given back")
+
+    def has_room(self) -> bool:
+        response, _ = self.visitor().asks(STATIC).hears()
+        return response.status == 200
+
+
+@pytest.fixture
+def hall(simulator: Simulator) -> Iterator[Hall]:
+    floodgate = Floodgate()
+    settings = Settings.model_validate(
+        {
+            "leyr_base_url": f"{simulator.url}/api",
+            "leyr_client_id": CLIENT_ID,
+            "leyr_client_secret": CLIENT_SECRET,
+            "leyr_emrs": simulator.emrs,
+            "gateway_max_concurrent_requests": PLACES,
+            "gateway_cache_catalog_seconds": 0,
+        }
+    )
+    app = create_app(settings, now=lambda: NOW, connections=floodgate.connections, log_to=StringIO())
+    with ExitStack() as stack:
+        url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
+        # Before the server stops, since it waits for what is inside.
+        stack.callback(floodgate.is_open.set)
+        yield Hall(url, simulator.emrs, stack, floodgate)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json"])
+def test_the_next_is_turned_away_at_once(accept: str, hall: Hall) -> None:
+    hall.fill()
+
+    for _ in range(3):
+        response, answer = hall.visitor().asks(STATIC, accept=accept).hears()
+
+        assert response.status == 503
+        assert response.getheader("content-type") == f"{accept}; charset=utf-8"
+        assert response.getheader("retry-after") == "1"
+        assert response.getheader("cache-control") == "no-store"
+        assert answer.keys() == {"errors"}
+        (error,) = answer["errors"]
+        assert error["extensions"].pop("reference")
+        assert error["extensions"] == {"code": "OVERLOADED", "origin": "gateway", "retryable": True, "retryAfter": 1.0}
+    # Nobody inside was done meanwhile.
+    assert hall.floodgate.waiting == PLACES
+
+
+def test_a_get_is_turned_away_as_well(hall: Hall) -> None:
+    hall.fill()
+
+    response, answer = hall.visitor().gets(f"/graphql?query={quote(STATIC)}").hears()
+
+    assert response.status == 503
+    assert response.getheader("retry-after") == "1"
+    assert answer["errors"][0]["extensions"]["code"] == "OVERLOADED"
+
+
+def test_places_are_free_again_after_answers(hall: Hall) -> None:
+    inside = hall.fill()
+    assert not hall.has_room()
+    hall.floodgate.is_open.set()
+
+    for visitor in inside:
+        response, answer = visitor.hears()
+        assert response.status == 200
+        assert answer["data"]["careUnits"]
+        assert "errors" not in answer
+    assert hall.has_room()
+
+
+def test_places_are_free_again_after_errors(hall: Hall, simulator: Simulator) -> None:
+    simulator.fault("service_unavailable", endpoint="care_units")
+    inside = hall.fill()
+    hall.floodgate.is_open.set()
+
+    for visitor in inside:
+        _, answer = visitor.hears()
+        assert answer["errors"]
+    assert hall.has_room()
+    # What is refused after it was let in leaves its place too.
+    for _ in range(PLACES + 1):
+        visitor = hall.visitor()
+        assert visitor.asks("{ nothing }").hears()[1]["errors"]
+        assert visitor.gets("/graphql?query=mutation{book}").hears()[0].status == 405
+        assert visitor.gets("/graphql?documentId=unknown").hears()[1]["errors"]
+    assert hall.has_room()
+
+
+def test_places_are_free_again_after_clients_that_left(hall: Hall) -> None:
+    for _ in range(3):
+        for visitor in hall.fill():
+            visitor.leaves()
+        hall.floodgate.let_through()
+
+    assert len(hall.fill()) == PLACES
+    assert not hall.has_room()
+
+
+def test_idle_connections_take_no_place(hall: Hall) -> None:
+    idle = [hall.visitor() for _ in range(5 * PLACES)]
+    kept_alive = [hall.visitor() for _ in range(PLACES)]
+    for visitor in kept_alive:
+        assert visitor.asks(STATIC).hears()[0].status == 200
+    begun = [hall.visitor() for _ in range(2 * PLACES)]
+    for visitor in begun:
+        visitor.socket.sendall(b"POST /graphql HTTP/1.1\r\nhost: a\r\n")
+
+    assert len(hall.fill()) == PLACES
+
+    assert not hall.has_room()
+    assert len({visitor.socket for visitor in (*idle, *kept_alive, *begun)}) == 8 * PLACES
+
+
+def test_a_body_that_is_still_arriving_takes_no_place(hall: Hall) -> None:
+    body = json.dumps({"query": STATIC}).encode()
+    arriving = [hall.visitor().begins(body, rest=1) for _ in range(3 * PLACES)]
+    inside = hall.fill()
+
+    # Whoever's body is whole now comes too late; the others still have their chance.
+    arriving[0].socket.sendall(body[-1:])
+    assert arriving[0].hears()[0].status == 503
+    hall.floodgate.is_open.set()
+    for visitor in inside:
+        assert visitor.hears()[0].status == 200
+    for visitor in arriving[1:]:
+        visitor.socket.sendall(body[-1:])
+        response, answer = visitor.hears()
+        assert response.status == 200
+        assert answer == {"data": {"__typename": "Query"}}
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz"])
+def test_probes_are_answered_when_every_place_is_taken(path: str, hall: Hall) -> None:
+    hall.fill()
+
+    for _ in range(2 * PLACES):
+        assert hall.visitor().gets(path).hears()[0].status == 200
+
+
+def test_what_needs_no_work_is_answered_when_every_place_is_taken(hall: Hall) -> None:
+    hall.fill()
+    visitor = hall.visitor()
+
+    assert visitor.gets("/nothing").hears()[0].status == 404
+    assert visitor.gets("/graphql").hears()[0].status == 400
+    assert visitor.asks("", accept="image/png").hears()[0].status == 406
+    assert visitor.asks(STATIC, **{"content-encoding": "gzip"}).hears()[0].status == 415
