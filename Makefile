@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORER := gateway/explorer
 
-.PHONY: run test lint setup explorer schema check-schema readme bench bench-micro lock clean
+.PHONY: run test lint setup explorer schema check-schema readme fuzz bench bench-micro lock clean
 
 run: setup
 	@$(BIN)/gateway dev
@@ -43,6 +43,16 @@ gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
 schema: setup
 	$(BIN)/gateway schema > schema.graphql
 
+# Queries that are made from the schema, against a running gateway.
+fuzz: .venv/.fuzz
+	TESTS_REQUIRE=fuzz $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
+
+# An environment of its own, since Schemathesis is a plugin of every pytest that it is installed beside.
+.venv/.fuzz: requirements/fuzz.txt .venv/.ready
+	$(BIN)/python -m venv --clear .venv/fuzz
+	.venv/fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	touch $@
+
 # Some minutes; for some of it: make bench BENCH_ARGS="--rounds 1 --scenario small"
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
@@ -54,11 +64,12 @@ bench-micro: .venv/.bench
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
-# After a change of dependencies in pyproject.toml.
+# After a change of dependencies in pyproject.toml or tests/fuzz/requirements.in.
 lock: .venv/.ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group dev -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group bench -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -c requirements/dev.txt tests/fuzz/requirements.in -o requirements/fuzz.txt
 
 clean:
 	rm -rf .venv gateway/http/static $(EXPLORER)/node_modules

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.domain.ehr import EhrProfile
 from gateway.execution.errors import ErrorFormatter
+from gateway.execution.limits import DocumentLimits
 from gateway.execution.operation import Engine
 from gateway.execution.projection import Projector
 from gateway.http.answers import FinishedAnswers
@@ -142,7 +143,7 @@ def _endpoint(
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = Memory(settings.gateway_cache_max_mb * _MEBIBYTE)
     runner = Runner(
-        Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS)),
+        _engine(settings, log),
         documents=StoredDocuments(_trusted_documents(settings)),
         profiles=profiles,
         loaders=_loaders(settings, LeyrClient(transport, log), profiles, memory, clock),
@@ -168,6 +169,22 @@ def _endpoint(
         digest_key=outside.new_secret(),
         explorer=explorer,
     )
+
+
+def _engine(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Engine:
+    introspection = settings.gateway_introspection
+    limits = DocumentLimits(
+        tokens=settings.gateway_max_tokens,
+        depth=settings.gateway_max_depth,
+        aliases=settings.gateway_max_aliases,
+        root_fields=settings.gateway_max_root_fields,
+        directives=settings.gateway_max_directives,
+        selections=settings.gateway_max_selections,
+        integer_digits=settings.gateway_max_integer_digits,
+        value_depth=settings.gateway_max_json_depth,
+    )
+    errors = ErrorFormatter(log, settings.gateway_max_errors, suggestions=introspection)
+    return Engine(build_schema(), errors, Projector(PLAIN_SCALARS), limits, introspection=introspection)
 
 
 def _loaders(

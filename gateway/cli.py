@@ -13,11 +13,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from gateway.app import create_app
+from gateway.http.wire import WireLimits
 from gateway.logs import build_log, silence_others
 from gateway.rehearsal import Sizes, rehearse
 from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
-from gateway.settings import SettingsError, load_settings, settings_table
+from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Manners, SimulatorSettings, announcement, create_simulator
 
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
@@ -52,7 +53,7 @@ def _serve(options: argparse.Namespace) -> int:
     log = build_log(settings.gateway_log_level, sys.stderr)
     silence_others(log)
     log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
-    return _status(serve(app, bound))
+    return _status(serve(app, bound, wire=_wire(settings)))
 
 
 def _dev(options: argparse.Namespace) -> int:
@@ -75,7 +76,7 @@ def _dev(options: argparse.Namespace) -> int:
         print(f"{announcement(simulated)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(bound)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        return _status(serve(app, bound))
+        return _status(serve(app, bound, wire=_wire(settings)))
 
 
 def _simulator(options: argparse.Namespace) -> int:
@@ -135,6 +136,16 @@ def _healthcheck(options: argparse.Namespace) -> int:
         return 1
     finally:
         connection.close()
+
+
+def _wire(settings: Settings) -> WireLimits:
+    return WireLimits(
+        header_bytes=settings.gateway_max_header_bytes,
+        headers=settings.gateway_max_headers,
+        url_bytes=settings.gateway_max_url_bytes,
+        receive_seconds=settings.gateway_receive_seconds,
+        connections=settings.gateway_max_connections,
+    )
 
 
 def _status(started: bool) -> int:  # noqa: FBT001 # what `serve` tells

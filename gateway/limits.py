@@ -36,6 +36,9 @@ class Limits(BaseModel):
     gateway_max_concurrent_requests: int = Field(
         512, ge=1, le=100_000, description="How many GraphQL requests are answered at a time; more get 503."
     )
+    gateway_max_connections: int = Field(
+        10_000, ge=1, le=1_000_000, description="How many connections clients may hold open; more are dropped."
+    )
     gateway_receive_seconds: float = Field(
         10, gt=0, le=600, description="For how long a request may take to arrive, and a client to take its answer."
     )

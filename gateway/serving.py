@@ -4,16 +4,26 @@ import ctypes
 import gc
 import signal
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from math import inf
 from threading import Thread
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.http.wire import WireLimits, limited_protocol
+
+if sys.platform != "win32":
+    import resource
+
 # Longer than the slowest upstream call, so that whatever is in flight can end.
 _GRACE_SECONDS = 25
 _START_SECONDS = 30
+_WIRE = WireLimits()
+_BACKLOG = 2048
 _MEBIBYTE = 1024 * 1024
 # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which goes up to 32 MiB.
 _HEAP = {-1: 64 * _MEBIBYTE, -2: 4 * _MEBIBYTE, -3: 32 * _MEBIBYTE}
@@ -48,16 +58,34 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: ASGIApp, bound: socket.socket) -> bool:
+def serve(app: ASGIApp, bound: socket.socket, *, wire: WireLimits = _WIRE) -> bool:
     """Serve until SIGINT or SIGTERM, then finish what is in flight. False where the application did not start."""
     # uvicorn raises the signal again when it has stopped; stopping as told is a success, not a death.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    server = _server(app)
+    _open_more_files()
+    server = _server(app, wire)
     _spare_the_collector()
     _keep_the_heap()
     server.run(sockets=[bound])
     return server.started
+
+
+def _open_more_files() -> None:
+    """Let the process have as many descriptors as it may: it often starts with 1024."""
+    if sys.platform != "win32":
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Some systems say that there is no limit and have one.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _descriptors() -> float:
+    if sys.platform != "win32":
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if most != resource.RLIM_INFINITY:
+            return most
+    return inf
 
 
 def _spare_the_collector() -> None:
@@ -83,9 +111,9 @@ def _keep_the_heap() -> None:
 
 
 @contextmanager
-def serving_beside(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
+def serving_beside(app: ASGIApp, bound: socket.socket, *, wire: WireLimits = _WIRE) -> Iterator[str]:
     """Serve in a thread of its own while the block runs; gives the URL. Raises StartError."""
-    server = _server(app)
+    server = _server(app, wire)
     thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
@@ -106,17 +134,25 @@ def _await_start(server: uvicorn.Server, thread: Thread) -> None:
     raise StartError("the simulator did not start")
 
 
-def _server(app: ASGIApp) -> uvicorn.Server:
-    # An access log would hold the URLs of GET queries, and so whatever clients put in variables.
+def _server(app: ASGIApp, wire: WireLimits) -> uvicorn.Server:
+    # Where no descriptor is left, asyncio's loop tries again as often as connections wait, each time twice as busily,
+    # and every call to Leyr fails. So clients get half of them, and a quarter those that are taken all at once before
+    # they can be dropped.
+    descriptors = _descriptors()
+    wire = replace(wire, connections=int(min(wire.connections, descriptors // 2)))
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=limited_protocol(wire),
+            # It would hold the URLs of GET queries, and so whatever clients put in variables.
             access_log=False,
-            log_level="warning",
+            # Its own would print what libraries say of requests and errors; gateway.logs.silence_others is instead.
+            log_config=None,
             server_header=False,
             proxy_headers=False,
             lifespan="auto",
             ws="none",
+            backlog=int(min(_BACKLOG, descriptors // 4)),
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )

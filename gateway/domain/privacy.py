@@ -6,10 +6,17 @@ numbers). Check digits are left out of account: newer Danish and Norwegian numbe
 """
 
 import re
+from base64 import b64decode
+from unicodedata import digit
+from urllib.parse import unquote
 
 _SEPARATORS = re.compile(r"(?<=\d)[\s+_./:\u2010-\u2015-]+(?=\d)")
-_YEAR_FIRST = re.compile(r"(?=\d\d(\d\d)(\d\d)\d{4})", re.ASCII)
-_DAY_FIRST = re.compile(r"(?=(\d\d)(\d\d)\d\d[A-Z]?\d{3}[0-9A-Z])", re.ASCII | re.IGNORECASE)
+_MONTH = "(?:0[1-9]|1[0-2])"
+_DAY = r"(?:0[1-9]|[12]\d|3[01]|4[1-9]|[5-8]\d|9[01])"
+_NUMBER = re.compile(
+    rf"\d\d{_MONTH}{_DAY}\d{{4}}|{_DAY}{_MONTH}\d\d[A-Z]?\d{{3}}[0-9A-Z]", re.ASCII | re.IGNORECASE
+)
+_SHORTEST_IN_BASE64 = 12
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,4}\d){8}")
 
 
@@ -18,16 +25,34 @@ def has_many_digits(text: str) -> bool:
     return _MANY_DIGITS.search(text) is not None
 
 
+def is_fit_for_memory(header: str) -> bool:
+    """Whether a header that lists formats says nothing more: what clients write elsewhere has digits or capitals."""
+    return header == header.lower() and not has_many_digits(header)
+
+
+def may_hide_a_personal_number(text: str) -> bool:
+    """Whether a text, or what it says in percent-encoding or base64, may hold a personal identity number."""
+    return may_hold_a_personal_number(unquote(text)) or may_hold_a_personal_number(_of_base64(text))
+
+
+def _of_base64(text: str) -> str:
+    if len(text) < _SHORTEST_IN_BASE64:
+        return ""
+    try:
+        return b64decode(text, validate=True).decode()
+    except ValueError:
+        return ""
+
+
 def may_hold_a_personal_number(text: str) -> bool:
     """Whether digits in a text could be somebody's personal identity number, whatever stands between them."""
     if not has_many_digits(text):
         return False
-    plain = _SEPARATORS.sub("", text)
-    return any(_is_date(month, day) for month, day in _YEAR_FIRST.findall(plain)) or any(
-        _is_date(month, day) for day, month in _DAY_FIRST.findall(plain)
-    )
+    plain = _SEPARATORS.sub("", text if text.isascii() else "".join(map(_plain, text)))
+    return _NUMBER.search(plain) is not None
 
 
-def _is_date(month: str, day: str) -> bool:
-    number = int(day)
-    return "01" <= month <= "12" and any(0 < number - shift <= 31 for shift in (0, 40, 60))  # noqa: PLR2004 # days of a month
+def _plain(char: str) -> str:
+    """A character, and for a digit of any script the European one."""
+    value = digit(char, None)
+    return char if value is None else str(value)

@@ -1,5 +1,6 @@
 """Documents that were parsed, validated and compiled before."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +12,10 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
     VariableNode,
     Visitor,
-    parse,
+    specified_rules,
     validate,
     visit,
 )
@@ -21,6 +23,10 @@ from graphql.execution.values import VariableValues
 
 from gateway.domain.errors import BadUserInput
 from gateway.execution.compiling import Program, compiled
+from gateway.execution.errors import MOST_ERRORS
+from gateway.execution.limits import DocumentLimits, check_operations
+from gateway.execution.overlapping import OverlappingFieldsRule
+from gateway.execution.parsing import parsed
 from gateway.execution.projection import Projector
 from gateway.execution.writers import NotDirectError
 
@@ -33,14 +39,20 @@ _MOST_POSITIONS = 32 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """A parsed document, what is wrong with it, and what was compiled of it."""
+    """A parsed document, what is wrong with it, and what was compiled of it; `digest` is its text's."""
 
+    digest: str
     node: DocumentNode
     errors: Sequence[GraphQLError]
     fragments: dict[str, FragmentDefinitionNode]
     steering: frozenset[str]
-    is_kept: bool
+    characters: int
     programs: dict[Hashable, Program | None] = field(default_factory=dict)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is short enough to be kept."""
+        return self.characters <= _LONGEST_KEPT
 
     @property
     def positions(self) -> int:
@@ -62,29 +74,51 @@ class Document:
         raise BadUserInput("The document holds no operation of the name in operationName")
 
 
+def digest_of(text: str) -> str:
+    """The SHA-256 of a document in hexadecimal: what it is known by, since its text may hold personal data."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
 class Documents:
     """Parses, validates and compiles; keeps what it made, least recently used first to go, in a bound of text."""
 
-    def __init__(self, schema: GraphQLSchema, projector: Projector) -> None:
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        projector: Projector,
+        limits: DocumentLimits | None = None,
+        *,
+        introspection: bool = False,
+    ) -> None:
         self._schema = schema
         self._projector = projector
+        self._limits = limits or DocumentLimits()
+        self._introspection = introspection
+        self._rules = [
+            OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
+        ]
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._characters = 0
         self._positions = 0
 
     def read(self, text: str) -> Document:
-        """The document of a text. Raises GraphQLError for broken syntax, RecursionError for endless nesting."""
-        found = self._kept.get(text)
+        """The document of a text, valid or not.
+
+        Raises GraphQLError for what is wrong before it could be validated, OperationTooLarge where it passes a limit,
+        and RecursionError for endless nesting.
+        """
+        digest = digest_of(text)
+        found = self._kept.get(digest)
         if found is not None:
-            self._kept.move_to_end(text)
+            self._kept.move_to_end(digest)
             return found
-        node = parse(text)
+        node = parsed(text, self._limits)
+        check_operations(node, self._limits, introspection=self._introspection)
+        errors = validate(self._schema, node, self._rules, MOST_ERRORS, hide_suggestions=not self._introspection)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        found = Document(
-            node, validate(self._schema, node), fragments, _steering(node), is_kept=len(text) <= _LONGEST_KEPT
-        )
+        found = Document(digest, node, errors, fragments, _steering(node), len(text))
         if found.is_kept:
-            self._keep(text, found)
+            self._keep(found)
         return found
 
     def program(
@@ -112,12 +146,12 @@ class Documents:
             self._positions -= document.positions
             document.programs.clear()
 
-    def _keep(self, text: str, document: Document) -> None:
-        self._kept[text] = document
-        self._characters += len(text)
+    def _keep(self, document: Document) -> None:
+        self._kept[document.digest] = document
+        self._characters += document.characters
         while self._characters > _MOST_CHARACTERS:
-            oldest, forgotten = self._kept.popitem(last=False)
-            self._characters -= len(oldest)
+            _, forgotten = self._kept.popitem(last=False)
+            self._characters -= forgotten.characters
             self._positions -= forgotten.positions
             forgotten.programs.clear()
 

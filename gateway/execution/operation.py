@@ -15,12 +15,13 @@ from graphql import (
     OperationType,
     execute,
 )
-from graphql.execution.values import get_variable_values
+from graphql.execution.values import VariableValues, get_variable_values
 
-from gateway.domain.errors import BadUserInput
+from gateway.domain.errors import BadUserInput, CallerError
 from gateway.execution.direct import DirectRun
-from gateway.execution.documents import Document, Documents
-from gateway.execution.errors import ErrorFormatter
+from gateway.execution.documents import Document, Documents, digest_of
+from gateway.execution.errors import MOST_ERRORS, ErrorFormatter, Reported
+from gateway.execution.limits import DocumentLimits
 from gateway.execution.projection import Projector
 from gateway.schema.context import Context
 
@@ -36,16 +37,22 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer: the JSON of `data` in pieces, and the errors.
+    """An answer: the JSON of `data` in pieces, the errors, and how many more errors there are, at least.
 
-    Without `data` the request was refused before any field ran.
+    Without `data` the request was refused before any field ran. The log gets `document_hash`, the SHA-256 of the
+    document's text in hexadecimal, and `operation_type`, which is unknown where no operation could be chosen.
     """
 
     data: Sequence[bytes] | None
     errors: Sequence[dict[str, Any]] = ()
+    errors_omitted: int = 0
+    document_hash: str = ""
+    operation_type: str | None = None
 
     def pieces(self, extensions: bytes | None = None) -> list[bytes]:
-        """The JSON of the whole answer in pieces; `extensions` is JSON too."""
+        """The JSON of the whole answer in pieces; `extensions` is the JSON of an object with the key `gateway`."""
+        if self.errors_omitted:
+            extensions = _with_omitted(extensions, self.errors_omitted)
         parts = [] if self.data is None else [(b'"data":', *self.data)]
         if self.errors:
             parts.append((b'"errors":', orjson.dumps(self.errors)))
@@ -64,46 +71,77 @@ class MutationNotAllowedError(Exception):
 class Engine:
     """Runs operations on one schema."""
 
-    def __init__(self, schema: strawberry.Schema, errors: ErrorFormatter, projector: Projector) -> None:
+    def __init__(
+        self,
+        schema: strawberry.Schema,
+        errors: ErrorFormatter,
+        projector: Projector,
+        limits: DocumentLimits | None = None,
+        *,
+        introspection: bool = False,
+    ) -> None:
+        """`introspection` opens `__schema` and `__type`, and has names of the schema looked up for suggestions."""
         self._executor = projector.executor()
         self._encoder = msgspec.json.Encoder()
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
-        self._documents = Documents(self._schema, projector)
+        self._documents = Documents(self._schema, projector, limits, introspection=introspection)
         self._errors = errors
+        self._hides_suggestions = not introspection
 
     async def run(self, operation: Operation, context: Context, reference: str, *, queries_only: bool) -> Outcome:
         """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the outcome."""
         try:
-            document = self._documents.read(operation.query)
-            chosen = document.operation(operation.operation_name)
-        except (GraphQLError, BadUserInput) as error:
-            return self._refused([_as_graphql(error)], reference)
-        except RecursionError:
-            return self._refused([_as_graphql(BadUserInput("The document is nested too deeply"))], reference)
+            document, chosen = self._read(operation)
+        except (GraphQLError, CallerError) as error:
+            wrapped = error if isinstance(error, GraphQLError) else GraphQLError(error.message, original_error=error)
+            reported = self._errors.formatted([wrapped], reference)
+            return Outcome(None, *reported, digest_of(operation.query))
         if queries_only and chosen.operation is not OperationType.QUERY:
             raise MutationNotAllowedError
         if document.errors:
-            return self._refused(document.errors, reference)
-        if chosen.operation is OperationType.QUERY:
-            data = await self._directly(document, chosen, operation, context)
+            reported = self._errors.formatted(document.errors, reference)
+            return _outcome(None, reported, document, chosen)
+        variables = self._variables(chosen, operation)
+        if isinstance(variables, list):
+            return _outcome(None, self._errors.formatted(variables, reference), document, chosen)
+        if variables is not None and chosen.operation is OperationType.QUERY:
+            program = self._documents.program(document, chosen, variables)
+            run = None if program is None else DirectRun(program, context, variables, self._encoder)
+            data = None if run is None else await run.answer()
             if data is not None:
-                return Outcome(data)
-        return await self._ordinarily(document, operation, context, reference)
+                return Outcome(data, (), 0, document.digest, chosen.operation.value)
+        return await self._ordinarily(document, chosen, operation, context, reference)
 
-    async def _directly(
-        self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Context
-    ) -> Sequence[bytes] | None:
-        """The data of an answer without errors; None where ordinary execution has to answer."""
+    def _read(self, operation: Operation) -> tuple[Document, OperationDefinitionNode]:
         try:
-            variables = get_variable_values(self._schema, chosen.variable_definitions or (), operation.variables or {})
+            document = self._documents.read(operation.query)
+            return document, document.operation(operation.operation_name)
+        except RecursionError:
+            raise BadUserInput("The document is nested too deeply") from None
+
+    def _variables(
+        self, chosen: OperationDefinitionNode, operation: Operation
+    ) -> VariableValues | list[GraphQLError] | None:
+        """The variables, or what is wrong with them; None where ordinary execution has to find that out."""
+        try:
+            return get_variable_values(
+                self._schema,
+                chosen.variable_definitions or (),
+                operation.variables or {},
+                MOST_ERRORS,
+                self._hides_suggestions,
+            )
         except Exception:  # noqa: BLE001 # ordinary execution coerces them again and reports what is wrong
             return None
-        if isinstance(variables, list):
-            return None
-        program = self._documents.program(document, chosen, variables)
-        return None if program is None else await DirectRun(program, context, variables, self._encoder).answer()
 
-    async def _ordinarily(self, document: Document, operation: Operation, context: Context, reference: str) -> Outcome:
+    async def _ordinarily(
+        self,
+        document: Document,
+        chosen: OperationDefinitionNode,
+        operation: Operation,
+        context: Context,
+        reference: str,
+    ) -> Outcome:
         outcome = execute(
             self._schema,
             document.node,
@@ -111,16 +149,21 @@ class Engine:
             variable_values=operation.variables,
             operation_name=operation.operation_name,
             executor_class=self._executor,
+            hide_suggestions=self._hides_suggestions,
         )
         result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         errors = result.errors or []
-        if result.data is None and all(error.path is None for error in errors):
-            return self._refused(errors, reference)
-        return Outcome([orjson.dumps(result.data)], self._errors.formatted(errors, reference))
-
-    def _refused(self, errors: Sequence[GraphQLError], reference: str) -> Outcome:
-        return Outcome(None, self._errors.formatted(errors, reference))
+        reported = self._errors.formatted(errors, reference)
+        refused = result.data is None and all(error.path is None for error in errors)
+        return _outcome(None if refused else [orjson.dumps(result.data)], reported, document, chosen)
 
 
-def _as_graphql(error: GraphQLError | BadUserInput) -> GraphQLError:
-    return error if isinstance(error, GraphQLError) else GraphQLError(error.message, original_error=error)
+def _outcome(
+    data: Sequence[bytes] | None, reported: Reported, document: Document, chosen: OperationDefinitionNode
+) -> Outcome:
+    return Outcome(data, *reported, document.digest, chosen.operation.value)
+
+
+def _with_omitted(extensions: bytes | None, omitted: int) -> bytes:
+    given = {} if extensions is None else orjson.loads(extensions)
+    return orjson.dumps({**given, "gateway": {**given.get("gateway", {}), "errorsOmitted": omitted}})

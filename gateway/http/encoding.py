@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
-from gateway.domain.privacy import has_many_digits
+from gateway.domain.privacy import is_fit_for_memory
 from gateway.http.negotiation import weights
 
 if sys.version_info >= (3, 14):
@@ -41,7 +41,7 @@ def preferred_encoding(accept_encoding: str | None) -> Encoding:
     if accept_encoding is None:
         return Encoding.IDENTITY
     # Nothing that could be personal is to be remembered, not even as a key.
-    return _preferred(accept_encoding) if has_many_digits(accept_encoding) else _remembered(accept_encoding)
+    return _remembered(accept_encoding) if is_fit_for_memory(accept_encoding) else _preferred(accept_encoding)
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,7 @@
 """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -175,7 +176,7 @@ class GraphQLEndpoint:
             operation=told.operation_type,
             document=told.document_hash,
             seconds=seconds,
-            reads=told.reads,
+            reads=Counter([read.origin for read in told.reads]),
             outcome=told.outcome,
             status=answer.status,
             codes=told.codes,

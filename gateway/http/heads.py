@@ -1,8 +1,12 @@
-"""What the head of a request may be, whatever is asked for."""
+"""What the head of a request may be whatever it asks for, and the answer where it is not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from gateway.http.negotiation import MediaType
+from gateway.http.refusals import refusal_answer
 from gateway.http.requests import RequestRefusedError
 
 # The colon, the space and the line's end of a field.
@@ -11,11 +15,11 @@ _FIELD_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
-    """How much a client may send before its request is looked at, and how many seconds it may take.
+    """How much clients may send before a request is looked at, and how many seconds they may take.
 
     A request must be whole within `receive_seconds`, and an answer must be taken with no longer pause than that. A
     connection that waits for a next request is closed after `idle_seconds`. As many as `ahead` requests may be sent
-    before the answers to those before them have come.
+    before the answers to those before them have come. Connections beyond `connections` are dropped as they come.
     """
 
     header_bytes: int = 16_384
@@ -24,6 +28,7 @@ class WireLimits:
     ahead: int = 16
     receive_seconds: float = 10.0
     idle_seconds: float = 5.0
+    connections: int = 10_000
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]], limits: WireLimits) -> None:
@@ -66,3 +71,20 @@ def too_many_headers(limits: WireLimits) -> RequestRefusedError:
 def malformed() -> RequestRefusedError:
     """The request is not HTTP, or may be understood in two ways."""
     return RequestRefusedError(400, "The request is not HTTP/1.1 as RFC 9112 has it")
+
+
+def written_refusal(
+    refusal: RequestRefusedError, reference: str, default_headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """The last answer of a connection, head and body."""
+    answer = refusal_answer(refusal, MediaType.JSON, reference)
+    body = b"".join(answer.pieces)
+    headers = [
+        *default_headers,
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *answer.headers,
+        (b"connection", b"close"),
+    ]
+    return b"".join([STATUS_LINE[answer.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])

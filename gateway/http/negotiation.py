@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from gateway.domain.privacy import has_many_digits
+from gateway.domain.privacy import is_fit_for_memory
 
 
 class MediaType(StrEnum):
@@ -38,7 +38,7 @@ def preferred(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType |
 
     Without the header the client takes anything.
     """
-    if accept is not None and has_many_digits(accept):
+    if accept is not None and not is_fit_for_memory(accept):
         # Nothing that could be personal is to be remembered, not even as a key.
         return _preferred(accept, offered)
     return _remembered(accept, offered)

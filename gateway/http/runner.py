@@ -1,8 +1,7 @@
 """From a GraphQL request that was let in to its answer."""
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from gateway.http.trail import Outcome
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
 from gateway.sources.profiles import Profiles
-from gateway.sources.reading import Origin, Reading
+from gateway.sources.reading import Read, Reading
 
 
 class Asked(NamedTuple):
@@ -39,8 +38,8 @@ class Told:
     operation_type: str | None = None
     document_hash: str = ""
     outcome: Outcome = "refused"
-    codes: set[str] = field(default_factory=set)
-    reads: Counter[Origin] = field(default_factory=Counter)
+    codes: Sequence[str] = ()
+    reads: Sequence[Read] = ()
 
 
 class Runner:
@@ -104,10 +103,10 @@ class Runner:
 
 
 def _tell(told: Told, outcome: execution.Outcome, reading: Reading) -> None:
-    told.operation_type = getattr(outcome, "operation_type", None)
-    told.document_hash = getattr(outcome, "document_hash", "")
-    told.codes.update(error["extensions"]["code"] for error in outcome.errors)
-    told.reads.update(read.origin for read in reading.reads)
+    told.operation_type = outcome.operation_type
+    told.document_hash = outcome.document_hash
+    told.codes = [error["extensions"]["code"] for error in outcome.errors]
+    told.reads = reading.reads
     if outcome.data is not None:
         told.outcome = "partial" if outcome.errors else "ok"
 

@@ -21,17 +21,21 @@ class Turnstile:
         self._most_unsent_bytes = most_unsent_bytes
         self.inside = 0
         self.unsent_bytes = 0
+        self._place = _Place(self)
 
-    @contextmanager
-    def passed(self) -> Iterator[None]:
-        """Raises Overloaded."""
+    def passed(self) -> "_Place":
+        """A context manager around the work; entering it raises Overloaded."""
+        return self._place
+
+    def enter(self) -> None:
+        """Take a place. Raises Overloaded."""
         if self.inside >= self._most or self.unsent_bytes >= self._most_unsent_bytes:
             raise Overloaded("The gateway is busy; try again", retryable=True, retry_after=_RETRY_SECONDS)
         self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.inside -= 1
 
     @contextmanager
     def sending(self, size: int) -> Iterator[None]:
@@ -41,3 +45,18 @@ class Turnstile:
             yield
         finally:
             self.unsent_bytes -= size
+
+
+class _Place:
+    """One for all, since it keeps nothing: a generator for each request would cost a microsecond more."""
+
+    __slots__ = ("_turnstile",)
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile = turnstile
+
+    def __enter__(self) -> None:
+        self._turnstile.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._turnstile.leave()

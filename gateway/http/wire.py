@@ -7,13 +7,12 @@ before it stay whole, and then the connection ends, because nobody knows where t
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
-    STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
     httptools,
@@ -21,10 +20,16 @@ from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined
 from uvicorn.server import ServerState
 
 from gateway.domain.errors import BadUserInput, RateLimited
-from gateway.http.heads import WireLimits, check_head, headers_too_large, malformed, too_many_headers, url_too_long
-from gateway.http.negotiation import MediaType
+from gateway.http.heads import (
+    WireLimits,
+    check_head,
+    headers_too_large,
+    malformed,
+    too_many_headers,
+    url_too_long,
+    written_refusal,
+)
 from gateway.http.patience import Patience, Uptake
-from gateway.http.refusals import refusal_answer
 from gateway.http.requests import RequestRefusedError
 
 __all__ = ["WireLimits", "WireProtocol", "limited_protocol"]
@@ -69,6 +74,7 @@ class WireProtocol(HttpToolsProtocol):
         self._in_head = self._partial = self._upgrading = False
         self._timed = True
         self._overhead = 0
+        self._running: RequestResponseCycle | None = None
         self._refusal: RequestRefusedError | None = None
         self._patience = Patience(self.loop)
 
@@ -76,11 +82,18 @@ class WireProtocol(HttpToolsProtocol):
         """Wait for the first request."""
         super().connection_made(transport)
         self._uptake = Uptake(self.loop, transport, self._limits.receive_seconds)
-        self._patience.wait(self._limits.receive_seconds, self._late)
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
+        else:
+            self._patience.wait(self._limits.receive_seconds, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         super().connection_lost(exc)
+        # uvicorn tells the newest request only, which may be in the queue.
+        if not self._is_free():
+            self._disconnect()
+        self.pipeline.clear()
         self._patience.end()
         self._uptake.end()
 
@@ -153,6 +166,8 @@ class WireProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self._limits.ahead:
             raise RequestRefusedError(429, RateLimited(f"More than the limit of {self._limits.ahead} requests wait"))
         super().on_headers_complete()
+        if not self.pipeline:
+            self._running = self.cycle
         self._in_head = False
         self._overhead = 0
         # The application has the list; what is still to come are trailers, and those must not pass for headers.
@@ -178,6 +193,8 @@ class WireProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Turn to the next request of the connection, or wait for one."""
         if self.pipeline or self.transport.is_closing():
+            if self.pipeline:
+                self._running = self.pipeline[-1][0]
             super().on_response_complete()
             self._uptake.watch()
             return
@@ -228,13 +245,13 @@ class WireProtocol(HttpToolsProtocol):
     def _waits_for_us(self) -> bool:
         if self.flow.read_paused:
             return True
-        return not (_is_done(self.cycle) or self._in_head) and self.cycle.waiting_for_100_continue
+        return self._has_cycle() and self.cycle.waiting_for_100_continue and not self.cycle.response_complete
 
     def _refuse(self, refusal: RequestRefusedError) -> None:
         self._refusal = refusal
         if self._has_cycle():
             self._cut_off()
-        if _is_done(self.cycle):
+        if self._is_free():
             self._leave()
         else:
             self._patience.wait(self._limits.receive_seconds, self._answering)
@@ -242,23 +259,30 @@ class WireProtocol(HttpToolsProtocol):
     def _has_cycle(self) -> bool:
         return self._partial and not self._in_head
 
+    def _is_free(self) -> bool:
+        return self._running is None or self._running.response_complete or self._running.disconnected
+
     def _discard(self) -> None:
-        if not _is_done(self.cycle):
+        if not self._is_free():
             self.flow.pause_reading()
         elif self._overhead > _LINGER_BYTES:
             self.transport.abort()
 
     def _cut_off(self) -> None:
-        if self.pipeline and self.pipeline[0][0] is self.cycle:
+        if self.cycle is self._running:
+            self._disconnect()
+        else:
             self.pipeline.popleft()
-            return
-        self.cycle.disconnected = True
-        self.cycle.waiting_for_100_continue = False
-        self.cycle.message_event.set()
+
+    def _disconnect(self) -> None:
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.waiting_for_100_continue = False
+            self._running.message_event.set()
 
     def _leave(self) -> None:
         if self._refusal is not None and not (self._has_cycle() and self.cycle.response_started):
-            answer = _head_and_body(self._refusal, self._new_reference(), self.server_state.default_headers)
+            answer = written_refusal(self._refusal, self._new_reference(), self.server_state.default_headers)
             self.transport.write(answer)
         self.flow.resume_reading()
         self.transport.write_eof()
@@ -270,23 +294,3 @@ class WireProtocol(HttpToolsProtocol):
             self._patience.wait(_LINGER_SECONDS, self._hang_up)
         else:
             self.transport.abort()
-
-
-def _is_done(cycle: RequestResponseCycle | None) -> bool:
-    return cycle is None or cycle.response_complete or cycle.disconnected
-
-
-def _head_and_body(
-    refusal: RequestRefusedError, reference: str, default_headers: Sequence[tuple[bytes, bytes]]
-) -> bytes:
-    answer = refusal_answer(refusal, MediaType.JSON, reference)
-    body = b"".join(answer.pieces)
-    headers = [
-        *default_headers,
-        (b"content-type", answer.media_type.encode()),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-        *answer.headers,
-        (b"connection", b"close"),
-    ]
-    return b"".join([STATUS_LINE[answer.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])

@@ -1,5 +1,7 @@
 """The CareUnit type."""
 
+from typing import TypeVar
+
 import strawberry
 from strawberry import UNSET
 
@@ -7,7 +9,7 @@ from gateway.domain import models
 from gateway.domain.ehr import EhrProfile
 from gateway.domain.ids import care_unit_id
 from gateway.schema.arguments import End, First, HealthcareServiceId, ResourceId, Start, given
-from gateway.schema.compact import as_list
+from gateway.schema.compact import ViewList, as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.emr import Emr
 from gateway.schema.healthcare_service import HealthcareService
@@ -15,12 +17,13 @@ from gateway.schema.node import Node
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import Timeslot, load_timeslots
 
+N = TypeVar("N", bound=Node)
+
 
 @strawberry.type(description="A clinic, or a part of one, where care is given. FHIR R4: Location.")
 class CareUnit(Node):
     """A view of a care unit within its EHR."""
 
-    key: strawberry.Private[models.CareUnitKey]
     leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the EHR.")
     emr_id: str | None = strawberry.field(
         description="The EHR's id, for information and support. Null where Leyr gives none."
@@ -44,12 +47,12 @@ class CareUnit(Node):
     @strawberry.field(description="The people and things that can be booked here. Null comes with an error.")
     async def resources(self, info: Info) -> list[Resource] | None:
         """The resources, in Leyr's order."""
-        return (await info.context.loaders.resources(self.key)).views
+        return self._each_written((await info.context.loaders.resources(self.key)).views)
 
     @strawberry.field(description="The kinds of visit that are offered here. Null comes with an error.")
     async def healthcare_services(self, info: Info) -> list[HealthcareService] | None:
         """The healthcare services, in Leyr's order."""
-        return (await info.context.loaders.healthcare_services(self.key)).views
+        return self._each_written((await info.context.loaders.healthcare_services(self.key)).views)
 
     @strawberry.field(
         description=(
@@ -69,4 +72,8 @@ class CareUnit(Node):
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
-        return as_list(await load_timeslots(info, self.key, asked, given(first)))
+        return as_list(await load_timeslots(info, self, asked, given(first)))
+
+    def _each_written(self, found: ViewList[N]) -> list[N]:
+        """What stands below, as often as this does."""
+        return found if self.times == 1 else [each.written(self.times) for each in found]

@@ -22,7 +22,7 @@ class CompactList(Sequence[V], Generic[I, V]):
     there is one. So whoever needs attributes alone can do without the views.
     """
 
-    __slots__ = ("_view", "items", "part", "rendered", "translations")
+    __slots__ = ("_stand_in", "_view", "items", "part", "rendered", "translations")
 
     def __init__(
         self,
@@ -31,20 +31,24 @@ class CompactList(Sequence[V], Generic[I, V]):
         translations: Mapping[str, Mapping[Any, Any]],
         rendered: Rendered | None = None,
         part: Hashable = (),
+        *,
+        stand_in: Callable[[I], V] | None = None,
     ) -> None:
         """`translations` are by attribute, and know every value that the items have there.
 
-        `rendered` keeps bytes made of the list, or of the one that this is a part of.
+        `rendered` keeps bytes made of the list, or of the one that this is a part of. `stand_in` makes the view
+        of an item that stands for all those which are the same for some field.
         """
         self.items = items
         self.translations = translations
         self.rendered = rendered
         self.part = part
         self._view = view
+        self._stand_in = stand_in or view
 
     def view(self, item: I) -> V:
-        """The view of an item."""
-        return self._view(item)
+        """The view of an item, for a field whose value is written wherever it is the same (`SAME_FOR`)."""
+        return self._stand_in(item)
 
     def __len__(self) -> int:
         return len(self.items)

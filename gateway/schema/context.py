@@ -1,17 +1,20 @@
 """What one request carries to its resolvers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import strawberry
 from graphql import GraphQLResolveInfo
 
 from gateway.domain.access import EVERYTHING, Access
-from gateway.domain.errors import BadUserInput
-from gateway.domain.ids import NodeType, leyr_id_within, node_id
+from gateway.domain.ehr import EhrProfile
+from gateway.domain.errors import BadUserInput, Forbidden, OperationTooLarge
+from gateway.domain.ids import NodeId, NodeType, checked_leyr_id, leyr_id_within, node_id, parse_node_id
 from gateway.domain.models import CareUnitKey
-from gateway.domain.planning import TimeslotQuery
+from gateway.domain.planning import Lists, TimeslotQuery
+from gateway.domain.privacy import may_hold_a_personal_number
 from gateway.domain.window import Window, requested_window
 from gateway.schema.loaders import Loaders
 from gateway.sources.profiles import Profiles
@@ -21,7 +24,7 @@ _DEFAULT_WINDOW = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class TimeslotFilter:
-    """The arguments of a `timeslots` field; ids are node ids or raw Leyr ids."""
+    """The arguments of a `timeslots` field; ids are as the client gave them, node ids or raw Leyr ids."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -50,6 +53,49 @@ class AnswerLimits:
     timeslots: int = 100_000
 
 
+class Wanted(NamedTuple):
+    """The query that a `timeslots` field makes, and the lists that have to vouch for its ids first.
+
+    They do where a client gave an id that may be somebody's personal number, which must not leave in a URL.
+    """
+
+    query: TimeslotQuery
+    vouching: Lists | None
+
+
+class SlotCount:
+    """The timeslots in an answer so far; each run of the operation counts anew."""
+
+    def __init__(self) -> None:
+        self._run: object = None
+        self._number = 0
+        self._refusal: str | None = None
+
+    def add(self, number: int, most: int, run: object) -> None:
+        """Count what one field brings. Raises OperationTooLarge, and from then on always.
+
+        A compiled run that ends early is followed by another way of running: neither counts the other's.
+        """
+        if run is not self._run:
+            self._run, self._number = run, 0
+        self._number += number
+        if self._refusal is None and self._number > most:
+            self._refusal = (
+                f"The answer would hold {self._number} timeslots or more; the limit is {most}: ask for a "
+                "shorter window, or for fewer with first"
+            )
+        if self._refusal is not None:
+            raise OperationTooLarge(self._refusal)
+
+
+@dataclass(slots=True)
+class Outlook:
+    """How far the calls of a request's operation were counted before they are made."""
+
+    is_settled: bool = False
+    refusal: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """One request: its loaders, its one idea of now, what its caller may see, and the limits that hold for it."""
@@ -62,6 +108,44 @@ class Context:
     limits: AnswerLimits = AnswerLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
+    _named: dict[str, NodeId] = field(default_factory=dict)
+    _slot_count: SlotCount = field(default_factory=SlotCount)
+    outlook: Outlook = field(default_factory=Outlook)
+
+    def __post_init__(self) -> None:
+        self.loaders.allow_calls(self.limits.upstream_calls)
+
+    @property
+    def emrs(self) -> Sequence[EhrProfile]:
+        """The configured EHRs that the caller may see."""
+        return [profile for profile in self.profiles.all if self.access.sees_emr(profile.code)]
+
+    def emr(self, code: str | None) -> EhrProfile:
+        """An EHR that the caller may see, the first one where none is named. Raises BadUserInput and Forbidden."""
+        if code is None:
+            for profile in self.profiles.all:
+                if self.access.sees_emr(profile.code):
+                    return profile
+            raise Forbidden("You may not see any EHR")
+        profile = self.profiles.of(code, self.access.sees_emr)
+        if not self.access.sees_emr(code):
+            raise Forbidden("You may not see this EHR")
+        return profile
+
+    def named(self, text: str) -> NodeId:
+        """What a node id names, if the caller may see it; whether it exists is left open.
+
+        Raises BadUserInput and Forbidden.
+        """
+        found = self._named.get(text)
+        if found is None:
+            found = parse_node_id(text)
+            access, emr = self.access, found.care_unit.emr
+            self.profiles.of(emr, access.sees_emr)
+            if not access.sees(found.care_unit):
+                raise Forbidden("You may not see this care unit")
+            self._named[text] = found
+        return found
 
     def node_ids(self, node_type: NodeType, key: CareUnitKey) -> NodeIds:
         """The node ids of what a care unit's slots may name."""
@@ -70,8 +154,13 @@ class Context:
             found = self._node_ids[node_type, key] = NodeIds(node_type, key)
         return found
 
-    def timeslot_query(self, care_unit: CareUnitKey, asked: TimeslotFilter) -> TimeslotQuery:
-        """The query that arguments make within a care unit. Raises BadUserInput."""
+    def timeslot_query(
+        self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None = None, service: str | None = None
+    ) -> Wanted:
+        """The query that arguments make within a care unit, or one of its resources or services by Leyr's id.
+
+        Raises BadUserInput.
+        """
         window = self._windows.get((asked.start, asked.end))
         if window is None:
             window = self._windows[asked.start, asked.end] = requested_window(
@@ -81,13 +170,27 @@ class Context:
                 default=min(_DEFAULT_WINDOW, self.widest_window),
                 widest=self.widest_window,
             )
-        resource, service = asked.resource_id, asked.healthcare_service_id
-        return TimeslotQuery(
-            care_unit,
-            window,
-            None if resource is None else leyr_id_within(resource, NodeType.RESOURCE, care_unit),
-            None if service is None else leyr_id_within(service, NodeType.HEALTHCARE_SERVICE, care_unit),
-        )
+        vouching: Lists | None = None
+        if resource is not None:
+            checked_leyr_id(resource)
+        if service is not None:
+            checked_leyr_id(service)
+        if asked.resource_id is not None:
+            resource = leyr_id_within(asked.resource_id, NodeType.RESOURCE, care_unit)
+            if may_hold_a_personal_number(resource):
+                vouching = Lists(resources=True)
+        if asked.healthcare_service_id is not None:
+            service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
+            if may_hold_a_personal_number(service):
+                vouching = Lists(resources=vouching is not None, services=True)
+        return Wanted(TimeslotQuery(care_unit, window, resource, service), vouching)
+
+    def count_timeslots(self, number: int, run: object) -> None:
+        """Count what a field puts in the answer of a run, which is named by what only that run has.
+
+        Raises OperationTooLarge.
+        """
+        self._slot_count.add(number, self.limits.timeslots, run)
 
 
 @dataclass

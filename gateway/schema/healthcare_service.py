@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 class HealthcareService(Node):
     """A view of a healthcare service within its care unit."""
 
-    key: strawberry.Private[models.CareUnitKey]
     leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the care unit.")
     emr_id: str | None = strawberry.field(
         description="The EHR's id, for information and support. Null where Leyr gives none."
@@ -42,7 +41,7 @@ class HealthcareService(Node):
     @strawberry.field(description="The care unit that offers it.")
     async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
         """The care unit, from the EHR's list."""
-        return await info.context.loaders.care_unit(self.key)
+        return (await info.context.loaders.care_unit(self.key)).written(self.times)
 
     @strawberry.field(
         description=(
@@ -60,5 +59,5 @@ class HealthcareService(Node):
         first: First = UNSET,
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
-        asked = TimeslotFilter(given(start), given(end), given(resource_id), self.leyr_id)
-        return as_list(await load_timeslots(info, self.key, asked, given(first)))
+        asked = TimeslotFilter(given(start), given(end), given(resource_id))
+        return as_list(await load_timeslots(info, self, asked, given(first), service=self.leyr_id))

@@ -7,16 +7,18 @@ cancelled (as of 0.4.3).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gateway.domain import models
 from gateway.domain.ehr import EhrProfile
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, Roster, TimeslotQuery
+from gateway.domain.privacy import may_hold_a_personal_number
 from gateway.domain.timeslots import TimeslotList
 from gateway.schema.compact import ViewList
 from gateway.sources.catalog import Catalog, Given, Listed
@@ -63,8 +65,13 @@ class Loaders:
         self._services: dict[CareUnitKey, Given[models.HealthcareService]] = {}
         self._readers: dict[CareUnitKey, TimeslotReader] = {}
         self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
+        self._vouching: set[TimeslotQuery] = set()
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
         self._planning: set[asyncio.Task[None]] = set()
+
+    def allow_calls(self, most: int) -> None:
+        """Let the request make so many upstream calls."""
+        self._reading.most_calls = most
 
     def start_care_units(self, emr: str) -> Given[models.CareUnit]:
         """Read the care units of an EHR, unless that was begun."""
@@ -93,6 +100,23 @@ class Loaders:
         if given is None:
             given = self._timeslots[query] = self._begun(query)
         return given
+
+    def start_vouched(self, query: TimeslotQuery, vouching: Lists) -> None:
+        """Read the slots of a query as soon as lists have vouched for its ids."""
+        if query not in self._vouching:
+            self._vouching.add(query)
+            self._keep_going(self._start_vouched(query, vouching))
+
+    async def vouch(self, query: TimeslotQuery, vouching: Lists) -> None:
+        """Wait for the lists that must hold the ids of a query before these leave in a URL. Raises NotFound."""
+        if vouching.services:
+            self.start_healthcare_services(query.care_unit)
+        if vouching.resources and query.resource not in (await _landed(self.start_resources(query.care_unit))).items:
+            raise NotFound("There is no Resource with this id")
+        if vouching.services:
+            services = await _landed(self.start_healthcare_services(query.care_unit))
+            if query.service not in services.items:
+                raise NotFound("There is no HealthcareService with this id")
 
     async def care_units(self, emr: str) -> "Viewed[CareUnit]":
         """The care units of an EHR."""
@@ -127,7 +151,12 @@ class Loaders:
         return found
 
     async def node(self, wanted: NodeId) -> "CareUnit | Resource | HealthcareService":
-        """Whatever a node id names, from the list that holds it. Raises NotFound."""
+        """Whatever a node id names, from the list that holds it. Raises NotFound.
+
+        A care unit whose id may be a personal number must be in its EHR's list before it leaves in a URL.
+        """
+        if wanted.type is not NodeType.CARE_UNIT and may_hold_a_personal_number(wanted.care_unit.care_unit):
+            await self.care_unit(wanted.care_unit)
         found: Resource | HealthcareService | None
         match wanted.type:
             case NodeType.CARE_UNIT:
@@ -147,6 +176,14 @@ class Loaders:
             care_unit in self._resources or known.resources is not None,
             care_unit in self._services or known.services is not None,
         )
+
+    def profile(self, care_unit: CareUnitKey) -> EhrProfile:
+        """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
+        return self._steps.profile(care_unit)
+
+    def known_care_units(self, emr: str) -> Listed[models.CareUnit] | None:
+        """The care units of an EHR, where they are there already."""
+        return _there(self._care_units.get(emr)) or self._catalog.care_units.known(emr, self._reading)
 
     def known(self, care_unit: CareUnitKey) -> Roster:
         """The lists as far as they are there already."""
@@ -191,9 +228,18 @@ class Loaders:
         return future
 
     def _plan(self, care_unit: CareUnitKey, reader: TimeslotReader) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(self._batches.pop(care_unit), reader))
+        self._keep_going(self._answer(self._batches.pop(care_unit), reader))
+
+    def _keep_going(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._planning.add(task)
         task.add_done_callback(self._planning.discard)
+
+    async def _start_vouched(self, query: TimeslotQuery, vouching: Lists) -> None:
+        # Whoever waits for the query waits for the same lists, and reports what is wrong with them.
+        with suppress(GatewayError):
+            await self.vouch(query, vouching)
+            self.start_timeslots(query)
 
     async def _answer(self, queries: list[TimeslotQuery], reader: TimeslotReader) -> None:
         try:
@@ -217,11 +263,17 @@ async def _landed(given: Given[T]) -> Listed[T]:
 
 
 def _ids(given: Given[T] | None) -> tuple[str, ...] | None:
-    """The ids of a list that is there; None for one that is awaited, that failed, or that nobody asked for."""
+    """The ids of a list that is there."""
+    listed = _there(given)
+    return None if listed is None else tuple(listed.items)
+
+
+def _there(given: Given[T] | None) -> Listed[T] | None:
+    """A list that is there; None for one that is awaited, that failed, or that nobody asked for."""
     if isinstance(given, asyncio.Future):
         landed = given.done() and not given.cancelled() and given.exception() is None
-        given = given.result() if landed else None
-    return None if given is None else tuple(given.items)
+        return given.result() if landed else None
+    return given
 
 
 def _viewed(listed: Listed[T], view: Callable[[T], V]) -> Viewed[V]:

@@ -4,12 +4,17 @@ Strawberry's own relay interface computes an id through a resolver for each obje
 attribute in the same form, so that lists of nodes need no calls into Python to be completed.
 """
 
+from dataclasses import replace
+from typing import Self
+
 import strawberry
+
+from gateway.domain.models import CareUnitKey
 
 
 @strawberry.interface(description="Something with an id that is unique in the whole graph, and can be fetched by it.")
 class Node:
-    """Anything that `node(id:)` finds."""
+    """Anything that `node(id:)` finds: a care unit, or what belongs to one."""
 
     id: strawberry.ID = strawberry.field(
         description=(
@@ -17,3 +22,9 @@ class Node:
             "It holds the EHR, the care unit and Leyr's id."
         )
     )
+    key: strawberry.Private[CareUnitKey]
+    times: strawberry.Private[int] = 1
+
+    def written(self, times: int) -> Self:
+        """The same, as what is written so many times in the answer: once for each slot that it stands under."""
+        return self if times == self.times else replace(self, times=times)

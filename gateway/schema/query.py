@@ -7,12 +7,13 @@ import strawberry
 from strawberry import UNSET
 
 from gateway.domain.errors import BadUserInput
-from gateway.domain.ids import NodeId, NodeType, parse_node_id
+from gateway.domain.ids import NodeId, NodeType
 from gateway.schema.anticipation import anticipate
 from gateway.schema.arguments import given
 from gateway.schema.care_unit import CareUnit
 from gateway.schema.context import Info
 from gateway.schema.emr import Emr
+from gateway.schema.forecast import forecast
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.node import Node
 from gateway.schema.resource import Resource
@@ -26,8 +27,8 @@ class Query:
 
     @strawberry.field(description="The EHRs that this gateway is configured to reach, the default one first.")
     def emrs(self, info: Info) -> list[Emr]:
-        """The configured EHRs; no upstream call."""
-        return [Emr.of(profile) for profile in info.context.profiles.all]
+        """The configured EHRs, as far as the caller may see them; no upstream call."""
+        return [Emr.of(profile) for profile in info.context.emrs]
 
     @strawberry.field(description="The care units of an EHR. Null comes with an error.")
     async def care_units(
@@ -39,24 +40,28 @@ class Query:
         ] = UNSET,
     ) -> list[CareUnit] | None:
         """The care units, in Leyr's order."""
-        code = given(emr)
-        profile = info.context.profiles.default if code is None else info.context.profiles.of(code)
-        units = (await info.context.loaders.care_units(profile.code)).views
+        profile = info.context.emr(given(emr))
+        forecast(info, profile)
+        units = _visible(info, (await info.context.loaders.care_units(profile.code)).views)
+        forecast(info, profile)
         anticipate(info, units)
         return units
 
     @strawberry.field(description="One care unit by its node id. Null comes with an error.")
     async def care_unit(self, info: Info, id: NodeIdArgument) -> CareUnit | None:  # noqa: A002 # GraphQL's name
         """The care unit."""
-        wanted = parse_node_id(id)
+        wanted = info.context.named(id)
         if wanted.type is not NodeType.CARE_UNIT:
             raise BadUserInput(f"This is the id of a {wanted.type}; pass the id of a CareUnit")
+        forecast(info, info.context.loaders.profile(wanted.care_unit))
         return cast("CareUnit", await _fetch(info, wanted))
 
     @strawberry.field(description="Anything that has a node id. Null comes with an error.")
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
-        return await _fetch(info, parse_node_id(id))
+        wanted = info.context.named(id)
+        forecast(info, info.context.loaders.profile(wanted.care_unit))
+        return await _fetch(info, wanted)
 
     @strawberry.field(
         description=(
@@ -70,6 +75,7 @@ class Query:
         ids: Annotated[list[strawberry.ID], strawberry.argument(description="`id`s that this gateway gave out.")],
     ) -> list[Node | None]:
         """The nodes; an exception in the list fails its own item only."""
+        forecast(info)
         return cast(
             "list[Node | None]",
             await gather(*(_fetch_by_text(info, text) for text in ids), return_exceptions=True),
@@ -77,11 +83,16 @@ class Query:
 
 
 async def _fetch(info: Info, wanted: NodeId) -> CareUnit | Resource | HealthcareService:
-    info.context.profiles.of(wanted.care_unit.emr)
     found = await info.context.loaders.node(wanted)
     anticipate(info, [found])
     return found
 
 
 async def _fetch_by_text(info: Info, text: str) -> Node:
-    return await _fetch(info, parse_node_id(text))
+    return await _fetch(info, info.context.named(text))
+
+
+def _visible(info: Info, units: list[CareUnit]) -> list[CareUnit]:
+    """The care units that the caller may see; a list of its own, since bytes are kept of the whole."""
+    access = info.context.access
+    return units if access.is_whole else [unit for unit in units if access.sees(unit.key)]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 class Resource(Node):
     """A view of a resource within its care unit."""
 
-    key: strawberry.Private[models.CareUnitKey]
     leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the care unit.")
     emr_id: str | None = strawberry.field(
         description="The EHR's id, for information and support. Null where Leyr gives none."
@@ -46,7 +45,7 @@ class Resource(Node):
     @strawberry.field(description="The care unit that it belongs to.")
     async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
         """The care unit, from the EHR's list."""
-        return await info.context.loaders.care_unit(self.key)
+        return (await info.context.loaders.care_unit(self.key)).written(self.times)
 
     @strawberry.field(
         description=(
@@ -64,5 +63,5 @@ class Resource(Node):
         first: First = UNSET,
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
-        asked = TimeslotFilter(given(start), given(end), self.leyr_id, given(healthcare_service_id))
-        return as_list(await load_timeslots(info, self.key, asked, given(first)))
+        asked = TimeslotFilter(given(start), given(end), healthcare_service_id=given(healthcare_service_id))
+        return as_list(await load_timeslots(info, self, asked, given(first), resource=self.leyr_id))

@@ -1,6 +1,10 @@
 """The Timeslot type."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import strawberry
 from strawberry import lazy
@@ -9,13 +13,41 @@ from gateway.domain import models
 from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
 from gateway.schema.compact import SAME_FOR, CompactList
-from gateway.schema.context import Info, TimeslotFilter, checked_first
+from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
+from gateway.schema.demands import demand_below
+from gateway.schema.node import Node
 from gateway.schema.scalars import DateTime
 
 if TYPE_CHECKING:
     from gateway.schema.care_unit import CareUnit
     from gateway.schema.healthcare_service import HealthcareService
     from gateway.schema.resource import Resource
+
+
+N = TypeVar("N", bound=Node)
+
+
+@dataclass(slots=True)
+class Standing:
+    """How often the slots of a list are written in an answer.
+
+    `alike` are all of them where a view stands for those that link to the same.
+    """
+
+    times: int
+    alike: Sequence[models.Timeslot] | None = None
+    _counts: dict[str, Counter[Any]] = field(default_factory=dict)
+
+    def linking(self, slot: models.Timeslot, attribute: str | None) -> int:
+        """How often what a slot links to is written: once under each that has the same attribute, None for all."""
+        if self.alike is None:
+            return self.times
+        if attribute is None:
+            return self.times * len(self.alike)
+        counts = self._counts.get(attribute)
+        if counts is None:
+            counts = self._counts[attribute] = Counter(map(attrgetter(attribute), self.alike))
+        return self.times * counts[getattr(slot, attribute)]
 
 
 @strawberry.type(
@@ -29,6 +61,7 @@ class Timeslot:
 
     slot: strawberry.Private[models.Timeslot]
     key: strawberry.Private[models.CareUnitKey]
+    standing: strawberry.Private[Standing]
     start: DateTime = strawberry.field(description="When it begins, with the offset that the EHR gave.")
     end: DateTime | None = strawberry.field(
         description="When it ends, with the offset that the EHR gave. Null where the EHR does not say."
@@ -61,7 +94,10 @@ class Timeslot:
     async def resource(self, info: Info) -> Annotated["Resource", lazy("gateway.schema.resource")] | None:
         """The resource, from the care unit's list."""
         wanted = self.slot.resource_id
-        return None if wanted is None else (await info.context.loaders.resources(self.key)).by_id.get(wanted)
+        if wanted is None:
+            return None
+        found = (await info.context.loaders.resources(self.key)).by_id.get(wanted)
+        return None if found is None else self._linked(info, found, "resource_id")
 
     @strawberry.field(
         description=(
@@ -75,33 +111,78 @@ class Timeslot:
     ) -> Annotated["HealthcareService", lazy("gateway.schema.healthcare_service")] | None:
         """The healthcare service, from the care unit's list."""
         wanted = self.slot.healthcare_service_id
-        return None if wanted is None else (await info.context.loaders.healthcare_services(self.key)).by_id.get(wanted)
+        if wanted is None:
+            return None
+        found = (await info.context.loaders.healthcare_services(self.key)).by_id.get(wanted)
+        return None if found is None else self._linked(info, found, "healthcare_service_id")
 
     @strawberry.field(description="The care unit where it takes place.", metadata={SAME_FOR: ()})
     async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
         """The care unit, from the EHR's list."""
-        return await info.context.loaders.care_unit(self.key)
+        return self._linked(info, await info.context.loaders.care_unit(self.key), None)
+
+    def _linked(self, info: Info, found: N, attribute: str | None) -> N:
+        """What the slot links to, with how often it is written, where timeslots below it have to be counted."""
+        standing = self.standing
+        if standing.alike is not None and not demand_below(info, type(found).__name__).timeslots:
+            return found
+        return found.written(standing.linking(self.slot, attribute))
 
 
 async def load_timeslots(
-    info: Info, key: models.CareUnitKey, asked: TimeslotFilter, first: int | None
+    info: Info,
+    owner: Node,
+    asked: TimeslotFilter,
+    first: int | None,
+    *,
+    resource: str | None = None,
+    service: str | None = None,
 ) -> CompactList[models.Timeslot, Timeslot]:
-    """The free times of a care unit that a field asks for. Raises domain errors."""
-    limit = checked_first(first)
-    found = await info.context.loaders.timeslots(info.context.timeslot_query(key, asked))
-    slots = found.slots if limit is None else found.slots[:limit]
-    resources = info.context.node_ids(NodeType.RESOURCE, key)
-    services = info.context.node_ids(NodeType.HEALTHCARE_SERVICE, key)
+    """The free times that a field of a node asks for. Raises domain errors.
 
-    def view(slot: models.Timeslot) -> Timeslot:
+    `resource` or `service` is Leyr's id of the node, where it is one.
+    """
+    limit, key = checked_first(first), owner.key
+    query, vouching = info.context.timeslot_query(key, asked, resource, service)
+    if vouching is not None:
+        await info.context.loaders.vouch(query, vouching)
+    found = await info.context.loaders.timeslots(query)
+    slots = found.slots if limit is None else found.slots[:limit]
+    info.context.count_timeslots(len(slots) * owner.times, info.raw.variable_values)
+    views = _Views(owner, slots, info.context)
+    translations = {"resource_id": views.resources, "healthcare_service_id": views.services}
+    part = (*found.part, limit)
+    return CompactList(slots, views.view, translations, found.rendered, part, stand_in=views.stand_in)
+
+
+class _Views:
+    """Makes the views of one list."""
+
+    __slots__ = ("_alike", "_alone", "_key", "_slots", "resources", "services")
+
+    def __init__(self, owner: Node, slots: Sequence[models.Timeslot], context: Context) -> None:
+        self._key = owner.key
+        self._slots = slots
+        self._alone = Standing(owner.times)
+        self._alike: Standing | None = None
+        self.resources = context.node_ids(NodeType.RESOURCE, owner.key)
+        self.services = context.node_ids(NodeType.HEALTHCARE_SERVICE, owner.key)
+
+    def view(self, slot: models.Timeslot) -> Timeslot:
+        return self._made(slot, self._alone)
+
+    def stand_in(self, slot: models.Timeslot) -> Timeslot:
+        if self._alike is None:
+            self._alike = Standing(self._alone.times, self._slots)
+        return self._made(slot, self._alike)
+
+    def _made(self, slot: models.Timeslot, standing: Standing) -> Timeslot:
         return Timeslot(
             slot=slot,
-            key=key,
+            key=self._key,
+            standing=standing,
             start=DateTime(slot.start),
             end=None if slot.end is None else DateTime(slot.end),
-            resource_id=resources[slot.resource_id],
-            healthcare_service_id=services[slot.healthcare_service_id],
+            resource_id=self.resources[slot.resource_id],
+            healthcare_service_id=self.services[slot.healthcare_service_id],
         )
-
-    translations = {"resource_id": resources, "healthcare_service_id": services}
-    return CompactList(slots, view, translations, found.rendered, (*found.part, limit))

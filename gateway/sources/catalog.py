@@ -75,7 +75,10 @@ class RememberedLists(Generic[K, T]):
         self._flights: dict[K, Flight[Listed[T]]] = {}
 
     def get(self, key: K, reading: Reading) -> Given[T]:
-        """The list, now or later; the future raises domain errors."""
+        """The list, now or later; the future raises domain errors.
+
+        Raises OperationTooLarge where it is not known and the request has no calls left.
+        """
         now = self._clock()
         kept = self._kept.get(key) if reading.may_remember else None
         if kept is not None:
@@ -83,8 +86,10 @@ class RememberedLists(Generic[K, T]):
             if age < self._lifetimes.fresh:
                 return self._given(key, kept, Origin.CACHED, reading)
             if age < self._lifetimes.served:
-                if now - kept.refreshed_at >= _SECONDS_BETWEEN_REFRESHES and key not in self._flights:
+                due = now - kept.refreshed_at >= _SECONDS_BETWEEN_REFRESHES and key not in self._flights
+                if due and reading.has_calls_left:
                     # Nobody waits for a refresh, so it holds itself.
+                    reading.take()
                     kept.refreshed_at = now
                     self._launch(key, now)
                 return self._given(key, kept, Origin.STALE, reading)
@@ -103,6 +108,7 @@ class RememberedLists(Generic[K, T]):
         return kept.listed
 
     def _fetched(self, key: K, now: float, reading: Reading) -> "asyncio.Future[Listed[T]]":
+        reading.take()
         flight, origin = self._flights.get(key), Origin.JOINED
         if flight is None or not flight.joinable or flight.started < reading.since:
             flight, origin = self._launch(key, now), Origin.FETCHED

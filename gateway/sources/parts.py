@@ -6,32 +6,25 @@ request's own calls count as known to its end: the wide call that was started fo
 answers each resource, whether or not anything is remembered.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeAlias
 
 from gateway.domain.cutting import to_end_of_day
 from gateway.domain.ehr import EhrProfile
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.models import CareUnitKey
 from gateway.domain.partition import partition, unproven
 from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery, plan, roster_need, serves, spread
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, common, without
 from gateway.sources.backend import Rosters
-from gateway.sources.flights import Flight
 from gateway.sources.gaps import Gap, filling
-from gateway.sources.reading import Origin, Reading
+from gateway.sources.own_answers import OwnAnswers, Source
+from gateway.sources.reading import Reading
 from gateway.sources.rosters import roster_for
 from gateway.sources.snapshots import Snapshot
 from gateway.sources.steps import StepSource
-
-# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
-_CALLS_AT_ONCE = 8
-
-Source: TypeAlias = Snapshot | Flight[TimeslotList]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +44,7 @@ class Parts:
         self._source = source
         self._rosters = rosters
         self._reading = reading
-        self._gate = asyncio.Semaphore(_CALLS_AT_ONCE)
-        self._own: dict[Step, Source] = {}
-        self._noted: set[Snapshot] = set()
+        self._own = OwnAnswers(care_unit, source, reading)
         self._remembered: list[TimeslotQuery] = []
         self._parts: dict[TimeslotQuery, list[Part]] = {}
         self._planned: list[TimeslotQuery] = []
@@ -84,7 +75,7 @@ class Parts:
         if not found.slots and unproven(query, {each.step: each.answer for each, _ in used}) != Lists():
             return None
         for snapshot, _ in used:
-            self._note(snapshot)
+            self._own.note(snapshot)
         self._remembered.append(query)
         return found
 
@@ -138,8 +129,19 @@ class Parts:
                 parts.append(each)
                 gaps += self._cover(query, each, profile)
         if gaps:
-            self._fetch(gaps, parts, profile, roster)
+            try:
+                self._fetch(gaps, parts, profile, roster)
+            except OperationTooLarge as error:
+                self._give_up(queries, before, error)
+                return
         self._parts.update((query, list(self._within(container, query))) for query, container in contained.items())
+
+    def _give_up(self, queries: Sequence[TimeslotQuery], before: int, error: OperationTooLarge) -> None:
+        """Leave queries that were to be planned together unplanned: what is known of them is not their answer."""
+        del self._planned[before:]
+        for query in queries:
+            self._parts.pop(query, None)
+            self.unplanned[query] = error
 
     def _within(self, earlier: TimeslotQuery, query: TimeslotQuery) -> Iterator[Part]:
         """The parts of a query from those of an earlier one that contains it: what each of many resources gets.
@@ -162,7 +164,7 @@ class Parts:
                     left.append(stretch)
                     continue
                 self._parts[query].append(found)
-                self._use(step, source)
+                self._own.use(step, source)
                 if isinstance(source, Snapshot) and not self._source.is_fresh(source):
                     stale.append(found.query.window)
                 left += without(stretch, step.window)
@@ -189,24 +191,11 @@ class Parts:
         running = self._source.in_flight(self._care_unit, self._reading)
         yield from [(step, flight) for step, flight in running.items() if step not in self._own and tells(step)]
 
-    def _use(self, step: Step, source: Source) -> None:
-        """Count an answer as the request's own from now on."""
-        if step in self._own:
-            return
-        self._own[step] = source
-        if isinstance(source, Snapshot):
-            self._note(source)
-        else:
-            self._source.join(step, source, self._reading)
-
-    def _note(self, snapshot: Snapshot) -> None:
-        if snapshot not in self._noted:
-            self._noted.add(snapshot)
-            origin = Origin.CACHED if self._source.is_fresh(snapshot) else Origin.STALE
-            self._source.note(snapshot.step, origin, snapshot.fetched_at, self._reading)
-
     def _fetch(self, gaps: Sequence[Gap], parts: Sequence[TimeslotQuery], profile: EhrProfile, roster: Roster) -> None:
-        """Start the fewest calls that fill the gaps; `parts` is what was asked together with them."""
+        """Start the fewest calls that fill the gaps; `parts` is what was asked together with them.
+
+        Raises OperationTooLarge before the first of them.
+        """
         at_hand = self._rosters.asked_for(self._care_unit)
         known = self._rosters.known(self._care_unit)
         # Whatever was spread is spread already: the lists only tell what a call is worth.
@@ -217,13 +206,14 @@ class Parts:
             lambda wanted: plan(wanted, profile, roster, at_hand),
             lambda gap: self._worth_asking(gap, profile),
         )
+        self._own.take(step for gap, steps in found.items() if gap.awaited for step in steps)
         for gap, steps in found.items():
             for step in steps:
                 shared = common(gap.window, step.window)
                 if not gap.awaited:
-                    self._source.refresh(step, self._gate, self._reading)
+                    self._own.refresh(step)
                 elif shared is not None:
-                    self._parts[gap.query].append(Part(replace(gap.part, window=shared), step, self._flight(step)))
+                    self._parts[gap.query].append(Part(replace(gap.part, window=shared), step, self._own.call(step)))
 
     def _worth_asking(self, gap: Gap, profile: EhrProfile) -> Window:
         """The window of a gap, to the end of the last day where the query ends there."""
@@ -234,38 +224,24 @@ class Parts:
     def _end_of_day(self, window: Window, profile: EhrProfile) -> Window:
         return to_end_of_day(window, profile.time_zone, profile.longest_window)
 
-    def _flight(self, step: Step) -> Source:
-        """The request's own call for a step: one on its way, or a new one."""
-        found = self._own.get(step)
-        if found is None:
-            running = self._source.in_flight(self._care_unit, self._reading).get(step)
-            if running is None:
-                found = self._own[step] = self._source.launch(step, self._gate, self._reading)
-            else:
-                found = running
-                self._use(step, running)
-        return found
-
     async def alone(self, query: TimeslotQuery, profile: EhrProfile) -> Sequence[Part] | GatewayError:
-        """The parts of a query from calls that are made for it, whatever wider answers are known."""
+        """The parts of a query from calls that are made for it, whatever wider answers are known.
+
+        Raises OperationTooLarge.
+        """
         roster = await roster_for([query], profile.filter_policy, self._care_unit, self._rosters)
         if isinstance(roster, GatewayError):
             return roster
+        steps = plan([query], profile, roster).serving[query]
+        self._own.take(step for step in steps if self._own.landed(step) is None)
         parts = []
-        for step in plan([query], profile, roster).serving[query]:
+        for step in steps:
             window = common(query.window, step.window)
             if window is not None:
-                asked, source = self._landed(step) or (step, self._flight(step))
+                asked, source = self._own.landed(step) or (step, self._own.call(step))
                 part = replace(query, window=window, resource=step.resource, service=step.service)
                 parts.append(Part(part, asked, source))
         return parts
-
-    def _landed(self, step: Step) -> tuple[Step, Source] | None:
-        """An answer that the request has, and that a step's would be a part of by its window alone."""
-        for own, source in self._own.items():
-            if source.answer is not None and own.covers(step) and step.covers(replace(own, window=step.window)):
-                return own, source
-        return None
 
     @property
     def _profile(self) -> EhrProfile:

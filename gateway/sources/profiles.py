@@ -28,12 +28,15 @@ class Profiles:
         """The EHR that a query means when it names none."""
         return next(iter(self._profiles.values()))
 
-    def of(self, code: str) -> EhrProfile:
-        """The profile of an EHR code. Raises BadUserInput where it is not configured."""
+    def of(self, code: str, shown: Callable[[str], bool] = lambda _: True) -> EhrProfile:
+        """The profile of an EHR code. Raises BadUserInput where it is not configured.
+
+        The message names the configured ones that may be shown.
+        """
         try:
             return self._profiles[code]
         except KeyError:
-            known = ", ".join(self._profiles)
+            known = ", ".join(filter(shown, self._profiles)) or "none"
             raise BadUserInput(f"This EHR is not configured here; the configured ones are: {known}") from None
 
     def remember(self, learned: EhrProfile) -> None:

@@ -5,6 +5,8 @@ from enum import StrEnum
 from math import inf
 from typing import Any, Protocol
 
+from gateway.domain.errors import OperationTooLarge
+
 
 class Origin(StrEnum):
     """Where the data of one read came from."""
@@ -41,7 +43,8 @@ class Reading:
     """Made for one request, closed with it.
 
     `since` is the clock's time before which nothing may have been asked for: minus infinity for whoever takes what
-    is remembered. `asked` counts what fields asked for, `reads` are what that came down to.
+    is remembered. `asked` counts what fields asked for, `reads` are what that came down to. `most_calls` is how many
+    upstream calls it may make; a list that another request fetches counts as well.
     """
 
     started: float
@@ -49,6 +52,8 @@ class Reading:
     asked: int = 0
     reads: list[Read] = field(default_factory=list)
     fresh_until: float = inf
+    most_calls: float = inf
+    _taken: int = 0
     _held: list[Held] = field(default_factory=list)
     _is_closed: bool = False
 
@@ -56,6 +61,19 @@ class Reading:
     def may_remember(self) -> bool:
         """Whether data from before the request will do."""
         return self.since == -inf
+
+    @property
+    def has_calls_left(self) -> bool:
+        """Whether one more call may be made."""
+        return self._taken < self.most_calls
+
+    def take(self, calls: int = 1) -> None:
+        """Count calls before they are made, all of them or none. Raises OperationTooLarge."""
+        if self._taken + calls > self.most_calls:
+            raise OperationTooLarge(
+                f"The operation would take {self._taken + calls} upstream calls or more; the limit is {self.most_calls}"
+            )
+        self._taken += calls
 
     def note(self, read: Read, fresh_until: float) -> None:
         """Something was read that is fresh until then."""

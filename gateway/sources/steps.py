@@ -70,19 +70,23 @@ class StepSource:
         return {step: flight for step, flight in running.items() if flight.joinable and flight.started >= reading.since}
 
     def launch(self, step: Step, gate: Semaphore, reading: Reading) -> Flight[TimeslotList]:
-        """Begin a call; the request holds it."""
+        """Begin a call, which the request has taken before; the request holds it."""
         flight = self._begun(step, gate)
         reading.hold(flight)
         self.note(step, Origin.FETCHED, flight.started, reading)
         return flight
 
     def refresh(self, step: Step, gate: Semaphore, reading: Reading) -> None:
-        """Have an answer fetched anew, unless that is under way; nobody waits for it, so it holds itself."""
+        """Have an answer fetched anew, unless that is under way; nobody waits for it, so it holds itself.
+
+        A request that has no calls left does without.
+        """
         flight = self.in_flight(step.care_unit, reading).get(step)
-        if flight is None:
-            self._begun(step, gate)
-        else:
+        if flight is not None:
             flight.hold()
+        elif reading.has_calls_left:
+            reading.take()
+            self._begun(step, gate)
 
     def join(self, step: Step, flight: Flight[TimeslotList], reading: Reading) -> None:
         """Hold a call that another request began."""

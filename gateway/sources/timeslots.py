@@ -6,13 +6,14 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from gateway.domain.ehr import EhrProfile
-from gateway.domain.errors import GatewayError, NotFound, UpstreamInvalidAnswer, UpstreamRefused
+from gateway.domain.errors import GatewayError, NotFound, OperationTooLarge, UpstreamInvalidAnswer, UpstreamRefused
 from gateway.domain.models import CareUnitKey
 from gateway.domain.partition import nameless, partition, unproven
 from gateway.domain.planning import Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.sources.backend import Rosters
-from gateway.sources.parts import Part, Parts, Source
+from gateway.sources.own_answers import Source
+from gateway.sources.parts import Part, Parts
 from gateway.sources.profiles import suspected
 from gateway.sources.reading import Reading
 from gateway.sources.steps import StepSource
@@ -151,7 +152,10 @@ class TimeslotReader:
 
     async def _asked_alone(self, query: TimeslotQuery, profile: EhrProfile) -> TimeslotList | GatewayError:
         """The answer of calls that are made for this query, whatever is known."""
-        parts = await self._parts.alone(query, profile)
+        try:
+            parts = await self._parts.alone(query, profile)
+        except OperationTooLarge as error:
+            return error
         if isinstance(parts, GatewayError):
             return parts
         return await self._shared_out(query, parts, profile, alone=True)

@@ -13,6 +13,7 @@ from graphql.execution.values import VariableValues, get_variable_values
 from gateway.execution.compiling import Program
 from gateway.execution.direct import DirectRun
 from gateway.execution.documents import Documents
+from gateway.execution.limits import DocumentLimits
 from gateway.execution.projection import Projector
 from gateway.schema.context import Context
 from gateway.schema.scalars import PLAIN_SCALARS
@@ -20,7 +21,9 @@ from tests.unit.execution.model_schema import SCHEMA, Item, World
 
 PROJECTOR = Projector(PLAIN_SCALARS)
 ENCODER = msgspec.json.Encoder()
-KEPT = Documents(SCHEMA, PROJECTOR)
+# Far more than clients get, since what takes place after the limits has bounds of its own.
+WIDE = DocumentLimits(tokens=10**6, depth=10**6, aliases=10**6, root_fields=10**6, directives=10**6, selections=10**9)
+KEPT = Documents(SCHEMA, PROJECTOR, WIDE, introspection=True)
 THINGS = [
     Item(),
     Item("two", size=None, colour=2, owner_id=2, stock=None, price=Decimal("1.00")),

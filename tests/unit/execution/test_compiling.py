@@ -9,7 +9,7 @@ from graphql import GraphQLLeafType, GraphQLObjectType
 from gateway.execution.documents import Documents
 from gateway.execution.projection import Column, Projector
 from gateway.schema.scalars import PLAIN_SCALARS
-from tests.unit.execution.answering import KEPT, THINGS, compiled, directly
+from tests.unit.execution.answering import KEPT, THINGS, WIDE, compiled, directly
 from tests.unit.execution.model_schema import SCHEMA, World
 
 
@@ -37,7 +37,7 @@ def test_a_document_that_grows_without_end_is_given_up_early(leaf: str) -> None:
     projector = Counting(PLAIN_SCALARS)
 
     program, _ = compiled(
-        Documents(SCHEMA, projector), f"{{ things {{ ...F0 }} }}{levels} fragment F30 on Thing {{ {leaf} }}", {}
+        Documents(SCHEMA, projector, WIDE), f"{{ things {{ ...F0 }} }}{levels} fragment F30 on Thing {{ {leaf} }}", {}
     )
 
     assert program is None

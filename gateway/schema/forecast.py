@@ -1,0 +1,246 @@
+"""How many upstream calls an operation would take, counted before the first of them.
+
+It is counted from the plan, as if nothing were remembered, so that an operation is not refused on one day and
+answered on another. Most operations are far below the limit, which a bound tells that takes no planning. What
+follows from care units that are not known yet is counted when their list has come. What a plan spreads over a list
+that is not known yet, and what nobody could foresee, the request's reading stops (`Reading.take`).
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import OperationDefinitionNode
+
+from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.errors import GatewayError, OperationTooLarge
+from gateway.domain.forecasts import UnitDemand, calls_for, is_plain, needs_rosters
+from gateway.domain.ids import NodeType
+from gateway.domain.models import CareUnitKey
+from gateway.domain.planning import Lists, Roster, TimeslotQuery
+from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.schema.context import Context, Info
+from gateway.schema.demands import Demand, Reach
+from gateway.schema.roots import Asking, RootField, root_fields, visible_care_units
+
+_OUTLINE = "Query"
+# Where that many are made, an operation that is refused is told how many calls it would take at least.
+_PLANS_OF_A_REFUSAL = 64
+
+
+def forecast(info: Info, profile: EhrProfile | None = None) -> None:
+    """Count the calls of the whole operation before its root fields begin any. Raises OperationTooLarge.
+
+    Each root field that calls upstream does so first, and `careUnits` again when it knows the care units. A field
+    that is about one care unit, or those of one EHR, says what is known of the EHR.
+    """
+    context: Context = info.raw.context
+    if context.outlook.is_settled:
+        return
+    outline: _Outline | None = info.seen_ahead.get(_OUTLINE)
+    if outline is not None and profile is not None and is_plain(profile) and outline.is_small(context, profile.code):
+        context.outlook.is_settled = True
+    else:
+        forecast_operation(Reach.of(info), info.raw.operation, context, info.seen_ahead)
+
+
+def forecast_operation(
+    reach: Reach, operation: OperationDefinitionNode, context: Context, kept: dict[str, Any]
+) -> None:
+    """The same for whoever runs the operation; `kept` lasts as long as what is compiled of it.
+
+    Raises OperationTooLarge.
+    """
+    outlook, most = context.outlook, context.limits.upstream_calls
+    if outlook.refusal is None and not outlook.is_settled:
+        outline: _Outline | None = kept.get(_OUTLINE)
+        if outline is None:
+            outline = kept[_OUTLINE] = _outline(reach, operation)
+        bound = _Bound(reach, context)
+        if sum(map(bound.of, outline.roots)) > most:
+            outlook.refusal = _Count(reach, context, most).refusal(outline.roots)
+        outlook.is_settled = bound.is_whole and outlook.refusal is None
+    if outlook.refusal is not None:
+        raise OperationTooLarge(outlook.refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """The root fields that call upstream.
+
+    Where there is but one: what each care unit of a plain EHR takes, and whether those of an EHR are asked for.
+    """
+
+    roots: Sequence[RootField]
+    each: int | None
+    lists_care_units: bool
+
+    def is_small(self, context: Context, emr: str) -> bool:
+        """Whether an operation about one plain EHR is far below the limit: what most are, in half a microsecond."""
+        if self.each is None:
+            return False
+        units = 1
+        if self.lists_care_units:
+            listed = context.loaders.known_care_units(emr)
+            if listed is None:
+                return False
+            units = len(listed.items)
+        return 2 + units * self.each <= context.limits.upstream_calls
+
+
+def _outline(reach: Reach, operation: OperationDefinitionNode) -> _Outline:
+    roots = root_fields(reach, operation)
+    if len(roots) != 1 or roots[0].names_several:
+        return _Outline(roots, None, lists_care_units=False)
+    each = max(_most_within(roots[0].demand(reach, kind)) for kind in NodeType)
+    return _Outline(roots, each, roots[0].lists_care_units)
+
+
+class _Bound:
+    """At least as many calls as an operation takes, found without planning.
+
+    It is whole unless care units are not known yet.
+    """
+
+    def __init__(self, reach: Reach, context: Context) -> None:
+        self._reach = reach
+        self._context = context
+        self.is_whole = True
+
+    def of(self, root: RootField) -> int:
+        """The bound of one root field."""
+        if root.lists_care_units:
+            return self._of_care_units(root)
+        calls = 0
+        for named in root.named(self._reach, self._context):
+            # The list that holds the node, and the one that holds its care unit.
+            calls += 2 + self._within(named.care_unit, root.demand(self._reach, named.type))
+        return calls
+
+    def _of_care_units(self, root: RootField) -> int:
+        profile = root.emr(self._reach, self._context)
+        if profile is None:
+            return 0
+        demand = root.demand(self._reach, NodeType.CARE_UNIT)
+        if not demand.timeslots:
+            listed = self._context.loaders.known_care_units(profile.code)
+            self.is_whole &= listed is not None
+            return 1 + (0 if listed is None else len(listed.items)) * (demand.resources + demand.services)
+        keys = visible_care_units(self._context, profile.code)
+        self.is_whole &= keys is not None
+        return 1 + sum(self._within(key, demand) for key in keys or ())
+
+    def _within(self, key: CareUnitKey, demand: Demand) -> int:
+        """What a care unit takes beside the list that it is in."""
+        profile = self._context.loaders.profile(key)
+        if not demand.timeslots or is_plain(profile):
+            return _most_within(demand)
+        slots = len(demand.timeslots)
+        if profile.longest_window is not None:
+            slots *= -(-self._context.widest_window // profile.longest_window)
+        roster = self._context.loaders.known(key)
+        resources, services = len(roster.resources or ()), len(roster.services or ())
+        if profile.filter_policy is FilterPolicy.BOTH:
+            slots *= max(1, resources) * max(1, services)
+        elif profile.filter_policy is not FilterPolicy.NONE_REQUIRED:
+            slots *= max(1, resources, services)
+        if not (profile.names_resource and profile.names_service):
+            slots *= 1 + resources + services
+        return 2 + slots
+
+
+class _Count:
+    """The calls that an operation's plan takes, as far as it can be made with what is known at the time."""
+
+    def __init__(self, reach: Reach, context: Context, most: int) -> None:
+        self._reach = reach
+        self._context = context
+        self._most = most
+        self._emrs: set[str] = set()
+        self._asking: defaultdict[CareUnitKey, list[Asking]] = defaultdict(list)
+        self._planned: dict[Hashable, int] = {}
+
+    def refusal(self, roots: Iterable[RootField]) -> str | None:
+        """Why the operation is refused, if its plan takes too many calls."""
+        for root in roots:
+            self._add(root)
+        calls, and_more = len(self._emrs), ""
+        for key, asking in self._asking.items():
+            plans_on = calls <= self._most or len(self._planned) < _PLANS_OF_A_REFUSAL
+            found = self._calls(key, tuple(dict.fromkeys(asking)), plan_anew=plans_on)
+            if found is None:
+                and_more = " or more"
+                break
+            calls += found
+        if calls <= self._most:
+            return None
+        return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
+
+    def _add(self, root: RootField) -> None:
+        if root.lists_care_units:
+            profile = root.emr(self._reach, self._context)
+            if profile is not None:
+                self._emrs.add(profile.code)
+                for key in visible_care_units(self._context, profile.code) or ():
+                    self._asking[key].append(Asking(root, NodeType.CARE_UNIT, ""))
+            return
+        for named in root.named(self._reach, self._context):
+            key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
+            if is_unit or root.demand(self._reach, named.type).care_unit or may_hold_a_personal_number(key.care_unit):
+                self._emrs.add(key.emr)
+            self._asking[key].append(Asking(root, named.type, "" if is_unit else named.leyr_id))
+
+    def _calls(self, key: CareUnitKey, asking: tuple[Asking, ...], *, plan_anew: bool) -> int | None:
+        """The calls for a care unit; None where that would have to be planned, and nothing is to be any more."""
+        profile = self._context.loaders.profile(key)
+        roster = self._context.loaders.known(key) if needs_rosters(profile) else Roster()
+        # A node id is of one care unit, and makes no query in another.
+        alike = not any(each.root.demand(self._reach, each.kind).names_ids for each in asking)
+        likeness = profile, roster, asking, None if alike else key
+        if likeness not in self._planned:
+            if not plan_anew:
+                return None
+            self._planned[likeness] = calls_for(self._demand(key, asking), profile, roster)
+        return self._planned[likeness]
+
+    def _demand(self, key: CareUnitKey, asking: Sequence[Asking]) -> UnitDemand:
+        resources = services = False
+        batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
+        each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
+        for one in asking:
+            demand = one.root.demand(self._reach, one.kind)
+            resources |= demand.resources or one.kind is NodeType.RESOURCE
+            services |= demand.services or one.kind is NodeType.HEALTHCARE_SERVICE
+            own = _own_ids(one)
+            for asked in self._reach.asked(demand):
+                try:
+                    ids = own if asked.of is None else (None, None)
+                    query, vouching = self._context.timeslot_query(key, asked.filter, *ids)
+                except GatewayError:
+                    continue
+                if vouching is not None:
+                    resources, services = resources or vouching.resources, services or vouching.services
+                batches[one.kind if vouching is None else vouching].append(query)
+                if asked.of in each:
+                    each[asked.of].append(query)
+        return UnitDemand(
+            Lists(resources, services),
+            tuple(map(tuple, batches.values())),
+            tuple(each[NodeType.RESOURCE]),
+            tuple(each[NodeType.HEALTHCARE_SERVICE]),
+        )
+
+
+def _own_ids(asking: Asking) -> tuple[str | None, str | None]:
+    """The resource and the service that a node is, if it is one."""
+    return (
+        asking.leyr_id if asking.kind is NodeType.RESOURCE else None,
+        asking.leyr_id if asking.kind is NodeType.HEALTHCARE_SERVICE else None,
+    )
+
+
+def _most_within(demand: Demand) -> int:
+    """What a care unit of a plain EHR takes beside the list that it is in: a list may have to vouch for an id."""
+    lists = 2 if demand.names_ids else demand.resources + demand.services
+    return lists + len(demand.timeslots)

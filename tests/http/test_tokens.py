@@ -1,0 +1,384 @@
+"""Callers with tokens, over HTTP: whose keys count, what a token must say, and what is told of its subject."""
+
+import hmac
+import json
+import logging
+import socket
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.domain.ids import care_unit_id
+from gateway.domain.models import CareUnitKey
+from gateway.serving import serving_beside
+from gateway.settings import SettingsError
+from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator
+from tests.unit.http.callers.issuer import (
+    AUDIENCE,
+    ISSUER,
+    SUBJECT,
+    key_set,
+    private_key,
+    public_jwk,
+    said,
+    signed,
+)
+
+EMRS = "{ emrs { code } }"
+UNITS = "{ careUnits { id } }"
+IN_TEN_MINUTES = NOW.timestamp() + 600
+RSA, EC, ED = "RS256", "ES256", "EdDSA"
+KEYS = key_set(*(public_jwk(private_key(algorithm), kid) for algorithm, kid in ((RSA, "k1"), (EC, "k2"), (ED, "k3"))))
+NEW_KEYS = key_set(public_jwk(private_key(EC, "new"), "k4"))
+JWT: dict[str, Any] = {"gateway_auth": "jwt", "gateway_jwt_issuer": ISSUER, "gateway_jwt_audience": AUDIENCE}
+Serve = Callable[..., Gateway]
+
+
+@dataclass
+class Issuer:
+    """Publishes its keys on a port of this machine, which is closed until it opens."""
+
+    stack: ExitStack
+    text: bytes = KEYS
+    status: int = 200
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        # Bound but not listened on, so that whoever connects is refused and nobody else gets the port.
+        self._bound = self.stack.enter_context(socket.socket())
+        self._bound.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._bound.getsockname()[1]}/keys"
+
+    def open(self) -> None:
+        self._bound.listen()
+        self.stack.enter_context(serving_beside(Starlette(routes=[Route("/keys", self._answer)]), self._bound))
+
+    async def _answer(self, _: Request) -> Response:
+        self.asked += 1
+        return Response(self.text, self.status, media_type="application/jwk-set+json")
+
+
+@pytest.fixture
+def closed_issuer() -> Iterator[Issuer]:
+    with ExitStack() as stack:
+        yield Issuer(stack)
+
+
+@pytest.fixture
+def issuer(closed_issuer: Issuer) -> Issuer:
+    closed_issuer.open()
+    return closed_issuer
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def serve(serve_gateway: Serve, clock: Clock) -> Serve:
+    """Starts a gateway that trusts the keys at a place, its caches on."""
+
+    def start(place: str | Path, **settings: Any) -> Gateway:
+        return serve_gateway(clock=clock, **JWT, gateway_jwt_jwks=str(place), **CACHES_ON, **settings)
+
+    return start
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys.json"
+    path.write_bytes(KEYS)
+    return path
+
+
+@pytest.fixture
+def gateway(serve: Serve, key_file: Path) -> Gateway:
+    return serve(key_file)
+
+
+def token(algorithm: str = RSA, kid: str | None = "k1", which: str = "first", **claims: Any) -> str:
+    return signed(said(**{"exp": IN_TEN_MINUTES, **claims}), algorithm, kid, which)
+
+
+def new_token() -> str:
+    return token(EC, "k4", "new")
+
+
+def post(gateway: Gateway, bearer: str | None, query: str = EMRS, **headers: str) -> Any:
+    credential = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
+    return gateway.http.post("/graphql", json={"query": query}, headers={**credential, **headers})
+
+
+def refusal(response: Any) -> tuple[int, str]:
+    """The status, and the code of the only error."""
+    body = response.json()
+    assert body.keys() == {"errors"}
+    assert response.headers["cache-control"] == "no-store"
+    (error,) = body["errors"]
+    return response.status_code, error["extensions"]["code"]
+
+
+def lines(gateway: Gateway) -> list[dict[str, Any]]:
+    """The log's lines."""
+    # A line is written after its answer, but before anything else is answered.
+    gateway.http.get("/livez")
+    return [orjson.loads(line) for line in gateway.log.getvalue().splitlines()]
+
+
+def encoded(part: bytes) -> str:
+    return urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+def forged(header: Mapping[str, Any], secret: bytes | None = None) -> str:
+    """A token that an attacker can make: without a signature, or signed with what everybody knows."""
+    text = ".".join(encoded(json.dumps(part).encode()) for part in (header, said(exp=IN_TEN_MINUTES, emrs="*")))
+    signature = b"" if secret is None else hmac.digest(secret, text.encode(), sha256)
+    return f"{text}.{encoded(signature)}"
+
+
+@pytest.mark.parametrize("by_url", [False, True])
+@pytest.mark.parametrize(("algorithm", "kid"), [(RSA, "k1"), (EC, "k2"), (ED, "k3")])
+def test_a_signed_token_comes_in(
+    serve: Serve, issuer: Issuer, key_file: Path, algorithm: str, kid: str, by_url: bool
+) -> None:
+    gateway = serve(issuer.url if by_url else key_file)
+
+    answers = [post(gateway, token(algorithm, kid)) for _ in range(3)]
+
+    assert [each.json() for each in answers] == [{"data": {"emrs": [{"code": "webdoc"}]}}] * 3
+    assert issuer.asked == int(by_url)
+
+
+JWK = public_jwk(private_key(RSA), "k1")
+PEM = private_key(RSA).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+REFUSED = {
+    "none": None,
+    "not-a-token": "canary",
+    "expired": token(exp=NOW.timestamp() - 31),
+    "never-expires": token(exp=None),
+    "not-yet": token(nbf=NOW.timestamp() + 60),
+    "other-audience": token(aud="other"),
+    "no-audience": token(aud=None),
+    "other-issuer": token(iss="https://other.example/"),
+    "other-key": token(which="other"),
+    "other-key-of-a-kid": token(EC, "k1"),
+    "unknown-kid": token(kid="k9"),
+    "unsigned": forged({"alg": "none", "kid": "k1"}),
+    "unsigned-in-capitals": forged({"alg": "NONE", "kid": "k1"}),
+    "signed-with-the-public-key": forged({"alg": "HS256", "kid": "k1"}, PEM),
+    "signed-with-the-published-key": forged({"alg": "HS256", "kid": "k1"}, json.dumps(JWK).encode()),
+    "signed-with-nothing": forged({"alg": "HS256", "kid": "k1"}, b""),
+    "no-signature": token().rpartition(".")[0] + ".",
+    "own-key": forged({"alg": RSA, "kid": "k1", "jwk": JWK}, b"canary"),
+}
+
+
+@pytest.mark.parametrize("bearer", REFUSED.values(), ids=REFUSED.keys())
+def test_what_proves_nothing_is_refused(gateway: Gateway, simulator: Simulator, bearer: str | None) -> None:
+    response = post(gateway, bearer, UNITS)
+
+    assert refusal(response) == (401, "UNAUTHENTICATED")
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert simulator.calls() == []
+    assert bearer is None or bearer not in response.text
+
+
+@pytest.mark.parametrize(
+    ("claims", "codes"),
+    [
+        ({"emrs": ["takecare", "webdoc"]}, ["webdoc", "takecare"]),
+        ({"emrs": "kaddio takecare"}, ["kaddio", "takecare"]),
+        ({"emrs": "*"}, None),
+        ({"emrs": ["elsewhere"]}, []),
+        ({"emrs": "*", "care_units": [care_unit_id(CareUnitKey("kaddio", "1"))]}, ["kaddio"]),
+    ],
+)
+def test_the_claim_lists_the_ehrs(
+    gateway: Gateway, simulator: Simulator, claims: dict[str, Any], codes: list[str] | None
+) -> None:
+    expected = simulator.emrs if codes is None else codes
+
+    assert [each["code"] for each in post(gateway, token(**claims)).json()["data"]["emrs"]] == list(expected)
+    for code in simulator.emrs:
+        asked = post(gateway, token(**claims), f'{{ careUnits(emr: "{code}") {{ emr {{ code }} }} }}').json()
+        refused = [error["extensions"]["code"] for error in asked.get("errors", ())]
+        assert refused == ([] if code in expected else ["FORBIDDEN"])
+    assert {call["emr"] for call in simulator.calls()} == set(expected)
+
+
+def test_the_claims_may_narrow_an_ehr_to_a_care_unit(gateway: Gateway) -> None:
+    unit = care_unit_id(CareUnitKey("webdoc", "L0_2"))
+
+    assert post(gateway, token(care_units=[unit]), UNITS).json() == {"data": {"careUnits": [{"id": unit}]}}
+    assert len(post(gateway, token(), UNITS).json()["data"]["careUnits"]) == 4
+
+
+@pytest.mark.parametrize("claims", [{"emrs": None}, {"emrs": []}, {"emrs": 1}, {"care_units": []}])
+def test_a_token_that_allows_nothing_is_forbidden(gateway: Gateway, claims: dict[str, Any]) -> None:
+    response = post(gateway, token(**claims))
+
+    assert refusal(response) == (403, "FORBIDDEN")
+    assert "www-authenticate" not in response.headers
+
+
+def test_the_claim_may_have_another_name(serve: Serve, key_file: Path) -> None:
+    gateway = serve(key_file, gateway_jwt_emrs_claim="https://x.example/ehrs")
+
+    assert post(gateway, token(**{"https://x.example/ehrs": "kaddio"})).json()["data"]["emrs"] == [{"code": "kaddio"}]
+    assert refusal(post(gateway, token())) == (403, "FORBIDDEN")
+
+
+def test_a_token_holds_no_longer_than_it_says(gateway: Gateway, clock: Clock) -> None:
+    # The third answer is one that was kept.
+    assert [post(gateway, token(), UNITS).status_code for _ in range(3)] == [200] * 3
+    clock.seconds += 629
+    assert post(gateway, token(), UNITS).status_code == 200
+    clock.seconds += 1
+
+    assert refusal(post(gateway, token(), UNITS)) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize("by_url", [False, True])
+def test_an_issuer_changes_its_keys(serve: Serve, issuer: Issuer, key_file: Path, clock: Clock, by_url: bool) -> None:
+    gateway = serve(issuer.url if by_url else key_file)
+    assert post(gateway, token()).status_code == 200
+    assert refusal(post(gateway, new_token())) == (401, "UNAUTHENTICATED")
+
+    issuer.text = NEW_KEYS
+    key_file.write_bytes(NEW_KEYS)
+    clock.seconds += 30
+
+    assert post(gateway, new_token()).status_code == 200
+    assert refusal(post(gateway, token())) == (401, "UNAUTHENTICATED")
+
+
+def test_made_up_kids_do_not_trouble_the_issuer(serve: Serve, issuer: Issuer, clock: Clock) -> None:
+    gateway = serve(issuer.url)
+    assert post(gateway, token()).status_code == 200
+    for _ in range(3):
+        clock.seconds += 30
+        assert {post(gateway, token(kid=f"made-up-{n}")).status_code for n in range(20)} == {401}
+
+    assert issuer.asked == 4
+    assert post(gateway, token()).status_code == 200
+
+
+def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
+    serve: Serve, closed_issuer: Issuer, simulator: Simulator, clock: Clock
+) -> None:
+    gateway = serve(closed_issuer.url)
+    down = [post(gateway, token()) for _ in range(3)]
+    assert [refusal(each) for each in down] == [(503, "KEYS_UNAVAILABLE")] * 3
+    assert {each.headers["retry-after"] for each in down} == {"5"}
+    assert all(each.json()["errors"][0]["extensions"]["retryable"] for each in down)
+    assert not any("www-authenticate" in each.headers for each in down)
+    assert refusal(post(gateway, None)) == (401, "UNAUTHENTICATED")
+    assert [gateway.http.get(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
+
+    closed_issuer.open()
+    closed_issuer.status = 500
+    clock.seconds += 5
+    assert refusal(post(gateway, token())) == (503, "KEYS_UNAVAILABLE")
+    closed_issuer.status = 200
+    clock.seconds += 5
+
+    assert post(gateway, token()).status_code == 200
+    assert closed_issuer.asked == 2
+    failed = [line for line in lines(gateway) if line["event"] == "callers.keys_failed"]
+    assert [line["reason"] for line in failed] == [
+        "no connection: ConnectionRefusedError",
+        "the answer has status 500",
+    ]
+    assert simulator.calls() == []
+
+
+def test_an_issuer_that_goes_down_later_locks_nobody_out(serve: Serve, issuer: Issuer, clock: Clock) -> None:
+    gateway = serve(issuer.url)
+    assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
+    issuer.status = 503
+    for _ in range(10):
+        clock.seconds += 2 * 3_600
+        assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
+    clock.seconds += 5 * 3_600
+
+    assert refusal(post(gateway, token(exp=IN_TEN_MINUTES + 2 * 86_400))) == (503, "KEYS_UNAVAILABLE")
+
+
+def test_a_file_that_is_not_there_yet_is_waited_for(serve: Serve, tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "later-canary.json"
+    gateway = serve(path)
+    response = post(gateway, token())
+    assert refusal(response) == (503, "KEYS_UNAVAILABLE")
+
+    path.write_bytes(KEYS)
+    clock.seconds += int(response.headers["retry-after"])
+
+    assert post(gateway, token()).status_code == 200
+    assert "canary" not in response.text + repr(lines(gateway))
+
+
+def test_a_caller_is_its_subject_however_many_tokens_it_has(serve: Serve, key_file: Path) -> None:
+    gateway = serve(key_file, gateway_rate_per_second=1, gateway_rate_burst=2)
+    other = token(sub="somebody-else")
+
+    answers = [post(gateway, each) for each in (token(), token(EC, "k2"), token(ED, "k3"), other)]
+
+    assert [each.status_code for each in answers] == [200, 200, 429, 200]
+    assert refusal(answers[2]) == (429, "RATE_LIMITED")
+    named = [line["caller"] for line in lines(gateway)]
+    assert named[0] == named[1] != named[3]
+    assert all(name.startswith("token:") for name in (named[0], named[3]))
+
+
+def test_neither_subject_nor_token_is_in_a_log_or_an_answer(
+    serve: Serve, issuer: Issuer, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    gateway = serve(issuer.url, gateway_log_level="debug", gateway_rate_per_second=1, gateway_rate_burst=4)
+    bearers = [each for each in REFUSED.values() if each is not None]
+    bearers += [token(emrs=None), token(emrs=[SUBJECT]), token(), token(), token(), token(), token(kid=SUBJECT)]
+    answers = [post(gateway, each, UNITS, **{"x-gateway-explain": "1"}) for each in bearers]
+    issuer.status = 500
+    clock.seconds += 3 * 86_400
+    bearers.append(token(exp=IN_TEN_MINUTES + 4 * 86_400))
+    answers.append(post(gateway, bearers[-1]))
+
+    assert {200, 401, 403, 429, 503} <= {each.status_code for each in answers}
+    # What the tests themselves use to ask logs its requests.
+    others = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
+    seen = "".join(each.text + repr(each.headers) for each in answers) + repr(lines(gateway)) + "".join(others)
+    for secret in (SUBJECT, encoded(SUBJECT.encode())[:-1], ISSUER, *bearers):
+        assert secret not in seen
+    parts = {part for each in bearers for part in each.split(".") if part}
+    assert not [part for part in parts if part in seen]
+
+
+def test_what_caches_keep_is_private(gateway: Gateway) -> None:
+    own = {"authorization": f"Bearer {token()}", "x-requested-with": "fetch"}
+    response = gateway.http.get("/graphql", params={"query": UNITS}, headers=own)
+
+    assert response.headers["cache-control"] == "private, max-age=300"
+    assert {"authorization", "x-api-key"} <= {name.strip() for name in response.headers["vary"].split(",")}
+
+
+@pytest.mark.parametrize(
+    "place", ["ftp://canary.example/keys", "https://canary@x.example/", "http://", "https://x/#canary"]
+)
+def test_a_place_that_is_none_stops_the_start(serve: Serve, place: str) -> None:
+    with pytest.raises(SettingsError, match=r"^GATEWAY_JWT_JWKS: ") as refused:
+        serve(place)
+
+    assert "canary" not in repr(refused.value)

@@ -1,0 +1,228 @@
+"""Callers who share one gateway's caches get what each may see, as if they had a gateway to themselves."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import httpx
+import orjson
+import pytest
+
+from gateway.app import create_app
+from gateway.domain.access import Access
+from gateway.domain.models import CareUnitKey
+from gateway.settings import Settings
+from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, Clock, Simulator
+from tests.security.rights import EMRS, Ask, Rights, Thing, asks, hidden_texts, texts_in, things
+
+ONE = Rights("one", Access(emrs=frozenset({"webdoc", "kaddio"})))
+OTHER = Rights("other", Access(emrs=frozenset({"kaddio", "takecare", "physica"})))
+NARROW = Rights(
+    "narrow",
+    Access(
+        care_units=frozenset(
+            {CareUnitKey("webdoc", "L0_2"), CareUnitKey("takecare", "10"), CareUnitKey("physica", "åsen å3")}
+        )
+    ),
+)
+CACHES_OFF = dict.fromkeys(CACHES_ON, 0)
+AT_ONCE = 50
+Wanted = Mapping[tuple[str, Ask], Any]
+
+
+class Way(NamedTuple):
+    """How an operation is sent."""
+
+    is_get: bool = False
+    by_hash: bool = False
+    explained: bool = False
+    uncached: bool = False
+    if_none_match: str | None = None
+
+
+@dataclass
+class Served:
+    """A gateway in this very loop, its calls over real HTTP."""
+
+    client: httpx.AsyncClient
+    clock: Clock
+    log: StringIO
+
+    async def send(self, rights: Rights, ask: Ask, way: Way = Way(), *, leave: bool = False) -> httpx.Response:  # noqa: B008 # Way is frozen
+        """Send an operation; `leave` it under its hash too, as Apollo's clients do."""
+        hashed = b'{"persistedQuery":{"version":1,"sha256Hash":"%b"}}' % ask.sha256.encode()
+        parts = {"variables": ask.variables}
+        if not way.by_hash:
+            parts["query"] = orjson.dumps(ask.query).decode()
+        if way.by_hash or leave:
+            parts["extensions"] = hashed.decode()
+        headers = {**rights.headers, "x-gateway-explain": str(int(way.explained))}
+        if way.uncached:
+            headers["cache-control"] = "no-cache"
+        if way.if_none_match is not None:
+            headers["if-none-match"] = way.if_none_match
+        if way.is_get:
+            parts |= {} if way.by_hash else {"query": ask.query}
+            return await self.client.get("/graphql", params=parts, headers=headers)
+        body = "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
+        return await self.client.post(
+            "/graphql", content=body, headers={**headers, "content-type": "application/json"}
+        )
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+@dataclass
+class World:
+    """The simulated world, and gateways in it."""
+
+    simulator: Simulator
+    things: Sequence[Thing]
+    keys: Path
+
+    @asynccontextmanager
+    async def serving(self, callers: Iterable[Rights], caches: Mapping[str, float]) -> AsyncIterator[Served]:
+        self.keys.write_text("".join(each.table for each in callers), encoding="utf-8")
+        given: dict[str, Any] = {
+            "leyr_base_url": f"{self.simulator.url}/api",
+            "leyr_client_id": CLIENT_ID,
+            "leyr_client_secret": CLIENT_SECRET,
+            "leyr_emrs": EMRS,
+            "gateway_auth": "api-keys",
+            "gateway_api_keys": self.keys,
+            **caches,
+        }
+        clock, log = Clock(), StringIO()
+        app = create_app(
+            Settings(**given), now=clock.now, clock=clock, new_reference=lambda: "reference", log_to=log
+        )
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client,
+        ):
+            yield Served(client, clock, log)
+
+    async def wanted(self, callers: Iterable[Rights], pool: Sequence[Ask]) -> Wanted:
+        """What each caller gets of a gateway that remembers nothing and that nobody else uses."""
+        found: dict[tuple[str, Ask], Any] = {}
+        for rights in callers:
+            async with self.serving([rights], CACHES_OFF) as alone:
+                for ask in pool:
+                    found[rights.name, ask] = essence(await alone.send(rights, ask))
+        return found
+
+
+@pytest.fixture
+def world(simulator: Simulator, tmp_path: Path) -> World:
+    return World(simulator, things(simulator), tmp_path / "callers.toml")
+
+
+def essence(response: httpx.Response) -> Any:
+    """What an answer says, without what it took to make it and what it goes by in a log."""
+    body = response.json()
+    errors = body.get("errors", [])
+    for error in errors:
+        del error["extensions"]["reference"]
+    return body.get("data"), sorted(errors, key=orjson.dumps)
+
+
+@dataclass
+class Judge:
+    """Looks at each answer for what is another caller's, and at whether it is the one that is wanted."""
+
+    wanted: Wanted
+    hidden: Mapping[str, frozenset[str]]
+    crossings: list[str] = field(default_factory=list)
+    seen: Counter[str] = field(default_factory=Counter)
+    tags: dict[Ask, tuple[str, str]] = field(default_factory=dict)
+    """The tag that the last answer to a GET had, and whose it was."""
+
+    def look(self, rights: Rights, ask: Ask, way: Way, owner: str, response: httpx.Response) -> None:
+        """Note what is wrong; `owner` is whoever was sent the tag that this request names."""
+        wanted = self.wanted[rights.name, ask]
+        self.seen[f"{response.status_code}"] += 1
+        if response.status_code == 304:
+            # To be told that nothing changed is to be told what another caller was sent.
+            if wanted != self.wanted[owner, ask]:
+                self.crossings.append(f"{rights.name} {way}: told that its answer is {owner}'s: {ask}")
+            return
+        leaked = texts_in(response.text) & self.hidden[rights.name]
+        if leaked:
+            self.crossings.append(f"{rights.name} {way}: {sorted(leaked)[:5]}: {ask}")
+        if essence(response) != wanted:
+            self.crossings.append(f"{rights.name} {way}: another answer than alone: {ask}")
+        if way.is_get and "etag" in response.headers:
+            self.tags[ask] = response.headers["etag"], rights.name
+
+
+def judge_of(world: World, callers: Iterable[Rights], wanted: Wanted) -> Judge:
+    return Judge(wanted, {each.name: hidden_texts(world.things, each.access) for each in callers})
+
+
+def a_way(random: Random, tag: str | None) -> Way:
+    is_get = random.random() < 0.5
+    return Way(
+        is_get,
+        by_hash=random.random() < 0.3,
+        explained=random.random() < 0.1,
+        uncached=random.random() < 0.03,
+        if_none_match=tag if is_get and random.random() < 0.3 else None,
+    )
+
+
+async def ask_all_at_once(
+    served: Served, judge: Judge, callers: Sequence[Rights], pool: Sequence[Ask], random: Random
+) -> None:
+    """Different operations by different callers, and one by all of them in the same way, while time goes on."""
+
+    async def one(rights: Rights, ask: Ask, way: Way, owner: str) -> None:
+        judge.look(rights, ask, way, owner, await served.send(rights, ask, way))
+
+    async def move_on() -> None:
+        await asyncio.sleep(0)
+        served.clock.seconds += random.choice((0, 0, 1, 6, 16, 31))
+
+    # Few at a time come again often, as whole answers that were kept.
+    usual = random.sample(pool, 12)
+    batch = []
+    for number in range(AT_ONCE):
+        if number % 10 < len(callers):
+            rights = callers[number % 10]
+        else:
+            rights = random.choice(callers)
+        if number % 10 == 0 or number % 10 >= len(callers):
+            ask = random.choice(usual)
+            tag, owner = judge.tags.get(ask, (None, rights.name))
+            way = a_way(random, tag)
+        batch.append(one(rights, ask, way, owner))
+    await asyncio.gather(*batch, move_on())
+
+
+@pytest.mark.parametrize(("callers", "requests"), [([ONE, OTHER], 4_000), ([ONE, OTHER, NARROW], 6_000)])
+async def test_no_caller_is_told_what_is_anothers(world: World, callers: list[Rights], requests: int) -> None:
+    random = Random(requests)
+    pool = asks(world.things, random)
+    judge = judge_of(world, callers, await world.wanted(callers, pool))
+    async with world.serving(callers, CACHES_ON) as served:
+        for number, ask in enumerate(pool):
+            # Every document is left by one caller, and named by all.
+            assert (await served.send(callers[number % len(callers)], ask, leave=True)).status_code == 200
+        for _ in range(requests // AT_ONCE):
+            await ask_all_at_once(served, judge, callers, pool, random)
+
+    assert judge.crossings == []
+    assert judge.seen.keys() == {"200", "304"}
+    assert judge.seen.total() == requests
+    print(judge.seen, Counter(line["outcome"] for line in served.lines()))
+    lines = served.lines()
+    # What they share was shared indeed.
+    assert all(sum(line[name] for line in lines) > 100 for name in ("joined", "cached", "stale"))
+    assert {line["outcome"] for line in lines} == {"ok", "partial", "finished"}

@@ -1,0 +1,272 @@
+"""Clients that take their time, to send or to read: each is dropped in time, and the others notice nothing."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, suppress
+from itertools import cycle, islice
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.http.wire import WireLimits
+from gateway.serving import listening_socket, serving_beside
+from tests.security.wire_client import Echo, Wire
+
+SECONDS = 1.0
+LIMITS = WireLimits(receive_seconds=SECONDS, idle_seconds=0.5)
+GET = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
+LARGE = GET.replace(b"one", b"large")
+HUGE = GET.replace(b"one", b"huge")
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def url(echo: Echo) -> Iterator[str]:
+    with serving_beside(echo, listening_socket("127.0.0.1", 0), wire=LIMITS) as url:
+        yield url
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    parts = urlsplit(url)
+    # A client whose own buffers are full takes no more.
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1_024)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def read_all(reader: asyncio.StreamReader) -> bytes:
+    answer = b""
+    # What is sent after the answer meets a connection that is gone.
+    with suppress(ConnectionResetError):
+        while piece := await reader.read(4_096):
+            answer += piece
+    return answer
+
+
+async def dribble(url: str, start: bytes, piece: bytes) -> bytes:
+    """Send a start and then a piece at a time until the server ends it; what it answered."""
+    async with connected(url) as (reader, writer):
+        writer.write(start)
+        answer = asyncio.ensure_future(read_all(reader))
+        while not answer.done():
+            if piece:
+                writer.write(piece)
+            await asyncio.wait([answer], timeout=0.05)
+        return await answer
+
+
+async def never_read(url: str, request: bytes) -> bytes:
+    """Ask and read nothing until the server ends it."""
+    with Wire(url, buffer=65_536).send(request) as wire:
+        while not wire.is_dropped():  # noqa: ASYNC110 # nobody tells of what happens to a socket that is not read
+            await asyncio.sleep(0.02)
+    return b""
+
+
+SLOW: list[Callable[[str], Awaitable[bytes]]] = [
+    lambda url: dribble(url, b"GET /one HTTP/1.1\r\nHost: a\r\nX-A: ", b"a"),
+    lambda url: dribble(url, POST, b"a"),
+    lambda url: dribble(url, b"", b""),
+    lambda url: dribble(url, b"\r\n", b"\r\n"),
+]
+STATUS = [b"HTTP/1.1 408", b"HTTP/1.1 408", b"", b""]
+
+
+async def test_slow_clients_are_dropped_while_others_are_served(url: str, echo: Echo) -> None:
+    started = time.monotonic()
+
+    async def timed(ends: Awaitable[bytes]) -> tuple[bytes, float]:
+        return await ends, time.monotonic() - started
+
+    async def served() -> list[float]:
+        durations = []
+        async with connected(url) as (reader, writer):
+            while time.monotonic() - started < SECONDS:
+                before = time.monotonic()
+                writer.write(GET)
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200")
+                await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+                durations.append(time.monotonic() - before)
+                await asyncio.sleep(0.01)
+        return durations
+
+    slow = [asyncio.ensure_future(timed(client(url))) for client in islice(cycle(SLOW), 200)]
+    stuck = [asyncio.ensure_future(timed(never_read(url, each))) for each in [LARGE, HUGE] * 3]
+    durations = await served()
+
+    for index, (answer, seconds) in enumerate(await asyncio.gather(*slow)):
+        assert answer.startswith(STATUS[index % len(SLOW)])
+        assert SECONDS - 0.1 < seconds < SECONDS + 1
+    assert all(seconds < SECONDS + 1 for _, seconds in await asyncio.gather(*stuck))
+    assert len(durations) > 20
+    assert max(durations) < 0.5
+    assert sorted(set(echo.broken_off)) == ["/one"]
+    assert len(echo.broken_off) == 50
+
+
+def test_an_answer_that_is_read_slowly_is_sent_whole(url: str, echo: Echo) -> None:
+    def read(request: bytes) -> tuple[int, int]:
+        with Wire(url, buffer=65_536) as wire:
+            wire.send(request)
+            slowly = 0
+            for _ in range(12):
+                time.sleep(SECONDS / 5)
+                slowly += len(wire.socket.recv(40_000))
+            whole = slowly
+            while whole < echo.pieces * 65_536 and (data := wire.socket.recv(1_000_000)):
+                whole += len(data)
+            return slowly, whole
+
+    with ThreadPoolExecutor() as threads:
+        for slowly, whole in threads.map(read, [LARGE, HUGE]):
+            assert slowly < echo.pieces * 65_536 / 2
+            assert whole >= echo.pieces * 65_536
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+def test_a_connection_is_closed_when_no_next_request_comes(url: str, requests: int) -> None:
+    with Wire(url) as wire:
+        wire.send(GET * requests)
+        assert [wire.answer().status for _ in range(requests)] == [200] * requests
+        before = time.monotonic()
+
+        assert wire.ends()
+        assert time.monotonic() - before < 1
+
+
+def test_the_time_of_a_request_begins_with_its_first_byte(url: str) -> None:
+    with Wire(url) as wire:
+        for _ in range(2):
+            time.sleep(0.4)
+            assert wire.send(GET[:10]).send(GET[10:]).answer().status == 200
+
+        time.sleep(0.3)
+        before = time.monotonic()
+        wire.send(GET[:10])
+        assert wire.answer().status == 408
+        assert SECONDS - 0.1 < time.monotonic() - before < SECONDS + 1
+
+
+def test_an_answer_before_the_body_does_not_keep_the_connection(url: str) -> None:
+    with Wire(url) as wire:
+        before = time.monotonic()
+        assert wire.send(POST.replace(b"/one", b"/early")).answer().status == 200
+
+        assert wire.ends()
+        assert time.monotonic() - before < SECONDS + 1
+    with Wire(url) as wire:
+        assert wire.send(POST.replace(b"/one", b"/early")).answer().status == 200
+        assert wire.send(b"a" * 100 + GET).answer().status == 200
+
+
+def test_a_client_that_waits_for_us_is_not_late(url: str, echo: Echo) -> None:
+    # The second request's body is not read before the first is answered.
+    body = b"a" * 3_000_000
+    with Wire(url, buffer=65_536) as wire:
+        wire.send(GET.replace(b"/one", b"/waiting"))
+        wire.send(b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
+        wire.socket.settimeout(0.2)
+        sent = 0
+        with suppress(TimeoutError):
+            while sent < len(body):
+                sent += wire.socket.send(body[sent : sent + 65_536])
+        assert sent < len(body)
+        time.sleep(SECONDS * 1.2)
+        echo.released.set()
+        wire.socket.settimeout(10)
+        wire.send(body[sent:])
+
+        assert wire.answer().json()["path"] == "/waiting"
+        assert wire.answer().json()["size"] == len(body)
+
+
+def test_stopping_finishes_what_is_in_flight_and_closes_what_is_idle(echo: Echo) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        with serving_beside(echo, listening_socket("127.0.0.1", 0)) as url:
+            idle, unused, begun, busy = (stack.enter_context(Wire(url, buffer=65_536)) for _ in range(4))
+            assert idle.send(GET).answer().status == 200
+            begun.send(GET[:10])
+            busy.send(LARGE + GET)
+            busy.socket.recv(1, socket.MSG_PEEK)
+            closed = threads.submit(lambda: [each.ends() for each in (idle, unused, begun)])
+            stopped = time.monotonic()
+            # It stops while the answers are still being read.
+            answers = threads.submit(lambda: [busy.answer() for _ in range(2) if closed.result()])
+        seconds = time.monotonic() - stopped
+        large, one = answers.result()
+        ended = busy.ends()
+
+    assert len(large.body) == echo.pieces * 65_536
+    assert one.json()["path"] == "/one"
+    assert closed.result() == [True, True, True]
+    assert ended
+    assert seconds < 3
+
+
+def test_a_client_that_leaves_takes_its_requests_along(
+    url: str, echo: Echo, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Wire(url, buffer=65_536) as wire:
+        wire.send(LARGE + GET)
+        wire.socket.recv(1, socket.MSG_PEEK)
+    while echo.ended != ["/large"]:
+        time.sleep(0.01)
+
+    assert echo.called == ["/large"]
+    assert capsys.readouterr().err == ""
+
+
+def test_connections_beyond_the_limit_are_dropped(echo: Echo) -> None:
+    bound = listening_socket("127.0.0.1", 0)
+    with ExitStack() as stack, serving_beside(echo, bound, wire=WireLimits(connections=3)) as url:
+        first, second, third, beyond = (stack.enter_context(Wire(url)) for _ in range(4))
+        assert beyond.ends()
+        assert [each.send(GET).answer().status for each in (first, second, third)] == [200] * 3
+
+        first.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert first.answer().status == 200
+        assert first.ends()
+        assert stack.enter_context(Wire(url)).send(GET).answer().status == 200
+
+
+FEW_DESCRIPTORS = """
+import resource
+from gateway.http.wire import WireLimits
+from gateway.serving import listening_socket, serve, url_of
+from tests.security.wire_client import Echo
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 200))
+bound = listening_socket("127.0.0.1", 0)
+print(url_of(bound), flush=True)
+serve(Echo(), bound, wire=WireLimits(receive_seconds=1))
+"""
+
+
+def test_more_clients_than_descriptors_do_not_stop_it() -> None:
+    command = [sys.executable, "-c", FEW_DESCRIPTORS]
+    with ExitStack() as stack, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        before = time.monotonic()
+        clients = [stack.enter_context(Wire(url)) for _ in range(120)]
+        # With a soft limit of 32 there would be fewer.
+        assert sum(not each.is_dropped() for each in clients) > 50
+        assert all(each.ends() for each in clients)
+        assert time.monotonic() - before < 4
+        assert stack.enter_context(Wire(url)).send(GET).answer().status == 200
+        process.terminate()
+    assert process.returncode == 0

@@ -1,0 +1,93 @@
+"""The graph below HTTP: operations by callers of any access and under any limits, on one set of caches."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import orjson
+
+from gateway.domain.access import EVERYTHING, Access
+from gateway.domain.ehr import EhrProfile
+from gateway.execution.errors import ErrorFormatter
+from gateway.execution.operation import Engine, Operation
+from gateway.execution.projection import Projector
+from gateway.logs import build_log
+from gateway.schema.build import build_schema, build_views
+from gateway.schema.context import AnswerLimits, Context
+from gateway.schema.loaders import Loaders
+from gateway.schema.scalars import PLAIN_SCALARS
+from gateway.sources.backend import SchedulingBackend
+from gateway.sources.catalog import Catalog
+from gateway.sources.memory import Lifetimes, Memory
+from gateway.sources.profiles import Profiles
+from gateway.sources.reading import Reading
+from gateway.sources.snapshots import Snapshots
+from gateway.sources.steps import StepSource
+from tests.unit.asking import NOTHING_KEPT
+
+NOW = datetime(2026, 10, 20, tzinfo=UTC)
+KEPT = Lifetimes(300, 300)
+UNLIMITED = AnswerLimits(1_000_000, 1_000_000_000)
+
+
+@dataclass
+class Answered:
+    """An answer, and the request's reading."""
+
+    data: dict[str, Any] | None
+    errors: list[dict[str, Any]]
+    text: str
+    reading: Reading
+
+    @property
+    def codes(self) -> set[str]:
+        return {error["extensions"]["code"] for error in self.errors}
+
+    @property
+    def messages(self) -> set[str]:
+        return {error["message"] for error in self.errors}
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the operation as a whole was too large: nothing but errors that say so."""
+        return self.codes == {"OPERATION_TOO_LARGE"} and not any((self.data or {}).values())
+
+
+@dataclass
+class Graph:
+    """What requests have in common; `lifetimes` are those of all caches."""
+
+    backend: SchedulingBackend
+    profiles: list[EhrProfile]
+    lifetimes: Lifetimes = NOTHING_KEPT
+    now: float = 1_000.0
+    engine: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        memory = Memory(64 * 1024 * 1024)
+        self.known = Profiles(self.profiles)
+        self._catalog = Catalog(self.backend, lifetimes=self.lifetimes, memory=memory, clock=self._clock)
+        snapshots = Snapshots(self.lifetimes, memory, self._clock)
+        self._steps = StepSource(self.backend, self.known, snapshots, self._clock)
+        self._views = build_views()
+        log = build_log("info", StringIO())
+        self.engine = Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS))
+
+    async def ask(
+        self, text: str, access: Access = EVERYTHING, limits: AnswerLimits = UNLIMITED, **variables: Any
+    ) -> Answered:
+        """The answer to a caller."""
+        reading = Reading(self.now)
+        loaders = Loaders(self._catalog, self._steps, self._views, reading)
+        context = Context(loaders, self.known, NOW, timedelta(days=366), access, limits)
+        try:
+            outcome = await self.engine.run(Operation(text, None, variables), context, "ref", queries_only=False)
+        finally:
+            loaders.close()
+        whole = b"".join(outcome.pieces())
+        answer = orjson.loads(whole)
+        return Answered(answer.get("data"), answer.get("errors", []), whole.decode(), reading)
+
+    def _clock(self) -> float:
+        return self.now

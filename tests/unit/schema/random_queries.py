@@ -1,0 +1,125 @@
+"""Random queries about a world: root fields under aliases, lists of nodes, and references back and forth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+
+from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.domain.models import CareUnitKey
+from tests.unit.schema.graph import NOW
+from tests.unit.schema.world import World
+
+_DEEPEST = 4
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root field under its alias: what stands after its name, and the care units that its ids are of."""
+
+    alias: str
+    field: str
+    rest: str
+    keys: tuple[CareUnitKey, ...] = ()
+    emr: str | None = None
+
+    @property
+    def text(self) -> str:
+        """How it stands in a query."""
+        argument = "" if self.emr is None else f'(emr: "{self.emr}")'
+        return f"{self.alias}: {self.field}{argument} {self.rest}"
+
+
+def random_roots(world: World, emrs: Sequence[str], random: Random) -> list[Root]:
+    """Some root fields."""
+    return [_root(f"a{number}", world, emrs, random) for number in range(random.randint(1, 4))]
+
+
+def document(roots: Sequence[Root]) -> str:
+    """The query that asks for them."""
+    return "{ " + " ".join(root.text for root in roots) + " }"
+
+
+def _root(alias: str, world: World, emrs: Sequence[str], random: Random) -> Root:
+    match random.choice(["emrs", "careUnits", "careUnits", "careUnit", "node", "nodes", "nodes"]):
+        case "emrs":
+            return Root(alias, "emrs", "{ code name }")
+        case "careUnits":
+            return Root(alias, "careUnits", f"{{ {_of_unit(random, 0)} }}", emr=random.choice([None, *emrs]))
+        case "careUnit":
+            key = random.choice([*world.units])
+            return Root(alias, "careUnit", f'(id: "{care_unit_id(key)}") {{ {_of_unit(random, 0)} }}', (key,))
+        case "node":
+            key, text = _any_id(world, random)
+            return Root(alias, "node", f'(id: "{text}") {{ {_of_node(random)} }}', (key,))
+        case _:
+            found = [_any_id(world, random) for _ in range(random.randint(1, 5))]
+            ids = ", ".join(f'"{text}"' for _, text in found)
+            return Root(alias, "nodes", f"(ids: [{ids}]) {{ {_of_node(random)} }}", tuple(key for key, _ in found))
+
+
+def _any_id(world: World, random: Random) -> tuple[CareUnitKey, str]:
+    key = random.choice([*world.units])
+    unit = world.units[key]
+    match random.choice(["unit", "resource", "service"]):
+        case "unit":
+            return key, care_unit_id(key)
+        case "resource":
+            return key, node_id(NodeType.RESOURCE, key, random.choice([*unit.resources, "nobody"]))
+        case _:
+            return key, node_id(NodeType.HEALTHCARE_SERVICE, key, random.choice([*unit.services, "nothing"]))
+
+
+def _of_node(random: Random) -> str:
+    return (
+        f"__typename id ... on CareUnit {{ {_of_unit(random, 1)} }} "
+        f"... on Resource {{ {_of_member(random, 1)} }} ... on HealthcareService {{ {_of_member(random, 1)} }}"
+    )
+
+
+def _of_unit(random: Random, depth: int) -> str:
+    parts = ["id", "name", "emrId leyrId emr { code }"]
+    if depth < _DEEPEST:
+        parts += [
+            f"resources {{ {_of_member(random, depth + 1)} }}",
+            f"healthcareServices {{ {_of_member(random, depth + 1)} }}",
+            f"timeslots(first: 3{_window(random)}{_filters(random)}) {{ {_of_slot(random, depth + 1)} }}",
+        ]
+    return _some(parts, random)
+
+
+def _of_member(random: Random, depth: int) -> str:
+    parts = ["id", "name leyrId"]
+    if depth < _DEEPEST:
+        parts += [
+            f"careUnit {{ {_of_unit(random, depth + 1)} }}",
+            f"timeslots(first: 2{_window(random)}) {{ {_of_slot(random, depth + 1)} }}",
+        ]
+    return _some(parts, random)
+
+
+def _window(random: Random) -> str:
+    first = random.choice([0, 0, 1, 5])
+    start, end = NOW + timedelta(days=first), NOW + timedelta(days=first + random.choice([1, 2, 30]))
+    return random.choice(["", f', start: "{start.isoformat()}", end: "{end.isoformat()}"'])
+
+
+def _filters(random: Random) -> str:
+    resource, service = random.choice(["r0", "r1", "nobody"]), random.choice(["s0", "s1", "nothing"])
+    return random.choice(["", "", "", f', resourceId: "{resource}"', f', healthcareServiceId: "{service}"'])
+
+
+def _of_slot(random: Random, depth: int) -> str:
+    parts = ["start resourceId", "durationMinutes healthcareServiceId"]
+    if depth < _DEEPEST:
+        parts += [
+            f"careUnit {{ {_of_unit(random, depth + 1)} }}",
+            f"resource {{ {_of_member(random, depth + 1)} }}",
+            f"healthcareService {{ {_of_member(random, depth + 1)} }}",
+        ]
+    return _some(parts, random)
+
+
+def _some(parts: Sequence[str], random: Random) -> str:
+    first, *rest = parts
+    return " ".join([first, *(part for part in rest if random.random() < 0.4)])
