@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from gateway.domain.privacy import is_fit_for_memory
-from gateway.http.negotiation import weights
+from gateway.http.negotiation import UnfitForMemoryError, weights
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,12 +40,16 @@ def preferred_encoding(accept_encoding: str | None) -> Encoding:
     """
     if accept_encoding is None:
         return Encoding.IDENTITY
-    # Nothing that could be personal is to be remembered, not even as a key.
-    return _remembered(accept_encoding) if is_fit_for_memory(accept_encoding) else _preferred(accept_encoding)
+    try:
+        return _remembered(accept_encoding)
+    except UnfitForMemoryError:
+        return _preferred(accept_encoding)
 
 
 @lru_cache(maxsize=256)
 def _remembered(accept_encoding: str) -> Encoding:
+    if not is_fit_for_memory(accept_encoding):
+        raise UnfitForMemoryError
     return _preferred(accept_encoding)
 
 

@@ -146,8 +146,10 @@ class GraphQLEndpoint:
     def _key(self, asked: Asked, headers: Mapping[bytes, str], body: bytes) -> Key:
         """A digest, since what clients send may be personal and must not be kept for as long as an answer."""
         digest = blake2b(body, key=self._digest_key, digest_size=16)
-        digest.update(headers.get(b"content-type", "").encode("latin-1"))
-        return asked._replace(truth_now=False), digest.digest()
+        content_type = headers.get(b"content-type", "")
+        if content_type != MediaType.JSON:
+            digest.update(content_type.encode("latin-1"))
+        return (asked.media_type, asked.queries_only, asked.access), digest.digest()
 
     async def _send(self, exchange: _Exchange, answer: Answer, send: Send) -> None:
         own = [(b"vary", self._doorkeeper.vary), *exchange.trail.headers()]
@@ -157,10 +159,11 @@ class GraphQLEndpoint:
             await send({"type": "http.response.body", "body": b""})
             return
         encoding = preferred_encoding(exchange.headers.get(b"accept-encoding"))
-        if answer.size < _LARGE_ANSWER:
+        size = answer.size
+        if size < _LARGE_ANSWER:
             await answer.send(send, encoding, own)
             return
-        with self._turnstile.sending(answer.size):
+        with self._turnstile.sending(size):
             await answer.send(send, encoding, own)
 
     def _write_line(self, exchange: _Exchange, answer: Answer) -> None:

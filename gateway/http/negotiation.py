@@ -38,15 +38,21 @@ def preferred(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType |
 
     Without the header the client takes anything.
     """
-    if accept is not None and not is_fit_for_memory(accept):
-        # Nothing that could be personal is to be remembered, not even as a key.
+    try:
+        return _remembered(accept, offered)
+    except UnfitForMemoryError:
         return _preferred(accept, offered)
-    return _remembered(accept, offered)
+
+
+class UnfitForMemoryError(Exception):
+    """A header may say something personal, so it is not to be remembered, not even as a key."""
 
 
 # Clients send the same few headers with every request.
 @lru_cache(maxsize=256)
 def _remembered(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType | None:
+    if accept is not None and not is_fit_for_memory(accept):
+        raise UnfitForMemoryError
     return _preferred(accept, offered)
 
 

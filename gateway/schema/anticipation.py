@@ -26,6 +26,9 @@ def anticipate(info: Info, found: Sequence[Anticipated]) -> None:
     if not found:
         return
     demand = demand_below(info, type(found[0]).__name__)
+    if not demand.is_deep:
+        # The resolvers of the node's own fields run in this very turn.
+        return
     asked = Reach.of(info).asked(demand) if demand.timeslots else ()
     for node in found:
         _start_lists(info.context, node.key, demand)

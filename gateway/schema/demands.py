@@ -27,6 +27,7 @@ from graphql.execution.values import VariableValues
 from gateway.schema.context import Info, TimeslotFilter
 
 _Selecting: TypeAlias = FieldNode | InlineFragmentNode | FragmentDefinitionNode | OperationDefinitionNode
+_CALLING = frozenset({"resources", "resource", "healthcareServices", "healthcareService", "careUnit", "timeslots"})
 _IDS = frozenset({"resourceId", "healthcareServiceId"})
 
 
@@ -44,13 +45,15 @@ class TimeslotsField:
 class Demand:
     """What a part of a document asks of a care unit, whatever the variables of its arguments are.
 
-    `names_ids` tells whether timeslots may be asked for by the id of a resource or a service.
+    `names_ids` tells whether timeslots may be asked for by the id of a resource or a service; `is_deep` whether any
+    of it stands below a field that has to be waited for, and not in the very node that was found.
     """
 
     resources: bool = False
     services: bool = False
     care_unit: bool = False
     names_ids: bool = False
+    is_deep: bool = False
     timeslots: list[TimeslotsField] = field(default_factory=list)
 
 
@@ -183,6 +186,8 @@ class _DemandReader:
         definition = parent.fields.get(node.name.value)
         if definition is None:
             return
+        if node.name.value in _CALLING:
+            self.demand.is_deep |= not is_own
         match node.name.value:
             case "resources" | "resource":
                 self.demand.resources = True

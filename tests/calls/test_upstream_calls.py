@@ -147,7 +147,7 @@ def test_the_filter_policy_is_obeyed(
 ) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(f'[takecare]\nfilter_policy = "{policy}"\n')
-    gateway = serve_gateway(leyr_profiles=profiles)
+    gateway = serve_gateway(leyr_profiles=profiles, gateway_max_upstream_calls=1_000)
     simulator.manners("takecare", filter_policy=policy)
 
     selection = "resources { timeslots { start } } healthcareServices { name } timeslots { start }"

@@ -90,10 +90,18 @@ def hidden_texts(world: Iterable[Thing], access: Access) -> frozenset[str]:
     return frozenset(hidden - seen)
 
 
-def texts_in(answer: str) -> set[str]:
-    """Every string of an answer, and every word of the sentences among them."""
-    strings = {orjson.loads(found) for found in _STRING.findall(answer)}
-    return strings.union(*(_WORD.findall(each) for each in strings if " " in each))
+def texts_in(answer: dict[str, Any], ask: "Ask") -> set[str]:
+    """Every string of an answer, and every word of its messages.
+
+    What it took to answer tells the ids that the operation itself named without saying whether they exist.
+    """
+    explained = _strings(answer.get("extensions")) - set(map(str, orjson.loads(ask.variables).values()))
+    messages = [error["message"] for error in answer.get("errors", ())]
+    return explained.union(_strings(answer.get("data")), _strings(answer.get("errors")), *map(_WORD.findall, messages))
+
+
+def _strings(found: Any) -> set[str]:
+    return {orjson.loads(each) for each in _STRING.findall(orjson.dumps(found).decode())}
 
 
 class Ask(NamedTuple):
@@ -113,8 +121,8 @@ _SLOT = f"""
   resource {{ id leyrId name careUnit {{ id name }} }}
   healthcareService {{ id leyrId emrId name careUnit {{ leyrId name emr {{ code }} }} }}
   careUnit {{ {_UNIT} resources {{ id name }} }}"""
-_UNITS = f"query($emr: String) {{ careUnits(emr: $emr) {{ {_UNIT} }} }}"
-_LISTED = f"""query($emr: String) {{ careUnits(emr: $emr) {{
+UNITS = f"query($emr: String) {{ careUnits(emr: $emr) {{ {_UNIT} }} }}"
+LISTED = f"""query($emr: String) {{ careUnits(emr: $emr) {{
   resources {{ id leyrId emrId name careUnit {{ {_UNIT} }} timeslots(first: 1) {{ start resourceId }} }}
   healthcareServices {{ id leyrId emrId name careUnit {{ id }} }}
 }} }}"""
@@ -136,30 +144,31 @@ _SEVERAL = f"""query($emr: String, $id: ID!, $ids: [ID!]!) {{
 }}"""
 
 
+def ask(query: str, **variables: Any) -> Ask:
+    """An operation with variables."""
+    return Ask(query, orjson.dumps(variables).decode())
+
+
 def asks(world: Sequence[Thing], random: Random) -> list[Ask]:
     """A pool of operations about all there is, so that each holds what one of the callers may not see."""
     units = [thing for thing in world if thing.kind is NodeType.CARE_UNIT]
     by_kind = {kind: [thing for thing in world if thing.kind is kind] for kind in _LISTS}
     found = [Ask("{ emrs { code name timeZone } }"), Ask(f"{{ careUnits {{ {_UNIT} resources {{ name }} }} }}")]
-    found += [_ask(query, emr=emr) for query in (_UNITS, _LISTED) for emr in (*EMRS, "elsewhere")]
+    found += [ask(query, emr=emr) for query in (UNITS, LISTED) for emr in (*EMRS, "elsewhere")]
     for unit in units:
-        found.append(_ask(_SLOTS, id=unit.id))
+        found.append(ask(_SLOTS, id=unit.id))
         # The same without variables is compiled and kept for itself.
         found.append(Ask(_SLOTS.replace("$id", f'"{unit.id}"', 2).replace(f'query("{unit.id}": ID!) ', "")))
         resource, service = (_near(unit, by_kind[kind], random) for kind in _LISTS)
-        found.append(_ask(_OF, id=unit.id, resource=resource.leyr_id, service=service.id))
-        found.append(_ask(_OF, id=unit.id, resource=resource.id, service=service.leyr_id))
+        found.append(ask(_OF, id=unit.id, resource=resource.leyr_id, service=service.id))
+        found.append(ask(_OF, id=unit.id, resource=resource.id, service=service.leyr_id))
     for thing in random.sample(world, 40):
-        found.append(_ask(_NODE, id=thing.id))
+        found.append(ask(_NODE, id=thing.id))
     for _ in range(15):
         ids = [each.id for each in random.sample(world, 6)]
-        found.append(_ask(_NODES, ids=ids))
-        found.append(_ask(_SEVERAL, emr=random.choice(EMRS), id=random.choice(units).id, ids=ids))
+        found.append(ask(_NODES, ids=ids))
+        found.append(ask(_SEVERAL, emr=random.choice(EMRS), id=random.choice(units).id, ids=ids))
     return found
-
-
-def _ask(query: str, **variables: Any) -> Ask:
-    return Ask(query, orjson.dumps(variables).decode())
 
 
 def _near(unit: Thing, among: list[Thing], random: Random) -> Thing:
