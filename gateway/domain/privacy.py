@@ -7,16 +7,19 @@ numbers). Check digits are left out of account: newer Danish and Norwegian numbe
 
 import re
 from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import suppress
 from unicodedata import digit
 from urllib.parse import unquote
 
 _SEPARATORS = re.compile(r"(?<=\d)[\s+_./:\u2010-\u2015-]+(?=\d)")
 _MONTH = "(?:0[1-9]|1[0-2])"
 _DAY = r"(?:0[1-9]|[12]\d|3[01]|4[1-9]|[5-8]\d|9[01])"
-_NUMBER = re.compile(
-    rf"\d\d{_MONTH}{_DAY}\d{{4}}|{_DAY}{_MONTH}\d\d[A-Z]?\d{{3}}[0-9A-Z]", re.ASCII | re.IGNORECASE
-)
-_SHORTEST_IN_BASE64 = 12
+_NUMBER = re.compile(rf"\d\d{_MONTH}{_DAY}\d{{4}}|{_DAY}{_MONTH}\d\d[A-Z]?\d{{3}}[0-9A-Z]", re.ASCII | re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_BASE64_WITHOUT_SLASH = re.compile(r"[A-Za-z0-9+_-]{12,}")
+_MOST_ENCODINGS = 3
+_URL_SAFE = str.maketrans("-_", "+/")
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,4}\d){8}")
 
 
@@ -31,17 +34,21 @@ def is_fit_for_memory(header: str) -> bool:
 
 
 def may_hide_a_personal_number(text: str) -> bool:
-    """Whether a text, or what it says in percent-encoding or base64, may hold a personal identity number."""
-    return may_hold_a_personal_number(unquote(text)) or may_hold_a_personal_number(_of_base64(text))
+    """Whether a text, or what it says in percent-encoding or base64, once or within each other, may hold one."""
+    readings = {text}
+    for _ in range(_MOST_ENCODINGS):
+        if any(map(may_hold_a_personal_number, readings)):
+            return True
+        readings = {inner for each in readings for inner in _decoded(each)} - readings
+    return any(map(may_hold_a_personal_number, readings))
 
 
-def _of_base64(text: str) -> str:
-    if len(text) < _SHORTEST_IN_BASE64:
-        return ""
-    try:
-        return b64decode(text, validate=True).decode()
-    except ValueError:
-        return ""
+def _decoded(text: str) -> Iterator[str]:
+    yield unquote(text)
+    for found in (*_BASE64.findall(text), *_BASE64_WITHOUT_SLASH.findall(text)):
+        with suppress(ValueError):
+            plain = found.translate(_URL_SAFE)
+            yield b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
 
 
 def may_hold_a_personal_number(text: str) -> bool:

@@ -69,6 +69,8 @@ class WireProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
         self.headers = []
+        # A logger that somebody else gave a handler to would be written URLs, and so what clients put in variables.
+        self.access_log = False
         self._limits = limits
         self._new_reference = new_reference
         self._in_head = self._partial = self._upgrading = False

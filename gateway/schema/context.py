@@ -14,7 +14,7 @@ from gateway.domain.errors import BadUserInput, Forbidden, OperationTooLarge
 from gateway.domain.ids import NodeId, NodeType, checked_leyr_id, leyr_id_within, node_id, parse_node_id
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, TimeslotQuery
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.privacy import may_hide_a_personal_number
 from gateway.domain.window import Window, requested_window
 from gateway.schema.loaders import Loaders
 from gateway.sources.profiles import Profiles
@@ -177,11 +177,11 @@ class Context:
             checked_leyr_id(service)
         if asked.resource_id is not None:
             resource = leyr_id_within(asked.resource_id, NodeType.RESOURCE, care_unit)
-            if may_hold_a_personal_number(resource):
+            if may_hide_a_personal_number(resource):
                 vouching = Lists(resources=True)
         if asked.healthcare_service_id is not None:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
-            if may_hold_a_personal_number(service):
+            if may_hide_a_personal_number(service):
                 vouching = Lists(resources=vouching is not None, services=True)
         return Wanted(TimeslotQuery(care_unit, window, resource, service), vouching)
 

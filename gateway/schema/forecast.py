@@ -19,7 +19,7 @@ from gateway.domain.forecasts import UnitDemand, calls_for, is_plain, needs_rost
 from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, Roster, TimeslotQuery
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.privacy import may_hide_a_personal_number
 from gateway.schema.context import Context, Info
 from gateway.schema.demands import Demand, Reach
 from gateway.schema.roots import Asking, RootField, root_fields, visible_care_units
@@ -187,7 +187,7 @@ class _Count:
             return
         for named in root.named(self._reach, self._context):
             key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
-            if is_unit or root.demand(self._reach, named.type).care_unit or may_hold_a_personal_number(key.care_unit):
+            if is_unit or root.demand(self._reach, named.type).care_unit or may_hide_a_personal_number(key.care_unit):
                 self._emrs.add(key.emr)
             self._asking[key].append(Asking(root, named.type, "" if is_unit else named.leyr_id))
 

@@ -18,7 +18,7 @@ from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planning import Lists, Roster, TimeslotQuery
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.privacy import may_hide_a_personal_number
 from gateway.domain.timeslots import TimeslotList
 from gateway.schema.compact import ViewList
 from gateway.sources.catalog import Catalog, Given, Listed
@@ -155,7 +155,7 @@ class Loaders:
 
         A care unit whose id may be a personal number must be in its EHR's list before it leaves in a URL.
         """
-        if wanted.type is not NodeType.CARE_UNIT and may_hold_a_personal_number(wanted.care_unit.care_unit):
+        if wanted.type is not NodeType.CARE_UNIT and may_hide_a_personal_number(wanted.care_unit.care_unit):
             await self.care_unit(wanted.care_unit)
         found: Resource | HealthcareService | None
         match wanted.type:

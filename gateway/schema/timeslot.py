@@ -151,7 +151,8 @@ async def load_timeslots(
     info.context.count_timeslots(len(slots) * owner.times, info.raw.variable_values)
     views = _Views(owner, slots, info.context)
     translations = {"resource_id": views.resources, "healthcare_service_id": views.services}
-    part = (*found.part, limit)
+    # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
+    part = (*found.part, len(slots))
     return CompactList(slots, views.view, translations, found.rendered, part, stand_in=views.stand_in)
 
 
