@@ -30,11 +30,16 @@ class Doorkeeper:
         if len(credentials) > len(set(credentials)):
             raise refused(Unauthenticated("A credential is sent twice; send one"))
         try:
-            found = await self._callers.identify(headers)
-            self._rates.take(found)
+            return await self._callers.identify(headers)
         except GatewayError as error:
             raise refused(error) from None
-        return found
+
+    def count(self, caller: Caller) -> None:
+        """Count a request of a caller. Raises RequestRefusedError where it sends too many."""
+        try:
+            self._rates.take(caller)
+        except GatewayError as error:
+            raise refused(error) from None
 
     async def close(self) -> None:
         """Give back what is held open."""

@@ -134,7 +134,10 @@ class GraphQLEndpoint:
             message = "A GET needs a header such as `x-requested-with`, which pages of other sites cannot send"
             raise refused(Forbidden(message))
         caller = await self._doorkeeper.caller(exchange.scope["headers"], headers)
-        exchange.caller = None if caller is None else caller.name
+        if caller is not None:
+            # Known before it is counted, so that the log tells who sends too many.
+            exchange.caller = caller.name
+            self._doorkeeper.count(caller)
         return Asked(
             media_type,
             queries_only=method != "POST",

@@ -6,6 +6,7 @@ from typing import Annotated, cast
 import strawberry
 from strawberry import UNSET
 
+from gateway.domain.ehr import EhrProfile
 from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import NodeId, NodeType
 from gateway.schema.anticipation import anticipate
@@ -43,8 +44,7 @@ class Query:
         profile = info.context.emr(given(emr))
         forecast(info, profile)
         units = _visible(info, (await info.context.loaders.care_units(profile.code)).views)
-        forecast(info, profile)
-        anticipate(info, units)
+        _begin(info, profile, units)
         return units
 
     @strawberry.field(description="One care unit by its node id. Null comes with an error.")
@@ -90,6 +90,12 @@ async def _fetch(info: Info, wanted: NodeId) -> CareUnit | Resource | Healthcare
 
 async def _fetch_by_text(info: Info, text: str) -> Node:
     return await _fetch(info, info.context.named(text))
+
+
+def _begin(info: Info, profile: EhrProfile, units: list[CareUnit]) -> None:
+    """Count again, now that the care units are known, and start what is asked of them. Raises OperationTooLarge."""
+    forecast(info, profile)
+    anticipate(info, units)
 
 
 def _visible(info: Info, units: list[CareUnit]) -> list[CareUnit]:

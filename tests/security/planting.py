@@ -150,7 +150,8 @@ def literals(number: str) -> Iterator[Request]:
     yield post(f"{{ emrs {{ code }} }} {digits}")
     yield post(f'{{ emrs {{ code }} }} "{number}')
     yield post(number)
-    yield post(f"query {{ emrs {{ {name if number == FORMS["base64"] else number} }} }}")
+    stray = name if number == FORMS["base64"] else number
+    yield post(f"query {{ emrs {{ {stray} }} }}")
 
 
 def names(number: str) -> Iterator[Request]:
