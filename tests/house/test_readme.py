@@ -17,6 +17,8 @@ import pytest
 
 from gateway.app import create_app
 from gateway.domain.errors import GatewayError
+from gateway.http.callers.api_keys import read_api_keys
+from gateway.http.callers.caller import Rate
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import ProfileOverride, Settings, settings_table
 from gateway.simulator import SimulatorSettings, create_simulator
@@ -126,6 +128,12 @@ def test_every_error_code_is_explained() -> None:
 def test_the_profile_example_is_taken() -> None:
     for table in tomllib.loads(blocks("toml")[0]).values():
         assert ProfileOverride.model_validate(table).model_fields_set == set(ProfileOverride.model_fields)
+
+
+def test_the_example_of_callers_is_taken() -> None:
+    text = blocks("toml")[1].replace("9f86d0...", "9f86d0" + 58 * "0")
+
+    assert read_api_keys(text, Rate(1, 1))
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
