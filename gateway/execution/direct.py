@@ -23,7 +23,8 @@ from graphql.pyutils import Path, is_awaitable
 from graphql.type.definition import GraphQLResolveInfoHelpers
 
 from gateway.execution.compiling import Program
-from gateway.execution.sheets import Sheet, pieces
+from gateway.execution.projection import LARGEST_ANSWER
+from gateway.execution.sheets import AnswerTooLargeError, Room, Sheet, pieces
 from gateway.execution.writers import NotDirectError, Position, Write
 from gateway.schema.context import Context, Info
 
@@ -40,10 +41,16 @@ class DirectRun:
     """One operation on its way; `answer` may be awaited once."""
 
     def __init__(
-        self, program: Program, context: Context, variables: VariableValues, encoder: msgspec.json.Encoder
+        self,
+        program: Program,
+        context: Context,
+        variables: VariableValues,
+        encoder: msgspec.json.Encoder,
+        most_bytes: int = LARGEST_ANSWER,
     ) -> None:
         self._context = context
         self.encoder = encoder
+        self.room = Room(most_bytes)
         self._program = program
         self._variables = variables
         self._arguments: dict[Position, dict[str, Any]] = {}
@@ -53,7 +60,10 @@ class DirectRun:
         self._wake: asyncio.Future[None] | None = None
 
     async def answer(self) -> list[bytes] | None:
-        """The JSON of `data` in pieces, or None where ordinary execution has to answer."""
+        """The JSON of `data` in pieces, or None where ordinary execution has to answer.
+
+        Raises AnswerTooLargeError: ordinary execution would take as much memory, and more time.
+        """
         sheet: Sheet = []
         try:
             self._program.write(None, sheet, self)
@@ -63,9 +73,11 @@ class DirectRun:
                     coroutine = self._ready.popleft()
                     write, gap, _ = self._waiting.pop(coroutine)
                     self.drive(coroutine, write, gap)
-            return pieces(sheet, self.encoder)
+            return pieces(sheet, self.encoder, self.room)
         except asyncio.CancelledError:
             self._cancel_awaited()
+            raise
+        except AnswerTooLargeError:
             raise
         except Exception:  # noqa: BLE001 # whatever it is, ordinary execution meets it again and reports it
             return None

@@ -22,7 +22,8 @@ from gateway.execution.direct import DirectRun
 from gateway.execution.documents import Document, Documents, digest_of
 from gateway.execution.errors import MOST_ERRORS, ErrorFormatter, Reported
 from gateway.execution.limits import DocumentLimits
-from gateway.execution.projection import Projector
+from gateway.execution.projection import LARGEST_ANSWER, Projector, answer_too_large
+from gateway.execution.sheets import AnswerTooLargeError
 from gateway.schema.context import Context
 
 
@@ -107,7 +108,12 @@ class Engine:
         if variables is not None and chosen.operation is OperationType.QUERY:
             program = self._documents.program(document, chosen, variables)
             run = None if program is None else DirectRun(program, context, variables, self._encoder)
-            data = None if run is None else await run.answer()
+            try:
+                data = None if run is None else await run.answer()
+            except AnswerTooLargeError:
+                too_large = answer_too_large(LARGEST_ANSWER)
+                wrapped = GraphQLError(too_large.message, original_error=too_large)
+                return _outcome(None, self._errors.formatted([wrapped], reference), document, chosen)
             if data is not None:
                 return Outcome(data, (), 0, document.digest, chosen.operation.value)
         return await self._ordinarily(document, chosen, operation, context, reference)

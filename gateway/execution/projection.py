@@ -7,8 +7,9 @@ goes the ordinary way: fields with resolvers, interfaces, nested objects, a null
 the same JSON; a property test holds them to it.
 """
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -28,9 +29,12 @@ from graphql.execution import Executor
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
+from gateway.domain.errors import OperationTooLarge
 from gateway.schema.compact import CompactList
 
 _MOST_SELECTIONS = 512
+# What is written once and stands under thousands of slots makes much of little: so many bytes no client wants.
+LARGEST_ANSWER = 64 * 1024 * 1024
 # Strawberry types these `str` and `bool`, and their serialisation leaves such values as they are.
 _PLAIN_SCALARS = frozenset({"String", "ID", "Boolean"})
 
@@ -112,6 +116,13 @@ class Projection:
             maps.append(before if before is not None and plain else _Cells(column, before))
         return self.make(items, *maps)
 
+    def linked(self, objects: Sequence[Any]) -> Iterator[tuple[str, Iterable[Any]]]:
+        """What each linked column reads of every object, by its key."""
+        items = objects.items if isinstance(objects, CompactList) else objects
+        for column in self.mapped:
+            if column.linked:
+                yield column.key, map(attrgetter(*column.attributes), items) if column.attributes else [()] * len(items)
+
 
 class Projector:
     """Makes and keeps the projections, one a selection; bounded, the oldest goes first."""
@@ -124,7 +135,7 @@ class Projector:
 
     def project(
         self, object_type: GraphQLObjectType, fields: Mapping[str, str], objects: Sequence[Any]
-    ) -> orjson.Fragment | None:
+    ) -> bytes | None:
         """The JSON of a list; None where it has to go the ordinary way. `fields` are names by response key."""
         translated = tuple(objects.translations) if isinstance(objects, CompactList) else ()
         selection = (object_type.name, tuple(fields.items()), translated)
@@ -139,7 +150,7 @@ class Projector:
         if made is None:
             return None
         try:
-            return orjson.Fragment(self.encode(made.rows(objects, {})))
+            return self.encode(made.rows(objects, {}))
         except (NotPlainError, GraphQLError, AttributeError, LookupError, TypeError, ValueError):
             # Something is wrong with an object; the ordinary way says what, and where.
             return None
@@ -169,6 +180,8 @@ class Projector:
         project = self.project
 
         class ProjectingExecutor(Executor[Any]):
+            room = LARGEST_ANSWER
+
             def complete_list_value(  # noqa: PLR0917 # graphql-core's own signature
                 self, return_type: Any, details: Any, info: Any, path: Any, result: Any, position_context: Any
             ) -> Any:
@@ -178,10 +191,18 @@ class Projector:
                     fields = {key: each[0].node.name.value for key, each in grouped.items()}
                     made = project(item_type, fields, result)
                     if made is not None:
-                        return made
+                        self.room -= len(made)
+                        if self.room < 0:
+                            raise answer_too_large(LARGEST_ANSWER)
+                        return orjson.Fragment(made)
                 return super().complete_list_value(return_type, details, info, path, result, position_context)
 
         return ProjectingExecutor
+
+
+def answer_too_large(most: int) -> OperationTooLarge:
+    """Why an answer is refused that would take more bytes than `most`."""
+    return OperationTooLarge(f"The answer would take more than {most} bytes; ask for less under each timeslot")
 
 
 def declared_field(field: GraphQLField) -> StrawberryField | None:

@@ -1,5 +1,6 @@
 """Sheets: the bytes of an answer in the order in which they leave, with gaps for what is still awaited."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -12,6 +13,31 @@ from gateway.schema.compact import CompactList, ViewList
 Sheet: TypeAlias = "list[bytes | Rows | Sheet]"
 # Pieces below this many bytes are joined: copying them costs less than handing each on.
 _WORTH_ITS_OWN = 64 * 1024
+
+
+class AnswerTooLargeError(Exception):
+    """An answer would take more bytes than there is room for."""
+
+
+class Room:
+    """The bytes that an answer may still take; what is written for rows to link to counts by itself too."""
+
+    __slots__ = ("left", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.left = most
+
+    def take(self, size: int) -> None:
+        """Raises AnswerTooLargeError."""
+        self.left -= size
+        if self.left < 0:
+            raise AnswerTooLargeError
+
+    def check(self, size: int) -> None:
+        """Raises AnswerTooLargeError where so many bytes, which are not made yet, would be too many."""
+        if size > self.left:
+            raise AnswerTooLargeError
 
 
 class Rows:
@@ -32,48 +58,70 @@ class Rows:
             self._rendered = objects.rendered
             self._kept_as = (projection.identity, objects.part)
 
-    def encoded(self, encoder: msgspec.json.Encoder) -> bytes:
-        """The JSON array. Raises what `Projection.rows` raises."""
+    def encoded(self, encoder: msgspec.json.Encoder, room: Room) -> bytes:
+        """The JSON array. Raises what `Projection.rows` raises, and AnswerTooLargeError."""
         if self._rendered is not None and (kept := self._rendered.get(self._kept_as)) is not None:
             return kept
-        links = {
-            key: {value: msgspec.Raw(joined(sheet, encoder)) for value, sheet in values.items()}
+        texts = {
+            key: {value: joined(sheet, encoder, room) for value, sheet in values.items()}
             for key, values in self._links.items()
         }
+        if texts:
+            self._check(texts, room)
+        links = {key: {value: msgspec.Raw(text) for value, text in each.items()} for key, each in texts.items()}
         made = encoder.encode(self._projection.rows(self._objects, links))
         if self._rendered is not None:
             self._rendered.keep(self._kept_as, made)
         return made
 
+    def _check(self, texts: Mapping[str, Mapping[Any, bytes]], room: Room) -> None:
+        """Raises AnswerTooLargeError: what links say is written once, and copied into every row."""
+        longest = sum(max(map(len, each.values()), default=0) for each in texts.values())
+        if len(self._objects) * longest > room.left:
+            room.check(
+                sum(
+                    len(texts[key][value]) * times
+                    for key, values in self._projection.linked(self._objects)
+                    for value, times in Counter(values).items()
+                )
+            )
 
-def joined(sheet: Sheet, encoder: msgspec.json.Encoder) -> bytes:
-    """A sheet without gaps left, as one text."""
-    return b"".join(_flat(sheet, encoder))
+
+def joined(sheet: Sheet, encoder: msgspec.json.Encoder, room: Room) -> bytes:
+    """A sheet without gaps left, as one text. Raises AnswerTooLargeError."""
+    made = b"".join(_flat(sheet, encoder, room))
+    room.take(len(made))
+    return made
 
 
-def pieces(sheet: Sheet, encoder: msgspec.json.Encoder) -> list[bytes]:
-    """A sheet without gaps left, in pieces that are worth their own message; large ones are not copied again."""
+def pieces(sheet: Sheet, encoder: msgspec.json.Encoder, room: Room) -> list[bytes]:
+    """A sheet without gaps left, in pieces that are worth their own message; large ones are not copied again.
+
+    Raises AnswerTooLargeError.
+    """
     made: list[bytes] = []
     small: list[bytes] = []
     waiting = 0
-    for piece in _flat(sheet, encoder):
+    for piece in _flat(sheet, encoder, room):
         if len(piece) >= _WORTH_ITS_OWN:
+            room.take(len(piece))
             made += (b"".join(small), piece) if small else (piece,)
             small, waiting = [], 0
             continue
         small.append(piece)
         waiting += len(piece)
         if waiting >= _WORTH_ITS_OWN:
+            room.take(waiting)
             made.append(b"".join(small))
             small, waiting = [], 0
     return [*made, b"".join(small)] if small else made
 
 
-def _flat(sheet: Sheet, encoder: msgspec.json.Encoder) -> Iterator[bytes]:
+def _flat(sheet: Sheet, encoder: msgspec.json.Encoder, room: Room) -> Iterator[bytes]:
     for piece in sheet:
         if type(piece) is bytes:
             yield piece
         elif isinstance(piece, Rows):
-            yield piece.encoded(encoder)
+            yield piece.encoded(encoder, room)
         elif isinstance(piece, list):
-            yield from _flat(piece, encoder)
+            yield from _flat(piece, encoder, room)

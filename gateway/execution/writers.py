@@ -26,7 +26,7 @@ from strawberry.types.base import StrawberryContainer, StrawberryMaybe
 from strawberry.types.field import StrawberryField
 
 from gateway.execution.projection import Column, NotPlainError, Projection, projection, serialised
-from gateway.execution.sheets import Rows, Sheet
+from gateway.execution.sheets import Room, Rows, Sheet
 from gateway.schema.compact import CompactList
 from gateway.schema.context import Info
 
@@ -41,6 +41,11 @@ class Run(Protocol):
     @property
     def encoder(self) -> msgspec.json.Encoder:
         """Encodes rows."""
+        ...
+
+    @property
+    def room(self) -> Room:
+        """What the answer may still take."""
         ...
 
     def arguments(self, position: "Position") -> Mapping[str, Any]:
@@ -123,7 +128,7 @@ def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links:
             linked[key] = sheets
         rows = Rows(made[translated], values, linked)
         # At once where nothing is awaited: what was decoded just now is still in the processor's cache.
-        sheet.append(rows if linked else rows.encoded(run.encoder))
+        sheet.append(rows if linked else rows.encoded(run.encoder, run.room))
 
     return write
 

@@ -17,7 +17,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.domain.errors import GatewayError
-from gateway.http.callers.api_keys import read_api_keys
+from gateway.http.callers.api_keys import ApiKeys, read_api_keys
 from gateway.http.callers.caller import Rate
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import ProfileOverride, Settings, settings_table
@@ -133,7 +133,7 @@ def test_the_profile_example_is_taken() -> None:
 def test_the_example_of_callers_is_taken() -> None:
     text = blocks("toml")[1].replace("9f86d0...", "9f86d0" + 58 * "0")
 
-    assert read_api_keys(text, Rate(1, 1))
+    assert isinstance(read_api_keys(text, Rate(1, 1)), ApiKeys)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
