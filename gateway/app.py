@@ -45,6 +45,10 @@ from gateway.http.trail import RequestLog
 from gateway.http.turnstile import Turnstile
 from gateway.leyr.client import LeyrClient
 from gateway.leyr.connections import MakeConnections, PooledConnections
+from gateway.leyr.guard import CallRules, Guards
+from gateway.leyr.guard import Outside as Surroundings
+from gateway.leyr.observing import LoggedChanges, Unobserved
+from gateway.leyr.pace import GateRules
 from gateway.leyr.transport import LeyrTransport
 from gateway.logs import asyncio_handler, build_log
 from gateway.schema.build import build_schema, build_views
@@ -73,6 +77,7 @@ _CLIENT_HEADERS = (
     "traceparent",
     "x-api-key",
     "x-apollo-operation-name",
+    "x-gateway-deadline",
     "x-gateway-explain",
     "x-request-id",
     "x-requested-with",
@@ -97,10 +102,12 @@ def create_app(
     outside = _Outside(
         now, clock, new_reference, new_secret, connections, build_log(settings.gateway_log_level, log_to or sys.stderr)
     )
+    guards = _guards(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     doorkeeper = Doorkeeper(_callers(settings, outside), RateLimits(clock))
-    endpoint = _endpoint(settings, outside, transport, doorkeeper, explorer)
+    client = LeyrClient(transport, outside.log, guards)
+    endpoint = _endpoint(settings, outside, client, doorkeeper, explorer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -109,7 +116,7 @@ def create_app(
             yield
         await doorkeeper.close()
 
-    routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", readyz)]
+    routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", readyz(settings.leyr_emrs, guards.snapshot))]
     if explorer is not None:
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
@@ -136,8 +143,17 @@ class _Outside:
     log: structlog.typing.FilteringBoundLogger
 
 
+def _guards(settings: Settings, outside: _Outside) -> Guards:
+    rules = CallRules(
+        deadline_seconds=settings.gateway_deadline_seconds,
+        attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
+        gate=GateRules(most=settings.gateway_calls_per_ehr),
+    )
+    return Guards(rules, Surroundings(LoggedChanges(outside.log, Unobserved())))
+
+
 def _endpoint(
-    settings: Settings, outside: _Outside, transport: LeyrTransport, doorkeeper: Doorkeeper, explorer: Explorer | None
+    settings: Settings, outside: _Outside, client: LeyrClient, doorkeeper: Doorkeeper, explorer: Explorer | None
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
@@ -146,9 +162,11 @@ def _endpoint(
         _engine(settings, log),
         documents=StoredDocuments(_trusted_documents(settings)),
         profiles=profiles,
-        loaders=_loaders(settings, LeyrClient(transport, log), profiles, memory, clock),
+        loaders=_loaders(settings, client, profiles, memory, clock),
         widest_window=settings.widest_window,
-        limits=AnswerLimits(settings.gateway_max_upstream_calls, settings.gateway_max_timeslots),
+        limits=AnswerLimits(
+            settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
+        ),
         now=outside.now,
         clock=clock,
     )

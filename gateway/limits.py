@@ -42,6 +42,15 @@ class Limits(BaseModel):
     gateway_receive_seconds: float = Field(
         10, gt=0, le=600, description="For how long a request may take to arrive, and a client to take its answer."
     )
+    gateway_deadline_seconds: float = Field(
+        10, gt=0, le=120, description="For how long a request may wait for upstream; what is not there then is null."
+    )
+    gateway_attempt_seconds: float = Field(
+        5, gt=0, le=120, description="For how long one attempt of an upstream call may take."
+    )
+    gateway_calls_per_ehr: int = Field(
+        64, ge=1, le=10_000, description="How many upstream calls an EHR gets at a time; fewer after it said 429."
+    )
     gateway_rate_per_second: float = Field(
         50, gt=0, le=1_000_000, description="How many requests a second a caller with a key or a token may send."
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import inf
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +23,7 @@ from gateway.http.requests import RequestReader, RequestRefusedError
 from gateway.http.runner import Asked, Runner, Told
 from gateway.http.trail import RequestLog, Trail, trail_of
 from gateway.http.turnstile import Turnstile
+from gateway.http.waiting import ClientLeftError
 
 _ANSWERS = (MediaType.JSON, MediaType.GRAPHQL_RESPONSE)
 _ANSWERS_AND_PAGE = (*_ANSWERS, MediaType.HTML)
@@ -29,6 +31,7 @@ _READING = frozenset({"GET", "HEAD"})
 _METHODS = _READING | {"POST"}
 _NOT_KEPT = (b"cache-control", b"no-store")
 _LARGE_ANSWER = 64 * 1024
+_SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 _WANTS_THE_TRUTH_NOW = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])", re.ASCII | re.IGNORECASE)
 
 
@@ -94,11 +97,15 @@ class GraphQLEndpoint:
         except RequestRefusedError as refusal:
             exchange.refused = refusal.error
             answer = refusal_answer(refusal, exchange.media_type, exchange.trail.request_id)
+        except ClientLeftError:
+            exchange.told.outcome = "left"
+            self._write_line(exchange, 499)
+            return
         except Exception as error:  # noqa: BLE001 # a fault of ours, which must reach the client without its text
             self._log.fault(exchange.trail, error)
             answer = refusal_answer(fault(), exchange.media_type, exchange.trail.request_id)
         await self._send(exchange, answer, send)
-        self._write_line(exchange, answer)
+        self._write_line(exchange, answer.status)
 
     async def _answer(self, exchange: _Exchange) -> Answer:
         """Raises RequestRefusedError."""
@@ -114,7 +121,7 @@ class GraphQLEndpoint:
         request = self._reader.post(headers, body) if is_post else self._reader.get(body)
         try:
             with self._turnstile.passed():
-                answer = await self._runner.run(request, asked, exchange.trail.request_id, exchange.told)
+                answer = await self._runner.run(request, asked, exchange.trail, exchange.told, receive)
         except GatewayError as error:
             raise refused(error) from None
         if answer.fresh_until is not None and exchange.told.reads:
@@ -143,6 +150,7 @@ class GraphQLEndpoint:
             queries_only=method != "POST",
             truth_now=_WANTS_THE_TRUTH_NOW.search(headers.get(b"cache-control", "")) is not None,
             explain=headers.get(b"x-gateway-explain", "").strip() == "1",
+            seconds=_seconds(headers.get(b"x-gateway-deadline")),
             access=EVERYTHING if caller is None else caller.access,
         )
 
@@ -169,11 +177,11 @@ class GraphQLEndpoint:
         with self._turnstile.sending(size):
             await answer.send(send, encoding, own)
 
-    def _write_line(self, exchange: _Exchange, answer: Answer) -> None:
+    def _write_line(self, exchange: _Exchange, status: int) -> None:
         seconds = self._clock() - exchange.started
         if exchange.refused is not None:
             code = exchange.refused.code
-            self._log.refused(exchange.trail, caller=exchange.caller, seconds=seconds, status=answer.status, code=code)
+            self._log.refused(exchange.trail, caller=exchange.caller, seconds=seconds, status=status, code=code)
             return
         told = exchange.told
         self._log.answered(
@@ -184,7 +192,7 @@ class GraphQLEndpoint:
             seconds=seconds,
             reads=Counter([read.origin for read in told.reads]),
             outcome=told.outcome,
-            status=answer.status,
+            status=status,
             codes=told.codes,
         )
 
@@ -196,3 +204,12 @@ def _by_name(raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, str]:
         for name in headers:
             headers[name] = ", ".join(value.decode("latin-1") for key, value in raw if key == name)
     return headers
+
+
+def _seconds(deadline: str | None) -> float:
+    """How long a client wants to wait at most. Raises RequestRefusedError."""
+    if deadline is None:
+        return inf
+    if not _SECONDS.fullmatch(deadline.strip()):
+        raise RequestRefusedError(400, "x-gateway-deadline is not a number of seconds such as 2.5")
+    return float(deadline)

@@ -1,14 +1,38 @@
 """`/livez` and `/readyz`: whether the process runs, and whether it should get requests."""
 
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from gateway.leyr.guard import Condition
+
+_NOT_KEPT = {"cache-control": "no-store"}
 
 
 async def livez(_: Request) -> Response:
     """The process answers."""
-    return JSONResponse({"status": "alive"}, headers={"cache-control": "no-store"})
+    return JSONResponse({"status": "alive"}, headers=_NOT_KEPT)
 
 
-async def readyz(_: Request) -> Response:
-    """The server only takes requests once the application has started, so whoever gets here is served."""
-    return JSONResponse({"status": "ready"}, headers={"cache-control": "no-store"})
+def readyz(
+    emrs: Iterable[str], conditions: Callable[[], Mapping[str, Condition]]
+) -> Callable[[Request], Awaitable[Response]]:
+    """Ready as long as the server takes requests; how each EHR does is told, and makes nothing unready.
+
+    A sick EHR is no reason to send requests for the others elsewhere, where it is just as sick.
+    """
+
+    async def handle(_: Request) -> Response:
+        found = conditions()
+        told = {emr: _told(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
+        return JSONResponse({"status": "ready", "emrs": told}, headers=_NOT_KEPT)
+
+    return handle
+
+
+def _told(condition: Condition) -> dict[str, object]:
+    told: dict[str, object] = {"breaker": condition.breaker.value}
+    if condition.retry_after is not None:
+        told["retryAfter"] = round(condition.retry_after, 1)
+    return told

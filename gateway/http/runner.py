@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from starlette.types import Receive
+
 from gateway.domain.access import Access
 from gateway.domain.errors import OperationTooLarge, UnknownDocument
 from gateway.execution import operation as execution
@@ -14,7 +16,8 @@ from gateway.http.explanation import explanation
 from gateway.http.negotiation import MediaType
 from gateway.http.requests import GraphQLRequest, RequestRefusedError
 from gateway.http.stored_documents import StoredDocuments
-from gateway.http.trail import Outcome
+from gateway.http.trail import Outcome, Trail
+from gateway.http.waiting import Waiting
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
 from gateway.sources.profiles import Profiles
@@ -28,6 +31,7 @@ class Asked(NamedTuple):
     queries_only: bool
     truth_now: bool
     explain: bool
+    seconds: float
     access: Access
 
 
@@ -66,8 +70,8 @@ class Runner:
         self._now = now
         self._clock = clock
 
-    async def run(self, request: GraphQLRequest, asked: Asked, reference: str, told: Told) -> Answer:
-        """The answer, and in `told` what there is to say of it. Raises RequestRefusedError."""
+    async def run(self, request: GraphQLRequest, asked: Asked, trail: Trail, told: Told, receive: Receive) -> Answer:
+        """The answer, and in `told` what there is to say of it. Raises RequestRefusedError and ClientLeftError."""
         operation = self._operation(request, asked.media_type)
         started = self._clock()
         reading = Reading(started, started) if asked.truth_now else Reading(started)
@@ -82,7 +86,8 @@ class Runner:
             self._limits,
         )
         try:
-            outcome = await self._engine.run(operation, context, reference, queries_only=asked.queries_only)
+            with Waiting(reading, receive, min(asked.seconds, self._limits.seconds)):
+                outcome = await self._engine.run(operation, context, trail.request_id, queries_only=asked.queries_only)
         except MutationNotAllowedError:
             raise RequestRefusedError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:

@@ -10,8 +10,9 @@ from gateway.domain.privacy import may_hold_a_personal_number
 from gateway.logs import places
 from gateway.sources.reading import Origin
 
-Outcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished"]
-"""`finished` is an answer that was kept whole, `refused` an operation of which no field ran."""
+Outcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
+"""`finished` is an answer that was kept whole, `refused` an operation of which no field ran, `left` one whose client
+did not wait."""
 
 _ANONYMOUS = "anonymous"
 _MOST_CODES = 8

@@ -1,10 +1,7 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
-from asyncio import Semaphore
-from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -18,26 +15,29 @@ from gateway.domain.planning import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.leyr.decoding import Decoded, ListDecoder
+from gateway.leyr.guard import Guards, Outside
+from gateway.leyr.observing import LoggedChanges, Unobserved
+from gateway.leyr.outcomes import AttemptError, outcome_of
 from gateway.leyr.problems import error_for, read_problem
 from gateway.leyr.transport import Answer, LeyrTransport
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# Leyr's own time limit is unknown; an EHR takes up to seconds, unfiltered slots longer (leyr-api 7, 11.1).
-_LIST_TIME = timedelta(seconds=10)
-_TIMESLOTS_TIME = timedelta(seconds=20)
 _BAD_REQUEST = 400
-# So that one sick EHR leaves the others their connections.
-_MOST_CALLS_PER_EHR = 64
 
 
 class LeyrClient:
-    """Reads care units, resources, healthcare services and timeslots. Every method raises domain errors only."""
+    """Reads care units, resources, healthcare services and timeslots. Every method raises domain errors only.
 
-    def __init__(self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger) -> None:
+    Each call has the time of its guard's rules, whatever is tried within it.
+    """
+
+    def __init__(
+        self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger, guards: Guards | None = None
+    ) -> None:
         self._transport = transport
         self._log = log
-        self._gates: defaultdict[str, Semaphore] = defaultdict(lambda: Semaphore(_MOST_CALLS_PER_EHR))
+        self._guards = guards or Guards(outside=Outside(LoggedChanges(log, Unobserved())))
         self._care_units = ListDecoder(CareUnit, "id")
         self._resources = ListDecoder(Resource, "id")
         self._services = ListDecoder(HealthcareService, "id")
@@ -69,21 +69,27 @@ class LeyrClient:
             target += f"&resource_id={_quoted(step.resource)}"
         if step.service is not None:
             target += f"&healthcare_service_id={_quoted(step.service)}"
-        async with self._gates[step.care_unit.emr]:
-            answer = await self._transport.get(target, within=_TIMESLOTS_TIME)
+        emr = step.care_unit.emr
+        return await self._guards.of(emr).call("timeslots", partial(self._free, target, emr))
+
+    async def _free(self, target: str, emr: str, within: float) -> TimeslotList:
+        answer = await self._transport.get(target, within=within)
         if _says_nothing_is_free(answer):
             return TimeslotList()
-        decoded = self._decoded(answer, self._timeslots, "timeslots", step.care_unit.emr)
+        decoded = self._decoded(answer, self._timeslots, "timeslots", emr)
         return TimeslotList(decoded.items, times=decoded.times)
 
     async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
-        async with self._gates[emr]:
-            answer = await self._transport.get(path, within=_LIST_TIME)
+        return await self._guards.of(emr).call(endpoint, partial(self._listed, path, decoder, endpoint, emr))
+
+    async def _listed(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str, within: float) -> list[T]:
+        answer = await self._transport.get(path, within=within)
         return self._decoded(answer, decoder, endpoint, emr).items
 
     def _decoded(self, answer: Answer, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
         if not answer.ok:
-            raise error_for(answer, read_problem(answer))
+            error = error_for(answer, read_problem(answer))
+            raise AttemptError(error, outcome_of(error, answer.status))
         decoded = decoder.decode(answer.body)
         if decoded.dropped:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)

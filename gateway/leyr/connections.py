@@ -14,12 +14,20 @@ from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from gateway.leyr.exchange import Exchange, Reply, UnansweredError
+from gateway.leyr.places import Places
 
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 1.0
+_WAIT_SECONDS = 0.25
+# Four EHRs at their gates' limit; with 1024 descriptors, what clients and their queue leave.
+_MOST_OPEN = 256
 # Servers give kept connections up after a while, some of them without saying so.
 _IDLE_SECONDS = 15.0
 _MOST_IDLE = 128
 _VISIBLE = re.compile(r"[!-~]*").fullmatch
+
+
+class NoConnectionFreeError(ConnectionError):
+    """All connections that there may be were in use, so nothing was sent."""
 
 
 class Connections(Protocol):
@@ -28,8 +36,8 @@ class Connections(Protocol):
     async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
         """Ask for a percent-encoded path and query.
 
-        Raises TimeoutError after `within` seconds, any other OSError, UnreadableBodyError, and OversizedBodyError for
-        a body of more than `largest` bytes.
+        Raises TimeoutError after `within` seconds, NoConnectionFreeError, any other OSError, UnreadableBodyError, and
+        OversizedBodyError for a body of more than `largest` bytes.
         """
         ...
 
@@ -45,7 +53,7 @@ class PooledConnections:
     """Kept-alive connections; to be used inside one loop.
 
     A call that is cancelled takes its connection with it, so none can be stuck. How many calls run at once is for
-    the client to say, an EHR at a time.
+    the client to say, an EHR at a time; the bound here keeps descriptors for others.
     """
 
     def __init__(
@@ -55,11 +63,14 @@ class PooledConnections:
         *,
         tls: ssl.SSLContext | None = None,
         connect_seconds: float = _CONNECT_SECONDS,
+        wait_seconds: float = _WAIT_SECONDS,
         idle_seconds: float = _IDLE_SECONDS,
         most_idle: int = _MOST_IDLE,
+        most_open: int = _MOST_OPEN,
     ) -> None:
         """`base_url` names scheme, host, port and the path that all targets stand below.
 
+        A call waits `wait_seconds` for one of `most_open` connections, and `connect_seconds` for a new one to be made.
         Raises ValueError for what would not stay within its line of a request.
         """
         url = urlsplit(base_url)
@@ -70,6 +81,8 @@ class PooledConnections:
         self._start = "GET " + _visible(url.path.rstrip("/"))
         self._rest = _rest_of_head(url.netloc.rpartition("@")[2], headers)
         self._connect_seconds = connect_seconds
+        self._wait_seconds = wait_seconds
+        self._places = Places(most_open)
         self._idle_seconds = idle_seconds
         self._most_idle = most_idle
         self._idle: deque[Exchange] = deque()
@@ -82,14 +95,20 @@ class PooledConnections:
         loop = self._loop = self._loop or asyncio.get_running_loop()
         deadline = loop.time() + within
         head = f"{self._start}{_visible(target)}{self._rest}".encode("ascii")
-        kept = self._kept(loop)
-        if kept is not None:
-            try:
-                return await self._exchanged(kept, loop, head, largest, within)
-            except UnansweredError:
-                pass
-        connection = await self._connected(loop, deadline)
-        return await self._exchanged(connection, loop, head, largest, deadline - loop.time())
+        if not self._places.take():
+            await self._wait(loop, deadline)
+            within = deadline - loop.time()
+        try:
+            kept = self._kept(loop)
+            if kept is not None:
+                try:
+                    return await self._exchanged(kept, loop, head, largest, within)
+                except UnansweredError:
+                    pass
+            connection = await self._connected(loop, deadline)
+            return await self._exchanged(connection, loop, head, largest, deadline - loop.time())
+        finally:
+            self._places.give_back()
 
     async def close(self) -> None:
         """See Connections."""
@@ -97,8 +116,19 @@ class PooledConnections:
         for connection in (*self._idle, *self._busy):
             connection.close()
         self._idle.clear()
+        self._places.send_away()
         # Transports close in the loop's next turn.
         await asyncio.sleep(0)
+
+    async def _wait(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        """Wait for a place."""
+        self._refuse_when_closed()
+        left = deadline - loop.time()
+        if not await self._places.wait(min(self._wait_seconds, left)):
+            self._refuse_when_closed()
+            if left <= self._wait_seconds:
+                raise TimeoutError
+            raise NoConnectionFreeError("all connections are in use")
 
     async def _exchanged(  # one caller, on the hot path
         self, connection: Exchange, loop: asyncio.AbstractEventLoop, head: bytes, largest: int, within: float

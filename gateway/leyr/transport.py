@@ -1,15 +1,15 @@
 """How a read goes to Leyr: credentials, the time that it may take, and the largest body."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from pydantic import SecretStr
 
-from gateway.domain.errors import DeadlineExceeded, UpstreamInvalidAnswer, UpstreamUnavailable
-from gateway.leyr.connections import Connections, MakeConnections, PooledConnections
+from gateway.domain.errors import DeadlineExceeded, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.leyr.connections import Connections, MakeConnections, NoConnectionFreeError, PooledConnections
 from gateway.leyr.exchange import OversizedBodyError, UnreadableBodyError
+from gateway.leyr.outcomes import AttemptError, Outcome
 
 _LARGEST_BODY = 10 * 1024 * 1024
 
@@ -66,25 +66,30 @@ class LeyrTransport:
             await self._connections.close()
             self._connections = None
 
-    async def get(self, target: str, *, within: timedelta) -> Answer:
-        """Read a percent-encoded path and query below the base URL. Redirects are not followed.
+    async def get(self, target: str, *, within: float) -> Answer:
+        """Read a percent-encoded path and query below the base URL, within so many seconds. Redirects are not followed.
 
-        Raises DeadlineExceeded, UpstreamUnavailable, or UpstreamInvalidAnswer for a body that is too large or
-        cannot be decompressed.
+        Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
+        for a body that is too large or cannot be decompressed.
         """
         if self._connections is None:
             raise RuntimeError("the transport is not open")
         try:
-            reply = await self._connections.get(target, largest=_LARGEST_BODY, within=within.total_seconds())
+            reply = await self._connections.get(target, largest=_LARGEST_BODY, within=within)
         except TimeoutError:
-            raise DeadlineExceeded("Leyr did not answer in time", retryable=True) from None
+            late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
+            raise AttemptError(late, Outcome.TIMED_OUT) from None
         except UnreadableBodyError:
             raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
         except OversizedBodyError:
             raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads") from None
+        except NoConnectionFreeError:
+            busy = Overloaded("The gateway's connections to Leyr are all in use", retryable=True, retry_after=1.0)
+            raise AttemptError(busy, Outcome.NO_CONNECTION) from None
         except OSError:
             # The text may hold the URL, so it is left behind.
-            raise UpstreamUnavailable("Leyr cannot be reached", retryable=True) from None
+            gone = UpstreamUnavailable("Leyr cannot be reached", retryable=True)
+            raise AttemptError(gone, Outcome.UNREACHABLE) from None
         return Answer(reply.status, reply.body, _seconds(reply.headers.get("retry-after")))
 
 

@@ -47,10 +47,11 @@ class NodeIds(dict[str | None, strawberry.ID | None]):
 
 @dataclass(frozen=True, slots=True)
 class AnswerLimits:
-    """What one operation may take: upstream calls, were nothing remembered, and timeslots in its answer."""
+    """What one operation may take: upstream calls, were nothing remembered, timeslots, and seconds of waiting."""
 
     upstream_calls: int = 200
     timeslots: int = 100_000
+    seconds: float = 10.0
 
 
 class Wanted(NamedTuple):

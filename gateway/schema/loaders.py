@@ -225,7 +225,7 @@ class Loaders:
         self._batches[query.care_unit].append(query)
         future: asyncio.Future[TimeslotList] = loop.create_future()
         future.add_done_callback(_observe)
-        return future
+        return self._reading.wait_for(future)
 
     def _plan(self, care_unit: CareUnitKey, reader: TimeslotReader) -> None:
         self._keep_going(self._answer(self._batches.pop(care_unit), reader))

@@ -117,7 +117,7 @@ class RememberedLists(Generic[K, T]):
         reading.hold(flight)
         read = Read(self._endpoint, _subject(key), origin, flight.started)
         reading.note(read, flight.started + self._lifetimes.fresh)
-        return flight.outcome()
+        return reading.wait_for(flight.outcome())
 
     def _launch(self, key: K, now: float) -> Flight[Listed[T]]:
         flight: Flight[Listed[T]] = Flight(self._call(key, now), now, partial(self._landed, key))

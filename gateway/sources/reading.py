@@ -1,11 +1,15 @@
 """One request's reading: how fresh its data must be, what it was given, and the calls that it waits for."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from gateway.domain.errors import OperationTooLarge
+from gateway.domain.errors import DeadlineExceeded, OperationTooLarge
+
+T = TypeVar("T")
 
 
 class Origin(StrEnum):
@@ -53,9 +57,13 @@ class Reading:
     reads: list[Read] = field(default_factory=list)
     fresh_until: float = inf
     most_calls: float = inf
+    on_waiting: Callable[[], None] | None = None
+    """Called once, when the request begins to wait for upstream."""
     _taken: int = 0
     _held: list[Held] = field(default_factory=list)
+    _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
     _is_closed: bool = False
+    _is_late: bool = False
 
     @property
     def may_remember(self) -> bool:
@@ -68,7 +76,9 @@ class Reading:
         return self._taken < self.most_calls
 
     def take(self, calls: int = 1) -> None:
-        """Count calls before they are made, all of them or none. Raises OperationTooLarge."""
+        """Count calls before they are made, all of them or none. Raises OperationTooLarge and DeadlineExceeded."""
+        if self._is_late:
+            raise _late()
         if self._taken + calls > self.most_calls:
             raise OperationTooLarge(
                 f"The operation would take {self._taken + calls} upstream calls or more; the limit is {self.most_calls}"
@@ -79,6 +89,27 @@ class Reading:
         """Something was read that is fresh until then."""
         self.reads.append(read)
         self.fresh_until = min(self.fresh_until, fresh_until)
+
+    def wait_for(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
+        """The future, which fails with DeadlineExceeded when the request's time is up before it is done."""
+        if self._is_late:
+            self._fail(future)
+        elif not self._awaited and self.on_waiting is not None:
+            self.on_waiting()
+        self._awaited.append(future)
+        return future
+
+    def expire(self) -> None:
+        """The request's time is up: whatever it still waits for fails, and it makes no further call."""
+        self._is_late = True
+        for future in self._awaited:
+            self._fail(future)
+
+    def _fail(self, future: asyncio.Future[Any]) -> None:
+        if not future.done():
+            future.set_exception(_late())
+            # Whoever waits gets it; where nobody does, it must not be reported as lost.
+            future.exception()
 
     def hold(self, held: Held) -> None:
         """Keep a call going until the request is over."""
@@ -91,6 +122,11 @@ class Reading:
     def close(self) -> None:
         """Let go of every call; those that nobody else waits for end."""
         self._is_closed = True
+        self._awaited.clear()
         held, self._held = self._held, []
         for each in held:
             each.release()
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The answer did not come in the time that the request had", retryable=True)

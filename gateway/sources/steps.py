@@ -18,6 +18,8 @@ from gateway.sources.reading import Origin, Read, Reading
 from gateway.sources.snapshots import Snapshot, Snapshots
 
 _MOST_UNITS_LEARNED = 10_000
+# After a call failed, refreshes wait, so that a sick EHR is not asked by every request.
+_SECONDS_BETWEEN_REFRESHES = 5.0
 
 
 class StepSource:
@@ -33,6 +35,7 @@ class StepSource:
         self._flights: defaultdict[CareUnitKey, dict[Step, Flight[TimeslotList]]] = defaultdict(dict)
         self._nameless: dict[CareUnitKey, Lists] = {}
         self._exact: set[str] = set()
+        self._failed_at: dict[CareUnitKey, float] = {}
 
     def profile(self, care_unit: CareUnitKey) -> EhrProfile:
         """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
@@ -79,8 +82,11 @@ class StepSource:
     def refresh(self, step: Step, gate: Semaphore, reading: Reading) -> None:
         """Have an answer fetched anew, unless that is under way; nobody waits for it, so it holds itself.
 
-        A request that has no calls left does without.
+        A request that has no calls left does without, and so does one that comes soon after a call failed.
         """
+        failed_at = self._failed_at.get(step.care_unit)
+        if failed_at is not None and self._clock() - failed_at < _SECONDS_BETWEEN_REFRESHES:
+            return
         flight = self.in_flight(step.care_unit, reading).get(step)
         if flight is not None:
             flight.hold()
@@ -119,8 +125,17 @@ class StepSource:
         return answer
 
     def _landed(self, step: Step, flight: Flight[TimeslotList]) -> None:
+        self._note_failure(step.care_unit, flight)
         running = self._flights[step.care_unit]
         if running.get(step) is flight:
             del running[step]
         if not running:
             del self._flights[step.care_unit]
+
+    def _note_failure(self, care_unit: CareUnitKey, flight: Flight[TimeslotList]) -> None:
+        if flight.answer is not None:
+            self._failed_at.pop(care_unit, None)
+        elif flight.joinable:
+            if len(self._failed_at) >= _MOST_UNITS_LEARNED:
+                del self._failed_at[next(iter(self._failed_at))]
+            self._failed_at[care_unit] = self._clock()

@@ -68,7 +68,7 @@ def test_nobody_waits_for_a_refresh_and_there_is_one(gateway: Gateway, simulator
 def test_a_failing_refresh_is_tried_every_five_seconds(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
     before = people(gateway)
     for endpoint in ENDPOINTS:
-        simulator.fault("service_unavailable", endpoint=endpoint)
+        simulator.fault("emr_error_500", endpoint=endpoint)
     clock.seconds += 300
 
     for tries in range(1, 4):
@@ -82,7 +82,7 @@ def test_a_failing_refresh_is_tried_every_five_seconds(gateway: Gateway, simulat
 
 def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
     before = people(gateway)
-    simulator.fault("service_unavailable", endpoint="resources")
+    simulator.fault("emr_error_500", endpoint="resources")
 
     clock.seconds += 300 + 86_399
     assert people(gateway) == before
@@ -93,7 +93,7 @@ def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, 
 
 
 def test_a_failure_is_not_remembered(gateway: Gateway, simulator: Simulator) -> None:
-    simulator.fault("service_unavailable", endpoint="resources", times=1)
+    simulator.fault("emr_error_500", endpoint="resources", times=1)
 
     assert "errors" in gateway.ask(PEOPLE, id=care_unit_id(UNIT))
 

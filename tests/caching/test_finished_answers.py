@@ -135,7 +135,7 @@ def test_errors_and_what_reads_nothing_are_not_kept(question: dict[str, Any], cl
 
 
 def test_a_part_that_failed_is_asked_for_again(client: Client, simulator: Simulator) -> None:
-    simulator.fault("service_unavailable", endpoint="timeslots", times=3)
+    simulator.fault("emr_error_500", endpoint="timeslots", times=3)
 
     for _ in range(3):
         assert client.is_executed()

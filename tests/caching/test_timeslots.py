@@ -1,6 +1,7 @@
 """Timeslots over real HTTP: seconds from memory, whatever window of what is known is asked for."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -162,3 +163,27 @@ async def test_many_at_once_share_each_call(
     assert len({answer.text for answer in answers}) == 1
     assert "errors" not in answers[0].json()
     assert simulator.count() - alone == alone
+
+
+def test_a_failing_refresh_is_tried_every_five_seconds(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+    unit = care_unit_id(WEBDOC)
+    before = gateway.data(BOOKING_PAGE, id=unit)
+    simulator.fault("emr_error_500", endpoint="timeslots")
+    clock.seconds += 16
+
+    def is_served_stale(refreshes: int) -> None:
+        assert gateway.data(BOOKING_PAGE, id=unit) == before
+        for _ in range(500):
+            ended = [call for call in simulator.calls() if call["endpoint"] == "timeslots" and call["ended_at"]]
+            if len(ended) == 1 + refreshes:
+                break
+            time.sleep(0.01)
+        assert len(asked(simulator)) == 1 + refreshes
+        # What the call brought is known a moment after it ended.
+        time.sleep(0.1)
+
+    for _ in range(4):
+        is_served_stale(1)
+    clock.seconds += 5
+    for _ in range(4):
+        is_served_stale(2)

@@ -3,13 +3,14 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from gateway.domain.errors import DeadlineExceeded, GatewayError, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.errors import DeadlineExceeded, GatewayError, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.leyr.connections import NoConnectionFreeError
+from gateway.leyr.outcomes import AttemptError, Outcome
 from gateway.leyr.transport import Answer, LeyrTransport
 from tests.unit.leyr.httpx_connections import through
 
@@ -33,7 +34,7 @@ class Wire:
             base_url, "client-1", SecretStr(SECRET), connections=through(httpx.MockTransport(self.handle))
         )
         async with transport:
-            return await transport.get(target, within=timedelta(seconds=within))
+            return await transport.get(target, within=within)
 
 
 def raising(error: Exception) -> Callable[[], httpx.Response]:
@@ -177,12 +178,23 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_refused() -> None:
     ],
 )
 async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Exception) -> None:
-    with pytest.raises(UpstreamUnavailable) as failure:
+    with pytest.raises(AttemptError) as failure:
         await Wire(raising(error)).get()
 
-    assert failure.value.retryable
-    assert SECRET not in repr(failure.value)
+    assert failure.value.outcome is Outcome.UNREACHABLE
+    assert isinstance(failure.value.error, UpstreamUnavailable)
+    assert failure.value.error.retryable
+    assert SECRET not in repr(failure.value) + repr(failure.value.error)
     assert failure.value.__suppress_context__
+
+
+async def test_connections_that_are_all_in_use_are_the_gateways_own_trouble() -> None:
+    with pytest.raises(AttemptError) as failure:
+        await Wire(raising(NoConnectionFreeError("all in use"))).get()
+
+    assert failure.value.outcome is Outcome.NO_CONNECTION
+    assert isinstance(failure.value.error, Overloaded)
+    assert failure.value.error.retryable
 
 
 async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> None:
@@ -190,8 +202,10 @@ async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> N
         yield b"["
         raise httpx.ReadError("broken")
 
-    with pytest.raises(UpstreamUnavailable):
+    with pytest.raises(AttemptError) as failure:
         await Wire(lambda: httpx.Response(200, content=broken())).get()
+
+    assert failure.value.outcome is Outcome.UNREACHABLE
 
 
 async def test_time_runs_out_before_the_answer() -> None:
@@ -203,10 +217,12 @@ async def test_time_runs_out_before_the_answer() -> None:
         "https://leyr.example", "c", SecretStr(SECRET), connections=through(httpx.MockTransport(never))
     )
     async with transport:
-        with pytest.raises(DeadlineExceeded) as failure:
-            await transport.get("/x", within=timedelta(milliseconds=20))
+        with pytest.raises(AttemptError) as failure:
+            await transport.get("/x", within=0.02)
 
-    assert failure.value.retryable
+    assert failure.value.outcome is Outcome.TIMED_OUT
+    assert isinstance(failure.value.error, DeadlineExceeded)
+    assert failure.value.error.retryable
 
 
 async def test_time_runs_out_inside_the_body() -> None:
@@ -215,14 +231,16 @@ async def test_time_runs_out_inside_the_body() -> None:
             await asyncio.sleep(0.005)
             yield b" "
 
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(AttemptError) as failure:
         await Wire(lambda: httpx.Response(200, content=dripping())).get(within=0.03)
+
+    assert failure.value.outcome is Outcome.TIMED_OUT
 
 
 async def test_a_transport_that_is_not_open_is_our_own_fault() -> None:
     transport = LeyrTransport("https://leyr.example", "c", SecretStr(SECRET))
 
     with pytest.raises(RuntimeError, match="not open") as fault:
-        await transport.get("/x", within=timedelta(seconds=1))
+        await transport.get("/x", within=1)
 
     assert not isinstance(fault.value, GatewayError)

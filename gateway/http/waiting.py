@@ -1,0 +1,66 @@
+"""While a request waits for upstream its time may run out, and its client may leave.
+
+Both are looked after from the moment on at which it begins to wait: most requests never do.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.types import Receive
+
+from gateway.sources.reading import Reading
+
+_SECONDS_BEFORE_LOOKING = 0.05
+
+
+class ClientLeftError(Exception):
+    """Nobody is there to take the answer."""
+
+
+class Waiting:
+    """A context manager around what answers a request, in the request's own task.
+
+    After so many seconds the reading expires. When the client has left, the block is cancelled and ClientLeftError
+    raised; whoever cancels it otherwise gets the cancellation.
+    """
+
+    __slots__ = ("_client_left", "_reading", "_receive", "_request", "_seconds", "_timers", "_watch")
+
+    def __init__(self, reading: Reading, receive: Receive, seconds: float) -> None:
+        self._reading = reading
+        self._receive = receive
+        self._seconds = seconds
+        self._request: asyncio.Task[Any] | None = None
+        self._client_left = False
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()
+        self._watch: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._reading.on_waiting = self._begin
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._reading.on_waiting = None
+        for timer in self._timers:
+            timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if kind is asyncio.CancelledError and self._client_left and self._request and not self._request.uncancel():
+            raise ClientLeftError from None
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._request = asyncio.current_task()
+        self._timers = (
+            loop.call_later(self._seconds, self._reading.expire),
+            loop.call_later(_SECONDS_BEFORE_LOOKING, self._look),
+        )
+
+    def _look(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._until_left())
+
+    async def _until_left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._client_left = True
+        if self._request is not None:
+            self._request.cancel()

@@ -1,0 +1,99 @@
+"""The time of a request: what came in time is delivered, the rest says so, and nobody's call goes on for nobody."""
+
+import socket
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.harness import Gateway, Simulator
+
+GRAPH = "{ careUnits { leyrId resources { leyrId } timeslots { start } } }"
+WAITED = 20.0
+
+
+def until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Whether something comes to hold within so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.01)
+    return holds()
+
+
+def test_what_came_in_time_is_delivered(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+    gateway = serve_gateway(gateway_deadline_seconds=1)
+    simulator.fault("hang", endpoint="timeslots", path="/api/emrs/webdoc/care-units/L0_1/timeslots")
+
+    began = time.monotonic()
+    answer = gateway.ask(GRAPH)
+    took = time.monotonic() - began
+
+    sick, *healthy = sorted(answer["data"]["careUnits"], key=lambda unit: unit["leyrId"] != "L0_1")
+    assert sick["timeslots"] is None
+    assert sick["resources"]
+    assert all(unit["timeslots"] for unit in healthy)
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["DEADLINE_EXCEEDED"]
+    assert answer["errors"][0]["extensions"]["retryable"] is True
+    # Without a deadline the call itself would take ten seconds.
+    assert 0.9 < took < WAITED / 4
+
+
+@pytest.mark.parametrize(("header", "status"), [("0.2", 200), ("5", 200), ("soon", 400), ("-1", 400), ("1e3", 400)])
+def test_a_client_may_want_to_wait_less(
+    header: str, status: int, serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway(gateway_deadline_seconds=1)
+    simulator.fault("hang", endpoint="care_units")
+
+    began = time.monotonic()
+    response = gateway.http.post("/graphql", json={"query": GRAPH}, headers={"x-gateway-deadline": header})
+    took = time.monotonic() - began
+
+    assert response.status_code == status
+    if status == 200:
+        assert response.json()["data"] == {"careUnits": None}
+        assert took < 0.9 if header == "0.2" else took > 0.9
+
+
+def test_no_call_begins_after_the_deadline(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+    gateway = serve_gateway(gateway_deadline_seconds=0.3)
+    simulator.manners("webdoc", latency_ms=500, latency_jitter=0)
+
+    answer = gateway.ask(GRAPH)
+    time.sleep(0.7)
+
+    assert answer["data"] == {"careUnits": None}
+    assert simulator.count() == {"care_units": 1}
+
+
+def test_a_client_that_left_is_waited_for_by_nobody(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway()
+    simulator.fault("hang", endpoint="care_units")
+    address = httpx.URL(gateway.url)
+    body = b'{"query": "{ careUnits { name } }"}'
+    with socket.create_connection((address.host, address.port or 80)) as client:
+        client.sendall(
+            b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        assert until(lambda: simulator.count() == {"care_units": 1}, 5)
+
+    # Far sooner than the call would end by itself.
+    assert until(lambda: '"outcome":"left"' in gateway.log.getvalue(), 2)
+    assert until(lambda: simulator.calls()[0]["ended_at"] is not None, 2)
+
+
+def test_one_that_stays_gets_the_answer_of_one_that_left(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway()
+    simulator.manners("webdoc", latency_ms=600, latency_jitter=0)
+    with httpx.Client(base_url=gateway.url, timeout=0.2) as impatient, pytest.raises(httpx.ReadTimeout):
+        impatient.post("/graphql", json={"query": "{ careUnits { name } }"})
+
+    assert len(gateway.data("{ careUnits { name } }")["careUnits"]) == 4

@@ -1,0 +1,70 @@
+"""Clients that leave: nothing is stuck, and it is held against nobody."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+
+from gateway.leyr.breaker import BreakerState
+from gateway.leyr.guard import CallRules
+from gateway.leyr.pace import GateRules
+from tests.harness import Simulator
+from tests.resilience.upstream import Upstream, upstream
+
+SMALL_POOL: dict[str, Any] = {"most_open": 10, "wait_seconds": 5}
+
+
+async def crowd(leyr: Upstream, number: int, chance: Random) -> None:
+    """Calls of which each is given up at a moment of its own."""
+    calls = [asyncio.create_task(leyr.asks()) for _ in range(number)]
+    for call in chance.sample(calls, number):
+        if chance.random() < 0.2:
+            await asyncio.sleep(chance.random() / 500)
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+@pytest.mark.parametrize("fault", ["hang", "delay", "drip", None])
+@pytest.mark.parametrize("limit", [64, 5])
+async def test_twelve_hundred_calls_that_were_given_up_leave_the_next_as_well_as_ever(
+    fault: str | None, limit: int, simulator: Simulator
+) -> None:
+    if fault is not None:
+        simulator.fault(fault, seconds=0.02)
+    chance = Random(7)  # noqa: S311 # the cases of a test
+    async with upstream(simulator, CallRules(gate=GateRules(limit)), **SMALL_POOL) as leyr:
+        for _ in range(4):
+            await crowd(leyr, 300, chance)
+        assert (leyr.condition.in_flight, leyr.condition.waiting) == (0, 0)
+        assert leyr.condition.breaker is BreakerState.CLOSED
+        assert leyr.outcomes.states == []
+
+        simulator.http.request("DELETE", "/__faults")
+        assert await leyr.asks_together(20) == ["answer"] * 20
+        assert leyr.condition.limit == limit
+
+
+async def test_calls_that_are_given_up_while_an_ehr_is_down_do_not_hinder_its_return(simulator: Simulator) -> None:
+    simulator.fault("service_unavailable")
+    rules = CallRules()
+    async with upstream(simulator, rules, **SMALL_POOL) as leyr:
+        await crowd(leyr, 300, Random(3))  # noqa: S311 # the cases of a test
+        while leyr.condition.breaker is not BreakerState.OPEN:
+            await leyr.asks()
+
+        assert (leyr.condition.in_flight, leyr.condition.waiting) == (0, 0)
+
+
+async def test_more_calls_than_connections_and_none_is_free_in_time(simulator: Simulator) -> None:
+    simulator.fault("hang")
+    async with upstream(simulator, CallRules(), most_open=10, wait_seconds=0.05) as leyr:
+        hanging = [asyncio.create_task(leyr.asks()) for _ in range(10)]
+        await asyncio.sleep(0.1)
+
+        assert await leyr.asks_together(20) == ["OVERLOADED"] * 20
+
+        assert leyr.condition.breaker is BreakerState.CLOSED
+        for call in hanging:
+            call.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)

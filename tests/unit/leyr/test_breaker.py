@@ -1,0 +1,269 @@
+"""When an EHR is asked and when it is left alone."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+
+from gateway.leyr.breaker import Breaker, BreakerRules, BreakerState
+
+CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+
+
+def answer(breaker: Breaker, now: float, times: int = 1) -> None:
+    for _ in range(times):
+        breaker.answered(breaker.begin(), now)
+
+
+def fail(breaker: Breaker, now: float, times: int = 1, *, unreachable: bool = False) -> None:
+    """Let calls fail, one after another, as long as there may be any."""
+    for _ in range(times):
+        if not breaker.wait(now):
+            breaker.failed(breaker.begin(), now, unreachable=unreachable)
+
+
+def opened(now: float = 0.0) -> Breaker:
+    breaker = Breaker()
+    fail(breaker, now, 5)
+    assert breaker.state is OPEN
+    return breaker
+
+
+def test_half_of_ten_calls_open_it() -> None:
+    breaker = Breaker()
+    answer(breaker, 0, 5)
+
+    fail(breaker, 1, 4)
+    assert breaker.state is CLOSED
+    fail(breaker, 1)
+
+    assert breaker.state is OPEN
+    assert breaker.wait(1) == 5
+
+
+def test_fewer_than_half_do_not() -> None:
+    breaker = Breaker()
+    for second in range(100):
+        answer(breaker, second, 6)
+        fail(breaker, second, 5)
+
+    assert breaker.state is CLOSED
+
+
+def test_a_moments_trouble_among_many_answers_does_not_open_it() -> None:
+    breaker = Breaker()
+    answer(breaker, 0, 1_000)
+    fail(breaker, 1, 900)
+
+    assert breaker.state is CLOSED
+
+
+def test_five_in_a_row_that_found_no_connection_do_whatever_was_before() -> None:
+    breaker = Breaker()
+    answer(breaker, 0, 1_000)
+    fail(breaker, 1, 4, unreachable=True)
+    fail(breaker, 1)
+    fail(breaker, 1, 4, unreachable=True)
+    assert breaker.state is CLOSED
+
+    fail(breaker, 1, unreachable=True)
+
+    assert breaker.state is OPEN
+
+
+@given(gap=st.floats(31, 10_000))
+def test_an_ehr_that_is_seldom_asked_is_found_out_too(gap: float) -> None:
+    breaker = Breaker()
+    answer(breaker, 0, 3)
+
+    for number in range(1, 6):
+        assert breaker.state is CLOSED
+        fail(breaker, gap * number)
+
+    assert breaker.state is OPEN
+
+
+def test_what_is_older_than_the_window_does_not_count() -> None:
+    breaker = Breaker()
+    answer(breaker, 0, 5)
+    fail(breaker, 0, 4)
+    answer(breaker, 33, 1)
+    fail(breaker, 33, 4)
+
+    assert breaker.state is CLOSED
+
+
+def test_breaks_double_up_to_a_minute_and_begin_anew_after_an_answer() -> None:
+    breaker, now = opened(), 0.0
+    breaks = []
+    for _ in range(6):
+        breaks.append(breaker.wait(now))
+        assert breaker.wait(now + breaks[-1] - 0.001) > 0
+        now += breaks[-1]
+        fail(breaker, now)
+    assert breaks == [5, 10, 20, 40, 60, 60]
+
+    now += 60
+    answer(breaker, now)
+    assert breaker.state is CLOSED
+    fail(breaker, now, 5)
+    assert breaker.state is CLOSED, "an answer is remembered"
+    answer(breaker, now, 1)
+    fail(breaker, now, 5)
+
+    assert breaker.wait(now) == 5
+
+
+def test_one_probe_at_a_time() -> None:
+    breaker = opened()
+    assert breaker.wait(5) == 0
+    probe = breaker.begin()
+
+    assert breaker.state is HALF_OPEN
+    assert breaker.wait(5) > 0
+    assert breaker.wait(1_000) > 0
+    breaker.answered(probe, 6)
+    assert breaker.wait(6) == 0
+
+
+def test_a_probe_that_is_abandoned_gives_its_turn_to_the_next() -> None:
+    breaker = opened()
+    breaker.abandoned(breaker.begin())
+
+    assert breaker.state is HALF_OPEN
+    assert breaker.wait(5) == 0
+    answer(breaker, 5)
+    assert breaker.state is CLOSED
+
+
+@pytest.mark.parametrize("ends", ["answered", "failed", "abandoned"])
+def test_turns_from_before_the_last_change_count_no_more(ends: str) -> None:
+    breaker = Breaker()
+    late = [breaker.begin() for _ in range(3)]
+    fail(breaker, 0, 5)
+
+    def end(turn: int, now: float) -> None:
+        if ends == "answered":
+            breaker.answered(turn, now)
+        elif ends == "failed":
+            breaker.failed(turn, now, unreachable=True)
+        else:
+            breaker.abandoned(turn)
+
+    end(late[0], 1)
+    assert (breaker.state, breaker.wait(1)) == (OPEN, 4)
+    probe = breaker.begin()
+    end(late[1], 5)
+    assert breaker.state is HALF_OPEN
+    assert breaker.wait(5) > 0, "the probe keeps its turn"
+    breaker.answered(probe, 6)
+    for _ in range(10):
+        end(late[2], 6)
+    assert breaker.state is CLOSED
+
+
+def test_each_change_is_told_once() -> None:
+    told: list[BreakerState] = []
+    breaker = Breaker(changed=told.append)
+    fail(breaker, 0, 20)
+    fail(breaker, 5)
+    answer(breaker, 15)
+    answer(breaker, 15)
+
+    assert told == [OPEN, HALF_OPEN, OPEN, HALF_OPEN, CLOSED]
+
+
+class Calls(RuleBasedStateMachine):
+    """Calls that begin and end in any order, and the plainest account of what they should have led to."""
+
+    turns: Bundle[Any] = Bundle("turns")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaker = Breaker(BreakerRules(window_seconds=30, least_calls=4, in_a_row=3))
+        self.now = 0.0
+        self.epoch = 0
+        self.state = CLOSED
+        self.history: list[tuple[float, str]] = []
+        self.probes = 0
+        self.retry_at = 0.0
+        self.pause = 5.0
+
+    @rule(seconds=st.integers(0, 70))
+    def pass_time(self, seconds: int) -> None:
+        # In whole widths of the window's tenths, so that the account needs none.
+        self.now += seconds * 3
+
+    @precondition(lambda self: self.breaker.wait(self.now) == 0)
+    @rule(target=turns)
+    def begin(self) -> tuple[int, int]:
+        if self.state is OPEN:
+            assert self.now >= self.retry_at
+            self.become(HALF_OPEN)
+        if self.state is HALF_OPEN:
+            self.probes += 1
+        return self.breaker.begin(), self.epoch
+
+    @rule(turn=consumes(turns))
+    def answered(self, turn: tuple[int, int]) -> None:
+        self.breaker.answered(turn[0], self.now)
+        if turn[1] == self.epoch:
+            if self.state is HALF_OPEN:
+                self.pause = 5.0
+                self.become(CLOSED)
+            self.history.append((self.now, "answered"))
+
+    @rule(turn=consumes(turns), unreachable=st.booleans())
+    def failed(self, turn: tuple[int, int], unreachable: bool) -> None:
+        self.breaker.failed(turn[0], self.now, unreachable=unreachable)
+        if turn[1] == self.epoch:
+            self.history.append((self.now, "unreachable" if unreachable else "failed"))
+            if self.state is HALF_OPEN:
+                self.pause = min(self.pause * 2, 60)
+                self.open()
+            elif self.is_enough():
+                self.open()
+
+    @rule(turn=consumes(turns))
+    def abandoned(self, turn: tuple[int, int]) -> None:
+        self.breaker.abandoned(turn[0])
+        if turn[1] == self.epoch:
+            self.probes = 0
+
+    def is_enough(self) -> bool:
+        lately = [kind for at, kind in self.history if self.now - at < 30]
+        kinds = [kind for _, kind in self.history]
+        bad = sum(kind != "answered" for kind in lately)
+        return (
+            kinds[-3:] == ["unreachable"] * 3
+            or (len(kinds) >= 3 and "answered" not in [*kinds[-3:], *lately])
+            or (len(lately) >= 4 and bad * 2 >= len(lately))
+        )
+
+    def open(self) -> None:
+        self.retry_at = self.now + self.pause
+        self.become(OPEN)
+
+    def become(self, state: BreakerState) -> None:
+        self.state, self.epoch, self.probes = state, self.epoch + 1, 0
+        if state is not OPEN:
+            self.history = []
+
+    @invariant()
+    def is_as_accounted_for(self) -> None:
+        assert self.breaker.state is self.state
+        assert self.probes <= 1
+        wait = self.breaker.wait(self.now)
+        match self.state:
+            case BreakerState.CLOSED:
+                assert wait == 0
+            case BreakerState.OPEN:
+                assert wait == max(0, self.retry_at - self.now)
+            case BreakerState.HALF_OPEN:
+                assert (wait > 0) == (self.probes == 1)
+
+
+TestCalls = Calls.TestCase
+TestCalls.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
