@@ -58,7 +58,7 @@ class Metrics(Collector):
         self._reads = Counters(
             "gateway_reads_total", "Lists that answers needed, by where they came from.", {"origin": Origin}
         )
-        self._merged = Counters("merged", "Lists that fields asked for, and others of the same request covered.", {})
+        self._merged = 0
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -81,10 +81,11 @@ class Metrics(Collector):
         self._operations.add((outcome, operation or UNKNOWN))
         self._seconds.observe((outcome,), seconds)
         self._overhead.observe((), max(0.0, seconds - waited_seconds))
-        if reads:
-            for origin, count in reads.items():
-                self._reads.add((origin,), count)
-            self._merged.add((), asked - sum(reads.values()))
+        for origin, count in reads.items():
+            self._reads.add((origin,), count)
+        # What failed was asked for and not read, so only where all went well is the rest known to be merged.
+        if asked and outcome == "ok":
+            self._merged += max(0, asked - sum(reads.values()))
 
     def refused(self, code: str) -> None:
         """A request was turned away before it became an operation."""
@@ -107,7 +108,7 @@ class Metrics(Collector):
         family = CounterMetricFamily(
             "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
         )
-        family.add_metric(("merged",), self._merged.total(()))
+        family.add_metric(("merged",), self._merged)
         # What is stale is shown at once and fetched all the same.
         for origin in (Origin.JOINED, Origin.CACHED):
             family.add_metric((origin,), self._reads.total((origin,)))

@@ -33,5 +33,5 @@ def _takes(media_range: str) -> bool:
     """Whether one range of an Accept header is OpenMetrics in a version that is spoken here."""
     kind, *parameters = (part.strip() for part in media_range.split(";"))
     named = dict(parameter.partition("=")[::2] for parameter in parameters)
-    quality = named.get("q", "1").rstrip("0").rstrip(".")
-    return kind == _OPEN_METRICS and quality != "" and named.get("version", "1.0.0") == "1.0.0"
+    is_refused = not named.get("q", "1").strip("0.")
+    return kind == _OPEN_METRICS and not is_refused and named.get("version", "1.0.0") == "1.0.0"

@@ -41,9 +41,7 @@ class Counters:
         self._counts = dict.fromkeys(self._labels.all(), 0)
 
     def add(self, labels: tuple[str, ...], count: int = 1) -> None:
-        """So many more events under these labels; a negative count is none, since counters only rise."""
-        if count < 0:
-            return
+        """So many more events under these labels."""
         try:
             self._counts[labels] += count
         except KeyError:

@@ -1,6 +1,7 @@
 """Clients' tools on the schema: graphql-codegen with the TypeScript compiler, and introspection."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from graphql import (
@@ -43,7 +44,8 @@ def test_generated_typescript_compiles_strictly() -> None:
     assert "export type AvailabilityGraphQuery" in generated
 
 
-def test_introspection_gives_the_schema_of_the_repository(gateway: Gateway) -> None:
+def test_introspection_gives_the_schema_of_the_repository(serve_gateway: Callable[..., Gateway]) -> None:
+    gateway = serve_gateway(gateway_introspection=True)
     query = get_introspection_query(
         specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
     )

@@ -89,7 +89,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser, serve_gateway: Callable[..., Gateway]) -> Iterator[Visit]:
     """GraphiQL, opened for the first time, at the gateway's own idea of now."""
-    gateway = serve_gateway(gateway_graphiql=True, notice="All data here is simulated")
+    gateway = serve_gateway(gateway_graphiql=True, gateway_introspection=True, notice="All data here is simulated")
     with closing(browser.new_context(viewport={"width": 1440, "height": 900})) as context:
         context.add_init_script(_SET_CLOCK.replace("NOW", str(int(NOW.timestamp() * 1000))))
         visit = Visit(context.new_page(), gateway)
