@@ -1,0 +1,178 @@
+"""One call for all who want the same, whoever of them leaves and whenever."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from gateway.app import create_app
+from gateway.domain.ids import care_unit_id
+from gateway.domain.models import CareUnitKey
+from gateway.settings import Settings
+from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, NOW, Clock, Gateway, Simulator
+
+UNIT = care_unit_id(CareUnitKey("webdoc", "L0_1"))
+# A window as long as it may be asked at once, so that it takes one call.
+SLOTS = """
+query($id: ID!) { careUnit(id: $id) { timeslots(start: "2026-10-13T06:00:00Z", end: "2026-10-13T16:00:00Z") { start } } }
+"""
+UNITS = "{ careUnits { name } }"
+CROWD, FOLLOWERS = 500, 99
+
+
+def body(query: str, **variables: Any) -> bytes:
+    return json.dumps({"query": query, "variables": variables}).encode()
+
+
+def head(content: bytes, url: str) -> bytes:
+    address = httpx.URL(url)
+    return (
+        f"POST /graphql HTTP/1.1\r\nhost: {address.host}\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+    ).encode() + content
+
+
+async def connect(url: str, content: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client on a connection of its own that has asked."""
+    address = httpx.URL(url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(head(content, url))
+    return reader, writer
+
+
+async def ask(url: str, content: bytes) -> dict[str, Any]:
+    reader, writer = await connect(url, content)
+    try:
+        heading, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    assert heading.startswith(b"HTTP/1.1 200 "), heading
+    found: dict[str, Any] = json.loads(answer)
+    return found
+
+
+async def crowd(url: str, content: bytes, number: int = CROWD) -> list[dict[str, Any]]:
+    return await asyncio.gather(*(ask(url, content) for _ in range(number)))
+
+
+async def settled(simulator: Simulator) -> list[dict[str, Any]]:
+    """The calls, when none is under way."""
+    async with asyncio.timeout(5):
+        while any(call["ended_at"] is None for call in simulator.calls()):
+            await asyncio.sleep(0.02)
+    return simulator.calls()
+
+
+@pytest.mark.parametrize("later", [301, 300 + 86_401], ids=["stale", "too old"])
+async def test_a_crowd_at_the_expiry_of_a_list_makes_one_call(
+    later: float, serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    clock = Clock()
+    gateway = serve_gateway(clock=clock, **CACHES_ON)
+    known = gateway.data(UNITS)
+    simulator.forget()
+    simulator.manners("webdoc", latency_ms=300, latency_jitter=0)
+    clock.seconds += later
+
+    answers = await crowd(gateway.url, body(UNITS))
+
+    assert answers == [{"data": known}] * CROWD
+    await settled(simulator)
+    assert simulator.count() == {"care_units": 1}
+
+
+async def test_a_crowd_at_the_expiry_of_free_times_makes_one_call(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    clock = Clock()
+    gateway = serve_gateway(clock=clock, **CACHES_ON)
+    known = gateway.data(SLOTS, id=UNIT)
+    simulator.forget()
+    simulator.manners("webdoc", latency_ms=300, latency_jitter=0)
+    clock.seconds += 31
+
+    answers = await crowd(gateway.url, body(SLOTS, id=UNIT))
+
+    assert answers == [{"data": known}] * CROWD
+    await settled(simulator)
+    assert simulator.count() == {"timeslots": 1}
+
+
+@pytest.mark.parametrize("query", [UNITS, SLOTS], ids=["list", "free times"])
+async def test_those_that_stay_never_notice_that_the_first_one_left(
+    query: str, serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway()
+    content = body(query, **({"id": UNIT} if query is SLOTS else {}))
+    known = await ask(gateway.url, content)
+    simulator.manners("webdoc", latency_ms=250, latency_jitter=0)
+
+    for moment in range(10):
+        simulator.http.post("/__reset")
+        simulator.manners("webdoc", latency_ms=250, latency_jitter=0)
+        _, leader = await connect(gateway.url, content)
+        while not simulator.calls():
+            await asyncio.sleep(0.002)
+        followers = asyncio.gather(*(ask(gateway.url, content) for _ in range(FOLLOWERS)))
+        await asyncio.sleep(moment * 0.025)
+        leader.transport.abort()
+
+        assert await followers == [known] * FOLLOWERS
+        assert await ask(gateway.url, content) == known
+
+    assert '"request.fault"' not in gateway.log.getvalue()
+
+
+@asynccontextmanager
+async def gateway_inside(simulator: Simulator, **settings: Any) -> AsyncIterator[Starlette]:
+    """A gateway in this loop, whose requests can be cancelled as tasks."""
+    app = create_app(
+        Settings(
+            leyr_base_url=f"{simulator.url}/api",
+            leyr_client_id=CLIENT_ID,
+            leyr_client_secret=CLIENT_SECRET,
+            leyr_emrs=simulator.emrs,
+            gateway_log_level="error",
+            **settings,
+        ),
+        now=lambda: NOW,
+    )
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.mark.parametrize("caches", [{"gateway_cache_catalog_seconds": 0, "gateway_cache_timeslots_seconds": 0}])
+@pytest.mark.parametrize("turns", range(20))
+async def test_cancelled_at_any_turn_the_first_one_takes_nobody_along(
+    turns: int, caches: dict[str, Any], simulator: Simulator
+) -> None:
+    simulator.manners("webdoc", latency_ms=30, latency_jitter=0)
+    async with (
+        gateway_inside(simulator, **caches) as app,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway", timeout=20) as http,
+    ):
+
+        async def asks() -> dict[str, Any]:
+            found: dict[str, Any] = (await http.post("/graphql", content=body(SLOTS, id=UNIT), headers=JSON)).json()
+            return found
+
+        leader = asyncio.create_task(asks())
+        await asyncio.sleep(0)
+        followers = [asyncio.create_task(asks()) for _ in range(FOLLOWERS)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        leader.cancel()
+
+        answers = await asyncio.gather(*followers)
+        assert len(answers) == FOLLOWERS
+        assert all(answer == answers[0] and answer["data"]["careUnit"]["timeslots"] for answer in answers)
+        assert (await asyncio.gather(leader, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+        assert await asks() == answers[0]
+
+
+JSON = {"content-type": "application/json"}

@@ -1,0 +1,333 @@
+"""Metrics: what is told by scripted events, that labels stay in their sets, and that nothing personal gets in."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, cast, get_args
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.domain.errors import GatewayError, UpstreamUnavailable
+from gateway.http.trail import Outcome as RequestOutcome
+from gateway.leyr.breaker import BreakerState
+from gateway.leyr.guard import Condition, Guards, Outside
+from gateway.leyr.outcomes import AttemptError, Outcome, Refusal
+from gateway.metrics.metrics import UNKNOWN, Metrics
+from gateway.metrics.series import OTHER, Counters, Histograms
+from gateway.metrics.states import States
+from gateway.metrics.upstream import ENDPOINTS
+from gateway.sources.reading import Origin
+
+EMRS = ("pmo", "webdoc")
+PERSONAL_NUMBER = "191212121212"
+NASTY = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from([PERSONAL_NUMBER, '"} 1\nfake_total{a="', "\\", "le", "", "Timeslots", "ANSWERED", "\udc80"]),
+)
+
+
+def text(metrics: Metrics) -> str:
+    return generate_latest(metrics.registry).decode()
+
+
+def told(metrics: Metrics) -> list[str]:
+    """The lines of the gateway's own that are not nought."""
+    lines = [line for line in text(metrics).splitlines() if line.startswith("gateway_")]
+    return [line for line in lines if not line.endswith(" 0.0")]
+
+
+def family(metrics: Metrics, name: str) -> str:
+    lines = text(metrics).splitlines()
+    return "\n".join(line for line in lines if line.removeprefix("# HELP ").removeprefix("# TYPE ").startswith(name))
+
+
+def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    families = text_string_to_metric_families(text(metrics))
+    return {(sample.name, tuple(sample.labels.items())) for each in families for sample in each.samples}
+
+
+def idle_states(**changes: Any) -> States:
+    parts: dict[str, Any] = {
+        "conditions": dict,
+        "cache_bytes": lambda: 0,
+        "cache_most_bytes": 1,
+        "requests_inside": lambda: 0,
+    }
+    return States(**(parts | changes))
+
+
+def test_operations_are_counted_and_timed() -> None:
+    metrics = Metrics(EMRS)
+
+    metrics.answered(
+        outcome="ok",
+        operation="query",
+        seconds=0.5,
+        waited_seconds=0.375,
+        reads={Origin.FETCHED: 2, Origin.JOINED: 1, Origin.STALE: 1},
+        asked=7,
+    )
+    metrics.answered(outcome="finished", operation=None, seconds=0.0, reads={})
+
+    assert [line for line in told(metrics) if "_bucket" not in line] == [
+        'gateway_operations_total{operation="query",outcome="ok"} 1.0',
+        'gateway_operations_total{operation="unknown",outcome="finished"} 1.0',
+        'gateway_operation_seconds_count{outcome="ok"} 1.0',
+        'gateway_operation_seconds_sum{outcome="ok"} 0.5',
+        'gateway_operation_seconds_count{outcome="finished"} 1.0',
+        "gateway_overhead_seconds_count 2.0",
+        "gateway_overhead_seconds_sum 0.125",
+        'gateway_reads_total{origin="fetched"} 2.0',
+        'gateway_reads_total{origin="joined"} 1.0',
+        'gateway_reads_total{origin="stale"} 1.0',
+        'gateway_reads_saved_total{how="merged"} 3.0',
+        'gateway_reads_saved_total{how="joined"} 1.0',
+    ]
+
+
+def test_a_family_is_whole_from_the_start() -> None:
+    assert family(Metrics(EMRS), "gateway_upstream_retries") == (
+        "# HELP gateway_upstream_retries_total Calls to Leyr that were tried again.\n"
+        "# TYPE gateway_upstream_retries_total counter\n"
+        'gateway_upstream_retries_total{emr="pmo"} 0.0\n'
+        'gateway_upstream_retries_total{emr="webdoc"} 0.0'
+    )
+
+
+def test_buckets_are_cumulative_and_their_bounds_inclusive() -> None:
+    metrics = Metrics(["pmo"])
+
+    for seconds in (0.0, 0.01, 0.0101, 10.0, 11.0):
+        metrics.upstream.attempt("pmo", "timeslots", Outcome.ANSWERED, seconds)
+
+    lines = [line for line in family(metrics, "gateway_upstream_seconds").splitlines() if "timeslots" in line]
+    assert [(line.split('le="')[1].split('"')[0], line.split()[-1]) for line in lines if "_bucket" in line] == [
+        *[("0.01", "2.0"), ("0.025", "3.0"), ("0.05", "3.0"), ("0.1", "3.0"), ("0.25", "3.0"), ("0.5", "3.0")],
+        *[("1.0", "3.0"), ("2.5", "3.0"), ("5.0", "3.0"), ("10.0", "4.0"), ("+Inf", "5.0")],
+    ]
+
+
+def test_refusals_are_counted_by_code() -> None:
+    metrics = Metrics(EMRS)
+
+    metrics.refused("RATE_LIMITED")
+    metrics.refused("OVERLOADED")
+    metrics.refused("RATE_LIMITED")
+
+    assert told(metrics) == [
+        'gateway_refusals_total{code="OVERLOADED"} 1.0',
+        'gateway_refusals_total{code="RATE_LIMITED"} 2.0',
+    ]
+
+
+def test_upstream_is_told_by_ehr_and_endpoint() -> None:
+    metrics = Metrics(EMRS)
+    upstream = metrics.upstream
+
+    upstream.attempt("pmo", "timeslots", Outcome.TIMED_OUT, 4.0)
+    upstream.retried("pmo")
+    upstream.turned_away("webdoc", "resources", Refusal.QUEUE_FULL)
+    for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN, BreakerState.CLOSED):
+        upstream.breaker("webdoc", state)
+    upstream.gate("pmo", 3)
+
+    assert [line for line in told(metrics) if "_bucket" not in line] == [
+        'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="timed_out"} 1.0',
+        'gateway_upstream_seconds_count{emr="pmo",endpoint="timeslots"} 1.0',
+        'gateway_upstream_seconds_sum{emr="pmo",endpoint="timeslots"} 4.0',
+        'gateway_upstream_turned_away_total{emr="webdoc",reason="queue_full"} 1.0',
+        'gateway_upstream_retries_total{emr="pmo"} 1.0',
+        'gateway_breaker_openings_total{emr="webdoc"} 2.0',
+    ]
+
+
+@pytest.mark.parametrize("how", [{"outcome": "partial", "asked": 9}, {"outcome": "ok"}, {"outcome": "ok", "asked": 1}])
+def test_only_what_is_known_to_be_merged_counts_as_saved(how: dict[str, Any]) -> None:
+    metrics = Metrics(EMRS)
+
+    metrics.answered(operation="query", seconds=1.0, reads={Origin.FETCHED: 2}, **how)
+
+    assert 'gateway_reads_saved_total{how="merged"} 0.0' in text(metrics)
+
+
+def test_waiting_for_longer_than_it_took_is_no_negative_overhead() -> None:
+    metrics = Metrics(EMRS)
+
+    metrics.answered(outcome="ok", operation="query", seconds=1.0, waited_seconds=1.5, reads={})
+
+    assert "gateway_overhead_seconds_sum 0.0" in text(metrics)
+
+
+def test_states_are_looked_at_when_asked_for() -> None:
+    metrics = Metrics(EMRS)
+    conditions = {
+        "pmo": Condition(BreakerState.OPEN, 2.0, 4, 3, 2),
+        "webdoc": Condition(BreakerState.HALF_OPEN, 0.0, 8, 1, 0),
+        PERSONAL_NUMBER: Condition(BreakerState.OPEN, 2.0, 4, 3, 2),
+    }
+    inside = count(5)
+    metrics.watch(
+        idle_states(conditions=lambda: conditions, cache_bytes=lambda: 4096, requests_inside=lambda: next(inside))
+    )
+
+    assert told(metrics) == [
+        'gateway_breaker_open{emr="pmo"} 1.0',
+        'gateway_breaker_open{emr="webdoc"} 0.5',
+        'gateway_gate_limit{emr="pmo"} 4.0',
+        'gateway_gate_limit{emr="webdoc"} 8.0',
+        'gateway_gate_in_flight{emr="pmo"} 3.0',
+        'gateway_gate_in_flight{emr="webdoc"} 1.0',
+        'gateway_gate_waiting{emr="pmo"} 2.0',
+        "gateway_cache_bytes 4096.0",
+        "gateway_cache_max_bytes 1.0",
+        "gateway_requests_inside 5.0",
+    ]
+    assert "gateway_requests_inside 6.0" in text(metrics)
+
+
+def test_a_guard_tells_its_calls() -> None:
+    metrics = Metrics(EMRS)
+    time = count()
+
+    async def at_once(_: float) -> None:
+        await asyncio.sleep(0)
+
+    outside = Outside(metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, chance=lambda: 0.5)
+    guards = Guards(outside=outside)
+    metrics.watch(idle_states(conditions=guards.snapshot))
+
+    def answers(*script: str | AttemptError) -> Callable[[float], Awaitable[str]]:
+        steps = iter(script)
+
+        async def attempt(_: float) -> str:
+            await asyncio.sleep(0)
+            step = next(steps)
+            if isinstance(step, AttemptError):
+                raise step
+            return step
+
+        return attempt
+
+    down = AttemptError(UpstreamUnavailable("down", retryable=True), Outcome.UNAVAILABLE)
+    asyncio.run(cast("Any", guards.of("pmo").call("timeslots", answers(down, "free"))))
+
+    lines = told(metrics)
+    assert {
+        'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="answered"} 1.0',
+        'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="unavailable"} 1.0',
+        'gateway_upstream_retries_total{emr="pmo"} 1.0',
+    } <= set(lines)
+    assert 'gateway_breaker_open{emr="pmo"} 0.0' in text(metrics)
+
+
+def test_the_process_is_told_of_and_nothing_that_never_changes() -> None:
+    lines = text(Metrics(EMRS))
+
+    assert "process_resident_memory_bytes" in lines
+    assert "python_info" not in lines
+    assert "_created" not in lines
+
+
+def test_two_of_them_share_nothing() -> None:
+    first, second = Metrics(EMRS), Metrics(EMRS)
+
+    first.refused("INTERNAL")
+
+    assert told(first)
+    assert not told(second)
+
+
+def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
+    metrics = Metrics(EMRS)
+    metrics.watch(idle_states(conditions=lambda: {"pmo": Condition(BreakerState.CLOSED, None, 4, 0, 0)}))
+
+    encode, _ = choose_encoder("application/openmetrics-text;version=1.0.0")
+    parse: Any = openmetrics.text_string_to_metric_families  # the library leaves it without types
+    families = list(parse(encode(metrics.registry).decode()))
+
+    names = [each.name for each in families]
+    assert len(names) == len(set(names)) >= 20
+    assert all(each.documentation.endswith(".") for each in families)
+
+
+@given(st.lists(st.tuples(NASTY, NASTY, NASTY), min_size=1, max_size=5))
+@example([(PERSONAL_NUMBER, PERSONAL_NUMBER, PERSONAL_NUMBER)])
+def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
+    metrics = Metrics(EMRS)
+    metrics.watch(
+        idle_states(conditions=lambda: {emr: Condition(BreakerState.OPEN, 1.0, 1, 1, 1) for emr, *_ in events})
+    )
+
+    for first, second, third in events:
+        metrics.upstream.attempt(first, second, cast("Outcome", third), 1.0)
+        metrics.upstream.turned_away(first, second, cast("Refusal", third))
+        metrics.upstream.retried(first)
+        metrics.upstream.breaker(first, BreakerState.OPEN)
+        metrics.refused(first)
+        metrics.answered(
+            outcome=cast("RequestOutcome", first), operation=second, seconds=1.0, reads={cast("Origin", third): 1}
+        )
+
+    known = {
+        "emr": {*EMRS},
+        "endpoint": {*ENDPOINTS},
+        "outcome": {*map(str, Outcome), *get_args(RequestOutcome)},
+        "operation": {"query", "mutation", "subscription", UNKNOWN},
+        "reason": {*map(str, Refusal)},
+        "origin": {*map(str, Origin)},
+        "how": {"merged", "joined", "cached"},
+        "code": {GatewayError.code} | {kind.code for kind in descendants(GatewayError)},
+    }
+    for name, labels in series(metrics):
+        assert name.startswith(("gateway_", "process_"))
+        assert all(value in {*known[label], OTHER} for label, value in labels if label != "le")
+    assert PERSONAL_NUMBER not in text(metrics)
+
+
+def descendants(kind: type[GatewayError]) -> list[type[GatewayError]]:
+    below = kind.__subclasses__()
+    return below + [each for child in below for each in descendants(child)]
+
+
+@given(emrs=st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", fullmatch=True), min_size=1, max_size=4))
+@example(emrs=[OTHER])
+def test_each_configured_ehr_has_its_series(emrs: list[str]) -> None:
+    metrics = Metrics(emrs)
+
+    metrics.upstream.retried(emrs[0])
+
+    assert f'gateway_upstream_retries_total{{emr="{emrs[0]}"}} 1.0' in told(metrics)
+    assert {labels for name, labels in series(metrics) if name == "gateway_upstream_retries_total"} == {
+        (("emr", emr),) for emr in emrs
+    }
+
+
+@given(st.lists(st.floats(min_value=0, max_value=100), max_size=30))
+def test_a_histogram_counts_each_event_once(events: list[float]) -> None:
+    bounds = (0.1, 1.0, 10.0)
+    histograms = Histograms("seconds", "Seconds.", {}, bounds)
+
+    for seconds in events:
+        histograms.observe((), seconds)
+
+    found = {(sample.name, sample.labels.get("le")): sample.value for sample in histograms.family().samples}
+    assert found["seconds_count", None] == found["seconds_bucket", "+Inf"] == len(events)
+    assert found["seconds_sum", None] == pytest.approx(sum(events))
+    for bound in bounds:
+        assert found["seconds_bucket", str(bound)] == sum(seconds <= bound for seconds in events)
+
+
+def test_each_unknown_value_is_folded_by_itself() -> None:
+    counters = Counters("calls_total", "Calls.", {"emr": EMRS, "endpoint": ENDPOINTS})
+
+    counters.add(("pmo", PERSONAL_NUMBER), 2)
+    counters.add(("pmo", "slots"))
+
+    assert counters.total(("pmo", OTHER)) == 3
+    assert counters.total((OTHER, OTHER)) == 0
