@@ -8,7 +8,7 @@ from gateway.leyr.rolling import RollingCount
 steps = st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60)
 
 
-@given(steps=steps, seconds=st.sampled_from([1, 10, 30]), start=st.integers(0, 10**6))
+@given(steps=steps, seconds=st.sampled_from([10, 20, 40]), start=st.integers(0, 10**6))
 def test_what_is_older_than_the_window_is_forgotten_a_tenth_at_a_time(
     steps: list[tuple[int, bool]], seconds: int, start: int
 ) -> None:
