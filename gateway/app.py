@@ -51,6 +51,8 @@ from gateway.leyr.observing import LoggedChanges, Unobserved
 from gateway.leyr.pace import GateRules
 from gateway.leyr.transport import LeyrTransport
 from gateway.logs import asyncio_handler, build_log
+from gateway.metrics.metrics import Metrics
+from gateway.metrics.states import States
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
@@ -84,7 +86,7 @@ _CLIENT_HEADERS = (
 )
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     settings: Settings,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -93,21 +95,20 @@ def create_app(
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
     connections: MakeConnections = PooledConnections,
     log_to: TextIO | None = None,
+    metrics: Metrics | None = None,
     notice: str = "",
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
-    `connections` replaces the HTTP transport, `notice` stands above GraphiQL.
+    `connections` replaces the HTTP transport, `metrics` counts, `notice` stands above GraphiQL.
     """
-    outside = _Outside(
-        now, clock, new_reference, new_secret, connections, build_log(settings.gateway_log_level, log_to or sys.stderr)
-    )
+    log = build_log(settings.gateway_log_level, log_to or sys.stderr)
+    outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics)
     guards = _guards(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     doorkeeper = Doorkeeper(_callers(settings, outside), RateLimits(clock))
-    client = LeyrClient(transport, outside.log, guards)
-    endpoint = _endpoint(settings, outside, client, doorkeeper, explorer)
+    endpoint = _endpoint(settings, outside, transport, guards, doorkeeper, explorer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -141,6 +142,7 @@ class _Outside:
     new_secret: Callable[[], bytes]
     connections: MakeConnections
     log: structlog.typing.FilteringBoundLogger
+    metrics: Metrics | None
 
 
 def _guards(settings: Settings, outside: _Outside) -> Guards:
@@ -149,20 +151,36 @@ def _guards(settings: Settings, outside: _Outside) -> Guards:
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
         gate=GateRules(most=settings.gateway_calls_per_ehr),
     )
-    return Guards(rules, Surroundings(LoggedChanges(outside.log, Unobserved())))
+    observer = Unobserved() if outside.metrics is None else outside.metrics.upstream
+    return Guards(rules, Surroundings(LoggedChanges(outside.log, observer)))
 
 
-def _endpoint(
-    settings: Settings, outside: _Outside, client: LeyrClient, doorkeeper: Doorkeeper, explorer: Explorer | None
+def _endpoint(  # noqa: PLR0917 # the root joins so much
+    settings: Settings,
+    outside: _Outside,
+    transport: LeyrTransport,
+    guards: Guards,
+    doorkeeper: Doorkeeper,
+    explorer: Explorer | None,
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = Memory(settings.gateway_cache_max_mb * _MEBIBYTE)
+    turnstile = Turnstile(settings.gateway_max_concurrent_requests)
+    if outside.metrics is not None:
+        outside.metrics.watch(
+            States(
+                conditions=guards.snapshot,
+                cache_bytes=lambda: memory.bytes,
+                cache_most_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
+                requests_inside=lambda: turnstile.inside,
+            )
+        )
     runner = Runner(
         _engine(settings, log),
         documents=StoredDocuments(_trusted_documents(settings)),
         profiles=profiles,
-        loaders=_loaders(settings, client, profiles, memory, clock),
+        loaders=_loaders(settings, LeyrClient(transport, log, guards), profiles, memory, clock),
         widest_window=settings.widest_window,
         limits=AnswerLimits(
             settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
@@ -179,13 +197,14 @@ def _endpoint(
         ),
         doorkeeper=doorkeeper,
         finished=FinishedAnswers(memory, clock),
-        turnstile=Turnstile(settings.gateway_max_concurrent_requests),
+        turnstile=turnstile,
         freshness=Freshness(clock, shared=settings.gateway_auth == "anonymous"),
         log=RequestLog(log),
         clock=clock,
         new_reference=outside.new_reference,
         digest_key=outside.new_secret(),
         explorer=explorer,
+        tally=outside.metrics,
     )
 
 

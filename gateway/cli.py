@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from datetime import date, datetime
 from http.client import HTTPConnection, HTTPException
 from typing import Any
@@ -15,6 +16,8 @@ import msgspec
 from gateway.app import create_app
 from gateway.http.wire import WireLimits
 from gateway.logs import build_log, silence_others
+from gateway.metrics.metrics import Metrics
+from gateway.metrics.scraping import metrics_app
 from gateway.rehearsal import Sizes, rehearse
 from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
@@ -44,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
-    app = create_app(settings)
+    metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
+    app = create_app(settings, metrics=metrics)
     bound = listening_socket(settings.gateway_host, settings.gateway_port)
     refusal = settings.refusal_to_listen(bound.getsockname()[0])
     if refusal is not None:
@@ -53,7 +57,12 @@ def _serve(options: argparse.Namespace) -> int:
     log = build_log(settings.gateway_log_level, sys.stderr)
     silence_others(log)
     log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
-    return _status(serve(app, bound, wire=_wire(settings)))
+    with ExitStack() as beside:
+        if metrics is not None:
+            scraped = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
+            log.info("gateway.metrics", url=f"{url_of(scraped)}/metrics")
+            beside.enter_context(serving_beside(metrics_app(metrics), scraped))
+        return _status(serve(app, bound, wire=_wire(settings)))
 
 
 def _dev(options: argparse.Namespace) -> int:

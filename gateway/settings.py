@@ -117,6 +117,13 @@ class Settings(Limits, Admission, BaseSettings):
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Comma-separated origins whose pages may ask, such as `https://book.example`."
     )
+    gateway_metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="The port of Prometheus metrics at `/metrics`; none unless set, 0 takes a free one.",
+    )
+    gateway_metrics_host: str = Field("127.0.0.1", description="The address of the metrics' port.")
     gateway_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log events to write."
     )

@@ -21,7 +21,7 @@ from gateway.http.negotiation import MediaType, preferred
 from gateway.http.refusals import fault, refusal_answer, refused
 from gateway.http.requests import RequestReader, RequestRefusedError
 from gateway.http.runner import Asked, Runner, Told
-from gateway.http.trail import RequestLog, Trail, trail_of
+from gateway.http.trail import RequestLog, Tally, Trail, trail_of
 from gateway.http.turnstile import Turnstile
 from gateway.http.waiting import ClientLeftError
 
@@ -71,6 +71,7 @@ class GraphQLEndpoint:
         new_reference: Callable[[], str],
         digest_key: bytes,
         explorer: Explorer | None,
+        tally: Tally | None,
     ) -> None:
         self._runner = runner
         self._reader = reader
@@ -83,6 +84,7 @@ class GraphQLEndpoint:
         self._new_reference = new_reference
         self._digest_key = digest_key
         self._explorer = explorer
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: answers with the media type that the client prefers."""
@@ -178,23 +180,34 @@ class GraphQLEndpoint:
             await answer.send(send, encoding, own)
 
     def _write_line(self, exchange: _Exchange, status: int) -> None:
-        seconds = self._clock() - exchange.started
+        seconds, told, tally = self._clock() - exchange.started, exchange.told, self._tally
         if exchange.refused is not None:
             code = exchange.refused.code
             self._log.refused(exchange.trail, caller=exchange.caller, seconds=seconds, status=status, code=code)
+            if tally is not None:
+                tally.refused(code)
             return
-        told = exchange.told
+        reads = Counter([read.origin for read in told.reads])
         self._log.answered(
             exchange.trail,
             caller=exchange.caller,
             operation=told.operation_type,
             document=told.document_hash,
             seconds=seconds,
-            reads=Counter([read.origin for read in told.reads]),
+            reads=reads,
             outcome=told.outcome,
             status=status,
             codes=told.codes,
         )
+        if tally is not None:
+            tally.answered(
+                outcome=told.outcome,
+                operation=told.operation_type,
+                seconds=seconds,
+                waited_seconds=told.waited,
+                reads=reads,
+                asked=told.asked,
+            )
 
 
 def _by_name(raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, str]:

@@ -44,6 +44,8 @@ class Told:
     outcome: Outcome = "refused"
     codes: Sequence[str] = ()
     reads: Sequence[Read] = ()
+    asked: int = 0
+    waited: float = 0.0
 
 
 class Runner:
@@ -112,6 +114,8 @@ def _tell(told: Told, outcome: execution.Outcome, reading: Reading) -> None:
     told.document_hash = outcome.document_hash
     told.codes = [error["extensions"]["code"] for error in outcome.errors]
     told.reads = reading.reads
+    told.asked = reading.asked
+    told.waited = reading.waited
     if outcome.data is not None:
         told.outcome = "partial" if outcome.errors else "ok"
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
@@ -58,6 +58,27 @@ def trail_of(headers: Mapping[bytes, str], new_request_id: Callable[[], str]) ->
     if traceparent is not None and (not _is_traceparent(traceparent) or _may_be_personal(traceparent)):
         traceparent = None
     return Trail(request_id, traceparent)
+
+
+class Tally(Protocol):
+    """Counts what is logged."""
+
+    def answered(  # an operation has so much to count
+        self,
+        *,
+        outcome: Outcome,
+        operation: str | None,
+        seconds: float,
+        waited_seconds: float = 0.0,
+        reads: Mapping[Origin, int],
+        asked: int = 0,
+    ) -> None:
+        """An operation was answered."""
+        ...
+
+    def refused(self, code: str) -> None:
+        """A request was turned away."""
+        ...
 
 
 class RequestLog:

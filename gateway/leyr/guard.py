@@ -220,4 +220,5 @@ class Guards:
 
     def snapshot(self) -> dict[str, Condition]:
         """The condition of each EHR that was asked so far."""
-        return {emr: guard.condition for emr, guard in self._guards.items()}
+        # A copy first: whoever scrapes metrics may ask from another thread.
+        return {emr: guard.condition for emr, guard in list(self._guards.items())}

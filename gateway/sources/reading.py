@@ -59,6 +59,10 @@ class Reading:
     most_calls: float = inf
     on_waiting: Callable[[], None] | None = None
     """Called once, when the request begins to wait for upstream."""
+    waited: float = 0.0
+    """The seconds in which it waited for at least one call."""
+    _pending: int = 0
+    _waiting_since: float = 0.0
     _taken: int = 0
     _held: list[Held] = field(default_factory=list)
     _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
@@ -97,7 +101,17 @@ class Reading:
         elif not self._awaited and self.on_waiting is not None:
             self.on_waiting()
         self._awaited.append(future)
+        if not future.done():
+            if not self._pending:
+                self._waiting_since = future.get_loop().time()
+            self._pending += 1
+            future.add_done_callback(self._landed)
         return future
+
+    def _landed(self, future: asyncio.Future[Any]) -> None:
+        self._pending -= 1
+        if not self._pending:
+            self.waited += future.get_loop().time() - self._waiting_since
 
     def expire(self) -> None:
         """The request's time is up: whatever it still waits for fails, and it makes no further call."""

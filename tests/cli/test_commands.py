@@ -146,6 +146,24 @@ def test_healthcheck_of_nothing_fails() -> None:
     assert gateway("healthcheck", "--port", "9").returncode == 1
 
 
+def test_metrics_have_a_port_of_their_own(simulator: Simulator, run: Callable[..., Running]) -> None:
+    serving = run("serve", "--port", "0", **CREDENTIALS, LEYR_BASE_URL=f"{simulator.url}/api", GATEWAY_METRICS_PORT="0")
+    metrics = serving.url(r'"event":"gateway.metrics","url":"(http[^"]+)"')
+    url = serving.url(r'"event":"gateway.serving","url":"(http[^"]+)"')
+
+    for query in ("{ careUnits { name } }", "{ careUnits { name } }", "{ nothing }"):
+        httpx.post(f"{url}/graphql", json={"query": query})
+    httpx.post(f"{url}/graphql", content=b"")
+    shown = httpx.get(metrics).text
+
+    assert 'gateway_upstream_calls_total{emr="webdoc",endpoint="care_units",outcome="answered"} 1.0' in shown
+    assert 'gateway_operations_total{operation="query",outcome="ok"} 2.0' in shown
+    assert 'gateway_refusals_total{code="BAD_USER_INPUT"} 1.0' in shown
+    assert 'gateway_reads_total{origin="cached"} 1.0' in shown
+    assert httpx.get(f"{url}/metrics").status_code == 404
+    assert serving.stop() == 0
+
+
 EVERYWHERE = "0.0.0.0"  # noqa: S104 # what is refused
 
 
