@@ -71,6 +71,9 @@ def _check_tokens(document: DocumentNode, limits: DocumentLimits) -> None:
                 raise _at(document, token, OperationTooLarge(f"{words}; the limit is {limits.value_depth}"))
         elif parentheses and kind in _CLOSING:
             nesting -= 1
+        elif kind is TokenKind.BRACE_L and token.next is not None and token.next.kind is TokenKind.BRACE_R:
+            # The parser takes it, GraphQL's specification of 2025 does not.
+            raise _at(document, token, BadUserInput("Braces in the document are empty; select at least one field"))
         token = token.next
 
 

@@ -214,6 +214,14 @@ def test_monstrous_documents_are_the_clients_fault(query: str, said: str, gatewa
     assert "operation.fault" not in gateway.log.getvalue()
 
 
+@pytest.mark.parametrize("query", ["{}", "{ emrs {} }", "{,}", "query { ...F } fragment F on Query {}"])
+def test_something_must_be_selected(query: str, gateway: Gateway) -> None:
+    answer = gateway.ask(query)
+
+    assert "data" not in answer
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["BAD_USER_INPUT"]
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 def test_nothing_is_anywhere_else(method: str, gateway: Gateway) -> None:
     for path in ("/", "/graphql/", "/GraphQL", "/graphql/assets/nothing.js", "/metrics", "/livez/x"):
