@@ -18,18 +18,13 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.domain.ehr import EhrProfile
+from gateway.doorway import callers_of, trusted_documents_of
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.limits import DocumentLimits
 from gateway.execution.operation import Engine
 from gateway.execution.projection import Projector
 from gateway.http.answers import FinishedAnswers
-from gateway.http.callers.api_keys import read_api_keys
-from gateway.http.callers.caller import Callers, CallersError, Rate
-from gateway.http.callers.claims import Rules
-from gateway.http.callers.key_set import KeySet
-from gateway.http.callers.key_sources import key_source
 from gateway.http.callers.rates import RateLimits
-from gateway.http.callers.tokens import Tokens
 from gateway.http.cross_site import NamedOrigins
 from gateway.http.doorkeeper import Doorkeeper
 from gateway.http.endpoint import GraphQLEndpoint
@@ -40,7 +35,7 @@ from gateway.http.refusals import elsewhere
 from gateway.http.requests import RequestLimits, RequestReader
 from gateway.http.runner import Runner
 from gateway.http.shortcut import Shortcut
-from gateway.http.stored_documents import ManifestError, StoredDocuments, TrustedDocuments, read_manifest
+from gateway.http.stored_documents import StoredDocuments
 from gateway.http.trail import RequestLog
 from gateway.http.turnstile import Turnstile
 from gateway.leyr.client import LeyrClient
@@ -57,7 +52,7 @@ from gateway.schema.build import build_schema, build_views
 from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 from gateway.sources.backend import SchedulingBackend
 from gateway.sources.catalog import Catalog
 from gateway.sources.memory import Memory
@@ -107,7 +102,8 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     guards = _guards(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
-    doorkeeper = Doorkeeper(_callers(settings, outside), RateLimits(clock))
+    callers = callers_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
+    doorkeeper = Doorkeeper(callers, RateLimits(clock))
     endpoint = _endpoint(settings, outside, transport, guards, doorkeeper, explorer)
 
     @asynccontextmanager
@@ -117,19 +113,21 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
             yield
         await doorkeeper.close()
 
+    middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
+    handlers = {HTTPException: elsewhere(new_reference)}
+    routes = _routes(settings, guards, explorer)
+    app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
+    # A redirect would be built from the Host header, which is the client's to choose.
+    app.router.redirect_slashes = False
+    return app
+
+
+def _routes(settings: Settings, guards: Guards, explorer: Explorer | None) -> list[BaseRoute]:
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", readyz(settings.leyr_emrs, guards.snapshot))]
     if explorer is not None:
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
-    app = Starlette(
-        routes=routes,
-        middleware=[*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)],
-        lifespan=lifespan,
-        exception_handlers={HTTPException: elsewhere(new_reference)},
-    )
-    # A redirect would be built from the Host header, which is the client's to choose.
-    app.router.redirect_slashes = False
-    return app
+    return routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         )
     runner = Runner(
         _engine(settings, log),
-        documents=StoredDocuments(_trusted_documents(settings)),
+        documents=StoredDocuments(trusted_documents_of(settings)),
         profiles=profiles,
         loaders=_loaders(settings, LeyrClient(transport, log, guards), profiles, memory, clock),
         widest_window=settings.widest_window,
@@ -190,11 +188,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     )
     return GraphQLEndpoint(
         runner,
-        reader=RequestReader(
-            RequestLimits(
-                settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
-            )
-        ),
+        reader=RequestReader(_request_limits(settings)),
         doorkeeper=doorkeeper,
         finished=FinishedAnswers(memory, clock),
         turnstile=turnstile,
@@ -205,6 +199,12 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         digest_key=outside.new_secret(),
         explorer=explorer,
         tally=outside.metrics,
+    )
+
+
+def _request_limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(
+        settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
     )
 
 
@@ -232,49 +232,6 @@ def _loaders(
     steps = StepSource(backend, profiles, Snapshots(settings.timeslots_lifetimes, memory, clock), clock)
     views = build_views()
     return lambda reading: Loaders(catalog, steps, views, reading)
-
-
-def _callers(settings: Settings, outside: _Outside) -> Callers | None:
-    """Who may ask; None where everybody may."""
-    rate = Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst)
-    try:
-        if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
-            return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
-        if settings.gateway_auth == "jwt":
-            source = key_source(settings.gateway_jwt_jwks or "", outside.connections)
-            keys = KeySet(source, clock=outside.clock, on_failed=lambda reason: _log_keys(outside.log, reason))
-            return Tokens(keys, _rules(settings), rate=rate, secret=outside.new_secret(), now=outside.now)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read as text: {type(error).__name__}") from None
-    except CallersError as error:
-        name = "GATEWAY_API_KEYS" if settings.gateway_auth == "api-keys" else "GATEWAY_JWT_JWKS"
-        raise SettingsError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
-    return None
-
-
-def _rules(settings: Settings) -> Rules:
-    return Rules(
-        settings.gateway_jwt_issuer or "",
-        settings.gateway_jwt_audience or "",
-        settings.gateway_jwt_emrs_claim,
-        settings.gateway_jwt_care_units_claim,
-    )
-
-
-def _trusted_documents(settings: Settings) -> TrustedDocuments | None:
-    if settings.gateway_documents is None:
-        return None
-    try:
-        by_id = read_manifest(settings.gateway_documents.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
-    except ManifestError as error:
-        raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
-    return TrustedDocuments(by_id, alone=settings.gateway_documents_only)
-
-
-def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
-    log.warning("callers.keys_failed", reason=reason)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
