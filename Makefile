@@ -8,8 +8,9 @@ EXPLORER := gateway/explorer
 run: setup
 	@$(BIN)/gateway dev
 
+# Several at a time, since most of them wait; the tests of a file stay together.
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
