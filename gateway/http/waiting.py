@@ -40,11 +40,14 @@ class Waiting:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._reading.on_waiting = None
-        for timer in self._timers:
+        request, watch, timers = self._request, self._watch, self._timers
+        # The watch's traceback holds this object: left joined, they and the reading would wait for the collector.
+        self._request, self._watch, self._timers = None, None, ()
+        for timer in timers:
             timer.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
-        if kind is asyncio.CancelledError and self._client_left and self._request and not self._request.uncancel():
+        if watch is not None:
+            watch.cancel()
+        if kind is asyncio.CancelledError and self._client_left and request is not None and not request.uncancel():
             raise ClientLeftError from None
 
     def _begin(self) -> None:
