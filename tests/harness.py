@@ -1,5 +1,6 @@
 """The simulator and the gateway as tests see them: running, over real HTTP."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -96,3 +97,18 @@ class Gateway:
         assert "errors" not in answer, answer["errors"]
         data: dict[str, Any] = answer["data"]
         return data
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log's lines."""
+        # A line is written after its answer, but before anything else is answered.
+        self.http.get("/livez")
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    """The status, and the code of the only error; what was refused has no data and is kept by nobody."""
+    body = response.json()
+    assert body.keys() == {"errors"}
+    assert response.headers["cache-control"] == "no-store"
+    (error,) = body["errors"]
+    return response.status_code, error["extensions"]["code"]

@@ -9,6 +9,7 @@ from graphql import GraphQLError
 
 from gateway.domain.errors import BadUserInput, GatewayError, Internal
 from gateway.execution.wording import UNSPEAKABLE, safe_wording
+from gateway.logs import places
 
 # To find the place of an error takes a look through the text.
 MOST_ERRORS: Final = 20
@@ -94,8 +95,8 @@ class ErrorFormatter:
 
     def _log_fault(self, fault: BaseException, reference: str, logged: set[str]) -> None:
         # The text of a fault may hold anything, so only its kind and place are logged.
-        kind, places = type(fault).__name__, _places(fault)
-        identity = repr((kind, places))
+        kind, found = type(fault).__name__, places(fault)
+        identity = repr((kind, found))
         if identity in logged:
             return
         logged.add(identity)
@@ -103,7 +104,7 @@ class ErrorFormatter:
             "operation.fault",
             reference=reference,
             kind=kind,
-            places=places,
+            places=found,
             action="report this to the gateway's developers with the reference",
         )
 
@@ -119,13 +120,3 @@ def extensions_of(error: GatewayError, reference: str) -> dict[str, Any]:
     if error.retry_after is not None:
         extensions["retryAfter"] = error.retry_after
     return extensions
-
-
-def _places(error: BaseException) -> list[str]:
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_qualname}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return places[-8:]

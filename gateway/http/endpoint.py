@@ -10,7 +10,7 @@ from math import inf
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.access import EVERYTHING
-from gateway.domain.errors import Forbidden, GatewayError
+from gateway.domain.errors import Forbidden, GatewayError, Internal
 from gateway.http.answers import Answer, FinishedAnswers, Key
 from gateway.http.cross_site import may_be_cross_site
 from gateway.http.doorkeeper import Doorkeeper
@@ -105,6 +105,7 @@ class GraphQLEndpoint:
             return
         except Exception as error:  # noqa: BLE001 # a fault of ours, which must reach the client without its text
             self._log.fault(exchange.trail, error)
+            exchange.told.outcome, exchange.told.codes = "failed", [Internal.code]
             answer = refusal_answer(fault(), exchange.media_type, exchange.trail.request_id)
         await self._send(exchange, answer, send)
         self._write_line(exchange, answer.status)

@@ -14,7 +14,7 @@ from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Reso
 from gateway.domain.rendered import Rendered
 from gateway.sources.backend import SchedulingBackend
 from gateway.sources.flights import Flight
-from gateway.sources.memory import Lifetimes, Memory
+from gateway.sources.memory import SECONDS_BETWEEN_REFRESHES, Lifetimes, Memory
 from gateway.sources.reading import Origin, Read, Reading
 
 K = TypeVar("K", str, CareUnitKey)
@@ -24,8 +24,6 @@ T = TypeVar("T", CareUnit, Resource, HealthcareService)
 _ITEM_BYTES = 1_200
 _RENDERED_ITEM_BYTES = 300
 _LIST_BYTES = 1_000
-# After a refresh failed, the next one waits, so that a sick EHR is not asked by every request.
-_SECONDS_BETWEEN_REFRESHES = 5.0
 
 
 class Listed(Generic[T]):
@@ -86,7 +84,7 @@ class RememberedLists(Generic[K, T]):
             if age < self._lifetimes.fresh:
                 return self._given(key, kept, Origin.CACHED, reading)
             if age < self._lifetimes.served:
-                due = now - kept.refreshed_at >= _SECONDS_BETWEEN_REFRESHES and key not in self._flights
+                due = now - kept.refreshed_at >= SECONDS_BETWEEN_REFRESHES and key not in self._flights
                 if due and reading.has_calls_left:
                     # Nobody waits for a refresh, so it holds itself.
                     reading.take()

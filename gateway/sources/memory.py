@@ -4,6 +4,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
+# After a call failed, the next refresh waits, so that a sick EHR is not asked by every request.
+SECONDS_BETWEEN_REFRESHES = 5.0
+
 
 class Lifetimes(NamedTuple):
     """For how many seconds data counts as fresh, and for how many more it may be served while it is fetched anew."""

@@ -13,13 +13,12 @@ from gateway.domain.rendered import Rendered
 from gateway.domain.timeslots import TimeslotList
 from gateway.sources.backend import SchedulingBackend
 from gateway.sources.flights import Flight
+from gateway.sources.memory import SECONDS_BETWEEN_REFRESHES
 from gateway.sources.profiles import Profiles
 from gateway.sources.reading import Origin, Read, Reading
 from gateway.sources.snapshots import Snapshot, Snapshots
 
 _MOST_UNITS_LEARNED = 10_000
-# After a call failed, refreshes wait, so that a sick EHR is not asked by every request.
-_SECONDS_BETWEEN_REFRESHES = 5.0
 
 
 class StepSource:
@@ -85,7 +84,7 @@ class StepSource:
         A request that has no calls left does without, and so does one that comes soon after a call failed.
         """
         failed_at = self._failed_at.get(step.care_unit)
-        if failed_at is not None and self._clock() - failed_at < _SECONDS_BETWEEN_REFRESHES:
+        if failed_at is not None and self._clock() - failed_at < SECONDS_BETWEEN_REFRESHES:
             return
         flight = self.in_flight(step.care_unit, reading).get(step)
         if flight is not None:

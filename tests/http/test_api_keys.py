@@ -6,11 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 
 from gateway.settings import SettingsError
-from tests.harness import CACHES_ON, Clock, Gateway, Simulator
+from tests.harness import CACHES_ON, Clock, Gateway, Simulator, refusal
 
 KEY, NEXT_KEY, OTHER_KEY, BUSY_KEY = (f"key-canary-{number}" for number in range(4))
 EMRS = "{ emrs { code } }"
@@ -75,22 +74,6 @@ def by(key: str) -> dict[str, str]:
     return {"x-api-key": key}
 
 
-def refusal(response: Any) -> tuple[int, str]:
-    """The status, and the code of the only error; what was refused has no data and is kept by nobody."""
-    body = response.json()
-    assert body.keys() == {"errors"}
-    assert response.headers["cache-control"] == "no-store"
-    (error,) = body["errors"]
-    return response.status_code, error["extensions"]["code"]
-
-
-def lines(gateway: Gateway) -> list[dict[str, Any]]:
-    """The log's lines."""
-    # A line is written after its answer, but before anything else is answered.
-    gateway.http.get("/livez")
-    return [orjson.loads(line) for line in gateway.log.getvalue().splitlines()]
-
-
 UNWELCOME: list[list[tuple[str, str]]] = [
     [],
     [("x-api-key", "")],
@@ -134,7 +117,7 @@ def test_either_key_comes_in_by_either_header(gateway: Gateway, key: str, name: 
     headers = ways if name == "both" else {name: ways[name]}
 
     assert post(gateway, EMRS, headers).json() == {"data": {"emrs": [{"code": "webdoc"}, {"code": "takecare"}]}}
-    assert lines(gateway)[-1]["caller"] == "booking-web"
+    assert gateway.lines()[-1]["caller"] == "booking-web"
 
 
 def test_a_key_that_is_taken_out_of_the_file_is_of_no_use_any_more(serve: Serve) -> None:
@@ -168,7 +151,7 @@ def test_a_key_is_in_no_log_answer_or_error(serve: Serve, caplog: pytest.LogCapt
     told = [each.text + repr(each.headers) for each in answers]
     # What the tests themselves use to ask logs its requests.
     others = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
-    seen = "".join(told) + repr(lines(gateway)) + "".join(others)
+    seen = "".join(told) + repr(gateway.lines()) + "".join(others)
     assert {200, 401, 429} <= {each.status_code for each in answers}
     assert "canary" not in seen
     assert not [key for key in (KEY, NEXT_KEY, OTHER_KEY, BUSY_KEY) if digest(key)[:16] in seen]
@@ -182,7 +165,7 @@ def test_the_log_names_the_caller(gateway: Gateway) -> None:
         post(gateway, EMRS, by(BUSY_KEY))
     gateway.http.post("/graphql", content=b"{", headers=by(KEY))
 
-    assert [(line["event"], line["caller"], line["status"]) for line in lines(gateway)] == [
+    assert [(line["event"], line["caller"], line["status"]) for line in gateway.lines()] == [
         ("operation.answered", "booking-web", 200),
         ("operation.answered", "kiosk", 200),
         ("request.refused", "anonymous", 401),

@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
@@ -24,7 +23,7 @@ from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
 from gateway.serving import serving_beside
 from gateway.settings import SettingsError
-from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator
+from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator, refusal
 from tests.unit.http.callers.issuer import (
     AUDIENCE,
     ISSUER,
@@ -120,22 +119,6 @@ def new_token() -> str:
 def post(gateway: Gateway, bearer: str | None, query: str = EMRS, **headers: str) -> Any:
     credential = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
     return gateway.http.post("/graphql", json={"query": query}, headers={**credential, **headers})
-
-
-def refusal(response: Any) -> tuple[int, str]:
-    """The status, and the code of the only error."""
-    body = response.json()
-    assert body.keys() == {"errors"}
-    assert response.headers["cache-control"] == "no-store"
-    (error,) = body["errors"]
-    return response.status_code, error["extensions"]["code"]
-
-
-def lines(gateway: Gateway) -> list[dict[str, Any]]:
-    """The log's lines."""
-    # A line is written after its answer, but before anything else is answered.
-    gateway.http.get("/livez")
-    return [orjson.loads(line) for line in gateway.log.getvalue().splitlines()]
 
 
 def encoded(part: bytes) -> str:
@@ -297,7 +280,7 @@ def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
 
     assert post(gateway, token()).status_code == 200
     assert closed_issuer.asked == 2
-    failed = [line for line in lines(gateway) if line["event"] == "callers.keys_failed"]
+    failed = [line for line in gateway.lines() if line["event"] == "callers.keys_failed"]
     assert [line["reason"] for line in failed] == [
         "no connection: ConnectionRefusedError",
         "the answer has status 500",
@@ -327,7 +310,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for(serve: Serve, tmp_path: Path
     clock.seconds += int(response.headers["retry-after"])
 
     assert post(gateway, token()).status_code == 200
-    assert "canary" not in response.text + repr(lines(gateway))
+    assert "canary" not in response.text + repr(gateway.lines())
 
 
 def test_a_caller_is_its_subject_however_many_tokens_it_has(serve: Serve, key_file: Path) -> None:
@@ -338,7 +321,7 @@ def test_a_caller_is_its_subject_however_many_tokens_it_has(serve: Serve, key_fi
 
     assert [each.status_code for each in answers] == [200, 200, 429, 200]
     assert refusal(answers[2]) == (429, "RATE_LIMITED")
-    named = [line["caller"] for line in lines(gateway)]
+    named = [line["caller"] for line in gateway.lines()]
     assert named[0] == named[1] != named[3]
     assert all(name.startswith("token:") for name in (named[0], named[3]))
 
@@ -359,7 +342,7 @@ def test_neither_subject_nor_token_is_in_a_log_or_an_answer(
     assert {200, 401, 403, 429, 503} <= {each.status_code for each in answers}
     # What the tests themselves use to ask logs its requests.
     others = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
-    seen = "".join(each.text + repr(each.headers) for each in answers) + repr(lines(gateway)) + "".join(others)
+    seen = "".join(each.text + repr(each.headers) for each in answers) + repr(gateway.lines()) + "".join(others)
     for secret in (SUBJECT, encoded(SUBJECT.encode())[:-1], ISSUER, *bearers):
         assert secret not in seen
     parts = {part for each in bearers for part in each.split(".") if part}
