@@ -16,7 +16,7 @@ from gateway.leyr.connections import MakeConnections
 from gateway.settings import Settings, SettingsError
 
 
-def callers_of(  # time, chance and I/O, each by name
+def callers_of(
     settings: Settings,
     *,
     log: structlog.typing.FilteringBoundLogger,

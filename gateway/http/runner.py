@@ -51,7 +51,7 @@ class Told:
 class Runner:
     """Runs operations; each gets its own loaders and its own idea of now."""
 
-    def __init__(  # the composition root hands in what an operation needs, each by name
+    def __init__(
         self,
         engine: Engine,
         *,

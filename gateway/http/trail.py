@@ -63,7 +63,7 @@ def trail_of(headers: Mapping[bytes, str], new_request_id: Callable[[], str]) ->
 class Tally(Protocol):
     """Counts what is logged."""
 
-    def answered(  # an operation has so much to count
+    def answered(
         self,
         *,
         outcome: Outcome,

@@ -130,7 +130,7 @@ class PooledConnections:
                 raise TimeoutError
             raise NoConnectionFreeError("all connections are in use")
 
-    async def _exchanged(  # one caller, on the hot path
+    async def _exchanged(
         self, connection: Exchange, loop: asyncio.AbstractEventLoop, head: bytes, largest: int, within: float
     ) -> Reply:
         self._busy.add(connection)
