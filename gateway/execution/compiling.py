@@ -35,6 +35,7 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 
+from gateway.execution.failures import Path
 from gateway.execution.projection import Column, NotPlainError, Projector, declared_field, origin_of
 from gateway.execution.sheets import Sheet
 from gateway.execution.writers import (
@@ -46,6 +47,7 @@ from gateway.execution.writers import (
     constant,
     leaf,
     never_null,
+    or_failed,
     or_null,
     position_of,
     reader,
@@ -152,17 +154,17 @@ class _Compiler:
         if not writers:
             return constant(b"{}")
 
-        def write(value: Any, sheet: Sheet, run: Run) -> None:
+        def write(value: Any, sheet: Sheet, run: Run, path: Path) -> None:
             for writer in writers:
-                writer(value, sheet, run)
+                writer(value, sheet, run, path)
             sheet.append(b"}")
 
         return write
 
     def _labelled(self, label: bytes, inner: Write) -> Write:
-        def write(source: Any, sheet: Sheet, run: Run) -> None:
+        def write(source: Any, sheet: Sheet, run: Run, path: Path) -> None:
             sheet.append(label)
-            inner(source, sheet, run)
+            inner(source, sheet, run, path)
 
         return write
 
@@ -177,7 +179,7 @@ class _Compiler:
             raise NotDirectError
         inner = self._value(definition.type, details)
         if declared.is_basic_field:
-            return attribute(declared.python_name, inner)
+            return attribute(declared.python_name, key, inner)
         return resolved(position_of(key, [each.node for each in details], definition, parent, declared), inner)
 
     def _value(self, output: GraphQLOutputType, details: FieldDetailsList) -> Write:
@@ -201,10 +203,10 @@ class _Compiler:
         origin = _required_origin(object_type)
         fields = self._fields(object_type, self._selected(object_type, details))
 
-        def write(value: Any, sheet: Sheet, run: Run) -> None:
+        def write(value: Any, sheet: Sheet, run: Run, path: Path) -> None:
             if type(value) is not origin:
                 raise NotPlainError
-            fields(value, sheet, run)
+            fields(value, sheet, run, path)
 
         return write
 
@@ -214,11 +216,11 @@ class _Compiler:
         if len(writers) < len(possible):
             raise NotDirectError
 
-        def write(value: Any, sheet: Sheet, run: Run) -> None:
+        def write(value: Any, sheet: Sheet, run: Run, path: Path) -> None:
             writer = writers.get(type(value))
             if writer is None:
                 raise NotPlainError
-            writer(value, sheet, run)
+            writer(value, sheet, run, path)
 
         return write
 
@@ -228,14 +230,16 @@ class _Compiler:
         if rows is not None:
             return rows
         each = self._value(item, details)
+        if not is_non_null_type(item):
+            each = or_failed([one.node for one in details], each)
 
-        def write(values: Any, sheet: Sheet, run: Run) -> None:
+        def write(values: Any, sheet: Sheet, run: Run, path: Path) -> None:
             if not isinstance(values, list | tuple | CompactList):
                 raise NotPlainError
             opening = b"["
-            for value in values:
+            for place, value in enumerate(values):
                 sheet.append(opening)
-                each(value, sheet, run)
+                each(value, sheet, run, (path, place))
                 opening = b","
             sheet.append(b"]" if opening == b"," else b"[]")
 

@@ -2,8 +2,9 @@
 
 A writer appends the bytes of one value to a sheet. Where a resolver has to wait, a gap (a sheet of its own) holds
 its place, and the resolver goes on as soon as the future that it waits for is done. So an operation takes neither a
-task a field nor a visit a value. Whatever is out of the ordinary, a failed field first of all, ends direct
-execution; ordinary execution then gives the answer, from the same loaders and so without another upstream call.
+task a field nor a visit a value. A field that fails and may be null is null, and the failure is noted with its place.
+Whatever is out of the ordinary, such as a null where none may be, ends direct execution; ordinary execution then
+gives the answer, from the same loaders and so without another upstream call.
 
 Resolvers have no task of their own: the current task is the request's. So they may await whatever they like, but
 `asyncio.timeout` and `TaskGroup`, which cancel the current task, belong into tasks that they start.
@@ -17,15 +18,17 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from graphql import GraphQLResolveInfo
+from graphql import FieldNode, GraphQLError, GraphQLResolveInfo
 from graphql.execution.values import VariableValues, get_argument_values
-from graphql.pyutils import Path, is_awaitable
+from graphql.pyutils import Path as CorePath
+from graphql.pyutils import is_awaitable
 from graphql.type.definition import GraphQLResolveInfoHelpers
 
 from gateway.execution.compiling import Program
+from gateway.execution.failures import Failure, Path, failure
 from gateway.execution.projection import LARGEST_ANSWER
 from gateway.execution.sheets import AnswerTooLargeError, Room, Sheet, pieces
-from gateway.execution.writers import NotDirectError, Position, Write
+from gateway.execution.writers import NotDirectError, Place, Position
 from gateway.schema.context import Context, Info
 
 
@@ -38,7 +41,7 @@ _HELPERS = GraphQLResolveInfoHelpers(gather=_unused, track=lambda _: None)
 
 
 class DirectRun:
-    """One operation on its way; `answer` may be awaited once."""
+    """One operation on its way; `answer` may be awaited once, and `failures` stand when it is there."""
 
     def __init__(
         self,
@@ -55,9 +58,10 @@ class DirectRun:
         self._variables = variables
         self._arguments: dict[Position, dict[str, Any]] = {}
         self._infos: dict[Position, Info] = {}
-        self._waiting: dict[Coroutine[Any, Any, Any], tuple[Write, Sheet, asyncio.Future[Any] | None]] = {}
+        self._waiting: dict[Coroutine[Any, Any, Any], tuple[Place, Sheet, asyncio.Future[Any] | None]] = {}
         self._ready: deque[Coroutine[Any, Any, Any]] = deque()
         self._wake: asyncio.Future[None] | None = None
+        self.failures: list[Failure] = []
 
     async def answer(self) -> list[bytes] | None:
         """The JSON of `data` in pieces, or None where ordinary execution has to answer.
@@ -66,13 +70,13 @@ class DirectRun:
         """
         sheet: Sheet = []
         try:
-            self._program.write(None, sheet, self)
+            self._program.write(None, sheet, self, None)
             while self._waiting:
                 await self._until_ready()
                 while self._ready:
                     coroutine = self._ready.popleft()
-                    write, gap, _ = self._waiting.pop(coroutine)
-                    self.drive(coroutine, write, gap)
+                    place, gap, _ = self._waiting.pop(coroutine)
+                    self.drive(coroutine, place, gap)
             return pieces(sheet, self.encoder, self.room)
         except asyncio.CancelledError:
             self._cancel_awaited()
@@ -84,20 +88,24 @@ class DirectRun:
         finally:
             self._abandon()
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any], write: Write, sheet: Sheet) -> None:
+    def drive(self, coroutine: Coroutine[Any, Any, Any], place: Place, sheet: Sheet) -> None:
         """Let a resolver run as far as it gets; then write its value, or leave a gap for it."""
         try:
             awaited = coroutine.send(None)
         except StopIteration as done:
-            write(done.value, sheet, self)
+            place.write(done.value, sheet, self, place.path)
             return
         except asyncio.CancelledError:
             # Something that the resolver awaited was cancelled; whoever awaits the answer was not.
             raise NotDirectError from None
+        except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
+            place.position.may_fail()
+            self.fail(error, place.position.nodes, place.path, sheet)
+            return
         gap: Sheet = []
         sheet.append(gap)
         future = awaited if asyncio.isfuture(awaited) else None
-        self._waiting[coroutine] = write, gap, future
+        self._waiting[coroutine] = place, gap, future
         if future is not None:
             # What a task does with a future that its coroutine gives it.
             future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with whoever runs coroutines
@@ -106,6 +114,14 @@ class DirectRun:
             asyncio.get_running_loop().call_soon(self._resume, coroutine)
         else:
             raise NotDirectError
+
+    def fail(self, error: Exception, nodes: list[FieldNode], path: Path, sheet: Sheet) -> None:
+        """Write null for a value that failed and may be null."""
+        if isinstance(error, GraphQLError):
+            # What it says of itself, such as its place, is for graphql-core to join.
+            raise NotDirectError from None
+        self.failures.append(failure(error, nodes, path))
+        sheet.append(b"null")
 
     def arguments(self, position: Position) -> dict[str, Any]:
         """The keyword arguments of a resolver. Raises GraphQLError."""
@@ -125,7 +141,7 @@ class DirectRun:
                 position.nodes,
                 position.definition.type,
                 position.parent_type,
-                Path(None, position.key, position.parent_type.name),
+                CorePath(None, position.key, position.parent_type.name),
                 self._program.schema,
                 self._program.fragments,
                 None,

@@ -8,6 +8,7 @@ import structlog
 from graphql import GraphQLError
 
 from gateway.domain.errors import BadUserInput, GatewayError, Internal
+from gateway.execution.failures import Failure, located
 from gateway.execution.wording import UNSPEAKABLE, safe_wording
 from gateway.logs import places
 
@@ -62,6 +63,14 @@ class ErrorFormatter:
                 if error.path is None:
                     by_message[cause.message] = made[-1]
         return Reported(made, omitted)
+
+    def of_fields(self, failures: Sequence[Failure], reference: str) -> Reported:
+        """The same for fields that failed and are null."""
+        if not failures:
+            return Reported()
+        errors, omitted = located(failures, self._most)
+        reported = self.formatted(errors, reference)
+        return Reported(reported.errors, reported.omitted + omitted)
 
     def _formatted(self, error: GraphQLError, cause: GatewayError, reference: str) -> dict[str, Any]:
         formatted: dict[str, Any] = {"message": cause.message}

@@ -114,8 +114,8 @@ class Engine:
                 too_large = answer_too_large(LARGEST_ANSWER)
                 wrapped = GraphQLError(too_large.message, original_error=too_large)
                 return _outcome(None, self._errors.formatted([wrapped], reference), document, chosen)
-            if data is not None:
-                return Outcome(data, (), 0, document.digest, chosen.operation.value)
+            if run is not None and data is not None:
+                return _outcome(data, self._errors.of_fields(run.failures, reference), document, chosen)
         return await self._ordinarily(document, chosen, operation, context, reference)
 
     def _read(self, operation: Operation) -> tuple[Document, OperationDefinitionNode]:

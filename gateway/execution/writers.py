@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import CoroutineType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 from graphql import (
@@ -19,12 +19,14 @@ from graphql import (
     get_named_type,
     is_enum_type,
     is_leaf_type,
+    is_non_null_type,
 )
 from strawberry.relay import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import StrawberryContainer, StrawberryMaybe
 from strawberry.types.field import StrawberryField
 
+from gateway.execution.failures import Alike, Groups, Path
 from gateway.execution.projection import Column, NotPlainError, Projection, projection, serialised
 from gateway.execution.sheets import Room, Rows, Sheet
 from gateway.schema.compact import CompactList
@@ -56,12 +58,16 @@ class Run(Protocol):
         """What the resolver at a position is told."""
         ...
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any], write: "Write", sheet: Sheet) -> None:
+    def drive(self, coroutine: Coroutine[Any, Any, Any], place: "Place", sheet: Sheet) -> None:
         """Write what a resolver gives, now or in a gap of the sheet."""
         ...
 
+    def fail(self, error: Exception, nodes: list[FieldNode], path: Path, sheet: Sheet) -> None:
+        """Write null for a value that failed and may be null."""
+        ...
 
-Write: TypeAlias = Callable[[Any, Sheet, Run], None]
+
+Write: TypeAlias = Callable[[Any, Sheet, Run, Path], None]
 Link: TypeAlias = tuple[str, Callable[[Any], Any], Write]
 
 
@@ -76,6 +82,19 @@ class Position:
     declared: StrawberryField
     python_names: Mapping[str, str]
     seen_ahead: dict[str, Any] = field(default_factory=dict)
+
+    def may_fail(self) -> None:
+        """Raises NotDirectError where the failure of the field takes more with it than itself."""
+        if is_non_null_type(self.definition.type):
+            raise NotDirectError from None
+
+
+class Place(NamedTuple):
+    """Where in an answer a resolver's value goes, and what writes it there."""
+
+    position: Position
+    write: Write
+    path: Path
 
 
 def position_of(
@@ -107,7 +126,7 @@ def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links:
     """The writer of a list in one go; `links` write the columns that stand for whole objects, once for each value."""
     made: dict[tuple[str, ...], Projection] = {}
 
-    def write(values: Any, sheet: Sheet, run: Run) -> None:
+    def write(values: Any, sheet: Sheet, run: Run, path: Path) -> None:
         items: Sequence[Any]
         translated: tuple[str, ...] = ()
         if isinstance(values, CompactList):
@@ -121,10 +140,11 @@ def row_writer(object_type: GraphQLObjectType, columns: Sequence[Column], links:
         linked: dict[str, dict[Any, Sheet]] = {}
         for key, read, writer in links:
             sheets: dict[Any, Sheet] = {}
+            groups = Groups(items, read)
             for value, example in dict(zip(map(read, items), items, strict=True)).items():
                 gap: Sheet = []
                 sheets[value] = gap
-                writer(view(example), gap, run)
+                writer(view(example), gap, run, (path, Alike(groups, value)))
             linked[key] = sheets
         rows = Rows(made[translated], values, linked)
         # At once where nothing is awaited: what was decoded just now is still in the processor's cache.
@@ -146,25 +166,31 @@ def resolved(position: Position, inner: Write) -> Write:
     if resolver.parent_parameter is not None or resolver.root_parameter is not None:
         raise NotDirectError
 
-    def write(source: Any, sheet: Sheet, run: Run) -> None:
+    def write(source: Any, sheet: Sheet, run: Run, path: Path) -> None:
         named: dict[str, Any] = {} if info_name is None else {info_name: run.info(position)}
         if takes_arguments:
             named.update(run.arguments(position))
-        result = call(source, **named) if takes_source else call(**named)
+        here = path, position.key
+        try:
+            result = call(source, **named) if takes_source else call(**named)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
+            position.may_fail()
+            run.fail(error, position.nodes, here, sheet)
+            return
         if is_async or type(result) is CoroutineType:
-            run.drive(result, inner, sheet)
+            run.drive(result, Place(position, inner, here), sheet)
         else:
-            inner(result, sheet, run)
+            inner(result, sheet, run, here)
 
     return write
 
 
-def attribute(name: str, inner: Write) -> Write:
+def attribute(name: str, key: str, inner: Write) -> Write:
     """The writer of a field that reads an attribute."""
     read = attrgetter(name)
 
-    def write(source: Any, sheet: Sheet, run: Run) -> None:
-        inner(read(source), sheet, run)
+    def write(source: Any, sheet: Sheet, run: Run, path: Path) -> None:
+        inner(read(source), sheet, run, (path, key))
 
     return write
 
@@ -172,7 +198,7 @@ def attribute(name: str, inner: Write) -> Write:
 def constant(text: bytes) -> Write:
     """The writer of what never changes."""
 
-    def write(_: Any, sheet: Sheet, __: Run) -> None:
+    def write(_: Any, sheet: Sheet, __: Run, ___: Path) -> None:
         sheet.append(text)
 
     return write
@@ -182,12 +208,12 @@ def leaf(scalar: GraphQLLeafType | None, encode: Callable[[Any], bytes]) -> Writ
     """The writer of a scalar; None stands for one whose Python values leave as they are."""
     if scalar is None:
 
-        def write(value: Any, sheet: Sheet, _: Run) -> None:
+        def write(value: Any, sheet: Sheet, _: Run, __: Path) -> None:
             sheet.append(encode(value))
     else:
         serialise = scalar.coerce_output_value
 
-        def write(value: Any, sheet: Sheet, _: Run) -> None:
+        def write(value: Any, sheet: Sheet, _: Run, __: Path) -> None:
             sheet.append(encode(serialised(serialise, value)))
 
     return write
@@ -196,10 +222,10 @@ def leaf(scalar: GraphQLLeafType | None, encode: Callable[[Any], bytes]) -> Writ
 def never_null(inner: Write) -> Write:
     """The writer of a value that may not be null."""
 
-    def write(value: Any, sheet: Sheet, run: Run) -> None:
+    def write(value: Any, sheet: Sheet, run: Run, path: Path) -> None:
         if value is None:
             raise NotPlainError
-        inner(value, sheet, run)
+        inner(value, sheet, run, path)
 
     return write
 
@@ -207,11 +233,23 @@ def never_null(inner: Write) -> Write:
 def or_null(inner: Write) -> Write:
     """The writer of a value that may be null."""
 
-    def write(value: Any, sheet: Sheet, run: Run) -> None:
+    def write(value: Any, sheet: Sheet, run: Run, path: Path) -> None:
         if value is None:
             sheet.append(b"null")
         else:
-            inner(value, sheet, run)
+            inner(value, sheet, run, path)
+
+    return write
+
+
+def or_failed(nodes: list[FieldNode], inner: Write) -> Write:
+    """The writer of an item that may be null and may be an exception, which fails the item alone."""
+
+    def write(value: Any, sheet: Sheet, run: Run, path: Path) -> None:
+        if isinstance(value, Exception):
+            run.fail(value, nodes, path, sheet)
+        else:
+            inner(value, sheet, run, path)
 
     return write
 

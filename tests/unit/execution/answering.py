@@ -1,18 +1,20 @@
 """Answers to documents about the model schema, each way of execution by itself."""
 
 import asyncio
+from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import orjson
 import pytest
-from graphql import ExecutionResult, GraphQLSchema, execute, parse
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
 from gateway.execution.compiling import Program
 from gateway.execution.direct import DirectRun
 from gateway.execution.documents import Documents
+from gateway.execution.failures import located
 from gateway.execution.limits import DocumentLimits
 from gateway.execution.projection import Projector
 from gateway.schema.context import Context
@@ -41,16 +43,40 @@ def compiled(
     return kept.program(document, operation, coerced), coerced
 
 
-async def run(program: Program | None, context: World | Context, variables: VariableValues) -> bytes | None:
+class Direct(NamedTuple):
+    """What direct execution answers, with all errors."""
+
+    data: bytes
+    errors: list[GraphQLError]
+
+
+async def run(program: Program | None, context: World | Context, variables: VariableValues) -> Direct | None:
     if program is None:
         return None
-    pieces = await DirectRun(program, cast("Context", context), variables, ENCODER).answer()
-    return None if pieces is None else b"".join(pieces)
+    direct = DirectRun(program, cast("Context", context), variables, ENCODER)
+    pieces = await direct.answer()
+    if pieces is None:
+        return None
+    errors, omitted = located(direct.failures, 1_000_000)
+    assert omitted == 0
+    return Direct(b"".join(pieces), errors)
+
+
+async def outcome(text: str, world: World, variables: dict[str, Any] | None = None) -> Direct | None:
+    program, coerced = compiled(KEPT, text, variables or {})
+    return await run(program, world, coerced)
 
 
 async def directly(text: str, world: World, variables: dict[str, Any] | None = None) -> bytes | None:
-    program, coerced = compiled(KEPT, text, variables or {})
-    return await run(program, world, coerced)
+    """The answer of an operation in which nothing fails."""
+    found = await outcome(text, world, variables)
+    assert found is None or not found.errors
+    return None if found is None else found.data
+
+
+def told(errors: Iterable[GraphQLError] | None) -> list[str]:
+    """What errors say, in an order of its own."""
+    return sorted(f"{error.path} {error}" for error in errors or ())
 
 
 async def ordinarily(

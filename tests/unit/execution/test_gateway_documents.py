@@ -12,7 +12,7 @@ from gateway.execution.projection import Projector
 from gateway.schema.build import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS
 from tests.calls.test_upstream_calls import TABLE
-from tests.unit.execution.answering import compiled, normal, ordinarily, run
+from tests.unit.execution.answering import Direct, compiled, normal, ordinarily, run
 from tests.unit.execution.clinic import request
 from tests.unit.execution.model_schema import core
 from tests.unit.model_ehr import RESOURCES, UNIT
@@ -40,7 +40,7 @@ SELECTIONS = [
     ],
 )
 def test_a_document_without_trouble_is_answered_directly(text: str) -> None:
-    async def both() -> tuple[bytes | None, ExecutionResult]:
+    async def both() -> tuple[Direct | None, ExecutionResult]:
         program, variables = compiled(Documents(SCHEMA, Projector(PLAIN_SCALARS)), text, {"id": UNIT_ID}, SCHEMA)
         direct = await run(program, request(), variables)
         return direct, await ordinarily(text, request(), {"id": UNIT_ID}, schema=SCHEMA)
@@ -49,4 +49,5 @@ def test_a_document_without_trouble_is_answered_directly(text: str) -> None:
 
     assert not ordinary.errors
     assert direct is not None
-    assert normal(direct) == orjson.dumps(ordinary.data)
+    assert not direct.errors
+    assert normal(direct.data) == orjson.dumps(ordinary.data)

@@ -1,0 +1,69 @@
+"""Failed fields: as many errors as there are places, as far as an answer has room for them."""
+
+from operator import attrgetter
+from typing import Any
+
+import pytest
+from graphql import FieldNode, parse
+
+from gateway.domain.errors import GatewayError, UpstreamUnavailable
+from gateway.execution.failures import Alike, Groups, Path, failure, located, places, times
+from tests.unit.execution.model_schema import Item
+
+ITEMS = [Item(owner_id=each) for each in (1, 2, 1, None, 1)]
+GROUPS = Groups(ITEMS, attrgetter("owner_id"))
+LIST: Path = (None, "things")
+
+
+def nodes() -> list[FieldNode]:
+    (operation,) = parse("{ owner }").definitions
+    found: Any = operation
+    return list(found.selection_set.selections)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (None, [[]]),
+        ((LIST, 3), [["things", 3]]),
+        (((LIST, Alike(GROUPS, 1)), "owner"), [["things", 0, "owner"], ["things", 2, "owner"], ["things", 4, "owner"]]),
+        ((LIST, Alike(GROUPS, None)), [["things", 3]]),
+        ((LIST, Alike(GROUPS, 7)), []),
+        (
+            ((((LIST, Alike(GROUPS, 2)), "again"), Alike(GROUPS, 1)), "x"),
+            [["things", 1, "again", each, "x"] for each in (0, 2, 4)],
+        ),
+    ],
+)
+def test_a_path_stands_for_each_item_that_is_alike(path: Path, expected: list[list[str | int]]) -> None:
+    assert list(places(path)) == expected
+    assert times(path) == len(expected)
+
+
+def test_what_an_answer_has_no_room_for_is_counted_but_a_fault_is_never_left_out() -> None:
+    down = UpstreamUnavailable("down")
+    failures = [
+        failure(down, nodes(), (LIST, Alike(GROUPS, 1))),
+        failure(down, nodes(), (LIST, Alike(GROUPS, 2))),
+        failure(ValueError(), nodes(), (LIST, Alike(GROUPS, 1))),
+    ]
+
+    errors, omitted = located(failures, 2)
+
+    assert [(error.path, type(error.original_error)) for error in errors] == [
+        (["things", 0], UpstreamUnavailable),
+        (["things", 2], UpstreamUnavailable),
+        (["things", 0], ValueError),
+    ]
+    assert omitted == 1 + 1 + 2
+
+
+def test_a_failure_holds_no_frame_unless_it_is_a_fault() -> None:
+    def raised(error: Exception) -> Exception:
+        try:
+            raise error
+        except Exception as caught:  # noqa: BLE001 # what was raised
+            return failure(caught, nodes(), None).cause
+
+    assert raised(GatewayError("no")).__traceback__ is None
+    assert raised(ValueError("no")).__traceback__ is not None
