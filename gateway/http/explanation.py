@@ -1,6 +1,6 @@
-"""What it took to answer: `extensions.gateway`, for clients that ask with `x-gateway-explain: 1`."""
+"""`extensions.gateway`: which data are overdue, and what it took to answer, for clients that ask for that."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,22 +13,40 @@ _MOST_READS = 200
 _SUBJECT = ("emr", "careUnit", "window", "resource", "healthcareService")
 
 
-def explanation(reading: Reading, now: float) -> bytes:
-    """The JSON of `extensions`; `now` is the clock's time.
+def extensions(reading: Reading, now: float, *, explain: bool) -> bytes | None:
+    """The JSON of `extensions`, None where there is nothing to say; `now` is the clock's time.
+
+    `overdue` tells of lists that could not be fetched anew, by endpoint and EHR: how many the answer holds, and the age
+    of the oldest.
+    """
+    found = _explanation(reading, now) if explain else {}
+    overdue: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for read in reading.reads:
+        if read.is_overdue:
+            overdue[read.endpoint, read.subject[0]].append(now - read.fetched_at)
+    if overdue:
+        found["overdue"] = [
+            {"endpoint": endpoint, "emr": emr, "lists": len(ages), "ageSeconds": round(max(ages), 3)}
+            for (endpoint, emr), ages in overdue.items()
+        ]
+    return orjson.dumps({"gateway": found}) if found else None
+
+
+def _explanation(reading: Reading, now: float) -> dict[str, Any]:
+    """What it took.
 
     `planned` counts the lists that the answer needed, `merged` what fields asked for beyond that; the four origins
     add up to `planned`. `ageSeconds` is the age of the oldest of the data.
     """
     origins = Counter(read.origin for read in reading.reads)
     ages = [now - read.fetched_at for read in reading.reads]
-    found: dict[str, Any] = {
+    return {
         "planned": len(reading.reads),
         "merged": max(reading.asked - len(reading.reads), 0),
         **{origin.value: origins[origin] for origin in Origin},
         "ageSeconds": round(max(ages, default=0.0), 3),
         "reads": [_shown(read, now) for read in reading.reads[:_MOST_READS]],
     }
-    return orjson.dumps({"gateway": found})
 
 
 def _shown(read: Read, now: float) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from gateway.domain.errors import OperationTooLarge, UnknownDocument
 from gateway.execution import operation as execution
 from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
 from gateway.http.answers import Answer
-from gateway.http.explanation import explanation
+from gateway.http.explanation import extensions
 from gateway.http.negotiation import MediaType
 from gateway.http.requests import GraphQLRequest, RequestRefusedError
 from gateway.http.stored_documents import StoredDocuments
@@ -95,8 +95,9 @@ class Runner:
         finally:
             loaders.close()
         _tell(told, outcome, reading)
-        extensions = explanation(reading, self._clock()) if asked.explain and outcome.data is not None else None
-        answer = Answer(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(extensions))
+        # A refusal says nothing of data.
+        found = extensions(reading, self._clock(), explain=asked.explain) if outcome.data is not None else None
+        answer = Answer(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(found))
         if not outcome.errors and not asked.explain:
             answer.fresh_until = reading.fresh_until
         return answer

@@ -47,6 +47,7 @@ class _Kept(Generic[T]):
     listed: Listed[T]
     fetched_at: float
     refreshed_at: float
+    is_overdue: bool = False
 
 
 Given: TypeAlias = Listed[T] | asyncio.Future[Listed[T]]
@@ -101,7 +102,7 @@ class RememberedLists(Generic[K, T]):
 
     def _given(self, key: K, kept: _Kept[T], origin: Origin, reading: Reading) -> Listed[T]:
         self._memory.used((self._endpoint, key))
-        read = Read(self._endpoint, _subject(key), origin, kept.fetched_at)
+        read = Read(self._endpoint, _subject(key), origin, kept.fetched_at, kept.is_overdue)
         reading.note(read, kept.fetched_at + self._lifetimes.fresh)
         return kept.listed
 
@@ -142,6 +143,9 @@ class RememberedLists(Generic[K, T]):
         self._kept.pop(key, None)
 
     def _landed(self, key: K, flight: Flight[Listed[T]]) -> None:
+        kept = self._kept.get(key)
+        if kept is not None and flight.answer is None and flight.joinable:
+            kept.is_overdue = True
         if self._flights.get(key) is flight:
             del self._flights[key]
 

@@ -34,12 +34,14 @@ class Read:
     """One list that an answer needed; `fetched_at` is the clock's seconds when its call began.
 
     `subject` is the EHR's code, and where there is one the care unit, the window, the resource and the service.
+    `is_overdue` says that it is stale since the last attempt to fetch it anew has failed.
     """
 
     endpoint: str
     subject: tuple[Any, ...]
     origin: Origin
     fetched_at: float
+    is_overdue: bool = False
 
 
 @dataclass(slots=True)

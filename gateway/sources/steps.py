@@ -100,10 +100,10 @@ class StepSource:
 
     def note(self, step: Step, origin: Origin, fetched_at: float, reading: Reading) -> None:
         """Tell a request's reading what it got."""
-        reading.note(
-            Read("timeslots", (*step.care_unit, step.window, step.resource, step.service), origin, fetched_at),
-            fetched_at + self.snapshots.lifetimes.fresh,
-        )
+        subject = (*step.care_unit, step.window, step.resource, step.service)
+        is_overdue = origin is Origin.STALE and step.care_unit in self._failed_at
+        read = Read("timeslots", subject, origin, fetched_at, is_overdue)
+        reading.note(read, fetched_at + self.snapshots.lifetimes.fresh)
 
     def is_fresh(self, snapshot: Snapshot) -> bool:
         """Whether a snapshot needs no refresh."""

@@ -1,0 +1,62 @@
+"""Data that could not be fetched anew are served, and the answer says so."""
+
+import time
+from typing import Any
+
+from tests.harness import Clock, Gateway, Simulator
+
+CATALOGUE = "{ careUnits { name resources { name } healthcareServices { name } } }"
+TIMESLOTS = (
+    '{ careUnits { timeslots(start: "2026-10-13T00:00:00+02:00", end: "2026-10-14T00:00:00+02:00") { start } } }'
+)
+
+
+def overdue(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    assert "errors" not in answer
+    found: list[dict[str, Any]] = answer.get("extensions", {}).get("gateway", {}).get("overdue", [])
+    return found
+
+
+def says(gateway: Gateway, query: str, lists: int) -> dict[str, Any]:
+    """The answer, as soon as it tells of so many lists that are overdue: refreshes end after the answer."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        answer = gateway.ask(query)
+        if sum(each["lists"] for each in overdue(answer)) == lists:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(answer.get("extensions"))
+
+
+def test_lists_that_could_not_be_fetched_anew_are_told_until_they_are(
+    gateway: Gateway, simulator: Simulator, clock: Clock
+) -> None:
+    known = gateway.ask(CATALOGUE)
+    units = len(known["data"]["careUnits"])
+    clock.seconds += 100
+    assert gateway.ask(CATALOGUE) == known
+    simulator.fault("service_unavailable", endpoint="resources")
+    clock.seconds += 250
+    assert gateway.ask(CATALOGUE) == known
+
+    told = says(gateway, CATALOGUE, units)
+
+    assert told["data"] == known["data"]
+    assert overdue(told) == [{"endpoint": "resources", "emr": "webdoc", "lists": units, "ageSeconds": 350.0}]
+    simulator.http.request("DELETE", "/__faults")
+    clock.seconds += 60
+    assert says(gateway, CATALOGUE, 0) == known
+
+
+def test_free_times_that_could_not_be_fetched_anew_are_told(
+    gateway: Gateway, simulator: Simulator, clock: Clock
+) -> None:
+    known = gateway.ask(TIMESLOTS)
+    units = len(known["data"]["careUnits"])
+    simulator.fault("cut", endpoint="timeslots")
+    clock.seconds += 20
+
+    told = says(gateway, TIMESLOTS, units)
+
+    assert told["data"] == known["data"]
+    assert overdue(told) == [{"endpoint": "timeslots", "emr": "webdoc", "lists": units, "ageSeconds": 20.0}]
