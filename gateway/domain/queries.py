@@ -17,6 +17,12 @@ class TimeslotQuery:
     resource: str | None = None
     service: str | None = None
 
+    def within(self, window: Window) -> "TimeslotQuery":
+        """The same, in another window."""
+        if window is self.window:
+            return self
+        return TimeslotQuery(self.care_unit, window, self.resource, self.service)
+
     def covers(self, other: "TimeslotQuery") -> bool:
         """Whether the answer to this contains the answer to `other`."""
         return (

@@ -57,6 +57,10 @@ def requested_window(
 
 def common(one: Window, other: Window) -> Window | None:
     """What two windows have in common; None where that is nothing."""
+    if other.contains(one):
+        return one
+    if one.contains(other):
+        return other
     start, end = max(one.start, other.start), min(one.end, other.end)
     return Window(start, end) if start < end else None
 

@@ -28,6 +28,7 @@ from gateway.execution.limits import DocumentLimits, check_operations
 from gateway.execution.overlapping import OverlappingFieldsRule
 from gateway.execution.parsing import parsed
 from gateway.execution.projection import Projector
+from gateway.execution.variables import VariableRules
 from gateway.execution.writers import NotDirectError
 
 # A parsed document takes some forty times the memory of its text.
@@ -48,6 +49,7 @@ class Document:
     steering: frozenset[str]
     characters: int
     programs: dict[Hashable, Program | None] = field(default_factory=dict)
+    rules: dict[str | None, VariableRules] = field(default_factory=dict)
 
     @property
     def is_kept(self) -> bool:
@@ -120,6 +122,14 @@ class Documents:
         if found.is_kept:
             self._keep(found)
         return found
+
+    def variables(self, document: Document, operation: OperationDefinitionNode) -> VariableRules:
+        """How the variables of a valid operation are coerced."""
+        name = operation.name.value if operation.name else None
+        rules = document.rules.get(name)
+        if rules is None:
+            rules = document.rules[name] = VariableRules(self._schema, operation)
+        return rules
 
     def program(
         self, document: Document, operation: OperationDefinitionNode, variables: VariableValues

@@ -15,7 +15,7 @@ from graphql import (
     OperationType,
     execute,
 )
-from graphql.execution.values import VariableValues, get_variable_values
+from graphql.execution.values import VariableValues
 
 from gateway.domain.errors import BadUserInput, CallerError
 from gateway.execution.direct import DirectRun
@@ -102,7 +102,7 @@ class Engine:
         if document.errors:
             reported = self._errors.formatted(document.errors, reference)
             return _outcome(None, reported, document, chosen)
-        variables = self._variables(chosen, operation)
+        variables = self._variables(document, chosen, operation)
         if isinstance(variables, list):
             return _outcome(None, self._errors.formatted(variables, reference), document, chosen)
         if variables is not None and chosen.operation is OperationType.QUERY:
@@ -126,17 +126,12 @@ class Engine:
             raise BadUserInput("The document is nested too deeply") from None
 
     def _variables(
-        self, chosen: OperationDefinitionNode, operation: Operation
+        self, document: Document, chosen: OperationDefinitionNode, operation: Operation
     ) -> VariableValues | list[GraphQLError] | None:
         """The variables, or what is wrong with them; None where ordinary execution has to find that out."""
         try:
-            return get_variable_values(
-                self._schema,
-                chosen.variable_definitions or (),
-                operation.variables or {},
-                MOST_ERRORS,
-                self._hides_suggestions,
-            )
+            rules = self._documents.variables(document, chosen)
+            return rules.values(operation.variables or {}, MOST_ERRORS, hide_suggestions=self._hides_suggestions)
         except Exception:  # noqa: BLE001 # ordinary execution coerces them again and reports what is wrong
             return None
 

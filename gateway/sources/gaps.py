@@ -1,13 +1,13 @@
 """Which calls fill the gaps that what is known leaves in a request's queries."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.domain.planning import Plan, Step, TimeslotQuery, overlaps
 from gateway.domain.window import Window
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Gap:
     """A stretch to ask for: of a query, or of what the EHR takes in its stead.
 
@@ -31,7 +31,7 @@ def filling(
     `everything` is all that the request asks for in parts that the EHR takes, known or not; `widened` gives the
     window that had better be asked for in place of a gap's.
     """
-    found = _serving(gaps, [replace(gap.part, window=widened(gap)) for gap in gaps], planned)
+    found = _serving(gaps, [gap.part.within(widened(gap)) for gap in gaps], planned)
     if _calls(found) > 1:
         # What is left around what is known, and what lies open between midnights, can take more calls than the whole.
         whole = [gap.part for gap in gaps]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import ItemsView, Iterable
-from dataclasses import replace
 from typing import TypeAlias
 
 from gateway.domain.models import CareUnitKey
@@ -81,6 +80,6 @@ class OwnAnswers:
     def landed(self, step: Step) -> tuple[Step, Source] | None:
         """An answer that the request has, and that a step's would be a part of by its window alone."""
         for own, source in self._own.items():
-            if source.answer is not None and own.covers(step) and step.covers(replace(own, window=step.window)):
+            if source.answer is not None and own.covers(step) and step.covers(own.within(step.window)):
                 return own, source
         return None

@@ -7,8 +7,9 @@ answers each resource, whether or not anything is remembered.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
+from typing import NamedTuple
 
 from gateway.domain.cutting import to_end_of_day
 from gateway.domain.ehr import EhrProfile
@@ -27,8 +28,7 @@ from gateway.sources.snapshots import Snapshot
 from gateway.sources.steps import StepSource
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A stretch of a query's window, and the step in whose answer it is."""
 
     query: TimeslotQuery
@@ -91,9 +91,7 @@ class Parts:
             window = snapshot.step.window
             if window.contains(query.window) and not used:
                 return [(snapshot, query)]
-            used += (
-                (snapshot, replace(query, window=shared)) for stretch in missing if (shared := common(stretch, window))
-            )
+            used += ((snapshot, query.within(shared)) for stretch in missing if (shared := common(stretch, window)))
             missing = [left for stretch in missing for left in without(stretch, window)]
             if not missing:
                 return used
@@ -150,7 +148,7 @@ class Parts:
         """
         for part in self._parts[earlier]:
             if serves(part.step, query) and (shared := common(part.query.window, query.window)) is not None:
-                yield Part(query if shared == query.window else replace(query, window=shared), part.step, part.source)
+                yield Part(query.within(shared), part.step, part.source)
 
     def _cover(self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile) -> Iterator[Gap]:
         """Add what is known of a part to the query's parts; gives what is missing, and what is known but stale."""
@@ -173,7 +171,7 @@ class Parts:
                 break
         if stale:
             running = self._source.in_flight(self._care_unit, self._reading)
-            for step in (step for step in running if step.settles(replace(part, window=step.window), profile)):
+            for step in (step for step in running if step.settles(part.within(step.window), profile)):
                 stale = [left for stretch in stale for left in without(stretch, step.window)]
         yield from (Gap(query, part, each) for each in missing)
         yield from (Gap(query, part, each, awaited=False) for each in stale)
@@ -182,7 +180,7 @@ class Parts:
         """Answers in which some of a part may be found: the request's own first, then fresh, stale, awaited ones."""
 
         def tells(step: Step) -> bool:
-            return step.allowed_by(profile.filter_policy) and step.settles(replace(part, window=step.window), profile)
+            return step.allowed_by(profile.filter_policy) and step.settles(part.within(step.window), profile)
 
         yield from [(step, source) for step, source in self._own.items() if tells(step)]
         if self._reading.may_remember:
@@ -213,7 +211,7 @@ class Parts:
                 if not gap.awaited:
                     self._own.refresh(step)
                 elif shared is not None:
-                    self._parts[gap.query].append(Part(replace(gap.part, window=shared), step, self._own.call(step)))
+                    self._parts[gap.query].append(Part(gap.part.within(shared), step, self._own.call(step)))
 
     def _worth_asking(self, gap: Gap, profile: EhrProfile) -> Window:
         """The window of a gap, to the end of the last day where the query ends there."""
@@ -253,7 +251,7 @@ def _found(query: TimeslotQuery, stretch: Window, step: Step, source: Source) ->
     window, answer = common(stretch, step.window), source.answer
     if window is None:
         return None
-    part = Part(replace(query, window=window), step, source)
+    part = Part(query.within(window), step, source)
     if answer is None:
         return part
     # Slots that name everybody are the rule, and then there is nothing to look for.
