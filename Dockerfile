@@ -13,10 +13,12 @@ FROM python:${PYTHON_VERSION}-slim AS wheel
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements ./requirements
+# `tracing` for an image that can send traces; the runtime alone unless told.
+ARG LOCK
 # The runtime's own environment gets no pip, so pip stands in another one.
 RUN python -m venv --without-pip /opt/gateway
 RUN python -m venv /opt/tools && /opt/tools/bin/python -m pip install --require-hashes -r requirements/dev.txt
-RUN /opt/tools/bin/python -m pip --python /opt/gateway/bin/python install --require-hashes -r requirements/runtime.txt
+RUN /opt/tools/bin/python -m pip --python /opt/gateway/bin/python install --require-hashes -r "requirements/${LOCK:-runtime}.txt"
 COPY pyproject.toml README.md ./
 COPY gateway ./gateway
 COPY --from=explorer /build/gateway/http/static ./gateway/http/static

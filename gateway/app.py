@@ -31,6 +31,7 @@ from gateway.http.endpoint import GraphQLEndpoint
 from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
 from gateway.http.freshness import Freshness
 from gateway.http.probes import livez, readyz
+from gateway.http.readiness import Readiness
 from gateway.http.refusals import elsewhere
 from gateway.http.requests import RequestLimits, RequestReader
 from gateway.http.runner import Runner
@@ -42,7 +43,7 @@ from gateway.leyr.client import LeyrClient
 from gateway.leyr.connections import MakeConnections, PooledConnections
 from gateway.leyr.guard import CallRules, Guards
 from gateway.leyr.guard import Outside as Surroundings
-from gateway.leyr.observing import LoggedChanges, Unobserved
+from gateway.leyr.observing import LoggedChanges, Several
 from gateway.leyr.pace import GateRules
 from gateway.leyr.transport import LeyrTransport
 from gateway.logs import asyncio_handler, build_log
@@ -60,6 +61,7 @@ from gateway.sources.profiles import Profiles
 from gateway.sources.reading import Reading
 from gateway.sources.snapshots import Snapshots
 from gateway.sources.steps import StepSource
+from gateway.tracing.traces import Traces
 
 _MEBIBYTE = 1024 * 1024
 _GRAPHQL = "/graphql"
@@ -91,14 +93,18 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     connections: MakeConnections = PooledConnections,
     log_to: TextIO | None = None,
     metrics: Metrics | None = None,
+    traces: Traces | None = None,
+    readiness: Readiness | None = None,
     notice: str = "",
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
-    `connections` replaces the HTTP transport, `metrics` counts, `notice` stands above GraphiQL.
+    `connections` replaces the HTTP transport, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
+    stands above GraphiQL.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
-    outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics)
+    readiness = readiness or Readiness()
+    outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics, traces, readiness)
     guards = _guards(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
@@ -115,15 +121,16 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
     middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: elsewhere(new_reference)}
-    routes = _routes(settings, guards, explorer)
+    routes = _routes(settings, guards, readiness, explorer)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
 
 
-def _routes(settings: Settings, guards: Guards, explorer: Explorer | None) -> list[BaseRoute]:
-    routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", readyz(settings.leyr_emrs, guards.snapshot))]
+def _routes(settings: Settings, guards: Guards, readiness: Readiness, explorer: Explorer | None) -> list[BaseRoute]:
+    ready = readyz(settings.leyr_emrs, guards.snapshot, readiness)
+    routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if explorer is not None:
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
@@ -141,6 +148,8 @@ class _Outside:
     connections: MakeConnections
     log: structlog.typing.FilteringBoundLogger
     metrics: Metrics | None
+    traces: Traces | None
+    readiness: Readiness
 
 
 def _guards(settings: Settings, outside: _Outside) -> Guards:
@@ -149,8 +158,8 @@ def _guards(settings: Settings, outside: _Outside) -> Guards:
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
         gate=GateRules(most=settings.gateway_calls_per_ehr),
     )
-    observer = Unobserved() if outside.metrics is None else outside.metrics.upstream
-    return Guards(rules, Surroundings(LoggedChanges(outside.log, observer)))
+    observers = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
+    return Guards(rules, Surroundings(LoggedChanges(outside.log, Several(observers))))
 
 
 def _endpoint(  # noqa: PLR0917 # the root joins so much
@@ -172,6 +181,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
                 cache_bytes=lambda: memory.bytes,
                 cache_most_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
                 requests_inside=lambda: turnstile.inside,
+                is_ready=lambda: not outside.readiness.is_stopping,
             )
         )
     runner = Runner(
@@ -199,6 +209,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         digest_key=outside.new_secret(),
         explorer=explorer,
         tally=outside.metrics,
+        spans=None if outside.traces is None else outside.traces.operations,
     )
 
 

@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
 from http.client import HTTPConnection, HTTPException
+from random import random
+from time import time_ns
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 
 from gateway.app import create_app
+from gateway.http.readiness import Readiness
 from gateway.http.wire import WireLimits
 from gateway.logs import build_log, silence_others
 from gateway.metrics.metrics import Metrics
@@ -23,11 +27,15 @@ from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Manners, SimulatorSettings, announcement, create_simulator
+from gateway.stopping import StopRules
+from gateway.tracing.traces import Traces, TracesError, traces_to
 
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 
 
 _MOST_ASSUMED = 1_000
+# The metrics are served until the gateway has stopped, and then nothing is waited for but a scrape.
+_SCRAPES_STOP = StopRules(handshake_seconds=0, grace_seconds=2)
 
 
 class InputError(Exception):
@@ -40,29 +48,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
-    except (SettingsError, BindError, StartError, InputError) as error:
+    except (SettingsError, BindError, StartError, TracesError, InputError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
 
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
-    metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
-    app = create_app(settings, metrics=metrics)
-    bound = listening_socket(settings.gateway_host, settings.gateway_port)
-    refusal = settings.refusal_to_listen(bound.getsockname()[0])
-    if refusal is not None:
-        bound.close()
-        raise SettingsError(refusal)
     log = build_log(settings.gateway_log_level, sys.stderr)
+    # Before anything is made: OpenTelemetry quotes its own settings where they are wrong.
     silence_others(log)
-    log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
     with ExitStack() as beside:
+        metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
+        traces = _traces(settings, log)
+        readiness = Readiness()
+        if traces is not None:
+            beside.callback(traces.close)
+        app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
+        bound = listening_socket(settings.gateway_host, settings.gateway_port)
+        refusal = settings.refusal_to_listen(bound.getsockname()[0])
+        if refusal is not None:
+            bound.close()
+            raise SettingsError(refusal)
+        log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
             scraped = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
             log.info("gateway.metrics", url=f"{url_of(scraped)}/metrics")
-            beside.enter_context(serving_beside(metrics_app(metrics), scraped))
-        return _status(serve(app, bound, wire=_wire(settings)))
+            beside.enter_context(serving_beside(metrics_app(metrics), scraped, stop=_SCRAPES_STOP))
+        stop = StopRules(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+        return _status(serve(app, bound, wire=_wire(settings), stop=stop, readiness=readiness, log=log))
+
+
+def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Traces | None:
+    """Raises TracesError."""
+    url, ratio = settings.gateway_traces_url, settings.gateway_traces_ratio
+    if url is None:
+        return None
+    return traces_to(url, emrs=settings.leyr_emrs, ratio=ratio, now_ns=time_ns, chance=random, log=log)
 
 
 def _dev(options: argparse.Namespace) -> int:

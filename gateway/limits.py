@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, Field
 
+_TAKING_SECONDS = 5
+
 
 class Limits(BaseModel):
     """Limits on requests, operations and callers; a field's environment name is its own name in capitals."""
@@ -42,6 +44,9 @@ class Limits(BaseModel):
     gateway_receive_seconds: float = Field(
         10, gt=0, le=600, description="For how long a request may take to arrive, and a client to take its answer."
     )
+    gateway_drain_seconds: float = Field(
+        5, ge=0, le=600, description="For how long after SIGTERM requests are still taken, while `/readyz` says 503."
+    )
     gateway_deadline_seconds: float = Field(
         10, gt=0, le=120, description="For how long a request may wait for upstream; what is not there then is null."
     )
@@ -57,3 +62,8 @@ class Limits(BaseModel):
     gateway_rate_burst: int = Field(
         100, ge=1, le=1_000_000, description="How many requests a caller may send at once after a pause."
     )
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long the last requests may take after the drain: to arrive, to wait for upstream, and to be taken."""
+        return self.gateway_receive_seconds + self.gateway_deadline_seconds + _TAKING_SECONDS

@@ -30,6 +30,7 @@ _KNOWN_MESSAGES = frozenset(
         "Exception in ASGI application\n",
         "Future exception was never retrieved",
         "Invalid HTTP request received.",
+        "Queue full, dropping %s.",
         "Task exception was never retrieved",
         "Task was destroyed but it is pending!",
         "Unsupported upgrade request.",
@@ -165,12 +166,19 @@ class _LibraryMessages(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Its access log holds URLs, and what it says when all is well the gateway says itself.
-        if record.name == "uvicorn.access" or (record.name.startswith("uvicorn") and record.levelno < logging.WARNING):
+        if _is_told_otherwise(record):
             return
         level = next((level for level in _LEVELS if record.levelno >= level), logging.DEBUG)
         told = _safely(record.msg, _error_of(record.exc_info))
         self._log.log(level, "library.message", logger=record.name, **told)
+
+
+def _is_told_otherwise(record: logging.LogRecord) -> bool:
+    """Whether the gateway itself says the same, or does not say it on purpose."""
+    # uvicorn's access log holds URLs; a collector that is away is told once instead of with every batch.
+    return record.name.startswith(("uvicorn.access", "opentelemetry.exporter")) or (
+        record.name.startswith("uvicorn") and record.levelno < logging.WARNING
+    )
 
 
 def _safely(message: object, error: BaseException | None) -> dict[str, Any]:

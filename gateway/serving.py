@@ -11,18 +11,24 @@ from dataclasses import replace
 from math import inf
 from threading import Thread
 
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.http.wire import WireLimits, limited_protocol
+from gateway.http.farewell import limited_protocol
+from gateway.http.heads import WireLimits
+from gateway.http.readiness import Readiness
+from gateway.stopping import StoppingServer, StopRules
 
 if sys.platform != "win32":
     import resource
 
-# Longer than the slowest upstream call, so that whatever is in flight can end.
-_GRACE_SECONDS = 25
 _START_SECONDS = 30
+_CLEAN_UP_SECONDS = 5
 _WIRE = WireLimits()
+_STOP = StopRules()
+# Whoever connects is on this machine, where connecting takes no time.
+_STOP_BESIDE = StopRules(handshake_seconds=0)
 _BACKLOG = 2048
 _MEBIBYTE = 1024 * 1024
 # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which goes up to 32 MiB.
@@ -58,13 +64,24 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: ASGIApp, bound: socket.socket, *, wire: WireLimits = _WIRE) -> bool:
-    """Serve until SIGINT or SIGTERM, then finish what is in flight. False where the application did not start."""
-    # uvicorn raises the signal again when it has stopped; stopping as told is a success, not a death.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+def serve(
+    app: ASGIApp,
+    bound: socket.socket,
+    *,
+    wire: WireLimits = _WIRE,
+    stop: StopRules = _STOP,
+    readiness: Readiness | None = None,
+    log: structlog.typing.FilteringBoundLogger | None = None,
+) -> bool:
+    """Serve until SIGINT or SIGTERM, then stop as `stop` says. False where the application did not start.
+
+    `readiness` ends with the first signal, and `log` is told of the stop.
+    """
     _open_more_files()
-    server = _server(app, wire)
+    server = _server(app, wire, stop, readiness or Readiness(), log)
+    # Before and after uvicorn takes signals too: stopping as told is a success, not a death.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
     _spare_the_collector()
     _keep_the_heap()
     server.run(sockets=[bound])
@@ -111,9 +128,11 @@ def _keep_the_heap() -> None:
 
 
 @contextmanager
-def serving_beside(app: ASGIApp, bound: socket.socket, *, wire: WireLimits = _WIRE) -> Iterator[str]:
-    """Serve in a thread of its own while the block runs; gives the URL. Raises StartError."""
-    server = _server(app, wire)
+def serving_beside(
+    app: ASGIApp, bound: socket.socket, *, wire: WireLimits = _WIRE, stop: StopRules = _STOP_BESIDE
+) -> Iterator[str]:
+    """Serve in a thread of its own while the block runs, then stop at once; gives the URL. Raises StartError."""
+    server = _server(app, wire, stop, Readiness())
     thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
@@ -121,7 +140,7 @@ def serving_beside(app: ASGIApp, bound: socket.socket, *, wire: WireLimits = _WI
         yield url_of(bound)
     finally:
         server.should_exit = True
-        thread.join(timeout=_GRACE_SECONDS)
+        thread.join(timeout=stop.grace_seconds + _CLEAN_UP_SECONDS)
 
 
 def _await_start(server: uvicorn.Server, thread: Thread) -> None:
@@ -134,16 +153,22 @@ def _await_start(server: uvicorn.Server, thread: Thread) -> None:
     raise StartError("the simulator did not start")
 
 
-def _server(app: ASGIApp, wire: WireLimits) -> uvicorn.Server:
+def _server(
+    app: ASGIApp,
+    wire: WireLimits,
+    stop: StopRules,
+    readiness: Readiness,
+    log: structlog.typing.FilteringBoundLogger | None = None,
+) -> StoppingServer:
     # Where no descriptor is left, asyncio's loop tries again as often as connections wait, each time twice as busily,
     # and every call to Leyr fails. So clients get half of them, and a quarter those that are taken all at once before
     # they can be dropped.
     descriptors = _descriptors()
     wire = replace(wire, connections=int(min(wire.connections, descriptors // 2)))
-    return uvicorn.Server(
+    return StoppingServer(
         uvicorn.Config(
             app,
-            http=limited_protocol(wire),
+            http=limited_protocol(wire, readiness),
             # It would hold the URLs of GET queries, and so whatever clients put in variables.
             access_log=False,
             # Its own would print what libraries say of requests and errors; gateway.logs.silence_others is instead.
@@ -153,6 +178,8 @@ def _server(app: ASGIApp, wire: WireLimits) -> uvicorn.Server:
             lifespan="auto",
             ws="none",
             backlog=int(min(_BACKLOG, descriptors // 4)),
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+        ),
+        stop,
+        readiness,
+        log,
     )

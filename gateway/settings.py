@@ -124,6 +124,13 @@ class Settings(Limits, Admission, BaseSettings):
         description="The port of Prometheus metrics at `/metrics`; none unless set, 0 takes a free one.",
     )
     gateway_metrics_host: str = Field("127.0.0.1", description="The address of the metrics' port.")
+    gateway_traces_url: str | None = Field(
+        None,
+        description="The OTLP/HTTP URL of an OpenTelemetry collector, such as `http://127.0.0.1:4318`.",
+    )
+    gateway_traces_ratio: float = Field(
+        1, ge=0, le=1, description="The share of operations to trace; a client's `traceparent` says it for its own."
+    )
     gateway_log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least important log events to write."
     )
@@ -133,9 +140,11 @@ class Settings(Limits, Admission, BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("leyr_base_url")
+    @field_validator("leyr_base_url", "gateway_traces_url")
     @classmethod
-    def _plain_url(cls, value: str) -> str:
+    def _plain_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
             raise ValueError("not an http or https URL")
         parts = urlsplit(value)
@@ -221,7 +230,7 @@ def settings_table() -> str:
     for name in (*own, *inherited):
         info = Settings.model_fields[name]
         default = ",".join(info.default) if isinstance(info.default, tuple) else info.default
-        shown = {True: "`on`", False: "`off`", None: "", "": ""}.get(default, f"`{default}`")
+        shown = {"True": "`on`", "False": "`off`", "None": "", "": ""}.get(str(default), f"`{default}`")
         rows.append(f"| `{name.upper()}` | {shown} | {info.description} |")
     return "\n".join(rows) + "\n"
 

@@ -21,7 +21,7 @@ from gateway.http.negotiation import MediaType, preferred
 from gateway.http.refusals import fault, refusal_answer, refused
 from gateway.http.requests import RequestReader, RequestRefusedError
 from gateway.http.runner import Asked, Runner, Told
-from gateway.http.trail import RequestLog, Tally, Trail, trail_of
+from gateway.http.trail import OperationSpan, OperationSpans, RequestLog, Tally, Trail, trail_of
 from gateway.http.turnstile import Turnstile
 from gateway.http.waiting import ClientLeftError
 
@@ -44,6 +44,7 @@ class _Exchange:
     headers: Mapping[bytes, str]
     trail: Trail
     started: float
+    span: OperationSpan | None
     media_type: MediaType = MediaType.JSON
     caller: str | None = None
     refused: GatewayError | None = None
@@ -72,6 +73,7 @@ class GraphQLEndpoint:
         digest_key: bytes,
         explorer: Explorer | None,
         tally: Tally | None,
+        spans: OperationSpans | None,
     ) -> None:
         self._runner = runner
         self._reader = reader
@@ -85,6 +87,7 @@ class GraphQLEndpoint:
         self._digest_key = digest_key
         self._explorer = explorer
         self._tally = tally
+        self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: answers with the media type that the client prefers."""
@@ -93,7 +96,7 @@ class GraphQLEndpoint:
         if self._explorer and scope["method"] in _READING and preferred(accept, _ANSWERS_AND_PAGE) is MediaType.HTML:
             await self._explorer.page()(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, headers, trail_of(headers, self._new_reference), self._clock())
+        exchange = self._begun(scope, receive, headers)
         try:
             answer = await self._answer(exchange)
         except RequestRefusedError as refusal:
@@ -109,6 +112,14 @@ class GraphQLEndpoint:
             answer = refusal_answer(fault(), exchange.media_type, exchange.trail.request_id)
         await self._send(exchange, answer, send)
         self._write_line(exchange, answer.status)
+
+    def _begun(self, scope: Scope, receive: Receive, headers: Mapping[bytes, str]) -> _Exchange:
+        trail, started, span = trail_of(headers, self._new_reference), self._clock(), None
+        if self._spans is not None:
+            span = self._spans.begun(trail)
+            if span is not None:
+                trail = trail._replace(begun_trace=span.begun_trace)
+        return _Exchange(scope, receive, headers, trail, started, span)
 
     async def _answer(self, exchange: _Exchange) -> Answer:
         """Raises RequestRefusedError."""
@@ -181,12 +192,14 @@ class GraphQLEndpoint:
             await answer.send(send, encoding, own)
 
     def _write_line(self, exchange: _Exchange, status: int) -> None:
-        seconds, told, tally = self._clock() - exchange.started, exchange.told, self._tally
+        seconds, told, tally, span = self._clock() - exchange.started, exchange.told, self._tally, exchange.span
         if exchange.refused is not None:
             code = exchange.refused.code
             self._log.refused(exchange.trail, caller=exchange.caller, seconds=seconds, status=status, code=code)
             if tally is not None:
                 tally.refused(code)
+            if span is not None:
+                span.refused(code, seconds=seconds, status=status)
             return
         reads = Counter([read.origin for read in told.reads])
         self._log.answered(
@@ -208,6 +221,16 @@ class GraphQLEndpoint:
                 waited_seconds=told.waited,
                 reads=reads,
                 asked=told.asked,
+            )
+        if span is not None:
+            span.answered(
+                outcome=told.outcome,
+                operation=told.operation_type,
+                document=told.document_hash,
+                seconds=seconds,
+                reads=reads,
+                status=status,
+                codes=told.codes,
             )
 
 

@@ -130,6 +130,16 @@ def _untaken(transport: asyncio.Transport) -> int:
     return waiting
 
 
+def has_unread(transport: asyncio.Transport) -> bool:
+    """Did bytes come that were not read yet? False where the system does not tell."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            # tcp(7): SIOCINQ, which has the number of the terminals' request too.
+            came = ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0\0\0\0")
+            return any(came)
+    return False
+
+
 def _drop(transport: asyncio.Transport) -> None:
     if sys.platform == "linux":
         # The kernel would keep what it holds for as long as the client's machine says that it is alive.

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from gateway.http.readiness import Readiness
 from gateway.leyr.guard import Condition
 
 _NOT_KEPT = {"cache-control": "no-store"}
@@ -16,9 +17,9 @@ async def livez(_: Request) -> Response:
 
 
 def readyz(
-    emrs: Iterable[str], conditions: Callable[[], Mapping[str, Condition]]
+    emrs: Iterable[str], conditions: Callable[[], Mapping[str, Condition]], readiness: Readiness
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Ready as long as the server takes requests; how each EHR does is told, and makes nothing unready.
+    """Ready until the server is told to stop, then 503; how each EHR does is told, and makes nothing unready.
 
     A sick EHR is no reason to send requests for the others elsewhere, where it is just as sick.
     """
@@ -26,6 +27,8 @@ def readyz(
     async def handle(_: Request) -> Response:
         found = conditions()
         told = {emr: _told(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
+        if readiness.is_stopping:
+            return JSONResponse({"status": "stopping", "emrs": told}, status_code=503, headers=_NOT_KEPT)
         return JSONResponse({"status": "ready", "emrs": told}, headers=_NOT_KEPT)
 
     return handle

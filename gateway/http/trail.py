@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.domain import errors
 from gateway.domain.privacy import may_hold_a_personal_number
 from gateway.logs import places
 from gateway.sources.reading import Origin
@@ -31,11 +32,13 @@ class Trail(NamedTuple):
 
     request_id: str
     traceparent: str | None = None
+    begun_trace: str | None = None
+    """The id of the trace that the gateway began, where the client told none."""
 
     @property
     def trace_id(self) -> str | None:
-        """The id of the trace that the request belongs to, where the client told one."""
-        return None if self.traceparent is None else self.traceparent[3:35]
+        """The id of the trace that the request belongs to, where there is one."""
+        return self.begun_trace if self.traceparent is None else self.traceparent[3:35]
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The response headers that tell the client what its request goes by."""
@@ -79,6 +82,50 @@ class Tally(Protocol):
     def refused(self, code: str) -> None:
         """A request was turned away."""
         ...
+
+
+class OperationSpan(Protocol):
+    """A request in a trace, from its head to the end of its answer; one of the two is called, once."""
+
+    @property
+    def begun_trace(self) -> str | None:
+        """The id of the trace that began with it, if one did: 32 hexadecimal digits."""
+        ...
+
+    def answered(  # what a line of the log has, too
+        self,
+        *,
+        outcome: Outcome,
+        operation: str | None,
+        document: str | None,
+        seconds: float,
+        reads: Mapping[Origin, int],
+        status: int,
+        codes: Collection[str],
+    ) -> None:
+        """An operation was answered."""
+        ...
+
+    def refused(self, code: str, *, seconds: float, status: int) -> None:
+        """A request was turned away."""
+        ...
+
+
+class OperationSpans(Protocol):
+    """Traces what is logged."""
+
+    def begun(self, trail: Trail) -> OperationSpan | None:
+        """A request came; the calls to Leyr that this task and those it starts make belong to it.
+
+        None where its trace is not recorded.
+        """
+        ...
+
+
+def error_codes(root: type[errors.GatewayError] = errors.GatewayError) -> list[str]:
+    """The codes of the error tree, or of a branch, which are all that a failure is labelled with."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return sorted({kind.code for kind in kinds if issubclass(kind, root)})
 
 
 class RequestLog:
@@ -144,9 +191,10 @@ class RequestLog:
 
 
 def _ids(trail: Trail) -> dict[str, str]:
-    if trail.traceparent is None:
+    trace_id = trail.trace_id
+    if trace_id is None:
         return {"request_id": trail.request_id}
-    return {"request_id": trail.request_id, "trace_id": trail.traceparent[3:35]}
+    return {"request_id": trail.request_id, "trace_id": trace_id}
 
 
 def _may_be_personal(text: str) -> bool:

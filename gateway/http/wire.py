@@ -9,7 +9,6 @@ before it stay whole, and then the connection ends, because nobody knows where t
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
@@ -32,25 +31,13 @@ from gateway.http.heads import (
 from gateway.http.patience import Patience, Uptake
 from gateway.http.requests import RequestRefusedError
 
-__all__ = ["WireLimits", "WireProtocol", "limited_protocol"]
+__all__ = ["WireLimits", "WireProtocol"]
 
 # The method, the version and the spaces of a request's line.
 _LINE_BYTES = 64
 # Data that arrive at a closed socket make the kernel throw away the answer that its client has not read yet.
 _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 1024 * 1024
-
-
-def limited_protocol(
-    limits: WireLimits, *, new_reference: Callable[[], str] = lambda: str(uuid4())
-) -> type[asyncio.Protocol]:
-    """The class to give to uvicorn as `http`; `new_reference` makes the references of refusals."""
-
-    class LimitedProtocol(WireProtocol):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, limits=limits, new_reference=new_reference, **kwargs)
-
-    return LimitedProtocol
 
 
 class WireProtocol(HttpToolsProtocol):
@@ -216,11 +203,6 @@ class WireProtocol(HttpToolsProtocol):
         """The client took most of what was written."""
         super().resume_writing()
         self._uptake.moved()
-
-    def shutdown(self) -> None:
-        """Close the connection as soon as it has its answers."""
-        super().shutdown()
-        self._uptake.watch()
 
     def _idle(self) -> None:
         if self._uptake.is_all_taken():

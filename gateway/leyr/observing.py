@@ -1,11 +1,15 @@
 """What whoever measures is told of the calls to Leyr."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import structlog
 
 from gateway.leyr.breaker import BreakerState
 from gateway.leyr.outcomes import Outcome, Refusal
+
+ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
+"""By the names that the client gives them."""
 
 
 class Observer(Protocol):
@@ -52,6 +56,38 @@ class Unobserved:
 
     def gate(self, emr: str, limit: int) -> None:
         """See Observer."""
+
+
+class Several:
+    """Tells each of several observers, in their order."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def attempt(self, emr: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
+        """See Observer."""
+        for each in self._observers:
+            each.attempt(emr, endpoint, outcome, seconds)
+
+    def turned_away(self, emr: str, endpoint: str, reason: Refusal) -> None:
+        """See Observer."""
+        for each in self._observers:
+            each.turned_away(emr, endpoint, reason)
+
+    def retried(self, emr: str) -> None:
+        """See Observer."""
+        for each in self._observers:
+            each.retried(emr)
+
+    def breaker(self, emr: str, state: BreakerState) -> None:
+        """See Observer."""
+        for each in self._observers:
+            each.breaker(emr, state)
+
+    def gate(self, emr: str, limit: int) -> None:
+        """See Observer."""
+        for each in self._observers:
+            each.gate(emr, limit)
 
 
 class LoggedChanges:

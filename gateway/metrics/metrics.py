@@ -7,8 +7,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.domain import errors
-from gateway.http.trail import Outcome
+from gateway.http.trail import Outcome, error_codes
 from gateway.metrics.series import Counters, Histograms
 from gateway.metrics.states import States
 from gateway.metrics.upstream import UpstreamMetrics
@@ -41,7 +40,7 @@ class Metrics(Collector):
         self._refusals = Counters(
             "gateway_refusals_total",
             "Requests that were turned away before they became operations, by error code.",
-            {"code": _codes()},
+            {"code": error_codes()},
         )
         self._seconds = Histograms(
             "gateway_operation_seconds",
@@ -113,9 +112,3 @@ class Metrics(Collector):
         for origin in (Origin.JOINED, Origin.CACHED):
             family.add_metric((origin,), self._reads.total((origin,)))
         return family
-
-
-def _codes() -> list[str]:
-    """The codes of the error tree."""
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    return sorted({kind.code for kind in kinds if issubclass(kind, errors.GatewayError)})

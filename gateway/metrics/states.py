@@ -20,6 +20,7 @@ class States:
     cache_bytes: Callable[[], int]
     cache_most_bytes: int
     requests_inside: Callable[[], int]
+    is_ready: Callable[[], bool]
 
     def families(self, emrs: Collection[str]) -> Iterable[Metric]:
         """As the library writes them, with those EHRs only."""
@@ -34,6 +35,7 @@ class States:
         yield GaugeMetricFamily(
             "gateway_requests_inside", "Requests that are being answered now.", self.requests_inside()
         )
+        yield GaugeMetricFamily("gateway_ready", "1 until the gateway is told to stop, then 0.", float(self.is_ready()))
 
 
 _OF_EHRS: tuple[tuple[str, str, Callable[[Condition], float]], ...] = (

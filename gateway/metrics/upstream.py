@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from prometheus_client.core import Metric
 
 from gateway.leyr.breaker import BreakerState
+from gateway.leyr.observing import ENDPOINTS
 from gateway.leyr.outcomes import Outcome, Refusal
 from gateway.metrics.series import Counters, Histograms
 
-ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
 # Leyr asks an EHR behind it, which takes from some ten milliseconds to many seconds.
 _BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

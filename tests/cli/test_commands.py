@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,17 +13,20 @@ import httpx
 import pytest
 
 from gateway.settings import settings_table
-from tests.harness import Simulator
+from tests.harness import Simulator, nobody_listens
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 CREDENTIALS = {"LEYR_CLIENT_ID": "simulator", "LEYR_CLIENT_SECRET": "simulator-secret-canary"}
 
+# Nobody sends requests to these who has to be told first that they stop.
+AT_ONCE = {"GATEWAY_DRAIN_SECONDS": "0"}
+
 
 def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", *arguments]
     return subprocess.run(
-        command, env={**CLEAN, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        command, env={**CLEAN, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -48,7 +50,7 @@ class Running:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=20)
+        rest, _ = self.process.communicate(timeout=60)
         self.output += rest
         return self.process.returncode
 
@@ -143,24 +145,28 @@ def test_settings_prints_the_table() -> None:
 
 
 def test_healthcheck_of_nothing_fails() -> None:
-    assert gateway("healthcheck", "--port", "9").returncode == 1
+    with nobody_listens() as url:
+        assert gateway("healthcheck", "--port", url.rpartition(":")[2]).returncode == 1
 
 
 def test_metrics_have_a_port_of_their_own(simulator: Simulator, run: Callable[..., Running]) -> None:
-    serving = run("serve", "--port", "0", **CREDENTIALS, LEYR_BASE_URL=f"{simulator.url}/api", GATEWAY_METRICS_PORT="0")
+    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_METRICS_PORT": "0", **CREDENTIALS, **AT_ONCE}
+    serving = run("serve", "--port", "0", **settings)
     metrics = serving.url(r'"event":"gateway.metrics","url":"(http[^"]+)"')
     url = serving.url(r'"event":"gateway.serving","url":"(http[^"]+)"')
 
     for query in ("{ careUnits { name } }", "{ careUnits { name } }", "{ nothing }"):
-        httpx.post(f"{url}/graphql", json={"query": query})
-    httpx.post(f"{url}/graphql", content=b"")
-    shown = httpx.get(metrics).text
+        httpx.post(f"{url}/graphql", json={"query": query}, timeout=20)
+    httpx.post(f"{url}/graphql", content=b"", timeout=20)
+    # A request is counted after its answer was sent, but before the next is read.
+    httpx.get(f"{url}/livez", timeout=20)
+    shown = httpx.get(metrics, timeout=20).text
 
     assert 'gateway_upstream_calls_total{emr="webdoc",endpoint="care_units",outcome="answered"} 1.0' in shown
     assert 'gateway_operations_total{operation="query",outcome="ok"} 2.0' in shown
     assert 'gateway_refusals_total{code="BAD_USER_INPUT"} 1.0' in shown
     assert 'gateway_reads_total{origin="cached"} 1.0' in shown
-    assert httpx.get(f"{url}/metrics").status_code == 404
+    assert httpx.get(f"{url}/metrics", timeout=20).status_code == 404
     assert serving.stop() == 0
 
 
@@ -178,7 +184,7 @@ def test_serve_lets_strangers_in_from_this_machine_alone_unless_told(
     assert refused.returncode == 1
     assert "GATEWAY_ALLOW_ANONYMOUS=yes" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert httpx.get(f"{allowed.url(LISTENING)}/livez").status_code == 200
+    assert httpx.get(f"{allowed.url(LISTENING)}/livez", timeout=20).status_code == 200
 
 
 def test_a_taken_port_is_said(simulator: Simulator) -> None:
@@ -209,14 +215,14 @@ def test_dev_serves_simulated_data_and_says_so(run: Callable[..., Running]) -> N
 def test_serve_finishes_what_is_in_flight_and_stops(
     number: int, run: Callable[..., Running], simulator: Simulator
 ) -> None:
-    serving = run("serve", "--port", "0", **CREDENTIALS, LEYR_BASE_URL=f"{simulator.url}/api", GATEWAY_DIR="elsewhere")
+    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_DIR": "elsewhere", **CREDENTIALS, **AT_ONCE}
+    serving = run("serve", "--port", "0", **settings)
     url = serving.url(LISTENING)
     simulator.manners("webdoc", latency_ms=700, latency_jitter=0)
 
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(httpx.post, f"{url}/graphql", json={"query": "{ careUnits { name } }"}, timeout=20)
-        while not simulator.calls():
-            time.sleep(0.01)
+        assert simulator.arrived(1) == {"care_units": 1}
         status = serving.stop(number)
 
     assert status == 0
@@ -231,8 +237,8 @@ def test_simulator_serves_and_takes_manners(run: Callable[..., Running]) -> None
     url = simulator.url(r"Listening on (http://\S+)")
 
     headers = {"x-leyr-client-id": "simulator", "x-leyr-client-secret": "simulator"}
-    units = httpx.get(f"{url}/api/emrs/webdoc/care-units", headers=headers)
-    manners = httpx.get(f"{url}/__manners").json()
+    units = httpx.get(f"{url}/api/emrs/webdoc/care-units", headers=headers, timeout=20)
+    manners = httpx.get(f"{url}/__manners", timeout=20).json()
 
     assert units.status_code == 200
     assert manners["webdoc"]["time_format"] == "utc"

@@ -5,9 +5,7 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
-import time
 import tomllib
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -61,26 +59,22 @@ def test_the_query_gives_the_answer_that_is_shown() -> None:
 
 def test_make_run_answers_the_command_that_is_shown() -> None:
     command = next(line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_", "MAKE"))}
-    environment = {**clean, "GATEWAY_PORT": port}
+    environment = {**clean, "GATEWAY_PORT": "0", "PYTHONUNBUFFERED": "1"}
     serving = subprocess.Popen(
-        ["make", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, start_new_session=True
+        ["make", "run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
+        assert serving.stdout is not None
+        # Read until it says where it listens; it ends without a match where the command does.
+        said = (re.search(r"GraphQL: +http://[^/]+:(\d+)/", line) for line in serving.stdout)
+        port = next(found[1] for found in said if found)
         arguments = shlex.split(command.replace(":8000/", f":{port}/"))
-        for _ in range(300):
-            answered = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=False)
-            if answered.returncode == 0:
-                break
-            assert serving.poll() is None
-            time.sleep(0.1)
+        answered = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)
         units = json.loads(answered.stdout)["data"]["careUnits"]
     finally:
         os.killpg(serving.pid, signal.SIGINT)
-        serving.communicate(timeout=30)
+        serving.communicate(timeout=60)
 
     assert len(units) == 4
     assert all(unit["timeslots"][0]["resource"]["name"] for unit in units)
@@ -105,7 +99,7 @@ def test_the_plan_command_prints_the_calls() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 
     shown = subprocess.run(
-        ["sh", "-c", PLAN], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=True
+        ["sh", "-c", PLAN], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=True
     ).stdout
 
     assert "   1 x GET /emrs/webdoc/care-units\n" in shown

@@ -1,4 +1,4 @@
-"""A gateway that is told to stop: what is in flight is answered, and nobody new is let in."""
+"""A gateway that is told to stop: it says so, whoever was let in is answered, and then nobody is let in."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,9 @@ class Serving:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def url(self) -> str:
+    def url(self, event: str = "gateway.serving") -> str:
         for _ in range(STARTS_WITHIN * 100):
-            if found := re.search(r'"url":"(http://[^"]+)"', self.log.read_text()):
+            if found := re.search(rf'"event":"{event}","url":"(http://[^"]+)"', self.log.read_text()):
                 return found[1]
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.01)
@@ -90,28 +90,36 @@ async def until_in_flight(simulator: Simulator, number: int) -> None:
     raise AssertionError(simulator.count())
 
 
+async def until_not_ready(url: str) -> httpx.Response:
+    """Wait until the gateway says that it stops; what it says."""
+    async with asyncio.timeout(STARTS_WITHIN), httpx.AsyncClient(base_url=url) as prober:
+        while True:
+            answer = await prober.get("/readyz")
+            if answer.status_code != 200:
+                return answer
+            await asyncio.sleep(0.01)
+
+
 async def until_refused(url: str) -> None:
-    """Wait until no connection is taken any more; one that is still taken hears that the gateway is ready."""
+    """Wait until no connection is taken any more; nobody is reset until then."""
+    address = httpx.URL(url)
     async with asyncio.timeout(STARTS_WITHIN):
         while True:
             try:
-                async with httpx.AsyncClient(base_url=url) as stranger:
-                    await stranger.get("/readyz")
-            except httpx.ConnectError:
+                _, writer = await asyncio.open_connection(address.host, address.port)
+            except ConnectionRefusedError:
                 return
-            except (httpx.ReadError, httpx.RemoteProtocolError):
-                # It was in the queue of the socket when that closed.
-                continue
+            writer.close()
             await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_two_hundred_in_flight_are_answered_while_nobody_new_comes_in(
+async def test_two_hundred_in_flight_are_answered(
     number: signal.Signals, serve: Callable[..., Serving], simulator: Simulator
 ) -> None:
     for emr in simulator.emrs:
-        simulator.manners(emr, latency_ms=2_500, latency_jitter=0)
-    serving = serve()
+        simulator.manners(emr, latency_ms=3_500, latency_jitter=0)
+    serving = serve(GATEWAY_DRAIN_SECONDS="0.5")
     url = serving.url()
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=None)) as http:
         emrs = [simulator.emrs[at % len(simulator.emrs)] for at in range(IN_FLIGHT)]
@@ -127,16 +135,125 @@ async def test_two_hundred_in_flight_are_answered_while_nobody_new_comes_in(
     assert unanswered == IN_FLIGHT
     assert Counter(each.status_code for each in answers) == {200: IN_FLIGHT}
     assert all(each.json()["data"]["careUnits"] for each in answers)
+    assert {each.headers["connection"] for each in answers} == {"close"}
     assert status == 0
     assert serving.events()["operation.answered"] == IN_FLIGHT
     assert serving.events("error") == {}
+    assert serving.events()["gateway.cut_off"] == 0
+
+
+@dataclass
+class Asking:
+    """Clients that ask one request after the other until they are refused, and what became of each request."""
+
+    url: httpx.URL
+    keep: bool
+    became: Counter[str] = field(default_factory=Counter)
+
+    async def until_refused(self) -> None:
+        kept = None
+        while True:
+            try:
+                reader, writer = kept or await asyncio.open_connection(self.url.host, self.url.port)
+            except ConnectionRefusedError:
+                return
+            kept = None
+            try:
+                status, is_last = await self._ask(reader, writer)
+            except (OSError, EOFError) as error:
+                self.became[type(error).__name__] += 1
+                writer.close()
+                continue
+            self.became[f"{status} last" if is_last else status] += 1
+            if self.keep and not is_last:
+                kept = reader, writer
+            else:
+                writer.close()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[str, bool]:
+        body = json.dumps({"query": QUERY, "variables": {"emr": "webdoc"}}).encode()
+        fields = {**OWN_CALL, "host": "a", "content-length": len(body)}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writer.write(b"POST /graphql HTTP/1.1\r\n%b\r\n%b" % (head.encode(), body))
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = re.search(rb"content-length: (\d+)", answer)
+        assert length is not None
+        await reader.readexactly(int(length[1]))
+        return answer.split()[1].decode(), b"\r\nconnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize(("number", "keep"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, False)])
+async def test_whoever_is_let_in_is_answered(
+    number: signal.Signals,
+    keep: bool,
+    serve: Callable[..., Serving],
+    simulator: Simulator,
+) -> None:
+    simulator.manners("webdoc", latency_ms=20, latency_jitter=0)
+    serving = serve(GATEWAY_DRAIN_SECONDS="2")
+    asking = Asking(httpx.URL(serving.url()), keep)
+    clients = [asyncio.create_task(asking.until_refused()) for _ in range(50)]
+    await until_in_flight(simulator, 500)
+
+    serving.process.send_signal(number)
+    await asyncio.gather(*clients)
+    status = await serving.ended()
+
+    assert set(asking.became) == {"200", "200 last"}
+    assert serving.events()["operation.answered"] == asking.became.total()
+    assert status == 0
+
+
+async def test_the_drain_is_visible_and_ends_with_a_second_signal(
+    serve: Callable[..., Serving], simulator: Simulator
+) -> None:
+    serving = serve(GATEWAY_DRAIN_SECONDS="300", GATEWAY_METRICS_PORT="0")
+    url, metrics = serving.url(), serving.url("gateway.metrics")
+    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        before = await asks(http, "webdoc")
+        assert "gateway_ready 1.0" in (await http.get(metrics)).text
+        serving.process.send_signal(signal.SIGTERM)
+        told = await until_not_ready(url)
+        alive, answered, scraped = await http.get("/livez"), await asks(http, "webdoc"), await http.get(metrics)
+        serving.process.send_signal(signal.SIGTERM)
+        status = await serving.ended()
+
+    assert before.headers.get("connection") is None
+    assert told.status_code == 503
+    assert told.json() == {"status": "stopping", "emrs": {emr: {"breaker": "closed"} for emr in simulator.emrs}}
+    assert (alive.status_code, answered.status_code, scraped.status_code) == (200, 200, 200)
+    assert "gateway_ready 0.0" in scraped.text
+    assert {each.headers["connection"] for each in (told, alive, answered)} == {"close"}
+    assert answered.json()["data"]["careUnits"]
+    assert serving.events()["gateway.stopping"] == 1
+    assert status == 0
+
+
+async def test_another_signal_ends_what_is_in_flight(serve: Callable[..., Serving], simulator: Simulator) -> None:
+    simulator.fault("hang", emr="webdoc")
+    serving = serve(GATEWAY_DEADLINE_SECONDS="100", GATEWAY_ATTEMPT_SECONDS="100")
+    url = serving.url()
+    async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+        asked = [asyncio.create_task(asks(http, "webdoc")) for _ in range(20)]
+        await until_in_flight(simulator, 20)
+        serving.process.send_signal(signal.SIGINT)
+        await until_refused(url)
+        assert not any(each.done() for each in asked)
+        serving.process.send_signal(signal.SIGINT)
+        status = await serving.ended()
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert all(isinstance(each, httpx.TransportError) for each in ends)
+    assert serving.events("warning")["gateway.cut_off"] == 1
+    assert serving.events("error") == {}
+    assert status == 0
 
 
 async def test_what_hangs_at_the_stop_is_told_so_at_its_deadline(
     serve: Callable[..., Serving], simulator: Simulator
 ) -> None:
     simulator.fault("hang", emr="webdoc")
-    serving = serve(GATEWAY_DEADLINE_SECONDS="1")
+    serving = serve(GATEWAY_DEADLINE_SECONDS="1", GATEWAY_DRAIN_SECONDS="0")
     async with httpx.AsyncClient(base_url=serving.url(), timeout=30) as http:
         asked = [asyncio.create_task(asks(http, "webdoc")) for _ in range(20)]
         await until_in_flight(simulator, 20)
@@ -148,16 +265,17 @@ async def test_what_hangs_at_the_stop_is_told_so_at_its_deadline(
     assert status == 0
 
 
+@pytest.mark.parametrize(("number", "drain"), [(signal.SIGINT, "300"), (signal.SIGTERM, "0")])
 async def test_clients_that_hold_connections_and_ask_nothing_do_not_hold_up_the_stop(
-    serve: Callable[..., Serving],
+    number: signal.Signals, drain: str, serve: Callable[..., Serving]
 ) -> None:
-    serving = serve()
+    serving = serve(GATEWAY_DRAIN_SECONDS=drain)
     address = httpx.URL(serving.url())
     idle = [await asyncio.open_connection(address.host, address.port) for _ in range(50)]
     async with httpx.AsyncClient(base_url=address) as http:
         assert (await http.get("/readyz")).json()["status"] == "ready"
-        serving.process.send_signal(signal.SIGTERM)
-        status = await asyncio.wait_for(serving.ended(), 5)
+        serving.process.send_signal(number)
+        status = await serving.ended()
     for _, writer in idle:
         writer.close()
 

@@ -12,16 +12,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import StringIO
+from time import time_ns
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 from urllib.parse import unquote_plus
 
 import httpx
 import pytest
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import create_app
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import Settings
+from gateway.tracing.recording import recorded
 from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, NOW
 from tests.security.planting import Request
 
@@ -60,6 +64,7 @@ class Watched:
     app: object
     http: httpx.Client
     log: StringIO
+    spans: InMemorySpanExporter
     upstream_calls: Callable[[], Iterable[object]]
     capfd: pytest.CaptureFixture[str]
     caplog: pytest.LogCaptureFixture
@@ -86,12 +91,13 @@ class Watched:
         self.seen += [f"{place}: {text[:300]}" for text in texts if holds_the_number(text)]
 
     def look_outside(self) -> None:
-        """Look at the gateway's log, at what was printed, and at what libraries logged."""
+        """Look at the gateway's log and its spans, at what was printed, and at what libraries logged."""
         # Tasks that failed and were forgotten tell so when they are collected.
         gc.collect()
         printed = self.capfd.readouterr()
         records = [each for each in self.caplog.records if not each.name.startswith(_CLIENT_LOGS)]
         self.look("log", self.log.getvalue().splitlines())
+        self.look("span", (span.to_json(indent=None) for span in self.spans.get_finished_spans()))
         self.look("stdout", printed.out.splitlines())
         self.look("stderr", printed.err.splitlines())
         self.look("logging", (f"{each.name}: {logging.Formatter().format(each)}" for each in records))
@@ -175,10 +181,13 @@ def watched(
         "gateway_cors_origins": ("https://book.example",),
         **CACHES_ON,
     }
-    log = StringIO()
-    app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, **parts})
+    log, spans = StringIO(), InMemorySpanExporter()
+    traces = recorded(
+        SimpleSpanProcessor(spans), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0, close=spans.shutdown
+    )
+    app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})
     with (
         serving_beside(app, listening_socket("127.0.0.1", 0)) as address,
         httpx.Client(base_url=address, timeout=30) as http,
     ):
-        yield Watched(app, http, log, calls, capfd, caplog)
+        yield Watched(app, http, log, spans, calls, capfd, caplog)

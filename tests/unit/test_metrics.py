@@ -17,11 +17,11 @@ from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.http.trail import Outcome as RequestOutcome
 from gateway.leyr.breaker import BreakerState
 from gateway.leyr.guard import Condition, Guards, Outside
+from gateway.leyr.observing import ENDPOINTS
 from gateway.leyr.outcomes import AttemptError, Outcome, Refusal
 from gateway.metrics.metrics import UNKNOWN, Metrics
 from gateway.metrics.series import OTHER, Counters, Histograms
 from gateway.metrics.states import States
-from gateway.metrics.upstream import ENDPOINTS
 from gateway.sources.reading import Origin
 
 EMRS = ("pmo", "webdoc")
@@ -58,6 +58,7 @@ def idle_states(**changes: Any) -> States:
         "cache_bytes": lambda: 0,
         "cache_most_bytes": 1,
         "requests_inside": lambda: 0,
+        "is_ready": lambda: True,
     }
     return States(**(parts | changes))
 
@@ -187,6 +188,7 @@ def test_states_are_looked_at_when_asked_for() -> None:
         "gateway_cache_bytes 4096.0",
         "gateway_cache_max_bytes 1.0",
         "gateway_requests_inside 5.0",
+        "gateway_ready 1.0",
     ]
     assert "gateway_requests_inside 6.0" in text(metrics)
 

@@ -1,0 +1,176 @@
+"""Connections of a server that stops, byte for byte: what was begun is answered whole, what rests is closed."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gateway.accepting import has_somebody_waiting, let_nobody_in
+from gateway.serving import listening_socket, serving_beside
+from tests.security.wire_client import Answered, Echo, Wire
+
+ROOT = Path(__file__).parents[2]
+GET = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
+WAITING, RELEASE, HUGE, STUCK = (GET.replace(b"one", name) for name in (b"waiting", b"release", b"huge", b"stuck"))
+STOPS_WITHIN = 20
+
+SERVED = """
+import asyncio
+import sys
+from gateway.serving import StopRules, listening_socket, serve, url_of
+from tests.security.wire_client import Echo
+
+class Served(Echo):
+    async def __call__(self, scope, receive, send):
+        match scope.get("path"):
+            case "/release":
+                self.released.set()
+            case "/stuck":
+                print("stuck", flush=True)
+                await asyncio.Event().wait()
+        await super().__call__(scope, receive, send)
+
+bound = listening_socket("127.0.0.1", 0)
+print(url_of(bound), flush=True)
+drain_seconds, grace_seconds = map(float, sys.argv[1:])
+serve(Served(), bound, stop=StopRules(drain_seconds, grace_seconds=grace_seconds))
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server as a process."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def stop(self) -> None:
+        """Tell it to stop, and wait until it heard."""
+        self.process.send_signal(signal.SIGTERM)
+        while not is_last(self.answer(GET)):
+            time.sleep(0.01)
+
+    def answer(self, request: bytes) -> Answered:
+        with Wire(self.url) as wire:
+            return wire.send(request).answer()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[float, float], Served]]:
+    with ExitStack() as stack:
+
+        def start(drain_seconds: float, grace_seconds: float) -> Served:
+            command = [sys.executable, "-c", SERVED, str(drain_seconds), str(grace_seconds)]
+            process = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            served = Served(process, process.stdout.readline().strip())
+            # It serves, so it takes signals.
+            assert served.answer(GET).status == 200
+            return served
+
+        yield start
+
+
+def is_last(answer: Answered) -> bool:
+    return answer.headers.get("connection") == "close"
+
+
+def test_during_the_drain_the_newest_request_of_a_connection_is_the_last(
+    serve: Callable[[float, float], Served],
+) -> None:
+    served = serve(300, 10)
+    with Wire(served.url) as wire, Wire(served.url) as kept, Wire(served.url) as begun:
+        wire.send(WAITING)
+        assert not is_last(kept.send(GET).answer())
+        begun.send(GET[:10])
+        served.stop()
+        # More requests on the same connection, when the first of them is the last one so far.
+        wire.send(GET + GET)
+        assert served.answer(RELEASE).status == 200
+        answers = [wire.answer() for _ in range(3)]
+
+        assert [is_last(each) for each in answers] == [False, False, True]
+        assert [each.json()["path"] for each in answers] == ["/waiting", "/one", "/one"]
+        assert wire.ends()
+        for each, rest in ((kept, GET), (begun, GET[10:])):
+            assert is_last(each.send(rest).answer())
+            assert each.ends()
+    served.process.terminate()
+    assert served.process.wait(STOPS_WITHIN) == 0
+
+
+def test_requests_that_were_begun_are_answered_while_what_rests_is_closed() -> None:
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        with serving_beside(Echo(), listening_socket("127.0.0.1", 0)) as url:
+            idle, head, body = (stack.enter_context(Wire(url)) for _ in range(3))
+            fresh = stack.enter_context(Wire(url))
+            assert [each.send(GET).answer().status for each in (idle, head, body)] == [200, 200, 200]
+            head.send(GET[:10])
+            body.send(POST)
+
+            def finish() -> list[Answered]:
+                assert idle.ends()
+                # Whoever has only just come and asked nothing yet is waited for a little longer.
+                return [fresh.send(GET).answer(), head.send(GET[10:]).answer(), body.send(b"a" * 9).answer()]
+
+            # The stop waits for what the thread sends.
+            finished = threads.submit(finish)
+        answers = finished.result()
+        ended = [each.ends() for each in (fresh, head, body)]
+
+    assert [each.status for each in answers] == [200, 200, 200]
+    assert answers[2].json()["size"] == 9
+    assert all(map(is_last, answers))
+    assert ended == [True, True, True]
+
+
+def test_neither_slow_clients_nor_a_stuck_answer_hold_it_up_beyond_the_grace(
+    serve: Callable[[float, float], Served],
+) -> None:
+    served = serve(0, 1)
+    with Wire(served.url, buffer=65_536) as huge, Wire(served.url) as stuck, Wire(served.url) as head:
+        huge.send(HUGE).socket.recv(1, socket.MSG_PEEK)
+        stuck.send(STUCK)
+        assert served.process.stdout is not None
+        assert served.process.stdout.readline() == "stuck\n"
+        head.send(GET[:10])
+        served.process.terminate()
+        for _ in range(STOPS_WITHIN * 20):
+            if served.process.poll() is not None:
+                break
+            # However slowly it reads, it is never dropped for that.
+            with suppress(ConnectionResetError):
+                huge.socket.recv(10_000)
+            time.sleep(0.05)
+        assert stuck.ends()
+        assert head.ends()
+
+    assert served.process.returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the filter")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_nobody_comes_in_while_whoever_did_is_served(host: str) -> None:
+    with listening_socket(host, 0) as bound, socket.create_connection(bound.getsockname()[:2]) as waiting:
+        assert let_nobody_in(bound)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(bound.getsockname()[:2], timeout=0.2)
+
+        assert has_somebody_waiting(bound)
+        accepted, _ = bound.accept()
+        assert not has_somebody_waiting(bound)
+        with accepted:
+            waiting.sendall(b"asked")
+            assert accepted.recv(9) == b"asked"
+            accepted.sendall(b"told")
+            assert waiting.recv(9) == b"told"

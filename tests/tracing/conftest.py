@@ -1,0 +1,127 @@
+"""A gateway whose spans stay in memory, where a test reads them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from io import StringIO
+from random import random
+from time import time_ns
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
+
+from gateway.app import create_app
+from gateway.metrics.metrics import Metrics
+from gateway.serving import listening_socket, serving_beside
+from gateway.settings import Settings
+from gateway.tracing.recording import recorded
+from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Clock, Gateway, Simulator
+
+
+@dataclass(frozen=True)
+class Told:
+    """A span as a collector gets it."""
+
+    span: ReadableSpan
+
+    @property
+    def said(self) -> dict[str, Any]:
+        return dict(self.span.attributes or {})
+
+    @property
+    def outcome(self) -> str:
+        return str(self.said["gateway.outcome"])
+
+    @property
+    def is_error(self) -> bool:
+        return self.span.status.status_code is StatusCode.ERROR
+
+    @property
+    def context(self) -> SpanContext:
+        found = self.span.get_span_context()
+        assert found is not None
+        return found
+
+    @property
+    def trace_id(self) -> str:
+        return format_trace_id(self.context.trace_id)
+
+    @property
+    def span_id(self) -> str:
+        return format_span_id(self.context.span_id)
+
+    @property
+    def parent_id(self) -> str | None:
+        return None if self.span.parent is None else format_span_id(self.span.parent.span_id)
+
+    @property
+    def links(self) -> list[str]:
+        return [format_span_id(link.context.span_id) for link in self.span.links]
+
+
+@dataclass(frozen=True)
+class Traced(Gateway):
+    """A running gateway, and what a collector was told of it."""
+
+    exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+
+    def spans(self, kind: SpanKind) -> list[Told]:
+        # A span ends after its answer, but before anything else is answered.
+        self.http.get("/livez")
+        return [Told(span) for span in self.exporter.get_finished_spans() if span.kind is kind]
+
+    def operations(self) -> list[Told]:
+        return self.spans(SpanKind.SERVER)
+
+    def calls(self, least: int = 0) -> list[Told]:
+        """Those to Leyr, once there are so many: nobody waits for a refresh."""
+        for _ in range(2_000):
+            found = self.spans(SpanKind.CLIENT)
+            if len(found) >= least:
+                return found
+        raise AssertionError(found)
+
+
+@pytest.fixture
+def serve_traced(simulator: Simulator) -> Iterator[Callable[..., Traced]]:
+    """Start gateways on the simulator, each with settings of its own."""
+    with ExitStack() as stack:
+
+        def start(
+            *, clock: Clock | None = None, ratio: float = 1, metrics: Metrics | None = None, **settings: Any
+        ) -> Traced:
+            given: dict[str, Any] = {
+                "leyr_base_url": f"{simulator.url}/api",
+                "leyr_client_id": CLIENT_ID,
+                "leyr_client_secret": CLIENT_SECRET,
+                "leyr_emrs": simulator.emrs,
+                "gateway_cache_catalog_seconds": 0,
+                "gateway_cache_timeslots_seconds": 0,
+                **settings,
+            }
+            exporter, log = InMemorySpanExporter(), StringIO()
+            traces = recorded(
+                SimpleSpanProcessor(exporter),
+                emrs=simulator.emrs,
+                ratio=ratio,
+                now_ns=time_ns,
+                chance=random,
+                close=exporter.shutdown,
+            )
+            time: dict[str, Any] = {"now": lambda: NOW} if clock is None else {"now": clock.now, "clock": clock}
+            app = create_app(Settings(**given), **time, log_to=log, metrics=metrics, traces=traces)
+            url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
+            http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+            return Traced(url, http, log, exporter=exporter)
+
+        yield start
+
+
+@pytest.fixture
+def gateway(serve_traced: Callable[..., Traced]) -> Traced:
+    return serve_traced()
