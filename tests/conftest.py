@@ -7,12 +7,21 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gateway.app import create_app
+from gateway.leyr.connections import MakeConnections, PooledConnections
+from gateway.metrics.metrics import Metrics
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
 from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, TODAY, Clock, Gateway, Simulator
+
+
+def pytest_configure() -> None:
+    """Let no example fail for the time that it takes, which on a machine that does other things too says nothing."""
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +46,13 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
     """Start gateways on the simulator, each with settings of its own; `now` stands still, or is a clock's."""
     with ExitStack() as stack:
 
-        def start(*, notice: str = "", clock: Clock | None = None, **settings: Any) -> Gateway:
+        def start(
+            *,
+            notice: str = "",
+            clock: Clock | None = None,
+            connections: MakeConnections = PooledConnections,
+            **settings: Any,
+        ) -> Gateway:
             given: dict[str, Any] = {
                 "leyr_base_url": f"{simulator.url}/api",
                 "leyr_client_id": CLIENT_ID,
@@ -50,10 +65,12 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             }
             log = StringIO()
             time: dict[str, Any] = {"now": lambda: NOW} if clock is None else {"now": clock.now, "clock": clock}
-            app = create_app(Settings(**given), **time, log_to=log, notice=notice)
+            checked = Settings(**given)
+            metrics = Metrics(checked.leyr_emrs)
+            app = create_app(checked, **time, connections=connections, log_to=log, metrics=metrics, notice=notice)
             url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
             http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
-            return Gateway(url, http, log)
+            return Gateway(url, http, log, metrics)
 
         yield start
 

@@ -1,19 +1,29 @@
 """The simulator and the gateway as tests see them: running, over real HTTP."""
 
 import json
+import socket
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from io import StringIO
+from time import sleep
 from typing import Any
 
 import httpx
+
+from gateway.metrics.metrics import Metrics
 
 # The simulated world begins just before the change to winter time.
 TODAY = date(2026, 10, 12)
 NOW = datetime(2026, 10, 12, 5, 0, tzinfo=UTC)
 CLIENT_ID = "simulator"
 CLIENT_SECRET = "simulator-secret-canary"
+# The seconds between two looks at what is waited for.
+_A_MOMENT = 0.01
+# No call that hangs is given up and tried again while a test looks on, however slow the machine.
+PATIENT = {"gateway_attempt_seconds": 60, "gateway_deadline_seconds": 60}
 # What the caches do by default, for tests that are about them.
 CACHES_ON = {
     "gateway_cache_catalog_seconds": 300,
@@ -46,6 +56,17 @@ class Simulator:
     def count(self) -> Counter[str]:
         """How many calls each endpoint got."""
         return Counter(call["endpoint"] for call in self.calls())
+
+    def arrived(self, number: int) -> Counter[str]:
+        """How many calls each endpoint got, once so many have arrived; after ten seconds, how many there are then.
+
+        For calls that no answer waits for, and which may still be on their way when it is there.
+        """
+        for _ in range(1_000):
+            if self.count().total() >= number:
+                break
+            sleep(_A_MOMENT)
+        return self.count()
 
     def forget(self) -> None:
         """Back to no calls, no faults and the manners of the start."""
@@ -84,6 +105,8 @@ class Gateway:
     url: str
     http: httpx.Client
     log: StringIO = field(default_factory=StringIO)
+    metrics: Metrics | None = None
+    """What it counts, where it runs in this process."""
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """The whole answer to a query."""
@@ -98,11 +121,40 @@ class Gateway:
         data: dict[str, Any] = answer["data"]
         return data
 
+    def settle(self) -> None:
+        """Wait until no refresh is under way, and what they brought is known. Raises AssertionError after a while.
+
+        Nobody else may ask meanwhile. A call that waits before it is tried again counts as ended.
+        """
+        quiet = 0
+        for _ in range(5_000):
+            # When this is answered, whatever was begun before has been sent, and whatever ended before is remembered.
+            self.http.get("/livez")
+            quiet = 0 if self.gauge("gateway_gate_in_flight", "gateway_gate_waiting") else quiet + 1
+            if quiet == 2:
+                return
+            sleep(_A_MOMENT / 10)
+        raise AssertionError("calls are still under way")
+
+    def gauge(self, *names: str) -> float:
+        """The sum of what metrics say now."""
+        assert self.metrics is not None, "it runs elsewhere"
+        found = [sample for family in self.metrics.collect() for sample in family.samples]
+        return sum(each.value for each in found if each.name in names)
+
     def lines(self) -> list[dict[str, Any]]:
         """The log's lines."""
         # A line is written after its answer, but before anything else is answered.
         self.http.get("/livez")
         return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+
+@contextmanager
+def nobody_listens() -> Iterator[str]:
+    """An address that refuses connections, and that nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """`x-gateway-explain: 1`: what it took to answer."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -8,7 +9,8 @@ import pytest
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from tests.harness import Clock, Gateway, Simulator
+from tests.floodgate import Floodgate
+from tests.harness import CACHES_ON, PATIENT, Clock, Gateway, Simulator
 
 ORIGINS = ("fetched", "joined", "cached", "stale")
 NAMES = {"care-units": "care_units", "healthcare-services": "healthcare_services"}
@@ -94,15 +96,25 @@ def test_stale_data_are_told_apart_and_their_refresh_is_no_read(
     assert found["ageSeconds"] == 20
 
 
-async def test_what_others_had_begun_to_fetch_is_joined(gateway: Gateway, simulator: Simulator) -> None:
-    simulator.manners("webdoc", latency_ms=300)
+async def test_what_others_had_begun_to_fetch_is_joined(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
+) -> None:
+    floodgate = Floodgate()
+    gateway = serve_gateway(clock=clock, connections=floodgate.connections, **CACHES_ON, **PATIENT)
     question = {
         "query": "query($id: ID!) { careUnit(id: $id) { name timeslots { start } } }",
         "variables": {"id": care_unit_id(CareUnitKey("webdoc", "L0_1"))},
     }
 
-    async with httpx.AsyncClient(base_url=gateway.url, headers={"x-gateway-explain": "1"}) as http:
-        answers = await asyncio.gather(*(http.post("/graphql", json=question) for _ in range(10)))
+    async with httpx.AsyncClient(base_url=gateway.url, headers={"x-gateway-explain": "1"}, timeout=30) as http:
+        asking = asyncio.gather(*(http.post("/graphql", json=question) for _ in range(10)))
+        async with asyncio.timeout(20):
+            while gateway.gauge("gateway_requests_inside") < 10:  # noqa: ASYNC110 # it happens in another thread
+                await asyncio.sleep(0.01)
+            # When this is answered, the last of them has begun what it waits for.
+            await http.get("/livez")
+        floodgate.is_open.set()
+        answers = await asking
 
     found = [answer.json()["extensions"]["gateway"] for answer in answers]
     assert sum(each["fetched"] for each in found) == simulator.count().total() == 2

@@ -79,6 +79,8 @@ class Visit:
 def browser() -> Iterator[Browser]:
     need_explorer()
     chromium = need_browser()
+    # As long as Playwright waits for anything else.
+    expect.set_options(timeout=30_000)
     with (
         sync_playwright() as playwright,
         closing(playwright.chromium.launch(executable_path=chromium, args=_FLAGS)) as browser,

@@ -1,68 +1,27 @@
 """How many requests are answered at a time, on real sockets: who takes a place, who is turned away, and who leaves."""
 
-import asyncio
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPConnection, HTTPResponse
 from io import StringIO
 from select import select
-from threading import Event
-from time import sleep
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from gateway.app import create_app
-from gateway.leyr.connections import PooledConnections
-from gateway.leyr.exchange import Reply
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import Settings
+from tests.floodgate import Floodgate
 from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
 
 PLACES = 2
 JSON = {"content-type": "application/json"}
 STATIC = "{ __typename }"
 PAUSE = 0.005
-
-
-class Floodgate:
-    """The way to the simulator: calls wait at it until it is opened."""
-
-    def __init__(self) -> None:
-        self.is_open = Event()
-        self.waiting = 0
-
-    def let_through(self) -> None:
-        """Open it for those that wait, and close it behind them."""
-        self.is_open.set()
-        while self.waiting:
-            sleep(PAUSE)
-        self.is_open.clear()
-
-    def connections(self, base_url: str, headers: Mapping[str, str]) -> "HeldConnections":
-        return HeldConnections(self, PooledConnections(base_url, headers))
-
-
-class HeldConnections:
-    """Connections whose calls wait at a floodgate first."""
-
-    def __init__(self, floodgate: Floodgate, connections: PooledConnections) -> None:
-        self._floodgate = floodgate
-        self._connections = connections
-
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
-        self._floodgate.waiting += 1
-        try:
-            await asyncio.to_thread(self._floodgate.is_open.wait)
-        finally:
-            self._floodgate.waiting -= 1
-        return await self._connections.get(target, largest=largest, within=within)
-
-    async def close(self) -> None:
-        await self._connections.close()
 
 
 class Visitor:

@@ -69,7 +69,7 @@ class Image:
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command of the image to its end, where nothing can be written."""
         command, environment = self.command(*arguments), self.environment(**variables)
-        return subprocess.run(command, cwd="/", env=environment, capture_output=True, timeout=30, check=False)
+        return subprocess.run(command, cwd="/", env=environment, capture_output=True, timeout=120, check=False)
 
     def _placed(self, text: str) -> str:
         return text.replace("/opt/gateway", str(self.root("wheel") / "opt" / "gateway"))
@@ -111,7 +111,7 @@ def image() -> Iterator[Image]:
 
 def _everybody_can_run(python: Path) -> bool:
     try:
-        done = subprocess.run([*_AS_NOBODY, python, "-c", _FIT], cwd="/", capture_output=True, timeout=30, check=False)
+        done = subprocess.run([*_AS_NOBODY, python, "-c", _FIT], cwd="/", capture_output=True, timeout=120, check=False)
     except OSError:
         return False
     return done.returncode == 0

@@ -2,9 +2,7 @@
 
 import re
 import signal
-import socket
 import subprocess
-import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,14 +25,18 @@ class Process:
     """A started gateway, and how it ended."""
 
     gateway: Gateway
-    port: str
     running: subprocess.Popen[str]
+    written: str
+
+    @property
+    def port(self) -> str:
+        return self.gateway.url.rpartition(":")[2]
 
     def stop(self) -> str:
         """Stop it as Docker does; what it wrote."""
         self.running.send_signal(signal.SIGTERM)
-        written, _ = self.running.communicate(timeout=10)
-        return written
+        rest, _ = self.running.communicate(timeout=60)
+        return self.written + rest
 
 
 @pytest.fixture(scope="module")
@@ -44,38 +46,31 @@ def packed(image: Image) -> set[str]:
         return set(wheel.namelist())
 
 
-def free_port() -> str:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return str(bound.getsockname()[1])
-
-
 @contextmanager
 def started(image: Image, *arguments: str, **variables: str) -> Iterator[Process]:
-    port = free_port()
-    environment = image.environment(GATEWAY_PORT=port, **variables)
+    environment = image.environment(GATEWAY_PORT="0", **variables)
     running = subprocess.Popen(
         image.command(*arguments), cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    url = f"http://127.0.0.1:{port}"
-    with running, httpx.Client(base_url=url, timeout=10) as http:
+    with running:
         try:
-            await_answer(http, running)
-            yield Process(Gateway(url, http), port, running)
+            url, written = said(running)
+            with httpx.Client(base_url=url, timeout=30) as http:
+                assert http.get("/livez").json() == {"status": "alive"}
+                yield Process(Gateway(url, http), running, written)
         finally:
             running.kill()
 
 
-def await_answer(http: httpx.Client, running: subprocess.Popen[str]) -> None:
-    for _ in range(200):
-        assert running.poll() is None, running.communicate()[0]
-        try:
-            assert http.get("/livez").json() == {"status": "alive"}
-        except httpx.ConnectError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the gateway did not start within ten seconds")
+def said(running: subprocess.Popen[str]) -> tuple[str, str]:
+    """The address that a gateway says it listens on, from when on it takes connections, and what it wrote so far."""
+    assert running.stdout is not None
+    written = ""
+    for line in running.stdout:
+        written += line
+        if found := re.search(r'(?:"url":"|GraphQL: +)(http://[^/"]+)', line):
+            return found[1], written
+    pytest.fail(f"the gateway ended: {written}")
 
 
 def test_the_wheel_holds_the_package_alone(packed: set[str]) -> None:
@@ -140,9 +135,10 @@ def test_the_image_serves_is_healthy_and_stops(image: Image, simulator: Simulato
     runtime = image.stages["runtime"]
     start = [*runtime.exec_form("ENTRYPOINT"), *runtime.exec_form("CMD")]
     credentials = {"LEYR_CLIENT_ID": CLIENT_ID, "LEYR_CLIENT_SECRET": CLIENT_SECRET}
+    at_once = {"GATEWAY_DRAIN_SECONDS": "0"}
     host = {"GATEWAY_HOST": runtime.environment()["GATEWAY_HOST"], "GATEWAY_ALLOW_ANONYMOUS": "yes"}
 
-    with started(image, *start, LEYR_BASE_URL=f"{simulator.url}/api", **credentials, **host) as process:
+    with started(image, *start, LEYR_BASE_URL=f"{simulator.url}/api", **credentials, **host, **at_once) as process:
         answer = process.gateway.data(CARE_UNITS)
         healthy = image.run(*runtime.exec_form("HEALTHCHECK"), GATEWAY_PORT=process.port)
         written = process.stop()

@@ -1,7 +1,6 @@
 """Outages of minutes, on a clock that the test moves, judged by what arrived at the simulator."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -85,20 +84,17 @@ async def test_the_breaker_opens_probes_reopens_and_closes(simulator: Simulator)
         assert leyr.outcomes.states == [OPEN, HALF_OPEN, OPEN, HALF_OPEN, CLOSED]
 
 
-async def test_an_open_breaker_answers_within_five_milliseconds(simulator: Simulator) -> None:
+async def test_an_open_breaker_answers_at_once(simulator: Simulator) -> None:
     simulator.fault("cut")
     clock = FakeTime()
     async with upstream(simulator, CallRules(), time=clock) as leyr:
         while leyr.outcomes.states != [OPEN]:
             await leyr.asks()
-        took = []
         for _ in range(200):
-            began = time.perf_counter()
-            assert await leyr.asks() == "UPSTREAM_UNAVAILABLE"
-            took.append(time.perf_counter() - began)
-
-    # One of them may meet a pause of the machine.
-    assert sorted(took)[-5] < 0.005
+            # It comes to its end in one step: it waits for nothing, not even for the loop's next turn.
+            with pytest.raises(StopIteration) as ended:
+                leyr.asks().send(None)
+            assert ended.value.value == "UPSTREAM_UNAVAILABLE"
 
 
 async def test_upstreams_that_hang_open_it_too(simulator: Simulator) -> None:
@@ -107,9 +103,10 @@ async def test_upstreams_that_hang_open_it_too(simulator: Simulator) -> None:
         await leyr.asks_together(64)
 
         assert leyr.outcomes.states == [OPEN]
-        asked = leyr.counted()
+        # Counted where they are sent: some may not have arrived yet, and were given up.
+        sent = len(leyr.outcomes.seen)
         assert await leyr.asks_together(200) == ["UPSTREAM_UNAVAILABLE"] * 200
-        assert leyr.counted() == asked
+        assert len(leyr.outcomes.seen) == sent
 
 
 async def test_one_sick_ehr_does_not_hold_up_another(simulator: Simulator) -> None:

@@ -10,7 +10,7 @@ import httpx
 
 from tests.harness import CACHES_ON, Clock, Gateway, Simulator
 
-PLACES, SECONDS = 20, 3.0
+PLACES, SECONDS = 20, 1.2
 # With so slow an upstream the places are what is scarce, not the processor that all share here.
 LATENCY_MS = 300
 # A client that is turned away comes again far sooner than the second that it is told.

@@ -51,6 +51,7 @@ def test_what_clients_plant_comes_out_nowhere(
             if response.status_code != 200 or b'"errors"' in response.content:
                 break
 
+    assert gateway.spans.get_finished_spans()
     assert gateway.look_everywhere() == []
 
 

@@ -105,9 +105,13 @@ async def test_latency_varies_by_the_given_chance() -> None:
 
     swings = chance("latency test")
     expected = [0.03 * (1 + swings.uniform(-0.3, 0.3)) for _ in range(4)]
-    found = await durations()
-    # Never shorter; a busy machine may make it longer.
-    assert all(-0.002 < took - meant < 0.05 for took, meant in zip(found, expected, strict=True))
+    shortest = await durations()
+    # A busy machine makes some longer, but hardly the same one each time.
+    for _ in range(20):
+        if all(took - meant < 0.005 for took, meant in zip(shortest, expected, strict=True)):
+            break
+        shortest = [min(pair) for pair in zip(shortest, await durations(), strict=True)]
+    assert all(-0.002 < took - meant < 0.005 for took, meant in zip(shortest, expected, strict=True))
 
 
 async def test_it_says_what_it_is(leyr: httpx.AsyncClient, settings: SimulatorSettings) -> None:

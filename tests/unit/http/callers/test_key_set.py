@@ -26,7 +26,7 @@ class Held:
         self.keys = KeySet(self.published, clock=self.time, on_failed=self.reasons.append)
 
     async def find(self, kid: str = "old") -> Key | None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.keys.find(kid, "EdDSA")
 
     async def wait(self, wanted: Awaitable[object]) -> float:
