@@ -4,14 +4,14 @@
 
 Operations are mixed: a fifth is given up by the client at some moment, a twentieth meets an EHR that misbehaves. Exits
 with 1 where memory grows by more than a megabyte for 10 000 operations after the warm-up, or descriptors are not given
-back. Linux only: memory and descriptors are read from `/proc`.
+back, or tasks are left. Linux only: memory and descriptors are read from `/proc`.
 """
 
 import argparse
 import asyncio
 import json
-import math
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -173,33 +173,35 @@ def threads(pid: int) -> int:
     return len(list((PROC / str(pid) / "task").iterdir()))
 
 
-def descriptors_at_rest(gateway: Server, most: float = math.inf) -> int:
-    """The open descriptors, as soon as there are no more than so many, or after a while.
+def tasks(pid: int, told: Path) -> int:
+    """How many asyncio tasks a process has that was started by `benchmarks.counted` with that file."""
+    told.unlink(missing_ok=True)
+    os.kill(pid, signal.SIGUSR1)
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        with suppress(FileNotFoundError, ValueError):
+            return int(told.read_text(encoding="ascii"))
+        time.sleep(0.01)
+    raise TimeoutError
 
-    A call lets the gateway close the connections to upstream that have waited too long, all but the one that it uses.
-    """
+
+def descriptors_at_rest(gateway: Server, most: int) -> int:
+    """The open descriptors, as soon as there are no more than so many, or after a while: idle connections wait."""
     end = time.monotonic() + SETTLE_SECONDS
     while True:
-        uvloop.run(ask_once(gateway.url))
         found = descriptors(gateway.pid)
         if found <= most or time.monotonic() > end:
             return found
         time.sleep(1)
 
 
-async def ask_once(url: str) -> None:
-    """Ask for something that takes an upstream call, on a connection of its own."""
-    client = Client(url)
-    await client.ask(http_request(url, "{ careUnits { id } }", {}, "cache-control: no-cache"))
-    client.leave()
-    await asyncio.sleep(0.1)
-
-
-def soak(gateway: Server, number: int) -> bool:
-    """Run the operations, print what the process holds, and say whether that is all right."""
+def soak(gateway: Server, told: Path, number: int) -> bool:
+    """Run the operations, print what the process holds, and say whether that is all right; `told` is for its tasks."""
     wanted = operations(gateway.url, Random(5), datetime.now(UTC).replace(microsecond=0))  # noqa: S311 # the load's mix
     tally = Tally()
-    before, threads_before = descriptors_at_rest(gateway), threads(gateway.pid)
+    # It tells its URL before it serves.
+    httpx.get(f"{gateway.url}/readyz").raise_for_status()
+    tasks_before, before, threads_before = tasks(gateway.pid, told), descriptors(gateway.pid), threads(gateway.pid)
     sizes: list[int] = []
     began = time.monotonic()
     for done in range(STRETCH, number + 1, STRETCH):
@@ -210,8 +212,12 @@ def soak(gateway: Server, number: int) -> bool:
     growth = (sizes[-1] - sizes[0]) / max(1, len(sizes) - 1)
     tell(f"answers {dict(tally.statuses)}, of which {tally.with_errors} with errors; given up {tally.given_up}")
     tell(f"growth {growth / 1e6:+.2f} MB for {STRETCH} operations after the first {STRETCH}")
-    tell(f"descriptors {before} before, {after} after; threads {threads_before} and {threads(gateway.pid)}")
-    return growth <= MOST_GROWTH_BYTES and after <= before
+    left = tasks(gateway.pid, told)
+    tell(
+        f"descriptors {before} before, {after} after; tasks {tasks_before} and {left};"
+        f" threads {threads_before} and {threads(gateway.pid)}"
+    )
+    return growth <= MOST_GROWTH_BYTES and after <= before and left <= tasks_before
 
 
 async def press(url: str, clients: int) -> tuple[float, list[float]]:
@@ -251,7 +257,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run a gateway for long, and press it hard.")
     parser.add_argument("--operations", type=int, default=50_000, help="how many (50000)")
     options = parser.parse_args()
-    python, clean = [sys.executable, "-u", "-m", "gateway"], _clean_environment()
+    python, clean = [sys.executable, "-u", "-m", "gateway"], clean_environment()
     ours, other = processors() or (None, None)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -262,8 +268,9 @@ def main() -> int:
         for emr, fault in STRUCK.items():
             leyr.post("/__faults", json={"fault": fault, "emr": emr, "seconds": 0.2}).raise_for_status()
         environment = {**clean, **SETTINGS, "LEYR_BASE_URL": f"{simulator.url}/api"}
-        with running([*python, "serve", "--port", "0"], environment, folder, ours) as gateway:
-            is_calm = soak(gateway, max(2 * STRETCH, options.operations))
+        counted, told = [sys.executable, "-u", "-m", "benchmarks.counted"], folder / "tasks"
+        with running([*counted, str(told), "serve", "--port", "0"], environment, folder, ours) as gateway:
+            is_calm = soak(gateway, told, max(2 * STRETCH, options.operations))
         leyr.patch("/__manners/webdoc", json={"latency_ms": PRESS_LATENCY_MS, "latency_jitter": 0}).raise_for_status()
         environment |= {"GATEWAY_MAX_CONCURRENT_REQUESTS": str(PLACES), "GATEWAY_DEADLINE_SECONDS": "5"}
         with running([*python, "serve", "--port", "0"], environment, folder, ours) as gateway:
@@ -271,7 +278,8 @@ def main() -> int:
     return 0 if is_calm else 1
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of a gateway, and with this checkout to import from."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
     return {**ours, "PYTHONPATH": str(Path(__file__).parents[1])}
 

@@ -87,6 +87,7 @@ class PooledConnections:
         self._most_idle = most_idle
         self._idle: deque[Exchange] = deque()
         self._busy: set[Exchange] = set()
+        self._sweep: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_open = True
 
@@ -116,6 +117,9 @@ class PooledConnections:
         for connection in (*self._idle, *self._busy):
             connection.close()
         self._idle.clear()
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         self._places.send_away()
         # Transports close in the loop's next turn.
         await asyncio.sleep(0)
@@ -144,32 +148,46 @@ class PooledConnections:
         if connection.reusable and self._is_open and len(self._idle) < self._most_idle:
             connection.idle_since = loop.time()
             self._idle.append(connection)
+            if self._sweep is None:
+                self._sweep = loop.call_later(self._idle_seconds, self._sweep_idle, loop)
         else:
             connection.close()
 
     def _kept(self, loop: asyncio.AbstractEventLoop) -> Exchange | None:
-        """The connection that was used last; those that have waited too long are given back."""
-        too_old = loop.time() - self._idle_seconds
-        while self._idle and self._idle[0].idle_since <= too_old:
-            self._idle.popleft().close()
+        """The connection that was used last."""
+        self._close_old(loop)
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable:
                 return connection
         return None
 
+    def _close_old(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give back those that have waited too long."""
+        too_old = loop.time() - self._idle_seconds
+        while self._idle and self._idle[0].idle_since <= too_old:
+            self._idle.popleft().close()
+
+    def _sweep_idle(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Moved when it goes off, not whenever a connection is used: a call takes some, and the last is soon back.
+        self._sweep = None
+        self._close_old(loop)
+        if self._idle:
+            self._sweep = loop.call_at(self._idle[0].idle_since + self._idle_seconds, self._sweep_idle, loop)
+
     async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Exchange:
         self._refuse_when_closed()
         latest = loop.time() + self._connect_seconds
+        connection = Exchange(loop)
         try:
             async with asyncio.timeout_at(min(latest, deadline)):
-                _, connection = await loop.create_connection(
-                    lambda: Exchange(loop), self._host, self._port, ssl=self._tls
-                )
-        except TimeoutError:
-            if deadline < latest:
-                raise
-            raise ConnectionError("no connection in time") from None
+                await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+        except (TimeoutError, asyncio.CancelledError) as given_up:
+            # uvloop gives the socket back and tells nobody.
+            connection.close()
+            if isinstance(given_up, TimeoutError) and latest <= deadline:
+                raise ConnectionError("no connection in time") from None
+            raise
         if not self._is_open:
             connection.close()
         self._refuse_when_closed()

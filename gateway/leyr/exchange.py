@@ -50,7 +50,6 @@ class Exchange(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reply: asyncio.Future[Reply] | None = None
         self._uses = 0
-        self._parser = httptools.HttpResponseParser(self)
         self._ends_with_the_connection = False
         self._longest = _LONGEST_HEAD
 
@@ -67,6 +66,9 @@ class Exchange(asyncio.Protocol):
         """
         if self._transport is None or not self.reusable:
             raise ConnectionError("closed")
+        if not self._uses:
+            # No sooner: a connection that is given up while it is made is told of nothing that would part the two.
+            self._parser = httptools.HttpResponseParser(self)
         self._uses += 1
         self._largest = largest
         self._received = 0
@@ -79,8 +81,9 @@ class Exchange(asyncio.Protocol):
         """Give the socket back at once, with whatever is on its way."""
         self.closed = True
         self._stop_waiting()
-        if self._transport is not None:
-            self._transport.abort()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
@@ -93,11 +96,15 @@ class Exchange(asyncio.Protocol):
             self._finish()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Called by the loop."""
+        """Called by the loop, as the last of all."""
         self.closed = True
         if self._reply is not None:
             given_up = self._uses > 1 and not self._received
             self._fail(UnansweredError("closed") if given_up else ConnectionError("the connection broke"))
+        # Both hold this object: left joined, they would wait for the collector.
+        self._transport = None
+        if self._uses:
+            del self._parser
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""

@@ -106,10 +106,16 @@ class Guard:
                 retries = retries or Retries(failed.error, self._rules.retries, self._chance)
                 delay = self._delay(retries, failed, deadline)
             if delay is None:
-                raise retries.told
+                break
             self._observer.retried(self._emr)
             await self._sleep(delay)
             now = self._clock()
+        told, retries = retries.told, None
+        try:
+            raise told
+        finally:
+            # An error keeps the frames that it left: one that kept the error would wait with it for the collector.
+            del told
 
     async def _attempted(self, endpoint: str, attempt: Attempt[T], now: float, deadline: float) -> T:
         if self._breaker.wait(now) or not self._gate.enter(now):

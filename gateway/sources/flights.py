@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from gateway.domain.errors import GatewayError
+
 T = TypeVar("T")
 
 
@@ -49,7 +51,9 @@ class Flight(Generic[T]):
     def release(self) -> None:
         """Let go; without holders it ends."""
         self._holders -= 1
-        if not self._holders and not self._task.done():
+        if self._task.done():
+            forget_frames(self._task)
+        elif not self._holders:
             self._task.cancel()
 
     def outcome(self) -> "asyncio.Future[T]":
@@ -68,6 +72,18 @@ class Flight(Generic[T]):
             _pass_on(task, waiter)
         if not task.cancelled():
             task.exception()
+
+
+def forget_frames(future: "asyncio.Future[Any]") -> None:
+    """Take from the domain error that a future failed with whatever says where it was raised.
+
+    It holds the frames that awaited the future, and those hold the future: a cycle, and with it all that a request
+    had, until the collector comes by. For when nobody awaits it any more; a fault of ours keeps its traceback.
+    """
+    if future.done() and not future.cancelled():
+        error = future.exception()
+        if isinstance(error, GatewayError):
+            error.__traceback__ = error.__context__ = None
 
 
 def _pass_on(task: "asyncio.Task[T]", waiter: "asyncio.Future[T]") -> None:

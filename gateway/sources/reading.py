@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gateway.domain.errors import DeadlineExceeded, OperationTooLarge
+from gateway.sources.flights import forget_frames
 
 T = TypeVar("T")
 
@@ -29,8 +30,7 @@ class Held(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """One list that an answer needed; `fetched_at` is the clock's seconds when its call began.
 
     `subject` is the EHR's code, and where there is one the care unit, the window, the resource and the service.
@@ -138,7 +138,9 @@ class Reading:
     def close(self) -> None:
         """Let go of every call; those that nobody else waits for end."""
         self._is_closed = True
-        self._awaited.clear()
+        awaited, self._awaited = self._awaited, []
+        for future in awaited:
+            forget_frames(future)
         held, self._held = self._held, []
         for each in held:
             each.release()

@@ -2,29 +2,79 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import pytest
 
+from gateway.domain.errors import GatewayError
 from gateway.http.waiting import Waiting
+from gateway.sources.flights import Flight
+from gateway.sources.reading import Reading
 from tests.harness import Gateway, Simulator
+
+OF_A_REQUEST = (Waiting, Reading, Flight, GatewayError)
+WINDOW = {"start": "2026-10-13T06:00:00Z", "end": "2026-10-13T16:00:00Z"}
+QUERY = """
+query($start: DateTime!, $end: DateTime!) {
+  careUnits(emr: "webdoc") {
+    timeslots(start: $start, end: $end) { start }
+    resources { name timeslots(start: $start, end: $end) { start } }
+  }
+}
+"""
+
+
+Left: TypeAlias = Callable[[], list[Any]]
 
 
 @pytest.fixture
-def no_collector() -> Iterator[None]:
+def left() -> Iterator[Left]:
+    """What there is of requests that was not there before; the collector does not come meanwhile."""
     gc.collect()
+    before = {id(each): each for each in of_requests()}
     gc.disable()
-    yield
+    yield lambda: [each for each in of_requests() if id(each) not in before]
     gc.enable()
 
 
-@pytest.mark.usefixtures("no_collector")
-def test_a_request_that_waited_is_no_cycle(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+def of_requests() -> list[Any]:
+    return [each for each in gc.get_objects() if issubclass(type(each), OF_A_REQUEST)]
+
+
+def after_a_while(gateway: Gateway, left: Left) -> list[Any]:
+    """What is left when the gateway has done what it does after its answers."""
+    for _ in range(50):
+        gateway.http.get("/livez")
+        if not left():
+            break
+    return left()
+
+
+def test_a_request_that_waited_is_no_cycle(
+    left: Left, serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
     gateway = serve_gateway()
     # Longer than it takes until somebody looks whether the client has left.
     simulator.manners("webdoc", latency_ms=80, latency_jitter=0)
 
     for _ in range(20):
         gateway.data("{ careUnits { name } }")
+
+    assert after_a_while(gateway, left) == []
+
+
+@pytest.mark.parametrize("endpoint", ["care_units", "resources", "timeslots"])
+@pytest.mark.parametrize(
+    "fault", ["hang", "cut", "html_200", "service_unavailable", "too_many_requests", "emr_error_500"]
+)
+def test_a_request_that_failed_is_no_cycle(
+    fault: str, endpoint: str, left: Left, serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway(gateway_deadline_seconds=0.3)
+    simulator.fault(fault, endpoint=endpoint, emr="webdoc")
+
+    answers = [gateway.ask(QUERY, **WINDOW) for _ in range(3)]
     gateway.http.get("/livez")
 
-    assert sum(type(each) is Waiting for each in gc.get_objects()) == 0
+    assert all(each["errors"] for each in answers)
+    assert left() == []

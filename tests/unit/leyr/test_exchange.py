@@ -69,7 +69,7 @@ def open_sockets() -> int:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while not holds():  # noqa: ASYNC110 # what is waited for lies in the kernel
             await asyncio.sleep(0.001)
 
@@ -165,7 +165,7 @@ def chunked(chunks: Iterable[bytes], *fields: bytes, trailers: bytes = b"") -> b
 
 
 async def read(script: Script, *, largest: int = MEBIBYTE) -> Reply:
-    async with Server(script) as server, asyncio.timeout(5):
+    async with Server(script) as server, asyncio.timeout(30):
         connections = PooledConnections(server.url, {})
         try:
             return await connections.get("/", largest=largest)

@@ -1,6 +1,8 @@
 """One call: its time, its attempts, and what it says in the end."""
 
 import asyncio
+import gc
+import weakref
 from random import Random
 
 import pytest
@@ -238,6 +240,24 @@ def test_each_ehr_has_a_guard_of_its_own() -> None:
         assert 0 < (found["sick"].retry_after or 0) <= 5
 
     run(scene())
+
+
+@pytest.mark.parametrize("outcome", [*FOR_A_MOMENT, *FOR_GOOD])
+def test_an_error_goes_with_whoever_heard_of_it(outcome: Outcome) -> None:
+    async def scene() -> None:
+        stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
+        try:
+            await stage.call()
+        except GatewayError as error:
+            heard = weakref.ref(error)
+        # Nor in a cycle, which the collector would have to find.
+        assert heard() is None
+
+    gc.disable()
+    try:
+        run(scene())
+    finally:
+        gc.enable()
 
 
 def test_virtual_time_passes_at_once() -> None:

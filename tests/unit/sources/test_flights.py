@@ -172,6 +172,45 @@ async def test_an_answer_goes_with_its_last_user_at_once() -> None:
         gc.enable()
 
 
+async def test_a_failure_goes_with_its_last_user_at_once() -> None:
+    async def fails() -> str:
+        raise UpstreamUnavailable("sick")
+
+    async def landed(flight: Flight[str]) -> "weakref.ref[UpstreamUnavailable] | None":
+        try:
+            await flight.outcome()
+        except UpstreamUnavailable as error:
+            return weakref.ref(error)
+        return None
+
+    flight = Flight(fails(), 0.0, lambda _: None).hold()
+    first, second = await landed(flight), await landed(flight)
+    gc.disable()
+    try:
+        flight.release()
+        flight.release()
+        del flight
+        await turns()
+        assert first is second
+        assert first is not None
+        assert first() is None
+    finally:
+        gc.enable()
+
+
+async def test_a_fault_of_ours_still_tells_where_it_is() -> None:
+    call = Call()
+    call.failure = ZeroDivisionError()
+    flight = call.flight()
+    call.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        await flight.outcome()
+
+    flight.release()
+
+    assert call.failure.__traceback__ is not None
+
+
 class Slow(ModelEhr):
     """Answers after so many turns of the loop, and counts the calls that were ended before."""
 
