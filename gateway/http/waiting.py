@@ -62,8 +62,12 @@ class Waiting:
         self._watch = asyncio.get_running_loop().create_task(self._until_left())
 
     async def _until_left(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        is_whole = False
+        while (message := await self._receive())["type"] != "http.disconnect":
+            if is_whole:
+                # Nothing but its leaving can come after a request; a server that says otherwise is not listened to.
+                return
+            is_whole = not message.get("more_body", False)
         self._client_left = True
         if self._request is not None:
             self._request.cancel()
