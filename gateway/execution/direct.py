@@ -93,8 +93,7 @@ class DirectRun:
         try:
             awaited = coroutine.send(None)
         except StopIteration as done:
-            place.write(done.value, sheet, self, place.path)
-            return
+            value = done.value
         except asyncio.CancelledError:
             # Something that the resolver awaited was cancelled; whoever awaits the answer was not.
             raise NotDirectError from None
@@ -102,6 +101,13 @@ class DirectRun:
             place.position.may_fail()
             self.fail(error, place.position.nodes, place.path, sheet)
             return
+        else:
+            self._wait(coroutine, awaited, place, sheet)
+            return
+        # Not while the end of the coroutine is handled: what fails below would keep that as its context.
+        place.write(value, sheet, self, place.path)
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Any], awaited: Any, place: Place, sheet: Sheet) -> None:
         gap: Sheet = []
         sheet.append(gap)
         future = awaited if asyncio.isfuture(awaited) else None

@@ -81,7 +81,7 @@ def failure(cause: Exception, nodes: list[FieldNode], path: Path) -> Failure:
     A fault keeps its traceback, since the log tells its place.
     """
     if isinstance(cause, GatewayError):
-        cause.__traceback__ = None
+        cause.__traceback__ = cause.__context__ = None
     return Failure(cause, nodes, path)
 
 
