@@ -59,7 +59,7 @@ class Rows:
             self._kept_as = (projection.identity, objects.part)
 
     def encoded(self, encoder: msgspec.json.Encoder, room: Room) -> bytes:
-        """The JSON array. Raises what `Projection.json` raises, and AnswerTooLargeError."""
+        """The JSON array. Raises what `Projection.rows` raises, and AnswerTooLargeError."""
         if self._rendered is not None and (kept := self._rendered.get(self._kept_as)) is not None:
             return kept
         texts = {
@@ -69,7 +69,7 @@ class Rows:
         if texts:
             self._check(texts, room)
         links = {key: {value: msgspec.Raw(text) for value, text in each.items()} for key, each in texts.items()}
-        made = self._projection.json(encoder, self._objects, links)
+        made = encoder.encode(self._projection.rows(self._objects, links))
         if self._rendered is not None:
             self._rendered.keep(self._kept_as, made)
         return made
