@@ -86,10 +86,13 @@ def failure(cause: Exception, nodes: list[FieldNode], path: Path) -> Failure:
 
 
 def located(failures: Sequence[Failure], most: int) -> tuple[list[GraphQLError], int]:
-    """The first `most` errors of failures, and how many more there are; each fault is among them in any case."""
+    """The first `most` errors of failures, and how many more there are; each fault is among them in any case.
+
+    They are in the order of their paths, so that the same failures say the same, whichever came first.
+    """
     made: list[GraphQLError] = []
     omitted = 0
-    for each in failures:
+    for each in sorted(failures, key=_order):
         there = times(each.path)
         room = most - len(made)
         if not isinstance(each.cause, GatewayError):
@@ -98,3 +101,7 @@ def located(failures: Sequence[Failure], most: int) -> tuple[list[GraphQLError],
         made += [located_error(each.cause, each.nodes, place) for _, place in found]
         omitted += there - max(0, min(room, there))
     return made, omitted
+
+
+def _order(failed: Failure) -> list[tuple[bool, str | int]]:
+    return [(isinstance(step, str), step) for step in next(places(failed.path))]

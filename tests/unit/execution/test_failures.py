@@ -58,6 +58,31 @@ def test_what_an_answer_has_no_room_for_is_counted_but_a_fault_is_never_left_out
     assert omitted == 1 + 1 + 2
 
 
+def test_errors_are_in_the_order_of_their_paths_however_they_came() -> None:
+    paths: list[Path] = [
+        ((((None, "units"), 10), "people")),
+        ((((None, "units"), 2), "people")),
+        (((((None, "units"), 2), "free"), Alike(GROUPS, None)), "owner"),
+        (((((None, "units"), 2), "free"), Alike(GROUPS, 1)), "owner"),
+        (None, "more"),
+    ]
+    failures = [failure(UpstreamUnavailable("down"), nodes(), path) for path in paths]
+
+    errors, _ = located(failures, 20)
+    again, _ = located(failures[::-1], 20)
+
+    assert [error.path for error in errors] == [
+        ["more"],
+        ["units", 2, "free", 0, "owner"],
+        ["units", 2, "free", 2, "owner"],
+        ["units", 2, "free", 4, "owner"],
+        ["units", 2, "free", 3, "owner"],
+        ["units", 2, "people"],
+        ["units", 10, "people"],
+    ]
+    assert [error.path for error in again] == [error.path for error in errors]
+
+
 def test_a_failure_holds_no_frame_unless_it_is_a_fault() -> None:
     def raised(error: Exception) -> Exception:
         with pytest.raises(Exception, match="no") as caught:
