@@ -80,6 +80,7 @@ class StoppingServer(uvicorn.Server):
         state = self.server_state
         await self._while(ends_at - loop.time(), lambda: bool(state.connections or state.tasks))
         await self._cut_off()
+        # The process ends in any case, and what the application still holds open with it.
         with suppress(TimeoutError):
             await asyncio.wait_for(self.lifespan.shutdown(), _CLEAN_UP_SECONDS)
 

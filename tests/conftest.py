@@ -16,6 +16,7 @@ from gateway.metrics.metrics import Metrics
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
+from gateway.tracing.traces import Traces
 from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, TODAY, Clock, Gateway, Simulator
 
 
@@ -60,6 +61,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             notice: str = "",
             clock: Clock | None = None,
             connections: MakeConnections = PooledConnections,
+            traces: Traces | None = None,
             **settings: Any,
         ) -> Gateway:
             given: dict[str, Any] = {
@@ -76,7 +78,8 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             time: dict[str, Any] = {"now": lambda: NOW} if clock is None else {"now": clock.now, "clock": clock}
             checked = Settings(**given)
             metrics = Metrics(checked.leyr_emrs)
-            app = create_app(checked, **time, connections=connections, log_to=log, metrics=metrics, notice=notice)
+            told: dict[str, Any] = {"log_to": log, "metrics": metrics, "traces": traces}
+            app = create_app(checked, **time, **told, connections=connections, notice=notice)
             url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
             http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
             return Gateway(url, http, log, metrics)

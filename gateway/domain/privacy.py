@@ -46,6 +46,7 @@ def may_hide_a_personal_number(text: str) -> bool:
 def _decoded(text: str) -> Iterator[str]:
     yield unquote(text)
     for found in (*_BASE64.findall(text), *_BASE64_WITHOUT_SLASH.findall(text)):
+        # What is no Base64 of text hides no number in that way.
         with suppress(ValueError):
             plain = found.translate(_URL_SAFE)
             yield b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()

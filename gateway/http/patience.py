@@ -133,6 +133,7 @@ def _untaken(transport: asyncio.Transport) -> int:
 def has_unread(transport: asyncio.Transport) -> bool:
     """Did bytes come that were not read yet? False where the system does not tell."""
     if sys.platform == "linux":
+        # It may have been closed meanwhile.
         with suppress(OSError):
             # tcp(7): SIOCINQ, which has the number of the terminals' request too.
             came = ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0\0\0\0")
@@ -142,7 +143,8 @@ def has_unread(transport: asyncio.Transport) -> bool:
 
 def _drop(transport: asyncio.Transport) -> None:
     if sys.platform == "linux":
-        # The kernel would keep what it holds for as long as the client's machine says that it is alive.
+        # The kernel would keep what it holds for as long as the client's machine says that it is alive; and where the
+        # socket is closed already, it holds nothing.
         with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -218,6 +218,7 @@ class _Count:
                     ids = own if asked.of is None else (None, None)
                     query, vouching = self._context.timeslot_query(key, asked.filter, *ids)
                 except GatewayError:
+                    # The field will say so itself, and makes no call.
                     continue
                 if vouching is not None:
                     resources, services = resources or vouching.resources, services or vouching.services

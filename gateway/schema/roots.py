@@ -54,6 +54,7 @@ class RootField:
         try:
             return context.emr(self._argument("emr", reach))
         except (GatewayError, GraphQLError):
+            # The field will say so itself, and makes no call.
             return None
 
     def named(self, reach: Reach, context: Context) -> Iterator[NodeId]:
@@ -67,6 +68,7 @@ class RootField:
             try:
                 found = context.named(text)
             except GatewayError:
+                # Likewise.
                 continue
             if found.type in kinds:
                 yield found

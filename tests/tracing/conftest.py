@@ -1,26 +1,19 @@
 """A gateway whose spans stay in memory, where a test reads them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import StringIO
 from random import random
 from time import time_ns
 from typing import Any
 
-import httpx
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
-from gateway.app import create_app
-from gateway.metrics.metrics import Metrics
-from gateway.serving import listening_socket, serving_beside
-from gateway.settings import Settings
 from gateway.tracing.recording import recorded
-from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Clock, Gateway, Simulator
+from tests.harness import Clock, Gateway, Simulator
 
 
 @dataclass(frozen=True)
@@ -88,38 +81,23 @@ class Traced(Gateway):
 
 
 @pytest.fixture
-def serve_traced(simulator: Simulator) -> Iterator[Callable[..., Traced]]:
+def serve_traced(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> Callable[..., Traced]:
     """Start gateways on the simulator, each with settings of its own."""
-    with ExitStack() as stack:
 
-        def start(
-            *, clock: Clock | None = None, ratio: float = 1, metrics: Metrics | None = None, **settings: Any
-        ) -> Traced:
-            given: dict[str, Any] = {
-                "leyr_base_url": f"{simulator.url}/api",
-                "leyr_client_id": CLIENT_ID,
-                "leyr_client_secret": CLIENT_SECRET,
-                "leyr_emrs": simulator.emrs,
-                "gateway_cache_catalog_seconds": 0,
-                "gateway_cache_timeslots_seconds": 0,
-                **settings,
-            }
-            exporter, log = InMemorySpanExporter(), StringIO()
-            traces = recorded(
-                SimpleSpanProcessor(exporter),
-                emrs=simulator.emrs,
-                ratio=ratio,
-                now_ns=time_ns,
-                chance=random,
-                close=exporter.shutdown,
-            )
-            time: dict[str, Any] = {"now": lambda: NOW} if clock is None else {"now": clock.now, "clock": clock}
-            app = create_app(Settings(**given), **time, log_to=log, metrics=metrics, traces=traces)
-            url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
-            http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
-            return Traced(url, http, log, exporter=exporter)
+    def start(*, clock: Clock | None = None, ratio: float = 1, **settings: Any) -> Traced:
+        exporter = InMemorySpanExporter()
+        traces = recorded(
+            SimpleSpanProcessor(exporter),
+            emrs=simulator.emrs,
+            ratio=ratio,
+            now_ns=time_ns,
+            chance=random,
+            close=exporter.shutdown,
+        )
+        served = serve_gateway(clock=clock, traces=traces, **settings)
+        return Traced(served.url, served.http, served.log, served.metrics, exporter=exporter)
 
-        yield start
+    return start
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import httpx
 import pytest
 from opentelemetry.trace import SpanKind
 
-from gateway.metrics.metrics import Metrics
 from gateway.tracing.attributes import ALLOWED
 from tests.harness import CACHES_ON, Clock, Simulator
 from tests.tracing.conftest import Traced
@@ -56,14 +55,12 @@ def test_nothing_is_said_but_what_is_allowed(gateway: Traced, simulator: Simulat
     assert {span.status.description for span in spans} == {None}
 
 
-def test_metrics_are_told_the_same(serve_traced: Callable[..., Traced]) -> None:
-    metrics = Metrics(["webdoc"])
-    gateway = serve_traced(metrics=metrics)
-
+def test_metrics_are_told_the_same(gateway: Traced) -> None:
     gateway.data(EVERYTHING)
+    assert gateway.metrics is not None
 
     where = {"emr": "webdoc", "endpoint": "timeslots", "outcome": "answered"}
-    counted = metrics.registry.get_sample_value("gateway_upstream_calls_total", where)
+    counted = gateway.metrics.registry.get_sample_value("gateway_upstream_calls_total", where)
     assert counted == len([call for call in gateway.calls() if call.said["gateway.endpoint"] == "timeslots"]) > 0
 
 
