@@ -26,7 +26,7 @@ from gateway.rehearsal import Sizes, rehearse
 from gateway.schema.build import build_schema, print_sdl
 from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
-from gateway.simulator import Manners, SimulatorSettings, announcement, create_simulator
+from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
 from gateway.stopping import StopRules
 from gateway.tracing.traces import Traces, TracesError, traces_to
 
@@ -193,7 +193,7 @@ def _free_or(port: int) -> Any:
 def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
     emrs = SimulatorSettings(today=date.min).emrs
     tables: dict[str, dict[str, Any]] = {}
-    for emr, key, value in options.manners:
+    for emr, key, value in options.behaviour:
         for each in emrs if emr == "*" else (emr,):
             tables.setdefault(each, {})[key] = value
     try:
@@ -202,13 +202,13 @@ def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
             today=options.today or datetime.now(ZoneInfo("Europe/Stockholm")).date(),
             scale=options.scale,
             latency_ms=options.latency,
-            manners={emr: msgspec.convert(table, Manners) for emr, table in tables.items()},
+            behaviour={emr: msgspec.convert(table, Behaviour) for emr, table in tables.items()},
         )
     except (ValueError, msgspec.ValidationError) as error:
         raise SettingsError(str(error)) from None
 
 
-def _manner(text: str) -> tuple[str, str, Any]:
+def _switch(text: str) -> tuple[str, str, Any]:
     place, equals, value = text.partition("=")
     emr, dot, key = place.partition(".")
     if not (equals and dot and emr and key):
@@ -276,8 +276,10 @@ def _add_simulator(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=float, default=150, help="milliseconds an answer takes (%(default)s)")
     parser.add_argument("--today", type=date.fromisoformat, help="first day with free times (the real today)")
     parser.add_argument(
+        "--behaviour",
         "--manners",
-        type=_manner,
+        dest="behaviour",
+        type=_switch,
         action="append",
         default=[],
         metavar="EMR.KEY=VALUE",

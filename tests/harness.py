@@ -69,14 +69,14 @@ class Simulator:
         return self.count()
 
     def forget(self) -> None:
-        """Back to no calls, no faults and the manners of the start."""
+        """Back to no calls, no faults and the behaviour of the start."""
         self.http.post("/__reset").raise_for_status()
 
     def fault(self, name: str, **where: Any) -> None:
         """Order a fault."""
         self.http.post("/__faults", json={"fault": name, **where}).raise_for_status()
 
-    def manners(self, emr: str, **changes: Any) -> None:
+    def behaviour(self, emr: str, **changes: Any) -> None:
         """Switch how an EHR behaves."""
         response = self.http.patch(f"/__manners/{emr}", json=changes)
         assert response.status_code == 200, response.text

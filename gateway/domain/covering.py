@@ -46,7 +46,7 @@ class Cover:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On which a cover may stand for its parts: the EHR's manners, the costs, and the lists that cost nothing."""
+    """On which a cover may stand for its parts: the EHR's behaviour, the costs, and the lists that cost nothing."""
 
     profile: EhrProfile
     costs: CostModel

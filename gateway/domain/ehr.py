@@ -32,7 +32,7 @@ class FilterPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EhrProfile:
-    """The manners of one EHR; `longest_window` None means that no limit is known.
+    """The behaviour of one EHR; `longest_window` None means that no limit is known.
 
     `names_resource` and `names_service` say whether its slots name theirs; where they do not, no answer tells whose
     they are but that to a call with the filter.

@@ -1,4 +1,4 @@
-"""The simulator's own paths, which Leyr does not have: counts, faults, manners."""
+"""The simulator's own paths, which Leyr does not have: counts, faults, behaviour."""
 
 import msgspec
 import orjson
@@ -7,20 +7,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
+from gateway.simulator.call_log import CallLog
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FAULT_NAMES, Fault, FaultBox
-from gateway.simulator.journal import Journal
-from gateway.simulator.manners import Manners, MannersBook
+from gateway.simulator.faults import FAULT_NAMES, Fault, FaultQueue
 
 
 class Admin:
     """What tests and people do to the simulator; none of it is counted as a call."""
 
-    def __init__(self, statement: str, journal: Journal, faults: FaultBox, manners: MannersBook) -> None:
+    def __init__(self, statement: str, call_log: CallLog, faults: FaultQueue, behaviour: BehaviourRegistry) -> None:
         self._statement = statement
-        self._journal = journal
+        self._call_log = call_log
         self._faults = faults
-        self._manners = manners
+        self._behaviour = behaviour
 
     def application(self) -> Starlette:
         """Make the web application of these paths."""
@@ -31,8 +31,8 @@ class Admin:
                 Route("/__faults", self._list_faults, methods=["GET"]),
                 Route("/__faults", self._order_fault, methods=["POST"]),
                 Route("/__faults", self._clear_faults, methods=["DELETE"]),
-                Route("/__manners", self._list_manners),
-                Route("/__manners/{emr}", self._change_manners, methods=["PATCH"]),
+                Route("/__manners", self._list_behaviour),
+                Route("/__manners/{emr}", self._change_behaviour, methods=["PATCH"]),
                 Route("/__reset", self._reset, methods=["POST"]),
             ],
         )
@@ -42,7 +42,7 @@ class Admin:
 
     async def _calls(self, request: Request) -> Response:
         return Response(
-            orjson.dumps(self._journal.describe(request.query_params.get("emr"))),
+            orjson.dumps(self._call_log.describe(request.query_params.get("emr"))),
             media_type="application/json",
         )
 
@@ -61,29 +61,29 @@ class Admin:
         self._faults.clear()
         return JSONResponse({"faults": []})
 
-    async def _list_manners(self, _: Request) -> Response:
-        return JSONResponse({emr: _shown(manners) for emr, manners in self._manners.all().items()})
+    async def _list_behaviour(self, _: Request) -> Response:
+        return JSONResponse({emr: _shown(behaviour) for emr, behaviour in self._behaviour.all().items()})
 
-    async def _change_manners(self, request: Request) -> Response:
+    async def _change_behaviour(self, request: Request) -> Response:
         emr = request.path_params["emr"]
         if emr not in EHRS:
             return JSONResponse({"error": f"no such EHR; known: {', '.join(EHRS)}"}, 400)
         body = await request.body()
         try:
-            changed = self._manners.change(emr, body)
+            changed = self._behaviour.change(emr, body)
         except msgspec.DecodeError as error:
-            return _refused(error, f"known switches: {', '.join(Manners.__struct_fields__)}")
+            return _refused(error, f"known switches: {', '.join(Behaviour.__struct_fields__)}")
         return JSONResponse(_shown(changed))
 
     async def _reset(self, _: Request) -> Response:
-        self._journal.clear()
+        self._call_log.clear()
         self._faults.clear()
-        self._manners.restore()
+        self._behaviour.restore()
         return JSONResponse({"total": 0})
 
 
-def _shown(manners: Manners) -> dict[str, object]:
-    return msgspec.structs.asdict(manners)
+def _shown(behaviour: Behaviour) -> dict[str, object]:
+    return msgspec.structs.asdict(behaviour)
 
 
 def _refused(error: Exception, known: str) -> Response:

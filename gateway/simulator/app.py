@@ -8,18 +8,15 @@ from random import Random
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.simulator.admin import Admin
-from gateway.simulator.announcement import announcement
-from gateway.simulator.answers import Answer
-from gateway.simulator.chance import chance
-from gateway.simulator.delivery import deliver
+from gateway.simulator.behaviour import Behaviour, BehaviourRegistry, settle
+from gateway.simulator.call_log import CallLog
+from gateway.simulator.clinics import rng
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FaultBox, UnknownFaultError
-from gateway.simulator.journal import Journal
-from gateway.simulator.leyr import LeyrApi
-from gateway.simulator.manners import Manners, MannersBook, settle
-from gateway.simulator.requests import Request
-from gateway.simulator.settings import SimulatorSettings
-from gateway.simulator.universe import Universe
+from gateway.simulator.faults import FaultQueue, UnknownFaultError, deliver
+from gateway.simulator.http_messages import Request, Response
+from gateway.simulator.leyr_api import LeyrApi
+from gateway.simulator.settings import SimulatorSettings, announcement
+from gateway.simulator.world import World
 
 
 def create_simulator(
@@ -29,21 +26,21 @@ def create_simulator(
     random: Random | None = None,
 ) -> ASGIApp:
     """Make a simulator; `clock` dates the recorded calls, `random` varies the latency."""
-    manners = MannersBook(
+    behaviour = BehaviourRegistry(
         {
-            emr: settle(settings.manners.get(emr, Manners()), ehr.filter_policy, settings.latency_ms)
+            emr: settle(settings.behaviour.get(emr, Behaviour()), ehr.filter_policy, settings.latency_ms)
             for emr, ehr in EHRS.items()
         }
     )
-    universe = Universe(seed=settings.seed, scale=settings.scale, today=settings.today)
-    journal, faults = Journal(clock), FaultBox()
+    world = World(seed=settings.seed, scale=settings.scale, today=settings.today)
+    call_log, faults = CallLog(clock), FaultQueue()
     return Simulator(
-        api=LeyrApi(settings, universe, manners),
-        manners=manners,
-        journal=journal,
+        api=LeyrApi(settings, world, behaviour),
+        behaviour=behaviour,
+        call_log=call_log,
         faults=faults,
-        admin=Admin(announcement(settings), journal, faults, manners).application(),
-        random=random or chance(settings.seed, "latency"),
+        admin=Admin(announcement(settings), call_log, faults, behaviour).application(),
+        random=random or rng(settings.seed, "latency"),
     )
 
 
@@ -54,15 +51,15 @@ class Simulator:
         self,
         *,
         api: LeyrApi,
-        manners: MannersBook,
-        journal: Journal,
-        faults: FaultBox,
+        behaviour: BehaviourRegistry,
+        call_log: CallLog,
+        faults: FaultQueue,
         admin: ASGIApp,
         random: Random,
     ) -> None:
         self._api = api
-        self._manners = manners
-        self._journal = journal
+        self._behaviour = behaviour
+        self._call_log = call_log
         self._faults = faults
         self._admin = admin
         self._random = random
@@ -75,12 +72,12 @@ class Simulator:
             await self._play_leyr(Request.of(scope), receive, send)
 
     async def _play_leyr(self, request: Request, receive: Receive, send: Send) -> None:
-        with self._journal.recorded(request) as call:
+        with self._call_log.recorded(request) as call:
             try:
                 fault = self._faults.take(request)
             except UnknownFaultError as error:
                 call.status = 400
-                await Answer(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
+                await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
                 return
             await self._wait(request.route.emr)
             call.status = await deliver(self._api.answer(request), fault, receive, send)
@@ -88,7 +85,7 @@ class Simulator:
     async def _wait(self, emr: str | None) -> None:
         if emr not in EHRS:
             return
-        manners = self._manners[emr]
-        if manners.latency_ms:
-            swing = self._random.uniform(-manners.latency_jitter, manners.latency_jitter)
-            await asyncio.sleep(manners.latency_ms / 1000 * (1 + swing))
+        behaviour = self._behaviour[emr]
+        if behaviour.latency_ms:
+            swing = self._random.uniform(-behaviour.latency_jitter, behaviour.latency_jitter)
+            await asyncio.sleep(behaviour.latency_ms / 1000 * (1 + swing))

@@ -4,8 +4,14 @@ import math
 from dataclasses import dataclass
 from random import Random
 
-from gateway.simulator.chance import chance
 from gateway.simulator.ehrs import Ehr
+
+
+def rng(*name: object) -> Random:
+    """Make the generator of this name; the same name always gives the same numbers."""
+    # Random's text seeds go through SHA-512, so they do not depend on PYTHONHASHSEED.
+    return Random("/".join(str(part) for part in name))  # noqa: S311 # invents clinics, guards nothing
+
 
 _WITHOUT_EMR_ID = 0.15
 _ROOMS_EVERY = 7
@@ -66,12 +72,12 @@ class Clinic:
 
 def found_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
     """Invent the care units of an EHR."""
-    random = chance(seed, ehr.code, "care units")
+    random = rng(seed, ehr.code, "care units")
     count = random.randint(*ehr.care_units)
     places = random.sample(ehr.country.places, count)
     return tuple(
         CareUnit(
-            ehr.mint("care_unit", "", number, random),
+            ehr.make_id("care_unit", "", number, random),
             _emr_id(ehr, "cu", number, random),
             f"{place} {random.choice(ehr.country.clinic_words).lower()}",
         )
@@ -81,12 +87,12 @@ def found_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
 
 def staff_clinic(ehr: Ehr, unit: CareUnit, seed: int, scale: int, *, first: bool) -> Clinic:
     """Invent the people and the visits of a care unit; `first` tells the EHR's first care unit."""
-    random = chance(seed, ehr.code, unit.id, "staff")
+    random = rng(seed, ehr.code, unit.id, "staff")
     services = _offer(ehr, unit, random, round(random.randint(3, 8) * math.sqrt(scale)))
     count = random.randint(4, 12) * scale
     resources = tuple(
         Resource(
-            ehr.mint("resource", unit.id, number, random),
+            ehr.make_id("resource", unit.id, number, random),
             _emr_id(ehr, "re", number, random),
             {} if ehr.nameless and first and number == _NAMELESS else _names(ehr, number, random),
             f"SE2321000131-E{random.randrange(10**12):012d}" if ehr.hsa_ids else None,
@@ -103,7 +109,7 @@ def _offer(ehr: Ehr, unit: CareUnit, random: Random, count: int) -> tuple[Health
     for number in range(1, count + 1):
         turn, index = divmod(number - 1, len(visits))
         name, minutes = visits[index]
-        identifier = ehr.mint("service", unit.id, number, random)
+        identifier = ehr.make_id("service", unit.id, number, random)
         emr_id = _emr_id(ehr, "hs", number, random)
         services.append(HealthcareService(identifier, emr_id, f"{name} {turn + 1}" if turn else name, minutes))
     return tuple(services)

@@ -1,20 +1,147 @@
-"""The EHRs that the simulator plays: their codes, countries, ids and peculiarities."""
+"""The EHRs that the simulator plays: their codes, countries, invented names, ids and peculiarities."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
+from typing import Literal
+from uuid import UUID
 
-from gateway.simulator.identifiers import (
-    Mint,
-    awkward,
-    composed,
-    hexadecimal,
-    levelled,
-    long_numbers,
-    small_numbers,
-    tokens,
-    uuids,
+from gateway.simulator.behaviour import FilterPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Country:
+    """The words and the clock of a country."""
+
+    zone: str
+    first_names: tuple[str, ...]
+    last_names: tuple[str, ...]
+    places: tuple[str, ...]
+    clinic_words: tuple[str, ...]
+    room_word: str
+    visits: tuple[tuple[str, int], ...]
+    """Kinds of visit with their length in minutes."""
+
+
+SWEDEN = Country(
+    zone="Europe/Stockholm",
+    first_names=(
+        *("Åsa", "Björn", "Cecilia", "David", "Elin", "Fredrik", "Gunilla", "Håkan", "Ingrid", "Jörgen"),
+        *("Karin", "Lars", "Märta", "Nils", "Olof", "Petra", "Rickard", "Sara", "Tove", "Ulf"),
+    ),
+    last_names=(
+        *("Almgård", "Björkslätt", "Dalvik", "Ekmarker", "Furuhäll", "Granås", "Hedtorp", "Isholm"),
+        *("Källstig", "Lindåker", "Myrvall", "Norrby", "Oxhage", "Rönnkvist", "Sjötorp", "Ängsmark"),
+    ),
+    places=("Åkersberga", "Ängby", "Höjden", "Norrtull", "Sjöstaden", "Strömmen", "Västerort", "Öresund"),
+    clinic_words=("Vårdcentral", "Läkargrupp", "Husläkarmottagning", "Hälsocentral"),
+    room_word="Rum",
+    visits=(
+        ("Läkarbesök, nybesök", 30),
+        ("Läkarbesök, återbesök", 20),
+        ("Sjuksköterskebesök", 20),
+        ("Vaccination", 10),
+        ("Provtagning", 15),
+        ("Videobesök", 20),
+        ("Hälsokontroll", 45),
+        ("Samtal med kurator", 45),
+        ("Fysioterapi, första besök", 60),
+        ("Fysioterapi, uppföljning", 30),
+        ("Barnmorskebesök", 30),
+        ("Hudkontroll", 15),
+    ),
 )
-from gateway.simulator.manners import FilterPolicy
-from gateway.simulator.names import NORWAY, SWEDEN, Country
+
+NORWAY = Country(
+    zone="Europe/Oslo",
+    first_names=(
+        *("Åse", "Bjørn", "Camilla", "Dag", "Eirik", "Frøydis", "Guro", "Håvard", "Ingvild", "Jørn"),
+        *("Kjersti", "Leif", "Marit", "Nora", "Øystein", "Pål", "Ragnhild", "Sindre", "Torunn", "Vegard"),
+    ),
+    last_names=(
+        *("Aasgård", "Bjørkli", "Dalsmo", "Eikhaug", "Furusæter", "Granlien", "Heggdal", "Isnes"),
+        *("Kvernmo", "Lyngås", "Myrseth", "Nordbø", "Østvang", "Rønningdal", "Sjøvik", "Tårnes"),
+    ),
+    places=("Åsen", "Bekkelia", "Fjordgata", "Grønnåsen", "Havna", "Nordstranda", "Skansen", "Øvrebyen"),
+    clinic_words=("Legesenter", "Helsehus", "Klinikk", "Legekontor"),
+    room_word="Rom",
+    visits=(
+        ("Legetime, ny pasient", 30),
+        ("Legetime, kontroll", 20),
+        ("Sykepleiertime", 20),
+        ("Vaksinasjon", 10),
+        ("Blodprøve", 15),
+        ("Videokonsultasjon", 20),
+        ("Helseattest", 45),
+        ("Psykologsamtale", 45),
+        ("Fysioterapi, første time", 60),
+        ("Fysioterapi, oppfølging", 30),
+        ("Svangerskapskontroll", 30),
+        ("Føflekksjekk", 15),
+    ),
+)
+
+
+Kind = Literal["care_unit", "resource", "service"]
+
+IdFormat = Callable[[Kind, str, int, Random], str]
+"""Makes the id of the n-th (from 1) thing of a kind; the text is the id of its care unit."""
+
+_ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
+_AWKWARD_UNITS = ("avd/1", "avd 2", "åsen å3", "avd#4", "avd%2F5", "a..b")
+
+
+def levelled(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Webdoc's: `L0_1` for units (docs page D1), and people numbered anew in each unit."""
+    del unit, random
+    return {"care_unit": f"L0_{number}", "resource": f"R{number}", "service": f"B{1000 + number}"}[kind]
+
+
+def tokens(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Kaddio's: 17 letters and digits (docs page D20)."""
+    del kind, unit, number
+    return "".join(random.choices(_ALPHABET, k=17))
+
+
+def long_numbers(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Cliniko's: numbers too long for a JavaScript number, written as text."""
+    del kind, unit, number
+    return str(random.randrange(10**18, 9 * 10**18))
+
+
+def composed(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """TakeCare's: unit `10`, and `10-991890000019` for what belongs to it (docs page D22)."""
+    if kind == "care_unit":
+        return str(number * 10)
+    return f"{unit}-{991 if kind == 'resource' else 402}{number:04d}{random.randrange(10**5):05d}"
+
+
+def hexadecimal(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Anita's: `L0_1` for units (docs page D23), 24 hexadecimal digits for the rest."""
+    del unit
+    return f"L0_{number}" if kind == "care_unit" else f"{random.getrandbits(96):024x}"
+
+
+def uuids(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Konfidens': UUIDs."""
+    del kind, unit, number
+    return str(UUID(int=random.getrandbits(128), version=4))
+
+
+def small_numbers(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Pridok's: 1, 2, 3 for units, and again for the people and the services of each unit."""
+    del kind, unit, random
+    return str(number)
+
+
+def awkward(kind: Kind, unit: str, number: int, random: Random) -> str:
+    """Physica's: whatever a careless client breaks in a URL."""
+    del unit, random
+    if kind == "care_unit":
+        return _AWKWARD_UNITS[number - 1]
+    word = {"resource": "stol", "service": "time"}[kind]
+    styles = ("{w}/{n}", "{w} {n}", "{w}å{n}", "{w}#{n}", "{w}%2F{n}", "{w}..{n}", "{w}+{n}", "{w}?{n}&x=1")
+    return styles[(number - 1) % len(styles)].format(w=word, n=number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +150,7 @@ class Ehr:
 
     code: str
     country: Country
-    mint: Mint
+    make_id: IdFormat
     filter_policy: FilterPolicy = "none_required"
     care_units: tuple[int, int] = (3, 6)
     """Fewest and most care units."""

@@ -1,12 +1,16 @@
-"""Which requests go wrong, and how: ordered over the admin path or by a test-only header."""
+"""Faults, ordered over the admin path or by a test-only header: which requests they strike, and what is sent then."""
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, get_args
 
 import msgspec
+import orjson
+from starlette.types import Receive, Send
 
-from gateway.simulator.requests import Endpoint, Request
+from gateway.simulator.http_messages import Endpoint, ErrorEnvelope, Request, Response
 
 FaultName = Literal[
     "delay",
@@ -61,7 +65,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @dataclass(slots=True)
-class _Order:
+class _PendingFault:
     fault: Fault
     left: int | None
 
@@ -70,35 +74,35 @@ class UnknownFaultError(ValueError):
     """A request asks by header for a fault that does not exist."""
 
 
-class FaultBox:
+class FaultQueue:
     """The faults that wait for requests; the oldest that matches strikes."""
 
     def __init__(self) -> None:
-        self._orders: list[_Order] = []
+        self._pending: list[_PendingFault] = []
 
     def put(self, fault: Fault) -> None:
         """Order a fault."""
-        self._orders.append(_Order(fault, fault.times))
+        self._pending.append(_PendingFault(fault, fault.times))
 
     def clear(self) -> None:
         """Forget every fault."""
-        self._orders.clear()
+        self._pending.clear()
 
     def pending(self) -> list[dict[str, object]]:
         """Tell the faults that still wait, with how many times are left."""
-        return [{**msgspec.structs.asdict(order.fault), "times": order.left} for order in self._orders]
+        return [{**msgspec.structs.asdict(pending.fault), "times": pending.left} for pending in self._pending]
 
     def take(self, request: Request) -> Fault | None:
         """Give the fault that strikes a request, and count it; the header goes before the orders."""
         if asked := request.headers.get(FAULT_HEADER):
             return _read_header(asked)
-        for order in self._orders:
-            if order.fault.strikes(request):
-                if order.left is not None:
-                    order.left -= 1
-                    if order.left == 0:
-                        self._orders.remove(order)
-                return order.fault
+        for pending in self._pending:
+            if pending.fault.strikes(request):
+                if pending.left is not None:
+                    pending.left -= 1
+                    if pending.left == 0:
+                        self._pending.remove(pending)
+                return pending.fault
         return None
 
 
@@ -118,3 +122,176 @@ def _read_header(value: str) -> Fault:
 def _path_matches(pattern: str, path: str) -> bool:
     # By whole segments, so that L0_1 does not strike L0_10.
     return path == pattern or path.startswith(pattern.rstrip("/") + "/") or fnmatchcase(path, pattern)
+
+
+HUGE_BYTES = 64 * 2**20
+_OK, _REDIRECTION = 200, 300
+
+# Made to look like an EHR's raw message with a national number in it, which must never reach a client.
+# The number is that of the documentation's own test person.
+_EMR_DETAIL = '{"message": "Access denied for patient 191212121212 Tolvan Tolvansson", "ehr": "internal-node-7"}'
+_HTML = b"<!doctype html><html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>"
+
+
+_Items = list[dict[str, object]]
+
+
+def _html(status: int, text: bytes) -> Response:
+    return Response(_HTML % (text, text), status, "text/html")
+
+
+def _emr_error(status: int) -> Response:
+    # Docs page D15: the status is the EHR's own, the code says that it is the EHR's trouble.
+    return ErrorEnvelope(status, "EMR_ERROR", _EMR_DETAIL).answer()
+
+
+def _too_many(*headers: tuple[bytes, bytes]) -> Response:
+    return ErrorEnvelope(429, "TOO_MANY_REQUESTS", "Too many requests").answer(*headers)
+
+
+_RESPONSES: Mapping[str, Callable[[], Response]] = {
+    "service_unavailable": lambda: ErrorEnvelope(
+        503, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable"
+    ).answer(),
+    "too_many_requests": lambda: _too_many((b"retry-after", b"1")),
+    "too_many_requests_bare": _too_many,
+    "emr_error_401": lambda: _emr_error(401),
+    "emr_error_429": lambda: _emr_error(429),
+    "emr_error_500": lambda: _emr_error(500),
+    # Docs page D16 shows UNKNOWN_ERROR with status 401.
+    "unknown_error": lambda: ErrorEnvelope(401, "UNKNOWN_ERROR", "Unexpected: 191212121212").answer(),
+    "bad_gateway_html": lambda: _html(502, b"502 Bad Gateway"),
+    "html_200": lambda: _html(200, b"Welcome"),
+    "unauthorized_html": lambda: _html(401, b"401 Authorization Required"),
+    "malformed_json": lambda: Response(b'[{"id": "1", name: oops}]'),
+    "empty_list": lambda: Response(b"[]"),
+    "object_body": lambda: Response(b'{"message": "this is no list", "count": 3}'),
+    "redirect": lambda: Response(b"", 302, "text/plain", ((b"location", b"https://elsewhere.invalid/api/emrs"),)),
+}
+
+
+def faulty_response(fault: Fault, right: Response) -> Response:
+    """Give what the client gets in place of the right answer."""
+    if fault.fault in _RESPONSES:
+        return _RESPONSES[fault.fault]()
+    if not _OK <= right.status < _REDIRECTION:
+        return right
+    match fault.fault:
+        case "truncated_json":
+            return replace(right, body=right.body[: len(right.body) // 2] or b"[")
+        case "wrong_types":
+            return _retold(right, _wrong_types)
+        case "item_without_id":
+            return _retold(right, _without_ids)
+        case _:
+            return right
+
+
+def _retold(right: Response, change: Callable[[_Items], _Items]) -> Response:
+    content = orjson.loads(right.body)
+    match content:
+        case {"items": list(items)}:
+            changed: object = {"items": change(items)}
+        case dict():
+            changed = change([content])[0]
+        case _:
+            changed = change(content)
+    return replace(right, body=orjson.dumps(changed))
+
+
+def _wrong_types(items: _Items) -> _Items:
+    wrong = {"id": 12345, "name": {"text": "a name"}, "start": 1764576000, "resource_id": ["R1"]}
+    return [
+        {field: wrong.get(field, value) for field, value in item.items()} for item in items or [{"id": "", "start": ""}]
+    ]
+
+
+def _without_ids(items: _Items) -> _Items:
+    """Take the mandatory field from the first item: `id`, or `start` of a slot, which has no id."""
+    if not items:
+        return [{"name": "without id"}]
+    first = {field: value for field, value in items[0].items() if field not in ("id", "start")}
+    return [first, *items[1:]]
+
+
+_DROPS = 20
+_CHUNK_BYTES = 2**20
+_LONGEST_HANG_SECONDS = 600
+
+
+async def deliver(right: Response, fault: Fault | None, receive: Receive, send: Send) -> int | None:
+    """Send the answer, or what the fault makes of it; give the status that was sent, if any."""
+    if fault is None:
+        await right.send(send)
+        return right.status
+    match fault.fault:
+        case "hang":
+            await _hang(receive)
+            return None
+        case "cut":
+            await _cut(send)
+            return None
+        case "cut_mid_body":
+            await _cut_mid_body(right, send)
+        case "drip":
+            await _drip(right, fault.seconds, send)
+        case "huge_list":
+            await _flood(right, send)
+        case _:
+            if fault.fault == "delay":
+                await asyncio.sleep(fault.seconds)
+            right = faulty_response(fault, right)
+            await right.send(send)
+    return right.status
+
+
+async def _hang(receive: Receive) -> None:
+    try:
+        async with asyncio.timeout(_LONGEST_HANG_SECONDS):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+    except TimeoutError:
+        return
+
+
+async def _cut(send: Send) -> None:
+    """Close the connection before a single byte of the answer.
+
+    ASGI has no word for this. But a server that was given a header with a line break must refuse it,
+    and then can neither send these headers nor a second set, so uvicorn (both of its HTTP parsers)
+    closes the connection. A test holds this.
+    """
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"x-simulator-cut", b"\r\n")]}
+    try:
+        await send(start)
+    except Exception:  # noqa: BLE001 # each server and parser refuses with another class
+        return
+
+
+async def _cut_mid_body(right: Response, send: Send) -> None:
+    """Close the connection after half of the promised body; uvicorn logs an unfinished answer."""
+    await send(right.start(length=len(right.body) + 1))
+    await send({"type": "http.response.body", "body": right.body[: len(right.body) // 2], "more_body": True})
+
+
+async def _drip(right: Response, seconds: float, send: Send) -> None:
+    await send(right.start(length=len(right.body)))
+    size = max(1, -(-len(right.body) // _DROPS))
+    for begin in range(0, len(right.body), size):
+        await asyncio.sleep(seconds / _DROPS)
+        piece = right.body[begin : begin + size]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _flood(right: Response, send: Send) -> None:
+    """Send the items of the right list again and again, 64 MiB of them."""
+    inside = right.body[right.body.find(b"[") + 1 : right.body.rfind(b"]")] or b'{"id":"1","start":"x"}'
+    chunk = (inside + b",") * max(1, _CHUNK_BYTES // len(inside))
+    await send(right.start(length=None))
+    await send({"type": "http.response.body", "body": b"[", "more_body": True})
+    sent = 0
+    while sent < HUGE_BYTES:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        sent += len(chunk)
+    await send({"type": "http.response.body", "body": inside + b"]"})

@@ -126,7 +126,7 @@ def test_an_ehr_that_wants_a_filter_is_remembered_by_filter(gateway: Gateway, si
 
 
 def test_an_ehr_that_takes_no_longer_window_is_asked_for_what_was_asked(gateway: Gateway, simulator: Simulator) -> None:
-    simulator.manners("webdoc", longest_window_days=14)
+    simulator.behaviour("webdoc", longest_window_days=14)
     fortnight = (1.25, 15.25)
 
     assert days(gateway, *fortnight)
@@ -156,7 +156,7 @@ async def test_many_at_once_share_each_call(
 ) -> None:
     gateway.data(BOOKING_PAGE, id=care_unit_id(key))
     alone = simulator.count()
-    simulator.manners(key.emr, latency_ms=300)
+    simulator.behaviour(key.emr, latency_ms=300)
     clock.seconds += 100_000
 
     async with httpx.AsyncClient(base_url=gateway.url, timeout=30) as http:

@@ -160,7 +160,7 @@ def test_the_filter_policy_is_obeyed(
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(f'[takecare]\nfilter_policy = "{policy}"\n')
     gateway = serve_gateway(leyr_profiles=profiles, gateway_max_upstream_calls=1_000)
-    simulator.manners("takecare", filter_policy=policy)
+    simulator.behaviour("takecare", filter_policy=policy)
 
     selection = "resources { timeslots { start } } healthcareServices { name } timeslots { start }"
     query = f'{{ careUnits(emr: "takecare") {{ {selection} }} }}'
@@ -217,7 +217,7 @@ def test_any_one_with_a_filter_given_is_one_call(gateway: Gateway, simulator: Si
 def test_a_filtered_query_waits_for_no_list(gateway: Gateway, simulator: Simulator) -> None:
     resource = simulator.rest("/emrs/takecare/care-units/10/resources")[0]["id"]
     simulator.forget()
-    simulator.manners("takecare", latency_ms=100, latency_jitter=0)
+    simulator.behaviour("takecare", latency_ms=100, latency_jitter=0)
 
     query = "query($id: ID!, $one: ID) { careUnit(id: $id) { resources { id } timeslots(resourceId: $one) { start } } }"
     gateway.data(query, id=care_unit_id(TAKECARE), one=resource)
@@ -234,7 +234,7 @@ def test_fan_out_goes_a_few_at_a_time(gateway: Gateway, simulator: Simulator) ->
     }
     largest = max(sizes, key=lambda unit: sizes[unit])
     simulator.forget()
-    simulator.manners("takecare", latency_ms=30)
+    simulator.behaviour("takecare", latency_ms=30)
     key = care_unit_id(CareUnitKey("takecare", largest))
 
     gateway.data("query($id: ID!) { careUnit(id: $id) { resources { timeslots { start } } } }", id=key)
@@ -250,7 +250,7 @@ def test_a_long_window_is_cut_in_the_fewest_pieces(
     profiles = tmp_path / "profiles.toml"
     profiles.write_text("[webdoc]\nlongest_window_days = 7\n")
     gateway = serve_gateway(leyr_profiles=profiles)
-    simulator.manners("webdoc", longest_window_days=7)
+    simulator.behaviour("webdoc", longest_window_days=7)
 
     data = gateway.data("query($id: ID!) { careUnit(id: $id) { timeslots { start } } }", id=care_unit_id(WEBDOC))
 
@@ -262,13 +262,13 @@ def test_a_long_window_is_cut_in_the_fewest_pieces(
 
 
 def test_an_ehr_that_turns_out_to_want_a_filter_is_remembered(gateway: Gateway, simulator: Simulator) -> None:
-    simulator.manners("webdoc", filter_policy="any_one")
+    simulator.behaviour("webdoc", filter_policy="any_one")
     query = "query($id: ID!) { careUnit(id: $id) { timeslots { start resourceId } } }"
 
     first = gateway.data(query, id=care_unit_id(WEBDOC))
     refused = [call for call in simulator.calls() if call["status"] == 400]
     simulator.http.post("/__reset")
-    simulator.manners("webdoc", filter_policy="any_one")
+    simulator.behaviour("webdoc", filter_policy="any_one")
     second = gateway.data(query, id=care_unit_id(WEBDOC))
 
     assert first == second

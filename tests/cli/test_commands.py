@@ -218,7 +218,7 @@ def test_serve_finishes_what_is_in_flight_and_stops(
     settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_DIR": "elsewhere", **CREDENTIALS, **AT_ONCE}
     serving = run("serve", "--port", "0", **settings)
     url = serving.url(LISTENING)
-    simulator.manners("webdoc", latency_ms=700, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=700, latency_jitter=0)
 
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(httpx.post, f"{url}/graphql", json={"query": "{ careUnits { name } }"}, timeout=20)
@@ -238,14 +238,14 @@ def test_simulator_serves_and_takes_manners(run: Callable[..., Running]) -> None
 
     headers = {"x-leyr-client-id": "simulator", "x-leyr-client-secret": "simulator"}
     units = httpx.get(f"{url}/api/emrs/webdoc/care-units", headers=headers, timeout=20)
-    manners = httpx.get(f"{url}/__manners", timeout=20).json()
+    behaviour = httpx.get(f"{url}/__manners", timeout=20).json()
 
     assert units.status_code == 200
-    assert manners["webdoc"]["time_format"] == "utc"
+    assert behaviour["webdoc"]["time_format"] == "utc"
     assert "public documentation" in simulator.output
     assert simulator.stop() == 0
 
 
 def test_a_wrong_manner_is_refused() -> None:
-    assert gateway("simulator", "--port", "0", "--manners", "webdoc.mood=bad").returncode == 1
-    assert gateway("simulator", "--port", "0", "--manners", "webdoc").returncode == 2
+    assert gateway("simulator", "--port", "0", "--behaviour", "webdoc.mood=bad").returncode == 1
+    assert gateway("simulator", "--port", "0", "--behaviour", "webdoc").returncode == 2

@@ -144,19 +144,19 @@ def test_slots_link_to_the_listed_objects(emr: str, gateway: Gateway) -> None:
             assert timedelta(minutes=slot["durationMinutes"]) == minutes
 
 
-@pytest.mark.parametrize("manners", HARDER, ids=str)
+@pytest.mark.parametrize("behaviour", HARDER, ids=str)
 @pytest.mark.parametrize("emr", ["webdoc", "takecare", "physica"])
 def test_harder_manners_change_nothing_but_the_form(
-    emr: str, manners: dict[str, Any], simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
+    emr: str, behaviour: dict[str, Any], simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
 ) -> None:
-    profile = {key: manners[key] for key in ("filter_policy", "longest_window_days") if key in manners}
+    profile = {key: behaviour[key] for key in ("filter_policy", "longest_window_days") if key in behaviour}
     wanted = Rest(simulator, emr)
     first = wanted.units()[0]["id"]
     truth = {
         kind: {x["id"]: wanted.slots(first, **{key: x["id"]}) for x in wanted.listed(first, kind)}
         for kind, key in (("resources", "resource_id"), ("healthcare-services", "healthcare_service_id"))
     }
-    simulator.manners(emr, **manners)
+    simulator.behaviour(emr, **behaviour)
 
     table = tmp_path / "profiles.toml"
     table.write_text("\n".join((f"[{emr}]", *(f"{key} = {json.dumps(value)}" for key, value in profile.items()))))
@@ -166,19 +166,19 @@ def test_harder_manners_change_nothing_but_the_form(
 
     for field, kind in (("resources", "resources"), ("healthcareServices", "healthcare-services")):
         for each in unit[field]:
-            assert hidden(as_rest(each["timeslots"]), {}) == hidden(truth[kind][each["leyrId"]], manners)
+            assert hidden(as_rest(each["timeslots"]), {}) == hidden(truth[kind][each["leyrId"]], behaviour)
     everything = set().union(*truth["resources"].values())
-    assert hidden(as_rest(unit["timeslots"]), {}) == hidden(everything, manners)
+    assert hidden(as_rest(unit["timeslots"]), {}) == hidden(everything, behaviour)
 
 
-def hidden(slots: set[tuple[Any, ...]], manners: dict[str, Any]) -> set[tuple[Any, ...]]:
-    """Slots as instants, without the ids that an EHR of these manners does not tell."""
+def hidden(slots: set[tuple[Any, ...]], behaviour: dict[str, Any]) -> set[tuple[Any, ...]]:
+    """Slots as instants, without the ids that an EHR of these behaviour does not tell."""
     return {
         (
             datetime.fromisoformat(start),
             datetime.fromisoformat(end),
-            None if manners.get("resource_ids") == "null" else resource,
-            None if manners.get("service_ids") == "null" else service,
+            None if behaviour.get("resource_ids") == "null" else resource,
+            None if behaviour.get("service_ids") == "null" else service,
         )
         for start, end, resource, service in slots
     }

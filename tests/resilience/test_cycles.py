@@ -57,7 +57,7 @@ def test_a_request_that_waited_is_no_cycle(
 ) -> None:
     gateway = serve_gateway()
     # Longer than it takes until somebody looks whether the client has left.
-    simulator.manners("webdoc", latency_ms=80, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=80, latency_jitter=0)
 
     for _ in range(20):
         gateway.data("{ careUnits { name } }")

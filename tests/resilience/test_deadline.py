@@ -63,7 +63,7 @@ def test_a_client_may_want_to_wait_less(
 
 def test_no_call_begins_after_the_deadline(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
     gateway = serve_gateway(gateway_deadline_seconds=1)
-    simulator.manners("webdoc", latency_ms=1_300, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=1_300, latency_jitter=0)
 
     answer = gateway.ask(GRAPH)
     assert simulator.arrived(1) == {"care_units": 1}
@@ -98,7 +98,7 @@ def test_one_that_stays_gets_the_answer_of_one_that_left(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway()
-    simulator.manners("webdoc", latency_ms=600, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=600, latency_jitter=0)
     with httpx.Client(base_url=gateway.url, timeout=0.2) as impatient, pytest.raises(httpx.ReadTimeout):
         impatient.post("/graphql", json={"query": "{ careUnits { name } }"})
 

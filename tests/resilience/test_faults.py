@@ -136,7 +136,7 @@ async def test_after_too_many_requests_nobody_asks_before_the_time(simulator: Si
 
 
 async def test_no_more_calls_are_in_flight_than_may_be(simulator: Simulator) -> None:
-    simulator.manners("webdoc", latency_ms=5)
+    simulator.behaviour("webdoc", latency_ms=5)
     async with upstream(simulator, CallRules()) as leyr:
         assert await leyr.asks_together(500) == ["answer"] * 500
 

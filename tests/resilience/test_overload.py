@@ -55,7 +55,7 @@ async def test_three_times_the_clients_are_answered_or_turned_away(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway(gateway_max_concurrent_requests=PLACES)
-    simulator.manners("webdoc", latency_ms=LATENCY_MS, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=LATENCY_MS, latency_jitter=0)
 
     before = await press(gateway.url, PLACES)
     storm = await press(gateway.url, 3 * PLACES)

@@ -78,7 +78,7 @@ async def test_a_crowd_at_the_expiry_of_a_list_makes_one_call(
     gateway = serve_gateway(clock=clock, **CACHES_ON)
     known = gateway.data(UNITS)
     simulator.forget()
-    simulator.manners("webdoc", latency_ms=300, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=300, latency_jitter=0)
     clock.seconds += later
 
     answers = await crowd(gateway.url, body(UNITS))
@@ -95,7 +95,7 @@ async def test_a_crowd_at_the_expiry_of_free_times_makes_one_call(
     gateway = serve_gateway(clock=clock, **CACHES_ON)
     known = gateway.data(SLOTS, id=UNIT)
     simulator.forget()
-    simulator.manners("webdoc", latency_ms=300, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=300, latency_jitter=0)
     clock.seconds += 31
 
     answers = await crowd(gateway.url, body(SLOTS, id=UNIT))
@@ -112,11 +112,11 @@ async def test_those_that_stay_never_notice_that_the_first_one_left(
     gateway = serve_gateway()
     content = body(query, **({"id": UNIT} if query is SLOTS else {}))
     known = await ask(gateway.url, content)
-    simulator.manners("webdoc", latency_ms=250, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=250, latency_jitter=0)
 
     for moment in range(5):
         simulator.http.post("/__reset")
-        simulator.manners("webdoc", latency_ms=250, latency_jitter=0)
+        simulator.behaviour("webdoc", latency_ms=250, latency_jitter=0)
         _, leader = await connect(gateway.url, content)
         await until_called(simulator)
         followers = asyncio.gather(*(ask(gateway.url, content) for _ in range(FOLLOWERS)))
@@ -148,7 +148,7 @@ async def gateway_inside(simulator: Simulator) -> AsyncIterator[Starlette]:
 
 @pytest.mark.parametrize("turns", range(20))
 async def test_cancelled_at_any_turn_the_first_one_takes_nobody_along(turns: int, simulator: Simulator) -> None:
-    simulator.manners("webdoc", latency_ms=30, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=30, latency_jitter=0)
     async with (
         gateway_inside(simulator) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway", timeout=20) as http,

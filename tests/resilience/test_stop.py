@@ -118,7 +118,7 @@ async def test_two_hundred_in_flight_are_answered(
     number: signal.Signals, serve: Callable[..., Serving], simulator: Simulator
 ) -> None:
     for emr in simulator.emrs:
-        simulator.manners(emr, latency_ms=3_500, latency_jitter=0)
+        simulator.behaviour(emr, latency_ms=3_500, latency_jitter=0)
     serving = serve(GATEWAY_DRAIN_SECONDS="0.5")
     url = serving.url()
     async with httpx.AsyncClient(base_url=url, timeout=30, limits=httpx.Limits(max_connections=None)) as http:
@@ -189,7 +189,7 @@ async def test_whoever_is_let_in_is_answered(
     serve: Callable[..., Serving],
     simulator: Simulator,
 ) -> None:
-    simulator.manners("webdoc", latency_ms=20, latency_jitter=0)
+    simulator.behaviour("webdoc", latency_ms=20, latency_jitter=0)
     serving = serve(GATEWAY_DRAIN_SECONDS="2")
     asking = Asking(httpx.URL(serving.url()), keep)
     clients = [asyncio.create_task(asking.until_refused()) for _ in range(50)]

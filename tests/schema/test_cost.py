@@ -102,7 +102,7 @@ def test_what_is_remembered_spares_calls_but_not_the_limit(serve_gateway: Serve,
 def test_a_long_window_counts_by_its_pieces(serve_gateway: Serve, simulator: Simulator, tmp_path: Path) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text("[webdoc]\nlongest_window_days = 7\n")
-    simulator.manners("webdoc", longest_window_days=7)
+    simulator.behaviour("webdoc", longest_window_days=7)
     document = f'{{ careUnit(id: "{UNIT}") {{ timeslots {{ start }} }} }}'
 
     refused = serve_gateway(gateway_max_upstream_calls=5, leyr_profiles=profiles).ask(document)
@@ -145,7 +145,7 @@ def test_a_fan_out_over_remembered_services_is_refused_before_any_call(
 def test_an_ehr_that_turns_out_to_want_filters_gets_no_more_calls_than_granted(
     policy: str, serve_gateway: Serve, simulator: Simulator
 ) -> None:
-    simulator.manners("webdoc", filter_policy=policy)
+    simulator.behaviour("webdoc", filter_policy=policy)
     gateway = serve_gateway(gateway_max_upstream_calls=6)
 
     answer = gateway.ask(f'{{ careUnit(id: "{UNIT}") {{ name resources {{ timeslots {{ start }} }} }} }}')

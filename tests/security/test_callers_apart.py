@@ -234,7 +234,7 @@ async def test_callers_who_wait_for_the_same_calls_get_their_own_answers(world: 
     pool = [ask(query, emr=emr) for query in (LISTED, UNITS) for emr in ("webdoc", "kaddio", "takecare")]
     judge = judge_of(world, callers, await world.wanted(callers, pool))
     for emr in EMRS:
-        world.simulator.manners(emr, latency_ms=50)
+        world.simulator.behaviour(emr, latency_ms=50)
     joined = Counter[str]()
     for each in pool:
         before = world.simulator.count()["care_units"]

@@ -2,7 +2,7 @@ from datetime import date
 
 import pytest
 
-from gateway.simulator import Manners, SimulatorSettings
+from gateway.simulator import Behaviour, SimulatorSettings
 
 TODAY = date(2026, 3, 2)
 
@@ -34,4 +34,4 @@ def test_bad_settings() -> None:
     with pytest.raises(ValueError, match="latency_ms"):
         SimulatorSettings(today=TODAY, latency_ms=-1)
     with pytest.raises(ValueError, match="nobody"):
-        SimulatorSettings(today=TODAY, manners={"nobody": Manners()})
+        SimulatorSettings(today=TODAY, behaviour={"nobody": Behaviour()})

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway.simulator.calendar import Timeslot, free_times
 from gateway.simulator.clinics import Clinic
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.slots import Timeslot, free_times
-from gateway.simulator.universe import Universe
+from gateway.simulator.world import World
 
 TODAY = date(2026, 3, 2)
 CHANGE = date(2026, 3, 29)
@@ -22,9 +22,9 @@ EMRS = tuple(EHRS)
 
 
 def make(emr: str, *, seed: int = 1, scale: int = 1) -> list[tuple[Clinic, list[Timeslot]]]:
-    universe = Universe(seed=seed, scale=scale, today=TODAY)
+    world = World(seed=seed, scale=scale, today=TODAY)
     zone = ZoneInfo(EHRS[emr].country.zone)
-    clinics = [universe.clinic(emr, unit) for unit in universe.care_units(emr)]
+    clinics = [world.clinic(emr, unit) for unit in world.care_units(emr)]
     return [(clinic, free_times(clinic, zone, TODAY, (seed, emr, clinic.unit.id))) for clinic in clinics]
 
 

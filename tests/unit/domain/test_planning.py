@@ -1,4 +1,4 @@
-"""The law of planning: together, queries get what each gets alone, in no more calls and within the EHR's manners."""
+"""The law of planning: together, queries get what each gets alone, in no more calls and within the EHR's behaviour."""
 
 from dataclasses import replace
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A request as it came in: which endpoint it means, with every id decoded exactly once."""
+"""Requests as they came in, and responses, with Leyr's error envelope (docs pages D12-D17, leyr-api.md 6.1)."""
 
 import re
 from collections.abc import Mapping
@@ -6,10 +6,91 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 from urllib.parse import parse_qs, unquote
+from uuid import uuid4
 
-from starlette.types import Scope
+import orjson
+from starlette.types import Scope, Send
 
-from gateway.simulator.problems import invalid
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What goes back to the client."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    def start(self, *, length: int | None) -> dict[str, object]:
+        """Make the ASGI message that opens the answer; without a length it goes out in chunks."""
+        headers = [(b"content-type", self.content_type.encode()), *self.headers]
+        if length is not None:
+            headers.append((b"content-length", str(length).encode()))
+        return {"type": "http.response.start", "status": self.status, "headers": headers}
+
+    async def send(self, send: Send) -> None:
+        """Send all of it."""
+        await send(self.start(length=len(self.body)))
+        await send({"type": "http.response.body", "body": self.body})
+
+
+_TITLES = {
+    "BAD_REQUEST": "Request validation failed",
+    "UNAUTHORIZED": "Unauthorized",
+    "EMR_ERROR": "Internal EMR error",
+    "UNKNOWN_ERROR": "Unknown error",
+    "SERVICE_UNAVAILABLE": "Service unavailable",
+    # No docs page shows the following three; chosen in the manner of the others.
+    "NOT_FOUND": "Not found",
+    "METHOD_NOT_ALLOWED": "Method not allowed",
+    "TOO_MANY_REQUESTS": "Too many requests",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEnvelope:
+    """An error as Leyr reports it; without an error code it has no `errors`, as older samples show."""
+
+    status: int
+    code: str
+    detail: str
+    error_code: str | None = None
+
+    def answer(self, *headers: tuple[bytes, bytes]) -> Response:
+        """Write the envelope, with a fresh `instance`."""
+        envelope: dict[str, object] = {
+            "code": self.code,
+            "status": self.status,
+            "title": _TITLES[self.code],
+            "type": f"https://docs.leyr.io/api/error-handling/{self.code.lower()}",
+            "detail": self.detail,
+            "instance": str(uuid4()),
+        }
+        if self.error_code is not None:
+            envelope["errors"] = [
+                {"error_code": self.error_code, "details": self.detail, "path": None, "emr_error": None}
+            ]
+        return Response(orjson.dumps(envelope), self.status, headers=headers)
+
+
+class EnvelopeError(Exception):
+    """Ends a request with an error envelope."""
+
+    def __init__(self, envelope: ErrorEnvelope) -> None:
+        super().__init__(envelope.code)
+        self.envelope = envelope
+
+
+def rejected(error_code: str, details: str) -> EnvelopeError:
+    """Refuse with 400 and one of the error codes of docs page D12."""
+    return EnvelopeError(ErrorEnvelope(400, "BAD_REQUEST", details, error_code))
+
+
+def invalid(*place: str, message: str) -> EnvelopeError:
+    """Refuse with 400 and Pydantic-like text but no `errors` (docs page D13)."""
+    text = f"1 validation error for Request\n{' -> '.join(place)}\n  {message}"
+    return EnvelopeError(ErrorEnvelope(400, "BAD_REQUEST", text))
+
 
 Endpoint = Literal["care_units", "resources", "resource", "healthcare_services", "timeslots"]
 ENDPOINTS: tuple[str, ...] = get_args(Endpoint)

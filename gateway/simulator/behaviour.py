@@ -8,7 +8,7 @@ import msgspec
 FilterPolicy = Literal["none_required", "any_one", "resource", "service", "both"]
 
 
-class Manners(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one EHR behaves; None in `filter_policy` and `latency_ms` means as the EHR does by itself."""
 
     filter_policy: FilterPolicy | None = None
@@ -35,40 +35,40 @@ class Manners(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Share of the latency by which it varies up and down."""
 
 
-class MannersBook:
-    """The manners of every EHR, changeable while the simulator runs."""
+class BehaviourRegistry:
+    """The behaviour of every EHR, changeable while the simulator runs."""
 
-    def __init__(self, manners: Mapping[str, Manners]) -> None:
-        self._at_start = dict(manners)
-        self._manners = dict(manners)
+    def __init__(self, behaviour: Mapping[str, Behaviour]) -> None:
+        self._at_start = dict(behaviour)
+        self._behaviour = dict(behaviour)
 
-    def __getitem__(self, emr: str) -> Manners:
-        return self._manners[emr]
+    def __getitem__(self, emr: str) -> Behaviour:
+        return self._behaviour[emr]
 
-    def all(self) -> Mapping[str, Manners]:
-        """Give everyone's manners, by EHR code."""
-        return dict(self._manners)
+    def all(self) -> Mapping[str, Behaviour]:
+        """Give everyone's behaviour, by EHR code."""
+        return dict(self._behaviour)
 
-    def change(self, emr: str, patch: bytes) -> Manners:
-        """Lay a JSON object of switches over an EHR's manners; raises msgspec.DecodeError."""
+    def change(self, emr: str, patch: bytes) -> Behaviour:
+        """Lay a JSON object of switches over an EHR's behaviour; raises msgspec.DecodeError."""
         switches = msgspec.json.decode(patch, type=dict[str, object])
-        changed = msgspec.convert({**msgspec.structs.asdict(self._manners[emr]), **switches}, Manners)
-        self._manners[emr] = _completed(changed, self._at_start[emr])
-        return self._manners[emr]
+        changed = msgspec.convert({**msgspec.structs.asdict(self._behaviour[emr]), **switches}, Behaviour)
+        self._behaviour[emr] = _completed(changed, self._at_start[emr])
+        return self._behaviour[emr]
 
     def restore(self) -> None:
-        """Go back to the manners of start-up."""
-        self._manners = dict(self._at_start)
+        """Go back to the behaviour of start-up."""
+        self._behaviour = dict(self._at_start)
 
 
-def settle(manners: Manners, filter_policy: FilterPolicy, latency_ms: float) -> Manners:
-    """Fill in what the manners leave to the EHR and to the simulator."""
-    return _completed(manners, Manners(filter_policy=filter_policy, latency_ms=latency_ms))
+def settle(behaviour: Behaviour, filter_policy: FilterPolicy, latency_ms: float) -> Behaviour:
+    """Fill in what the behaviour leave to the EHR and to the simulator."""
+    return _completed(behaviour, Behaviour(filter_policy=filter_policy, latency_ms=latency_ms))
 
 
-def _completed(manners: Manners, own: Manners) -> Manners:
+def _completed(behaviour: Behaviour, own: Behaviour) -> Behaviour:
     return msgspec.structs.replace(
-        manners,
-        filter_policy=manners.filter_policy or own.filter_policy,
-        latency_ms=own.latency_ms if manners.latency_ms is None else manners.latency_ms,
+        behaviour,
+        filter_policy=behaviour.filter_policy or own.filter_policy,
+        latency_ms=own.latency_ms if behaviour.latency_ms is None else behaviour.latency_ms,
     )

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.simulator import SimulatorSettings, announcement, create_simulator
-from gateway.simulator.chance import chance
+from gateway.simulator.clinics import rng
 
 UNITS = "/api/emrs/webdoc/care-units"
 
@@ -96,14 +96,14 @@ async def test_most_calls_at_once(leyr: httpx.AsyncClient) -> None:
 async def test_latency_varies_by_the_given_chance() -> None:
     async def durations() -> list[float]:
         settings = SimulatorSettings(today=date(2026, 3, 2), latency_ms=30)
-        transport = httpx.ASGITransport(create_simulator(settings, random=chance("latency test")))
+        transport = httpx.ASGITransport(create_simulator(settings, random=rng("latency test")))
         async with httpx.AsyncClient(transport=transport, base_url="http://leyr.test") as client:
             for _ in range(4):
                 await client.get(UNITS)
             calls = (await client.get("/__calls")).json()["calls"]
         return [call["ended_at"] - call["started_at"] for call in calls]
 
-    swings = chance("latency test")
+    swings = rng("latency test")
     expected = [0.03 * (1 + swings.uniform(-0.3, 0.3)) for _ in range(4)]
     shortest = await durations()
     # A busy machine makes some longer, but hardly the same one each time.

@@ -5,7 +5,7 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.simulator import Manners, SimulatorSettings, create_simulator
+from gateway.simulator import Behaviour, SimulatorSettings, create_simulator
 
 SLOTS = "/api/emrs/webdoc/care-units/L0_1/timeslots"
 
@@ -52,9 +52,9 @@ async def test_filter_policies(
 
 async def test_ehrs_that_require_a_filter(leyr: httpx.AsyncClient) -> None:
     shown = (await leyr.get("/__manners")).json()
-    strict = {emr for emr, manners in shown.items() if manners["filter_policy"] == "any_one"}
+    strict = {emr for emr, behaviour in shown.items() if behaviour["filter_policy"] == "any_one"}
     assert strict == {"takecare", "anitasystems", "konfidens"}
-    assert {manners["filter_policy"] for manners in shown.values()} == {"any_one", "none_required"}
+    assert {behaviour["filter_policy"] for behaviour in shown.values()} == {"any_one", "none_required"}
 
 
 @pytest.mark.parametrize("days", [7, 31])
@@ -161,8 +161,8 @@ async def test_switching_an_unknown_ehr(leyr: httpx.AsyncClient) -> None:
 
 
 async def test_manners_at_start() -> None:
-    manners = {"takecare": Manners(time_format="utc"), "webdoc": Manners(filter_policy="both", latency_ms=7)}
-    settings = SimulatorSettings(today=date(2026, 3, 2), latency_ms=3, manners=manners)
+    behaviour = {"takecare": Behaviour(time_format="utc"), "webdoc": Behaviour(filter_policy="both", latency_ms=7)}
+    settings = SimulatorSettings(today=date(2026, 3, 2), latency_ms=3, behaviour=behaviour)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_simulator(settings))) as client:
         shown = (await client.get("http://leyr.test/__manners")).json()
     own = [(shown[emr]["filter_policy"], shown[emr]["latency_ms"]) for emr in ("takecare", "webdoc", "pridok")]
@@ -172,4 +172,4 @@ async def test_manners_at_start() -> None:
 
 def test_unknown_switch_is_refused_in_python() -> None:
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"utc": True}, Manners)
+        msgspec.convert({"utc": True}, Behaviour)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from gateway.simulator.requests import Request
+from gateway.simulator.http_messages import Request
 
 _MOST_CALLS = 20_000
 _SECRET_HEADERS = ("x-leyr-client-id", "x-leyr-client-secret", "authorization", "cookie")
@@ -42,7 +42,7 @@ class Call:
         }
 
 
-class Journal:
+class CallLog:
     """Counts of all calls, and the most recent 20 000 in full."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -3,23 +3,23 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.simulator.chance import chance
-from gateway.simulator.diary import Diary, SlotQuery
-from gateway.simulator.universe import Universe
+from gateway.simulator.calendar import Calendar, SlotQuery
+from gateway.simulator.clinics import rng
+from gateway.simulator.world import World
 
 MIDNIGHT = 1772406000.0  # 2026-03-02 in Sweden
 DAY = 24 * 60 * 60
 
 
 @pytest.fixture(scope="module")
-def diary() -> Diary:
-    return Universe(seed=1, scale=1, today=date(2026, 3, 2)).diary("webdoc", "L0_1")
+def calendar() -> Calendar:
+    return World(seed=1, scale=1, today=date(2026, 3, 2)).calendar("webdoc", "L0_1")
 
 
 @pytest.mark.parametrize("by_start", [True, False])
-def test_what_is_found_is_what_the_window_holds(diary: Diary, by_start: bool) -> None:
-    every = diary.find(diary.stretch(SlotQuery(0, 10 * MIDNIGHT, None, None), by_start=True))
-    random = chance("diary test")
+def test_what_is_found_is_what_the_window_holds(calendar: Calendar, by_start: bool) -> None:
+    every = calendar.find(calendar.slot_range(SlotQuery(0, 10 * MIDNIGHT, None, None), by_start=True))
+    random = rng("calendar test")
     for _ in range(200):
         start, end = sorted(MIDNIGHT + random.randrange(14 * DAY // 300) * 300 for _ in range(2))
         one = random.choice(every)
@@ -27,7 +27,7 @@ def test_what_is_found_is_what_the_window_holds(diary: Diary, by_start: bool) ->
             start, end, random.choice((None, one.resource_id)), random.choice((None, one.service_id))
         )  # fmt: skip
 
-        found = diary.find(diary.stretch(query, by_start=by_start))
+        found = calendar.find(calendar.slot_range(query, by_start=by_start))
 
         assert found == [
             slot
@@ -39,10 +39,10 @@ def test_what_is_found_is_what_the_window_holds(diary: Diary, by_start: bool) ->
         ]
 
 
-def test_windows_that_differ_in_the_night_are_one_stretch(diary: Diary) -> None:
+def test_windows_that_differ_in_the_night_are_one_stretch(calendar: Calendar) -> None:
     nights = [
-        diary.stretch(SlotQuery(MIDNIGHT + minute * 60, MIDNIGHT + 5 * DAY - minute, None, None), by_start=False)
+        calendar.slot_range(SlotQuery(MIDNIGHT + minute * 60, MIDNIGHT + 5 * DAY - minute, None, None), by_start=False)
         for minute in range(0, 6 * 60, 30)
     ]
     assert all(one == other for one, other in pairwise(nights))
-    assert len(diary.find(nights[0])) > 10
+    assert len(calendar.find(nights[0])) > 10
