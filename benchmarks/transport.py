@@ -18,7 +18,7 @@ from yarl import URL
 
 from benchmarks.contenders import CREDENTIALS, ROOT, clean_environment
 from benchmarks.processes import pinned, processors, running
-from gateway.leyr.connections import PooledConnections
+from gateway.http_client.pool import ConnectionPool
 
 _HEADERS = dict(zip(("x-leyr-client-id", "x-leyr-client-secret"), CREDENTIALS, strict=True))
 _LARGEST = 10 * 2**20
@@ -39,7 +39,7 @@ Get = Callable[[str], Awaitable[object]]
 
 @asynccontextmanager
 async def _own(url: str) -> AsyncIterator[Get]:
-    connections = PooledConnections(url, _HEADERS)
+    connections = ConnectionPool(url, _HEADERS)
     try:
         yield lambda target: connections.get(target, largest=_LARGEST)
     finally:

@@ -39,13 +39,11 @@ from gateway.http.shortcut import Shortcut
 from gateway.http.stored_documents import StoredDocuments
 from gateway.http.trail import RequestLog
 from gateway.http.turnstile import Turnstile
-from gateway.leyr.client import LeyrClient
-from gateway.leyr.connections import MakeConnections, PooledConnections
-from gateway.leyr.guard import CallRules, Guards
-from gateway.leyr.guard import Outside as Surroundings
-from gateway.leyr.observing import LoggedChanges, Several
-from gateway.leyr.pace import GateRules
-from gateway.leyr.transport import LeyrTransport
+from gateway.http_client.pool import ConnectionPool, HttpClientFactory
+from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
+from gateway.leyr.client import LeyrClient, LeyrTransport
+from gateway.leyr.concurrency_limit import ConcurrencyConfig
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logs import asyncio_handler, build_log
 from gateway.metrics.metrics import Metrics
 from gateway.metrics.states import States
@@ -90,7 +88,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     clock: Callable[[], float] = monotonic,
     new_reference: Callable[[], str] = lambda: str(uuid4()),
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
-    connections: MakeConnections = PooledConnections,
+    connections: HttpClientFactory = ConnectionPool,
     log_to: TextIO | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
@@ -105,12 +103,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics, traces, readiness)
-    guards = _guards(settings, outside)
+    policies = _policies(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
     callers = callers_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     doorkeeper = Doorkeeper(callers, RateLimits(clock))
-    endpoint = _endpoint(settings, outside, transport, guards, doorkeeper, explorer)
+    endpoint = _endpoint(settings, outside, transport, policies, doorkeeper, explorer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -121,15 +119,17 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
     middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: elsewhere(new_reference)}
-    routes = _routes(settings, guards, readiness, explorer)
+    routes = _routes(settings, policies, readiness, explorer)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
 
 
-def _routes(settings: Settings, guards: Guards, readiness: Readiness, explorer: Explorer | None) -> list[BaseRoute]:
-    ready = readyz(settings.leyr_emrs, guards.snapshot, readiness)
+def _routes(
+    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, explorer: Explorer | None
+) -> list[BaseRoute]:
+    ready = readyz(settings.leyr_emrs, policies.snapshot, readiness)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if explorer is not None:
         assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
@@ -145,28 +145,28 @@ class _Outside:
     clock: Callable[[], float]
     new_reference: Callable[[], str]
     new_secret: Callable[[], bytes]
-    connections: MakeConnections
+    connections: HttpClientFactory
     log: structlog.typing.FilteringBoundLogger
     metrics: Metrics | None
     traces: Traces | None
     readiness: Readiness
 
 
-def _guards(settings: Settings, outside: _Outside) -> Guards:
-    rules = CallRules(
+def _policies(settings: Settings, outside: _Outside) -> UpstreamPolicies:
+    rules = PolicyConfig(
         deadline_seconds=settings.gateway_deadline_seconds,
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
-        gate=GateRules(most=settings.gateway_calls_per_ehr),
+        gate=ConcurrencyConfig(most=settings.gateway_calls_per_ehr),
     )
     observers = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
-    return Guards(rules, Surroundings(LoggedChanges(outside.log, Several(observers))))
+    return UpstreamPolicies(rules, PolicyDependencies(LoggedCallEvents(outside.log, CallEventsFanOut(observers))))
 
 
 def _endpoint(  # noqa: PLR0917 # the root joins so much
     settings: Settings,
     outside: _Outside,
     transport: LeyrTransport,
-    guards: Guards,
+    policies: UpstreamPolicies,
     doorkeeper: Doorkeeper,
     explorer: Explorer | None,
 ) -> GraphQLEndpoint:
@@ -177,7 +177,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     if outside.metrics is not None:
         outside.metrics.watch(
             States(
-                conditions=guards.snapshot,
+                conditions=policies.snapshot,
                 cache_bytes=lambda: memory.bytes,
                 cache_most_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
                 requests_inside=lambda: turnstile.inside,
@@ -188,7 +188,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         _engine(settings, log),
         documents=StoredDocuments(trusted_documents_of(settings)),
         profiles=profiles,
-        loaders=_loaders(settings, LeyrClient(transport, log, guards), profiles, memory, clock),
+        loaders=_loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock),
         widest_window=settings.widest_window,
         limits=AnswerLimits(
             settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds

@@ -12,7 +12,7 @@ from gateway.http.callers.key_set import KeySet
 from gateway.http.callers.key_sources import key_source
 from gateway.http.callers.tokens import Tokens
 from gateway.http.stored_documents import ManifestError, TrustedDocuments, read_manifest
-from gateway.leyr.connections import MakeConnections
+from gateway.http_client.pool import HttpClientFactory
 from gateway.settings import Settings, SettingsError
 
 
@@ -20,7 +20,7 @@ def callers_of(
     settings: Settings,
     *,
     log: structlog.typing.FilteringBoundLogger,
-    connections: MakeConnections,
+    connections: HttpClientFactory,
     new_secret: Callable[[], bytes],
     now: Callable[[], datetime],
     clock: Callable[[], float],

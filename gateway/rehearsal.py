@@ -19,7 +19,7 @@ from starlette.types import Message
 from gateway.app import create_app
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import NodeId, NodeType, parse_node_id
-from gateway.leyr.exchange import Reply
+from gateway.http_client.connection import Response
 from gateway.settings import Settings
 
 _PATH = re.compile(r"/emrs/(?P<emr>[^/?]+)/care-units(/(?P<unit>[^/?]+)/(?P<kind>[a-z-]+))?(\?.*)?")
@@ -72,22 +72,22 @@ def rehearse(
 
 
 class _Upstream:
-    """Connections that answer every list with what is named, and with placeholders; nothing is free."""
+    """HttpClient that answer every list with what is named, and with placeholders; nothing is free."""
 
     def __init__(self, named: Iterable[NodeId], sizes: Sizes) -> None:
         self.targets: list[str] = []
         self._named = tuple(named)
         self._sizes = sizes
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:  # noqa: ARG002 # the seam's
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:  # noqa: ARG002 # the seam's
         # In the next turn of the loop, as a real answer would be: what is asked together is planned together.
         await asyncio.sleep(0)
         found = _PATH.fullmatch(target)
         if found is None:
-            return Reply(404, {}, b"{}")
+            return Response(404, {}, b"{}")
         self.targets.append(unquote(target))
         emr, unit = unquote(found["emr"]), found["unit"] and unquote(found["unit"])
-        return Reply(200, {}, orjson.dumps([{"id": each} for each in self._listed(emr, unit, found["kind"])]))
+        return Response(200, {}, orjson.dumps([{"id": each} for each in self._listed(emr, unit, found["kind"])]))
 
     async def close(self) -> None:
         """Nothing was opened."""

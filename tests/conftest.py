@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gateway.app import create_app
-from gateway.leyr.connections import MakeConnections, PooledConnections
+from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.metrics.metrics import Metrics
 from gateway.serving import listening_socket, serving_beside
 from gateway.settings import Settings
@@ -60,7 +60,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             *,
             notice: str = "",
             clock: Clock | None = None,
-            connections: MakeConnections = PooledConnections,
+            connections: HttpClientFactory = ConnectionPool,
             traces: Traces | None = None,
             **settings: Any,
         ) -> Gateway:

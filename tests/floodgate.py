@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from threading import Event
 from time import sleep
 
-from gateway.leyr.connections import PooledConnections
-from gateway.leyr.exchange import Reply
+from gateway.http_client.connection import Response
+from gateway.http_client.pool import ConnectionPool
 
 _PAUSE = 0.005
 
@@ -26,17 +26,17 @@ class Floodgate:
         self.is_open.clear()
 
     def connections(self, base_url: str, headers: Mapping[str, str]) -> "HeldConnections":
-        return HeldConnections(self, PooledConnections(base_url, headers))
+        return HeldConnections(self, ConnectionPool(base_url, headers))
 
 
 class HeldConnections:
-    """Connections whose calls wait at a floodgate first."""
+    """HttpClient whose calls wait at a floodgate first."""
 
-    def __init__(self, floodgate: Floodgate, connections: PooledConnections) -> None:
+    def __init__(self, floodgate: Floodgate, connections: ConnectionPool) -> None:
         self._floodgate = floodgate
         self._connections = connections
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:
         self._floodgate.waiting += 1
         try:
             await asyncio.to_thread(self._floodgate.is_open.wait)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from gateway.http.readiness import Readiness
-from gateway.leyr.guard import Condition
+from gateway.leyr.resilience import UpstreamHealth
 
 _NOT_KEPT = {"cache-control": "no-store"}
 
@@ -17,7 +17,7 @@ async def livez(_: Request) -> Response:
 
 
 def readyz(
-    emrs: Iterable[str], conditions: Callable[[], Mapping[str, Condition]], readiness: Readiness
+    emrs: Iterable[str], conditions: Callable[[], Mapping[str, UpstreamHealth]], readiness: Readiness
 ) -> Callable[[Request], Awaitable[Response]]:
     """Ready until the server is told to stop, then 503; how each EHR does is told, and makes nothing unready.
 
@@ -34,7 +34,7 @@ def readyz(
     return handle
 
 
-def _told(condition: Condition) -> dict[str, object]:
+def _told(condition: UpstreamHealth) -> dict[str, object]:
     told: dict[str, object] = {"breaker": condition.breaker.value}
     if condition.retry_after is not None:
         told["retryAfter"] = round(condition.retry_after, 1)

@@ -2,42 +2,112 @@
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 import structlog
+from pydantic import SecretStr
 
-from gateway.domain.errors import NotFound, UpstreamInvalidAnswer
+from gateway.domain.errors import DeadlineExceeded, NotFound, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.planning import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
+from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
+from gateway.leyr.call_events import AttemptError, CallResult, LoggedCallEvents, NoCallEvents, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
-from gateway.leyr.guard import Guards, Outside
-from gateway.leyr.observing import LoggedChanges, Unobserved
-from gateway.leyr.outcomes import AttemptError, outcome_of
-from gateway.leyr.problems import error_for, read_problem
-from gateway.leyr.transport import Answer, LeyrTransport
+from gateway.leyr.error_mapping import error_for, read_error_envelope
+from gateway.leyr.resilience import PolicyDependencies, UpstreamPolicies
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+_LARGEST_BODY = 10 * 1024 * 1024
 _BAD_REQUEST = 400
+
+
+class LeyrTransport:
+    """Sends reads to Leyr with both credential headers; owns the connections until it is closed."""
+
+    def __init__(
+        self,
+        base_url: str,
+        client_id: str,
+        client_secret: SecretStr,
+        *,
+        connections: HttpClientFactory = ConnectionPool,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._make_connections = connections
+        self._connections: HttpClient | None = None
+
+    async def __aenter__(self) -> Self:
+        # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
+        self._connections = self._make_connections(
+            self._base_url,
+            {
+                "x-leyr-client-id": self._client_id,
+                "x-leyr-client-secret": self._client_secret.get_secret_value(),
+                "content-type": "application/json",
+                "accept": "application/json",
+                "user-agent": "leyr-graphql-gateway",
+            },
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connections is not None:
+            await self._connections.close()
+            self._connections = None
+
+    async def get(self, target: str, *, within: float) -> Response:
+        """Read a percent-encoded path and query below the base URL, within so many seconds. Redirects are not followed.
+
+        Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
+        for a body that is too large or cannot be decompressed.
+        """
+        if self._connections is None:
+            raise RuntimeError("the transport is not open")
+        try:
+            return await self._connections.get(target, largest=_LARGEST_BODY, within=within)
+        except TimeoutError:
+            late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
+            raise AttemptError(late, CallResult.TIMED_OUT) from None
+        except ContentDecodingError:
+            raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
+        except BodyTooLargeError:
+            raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads") from None
+        except PoolTimeoutError:
+            busy = Overloaded("The gateway's connections to Leyr are all in use", retryable=True, retry_after=1.0)
+            raise AttemptError(busy, CallResult.NO_CONNECTION) from None
+        except OSError:
+            # The text may hold the URL, so it is left behind.
+            gone = UpstreamUnavailable("Leyr cannot be reached", retryable=True)
+            raise AttemptError(gone, CallResult.UNREACHABLE) from None
 
 
 class LeyrClient:
     """Reads care units, resources, healthcare services and timeslots. Every method raises domain errors only.
 
-    Each call has the time of its guard's rules, whatever is tried within it.
+    Each call has the time of its policy's rules, whatever is tried within it.
     """
 
     def __init__(
-        self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger, guards: Guards | None = None
+        self,
+        transport: LeyrTransport,
+        log: structlog.typing.FilteringBoundLogger,
+        policies: UpstreamPolicies | None = None,
     ) -> None:
         self._transport = transport
         self._log = log
-        self._guards = guards or Guards(outside=Outside(LoggedChanges(log, Unobserved())))
+        self._policies = policies or UpstreamPolicies(outside=PolicyDependencies(LoggedCallEvents(log, NoCallEvents())))
         self._care_units = ListDecoder(CareUnit, "id")
         self._resources = ListDecoder(Resource, "id")
         self._services = ListDecoder(HealthcareService, "id")
@@ -70,7 +140,7 @@ class LeyrClient:
         if step.service is not None:
             target += f"&healthcare_service_id={_quoted(step.service)}"
         emr = step.care_unit.emr
-        return await self._guards.of(emr).call("timeslots", partial(self._free, target, emr))
+        return await self._policies.of(emr).call("timeslots", partial(self._free, target, emr))
 
     async def _free(self, target: str, emr: str, within: float) -> TimeslotList:
         answer = await self._transport.get(target, within=within)
@@ -80,16 +150,16 @@ class LeyrClient:
         return TimeslotList(decoded.items, times=decoded.times)
 
     async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
-        return await self._guards.of(emr).call(endpoint, partial(self._listed, path, decoder, endpoint, emr))
+        return await self._policies.of(emr).call(endpoint, partial(self._listed, path, decoder, endpoint, emr))
 
     async def _listed(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str, within: float) -> list[T]:
         answer = await self._transport.get(path, within=within)
         return self._decoded(answer, decoder, endpoint, emr).items
 
-    def _decoded(self, answer: Answer, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
-        if not answer.ok:
-            error = error_for(answer, read_problem(answer))
-            raise AttemptError(error, outcome_of(error, answer.status))
+    def _decoded(self, answer: Response, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
+        if not answer.is_success:
+            error = error_for(answer, read_error_envelope(answer))
+            raise AttemptError(error, result_of(error, answer.status))
         decoded = decoder.decode(answer.body)
         if decoded.dropped:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
@@ -98,12 +168,12 @@ class LeyrClient:
         return decoded
 
 
-def _says_nothing_is_free(answer: Answer) -> bool:
+def _says_nothing_is_free(answer: Response) -> bool:
     """Whether a refusal only means an empty list; any other code or detail beside it means more."""
     if answer.status != _BAD_REQUEST:
         return False
-    problem = read_problem(answer)
-    return problem.code in {None, "BAD_REQUEST"} and set(problem.details) == {"NO_TIMESLOTS_AVAILABLE"}
+    envelope = read_error_envelope(answer)
+    return envelope.code in {None, "BAD_REQUEST"} and set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}
 
 
 # A gateway asks about the same few care units all day.

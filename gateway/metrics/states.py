@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.guard import Condition
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.resilience import UpstreamHealth
 
 _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
 
@@ -15,7 +15,7 @@ _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPE
 class States:
     """Where to look; each is asked from the thread that serves the scrape, while the loop goes on."""
 
-    conditions: Callable[[], Mapping[str, Condition]]
+    conditions: Callable[[], Mapping[str, UpstreamHealth]]
     """Of the EHRs that were asked so far, by code."""
     cache_bytes: Callable[[], int]
     cache_most_bytes: int
@@ -38,7 +38,7 @@ class States:
         yield GaugeMetricFamily("gateway_ready", "1 until the gateway is told to stop, then 0.", float(self.is_ready()))
 
 
-_OF_EHRS: tuple[tuple[str, str, Callable[[Condition], float]], ...] = (
+_OF_EHRS: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
     (
         "gateway_breaker_open",
         "Whether an EHR's circuit breaker lets no calls through: 1 open, 0.5 half-open, 0 closed.",

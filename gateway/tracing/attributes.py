@@ -6,8 +6,7 @@ from typing import TypeAlias, get_args
 
 from gateway.domain import errors
 from gateway.http.trail import Outcome, error_codes
-from gateway.leyr.observing import ENDPOINTS
-from gateway.leyr.outcomes import Outcome as AttemptOutcome
+from gateway.leyr.call_events import ENDPOINTS, CallResult
 from gateway.sources.reading import Origin
 
 Attributes: TypeAlias = dict[str, str | int | tuple[str, ...]]
@@ -81,7 +80,7 @@ class CallAttributes:
     def __init__(self, emrs: Collection[str]) -> None:
         self._emrs = frozenset(emrs)
 
-    def of(self, emr: str, endpoint: str, outcome: AttemptOutcome, resends: int) -> tuple[str, Attributes]:
+    def of(self, emr: str, endpoint: str, outcome: CallResult, resends: int) -> tuple[str, Attributes]:
         """The span's name and its attributes; `resends` is how often the call was sent before."""
         endpoint = _closed(endpoint, _ENDPOINTS)
         said: Attributes = {EMR: _closed(emr, self._emrs), ENDPOINT: endpoint, OUTCOME: outcome.value}

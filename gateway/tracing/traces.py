@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.http.trail import OperationSpans
-from gateway.leyr.observing import Observer
+from gateway.leyr.call_events import CallEvents
 
 # A file of the repository and not the package's name, which an index may give to somebody else.
 _MISSING = (
@@ -27,7 +27,7 @@ class Traces:
     """Where operations and the calls to Leyr are told; `close` sends what is left, within some seconds."""
 
     operations: OperationSpans
-    upstream: Observer
+    upstream: CallEvents
     close: Callable[[], None]
 
 

@@ -6,17 +6,16 @@ from contextvars import ContextVar
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 
-from gateway.leyr.observing import Unobserved
-from gateway.leyr.outcomes import Outcome, Refusal
+from gateway.leyr.call_events import CallResult, NoCallEvents, Rejection
 from gateway.tracing.attributes import CallAttributes
 from gateway.tracing.operations import Current
 
 _NANOSECONDS = 1_000_000_000
-_UNHARMED = frozenset({Outcome.ANSWERED, Outcome.ABANDONED})
+_UNHARMED = frozenset({CallResult.ANSWERED, CallResult.ABANDONED})
 
 
-class TracedCalls(Unobserved):
-    """The observer of gateway.leyr.guard: a span for each request that was sent, made when it has ended.
+class TracedCalls(NoCallEvents):
+    """The observer of gateway.leyr.resilience: a span for each request that was sent, made when it has ended.
 
     It belongs to the operation that began the call, however many wait for it. A call that goes on when its operation
     is over, as one does that fetches anew what was served stale, is a trace of its own with a link to the operation:
@@ -32,8 +31,8 @@ class TracedCalls(Unobserved):
         # call is made by one task, which has a context of its own.
         self._resends: ContextVar[tuple[int, int]] = ContextVar("gateway.tracing.resends", default=(0, 0))
 
-    def attempt(self, emr: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
-        """See Observer."""
+    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+        """See CallEvents."""
         operation = self._current.get()
         if operation is None:
             return
@@ -41,7 +40,7 @@ class TracedCalls(Unobserved):
         self._resends.set((resends, 0))
         ended = self._now_ns()
         # One that was abandoned ended because its operation did, if a moment later.
-        outlived = operation.is_over and outcome is not Outcome.ABANDONED
+        outlived = operation.is_over and outcome is not CallResult.ABANDONED
         name, said = self._attributes.of(emr, endpoint, outcome, resends)
         span = self._tracer.start_span(
             name,
@@ -55,12 +54,12 @@ class TracedCalls(Unobserved):
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Refusal) -> None:  # noqa: ARG002 # the protocol's signature
-        """See Observer; nothing was sent, so the next request takes the count of this one."""
+    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the protocol's signature
+        """See CallEvents; nothing was sent, so the next request takes the count of this one."""
         before, _ = self._resends.get()
         self._resends.set((before, 0))
 
     def retried(self, emr: str) -> None:  # noqa: ARG002 # the protocol's signature
-        """See Observer."""
+        """See CallEvents."""
         before, _ = self._resends.get()
         self._resends.set((before, before + 1))

@@ -14,7 +14,7 @@ TRACKED = subprocess.run(LISTING, cwd=ROOT, capture_output=True, text=True, chec
 FILES = sorted(path for tracked in TRACKED if (path := ROOT / tracked).is_file())
 MODULES = [path for path in FILES if path.suffix == ".py"]
 OURS = [path for path in MODULES if path.is_relative_to(ROOT / "gateway")]
-LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 300, 400, 50, 5
+LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 400, 400, 50, 5
 
 
 def name(path: Path) -> str:

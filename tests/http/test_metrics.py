@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.leyr.outcomes import Outcome
+from gateway.leyr.call_events import CallResult
 from gateway.metrics.metrics import Metrics
 from gateway.metrics.scraping import metrics_app
 from gateway.serving import listening_socket, serving_beside
@@ -137,7 +137,7 @@ def test_scrapes_beside_a_busy_loop_only_rise(scrape: Scraper, metrics: Metrics)
     def work() -> None:
         while not is_over.is_set():
             for emr in ("pmo", "elsewhere"):
-                metrics.upstream.attempt(emr, "timeslots", Outcome.ANSWERED, 0.1)
+                metrics.upstream.attempt(emr, "timeslots", CallResult.ANSWERED, 0.1)
 
     loop = Thread(target=work)
     loop.start()

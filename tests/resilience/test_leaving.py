@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.guard import CallRules
-from gateway.leyr.pace import GateRules
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.concurrency_limit import ConcurrencyConfig
+from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Simulator
 from tests.resilience.upstream import Upstream, upstream
 
@@ -33,7 +33,7 @@ async def test_twelve_hundred_calls_that_were_given_up_leave_the_next_as_well_as
     if fault is not None:
         simulator.fault(fault, seconds=0.02)
     chance = Random(7)  # noqa: S311 # the cases of a test
-    async with upstream(simulator, CallRules(gate=GateRules(limit)), **SMALL_POOL) as leyr:
+    async with upstream(simulator, PolicyConfig(gate=ConcurrencyConfig(limit)), **SMALL_POOL) as leyr:
         for _ in range(4):
             await crowd(leyr, 300, chance)
         assert (leyr.condition.in_flight, leyr.condition.waiting) == (0, 0)
@@ -47,7 +47,7 @@ async def test_twelve_hundred_calls_that_were_given_up_leave_the_next_as_well_as
 
 async def test_calls_that_are_given_up_while_an_ehr_is_down_do_not_hinder_its_return(simulator: Simulator) -> None:
     simulator.fault("service_unavailable")
-    rules = CallRules()
+    rules = PolicyConfig()
     async with upstream(simulator, rules, **SMALL_POOL) as leyr:
         await crowd(leyr, 300, Random(3))  # noqa: S311 # the cases of a test
         while leyr.condition.breaker is not BreakerState.OPEN:
@@ -58,7 +58,7 @@ async def test_calls_that_are_given_up_while_an_ehr_is_down_do_not_hinder_its_re
 
 async def test_more_calls_than_connections_and_none_is_free_in_time(simulator: Simulator) -> None:
     simulator.fault("hang")
-    async with upstream(simulator, CallRules(), most_open=10, wait_seconds=0.05) as leyr:
+    async with upstream(simulator, PolicyConfig(), most_open=10, wait_seconds=0.05) as leyr:
         hanging = [asyncio.create_task(leyr.asks()) for _ in range(10)]
         await asyncio.sleep(0.1)
 

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import UpstreamUnavailable
-from gateway.leyr.breaker import BreakerRules, BreakerState
-from gateway.leyr.guard import CallRules
+from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
+from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Simulator
 from tests.resilience.upstream import FakeTime, Upstream, upstream
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-WITHOUT_BREAKER = CallRules(breaker=BreakerRules(least_calls=10**9, in_a_row=10**9))
+WITHOUT_BREAKER = PolicyConfig(breaker=CircuitBreakerConfig(least_calls=10**9, in_a_row=10**9))
 
 
 async def outage(leyr: Upstream, clock: FakeTime, *, seconds: int, rate: int) -> float:
@@ -27,7 +27,7 @@ async def outage(leyr: Upstream, clock: FakeTime, *, seconds: int, rate: int) ->
 async def test_an_outage_costs_an_upstream_next_to_nothing(seconds: int, rate: int, simulator: Simulator) -> None:
     simulator.fault("service_unavailable")
     clock = FakeTime()
-    async with upstream(simulator, CallRules(), time=clock) as leyr:
+    async with upstream(simulator, PolicyConfig(), time=clock) as leyr:
         amplification = await outage(leyr, clock, seconds=seconds, rate=rate)
 
     assert amplification < 0.3
@@ -46,7 +46,7 @@ async def test_retries_alone_add_no_more_than_a_tenth(fault: str, simulator: Sim
 async def test_an_ehr_that_is_asked_once_a_minute_is_not_hammered_either(simulator: Simulator) -> None:
     simulator.fault("service_unavailable")
     clock = FakeTime()
-    async with upstream(simulator, CallRules(), time=clock) as leyr:
+    async with upstream(simulator, PolicyConfig(), time=clock) as leyr:
         for _ in range(60):
             await leyr.asks()
             clock.now += 60
@@ -57,7 +57,7 @@ async def test_an_ehr_that_is_asked_once_a_minute_is_not_hammered_either(simulat
 async def test_the_breaker_opens_probes_reopens_and_closes(simulator: Simulator) -> None:
     simulator.fault("service_unavailable")
     clock = FakeTime()
-    async with upstream(simulator, CallRules(), time=clock) as leyr:
+    async with upstream(simulator, PolicyConfig(), time=clock) as leyr:
         while leyr.outcomes.states != [OPEN]:
             await leyr.asks()
         asked = leyr.counted()
@@ -87,7 +87,7 @@ async def test_the_breaker_opens_probes_reopens_and_closes(simulator: Simulator)
 async def test_an_open_breaker_answers_at_once(simulator: Simulator) -> None:
     simulator.fault("cut")
     clock = FakeTime()
-    async with upstream(simulator, CallRules(), time=clock) as leyr:
+    async with upstream(simulator, PolicyConfig(), time=clock) as leyr:
         while leyr.outcomes.states != [OPEN]:
             await leyr.asks()
         for _ in range(200):
@@ -99,7 +99,7 @@ async def test_an_open_breaker_answers_at_once(simulator: Simulator) -> None:
 
 async def test_upstreams_that_hang_open_it_too(simulator: Simulator) -> None:
     simulator.fault("hang")
-    async with upstream(simulator, CallRules(deadline_seconds=0.3, attempt_seconds=0.2)) as leyr:
+    async with upstream(simulator, PolicyConfig(deadline_seconds=0.3, attempt_seconds=0.2)) as leyr:
         await leyr.asks_together(64)
 
         assert leyr.outcomes.states == [OPEN]
@@ -111,7 +111,7 @@ async def test_upstreams_that_hang_open_it_too(simulator: Simulator) -> None:
 
 async def test_one_sick_ehr_does_not_hold_up_another(simulator: Simulator) -> None:
     simulator.fault("hang", emr="webdoc")
-    async with upstream(simulator, CallRules()) as leyr:
+    async with upstream(simulator, PolicyConfig()) as leyr:
         sick = [asyncio.create_task(leyr.asks()) for _ in range(500)]
         await asyncio.sleep(0.1)
 

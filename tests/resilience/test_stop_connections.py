@@ -1,4 +1,4 @@
-"""Connections of a server that stops, byte for byte: what was begun is answered whole, what rests is closed."""
+"""HttpClient of a server that stops, byte for byte: what was begun is answered whole, what rests is closed."""
 
 import signal
 import socket

@@ -11,13 +11,11 @@ from pydantic import SecretStr
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import CareUnitKey
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.client import LeyrClient
-from gateway.leyr.connections import Connections, PooledConnections
-from gateway.leyr.guard import CallRules, Condition, Guards, Outside
-from gateway.leyr.observing import Unobserved
-from gateway.leyr.outcomes import Outcome
-from gateway.leyr.transport import LeyrTransport
+from gateway.http_client.pool import ConnectionPool, HttpClient
+from gateway.leyr.call_events import CallResult, NoCallEvents
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.client import LeyrClient, LeyrTransport
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
 
 UNIT = CareUnitKey("webdoc", "L0_1")
@@ -38,14 +36,14 @@ class FakeTime:
 
 
 @dataclass
-class Outcomes(Unobserved):
+class Outcomes(NoCallEvents):
     """What became of each attempt."""
 
-    seen: list[Outcome] = field(default_factory=list)
+    seen: list[CallResult] = field(default_factory=list)
     states: list[BreakerState] = field(default_factory=list)
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def attempt(self, emr: str, endpoint: str, outcome: Outcome, seconds: float) -> None:  # noqa: ARG002 # the observer's
+    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:  # noqa: ARG002 # the observer's
         self.seen.append(outcome)
         self.first.set()
 
@@ -58,7 +56,7 @@ class Upstream:
     """The client under test beside the simulator that it calls."""
 
     client: LeyrClient
-    guards: Guards
+    policies: UpstreamPolicies
     simulator: Simulator
     outcomes: Outcomes
 
@@ -78,8 +76,8 @@ class Upstream:
         return await asyncio.gather(*(self.asks() for _ in range(number)))
 
     @property
-    def condition(self) -> Condition:
-        return self.guards.snapshot()[UNIT.emr]
+    def condition(self) -> UpstreamHealth:
+        return self.policies.snapshot()[UNIT.emr]
 
     def counted(self) -> int:
         """The calls that arrived at the simulator."""
@@ -88,19 +86,19 @@ class Upstream:
 
 @asynccontextmanager
 async def upstream(
-    simulator: Simulator, rules: CallRules, *, time: FakeTime | None = None, **pool: Any
+    simulator: Simulator, rules: PolicyConfig, *, time: FakeTime | None = None, **pool: Any
 ) -> AsyncIterator[Upstream]:
     """A client with rules of its own; on a fake clock where there is one, else on the real one."""
     outcomes = Outcomes()
-    outside = Outside(outcomes) if time is None else Outside(outcomes, time.clock, time.sleep)
-    guards = Guards(rules, outside)
+    outside = PolicyDependencies(outcomes) if time is None else PolicyDependencies(outcomes, time.clock, time.sleep)
+    policies = UpstreamPolicies(rules, outside)
 
-    def connections(base_url: str, headers: Mapping[str, str]) -> Connections:
-        return PooledConnections(base_url, headers, **pool)
+    def connections(base_url: str, headers: Mapping[str, str]) -> HttpClient:
+        return ConnectionPool(base_url, headers, **pool)
 
     transport = LeyrTransport(f"{simulator.url}/api", CLIENT_ID, SecretStr(CLIENT_SECRET), connections=connections)
     log = structlog.wrap_logger(
         None, processors=[lambda *_: ""], wrapper_class=structlog.make_filtering_bound_logger(50)
     )
     async with transport:
-        yield Upstream(LeyrClient(transport, log, guards), guards, simulator, outcomes)
+        yield Upstream(LeyrClient(transport, log, policies), policies, simulator, outcomes)

@@ -13,8 +13,7 @@ from gateway.domain.access import Access
 from gateway.domain.ehr import shipped_profile
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
-from gateway.leyr.client import LeyrClient
-from gateway.leyr.transport import LeyrTransport
+from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.logs import build_log
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
 from tests.unit.schema.graph import Answered, Graph

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from gateway.leyr.exchange import Reply
+from gateway.http_client.connection import Response
 from tests.security.planting import digits_of
 
 _JSON = (b"content-type", b"application/json")
@@ -81,14 +81,14 @@ def _problem(status: int, code: str, number: str) -> dict[str, object]:
 
 @dataclass
 class Failing:
-    """Connections on which every call fails with the error that is set."""
+    """HttpClient on which every call fails with the error that is set."""
 
     error: Exception = field(default_factory=Exception)
 
     def __call__(self, _url: str, _headers: Mapping[str, str]) -> "Failing":
         return self
 
-    async def get(self, _target: str, **_: object) -> Reply:
+    async def get(self, _target: str, **_: object) -> Response:
         raise self.error
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.leyr.transport import LeyrTransport
+from gateway.leyr.client import LeyrTransport
 from gateway.settings import SettingsError, load_settings
 from tests.harness import CLIENT_SECRET, Gateway, Simulator
 

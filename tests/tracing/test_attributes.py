@@ -11,8 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.http.trail import Trail, error_codes
-from gateway.leyr.observing import ENDPOINTS
-from gateway.leyr.outcomes import Outcome, Refusal
+from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
 from gateway.sources.reading import Origin
 from gateway.tracing import attributes
 from gateway.tracing.attributes import ALLOWED, OTHER, CallAttributes, has_failed, operation_attributes
@@ -47,9 +46,9 @@ def test_an_operation_says_nothing_but_closed_sets_and_counts(
     assert all(isinstance(value, int) for value in said.values())
 
 
-@given(emr=NASTY, endpoint=NASTY, outcome=st.sampled_from(Outcome), resends=st.integers(0, 9))
+@given(emr=NASTY, endpoint=NASTY, outcome=st.sampled_from(CallResult), resends=st.integers(0, 9))
 def test_a_call_says_nothing_but_closed_sets_and_counts(
-    emr: str, endpoint: str, outcome: Outcome, resends: int
+    emr: str, endpoint: str, outcome: CallResult, resends: int
 ) -> None:
     name, said = CallAttributes(EMRS).of(emr, endpoint, outcome, resends)
 
@@ -105,11 +104,11 @@ def test_a_request_counts_those_of_its_call_that_were_sent_before() -> None:
         for step in steps:
             match step:
                 case "sent":
-                    observer.attempt("pmo", "timeslots", Outcome.UNAVAILABLE, 0.5)
+                    observer.attempt("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
                 case "retried":
                     observer.retried("pmo")
                 case _:
-                    observer.turned_away("pmo", "timeslots", Refusal.BREAKER_OPEN)
+                    observer.turned_away("pmo", "timeslots", Rejection.BREAKER_OPEN)
 
     for steps in (
         ("sent", "retried", "sent", "retried", "sent"),
@@ -129,7 +128,7 @@ def test_a_call_ends_now_and_took_its_seconds() -> None:
 
     def call() -> None:
         traces.operations.begun(Trail("id"))
-        traces.upstream.attempt("pmo", "timeslots", Outcome.ANSWERED, 1.25)
+        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 
@@ -143,7 +142,7 @@ def test_an_operation_that_is_not_recorded_takes_the_place_of_one_that_is() -> N
     def call() -> None:
         assert traces.operations.begun(Trail("id")) is not None
         assert traces.operations.begun(Trail("id")) is None
-        traces.upstream.attempt("pmo", "timeslots", Outcome.ANSWERED, 1.25)
+        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 

@@ -15,10 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.http.trail import Outcome as RequestOutcome
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.guard import Condition, Guards, Outside
-from gateway.leyr.observing import ENDPOINTS
-from gateway.leyr.outcomes import AttemptError, Outcome, Refusal
+from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, UpstreamPolicies
 from gateway.metrics.metrics import UNKNOWN, Metrics
 from gateway.metrics.series import OTHER, Counters, Histograms
 from gateway.metrics.states import States
@@ -105,7 +104,7 @@ def test_buckets_are_cumulative_and_their_bounds_inclusive() -> None:
     metrics = Metrics(["pmo"])
 
     for seconds in (0.0, 0.01, 0.0101, 10.0, 11.0):
-        metrics.upstream.attempt("pmo", "timeslots", Outcome.ANSWERED, seconds)
+        metrics.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, seconds)
 
     lines = [line for line in family(metrics, "gateway_upstream_seconds").splitlines() if "timeslots" in line]
     assert [(line.split('le="')[1].split('"')[0], line.split()[-1]) for line in lines if "_bucket" in line] == [
@@ -131,9 +130,9 @@ def test_upstream_is_told_by_ehr_and_endpoint() -> None:
     metrics = Metrics(EMRS)
     upstream = metrics.upstream
 
-    upstream.attempt("pmo", "timeslots", Outcome.TIMED_OUT, 4.0)
+    upstream.attempt("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
     upstream.retried("pmo")
-    upstream.turned_away("webdoc", "resources", Refusal.QUEUE_FULL)
+    upstream.turned_away("webdoc", "resources", Rejection.QUEUE_FULL)
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN, BreakerState.CLOSED):
         upstream.breaker("webdoc", state)
     upstream.gate("pmo", 3)
@@ -168,9 +167,9 @@ def test_waiting_for_longer_than_it_took_is_no_negative_overhead() -> None:
 def test_states_are_looked_at_when_asked_for() -> None:
     metrics = Metrics(EMRS)
     conditions = {
-        "pmo": Condition(BreakerState.OPEN, 2.0, 4, 3, 2),
-        "webdoc": Condition(BreakerState.HALF_OPEN, 0.0, 8, 1, 0),
-        PERSONAL_NUMBER: Condition(BreakerState.OPEN, 2.0, 4, 3, 2),
+        "pmo": UpstreamHealth(BreakerState.OPEN, 2.0, 4, 3, 2),
+        "webdoc": UpstreamHealth(BreakerState.HALF_OPEN, 0.0, 8, 1, 0),
+        PERSONAL_NUMBER: UpstreamHealth(BreakerState.OPEN, 2.0, 4, 3, 2),
     }
     inside = count(5)
     metrics.watch(
@@ -200,9 +199,11 @@ def test_a_guard_tells_its_calls() -> None:
     async def at_once(_: float) -> None:
         await asyncio.sleep(0)
 
-    outside = Outside(metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, chance=lambda: 0.5)
-    guards = Guards(outside=outside)
-    metrics.watch(idle_states(conditions=guards.snapshot))
+    outside = PolicyDependencies(
+        metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, chance=lambda: 0.5
+    )
+    policies = UpstreamPolicies(outside=outside)
+    metrics.watch(idle_states(conditions=policies.snapshot))
 
     def answers(*script: str | AttemptError) -> Callable[[float], Awaitable[str]]:
         steps = iter(script)
@@ -216,8 +217,8 @@ def test_a_guard_tells_its_calls() -> None:
 
         return attempt
 
-    down = AttemptError(UpstreamUnavailable("down", retryable=True), Outcome.UNAVAILABLE)
-    asyncio.run(cast("Any", guards.of("pmo").call("timeslots", answers(down, "free"))))
+    down = AttemptError(UpstreamUnavailable("down", retryable=True), CallResult.UNAVAILABLE)
+    asyncio.run(cast("Any", policies.of("pmo").call("timeslots", answers(down, "free"))))
 
     lines = told(metrics)
     assert {
@@ -247,7 +248,7 @@ def test_two_of_them_share_nothing() -> None:
 
 def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
     metrics = Metrics(EMRS)
-    metrics.watch(idle_states(conditions=lambda: {"pmo": Condition(BreakerState.CLOSED, None, 4, 0, 0)}))
+    metrics.watch(idle_states(conditions=lambda: {"pmo": UpstreamHealth(BreakerState.CLOSED, None, 4, 0, 0)}))
 
     encode, _ = choose_encoder("application/openmetrics-text;version=1.0.0")
     parse: Any = openmetrics.text_string_to_metric_families  # the library leaves it without types
@@ -263,12 +264,12 @@ def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
 def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
     metrics = Metrics(EMRS)
     metrics.watch(
-        idle_states(conditions=lambda: {emr: Condition(BreakerState.OPEN, 1.0, 1, 1, 1) for emr, *_ in events})
+        idle_states(conditions=lambda: {emr: UpstreamHealth(BreakerState.OPEN, 1.0, 1, 1, 1) for emr, *_ in events})
     )
 
     for first, second, third in events:
-        metrics.upstream.attempt(first, second, cast("Outcome", third), 1.0)
-        metrics.upstream.turned_away(first, second, cast("Refusal", third))
+        metrics.upstream.attempt(first, second, cast("CallResult", third), 1.0)
+        metrics.upstream.turned_away(first, second, cast("Rejection", third))
         metrics.upstream.retried(first)
         metrics.upstream.breaker(first, BreakerState.OPEN)
         metrics.refused(first)
@@ -279,9 +280,9 @@ def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
     known = {
         "emr": {*EMRS},
         "endpoint": {*ENDPOINTS},
-        "outcome": {*map(str, Outcome), *get_args(RequestOutcome)},
+        "outcome": {*map(str, CallResult), *get_args(RequestOutcome)},
         "operation": {"query", "mutation", "subscription", UNKNOWN},
-        "reason": {*map(str, Refusal)},
+        "reason": {*map(str, Rejection)},
         "origin": {*map(str, Origin)},
         "how": {"merged", "joined", "cached"},
         "code": {GatewayError.code} | {kind.code for kind in descendants(GatewayError)},

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from gateway.http.callers.caller import CallersError
 from gateway.http.callers.keys import UnusableKeysError
-from gateway.leyr.connections import MakeConnections, PooledConnections
-from gateway.leyr.exchange import OversizedBodyError, UnreadableBodyError
+from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError
+from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 
 _LARGEST_BYTES = 256 * 1024
 _SECONDS = 5.0
@@ -56,7 +56,7 @@ class KeyFile:
 class KeyUrl:
     """A key set that its issuer publishes. Redirects are not followed."""
 
-    def __init__(self, url: str, connections: MakeConnections = PooledConnections) -> None:
+    def __init__(self, url: str, connections: HttpClientFactory = ConnectionPool) -> None:
         """Raises CallersError where the URL is unusable."""
         base, self._target = _parts(url)
         self._connections = connections(base, {"accept": "application/jwk-set+json, application/json"})
@@ -65,11 +65,11 @@ class KeyUrl:
         """See KeySource."""
         try:
             reply = await self._connections.get(self._target, largest=_LARGEST_BYTES, within=_SECONDS)
-        except OversizedBodyError:
+        except BodyTooLargeError:
             failure = _TOO_LARGE
         except TimeoutError:
             failure = f"no answer within {_SECONDS:g} s"
-        except UnreadableBodyError:
+        except ContentDecodingError:
             failure = "the answer is not in the encoding that it names"
         # A host name that cannot be encoded is a ValueError.
         except (OSError, ValueError) as error:
@@ -85,7 +85,7 @@ class KeyUrl:
         await self._connections.close()
 
 
-def key_source(place: str, connections: MakeConnections = PooledConnections) -> KeySource:
+def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> KeySource:
     """The source of a key set by its http or https URL, or else by its path. Raises CallersError."""
     if re.match(r"https?:", place, re.IGNORECASE):
         return KeyUrl(place, connections)

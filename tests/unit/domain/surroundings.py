@@ -12,7 +12,7 @@ from tests.unit.model_ehr import RESOURCES, SERVICES, UNIT, TrueSlot, window
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PolicyDependencies:
     """The lists `at_hand` and the lists whose ids are `known`; a crowd makes wide calls dear."""
 
     at_hand: Lists = field(default_factory=Lists)
@@ -41,7 +41,7 @@ class Surroundings:
 
 
 _few_lists = st.one_of(st.just(Lists()), strategies.lists)
-surroundings = st.builds(Surroundings, _few_lists, _few_lists, st.sampled_from([0, 0, 20, 200]))
+surroundings = st.builds(PolicyDependencies, _few_lists, _few_lists, st.sampled_from([0, 0, 20, 200]))
 _plain = st.just(EhrProfile(UNIT.emr, "Model"))
 profiles = st.one_of(
     _plain,

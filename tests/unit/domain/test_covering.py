@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.domain.costs import cost_model
 from gateway.domain.ehr import EhrProfile
 from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery, plan
-from tests.unit.domain.surroundings import Surroundings, profiles, query_sets, surroundings
+from tests.unit.domain.surroundings import PolicyDependencies, profiles, query_sets, surroundings
 from tests.unit.model_ehr import DAY, UNIT, query
 
 # How long an example takes says nothing on a shared machine.
@@ -32,7 +32,7 @@ def calls(queries: Asked, roster: Roster, at_hand: Lists = BOTH, profile: EhrPro
 @many
 @given(query_sets, profiles, surroundings)
 def test_a_plan_is_never_dearer_than_its_queries_alone(
-    queries: Asked, profile: EhrProfile, given_in: Surroundings
+    queries: Asked, profile: EhrProfile, given_in: PolicyDependencies
 ) -> None:
     alone = {step for each in queries for step in given_in.plan([each], profile).steps}
     model = cost_model(alone, given_in.roster(queries, profile), profile.longest_window)

@@ -13,7 +13,7 @@ from gateway.domain.partition import nameless, partition, unproven
 from gateway.domain.planning import Lists, Plan, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from tests.unit import strategies
-from tests.unit.domain.surroundings import Surroundings, query_sets, surroundings
+from tests.unit.domain.surroundings import PolicyDependencies, query_sets, surroundings
 from tests.unit.model_ehr import UNIT, ModelEhr, TrueSlot, query
 
 # How long an example takes says nothing on a shared machine.
@@ -32,7 +32,7 @@ def answers_for(wanted: TimeslotQuery, made: Plan, ehr: ModelEhr) -> Mapping[Ste
 @law
 @given(query_sets, strategies.profiles, strategies.slots, surroundings)
 def test_a_share_is_undecided_where_slots_are_nameless(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
 ) -> None:
     ehr = ModelEhr(slots, profile)
     made = given_in.plan(queries, profile)
@@ -46,7 +46,7 @@ def test_a_share_is_undecided_where_slots_are_nameless(
 @law
 @given(query_sets, strategies.profiles, strategies.slots, surroundings)
 def test_what_nameless_slots_teach_makes_every_share_decided(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
 ) -> None:
     ehr = ModelEhr(slots, profile)
 

@@ -16,7 +16,7 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from tests.unit import strategies
 from tests.unit.domain.surroundings import (
-    Surroundings,
+    PolicyDependencies,
     as_named_by,
     nameless_profiles,
     profiles,
@@ -31,14 +31,14 @@ side = settings(max_examples=100, deadline=None)
 
 
 def asked_alone(wanted: TimeslotQuery, ehr: ModelEhr) -> TimeslotList | None:
-    steps = Surroundings().plan([wanted], ehr.profile).serving[wanted]
+    steps = PolicyDependencies().plan([wanted], ehr.profile).serving[wanted]
     return partition(wanted, {step: ehr.fetch(step) for step in steps})
 
 
 @law
 @given(query_sets, profiles, strategies.slots, surroundings)
 def test_each_query_gets_what_it_gets_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
 ) -> None:
     ehr = ModelEhr(slots, profile)
     made = given_in.plan(queries, profile)
@@ -56,7 +56,7 @@ def test_each_query_gets_what_it_gets_alone(
 @law
 @given(query_sets, profiles, strategies.slots, surroundings)
 def test_a_share_is_undecided_only_where_slots_name_less_than_the_profile_says(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
 ) -> None:
     ehr = ModelEhr(as_named_by(profile, slots), profile)
     made = given_in.plan(queries, profile)
@@ -70,7 +70,7 @@ def test_a_share_is_undecided_only_where_slots_name_less_than_the_profile_says(
 @law
 @given(query_sets, profiles, surroundings)
 def test_even_with_lists_that_vouch_for_ids_a_plan_takes_no_more_calls_than_its_queries_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
 ) -> None:
     # Where nothing is free, no slot proves that an id exists.
     deserted = ModelEhr([], profile)
@@ -90,7 +90,9 @@ def test_even_with_lists_that_vouch_for_ids_a_plan_takes_no_more_calls_than_its_
 
 @side
 @given(query_sets, profiles, surroundings)
-def test_steps_keep_to_the_profile(queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings) -> None:
+def test_steps_keep_to_the_profile(
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
+) -> None:
     made = given_in.plan(queries, profile)
 
     assert len(set(made.steps)) == len(made.steps)
@@ -103,7 +105,7 @@ def test_steps_keep_to_the_profile(queries: list[TimeslotQuery], profile: EhrPro
 @law
 @given(query_sets, nameless_profiles, surroundings)
 def test_a_filter_is_kept_where_slots_do_not_name_it(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
 ) -> None:
     made = given_in.plan(queries, profile)
 
@@ -116,7 +118,7 @@ def test_a_filter_is_kept_where_slots_do_not_name_it(
 @side
 @given(query_sets, profiles, surroundings)
 def test_serving_steps_cover_the_whole_query(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
 ) -> None:
     made = given_in.plan(queries, profile)
 
@@ -137,7 +139,7 @@ def test_serving_steps_cover_the_whole_query(
 @side
 @given(query_sets, profiles, surroundings)
 def test_only_steps_that_can_hold_its_slots_serve_a_query(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
 ) -> None:
     made = given_in.plan(queries, profile)
 
@@ -149,7 +151,7 @@ def test_only_steps_that_can_hold_its_slots_serve_a_query(
 @law
 @given(query_sets, profiles, surroundings, st.randoms(use_true_random=False))
 def test_the_order_of_queries_does_not_change_the_steps(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: Surroundings, random: Random
+    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies, random: Random
 ) -> None:
     shuffled = random.sample(queries, len(queries))
 

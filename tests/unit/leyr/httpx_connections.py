@@ -1,12 +1,12 @@
-"""Connections over an httpx transport, so that tests of the core answer requests without a socket."""
+"""HttpClient over an httpx transport, so that tests of the core answer requests without a socket."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 
 import httpx
 
-from gateway.leyr.connections import Connections
-from gateway.leyr.exchange import OversizedBodyError, Reply, UnreadableBodyError
+from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.pool import HttpClient
 
 
 class HttpxConnections:
@@ -15,11 +15,11 @@ class HttpxConnections:
         self._base_url = base_url
         self._headers = headers
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:
         async with asyncio.timeout(within):
             return await self._answered(target, largest)
 
-    async def _answered(self, target: str, largest: int) -> Reply:
+    async def _answered(self, target: str, largest: int) -> Response:
         request = httpx.Request("GET", self._base_url + target, headers=self._headers)
         try:
             response = await self._transport.handle_async_request(request)
@@ -27,17 +27,17 @@ class HttpxConnections:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > largest:
-                    raise OversizedBodyError
+                    raise BodyTooLargeError
         except httpx.DecodingError:
-            raise UnreadableBodyError from None
+            raise ContentDecodingError from None
         except httpx.HTTPError as error:
             raise ConnectionError(type(error).__name__) from None
-        return Reply(response.status_code, response.headers, body)
+        return Response(response.status_code, response.headers, body)
 
     async def close(self) -> None:
         await self._transport.aclose()
 
 
-def through(transport: httpx.AsyncBaseTransport) -> Callable[[str, Mapping[str, str]], Connections]:
+def through(transport: httpx.AsyncBaseTransport) -> Callable[[str, Mapping[str, str]], HttpClient]:
     """What LeyrTransport takes for `connections`."""
     return lambda base_url, headers: HttpxConnections(transport, base_url, headers)

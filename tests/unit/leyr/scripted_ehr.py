@@ -14,26 +14,25 @@ from gateway.domain.errors import (
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.guard import CallRules, Guard, Outside
-from gateway.leyr.observing import Unobserved
-from gateway.leyr.outcomes import AttemptError, Outcome, Refusal
+from gateway.leyr.call_events import AttemptError, CallResult, NoCallEvents, Rejection
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicy
 from tests.unit.leyr.virtual_time import clock
 
 HANG = 1e9
 REFERENCE = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 
 
-def failing(outcome: Outcome, retry_after: float | None = None) -> AttemptError | GatewayError:
+def failing(outcome: CallResult, retry_after: float | None = None) -> AttemptError | GatewayError:
     """What the client makes of such an outcome."""
-    errors: dict[Outcome, GatewayError] = {
-        Outcome.RATE_LIMITED: UpstreamRateLimited("slow down", retryable=True, retry_after=retry_after),
-        Outcome.REFUSED: NotFound("nothing there"),
-        Outcome.TIMED_OUT: DeadlineExceeded("late", retryable=True),
-        Outcome.NO_CONNECTION: Overloaded("busy", retryable=True),
-        Outcome.INVALID_ANSWER: UpstreamInvalidAnswer("nonsense"),
+    errors: dict[CallResult, GatewayError] = {
+        CallResult.RATE_LIMITED: UpstreamRateLimited("slow down", retryable=True, retry_after=retry_after),
+        CallResult.REFUSED: NotFound("nothing there"),
+        CallResult.TIMED_OUT: DeadlineExceeded("late", retryable=True),
+        CallResult.NO_CONNECTION: Overloaded("busy", retryable=True),
+        CallResult.INVALID_ANSWER: UpstreamInvalidAnswer("nonsense"),
     }
-    if outcome is Outcome.INVALID_ANSWER:
+    if outcome is CallResult.INVALID_ANSWER:
         return errors[outcome]
     down = UpstreamUnavailable("down", retryable=True, reference=REFERENCE, retry_after=retry_after)
     return AttemptError(errors.get(outcome, down), outcome)
@@ -44,7 +43,7 @@ class Act:
     """So many seconds, and then an answer or another outcome."""
 
     seconds: float = 0.0
-    outcome: Outcome = Outcome.ANSWERED
+    outcome: CallResult = CallResult.ANSWERED
     retry_after: float | None = None
 
 
@@ -69,30 +68,30 @@ class ScriptedEhr:
         try:
             if act.seconds >= within:
                 await asyncio.sleep(within)
-                raise failing(Outcome.TIMED_OUT)
+                raise failing(CallResult.TIMED_OUT)
             await asyncio.sleep(act.seconds)
         finally:
             self.at_once -= 1
-        if act.outcome is not Outcome.ANSWERED:
+        if act.outcome is not CallResult.ANSWERED:
             raise failing(act.outcome, act.retry_after)
         return "answer"
 
 
 @dataclass
-class Witness(Unobserved):
+class Witness(NoCallEvents):
     """Writes down what it is told."""
 
-    attempts: list[tuple[Outcome, float]] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
+    attempts: list[tuple[CallResult, float]] = field(default_factory=list)
+    refusals: list[Rejection] = field(default_factory=list)
     retries: int = 0
     states: list[BreakerState] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
 
-    def attempt(self, emr: str, endpoint: str, outcome: Outcome, seconds: float) -> None:
+    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
         assert (emr, endpoint) == ("webdoc", "timeslots")
         self.attempts.append((outcome, round(seconds, 3)))
 
-    def turned_away(self, emr: str, endpoint: str, reason: Refusal) -> None:
+    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:
         assert (emr, endpoint) == ("webdoc", "timeslots")
         self.refusals.append(reason)
 
@@ -111,18 +110,18 @@ class Witness(Unobserved):
 
 @dataclass
 class Scene:
-    """A guard, its EHR, and whoever calls."""
+    """A policy, its EHR, and whoever calls."""
 
     ehr: ScriptedEhr
-    rules: CallRules = field(default_factory=CallRules)
+    rules: PolicyConfig = field(default_factory=PolicyConfig)
     chance: Callable[[], float] = lambda: 0.5
     witness: Witness = field(default_factory=Witness)
 
     def __post_init__(self) -> None:
-        self.guard = Guard("webdoc", self.rules, Outside(self.witness, clock, chance=self.chance))
+        self.policy = UpstreamPolicy("webdoc", self.rules, PolicyDependencies(self.witness, clock, chance=self.chance))
 
     async def call(self) -> str:
-        return await self.guard.call("timeslots", self.ehr.attempt)
+        return await self.policy.call("timeslots", self.ehr.attempt)
 
     async def ending(self) -> tuple[str | GatewayError, float]:
         """What a call came to, and how long it took."""
@@ -142,7 +141,7 @@ class Scene:
 
     def is_calm(self) -> bool:
         """Nothing is held by nobody."""
-        return (self.guard.condition.in_flight, self.guard.condition.waiting, self.ehr.at_once) == (0, 0, 0)
+        return (self.policy.condition.in_flight, self.policy.condition.waiting, self.ehr.at_once) == (0, 0, 0)
 
 
 def kinds(endings: Iterable[tuple[str | GatewayError, float]]) -> list[str]:

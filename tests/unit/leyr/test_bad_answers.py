@@ -13,12 +13,11 @@ from pydantic import SecretStr
 from gateway.domain.errors import UpstreamInvalidAnswer
 from gateway.domain.models import CareUnitKey, Resource
 from gateway.domain.planning import Step
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.client import LeyrClient
-from gateway.leyr.guard import Guards
-from gateway.leyr.transport import LeyrTransport
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.client import LeyrClient, LeyrTransport
+from gateway.leyr.resilience import UpstreamPolicies
+from tests.unit.http_client.scripted_server import OK, Peer, Script, Server, answering, sized
 from tests.unit.leyr.test_client import WINDOW
-from tests.unit.leyr.test_exchange import OK, Peer, Script, Server, answering, sized
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 MEBIBYTE = 2**20
@@ -63,16 +62,16 @@ BAD = {
 
 
 @asynccontextmanager
-async def client(server: Server, guards: Guards) -> AsyncIterator[LeyrClient]:
+async def client(server: Server, policies: UpstreamPolicies) -> AsyncIterator[LeyrClient]:
     log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
     async with LeyrTransport(server.url, "c", SecretStr("s")) as transport, asyncio.timeout(10):
-        yield LeyrClient(transport, log, guards)
+        yield LeyrClient(transport, log, policies)
 
 
 @pytest.mark.parametrize("name", BAD)
 async def test_a_bad_answer_is_named_so_and_asked_for_once(name: str) -> None:
-    guards = Guards()
-    async with Server(BAD[name]) as server, client(server, guards) as leyr:
+    policies = UpstreamPolicies()
+    async with Server(BAD[name]) as server, client(server, policies) as leyr:
         with pytest.raises(UpstreamInvalidAnswer) as lists:
             await leyr.resources(UNIT)
         with pytest.raises(UpstreamInvalidAnswer) as slots:
@@ -81,13 +80,13 @@ async def test_a_bad_answer_is_named_so_and_asked_for_once(name: str) -> None:
     assert len(server.heads) == 2
     assert not lists.value.retryable
     assert not slots.value.retryable
-    found = guards.snapshot()["webdoc"]
+    found = policies.snapshot()["webdoc"]
     assert (found.breaker, found.in_flight, found.waiting) == (BreakerState.CLOSED, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["a hundred megabytes", "a bomb"])
 async def test_what_is_too_large_is_not_held_in_memory(name: str) -> None:
-    async with Server(BAD[name]) as server, client(server, Guards()) as leyr:
+    async with Server(BAD[name]) as server, client(server, UpstreamPolicies()) as leyr:
         tracemalloc.start()
         try:
             with pytest.raises(UpstreamInvalidAnswer, match="larger"):
@@ -101,12 +100,12 @@ async def test_what_is_too_large_is_not_held_in_memory(name: str) -> None:
 @pytest.mark.parametrize("deep", [nested(20), b'{"a":' * 20 + b"1" + b"}" * 20])
 async def test_depth_in_what_is_not_read_does_no_harm(deep: bytes) -> None:
     body = b'[{"id":"1","extra":' + deep + b"}]"
-    async with Server(answering(sized(body))) as server, client(server, Guards()) as leyr:
+    async with Server(answering(sized(body))) as server, client(server, UpstreamPolicies()) as leyr:
         assert await leyr.resources(UNIT) == [Resource("1")]
 
 
 async def test_ids_that_come_twice_are_passed_on_as_they_are() -> None:
     # Which of them counts is for the catalogue to say.
     body = b'[{"id":"1","name":"One"},{"id":"1","name":"Two"}]'
-    async with Server(answering(sized(body))) as server, client(server, Guards()) as leyr:
+    async with Server(answering(sized(body))) as server, client(server, UpstreamPolicies()) as leyr:
         assert await leyr.resources(UNIT) == [Resource("1", name="One"), Resource("1", name="Two")]

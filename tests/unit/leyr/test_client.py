@@ -16,8 +16,7 @@ from gateway.domain.errors import NotFound, UpstreamError, UpstreamInvalidAnswer
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.planning import Step
 from gateway.domain.window import Window
-from gateway.leyr.client import LeyrClient
-from gateway.leyr.transport import LeyrTransport
+from gateway.leyr.client import LeyrClient, LeyrTransport
 from tests.unit.leyr.httpx_connections import through
 
 UNIT = CareUnitKey("webdoc", "L0_1")

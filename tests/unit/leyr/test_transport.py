@@ -9,9 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.domain.errors import DeadlineExceeded, GatewayError, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
-from gateway.leyr.connections import NoConnectionFreeError
-from gateway.leyr.outcomes import AttemptError, Outcome
-from gateway.leyr.transport import Answer, LeyrTransport
+from gateway.http_client.connection import Response
+from gateway.http_client.pool import PoolTimeoutError
+from gateway.leyr.call_events import AttemptError, CallResult
+from gateway.leyr.client import LeyrTransport
+from gateway.leyr.error_mapping import retry_after
 from tests.unit.leyr.httpx_connections import through
 
 MEBIBYTE = 1024 * 1024
@@ -29,7 +31,9 @@ class Wire:
         self.requests.append(request)
         return self._reply()
 
-    async def get(self, target: str = "/x", *, base_url: str = "https://leyr.example/api", within: float = 5) -> Answer:
+    async def get(
+        self, target: str = "/x", *, base_url: str = "https://leyr.example/api", within: float = 5
+    ) -> Response:
         transport = LeyrTransport(
             base_url, "client-1", SecretStr(SECRET), connections=through(httpx.MockTransport(self.handle))
         )
@@ -85,7 +89,7 @@ async def test_the_target_stands_below_the_base_url(base_url: str, sent: str) ->
 async def test_any_2xx_is_a_success(status: int, *, ok: bool) -> None:
     answer = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
 
-    assert (answer.status, answer.ok) == (status, ok)
+    assert (answer.status, answer.is_success) == (status, ok)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -118,7 +122,7 @@ async def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: 
 
     answer = await Wire(lambda: httpx.Response(429, headers=headers)).get()
 
-    assert answer.retry_after == seconds
+    assert retry_after(answer) == seconds
 
 
 async def test_the_largest_body_is_read() -> None:
@@ -181,7 +185,7 @@ async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Ex
     with pytest.raises(AttemptError) as failure:
         await Wire(raising(error)).get()
 
-    assert failure.value.outcome is Outcome.UNREACHABLE
+    assert failure.value.outcome is CallResult.UNREACHABLE
     assert isinstance(failure.value.error, UpstreamUnavailable)
     assert failure.value.error.retryable
     assert SECRET not in repr(failure.value) + repr(failure.value.error)
@@ -190,9 +194,9 @@ async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Ex
 
 async def test_connections_that_are_all_in_use_are_the_gateways_own_trouble() -> None:
     with pytest.raises(AttemptError) as failure:
-        await Wire(raising(NoConnectionFreeError("all in use"))).get()
+        await Wire(raising(PoolTimeoutError("all in use"))).get()
 
-    assert failure.value.outcome is Outcome.NO_CONNECTION
+    assert failure.value.outcome is CallResult.NO_CONNECTION
     assert isinstance(failure.value.error, Overloaded)
     assert failure.value.error.retryable
 
@@ -205,7 +209,7 @@ async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> N
     with pytest.raises(AttemptError) as failure:
         await Wire(lambda: httpx.Response(200, content=broken())).get()
 
-    assert failure.value.outcome is Outcome.UNREACHABLE
+    assert failure.value.outcome is CallResult.UNREACHABLE
 
 
 async def test_time_runs_out_before_the_answer() -> None:
@@ -220,7 +224,7 @@ async def test_time_runs_out_before_the_answer() -> None:
         with pytest.raises(AttemptError) as failure:
             await transport.get("/x", within=0.02)
 
-    assert failure.value.outcome is Outcome.TIMED_OUT
+    assert failure.value.outcome is CallResult.TIMED_OUT
     assert isinstance(failure.value.error, DeadlineExceeded)
     assert failure.value.error.retryable
 
@@ -234,7 +238,7 @@ async def test_time_runs_out_inside_the_body() -> None:
     with pytest.raises(AttemptError) as failure:
         await Wire(lambda: httpx.Response(200, content=dripping())).get(within=0.03)
 
-    assert failure.value.outcome is Outcome.TIMED_OUT
+    assert failure.value.outcome is CallResult.TIMED_OUT
 
 
 async def test_a_transport_that_is_not_open_is_our_own_fault() -> None:

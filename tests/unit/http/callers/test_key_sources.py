@@ -9,7 +9,7 @@ import pytest
 from gateway.http.callers.caller import CallersError
 from gateway.http.callers.key_sources import KeyFile, KeySource, KeyUrl, key_source
 from gateway.http.callers.keys import UnusableKeysError
-from tests.unit.leyr.test_exchange import Script, Server, answering
+from tests.unit.http_client.scripted_server import Script, Server, answering
 
 BODY = b'{"keys":[]}'
 LARGEST = 256 * 1024

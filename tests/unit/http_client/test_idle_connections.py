@@ -9,10 +9,23 @@ from typing import Any, TypeAlias
 import httptools
 import pytest
 
-from gateway.leyr.connections import PooledConnections
-from gateway.leyr.exchange import Exchange
-from tests.unit.leyr.test_connections import ANSWER, LARGEST, bodies, pool, silent
-from tests.unit.leyr.test_exchange import OK, Peer, Script, Server, answering, closing_after, sized, until
+from gateway.http_client.connection import HttpConnection
+from gateway.http_client.pool import ConnectionPool
+from tests.unit.http_client.scripted_server import (
+    ANSWER,
+    LARGEST,
+    OK,
+    Peer,
+    Script,
+    Server,
+    answering,
+    bodies,
+    closing_after,
+    pool,
+    silent,
+    sized,
+    until,
+)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -34,10 +47,10 @@ def left() -> Iterator[Left]:
 
 
 def of_connections() -> list[Any]:
-    return [each for each in gc.get_objects() if type(each) in {Exchange, httptools.HttpResponseParser}]
+    return [each for each in gc.get_objects() if type(each) in {HttpConnection, httptools.HttpResponseParser}]
 
 
-async def asked(connections: PooledConnections, calls: int) -> None:
+async def asked(connections: ConnectionPool, calls: int) -> None:
     """So many calls at once."""
     await asyncio.gather(*(connections.get("/", largest=LARGEST) for _ in range(calls)))
 
@@ -86,7 +99,7 @@ async def test_what_came_to_rest_later_is_closed_later() -> None:
 @pytest.mark.parametrize("is_closed", [True, False])
 async def test_nothing_waits_for_a_pool_that_is_closed_or_empty(is_closed: bool) -> None:
     async with Server(answering(ANSWER)) as server:
-        connections = PooledConnections(server.url, {}, idle_seconds=60 if is_closed else 0.05)
+        connections = ConnectionPool(server.url, {}, idle_seconds=60 if is_closed else 0.05)
         await asked(connections, 3)
         if is_closed:
             await connections.close()

@@ -9,7 +9,47 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.leyr.rolling import RollingCount
+_SLOTS = 10
+
+
+class RollingWindow:
+    """A count of the last `seconds`, which forgets a tenth of them at a time."""
+
+    __slots__ = ("_counts", "_slot", "_total", "_width")
+
+    def __init__(self, seconds: float) -> None:
+        self._width = seconds / _SLOTS
+        self._counts = [0] * _SLOTS
+        self._slot = 0
+        self._total = 0
+
+    def add(self, now: float) -> None:
+        """It happened once more."""
+        slot = int(now / self._width)
+        if slot != self._slot:
+            self._forget(slot)
+        self._counts[self._slot % _SLOTS] += 1
+        self._total += 1
+
+    def total(self, now: float) -> int:
+        """How often it happened."""
+        self._forget(int(now / self._width))
+        return self._total
+
+    def clear(self) -> None:
+        """It never happened."""
+        self._counts = [0] * _SLOTS
+        self._total = 0
+
+    def _forget(self, slot: int) -> None:
+        passed = slot - self._slot
+        if passed <= 0:
+            return
+        for each in range(self._slot + 1, self._slot + 1 + min(passed, _SLOTS)):
+            self._total -= self._counts[each % _SLOTS]
+            self._counts[each % _SLOTS] = 0
+        self._slot = slot
+
 
 # A probe is on its way, and nobody knows for how long.
 _PROBE_SECONDS = 1.0
@@ -24,8 +64,8 @@ class BreakerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerRules:
-    """When it opens: see `Breaker.failed`. A break is twice as long as the one before, up to the longest."""
+class CircuitBreakerConfig:
+    """When it opens: see `CircuitBreaker.failed`. A break is twice as long as the one before, up to the longest."""
 
     window_seconds: float = 30.0
     least_calls: int = 10
@@ -35,10 +75,10 @@ class BreakerRules:
     longest_break_seconds: float = 60.0
 
 
-_RULES = BreakerRules()
+_CONFIG = CircuitBreakerConfig()
 
 
-class Breaker:
+class CircuitBreaker:
     """Asked before each call, told after it. `now` is a monotonic clock's seconds.
 
     A turn is what a call gets at its beginning and gives back with what became of it, once. Turns from before the
@@ -60,15 +100,15 @@ class Breaker:
     )
 
     def __init__(
-        self, rules: BreakerRules = _RULES, *, changed: Callable[[BreakerState], None] = lambda _: None
+        self, rules: CircuitBreakerConfig = _CONFIG, *, changed: Callable[[BreakerState], None] = lambda _: None
     ) -> None:
         """`changed` is told each new state."""
         self._rules = rules
         self._changed = changed
         self.state = BreakerState.CLOSED
         self._turn = 0
-        self._answers = RollingCount(rules.window_seconds)
-        self._failures = RollingCount(rules.window_seconds)
+        self._answers = RollingWindow(rules.window_seconds)
+        self._failures = RollingWindow(rules.window_seconds)
         self._in_a_row = 0
         self._unreachable_in_a_row = 0
         self._break = rules.first_break_seconds

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 
 
-class Places:
+class ResizableSemaphore:
     """Taken and given back; to be used inside one loop.
 
     Whoever waits is handed a place by whoever frees one, and holds it from that moment on. So nobody who comes later

@@ -19,8 +19,8 @@ from gateway.domain.errors import (
     UpstreamRejectedCredentials,
     UpstreamUnavailable,
 )
-from gateway.leyr.problems import Problem, error_for, read_problem
-from gateway.leyr.transport import Answer
+from gateway.http_client.connection import Response
+from gateway.leyr.error_mapping import ErrorEnvelope, error_for, read_error_envelope
 
 INSTANCE = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 CODES = [None, "BAD_REQUEST", "UNAUTHORIZED", "EMR_ERROR", "UNKNOWN_ERROR", "SERVICE_UNAVAILABLE", "NEW"]
@@ -28,13 +28,14 @@ DETAILS = ["INVALID_CARE_UNIT_ID", "MISSING_REQUIRED_FIELD", "NOT_SUPPORTED", "B
 
 
 def failure(
-    status: int, code: str | None = None, *details: str, retry_after: float | None = None, **fields: Any
+    status: int, code: str | None = None, *details: str, retry_after: str | None = None, **fields: Any
 ) -> GatewayError:
     envelope = {"code": code, "status": status, "instance": INSTANCE, **fields}
     if details:
         envelope["errors"] = [{"error_code": detail, "details": "text", "path": None} for detail in details]
-    answer = Answer(status, json.dumps(envelope).encode(), retry_after)
-    return error_for(answer, read_problem(answer))
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    answer = Response(status, headers, json.dumps(envelope).encode())
+    return error_for(answer, read_error_envelope(answer))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_the_class_of_error_decides_before_its_details(code: str, kind: type[Gat
     ("status", "code"), [(429, None), (503, None), (429, "EMR_ERROR"), (503, "SERVICE_UNAVAILABLE")]
 )
 def test_the_wait_that_the_upstream_asks_for_is_passed_on(status: int, code: str | None) -> None:
-    assert failure(status, code, retry_after=7.0).retry_after == 7.0
+    assert failure(status, code, retry_after="7").retry_after == 7.0
 
 
 @pytest.mark.parametrize(
@@ -141,10 +142,10 @@ def test_an_instance_that_is_no_uuid_is_no_reference(instance: str | None) -> No
     ],
 )
 def test_a_body_that_is_no_envelope_leaves_the_status(body: bytes) -> None:
-    answer = Answer(502, body)
+    answer = Response(502, {}, body)
 
-    assert read_problem(answer) == Problem()
-    assert type(error_for(answer, read_problem(answer))) is UpstreamUnavailable
+    assert read_error_envelope(answer) == ErrorEnvelope()
+    assert type(error_for(answer, read_error_envelope(answer))) is UpstreamUnavailable
 
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
@@ -153,9 +154,9 @@ def test_no_text_of_the_envelope_is_passed_on(status: int, code: str | None, det
     secret = "Tolvan Tolvansson 19121212-1212"
     fields = {"title": secret, "detail": secret, "type": secret, "instance": secret}
     errors = [{"error_code": each, "details": secret, "path": secret, "emr_error": secret} for each in details]
-    answer = Answer(status, json.dumps({"code": code, **fields, "errors": errors}).encode())
+    answer = Response(status, {}, json.dumps({"code": code, **fields, "errors": errors}).encode())
 
-    error = error_for(answer, read_problem(answer))
+    error = error_for(answer, read_error_envelope(answer))
 
     assert "Tolv" not in f"{error.message} {error} {error!r} {error.reference}"
     assert error.message
@@ -172,15 +173,15 @@ def test_even_the_codes_themselves_are_not_passed_on(text: str, status: int) -> 
 @settings(max_examples=200, deadline=None)  # as above
 @given(st.binary(), st.integers(300, 599))
 def test_any_answer_is_some_domain_error(body: bytes, status: int) -> None:
-    answer = Answer(status, body)
+    answer = Response(status, {}, body)
 
-    assert isinstance(error_for(answer, read_problem(answer)), GatewayError)
+    assert isinstance(error_for(answer, read_error_envelope(answer)), GatewayError)
 
 
 @pytest.mark.parametrize("errors", [{}, ["text"], [{"error_code": 1}], "text", 7, None, [[]]])
 def test_an_odd_field_does_not_hide_the_code(errors: object) -> None:
     body = json.dumps({"code": "EMR_ERROR", "errors": errors, "instance": 5}).encode()
 
-    error = error_for(Answer(401, body), read_problem(Answer(401, body)))
+    error = error_for(Response(401, {}, body), read_error_envelope(Response(401, {}, body)))
 
     assert (error.code, error.origin) == ("UPSTREAM_REJECTED_CREDENTIALS", Origin.EHR)

@@ -10,21 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import DeadlineExceeded, GatewayError, UpstreamRateLimited, UpstreamUnavailable
-from gateway.leyr.breaker import BreakerRules, BreakerState
-from gateway.leyr.guard import CallRules, Guards
-from gateway.leyr.outcomes import Outcome
+from gateway.leyr.call_events import CallResult
+from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
+from gateway.leyr.resilience import PolicyConfig, UpstreamPolicies
 from tests.unit.leyr.scripted_ehr import HANG, REFERENCE, Act, Scene, ScriptedEhr, kinds
 from tests.unit.leyr.virtual_time import clock, run
 
 # No test of a single call is about the breaker.
-PATIENT = BreakerRules(least_calls=10**9, in_a_row=10**9)
-ALONE = CallRules(breaker=PATIENT)
-FOR_A_MOMENT = [Outcome.UNREACHABLE, Outcome.UNAVAILABLE]
-FOR_GOOD = [Outcome.REFUSED, Outcome.FAILED, Outcome.INVALID_ANSWER, Outcome.NO_CONNECTION, Outcome.RATE_LIMITED]
+PATIENT = CircuitBreakerConfig(least_calls=10**9, in_a_row=10**9)
+ALONE = PolicyConfig(breaker=PATIENT)
+FOR_A_MOMENT = [CallResult.UNREACHABLE, CallResult.UNAVAILABLE]
+FOR_GOOD = [
+    CallResult.REFUSED,
+    CallResult.FAILED,
+    CallResult.INVALID_ANSWER,
+    CallResult.NO_CONNECTION,
+    CallResult.RATE_LIMITED,
+]
 
 
 @pytest.mark.parametrize("outcome", FOR_A_MOMENT)
-def test_what_fails_for_a_moment_is_tried_again(outcome: Outcome) -> None:
+def test_what_fails_for_a_moment_is_tried_again(outcome: CallResult) -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(Act(0.1, outcome), Act(0.1, outcome), Act(0.1)), ALONE)
 
@@ -33,14 +39,14 @@ def test_what_fails_for_a_moment_is_tried_again(outcome: Outcome) -> None:
         assert found == "answer"
         # Half of what the waits may be at most.
         assert [round(began, 4) for began, _ in stage.ehr.attempts] == [0, 0.125, 0.275]
-        assert stage.witness.attempts == [(outcome, 0.1), (outcome, 0.1), (Outcome.ANSWERED, 0.1)]
+        assert stage.witness.attempts == [(outcome, 0.1), (outcome, 0.1), (CallResult.ANSWERED, 0.1)]
         assert stage.witness.retries == 2
 
     run(scene())
 
 
 @pytest.mark.parametrize("outcome", FOR_A_MOMENT)
-def test_three_attempts_are_all(outcome: Outcome) -> None:
+def test_three_attempts_are_all(outcome: CallResult) -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
 
@@ -51,7 +57,7 @@ def test_three_attempts_are_all(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("outcome", FOR_GOOD)
-def test_what_another_attempt_would_not_change_is_told_at_once(outcome: Outcome) -> None:
+def test_what_another_attempt_would_not_change_is_told_at_once(outcome: CallResult) -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
 
@@ -88,13 +94,13 @@ def test_one_hanging_call_is_saved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("acts", "attempt_seconds", "attempts"), [([Act(HANG)], 8, 1), ([Act(4, Outcome.UNAVAILABLE), Act(HANG)], 5, 2)]
+    ("acts", "attempt_seconds", "attempts"), [([Act(HANG)], 8, 1), ([Act(4, CallResult.UNAVAILABLE), Act(HANG)], 5, 2)]
 )
 def test_a_slow_upstream_is_not_asked_again_where_it_could_not_answer_in_time(
     acts: list[Act], attempt_seconds: float, attempts: int
 ) -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(*acts), CallRules(attempt_seconds=attempt_seconds, breaker=PATIENT))
+        stage = Scene(ScriptedEhr(*acts), PolicyConfig(attempt_seconds=attempt_seconds, breaker=PATIENT))
 
         await stage.ending()
 
@@ -106,9 +112,9 @@ def test_a_slow_upstream_is_not_asked_again_where_it_could_not_answer_in_time(
 @pytest.mark.parametrize(
     "acts",
     [
-        [Act(1, Outcome.UNAVAILABLE), Act(HANG)],
-        [Act(HANG), Act(1, Outcome.UNAVAILABLE), Act(HANG)],
-        [Act(4, Outcome.UNAVAILABLE), Act(4, Outcome.UNAVAILABLE), Act(HANG)],
+        [Act(1, CallResult.UNAVAILABLE), Act(HANG)],
+        [Act(HANG), Act(1, CallResult.UNAVAILABLE), Act(HANG)],
+        [Act(4, CallResult.UNAVAILABLE), Act(4, CallResult.UNAVAILABLE), Act(HANG)],
     ],
 )
 def test_what_an_upstream_said_goes_before_our_running_out_of_time(acts: list[Act]) -> None:
@@ -124,9 +130,9 @@ def test_what_an_upstream_said_goes_before_our_running_out_of_time(acts: list[Ac
     run(scene())
 
 
-@pytest.mark.parametrize("outcome", [Outcome.RATE_LIMITED, Outcome.UNAVAILABLE])
+@pytest.mark.parametrize("outcome", [CallResult.RATE_LIMITED, CallResult.UNAVAILABLE])
 @pytest.mark.parametrize(("retry_after", "attempts"), [(0, 3), (3, 3), (9.5, 2), (10, 1), (3_600, 1)])
-def test_how_long_to_wait_is_for_the_upstream_to_say(outcome: Outcome, retry_after: float, attempts: int) -> None:
+def test_how_long_to_wait_is_for_the_upstream_to_say(outcome: CallResult, retry_after: float, attempts: int) -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(Act(0, outcome, retry_after)), ALONE)
 
@@ -144,7 +150,7 @@ def test_how_long_to_wait_is_for_the_upstream_to_say(outcome: Outcome, retry_aft
 acts = st.builds(
     Act,
     st.one_of(st.floats(0, 12), st.just(HANG)),
-    st.sampled_from([*FOR_A_MOMENT, *FOR_GOOD, Outcome.ANSWERED]),
+    st.sampled_from([*FOR_A_MOMENT, *FOR_GOOD, CallResult.ANSWERED]),
     st.one_of(st.none(), st.floats(0, 20)),
 )
 
@@ -166,7 +172,7 @@ def test_no_call_takes_longer_than_its_deadline(acts: list[Act], randoms: Random
 
 def test_retries_of_all_calls_together_are_few() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0, Outcome.UNAVAILABLE)), ALONE)
+        stage = Scene(ScriptedEhr(Act(0, CallResult.UNAVAILABLE)), ALONE)
         for _ in range(60):
             await stage.endings(50)
             await asyncio.sleep(1)
@@ -178,12 +184,12 @@ def test_retries_of_all_calls_together_are_few() -> None:
 
 def test_a_cancelled_call_leaves_nothing_behind() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(HANG), Act(HANG), then=Act(1, Outcome.UNAVAILABLE)))
+        stage = Scene(ScriptedEhr(Act(HANG), Act(HANG), then=Act(1, CallResult.UNAVAILABLE)))
         inside, waiting_for_nothing = stage.calls(2)
         await asyncio.sleep(1)
         inside.cancel()
         await asyncio.sleep(0)
-        assert stage.guard.condition.in_flight == 1
+        assert stage.policy.condition.in_flight == 1
         waiting_for_nothing.cancel()
         # One that waits between two attempts.
         (between,) = stage.calls(1)
@@ -194,9 +200,9 @@ def test_a_cancelled_call_leaves_nothing_behind() -> None:
 
         assert stage.is_calm()
         assert [outcome for outcome, _ in stage.witness.attempts] == [
-            Outcome.ABANDONED,
-            Outcome.ABANDONED,
-            Outcome.UNAVAILABLE,
+            CallResult.ABANDONED,
+            CallResult.ABANDONED,
+            CallResult.UNAVAILABLE,
         ]
 
     run(scene())
@@ -211,25 +217,25 @@ def test_a_fault_of_ours_counts_against_nobody() -> None:
 
         for _ in range(50):
             with pytest.raises(ZeroDivisionError):
-                await stage.guard.call("timeslots", faulty)
+                await stage.policy.call("timeslots", faulty)
 
         assert stage.is_calm()
-        assert stage.guard.condition.breaker is BreakerState.CLOSED
-        assert {outcome for outcome, _ in stage.witness.attempts} == {Outcome.ABANDONED}
+        assert stage.policy.condition.breaker is BreakerState.CLOSED
+        assert {outcome for outcome, _ in stage.witness.attempts} == {CallResult.ABANDONED}
 
     run(scene())
 
 
 def test_each_ehr_has_a_guard_of_its_own() -> None:
     async def scene() -> None:
-        guards = Guards()
-        sick, well = ScriptedEhr(Act(0, Outcome.UNREACHABLE)), ScriptedEhr(Act())
+        policies = UpstreamPolicies()
+        sick, well = ScriptedEhr(Act(0, CallResult.UNREACHABLE)), ScriptedEhr(Act())
         for _ in range(5):
             with pytest.raises(UpstreamUnavailable):
-                await guards.of("sick").call("timeslots", sick.attempt)
-            assert await guards.of("well").call("timeslots", well.attempt) == "answer"
+                await policies.of("sick").call("timeslots", sick.attempt)
+            assert await policies.of("well").call("timeslots", well.attempt) == "answer"
 
-        found = guards.snapshot()
+        found = policies.snapshot()
 
         assert {emr: each.breaker for emr, each in found.items()} == {
             "sick": BreakerState.OPEN,
@@ -243,7 +249,7 @@ def test_each_ehr_has_a_guard_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("outcome", [*FOR_A_MOMENT, *FOR_GOOD])
-def test_an_error_goes_with_whoever_heard_of_it(outcome: Outcome) -> None:
+def test_an_error_goes_with_whoever_heard_of_it(outcome: CallResult) -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
         try:

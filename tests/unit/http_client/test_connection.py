@@ -2,27 +2,31 @@
 
 import asyncio
 import gzip
-import socket
-import ssl
-import struct
 import tracemalloc
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Self, TypeAlias
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.leyr.connections import PooledConnections
-from gateway.leyr.exchange import OversizedBodyError, Reply, UnreadableBodyError
+from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.pool import ConnectionPool
+from tests.unit.http_client.scripted_server import (
+    OK,
+    Peer,
+    Script,
+    Server,
+    answering,
+    chunked,
+    closing_after,
+    endless,
+    sized,
+)
 
 MEBIBYTE = 1024 * 1024
-OK = b"HTTP/1.1 200 OK\r\n"
-# Without the time, so that a test is the same every time.
 packed = partial(gzip.compress, mtime=0)
 GZIPPED = b"content-encoding: gzip"
 PLAIN = b'["what can be compressed, compressed, compressed"]'
@@ -30,143 +34,9 @@ PLAIN = b'["what can be compressed, compressed, compressed"]'
 BOMB = packed(bytes(16 * MEBIBYTE))
 
 
-class Peer:
-    """The server's end of one connection."""
-
-    def __init__(self, server: "Server", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._server = server
-        self._reader = reader
-        self._writer = writer
-
-    async def request(self) -> bytes:
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        self._server.heads.append(head)
-        return head
-
-    async def send(self, *pieces: bytes) -> None:
-        """Send the pieces so that each arrives by itself."""
-        for piece in pieces:
-            self._writer.write(piece)
-            await self._writer.drain()
-            # The client lives in the same loop, which looks at its sockets once a turn.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-
-    async def abandoned(self) -> None:
-        while await self._reader.read(65536):
-            pass
-
-    def drop(self, *, reset: bool = False) -> None:
-        """Close the connection without TLS's farewell."""
-        if reset:
-            connection: socket.socket = self._writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort()
-
-
-def open_sockets() -> int:
-    return sum(descriptor.is_socket() for descriptor in Path("/dev/fd").iterdir())
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 # what is waited for lies in the kernel
-            await asyncio.sleep(0.001)
-
-
-Script: TypeAlias = Callable[[Peer], Awaitable[None]]
-
-
-class Server:
-    """Runs a script for each connection, the last one for all further; leaving it, no socket may be left."""
-
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
-        self.heads: list[bytes] = []
-        self.connections = 0
-        self.open = 0
-        self._scripts = scripts
-        self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        self._sockets = open_sockets()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls, backlog=512)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-        # Servers of other tests, in threads of their own, may close some meanwhile.
-        await until(lambda: open_sockets() <= self._sockets)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        script = self._scripts[min(self.connections, len(self._scripts) - 1)]
-        self.connections += 1
-        self._tasks.add(asyncio.get_running_loop().create_task(self._run(script, reader, writer)))
-
-    async def _run(self, script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.open += 1
-        try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                await script(Peer(self, reader, writer))
-        finally:
-            self.open -= 1
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-
-def answering(*pieces: bytes) -> Script:
-    """Answers every request alike."""
-
-    async def script(peer: Peer) -> None:
-        while await peer.request():
-            await peer.send(*pieces)
-
-    return script
-
-
-def closing_after(*pieces: bytes, reset: bool = False) -> Script:
-    """Answers one request and closes the connection."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(*pieces)
-        if reset:
-            peer.drop(reset=True)
-
-    return script
-
-
-def endless(start: bytes, piece: bytes) -> Script:
-    """Answers one request until the client has had enough."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(start)
-        while True:
-            await peer.send(piece)
-
-    return script
-
-
-def sized(body: bytes, *fields: bytes) -> bytes:
-    return b"\r\n".join([OK[:-2], *fields, b"content-length: %d" % len(body), b"", body])
-
-
-def chunked(chunks: Iterable[bytes], *fields: bytes, trailers: bytes = b"") -> bytes:
-    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks if chunk)
-    return b"\r\n".join([OK[:-2], *fields, b"transfer-encoding: chunked", b"", body + b"0", trailers + b"\r\n"])
-
-
-async def read(script: Script, *, largest: int = MEBIBYTE) -> Reply:
+async def read(script: Script, *, largest: int = MEBIBYTE) -> Response:
     async with Server(script) as server, asyncio.timeout(30):
-        connections = PooledConnections(server.url, {})
+        connections = ConnectionPool(server.url, {})
         try:
             return await connections.get("/", largest=largest)
         finally:
@@ -205,7 +75,7 @@ async def test_an_answer_is_the_same_wherever_it_is_split(name: str) -> None:
             await peer.send(*next(left))
 
     async with Server(script) as server:
-        connections = PooledConnections(server.url, {})
+        connections = ConnectionPool(server.url, {})
         replies = [await connections.get("/", largest=len(body)) for _ in splits]
         await connections.close()
 
@@ -259,7 +129,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -
         answering(chunked([body[:-1], body[-1:]], field)),
         closing_after(OK + field + b"\r\n\r\n" + body),
     ):
-        with pytest.raises(UnreadableBodyError):
+        with pytest.raises(ContentDecodingError):
             await read(script)
 
 
@@ -267,7 +137,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -
 async def test_a_compressed_body_that_was_cut_anywhere_is_refused(encoding: str) -> None:
     body = packed(PLAIN) if encoding == "gzip" else zlib.compress(PLAIN)
     for length in range(1, len(body)):
-        with pytest.raises(UnreadableBodyError):
+        with pytest.raises(ContentDecodingError):
             await read(answering(sized(body[:length], b"content-encoding: " + encoding.encode())))
 
 
@@ -281,15 +151,15 @@ async def test_a_body_may_have_the_largest_size_and_not_one_byte_more(size: int)
         closing_after(OK + b"\r\n" + body),
     ):
         assert (await read(script, largest=size)).body == body
-        with pytest.raises(OversizedBodyError):
+        with pytest.raises(BodyTooLargeError):
             await read(script, largest=size - 1)
 
 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 FLOODS = {
-    "what a bomb becomes": (answering(sized(BOMB, GZIPPED)), OversizedBodyError),
-    "a body": (endless(OK + b"\r\n", b"x" * 60_000), OversizedBodyError),
-    "chunks": (endless(CHUNKED, b"1\r\nx\r\n" * 10_000), OversizedBodyError),
+    "what a bomb becomes": (answering(sized(BOMB, GZIPPED)), BodyTooLargeError),
+    "a body": (endless(OK + b"\r\n", b"x" * 60_000), BodyTooLargeError),
+    "chunks": (endless(CHUNKED, b"1\r\nx\r\n" * 10_000), BodyTooLargeError),
     "empty blocks": (endless(OK + GZIPPED + b"\r\n\r\n" + BOMB[:10], b"\0\0\0\xff\xff" * 9_000), ConnectionError),
     "a chunk's extension": (endless(CHUNKED + b"1;", b"x" * 60_000), ConnectionError),
     "a header": (endless(OK + b"x: ", b"x" * 60_000), ConnectionError),
@@ -383,7 +253,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 @settings(deadline=None)
 @given(cases=st.lists(answers(), min_size=1, max_size=10))
 def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: list[tuple[bytes, list[bytes]]]) -> None:
-    async def replies() -> list[Reply]:
+    async def replies() -> list[Response]:
         left = iter(cases)
 
         async def script(peer: Peer) -> None:
@@ -391,7 +261,7 @@ def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: lis
                 await peer.send(*next(left)[1])
 
         async with Server(script) as server:
-            connections = PooledConnections(server.url, {})
+            connections = ConnectionPool(server.url, {})
             read = [await connections.get("/", largest=300) for _ in cases]
             await connections.close()
             assert server.connections == 1

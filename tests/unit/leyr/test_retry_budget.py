@@ -1,9 +1,9 @@
-"""Retries stay a share of the calls, whoever asks for them and when."""
+"""RetryState stay a share of the calls, whoever asks for them and when."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.leyr.budget import BudgetRules, RetryBudget
+from gateway.leyr.retry import RetryBudget, RetryBudgetConfig
 
 # Seconds that pass, then so many calls, then so many retries that are wanted.
 bursts = st.lists(st.tuples(st.floats(0, 12), st.integers(0, 300), st.integers(0, 60)), max_size=40)
@@ -22,7 +22,7 @@ def spend(budget: RetryBudget, bursts: list[tuple[float, int, int]]) -> list[tup
 
 @given(bursts=bursts)
 def test_without_a_least_there_are_never_more_than_one_to_ten_calls(bursts: list[tuple[float, int, int]]) -> None:
-    spent = spend(RetryBudget(BudgetRules(least_per_second=0)), bursts)
+    spent = spend(RetryBudget(RetryBudgetConfig(least_per_second=0)), bursts)
 
     for end in range(len(spent)):
         assert sum(s[2] for s in spent[: end + 1]) * 10 <= sum(s[1] for s in spent[: end + 1])

@@ -8,22 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import DeadlineExceeded, Overloaded, UpstreamRateLimited, UpstreamUnavailable
-from gateway.leyr.breaker import BreakerState
-from gateway.leyr.budget import BudgetRules
-from gateway.leyr.guard import CallRules
-from gateway.leyr.outcomes import Outcome, Refusal
-from gateway.leyr.pace import GateRules
+from gateway.leyr.call_events import CallResult, Rejection
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.concurrency_limit import ConcurrencyConfig
+from gateway.leyr.resilience import PolicyConfig
+from gateway.leyr.retry import RetryBudgetConfig
 from tests.unit.leyr.scripted_ehr import HANG, Act, Scene, ScriptedEhr, kinds
 from tests.unit.leyr.virtual_time import clock, run
 
-DOWN = Act(0.01, Outcome.UNAVAILABLE)
+DOWN = Act(0.01, CallResult.UNAVAILABLE)
 UP = Act(0.01)
-ONE_BY_ONE = CallRules(gate=GateRules(most=1))
+ONE_BY_ONE = PolicyConfig(gate=ConcurrencyConfig(most=1))
 
 
 async def until_open(stage: Scene) -> None:
     stage.ehr.goes_on_with(DOWN)
-    while stage.guard.condition.breaker is not BreakerState.OPEN:
+    while stage.policy.condition.breaker is not BreakerState.OPEN:
         await stage.ending()
 
 
@@ -43,14 +43,14 @@ def test_an_open_breaker_answers_at_once_and_says_until_when() -> None:
             assert found.retryable
             assert found.retry_after == pytest.approx(3, abs=0.2)
         assert len(stage.ehr.attempts) == asked
-        assert stage.guard.condition.retry_after == pytest.approx(3, abs=0.2)
+        assert stage.policy.condition.retry_after == pytest.approx(3, abs=0.2)
 
     run(scene())
 
 
 def test_those_that_wait_when_it_opens_are_not_kept_waiting() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(HANG)), CallRules(gate=GateRules(most=10)))
+        stage = Scene(ScriptedEhr(Act(HANG)), PolicyConfig(gate=ConcurrencyConfig(most=10)))
         calls = stage.calls(10)
         await asyncio.sleep(4)
         late = stage.calls(100)
@@ -67,7 +67,7 @@ def test_those_that_wait_when_it_opens_are_not_kept_waiting() -> None:
 
 def test_neither_are_those_that_wait_out_a_pause() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0.1, Outcome.RATE_LIMITED, 8), then=Act(1, Outcome.UNREACHABLE)))
+        stage = Scene(ScriptedEhr(Act(0.1, CallResult.RATE_LIMITED, 8), then=Act(1, CallResult.UNREACHABLE)))
         calls = stage.calls(6)
         await asyncio.sleep(0.5)
 
@@ -128,13 +128,13 @@ def test_a_cancelled_probe_gives_its_turn_back() -> None:
         await asyncio.sleep(0)
 
         assert kinds([await stage.ending()]) == ["answer"]
-        assert stage.guard.condition.breaker is BreakerState.CLOSED
+        assert stage.policy.condition.breaker is BreakerState.CLOSED
 
     run(scene())
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.RATE_LIMITED, Outcome.INVALID_ANSWER])
-def test_what_is_an_answer_never_opens_it(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [CallResult.REFUSED, CallResult.RATE_LIMITED, CallResult.INVALID_ANSWER])
+def test_what_is_an_answer_never_opens_it(outcome: CallResult) -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(Act(0.01, outcome)))
         await stage.endings(200)
@@ -156,7 +156,7 @@ def test_calls_that_clients_give_up_never_open_it() -> None:
             await asyncio.gather(*calls, return_exceptions=True)
 
         assert stage.witness.states == []
-        assert {outcome for outcome, _ in stage.witness.attempts} == {Outcome.ABANDONED}
+        assert {outcome for outcome, _ in stage.witness.attempts} == {CallResult.ABANDONED}
         stage.ehr.goes_on_with(UP)
         assert kinds(await stage.endings(20)) == ["answer"] * 20
 
@@ -165,12 +165,14 @@ def test_calls_that_clients_give_up_never_open_it() -> None:
 
 def test_attempts_that_had_hardly_any_time_say_nothing_about_an_ehr() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(4)), CallRules(gate=GateRules(most=10), budget=BudgetRules(0, 0)))
+        stage = Scene(
+            ScriptedEhr(Act(4)), PolicyConfig(gate=ConcurrencyConfig(most=10), budget=RetryBudgetConfig(0, 0))
+        )
         # Two rounds are answered; the third begins after eight of its ten seconds.
         endings = await stage.endings(30)
 
         assert kinds(endings) == ["answer"] * 20 + ["DEADLINE_EXCEEDED"] * 10
-        assert [outcome for outcome, _ in stage.witness.attempts[20:]] == [Outcome.CUT_SHORT] * 10
+        assert [outcome for outcome, _ in stage.witness.attempts[20:]] == [CallResult.CUT_SHORT] * 10
         assert stage.witness.states == []
 
     run(scene())
@@ -178,7 +180,7 @@ def test_attempts_that_had_hardly_any_time_say_nothing_about_an_ehr() -> None:
 
 def test_calls_are_let_through_in_order_and_not_too_many_at_once() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0.1)), CallRules(gate=GateRules(most=7)))
+        stage = Scene(ScriptedEhr(Act(0.1)), PolicyConfig(gate=ConcurrencyConfig(most=7)))
 
         endings = await stage.endings(100)
 
@@ -200,7 +202,7 @@ def test_who_would_wait_in_too_long_a_queue_is_refused_at_once() -> None:
         assert {took for _, took in refused} == {0}
         assert all(isinstance(found, Overloaded) and found.retryable for found, _ in refused)
         assert kinds(endings[:-7]) == ["answer"] * 1_064
-        assert stage.witness.refusals == [Refusal.QUEUE_FULL] * 7
+        assert stage.witness.refusals == [Rejection.QUEUE_FULL] * 7
 
     run(scene())
 
@@ -220,7 +222,7 @@ def test_nobody_waits_for_a_turn_beyond_the_deadline() -> None:
 
 def test_a_refused_rate_halves_the_limit_and_success_brings_it_back() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(*[Act(0.1, Outcome.RATE_LIMITED)] * 64, then=UP))
+        stage = Scene(ScriptedEhr(*[Act(0.1, CallResult.RATE_LIMITED)] * 64, then=UP))
         await stage.endings(64)
         assert stage.witness.limits == [32]
 
@@ -230,7 +232,7 @@ def test_a_refused_rate_halves_the_limit_and_success_brings_it_back() -> None:
         for _ in range(20):
             await stage.endings(100)
 
-        assert stage.guard.condition.limit == 64
+        assert stage.policy.condition.limit == 64
         assert stage.witness.limits == list(range(32, 65))
 
     run(scene())
@@ -238,12 +240,12 @@ def test_a_refused_rate_halves_the_limit_and_success_brings_it_back() -> None:
 
 def test_no_call_begins_before_the_time_that_an_ehr_asked_for() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(*[Act(0, Outcome.RATE_LIMITED, 6)] * 3, then=UP))
+        stage = Scene(ScriptedEhr(*[Act(0, CallResult.RATE_LIMITED, 6)] * 3, then=UP))
         first = stage.calls(3)
         await asyncio.sleep(1)
         later = stage.calls(50)
         await asyncio.sleep(1)
-        assert stage.guard.condition.waiting == 50
+        assert stage.policy.condition.waiting == 50
 
         endings = await asyncio.gather(*first, *later)
 
@@ -256,7 +258,7 @@ def test_no_call_begins_before_the_time_that_an_ehr_asked_for() -> None:
 
 def test_who_could_not_begin_in_time_is_told_so_at_once() -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0, Outcome.RATE_LIMITED, 3_600), then=UP))
+        stage = Scene(ScriptedEhr(Act(0, CallResult.RATE_LIMITED, 3_600), then=UP))
         await stage.ending()
         await asyncio.sleep(1)
 
@@ -278,7 +280,7 @@ trouble = st.lists(
     st.builds(
         Act,
         st.sampled_from([0, 0.01, 1, 4, HANG]),
-        st.sampled_from([*Outcome][:7]),
+        st.sampled_from([*CallResult][:7]),
         st.sampled_from([None, 0, 1, 5, 60]),
     ),
     min_size=1,
@@ -292,7 +294,7 @@ def test_whatever_goes_wrong_nothing_is_stuck_in_the_end(
     crowds: list[tuple[float, int, bool]], trouble: list[Act], limit: int, data: st.DataObject
 ) -> None:
     async def scene() -> None:
-        stage = Scene(ScriptedEhr(*trouble, then=UP), CallRules(gate=GateRules(limit, most_waiting=20)))
+        stage = Scene(ScriptedEhr(*trouble, then=UP), PolicyConfig(gate=ConcurrencyConfig(limit, most_waiting=20)))
         calls = []
         for pause, number, leaves in crowds:
             calls += stage.calls(number)
@@ -300,8 +302,8 @@ def test_whatever_goes_wrong_nothing_is_stuck_in_the_end(
             if leaves and calls:
                 for call in data.draw(st.lists(st.sampled_from(calls), max_size=10)):
                     call.cancel()
-            assert stage.guard.condition.in_flight <= limit
-            assert stage.guard.condition.waiting <= 20
+            assert stage.policy.condition.in_flight <= limit
+            assert stage.policy.condition.waiting <= 20
         await asyncio.gather(*calls, return_exceptions=True)
         assert stage.is_calm()
         assert stage.ehr.most_at_once <= limit
@@ -311,6 +313,6 @@ def test_whatever_goes_wrong_nothing_is_stuck_in_the_end(
         await asyncio.sleep(61)
         await stage.ending()
         assert kinds(await stage.endings(10)) == ["answer"] * 10
-        assert stage.guard.condition.breaker is BreakerState.CLOSED
+        assert stage.policy.condition.breaker is BreakerState.CLOSED
 
     run(scene())

@@ -23,11 +23,11 @@ from gateway.domain.errors import (
     UpstreamRejectedCredentials,
     UpstreamUnavailable,
 )
-from gateway.leyr.transport import Answer
+from gateway.http_client.connection import Response
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ErrorEnvelope:
     """The envelope's fields that decide (leyr-api 6.1): class, detailed codes (6.3), and Leyr's reference."""
 
     code: str | None = None
@@ -35,7 +35,7 @@ class Problem:
     reference: str | None = None
 
 
-def read_problem(answer: Answer) -> Problem:
+def read_error_envelope(answer: Response) -> ErrorEnvelope:
     """The envelope of an answer; an empty one where the body is something else, such as a proxy's HTML.
 
     Each field is read by itself, so that an odd one does not hide the others.
@@ -43,38 +43,46 @@ def read_problem(answer: Answer) -> Problem:
     try:
         found = msgspec.json.decode(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Problem()
+        return ErrorEnvelope()
     if not isinstance(found, dict):
-        return Problem()
+        return ErrorEnvelope()
     code, errors, instance = found.get("code"), found.get("errors"), found.get("instance")
     details = [each.get("error_code") for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
     # Documented to be a UUID; anything else may be text that must not be passed on.
     is_uuid = isinstance(instance, str) and _UUID.fullmatch(instance)
-    return Problem(
+    return ErrorEnvelope(
         code if isinstance(code, str) else None,
         tuple(each for each in details if isinstance(each, str)),
         instance if is_uuid else None,
     )
 
 
-def error_for(answer: Answer, problem: Problem) -> GatewayError:
+def retry_after(answer: Response) -> float | None:
+    """The seconds in `Retry-After`; its date form is left alone, since it depends on the upstream's clock."""
+    text = answer.headers.get("retry-after")
+    if text is None or not text.isascii() or not text.isdigit():
+        return None
+    return min(float(text), 3600.0)
+
+
+def error_for(answer: Response, envelope: ErrorEnvelope) -> GatewayError:
     """The domain error that an answer outside 2xx stands for."""
-    reference = problem.reference
-    match problem.code:
+    reference = envelope.reference
+    match envelope.code:
         case "EMR_ERROR":
             return _ehr_error(answer, reference)
         case "UNKNOWN_ERROR":
             return _unknown_error(answer, reference)
         case "SERVICE_UNAVAILABLE":
             return _unavailable(answer, reference, Origin.LEYR)
-    for code in problem.details:
+    for code in envelope.details:
         if code in _BY_DETAIL:
             kind, message, origin = _BY_DETAIL[code]
             return kind(message, origin=origin, reference=reference)
     return _by_status(answer, reference)
 
 
-def _ehr_error(answer: Answer, reference: str | None) -> GatewayError:
+def _ehr_error(answer: Response, reference: str | None) -> GatewayError:
     match answer.status:
         case 401 | 403:
             return UpstreamRejectedCredentials(
@@ -90,7 +98,7 @@ def _ehr_error(answer: Answer, reference: str | None) -> GatewayError:
             return UpstreamUnavailable("The clinic's EHR refused the request", origin=Origin.EHR, reference=reference)
 
 
-def _unknown_error(answer: Answer, reference: str | None) -> GatewayError:
+def _unknown_error(answer: Response, reference: str | None) -> GatewayError:
     if answer.status == _TOO_MANY:
         return _rate_limited(answer, reference, Origin.LEYR)
     return UpstreamUnavailable(
@@ -101,7 +109,7 @@ def _unknown_error(answer: Answer, reference: str | None) -> GatewayError:
     )
 
 
-def _by_status(answer: Answer, reference: str | None) -> GatewayError:
+def _by_status(answer: Response, reference: str | None) -> GatewayError:
     if answer.status in _BY_STATUS:
         kind, message, origin = _BY_STATUS[answer.status]
         return kind(message, origin=origin, reference=reference)
@@ -112,25 +120,25 @@ def _by_status(answer: Answer, reference: str | None) -> GatewayError:
     return UpstreamInvalidAnswer("Leyr's answer has an unexpected status", reference=reference)
 
 
-def _unavailable(answer: Answer, reference: str | None, origin: Origin) -> GatewayError:
+def _unavailable(answer: Response, reference: str | None, origin: Origin) -> GatewayError:
     who = "The clinic's EHR" if origin is Origin.EHR else "Leyr"
     return UpstreamUnavailable(
         f"{who} is not available at the moment",
         origin=origin,
         retryable=True,
         reference=reference,
-        retry_after=answer.retry_after,
+        retry_after=retry_after(answer),
     )
 
 
-def _rate_limited(answer: Answer, reference: str | None, origin: Origin) -> GatewayError:
+def _rate_limited(answer: Response, reference: str | None, origin: Origin) -> GatewayError:
     who = "the clinic's EHR" if origin is Origin.EHR else "Leyr"
     return UpstreamRateLimited(
         f"Too many requests for {who} at the moment",
         origin=origin,
         retryable=True,
         reference=reference,
-        retry_after=answer.retry_after,
+        retry_after=retry_after(answer),
     )
 
 

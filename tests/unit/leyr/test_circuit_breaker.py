@@ -7,32 +7,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from gateway.leyr.breaker import Breaker, BreakerRules, BreakerState
+from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
 
-def answer(breaker: Breaker, now: float, times: int = 1) -> None:
+def answer(breaker: CircuitBreaker, now: float, times: int = 1) -> None:
     for _ in range(times):
         breaker.answered(breaker.begin(), now)
 
 
-def fail(breaker: Breaker, now: float, times: int = 1, *, unreachable: bool = False) -> None:
+def fail(breaker: CircuitBreaker, now: float, times: int = 1, *, unreachable: bool = False) -> None:
     """Let calls fail, one after another, as long as there may be any."""
     for _ in range(times):
         if not breaker.wait(now):
             breaker.failed(breaker.begin(), now, unreachable=unreachable)
 
 
-def opened(now: float = 0.0) -> Breaker:
-    breaker = Breaker()
+def opened(now: float = 0.0) -> CircuitBreaker:
+    breaker = CircuitBreaker()
     fail(breaker, now, 5)
     assert breaker.state is OPEN
     return breaker
 
 
 def test_half_of_ten_calls_open_it() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     answer(breaker, 0, 5)
 
     fail(breaker, 1, 4)
@@ -44,7 +44,7 @@ def test_half_of_ten_calls_open_it() -> None:
 
 
 def test_fewer_than_half_do_not() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for second in range(100):
         answer(breaker, second, 6)
         fail(breaker, second, 5)
@@ -53,7 +53,7 @@ def test_fewer_than_half_do_not() -> None:
 
 
 def test_a_moments_trouble_among_many_answers_does_not_open_it() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     answer(breaker, 0, 1_000)
     fail(breaker, 1, 900)
 
@@ -61,7 +61,7 @@ def test_a_moments_trouble_among_many_answers_does_not_open_it() -> None:
 
 
 def test_five_in_a_row_that_found_no_connection_do_whatever_was_before() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     answer(breaker, 0, 1_000)
     fail(breaker, 1, 4, unreachable=True)
     fail(breaker, 1)
@@ -75,7 +75,7 @@ def test_five_in_a_row_that_found_no_connection_do_whatever_was_before() -> None
 
 @given(gap=st.floats(31, 10_000))
 def test_an_ehr_that_is_seldom_asked_is_found_out_too(gap: float) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     answer(breaker, 0, 3)
 
     for number in range(1, 6):
@@ -86,7 +86,7 @@ def test_an_ehr_that_is_seldom_asked_is_found_out_too(gap: float) -> None:
 
 
 def test_what_is_older_than_the_window_does_not_count() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     answer(breaker, 0, 5)
     fail(breaker, 0, 4)
     answer(breaker, 33, 1)
@@ -140,7 +140,7 @@ def test_a_probe_that_is_abandoned_gives_its_turn_to_the_next() -> None:
 
 @pytest.mark.parametrize("ends", ["answered", "failed", "abandoned"])
 def test_turns_from_before_the_last_change_count_no_more(ends: str) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     late = [breaker.begin() for _ in range(3)]
     fail(breaker, 0, 5)
 
@@ -166,7 +166,7 @@ def test_turns_from_before_the_last_change_count_no_more(ends: str) -> None:
 
 def test_each_change_is_told_once() -> None:
     told: list[BreakerState] = []
-    breaker = Breaker(changed=told.append)
+    breaker = CircuitBreaker(changed=told.append)
     fail(breaker, 0, 20)
     fail(breaker, 5)
     answer(breaker, 15)
@@ -182,7 +182,7 @@ class Calls(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = Breaker(BreakerRules(window_seconds=30, least_calls=4, in_a_row=3))
+        self.breaker = CircuitBreaker(CircuitBreakerConfig(window_seconds=30, least_calls=4, in_a_row=3))
         self.now = 0.0
         self.epoch = 0
         self.state = CLOSED

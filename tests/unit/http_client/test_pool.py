@@ -5,9 +5,8 @@ from random import Random
 
 import pytest
 
-from gateway.leyr.connections import NoConnectionFreeError, PooledConnections
-from tests.unit.leyr.test_connections import ANSWER, LARGEST, bodies, pool, silent
-from tests.unit.leyr.test_exchange import Peer, Server, answering, until
+from gateway.http_client.pool import ConnectionPool, PoolTimeoutError
+from tests.unit.http_client.scripted_server import ANSWER, LARGEST, Peer, Server, answering, bodies, pool, silent, until
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -15,11 +14,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-def called(connections: PooledConnections, number: int, within: float = 60) -> list["asyncio.Task[object]"]:
+def called(connections: ConnectionPool, number: int, within: float = 60) -> list["asyncio.Task[object]"]:
     return [asyncio.create_task(_get(connections, within)) for _ in range(number)]
 
 
-async def _get(connections: PooledConnections, within: float) -> object:
+async def _get(connections: ConnectionPool, within: float) -> object:
     return (await connections.get("/", largest=LARGEST, within=within)).body
 
 
@@ -43,7 +42,7 @@ async def test_a_call_that_finds_no_connection_in_time_says_so_and_sends_nothing
         calls = called(connections, 2)
         await until(lambda: len(server.heads) == 2)
 
-        with pytest.raises(NoConnectionFreeError, match="in use"):
+        with pytest.raises(PoolTimeoutError, match="in use"):
             await bodies(connections, 1)
 
         assert len(server.heads) == 2
@@ -130,7 +129,7 @@ async def test_closing_sends_away_those_that_wait() -> None:
         endings = await asyncio.gather(*calls, return_exceptions=True)
 
     assert all(isinstance(ending, ConnectionError) for ending in endings)
-    assert not any(isinstance(ending, NoConnectionFreeError) for ending in endings)
+    assert not any(isinstance(ending, PoolTimeoutError) for ending in endings)
 
 
 async def test_answers_go_to_whoever_asked_however_often_places_change_hands() -> None:

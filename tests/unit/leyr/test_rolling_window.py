@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.leyr.rolling import RollingCount
+from gateway.leyr.circuit_breaker import RollingWindow
 
 steps = st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60)
 
@@ -12,7 +12,7 @@ steps = st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60)
 def test_what_is_older_than_the_window_is_forgotten_a_tenth_at_a_time(
     steps: list[tuple[int, bool]], seconds: int, start: int
 ) -> None:
-    rolling = RollingCount(seconds)
+    rolling = RollingWindow(seconds)
     happened: list[int] = []
     # In tenths of the window's tenths, so that no rounding decides.
     time = start * 10
@@ -28,7 +28,7 @@ def test_what_is_older_than_the_window_is_forgotten_a_tenth_at_a_time(
 
 @given(times=st.lists(st.floats(0, 100), max_size=50), now=st.floats(0, 200))
 def test_it_keeps_all_of_nine_tenths_and_nothing_beyond_the_window(times: list[float], now: float) -> None:
-    rolling = RollingCount(10)
+    rolling = RollingWindow(10)
     past = sorted(each for each in times if each <= now)
     for each in past:
         rolling.add(each)
@@ -39,7 +39,7 @@ def test_it_keeps_all_of_nine_tenths_and_nothing_beyond_the_window(times: list[f
 
 
 def test_a_clock_that_goes_back_loses_nothing() -> None:
-    rolling = RollingCount(10)
+    rolling = RollingWindow(10)
     for now in (50.0, 43.0, 50.5):
         rolling.add(now)
 
@@ -47,7 +47,7 @@ def test_a_clock_that_goes_back_loses_nothing() -> None:
 
 
 def test_what_is_cleared_never_happened() -> None:
-    rolling = RollingCount(10)
+    rolling = RollingWindow(10)
     rolling.add(1.0)
     rolling.clear()
 

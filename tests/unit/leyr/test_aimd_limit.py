@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.leyr.pace import GateRules, Pace
+from gateway.leyr.concurrency_limit import AimdLimit, ConcurrencyConfig
 
 events = st.lists(
     st.tuples(
@@ -15,7 +15,7 @@ events = st.lists(
 
 @given(events=events, most=st.integers(1, 64))
 def test_it_stays_within_its_bounds(events: list[tuple[float, tuple[float, float | None] | None]], most: int) -> None:
-    pace = Pace(GateRules(most=most))
+    pace = AimdLimit(ConcurrencyConfig(most=most))
     now = 100.0
     cuts: list[float] = []
     for passed, refused in events:
@@ -36,7 +36,7 @@ def test_it_stays_within_its_bounds(events: list[tuple[float, tuple[float, float
 
 
 def test_many_that_were_sent_together_cut_once() -> None:
-    pace = Pace()
+    pace = AimdLimit()
     for number in range(64):
         pace.slow_down(10 + number / 10, began=9, retry_after=None)
 
@@ -44,7 +44,7 @@ def test_many_that_were_sent_together_cut_once() -> None:
 
 
 def test_what_is_refused_at_once_cuts_once_a_second() -> None:
-    pace = Pace()
+    pace = AimdLimit()
     limits = []
     for tenth in range(100, 131):
         pace.slow_down(tenth / 10, began=tenth / 10, retry_after=None)
@@ -54,7 +54,7 @@ def test_what_is_refused_at_once_cuts_once_a_second() -> None:
 
 
 def test_it_climbs_by_one_for_every_round_of_successes() -> None:
-    pace = Pace()
+    pace = AimdLimit()
     pace.slow_down(0, began=0, retry_after=None)
     for limit in range(32, 64):
         assert pace.limit == limit
@@ -65,7 +65,7 @@ def test_it_climbs_by_one_for_every_round_of_successes() -> None:
 
 
 def test_a_pause_is_never_made_shorter() -> None:
-    pace = Pace()
+    pace = AimdLimit()
     pace.slow_down(0, began=0, retry_after=20)
     pace.slow_down(1, began=0, retry_after=2)
     pace.slow_down(2, began=0, retry_after=None)

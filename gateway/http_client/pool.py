@@ -1,4 +1,4 @@
-"""Connections to Leyr over HTTP: the seam that tests replace.
+"""HttpClient to Leyr over HTTP: the seam that tests replace.
 
 The pool is the gateway's own. Ten calls that come together cost 0.15 ms of CPU so, 0.47 ms through aiohttp's client
 and far more through httpx's (measured with benchmarks/transport.py, whose readme has the figures), and every answer
@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from gateway.leyr.exchange import Exchange, Reply, UnansweredError
-from gateway.leyr.places import Places
+from gateway.http_client.connection import HttpConnection, Response, StaleConnectionError
+from gateway.http_client.semaphore import ResizableSemaphore
 
 _CONNECT_SECONDS = 1.0
 _WAIT_SECONDS = 0.25
@@ -26,18 +26,18 @@ _MOST_IDLE = 128
 _VISIBLE = re.compile(r"[!-~]*").fullmatch
 
 
-class NoConnectionFreeError(ConnectionError):
+class PoolTimeoutError(ConnectionError):
     """All connections that there may be were in use, so nothing was sent."""
 
 
-class Connections(Protocol):
+class HttpClient(Protocol):
     """Sends GET requests to one host with headers that were given once. Redirects are not followed."""
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:
         """Ask for a percent-encoded path and query.
 
-        Raises TimeoutError after `within` seconds, NoConnectionFreeError, any other OSError, UnreadableBodyError, and
-        OversizedBodyError for a body of more than `largest` bytes.
+        Raises TimeoutError after `within` seconds, PoolTimeoutError, any other OSError, ContentDecodingError, and
+        BodyTooLargeError for a body of more than `largest` bytes.
         """
         ...
 
@@ -46,10 +46,10 @@ class Connections(Protocol):
         ...
 
 
-MakeConnections: TypeAlias = Callable[[str, Mapping[str, str]], Connections]
+HttpClientFactory: TypeAlias = Callable[[str, Mapping[str, str]], HttpClient]
 
 
-class PooledConnections:
+class ConnectionPool:
     """Kept-alive connections; to be used inside one loop.
 
     A call that is cancelled takes its connection with it, so none can be stuck. How many calls run at once is for
@@ -82,21 +82,21 @@ class PooledConnections:
         self._rest = _rest_of_head(url.netloc.rpartition("@")[2], headers)
         self._connect_seconds = connect_seconds
         self._wait_seconds = wait_seconds
-        self._places = Places(most_open)
+        self._semaphore = ResizableSemaphore(most_open)
         self._idle_seconds = idle_seconds
         self._most_idle = most_idle
-        self._idle: deque[Exchange] = deque()
-        self._busy: set[Exchange] = set()
+        self._idle: deque[HttpConnection] = deque()
+        self._busy: set[HttpConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_open = True
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Reply:
-        """See Connections. Raises ValueError, and sends nothing, where the target is not percent-encoded."""
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:
+        """See HttpClient. Raises ValueError, and sends nothing, where the target is not percent-encoded."""
         loop = self._loop = self._loop or asyncio.get_running_loop()
         deadline = loop.time() + within
         head = f"{self._start}{_visible(target)}{self._rest}".encode("ascii")
-        if not self._places.take():
+        if not self._semaphore.take():
             await self._wait(loop, deadline)
             within = deadline - loop.time()
         try:
@@ -104,15 +104,15 @@ class PooledConnections:
             if kept is not None:
                 try:
                     return await self._exchanged(kept, loop, head, largest, within)
-                except UnansweredError:
+                except StaleConnectionError:
                     pass
             connection = await self._connected(loop, deadline)
             return await self._exchanged(connection, loop, head, largest, deadline - loop.time())
         finally:
-            self._places.give_back()
+            self._semaphore.give_back()
 
     async def close(self) -> None:
-        """See Connections."""
+        """See HttpClient."""
         self._is_open = False
         for connection in (*self._idle, *self._busy):
             connection.close()
@@ -120,7 +120,7 @@ class PooledConnections:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        self._places.send_away()
+        self._semaphore.send_away()
         # Transports close in the loop's next turn.
         await asyncio.sleep(0)
 
@@ -128,15 +128,15 @@ class PooledConnections:
         """Wait for a place."""
         self._refuse_when_closed()
         left = deadline - loop.time()
-        if not await self._places.wait(min(self._wait_seconds, left)):
+        if not await self._semaphore.wait(min(self._wait_seconds, left)):
             self._refuse_when_closed()
             if left <= self._wait_seconds:
                 raise TimeoutError
-            raise NoConnectionFreeError("all connections are in use")
+            raise PoolTimeoutError("all connections are in use")
 
     async def _exchanged(
-        self, connection: Exchange, loop: asyncio.AbstractEventLoop, head: bytes, largest: int, within: float
-    ) -> Reply:
+        self, connection: HttpConnection, loop: asyncio.AbstractEventLoop, head: bytes, largest: int, within: float
+    ) -> Response:
         self._busy.add(connection)
         try:
             return await connection.request(head, largest, within)
@@ -144,7 +144,7 @@ class PooledConnections:
             self._busy.discard(connection)
             self._keep_or_close(connection, loop)
 
-    def _keep_or_close(self, connection: Exchange, loop: asyncio.AbstractEventLoop) -> None:
+    def _keep_or_close(self, connection: HttpConnection, loop: asyncio.AbstractEventLoop) -> None:
         if connection.reusable and self._is_open and len(self._idle) < self._most_idle:
             connection.idle_since = loop.time()
             self._idle.append(connection)
@@ -153,7 +153,7 @@ class PooledConnections:
         else:
             connection.close()
 
-    def _kept(self, loop: asyncio.AbstractEventLoop) -> Exchange | None:
+    def _kept(self, loop: asyncio.AbstractEventLoop) -> HttpConnection | None:
         """The connection that was used last."""
         self._close_old(loop)
         while self._idle:
@@ -175,10 +175,10 @@ class PooledConnections:
         if self._idle:
             self._sweep = loop.call_at(self._idle[0].idle_since + self._idle_seconds, self._sweep_idle, loop)
 
-    async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> Exchange:
+    async def _connected(self, loop: asyncio.AbstractEventLoop, deadline: float) -> HttpConnection:
         self._refuse_when_closed()
         latest = loop.time() + self._connect_seconds
-        connection = Exchange(loop)
+        connection = HttpConnection(loop)
         try:
             async with asyncio.timeout_at(min(latest, deadline)):
                 await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)

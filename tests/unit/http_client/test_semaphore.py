@@ -1,4 +1,4 @@
-"""Places are handed out in order, and none is ever lost."""
+"""ResizableSemaphore are handed out in order, and none is ever lost."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.leyr.places import Places
+from gateway.http_client.semaphore import ResizableSemaphore
 from tests.unit.leyr.virtual_time import clock, run
 
 ACTIONS = ("come", "come", "come", "finish", "cancel", "widen", "narrow", "turn", "send away", "pass time")
@@ -19,7 +19,7 @@ class Crowd:
     """Whoever comes, waits, and leaves, by number."""
 
     def __init__(self, most: int) -> None:
-        self.places = Places(most)
+        self.places = ResizableSemaphore(most)
         self.visits: list[asyncio.Task[None]] = []
         self.inside: list[int] = []
         self.entered: list[int] = []

@@ -3,43 +3,33 @@
 import asyncio
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.leyr.connections import PooledConnections
-from tests.unit.leyr.test_exchange import OK, Peer, Script, Server, answering, chunked, closing_after, sized, until
-
-LARGEST = 1000
-ANSWER = sized(b"[1]")
+from gateway.http_client.pool import ConnectionPool
+from tests.unit.http_client.scripted_server import (
+    ANSWER,
+    LARGEST,
+    OK,
+    Peer,
+    Script,
+    Server,
+    answering,
+    bodies,
+    chunked,
+    closing_after,
+    pool,
+    silent,
+    sized,
+    until,
+)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-
-@asynccontextmanager
-async def pool(server: Server, **options: Any) -> AsyncIterator[PooledConnections]:
-    connections = PooledConnections(server.url, {}, **options)
-    try:
-        async with asyncio.timeout(30):
-            yield connections
-    finally:
-        await connections.close()
-
-
-async def bodies(connections: PooledConnections, calls: int) -> list[bytes | bytearray]:
-    return [(await connections.get("/", largest=LARGEST)).body for _ in range(calls)]
-
-
-async def silent(peer: Peer) -> None:
-    """Reads requests and answers none."""
-    while await peer.request():
-        pass
 
 
 async def unfinished(peer: Peer) -> None:
@@ -303,7 +293,7 @@ def test_a_request_names_its_host_and_keeps_the_target_as_it_is(
     async def request(loop: Detour) -> bytes:
         async with Server(answering(ANSWER)) as server:
             loop.port = server.port
-            connections = PooledConnections(base_url, {"x-name": "a value", "accept": "application/json"})
+            connections = ConnectionPool(base_url, {"x-name": "a value", "accept": "application/json"})
             await connections.get("/a%2Fb/%C3%A9?c=%2B&d=%20;e", largest=LARGEST)
             await connections.close()
             return server.heads[0]
@@ -333,7 +323,7 @@ async def test_a_target_that_is_not_percent_encoded_is_not_sent(bad: str) -> Non
 def test_a_header_that_would_not_stay_within_its_line_is_refused_without_showing_it(bad: str) -> None:
     for headers in ({bad: "value"}, {"name": bad}):
         with pytest.raises(ValueError, match="cannot be sent") as failure:
-            PooledConnections("http://127.0.0.1", headers)
+            ConnectionPool("http://127.0.0.1", headers)
         assert bad not in str(failure.value)
 
 

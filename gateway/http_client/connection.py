@@ -18,29 +18,34 @@ _INFLATABLE = frozenset({"gzip", "x-gzip", "deflate"})
 _ANY_HEADER = zlib.MAX_WBITS | 32
 
 
-class UnreadableBodyError(Exception):
+class ContentDecodingError(Exception):
     """The body is not in the content encoding that its headers name."""
 
 
-class OversizedBodyError(Exception):
+class BodyTooLargeError(Exception):
     """The body is larger than whoever asked wants to read."""
 
 
-class UnansweredError(ConnectionError):
+class StaleConnectionError(ConnectionError):
     """A kept connection was closed before any byte of the answer came: the server had given it up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """An answer, its body decompressed; header names are lower-case, and of several alike the last one counts."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes | bytearray
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is any of 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 # the bounds of HTTP's success class
 
-class Exchange(asyncio.Protocol):
-    """The protocol of one connection. What it promises by future: a Reply, OSError, or the first two errors above."""
+
+class HttpConnection(asyncio.Protocol):
+    """The protocol of one connection; its futures give a Response, or raise OSError or one of the first two errors."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -48,7 +53,7 @@ class Exchange(asyncio.Protocol):
         self.closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
-        self._reply: asyncio.Future[Reply] | None = None
+        self._reply: asyncio.Future[Response] | None = None
         self._uses = 0
         self._ends_with_the_connection = False
         self._longest = _LONGEST_HEAD
@@ -58,7 +63,7 @@ class Exchange(asyncio.Protocol):
         """Whether another request may follow."""
         return not self.closed and self._reply is None
 
-    def request(self, head: bytes, largest: int, within: float) -> "asyncio.Future[Reply]":
+    def request(self, head: bytes, largest: int, within: float) -> "asyncio.Future[Response]":
         """Send a request without a body.
 
         `largest` bounds the answer's body in bytes, `within` the seconds to its last byte: after them the future
@@ -100,7 +105,7 @@ class Exchange(asyncio.Protocol):
         self.closed = True
         if self._reply is not None:
             given_up = self._uses > 1 and not self._received
-            self._fail(UnansweredError("closed") if given_up else ConnectionError("the connection broke"))
+            self._fail(StaleConnectionError("closed") if given_up else ConnectionError("the connection broke"))
         # Both hold this object: left joined, they would wait for the collector.
         self._transport = None
         if self._uses:
@@ -155,7 +160,7 @@ class Exchange(asyncio.Protocol):
         if self._encoding:
             chunk = self._inflated(chunk)
         if len(self._body) + len(chunk) > self._largest:
-            self._fail(OversizedBodyError())
+            self._fail(BodyTooLargeError())
         elif not self._body:
             self._body = chunk
         else:
@@ -179,7 +184,7 @@ class Exchange(asyncio.Protocol):
                     return plain
         except zlib.error:
             pass
-        self._fail(UnreadableBodyError())
+        self._fail(ContentDecodingError())
         return b""
 
     def _expire(self) -> None:
@@ -202,9 +207,9 @@ class Exchange(asyncio.Protocol):
         if reply.done():
             return
         if whole:
-            reply.set_result(Reply(self._parser.get_status_code(), self._headers, self._body))
+            reply.set_result(Response(self._parser.get_status_code(), self._headers, self._body))
         else:
-            reply.set_exception(UnreadableBodyError())
+            reply.set_exception(ContentDecodingError())
         self._body = b""
 
     def _fail(self, error: Exception) -> None:

@@ -20,13 +20,18 @@ from gateway.domain.errors import (
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
-from gateway.leyr.breaker import Breaker, BreakerRules, BreakerState
-from gateway.leyr.budget import BudgetRules, RetryBudget
-from gateway.leyr.gate import Gate
-from gateway.leyr.observing import Observer, Unobserved
-from gateway.leyr.outcomes import FAILURES, NO_SIGN, AttemptError, Outcome, Refusal
-from gateway.leyr.pace import GateRules
-from gateway.leyr.retrying import Retries, RetryRules
+from gateway.leyr.call_events import (
+    FAILED_RESULTS,
+    INCONCLUSIVE_RESULTS,
+    AttemptError,
+    CallEvents,
+    CallResult,
+    NoCallEvents,
+    Rejection,
+)
+from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
+from gateway.leyr.concurrency_limit import ConcurrencyConfig, ConcurrencyLimiter
+from gateway.leyr.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryState
 
 T = TypeVar("T")
 Attempt: TypeAlias = Callable[[float], Awaitable[T]]
@@ -38,29 +43,29 @@ _QUEUE_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class CallRules:
+class PolicyConfig:
     """What a call may take: seconds in all, seconds an attempt, and the rules of each part."""
 
     deadline_seconds: float = 10.0
     attempt_seconds: float = 5.0
-    retries: RetryRules = field(default_factory=RetryRules)
-    budget: BudgetRules = field(default_factory=BudgetRules)
-    breaker: BreakerRules = field(default_factory=BreakerRules)
-    gate: GateRules = field(default_factory=GateRules)
+    retries: RetryConfig = field(default_factory=RetryConfig)
+    budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
+    breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    gate: ConcurrencyConfig = field(default_factory=ConcurrencyConfig)
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class PolicyDependencies:
     """Time in seconds that only grows, chance from 0 up to 1, and whoever watches."""
 
-    observer: Observer = field(default_factory=Unobserved)
+    observer: CallEvents = field(default_factory=NoCallEvents)
     clock: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class UpstreamHealth:
     """How calls to one EHR fare; `retry_after` is the seconds until its breaker lets one through, where it is open."""
 
     breaker: BreakerState
@@ -70,10 +75,10 @@ class Condition:
     waiting: int
 
 
-class Guard:
+class UpstreamPolicy:
     """Everything that is kept about one EHR; to be used inside one loop."""
 
-    def __init__(self, emr: str, rules: CallRules, outside: Outside) -> None:
+    def __init__(self, emr: str, rules: PolicyConfig, outside: PolicyDependencies) -> None:
         self._emr = emr
         self._rules = rules
         self._observer = outside.observer
@@ -82,28 +87,30 @@ class Guard:
         self._chance = outside.chance
         self._telling_seconds = min(rules.attempt_seconds, rules.deadline_seconds) * _TELLING_SHARE
         self._budget = RetryBudget(rules.budget)
-        self._breaker = Breaker(rules.breaker, changed=self._breaker_changed)
-        self._gate = Gate(rules.gate, clock=outside.clock, changed=lambda limit: outside.observer.gate(emr, limit))
+        self._breaker = CircuitBreaker(rules.breaker, changed=self._breaker_changed)
+        self._gate = ConcurrencyLimiter(
+            rules.gate, clock=outside.clock, changed=lambda limit: outside.observer.gate(emr, limit)
+        )
 
     @property
-    def condition(self) -> Condition:
+    def condition(self) -> UpstreamHealth:
         """As it is now."""
         wait = self._breaker.wait(self._clock())
         closed = self._breaker.state is BreakerState.CLOSED
         gate = self._gate
-        return Condition(self._breaker.state, None if closed else wait, gate.limit, gate.in_flight, gate.waiting)
+        return UpstreamHealth(self._breaker.state, None if closed else wait, gate.limit, gate.in_flight, gate.waiting)
 
     async def call(self, endpoint: str, attempt: Attempt[T]) -> T:
         """What an attempt brings, within the deadline. Raises domain errors."""
         now = self._clock()
         deadline = now + self._rules.deadline_seconds
         self._budget.deposit(now)
-        retries: Retries | None = None
+        retries: RetryState | None = None
         while True:
             try:
                 return await self._attempted(endpoint, attempt, now, deadline)
             except AttemptError as failed:
-                retries = retries or Retries(failed.error, self._rules.retries, self._chance)
+                retries = retries or RetryState(failed.error, self._rules.retries, self._chance)
                 delay = self._delay(retries, failed, deadline)
             if delay is None:
                 break
@@ -124,41 +131,41 @@ class Guard:
         if given <= 0:
             # A wait took a little longer than it should have.
             self._gate.leave()
-            raise self._refused(endpoint, Refusal.NO_TURN, None)
+            raise self._refused(endpoint, Rejection.NO_TURN, None)
         turn = self._breaker.begin()
-        outcome, retry_after = Outcome.ABANDONED, None
+        outcome, retry_after = CallResult.ABANDONED, None
         try:
             answer = await attempt(given)
-            outcome = Outcome.ANSWERED
+            outcome = CallResult.ANSWERED
         except AttemptError as failed:
-            if failed.outcome is Outcome.TIMED_OUT and given < self._telling_seconds:
-                failed.outcome = Outcome.CUT_SHORT
+            if failed.outcome is CallResult.TIMED_OUT and given < self._telling_seconds:
+                failed.outcome = CallResult.CUT_SHORT
             outcome, retry_after = failed.outcome, failed.error.retry_after
             raise
         except UpstreamInvalidAnswer:
-            outcome = Outcome.INVALID_ANSWER
+            outcome = CallResult.INVALID_ANSWER
             raise
         finally:
             self._ended(endpoint, outcome, turn, now, retry_after)
         return answer
 
-    def _ended(self, endpoint: str, outcome: Outcome, turn: int, began: float, retry_after: float | None) -> None:
+    def _ended(self, endpoint: str, outcome: CallResult, turn: int, began: float, retry_after: float | None) -> None:
         now = self._clock()
-        if outcome is Outcome.ANSWERED:
+        if outcome is CallResult.ANSWERED:
             self._breaker.answered(turn, now)
             self._gate.speed_up(now)
-        elif outcome in NO_SIGN:
+        elif outcome in INCONCLUSIVE_RESULTS:
             self._breaker.abandoned(turn)
-        elif outcome in FAILURES:
-            self._breaker.failed(turn, now, unreachable=outcome is Outcome.UNREACHABLE)
+        elif outcome in FAILED_RESULTS:
+            self._breaker.failed(turn, now, unreachable=outcome is CallResult.UNREACHABLE)
         else:
             self._breaker.answered(turn, now)
-            if outcome is Outcome.RATE_LIMITED:
+            if outcome is CallResult.RATE_LIMITED:
                 self._gate.slow_down(now, began, retry_after)
         self._gate.leave()
         self._observer.attempt(self._emr, endpoint, outcome, now - began)
 
-    def _delay(self, retries: Retries, failed: AttemptError, deadline: float) -> float | None:
+    def _delay(self, retries: RetryState, failed: AttemptError, deadline: float) -> float | None:
         now = self._clock()
         delay = retries.delay(failed, deadline - now, self._telling_seconds)
         # The budget goes last, since what is taken from it is gone.
@@ -170,27 +177,27 @@ class Guard:
         """Wait for a permit, and give the time when there is one. Raises AttemptError."""
         wait, pause = self._breaker.wait(now), self._gate.pause(now)
         if wait:
-            raise self._refused(endpoint, Refusal.BREAKER_OPEN, wait)
+            raise self._refused(endpoint, Rejection.BREAKER_OPEN, wait)
         if now + pause >= deadline:
-            raise self._refused(endpoint, Refusal.RATE_LIMITED, pause)
+            raise self._refused(endpoint, Rejection.RATE_LIMITED, pause)
         if self._gate.is_full:
-            raise self._refused(endpoint, Refusal.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
+            raise self._refused(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
         entered = await self._gate.wait(now, deadline - now)
         now = self._clock()
         wait = self._breaker.wait(now)
         if wait:
             if entered:
                 self._gate.leave()
-            raise self._refused(endpoint, Refusal.BREAKER_OPEN, wait)
+            raise self._refused(endpoint, Rejection.BREAKER_OPEN, wait)
         if not entered:
-            raise self._refused(endpoint, Refusal.NO_TURN, None)
+            raise self._refused(endpoint, Rejection.NO_TURN, None)
         return now
 
-    def _refused(self, endpoint: str, reason: Refusal, retry_after: float | None) -> AttemptError:
+    def _refused(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
         self._observer.turned_away(self._emr, endpoint, reason)
         kind, message = _REFUSALS[reason]
         seconds = None if retry_after is None else round(retry_after, 3)
-        return AttemptError(kind(message, retryable=True, retry_after=seconds), Outcome.TURNED_AWAY)
+        return AttemptError(kind(message, retryable=True, retry_after=seconds), CallResult.TURNED_AWAY)
 
     def _breaker_changed(self, state: BreakerState) -> None:
         if state is BreakerState.OPEN:
@@ -199,32 +206,35 @@ class Guard:
         self._observer.breaker(self._emr, state)
 
 
-_RULES = CallRules()
-_OUTSIDE = Outside()
-_REFUSALS: Mapping[Refusal, tuple[type[GatewayError], str]] = {
-    Refusal.BREAKER_OPEN: (UpstreamUnavailable, "Leyr or this EHR failed again and again, so it is left alone a while"),
-    Refusal.QUEUE_FULL: (Overloaded, "Too many calls to this EHR wait already"),
-    Refusal.RATE_LIMITED: (UpstreamRateLimited, "Leyr or this EHR takes no more requests for a while"),
-    Refusal.NO_TURN: (DeadlineExceeded, "Too many calls to this EHR were before this one"),
+_RULES = PolicyConfig()
+_OUTSIDE = PolicyDependencies()
+_REFUSALS: Mapping[Rejection, tuple[type[GatewayError], str]] = {
+    Rejection.BREAKER_OPEN: (
+        UpstreamUnavailable,
+        "Leyr or this EHR failed again and again, so it is left alone a while",
+    ),
+    Rejection.QUEUE_FULL: (Overloaded, "Too many calls to this EHR wait already"),
+    Rejection.RATE_LIMITED: (UpstreamRateLimited, "Leyr or this EHR takes no more requests for a while"),
+    Rejection.NO_TURN: (DeadlineExceeded, "Too many calls to this EHR were before this one"),
 }
 
 
-class Guards:
-    """A guard for each EHR that was asked."""
+class UpstreamPolicies:
+    """A policy for each EHR that was asked."""
 
-    def __init__(self, rules: CallRules = _RULES, outside: Outside = _OUTSIDE) -> None:
+    def __init__(self, rules: PolicyConfig = _RULES, outside: PolicyDependencies = _OUTSIDE) -> None:
         self._rules = rules
         self._outside = outside
-        self._guards: dict[str, Guard] = {}
+        self._policies: dict[str, UpstreamPolicy] = {}
 
-    def of(self, emr: str) -> Guard:
-        """The guard of an EHR, which whoever asks has to know from its settings: it is kept for good."""
-        guard = self._guards.get(emr)
-        if guard is None:
-            guard = self._guards[emr] = Guard(emr, self._rules, self._outside)
-        return guard
+    def of(self, emr: str) -> UpstreamPolicy:
+        """The policy of an EHR, which whoever asks has to know from its settings: it is kept for good."""
+        policy = self._policies.get(emr)
+        if policy is None:
+            policy = self._policies[emr] = UpstreamPolicy(emr, self._rules, self._outside)
+        return policy
 
-    def snapshot(self) -> dict[str, Condition]:
+    def snapshot(self) -> dict[str, UpstreamHealth]:
         """The condition of each EHR that was asked so far."""
         # A copy first: whoever scrapes metrics may ask from another thread.
-        return {emr: guard.condition for emr, guard in list(self._guards.items())}
+        return {emr: policy.condition for emr, policy in list(self._policies.items())}
