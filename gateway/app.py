@@ -17,12 +17,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.doorway import callers_of, trusted_documents_of
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.limits import DocumentLimits
 from gateway.execution.operation import Engine
 from gateway.execution.projection import Projector
+from gateway.fetch.backend import SchedulingBackend
+from gateway.fetch.cache_budget import CacheBudget
+from gateway.fetch.catalog import Catalog
+from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.profiles import Profiles
+from gateway.fetch.snapshots import Snapshots
+from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.answers import FinishedAnswers
 from gateway.http.callers.rates import RateLimits
 from gateway.http.cross_site import NamedOrigins
@@ -52,13 +59,6 @@ from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
 from gateway.settings import Settings
-from gateway.sources.backend import SchedulingBackend
-from gateway.sources.catalog import Catalog
-from gateway.sources.memory import Memory
-from gateway.sources.profiles import Profiles
-from gateway.sources.reading import Reading
-from gateway.sources.snapshots import Snapshots
-from gateway.sources.steps import StepSource
 from gateway.tracing.traces import Traces
 
 _MEBIBYTE = 1024 * 1024
@@ -172,7 +172,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
-    memory = Memory(settings.gateway_cache_max_mb * _MEBIBYTE)
+    memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     turnstile = Turnstile(settings.gateway_max_concurrent_requests)
     if outside.metrics is not None:
         outside.metrics.watch(
@@ -236,13 +236,13 @@ def _engine(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> E
 
 
 def _loaders(
-    settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: Memory, clock: Callable[[], float]
-) -> Callable[[Reading], Loaders]:
+    settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
+) -> Callable[[FetchScope], Loaders]:
     """Makes a request's loaders, over sources that all requests share."""
     catalog = Catalog(backend, lifetimes=settings.catalog_lifetimes, memory=memory, clock=clock)
-    steps = StepSource(backend, profiles, Snapshots(settings.timeslots_lifetimes, memory, clock), clock)
+    steps = TimeslotCalls(backend, profiles, Snapshots(settings.timeslots_lifetimes, memory, clock), clock)
     views = build_views()
-    return lambda reading: Loaders(catalog, steps, views, reading)
+    return lambda scope: Loaders(catalog, steps, views, scope)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

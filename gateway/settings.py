@@ -25,9 +25,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.admission import Admission
-from gateway.domain.ehr import EhrProfile, FilterPolicy, shipped_profile
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
+from gateway.fetch.cache_budget import Lifetimes
 from gateway.limits import Limits
-from gateway.sources.memory import Lifetimes
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.

@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from gateway.domain.models import CareUnitKey, Timeslot
-from gateway.domain.planning import Roster, TimeslotQuery
+from gateway.domain.queries import ListedIds, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 
 RESOURCES = tuple(f"R{number}" for number in range(50))
 SERVICES = tuple(f"B{number}" for number in range(20))
-ROSTER = Roster(RESOURCES, SERVICES)
+ROSTER = ListedIds(RESOURCES, SERVICES)
 
 _UNIT = CareUnitKey("webdoc", "L0_1")
 _MIDNIGHT = datetime(2026, 12, 1, tzinfo=UTC)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from benchmarks.micro.clinic import RESOURCES, ROSTER, SERVICES, answer, query, slots
-from gateway.domain.ehr import shipped_profile
+from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.partition import partition
-from gateway.domain.planning import TimeslotQuery, plan
+from gateway.domain.planner import plan
+from gateway.domain.queries import TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 
 CASES = {

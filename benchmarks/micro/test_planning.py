@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks.micro.clinic import RESOURCES, ROSTER, SERVICES, query
-from gateway.domain.ehr import EhrProfile, FilterPolicy, shipped_profile
-from gateway.domain.planning import TimeslotQuery, plan
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
+from gateway.domain.planner import plan
+from gateway.domain.queries import TimeslotQuery
 
 FREE = shipped_profile("webdoc")
 CASES = {

@@ -52,7 +52,7 @@ def node_id(node_type: NodeType, key: CareUnitKey, leyr_id: str) -> str:
 
 
 def parse_node_id(text: str) -> NodeId:
-    """Read a node id. Raises BadUserInput where it is none that this gateway could have given out."""
+    """FetchRecord a node id. Raises BadUserInput where it is none that this gateway could have given out."""
     found = _decode(text)
     if found is None:
         raise BadUserInput("This is not a node id; pass an `id` that this gateway gave out, unchanged")

@@ -1,8 +1,9 @@
-"""What Leyr's lists hold, as structs that msgspec decodes straight from upstream bytes.
+"""What Leyr's lists hold, as structs that msgspec decodes straight from upstream bytes; what a caller may see of it.
 
 Unknown fields are ignored and missing optional ones are None (leyr-api 11.1); an empty id or time counts as missing.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
@@ -52,3 +53,34 @@ class Timeslot(Struct, frozen=True, gc=False):
     end: NonEmpty | None = None
     resource_id: NonEmpty | None = None
     healthcare_service_id: NonEmpty | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Equal where callers may see the same; None stands for all there are.
+
+    Where both are given, a care unit must be named and its EHR too.
+    """
+
+    emrs: frozenset[str] | None = None
+    care_units: frozenset[CareUnitKey] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything may be seen."""
+        return self.emrs is None and self.care_units is None
+
+    def sees_emr(self, code: str) -> bool:
+        """Whether an EHR may be seen, or at least one of its care units."""
+        if self.emrs is not None and code not in self.emrs:
+            return False
+        return self.care_units is None or any(key.emr == code for key in self.care_units)
+
+    def sees(self, care_unit: CareUnitKey) -> bool:
+        """Whether a care unit, and whatever belongs to it, may be seen."""
+        if self.emrs is not None and care_unit.emr not in self.emrs:
+            return False
+        return self.care_units is None or care_unit in self.care_units
+
+
+EVERYTHING = Access()

@@ -7,7 +7,7 @@ any of them, so such an answer settles nothing about one resource, and that one 
 from collections.abc import Mapping
 
 from gateway.domain.models import Timeslot
-from gateway.domain.queries import Lists, Step, TimeslotQuery
+from gateway.domain.queries import Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 
 
@@ -22,7 +22,7 @@ def partition(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> Tim
     return shares[0] if len(shares) == 1 else TimeslotList(slot for share in shares for slot in share.slots)
 
 
-def nameless(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> Lists:
+def lacks_owner(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> UnitLists:
     """What slots that may be a query's own do not name; both are False where `partition` gives a share."""
     resource = service = False
     for step, answer in answers.items():
@@ -31,15 +31,15 @@ def nameless(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> List
             by_service = _matches(slot.healthcare_service_id, query.service, step.service)
             resource |= by_resource is None and by_service is not False
             service |= by_service is None and by_resource is not False
-    return Lists(resource, service)
+    return UnitLists(resource, service)
 
 
-def unproven(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> Lists:
+def unconfirmed_ids(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) -> UnitLists:
     """Which ids of a query nothing vouches for: no step that Leyr answered asked for them, no slot names them.
 
     Asked alone, Leyr refuses an id that does not exist; a wider answer just holds nothing of it.
     """
-    return Lists(
+    return UnitLists(
         resources=query.resource not in {None, *(step.resource for step in answers)}
         and not any(len(answer.of_resource(query.resource)) for answer in answers.values()),
         services=query.service not in {None, *(step.service for step in answers)}

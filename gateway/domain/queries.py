@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.models import CareUnitKey
 from gateway.domain.window import Window
 
@@ -52,7 +52,7 @@ class Step(TimeslotQuery):
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class ListedIds:
     """The Leyr ids of a care unit's resources and services, as far as they are known."""
 
     resources: tuple[str, ...] | None = None
@@ -60,7 +60,7 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class UnitLists:
     """A choice among the two lists of a care unit."""
 
     resources: bool = False

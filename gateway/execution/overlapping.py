@@ -222,7 +222,7 @@ def _field(node: FieldNode, parent: Any) -> _Field:
 
 
 def _shape(output: Any) -> Hashable:
-    """Lists, nulls and leaves; how objects differ is for their fields to say."""
+    """UnitLists, nulls and leaves; how objects differ is for their fields to say."""
     wrappers = []
     while is_list_type(output) or is_non_null_type(output):
         wrappers.append(is_list_type(output))

@@ -5,7 +5,7 @@ import re
 from graphql import DocumentNode, GraphQLError, GraphQLSyntaxError, Token, TokenKind, parse
 
 from gateway.domain.errors import BadUserInput, CallerError, OperationTooLarge
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.execution.limits import DocumentLimits
 
 # The place of every error is looked for from the text's start, line by line.

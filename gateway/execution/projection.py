@@ -1,4 +1,4 @@
-"""Lists of objects, completed and encoded in one go, a function made once a selection.
+"""UnitLists of objects, completed and encoded in one go, a function made once a selection.
 
 graphql-core visits every field of every object, which takes most of an answer's time where a list is long. Where
 the schema says that a field has no resolver of its own, that visit only reads an attribute; so a loop is compiled

@@ -9,7 +9,7 @@ from typing import Final
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 
 UNSPEAKABLE: Final = "The document or its variables hold something that is not allowed here"
 _LONGEST = 400

@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from starlette.types import Send
 
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.encoding import Encoding, compressed, is_worth_it, takes_long
 from gateway.http.negotiation import MediaType
-from gateway.sources.memory import Memory
 
 # What is shorter leaves as one piece: copying it costs less than a further message.
 _ONE_PIECE = 256 * 1024
@@ -102,7 +102,7 @@ class FinishedAnswers:
     never do. A key holds everything that an answer depends on: the request as it was written, and who asks.
     """
 
-    def __init__(self, memory: Memory, clock: Callable[[], float]) -> None:
+    def __init__(self, memory: CacheBudget, clock: Callable[[], float]) -> None:
         self._memory = memory
         self._clock = clock
         self._kept: dict[Key, tuple[Answer, float]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 
-from gateway.domain.privacy import is_fit_for_memory
+from gateway.domain.personal_numbers import may_be_cached
 from gateway.http.negotiation import UnfitForMemoryError, weights
 
 if sys.version_info >= (3, 14):
@@ -48,7 +48,7 @@ def preferred_encoding(accept_encoding: str | None) -> Encoding:
 
 @lru_cache(maxsize=256)
 def _remembered(accept_encoding: str) -> Encoding:
-    if not is_fit_for_memory(accept_encoding):
+    if not may_be_cached(accept_encoding):
         raise UnfitForMemoryError
     return _preferred(accept_encoding)
 

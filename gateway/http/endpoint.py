@@ -9,8 +9,8 @@ from math import inf
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.domain.access import EVERYTHING
 from gateway.domain.errors import Forbidden, GatewayError, Internal
+from gateway.domain.models import EVERYTHING
 from gateway.http.answers import Answer, FinishedAnswers, Key
 from gateway.http.cross_site import may_be_cross_site
 from gateway.http.doorkeeper import Doorkeeper

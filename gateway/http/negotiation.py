@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from gateway.domain.privacy import is_fit_for_memory
+from gateway.domain.personal_numbers import may_be_cached
 
 
 class MediaType(StrEnum):
@@ -51,7 +51,7 @@ class UnfitForMemoryError(Exception):
 # Clients send the same few headers with every request.
 @lru_cache(maxsize=256)
 def _remembered(accept: str | None, offered: tuple[MediaType, ...]) -> MediaType | None:
-    if accept is not None and not is_fit_for_memory(accept):
+    if accept is not None and not may_be_cached(accept):
         raise UnfitForMemoryError
     return _preferred(accept, offered)
 

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from starlette.types import Receive
 
-from gateway.domain.access import Access
 from gateway.domain.errors import OperationTooLarge, UnknownDocument
+from gateway.domain.models import Access
 from gateway.execution import operation as execution
 from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
+from gateway.fetch.fetch_scope import FetchRecord, FetchScope
+from gateway.fetch.profiles import Profiles
 from gateway.http.answers import Answer
 from gateway.http.explanation import extensions
 from gateway.http.negotiation import MediaType
@@ -20,8 +22,6 @@ from gateway.http.trail import Outcome, Trail
 from gateway.http.waiting import Waiting
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
-from gateway.sources.profiles import Profiles
-from gateway.sources.reading import Read, Reading
 
 
 class Asked(NamedTuple):
@@ -43,7 +43,7 @@ class Told:
     document_hash: str = ""
     outcome: Outcome = "refused"
     codes: Sequence[str] = ()
-    reads: Sequence[Read] = ()
+    reads: Sequence[FetchRecord] = ()
     asked: int = 0
     waited: float = 0.0
 
@@ -57,7 +57,7 @@ class Runner:
         *,
         documents: StoredDocuments,
         profiles: Profiles,
-        loaders: Callable[[Reading], Loaders],
+        loaders: Callable[[FetchScope], Loaders],
         widest_window: timedelta,
         limits: AnswerLimits,
         now: Callable[[], datetime],
@@ -76,8 +76,8 @@ class Runner:
         """The answer, and in `told` what there is to say of it. Raises RequestRefusedError and ClientLeftError."""
         operation = self._operation(request, asked.media_type)
         started = self._clock()
-        reading = Reading(started, started) if asked.truth_now else Reading(started)
-        loaders = self._loaders(reading)
+        scope = FetchScope(started, started) if asked.truth_now else FetchScope(started)
+        loaders = self._loaders(scope)
         context = Context(
             loaders,
             self._profiles,
@@ -88,18 +88,18 @@ class Runner:
             self._limits,
         )
         try:
-            with Waiting(reading, receive, min(asked.seconds, self._limits.seconds)):
+            with Waiting(scope, receive, min(asked.seconds, self._limits.seconds)):
                 outcome = await self._engine.run(operation, context, trail.request_id, queries_only=asked.queries_only)
         except MutationNotAllowedError:
             raise RequestRefusedError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
             loaders.close()
-        _tell(told, outcome, reading)
+        _tell(told, outcome, scope)
         # A refusal says nothing of data.
-        found = extensions(reading, self._clock(), explain=asked.explain) if outcome.data is not None else None
+        found = extensions(scope, self._clock(), explain=asked.explain) if outcome.data is not None else None
         answer = Answer(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(found))
         if not outcome.errors and not asked.explain:
-            answer.fresh_until = reading.fresh_until
+            answer.fresh_until = scope.fresh_until
         return answer
 
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
@@ -110,13 +110,13 @@ class Runner:
             raise RequestRefusedError(_refused_status(media_type), error) from None
 
 
-def _tell(told: Told, outcome: execution.Outcome, reading: Reading) -> None:
+def _tell(told: Told, outcome: execution.Outcome, scope: FetchScope) -> None:
     told.operation_type = outcome.operation_type
     told.document_hash = outcome.document_hash
     told.codes = [error["extensions"]["code"] for error in outcome.errors]
-    told.reads = reading.reads
-    told.asked = reading.asked
-    told.waited = reading.waited
+    told.reads = scope.reads
+    told.asked = scope.asked
+    told.waited = scope.waited
     if outcome.data is not None:
         told.outcome = "partial" if outcome.errors else "ok"
 

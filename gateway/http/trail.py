@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 from structlog.typing import FilteringBoundLogger
 
 from gateway.domain import errors
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.personal_numbers import may_hold_a_personal_number
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.logs import places
-from gateway.sources.reading import Origin
 
 Outcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
 """`finished` is an answer that was kept whole, `refused` an operation of which no field ran, `left` one whose client
@@ -73,7 +73,7 @@ class Tally(Protocol):
         operation: str | None,
         seconds: float,
         waited_seconds: float = 0.0,
-        reads: Mapping[Origin, int],
+        reads: Mapping[CacheStatus, int],
         asked: int = 0,
     ) -> None:
         """An operation was answered."""
@@ -99,7 +99,7 @@ class OperationSpan(Protocol):
         operation: str | None,
         document: str | None,
         seconds: float,
-        reads: Mapping[Origin, int],
+        reads: Mapping[CacheStatus, int],
         status: int,
         codes: Collection[str],
     ) -> None:
@@ -142,7 +142,7 @@ class RequestLog:
         operation: str | None,
         document: str | None,
         seconds: float,
-        reads: Mapping[Origin, int],
+        reads: Mapping[CacheStatus, int],
         outcome: Outcome,
         status: int,
         codes: Collection[str] = (),
@@ -159,10 +159,10 @@ class RequestLog:
             operation=operation,
             document=document[:_DOCUMENT_CHARACTERS] if document else None,
             duration_ms=round(seconds * 1000, 3),
-            upstream_calls=reads.get(Origin.FETCHED, 0),
-            joined=reads.get(Origin.JOINED, 0),
-            cached=reads.get(Origin.CACHED, 0),
-            stale=reads.get(Origin.STALE, 0),
+            upstream_calls=reads.get(CacheStatus.FETCHED, 0),
+            joined=reads.get(CacheStatus.JOINED, 0),
+            cached=reads.get(CacheStatus.CACHED, 0),
+            stale=reads.get(CacheStatus.STALE, 0),
             outcome=outcome,
             status=status,
             codes=sorted(set(codes))[:_MOST_CODES] if codes else [],

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Receive
 
-from gateway.sources.reading import Reading
+from gateway.fetch.fetch_scope import FetchScope
 
 _SECONDS_BEFORE_LOOKING = 0.05
 
@@ -20,14 +20,14 @@ class ClientLeftError(Exception):
 class Waiting:
     """A context manager around what answers a request, in the request's own task.
 
-    After so many seconds the reading expires. When the client has left, the block is cancelled and ClientLeftError
+    After so many seconds the scope expires. When the client has left, the block is cancelled and ClientLeftError
     raised; whoever cancels it otherwise gets the cancellation.
     """
 
-    __slots__ = ("_client_left", "_reading", "_receive", "_request", "_seconds", "_timers", "_watch")
+    __slots__ = ("_client_left", "_receive", "_request", "_scope", "_seconds", "_timers", "_watch")
 
-    def __init__(self, reading: Reading, receive: Receive, seconds: float) -> None:
-        self._reading = reading
+    def __init__(self, scope: FetchScope, receive: Receive, seconds: float) -> None:
+        self._scope = scope
         self._receive = receive
         self._seconds = seconds
         self._request: asyncio.Task[Any] | None = None
@@ -36,12 +36,12 @@ class Waiting:
         self._watch: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
-        self._reading.on_waiting = self._begin
+        self._scope.on_waiting = self._begin
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._reading.on_waiting = None
+        self._scope.on_waiting = None
         request, watch, timers = self._request, self._watch, self._timers
-        # The watch's traceback holds this object: left joined, they and the reading would wait for the collector.
+        # The watch's traceback holds this object: left joined, they and the scope would wait for the collector.
         self._request, self._watch, self._timers = None, None, ()
         for timer in timers:
             timer.cancel()
@@ -54,7 +54,7 @@ class Waiting:
         loop = asyncio.get_running_loop()
         self._request = asyncio.current_task()
         self._timers = (
-            loop.call_later(self._seconds, self._reading.expire),
+            loop.call_later(self._seconds, self._scope.expire),
             loop.call_later(_SECONDS_BEFORE_LOOKING, self._look),
         )
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from gateway.domain.errors import DeadlineExceeded, NotFound, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
-from gateway.domain.planning import Step
+from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response

@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import Outcome, error_codes
 from gateway.metrics.series import Counters, Histograms
 from gateway.metrics.states import States
 from gateway.metrics.upstream import UpstreamMetrics
-from gateway.sources.reading import Origin
 
 UNKNOWN = "unknown"
 """The operation of a request that came to no choice of one, or whose answer was kept whole."""
@@ -55,7 +55,7 @@ class Metrics(Collector):
             _OVERHEAD_SECONDS,
         )
         self._reads = Counters(
-            "gateway_reads_total", "Lists that answers needed, by where they came from.", {"origin": Origin}
+            "gateway_reads_total", "UnitLists that answers needed, by where they came from.", {"origin": CacheStatus}
         )
         self._merged = 0
         self.registry = CollectorRegistry()
@@ -69,7 +69,7 @@ class Metrics(Collector):
         operation: str | None,
         seconds: float,
         waited_seconds: float = 0.0,
-        reads: Mapping[Origin, int],
+        reads: Mapping[CacheStatus, int],
         asked: int = 0,
     ) -> None:
         """An operation was answered.
@@ -105,10 +105,10 @@ class Metrics(Collector):
 
     def _saved(self) -> CounterMetricFamily:
         family = CounterMetricFamily(
-            "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
+            "gateway_reads_saved_total", "UnitLists that were needed and took no call of their own.", labels=("how",)
         )
         family.add_metric(("merged",), self._merged)
         # What is stale is shown at once and fetched all the same.
-        for origin in (Origin.JOINED, Origin.CACHED):
+        for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
             family.add_metric((origin,), self._reads.total((origin,)))
         return family

@@ -6,7 +6,7 @@ import strawberry
 from strawberry import UNSET
 
 from gateway.domain import models
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import care_unit_id
 from gateway.schema.arguments import End, First, HealthcareServiceId, ResourceId, Start, given
 from gateway.schema.compact import ViewList, as_list

@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 import strawberry
 from graphql import GraphQLResolveInfo
 
-from gateway.domain.access import EVERYTHING, Access
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput, Forbidden, OperationTooLarge
 from gateway.domain.ids import NodeId, NodeType, checked_leyr_id, leyr_id_within, node_id, parse_node_id
-from gateway.domain.models import CareUnitKey
-from gateway.domain.planning import Lists, TimeslotQuery
-from gateway.domain.privacy import may_hide_a_personal_number
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey
+from gateway.domain.personal_numbers import may_hide_a_personal_number
+from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.window import Window, requested_window
+from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
-from gateway.sources.profiles import Profiles
 
 _DEFAULT_WINDOW = timedelta(days=30)
 
@@ -61,7 +60,7 @@ class Wanted(NamedTuple):
     """
 
     query: TimeslotQuery
-    vouching: Lists | None
+    vouching: UnitLists | None
 
 
 class SlotCount:
@@ -171,7 +170,7 @@ class Context:
                 default=min(_DEFAULT_WINDOW, self.widest_window),
                 widest=self.widest_window,
             )
-        vouching: Lists | None = None
+        vouching: UnitLists | None = None
         if resource is not None:
             checked_leyr_id(resource)
         if service is not None:
@@ -179,11 +178,11 @@ class Context:
         if asked.resource_id is not None:
             resource = leyr_id_within(asked.resource_id, NodeType.RESOURCE, care_unit)
             if may_hide_a_personal_number(resource):
-                vouching = Lists(resources=True)
+                vouching = UnitLists(resources=True)
         if asked.healthcare_service_id is not None:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
             if may_hide_a_personal_number(service):
-                vouching = Lists(resources=vouching is not None, services=True)
+                vouching = UnitLists(resources=vouching is not None, services=True)
         return Wanted(TimeslotQuery(care_unit, window, resource, service), vouching)
 
     def count_timeslots(self, number: int, run: object) -> None:

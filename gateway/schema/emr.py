@@ -2,7 +2,7 @@
 
 import strawberry
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 
 
 @strawberry.type(

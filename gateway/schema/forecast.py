@@ -3,7 +3,7 @@
 It is counted from the plan, as if nothing were remembered, so that an operation is not refused on one day and
 answered on another. Most operations are far below the limit, which a bound tells that takes no planning. What
 follows from care units that are not known yet is counted when their list has come. What a plan spreads over a list
-that is not known yet, and what nobody could foresee, the request's reading stops (`Reading.take`).
+that is not known yet, and what nobody could foresee, the request's reading stops (`FetchScope.take`).
 """
 
 from collections import defaultdict
@@ -13,13 +13,13 @@ from typing import Any
 
 from graphql import OperationDefinitionNode
 
-from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.call_count import UnitRequirements, calls_for, is_plain, needs_unit_lists
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import GatewayError, OperationTooLarge
-from gateway.domain.forecasts import UnitDemand, calls_for, is_plain, needs_rosters
 from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.planning import Lists, Roster, TimeslotQuery
-from gateway.domain.privacy import may_hide_a_personal_number
+from gateway.domain.personal_numbers import may_hide_a_personal_number
+from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.schema.context import Context, Info
 from gateway.schema.demands import Demand, Reach
 from gateway.schema.roots import Asking, RootField, root_fields, visible_care_units
@@ -139,8 +139,8 @@ class _Bound:
         slots = len(demand.timeslots)
         if profile.longest_window is not None:
             slots *= -(-self._context.widest_window // profile.longest_window)
-        roster = self._context.loaders.known(key)
-        resources, services = len(roster.resources or ()), len(roster.services or ())
+        listed_ids = self._context.loaders.known(key)
+        resources, services = len(listed_ids.resources or ()), len(listed_ids.services or ())
         if profile.filter_policy is FilterPolicy.BOTH:
             slots *= max(1, resources) * max(1, services)
         elif profile.filter_policy is not FilterPolicy.NONE_REQUIRED:
@@ -194,17 +194,17 @@ class _Count:
     def _calls(self, key: CareUnitKey, asking: tuple[Asking, ...], *, plan_anew: bool) -> int | None:
         """The calls for a care unit; None where that would have to be planned, and nothing is to be any more."""
         profile = self._context.loaders.profile(key)
-        roster = self._context.loaders.known(key) if needs_rosters(profile) else Roster()
+        listed_ids = self._context.loaders.known(key) if needs_unit_lists(profile) else ListedIds()
         # A node id is of one care unit, and makes no query in another.
         alike = not any(each.root.demand(self._reach, each.kind).names_ids for each in asking)
-        likeness = profile, roster, asking, None if alike else key
+        likeness = profile, listed_ids, asking, None if alike else key
         if likeness not in self._planned:
             if not plan_anew:
                 return None
-            self._planned[likeness] = calls_for(self._demand(key, asking), profile, roster)
+            self._planned[likeness] = calls_for(self._demand(key, asking), profile, listed_ids)
         return self._planned[likeness]
 
-    def _demand(self, key: CareUnitKey, asking: Sequence[Asking]) -> UnitDemand:
+    def _demand(self, key: CareUnitKey, asking: Sequence[Asking]) -> UnitRequirements:
         resources = services = False
         batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
         each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
@@ -225,8 +225,8 @@ class _Count:
                 batches[one.kind if vouching is None else vouching].append(query)
                 if asked.of in each:
                     each[asked.of].append(query)
-        return UnitDemand(
-            Lists(resources, services),
+        return UnitRequirements(
+            UnitLists(resources, services),
             tuple(map(tuple, batches.values())),
             tuple(each[NodeType.RESOURCE]),
             tuple(each[NodeType.HEALTHCARE_SERVICE]),

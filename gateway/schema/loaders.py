@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gateway.domain import models
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.planning import Lists, Roster, TimeslotQuery
-from gateway.domain.privacy import may_hide_a_personal_number
+from gateway.domain.personal_numbers import may_hide_a_personal_number
+from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
+from gateway.fetch.catalog import Catalog, CatalogList, Given
+from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 from gateway.schema.compact import ViewList
-from gateway.sources.catalog import Catalog, Given, Listed
-from gateway.sources.reading import Reading
-from gateway.sources.steps import StepSource
-from gateway.sources.timeslots import TimeslotReader
 
 if TYPE_CHECKING:
     from gateway.schema.care_unit import CareUnit
@@ -55,15 +55,15 @@ class Viewed(Generic[V]):
 class Loaders:
     """The lists and timeslots of one request."""
 
-    def __init__(self, catalog: Catalog, steps: StepSource, views: Views, reading: Reading) -> None:
+    def __init__(self, catalog: Catalog, steps: TimeslotCalls, views: Views, scope: FetchScope) -> None:
         self._catalog = catalog
         self._steps = steps
         self._views = views
-        self._reading = reading
+        self._scope = scope
         self._care_units: dict[str, Given[models.CareUnit]] = {}
         self._resources: dict[CareUnitKey, Given[models.Resource]] = {}
         self._services: dict[CareUnitKey, Given[models.HealthcareService]] = {}
-        self._readers: dict[CareUnitKey, TimeslotReader] = {}
+        self._readers: dict[CareUnitKey, TimeslotFetcher] = {}
         self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
         self._vouching: set[TimeslotQuery] = set()
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
@@ -71,27 +71,27 @@ class Loaders:
 
     def allow_calls(self, most: int) -> None:
         """Let the request make so many upstream calls."""
-        self._reading.most_calls = most
+        self._scope.most_calls = most
 
     def start_care_units(self, emr: str) -> Given[models.CareUnit]:
         """Read the care units of an EHR, unless that was begun."""
         given = self._care_units.get(emr)
         if given is None:
-            given = self._care_units[emr] = self._catalog.care_units.get(emr, self._reading)
+            given = self._care_units[emr] = self._catalog.care_units.get(emr, self._scope)
         return given
 
     def start_resources(self, care_unit: CareUnitKey) -> Given[models.Resource]:
         """Read the resources of a care unit, unless that was begun."""
         given = self._resources.get(care_unit)
         if given is None:
-            given = self._resources[care_unit] = self._catalog.resources.get(care_unit, self._reading)
+            given = self._resources[care_unit] = self._catalog.resources.get(care_unit, self._scope)
         return given
 
     def start_healthcare_services(self, care_unit: CareUnitKey) -> Given[models.HealthcareService]:
         """Read the healthcare services of a care unit, unless that was begun."""
         given = self._services.get(care_unit)
         if given is None:
-            given = self._services[care_unit] = self._catalog.healthcare_services.get(care_unit, self._reading)
+            given = self._services[care_unit] = self._catalog.healthcare_services.get(care_unit, self._scope)
         return given
 
     def start_timeslots(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
@@ -101,13 +101,13 @@ class Loaders:
             given = self._timeslots[query] = self._begun(query)
         return given
 
-    def start_vouched(self, query: TimeslotQuery, vouching: Lists) -> None:
+    def start_vouched(self, query: TimeslotQuery, vouching: UnitLists) -> None:
         """Read the slots of a query as soon as lists have vouched for its ids."""
         if query not in self._vouching:
             self._vouching.add(query)
             self._keep_going(self._start_vouched(query, vouching))
 
-    async def vouch(self, query: TimeslotQuery, vouching: Lists) -> None:
+    async def vouch(self, query: TimeslotQuery, vouching: UnitLists) -> None:
         """Wait for the lists that must hold the ids of a query before these leave in a URL. Raises NotFound."""
         if vouching.services:
             self.start_healthcare_services(query.care_unit)
@@ -120,26 +120,26 @@ class Loaders:
 
     async def care_units(self, emr: str) -> "Viewed[CareUnit]":
         """The care units of an EHR."""
-        self._reading.asked += 1
+        self._scope.asked += 1
         profile = self._steps.profiles.of(emr)
         listed = await _landed(self.start_care_units(emr))
         return _viewed(listed, lambda found: self._views.care_unit(found, profile))
 
     async def resources(self, care_unit: CareUnitKey) -> "Viewed[Resource]":
         """The resources of a care unit."""
-        self._reading.asked += 1
+        self._scope.asked += 1
         listed = await _landed(self.start_resources(care_unit))
         return _viewed(listed, lambda found: self._views.resource(found, care_unit))
 
     async def healthcare_services(self, care_unit: CareUnitKey) -> "Viewed[HealthcareService]":
         """The healthcare services of a care unit."""
-        self._reading.asked += 1
+        self._scope.asked += 1
         listed = await _landed(self.start_healthcare_services(care_unit))
         return _viewed(listed, lambda found: self._views.healthcare_service(found, care_unit))
 
     async def timeslots(self, query: TimeslotQuery) -> TimeslotList:
         """The free timeslots of a query."""
-        self._reading.asked += 1
+        self._scope.asked += 1
         given = self.start_timeslots(query)
         return given if isinstance(given, TimeslotList) else await given
 
@@ -169,10 +169,10 @@ class Loaders:
             raise NotFound(f"There is no {wanted.type} with this id")
         return found
 
-    def asked_for(self, care_unit: CareUnitKey) -> Lists:
-        """Which lists cost this request nothing, since it reads them anyway or they are remembered."""
+    def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
+        """Which lists cost this request nothing, since it reads them anyway or they are from_cache."""
         known = self.known(care_unit)
-        return Lists(
+        return UnitLists(
             care_unit in self._resources or known.resources is not None,
             care_unit in self._services or known.services is not None,
         )
@@ -181,15 +181,15 @@ class Loaders:
         """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
         return self._steps.profile(care_unit)
 
-    def known_care_units(self, emr: str) -> Listed[models.CareUnit] | None:
+    def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""
-        return _there(self._care_units.get(emr)) or self._catalog.care_units.known(emr, self._reading)
+        return _there(self._care_units.get(emr)) or self._catalog.care_units.known(emr, self._scope)
 
-    def known(self, care_unit: CareUnitKey) -> Roster:
+    def known(self, care_unit: CareUnitKey) -> ListedIds:
         """The lists as far as they are there already."""
-        resources = self._catalog.resources.known(care_unit, self._reading)
-        services = self._catalog.healthcare_services.known(care_unit, self._reading)
-        return Roster(
+        resources = self._catalog.resources.known(care_unit, self._scope)
+        services = self._catalog.healthcare_services.known(care_unit, self._scope)
+        return ListedIds(
             _ids(self._resources.get(care_unit) or resources), _ids(self._services.get(care_unit) or services)
         )
 
@@ -205,7 +205,7 @@ class Loaders:
         """Abandon what nobody waits for any more."""
         for task in self._planning:
             task.cancel()
-        self._reading.close()
+        self._scope.close()
         # Readers know these loaders: left joined, they would keep every slot until the collector comes by.
         self._readers.clear()
         self._timeslots.clear()
@@ -213,11 +213,11 @@ class Loaders:
     def _begun(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
         reader = self._readers.get(query.care_unit)
         if reader is None:
-            reader = TimeslotReader(query.care_unit, self._steps, rosters=self, reading=self._reading)
+            reader = TimeslotFetcher(query.care_unit, self._steps, unit_lists=self, scope=self._scope)
             self._readers[query.care_unit] = reader
-        remembered = reader.remembered(query)
-        if remembered is not None:
-            return remembered
+        from_cache = reader.from_cache(query)
+        if from_cache is not None:
+            return from_cache
         loop = asyncio.get_running_loop()
         if query.care_unit not in self._batches:
             self._batches[query.care_unit] = []
@@ -225,9 +225,9 @@ class Loaders:
         self._batches[query.care_unit].append(query)
         future: asyncio.Future[TimeslotList] = loop.create_future()
         future.add_done_callback(_observe)
-        return self._reading.wait_for(future)
+        return self._scope.wait_for(future)
 
-    def _plan(self, care_unit: CareUnitKey, reader: TimeslotReader) -> None:
+    def _plan(self, care_unit: CareUnitKey, reader: TimeslotFetcher) -> None:
         self._keep_going(self._answer(self._batches.pop(care_unit), reader))
 
     def _keep_going(self, work: Coroutine[Any, Any, None]) -> None:
@@ -235,13 +235,13 @@ class Loaders:
         self._planning.add(task)
         task.add_done_callback(self._planning.discard)
 
-    async def _start_vouched(self, query: TimeslotQuery, vouching: Lists) -> None:
+    async def _start_vouched(self, query: TimeslotQuery, vouching: UnitLists) -> None:
         # Whoever waits for the query waits for the same lists, and reports what is wrong with them.
         with suppress(GatewayError):
             await self.vouch(query, vouching)
             self.start_timeslots(query)
 
-    async def _answer(self, queries: list[TimeslotQuery], reader: TimeslotReader) -> None:
+    async def _answer(self, queries: list[TimeslotQuery], reader: TimeslotFetcher) -> None:
         try:
             await reader.answer(queries, self._deliver)
         except Exception as error:  # noqa: BLE001 # whatever it is, it belongs to those who wait
@@ -258,8 +258,8 @@ class Loaders:
             future.set_result(answer)
 
 
-async def _landed(given: Given[T]) -> Listed[T]:
-    return given if isinstance(given, Listed) else await given
+async def _landed(given: Given[T]) -> CatalogList[T]:
+    return given if isinstance(given, CatalogList) else await given
 
 
 def _ids(given: Given[T] | None) -> tuple[str, ...] | None:
@@ -268,7 +268,7 @@ def _ids(given: Given[T] | None) -> tuple[str, ...] | None:
     return None if listed is None else tuple(listed.items)
 
 
-def _there(given: Given[T] | None) -> Listed[T] | None:
+def _there(given: Given[T] | None) -> CatalogList[T] | None:
     """A list that is there; None for one that is awaited, that failed, or that nobody asked for."""
     if isinstance(given, asyncio.Future):
         landed = given.done() and not given.cancelled() and given.exception() is None
@@ -276,8 +276,8 @@ def _there(given: Given[T] | None) -> Listed[T] | None:
     return given
 
 
-def _viewed(listed: Listed[T], view: Callable[[T], V]) -> Viewed[V]:
-    """The views of a list, made once as long as it is remembered."""
+def _viewed(listed: CatalogList[T], view: Callable[[T], V]) -> Viewed[V]:
+    """The views of a list, made once as long as it is from_cache."""
     if listed.views is None:
         by_id = {leyr_id: view(item) for leyr_id, item in listed.items.items()}
         listed.views = Viewed(by_id, ViewList(by_id.values(), listed.rendered))

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 import strawberry
 from strawberry import UNSET
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import NodeId, NodeType
 from gateway.schema.anticipation import anticipate

@@ -14,7 +14,7 @@ from graphql import (
     get_argument_values,
 )
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from typing import TypeAlias, get_args
 
 from gateway.domain import errors
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import Outcome, error_codes
 from gateway.leyr.call_events import ENDPOINTS, CallResult
-from gateway.sources.reading import Origin
 
 Attributes: TypeAlias = dict[str, str | int | tuple[str, ...]]
 
@@ -18,7 +18,7 @@ DOCUMENT_HASH = "graphql.document.hash"
 STATUS = "http.response.status_code"
 OUTCOME = "gateway.outcome"
 CODES = "gateway.codes"
-READS: Mapping[Origin, str] = {origin: f"gateway.reads.{origin}" for origin in Origin}
+READS: Mapping[CacheStatus, str] = {origin: f"gateway.reads.{origin}" for origin in CacheStatus}
 EMR = "gateway.emr"
 ENDPOINT = "gateway.endpoint"
 RESEND_COUNT = "http.request.resend_count"
@@ -46,7 +46,7 @@ def operation_attributes(
     outcome: Outcome,
     operation: str | None,
     document: str | None,
-    reads: Mapping[Origin, int],
+    reads: Mapping[CacheStatus, int],
     status: int,
     codes: Collection[str],
 ) -> Attributes:

@@ -19,8 +19,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import Outcome, Trail
-from gateway.sources.reading import Origin
 from gateway.tracing.attributes import (
     Attributes,
     has_failed,
@@ -55,7 +55,7 @@ class TracedOperation:
         operation: str | None,
         document: str | None,
         seconds: float,
-        reads: Mapping[Origin, int],
+        reads: Mapping[CacheStatus, int],
         status: int,
         codes: Collection[str],
     ) -> None:

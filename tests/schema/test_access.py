@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway.domain.access import Access
-from gateway.domain.ehr import shipped_profile
+from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import Access, CareUnitKey
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.logs import build_log
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator

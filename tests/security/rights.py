@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.domain.access import Access
-from gateway.domain.ehr import shipped_profile
+from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import Access, CareUnitKey
 from tests.harness import Simulator
 
 # Pridok's ids are small numbers and nobody here may see it; takecare wants a filter; physica's ids are awkward.

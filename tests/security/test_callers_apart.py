@@ -15,8 +15,7 @@ import orjson
 import pytest
 
 from gateway.app import create_app
-from gateway.domain.access import Access
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import Access, CareUnitKey
 from gateway.settings import Settings
 from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, Clock, Simulator
 from tests.security.rights import EMRS, LISTED, UNITS, Ask, Rights, Thing, ask, asks, hidden_texts, texts_in, things

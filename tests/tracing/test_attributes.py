@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import Trail, error_codes
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
-from gateway.sources.reading import Origin
 from gateway.tracing import attributes
 from gateway.tracing.attributes import ALLOWED, OTHER, CallAttributes, has_failed, operation_attributes
 from gateway.tracing.recording import recorded
@@ -28,11 +28,11 @@ CODES = {*error_codes(), OTHER}
     outcome=NASTY,
     operation=st.none() | NASTY,
     document=st.none() | NASTY,
-    reads=st.dictionaries(st.sampled_from(Origin), st.integers(0, 9)),
+    reads=st.dictionaries(st.sampled_from(CacheStatus), st.integers(0, 9)),
     codes=st.lists(NASTY | st.sampled_from(error_codes())),
 )
 def test_an_operation_says_nothing_but_closed_sets_and_counts(
-    outcome: Any, operation: str | None, document: str | None, reads: dict[Origin, int], codes: list[str]
+    outcome: Any, operation: str | None, document: str | None, reads: dict[CacheStatus, int], codes: list[str]
 ) -> None:
     said = operation_attributes(
         outcome=outcome, operation=operation, document=document, reads=reads, status=200, codes=codes

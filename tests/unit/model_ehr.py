@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import FilterRequired, GatewayError, NotFound, UpstreamUnavailable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
-from gateway.domain.planning import Lists, Roster, Step, TimeslotQuery
+from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 
 UNIT = CareUnitKey("model", "unit")
 RESOURCES = ("r1", "r2", "r3")
 SERVICES = ("s1", "s2")
-EVERYTHING = Roster(RESOURCES, SERVICES)
+EVERYTHING = ListedIds(RESOURCES, SERVICES)
 DAY = timedelta(days=1)
 START = datetime(2026, 10, 20, tzinfo=UTC)
 
@@ -103,19 +103,19 @@ class ModelRosters:
     """The unit's lists; `at_hand` are those that the request fetches anyway."""
 
     def __init__(
-        self, at_hand: Lists, *, resources: tuple[str, ...] = RESOURCES, services: tuple[str, ...] = SERVICES
+        self, at_hand: UnitLists, *, resources: tuple[str, ...] = RESOURCES, services: tuple[str, ...] = SERVICES
     ) -> None:
         self.at_hand = at_hand
         self.fetched: list[str] = []
         self._resources = resources
         self._services = services
 
-    def asked_for(self, care_unit: CareUnitKey) -> Lists:
-        return self.at_hand if care_unit == UNIT else Lists()
+    def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
+        return self.at_hand if care_unit == UNIT else UnitLists()
 
-    def known(self, care_unit: CareUnitKey) -> Roster:
+    def known(self, care_unit: CareUnitKey) -> ListedIds:
         at_hand = self.asked_for(care_unit)
-        return Roster(
+        return ListedIds(
             self._resources if at_hand.resources else None,
             self._services if at_hand.services else None,
         )

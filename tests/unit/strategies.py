@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from gateway.domain.ehr import EhrProfile, FilterPolicy
-from gateway.domain.planning import Lists, TimeslotQuery
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.queries import TimeslotQuery, UnitLists
 from tests.unit.model_ehr import RESOURCES, SERVICES, START, UNIT, TrueSlot, window
 
 _half_days = st.integers(0, 120).map(lambda count: count / 2)
@@ -14,7 +14,7 @@ zones = st.sampled_from(["Europe/Stockholm", "Europe/Oslo", "America/Sao_Paulo",
 longest_windows = st.sampled_from([None, timedelta(days=3), timedelta(days=7), timedelta(days=31)])
 policies = st.sampled_from(FilterPolicy)
 profiles = st.builds(EhrProfile, st.just(UNIT.emr), st.just("Model"), policies, longest_windows, zones)
-lists = st.builds(Lists, st.booleans(), st.booleans())
+lists = st.builds(UnitLists, st.booleans(), st.booleans())
 
 slots = st.lists(
     st.builds(

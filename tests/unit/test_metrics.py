@@ -14,6 +14,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import Outcome as RequestOutcome
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
@@ -21,7 +22,6 @@ from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, Upstream
 from gateway.metrics.metrics import UNKNOWN, Metrics
 from gateway.metrics.series import OTHER, Counters, Histograms
 from gateway.metrics.states import States
-from gateway.sources.reading import Origin
 
 EMRS = ("pmo", "webdoc")
 PERSONAL_NUMBER = "191212121212"
@@ -70,7 +70,7 @@ def test_operations_are_counted_and_timed() -> None:
         operation="query",
         seconds=0.5,
         waited_seconds=0.375,
-        reads={Origin.FETCHED: 2, Origin.JOINED: 1, Origin.STALE: 1},
+        reads={CacheStatus.FETCHED: 2, CacheStatus.JOINED: 1, CacheStatus.STALE: 1},
         asked=7,
     )
     metrics.answered(outcome="finished", operation=None, seconds=0.0, reads={})
@@ -151,7 +151,7 @@ def test_upstream_is_told_by_ehr_and_endpoint() -> None:
 def test_only_what_is_known_to_be_merged_counts_as_saved(how: dict[str, Any]) -> None:
     metrics = Metrics(EMRS)
 
-    metrics.answered(operation="query", seconds=1.0, reads={Origin.FETCHED: 2}, **how)
+    metrics.answered(operation="query", seconds=1.0, reads={CacheStatus.FETCHED: 2}, **how)
 
     assert 'gateway_reads_saved_total{how="merged"} 0.0' in text(metrics)
 
@@ -274,7 +274,7 @@ def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
         metrics.upstream.breaker(first, BreakerState.OPEN)
         metrics.refused(first)
         metrics.answered(
-            outcome=cast("RequestOutcome", first), operation=second, seconds=1.0, reads={cast("Origin", third): 1}
+            outcome=cast("RequestOutcome", first), operation=second, seconds=1.0, reads={cast("CacheStatus", third): 1}
         )
 
     known = {
@@ -283,7 +283,7 @@ def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
         "outcome": {*map(str, CallResult), *get_args(RequestOutcome)},
         "operation": {"query", "mutation", "subscription", UNKNOWN},
         "reason": {*map(str, Rejection)},
-        "origin": {*map(str, Origin)},
+        "origin": {*map(str, CacheStatus)},
         "how": {"merged", "joined", "cached"},
         "code": {GatewayError.code} | {kind.code for kind in descendants(GatewayError)},
     }

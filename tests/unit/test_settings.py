@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.settings import ProfileOverride, Settings, SettingsError, load_settings, settings_table
 
 SECRET = "s3cret-of-the-test"

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from gateway.domain.access import Access
 from gateway.domain.errors import Unauthenticated
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.models import Access
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.http.callers.caller import Caller, CallersError, Rate
 from gateway.http.callers.credentials import api_key
 from gateway.http.callers.grants import care_units, is_emr_code

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from gateway.domain.access import Access
+from gateway.domain.models import Access
 
 
 class CallersError(Exception):

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from gateway.domain.access import Access
 from gateway.domain.errors import Forbidden, Unauthenticated
+from gateway.domain.models import Access
 from gateway.http.callers.grants import care_units, is_emr_code
 
 # How far the issuer's clock may be off, in seconds.

@@ -10,10 +10,10 @@ from contextlib import suppress
 from math import ceil, inf
 
 from gateway.domain.errors import GatewayError
+from gateway.fetch.cache_budget import Lifetimes
+from gateway.fetch.single_flight import SharedCall
 from gateway.http.callers.key_sources import KeySource
 from gateway.http.callers.keys import ALGORITHMS, Key, Keys, UnusableKeysError, read_keys
-from gateway.sources.flights import Flight
-from gateway.sources.memory import Lifetimes
 
 _LIFETIMES = Lifetimes(fresh=600.0, stale=86_400.0)
 _SECONDS_BETWEEN_FETCHES = 30.0
@@ -39,7 +39,7 @@ class KeySet:
         self._fetched_at = -inf
         self._asked_at = -inf
         self._failed = False
-        self._flight: Flight[Keys] | None = None
+        self._flight: SharedCall[Keys] | None = None
 
     def at_hand(self) -> Keys | None:
         """The keys, unless they have to be waited for; old ones are fetched anew meanwhile."""
@@ -80,10 +80,10 @@ class KeySet:
             return await flight.outcome()
         raise _unavailable(pause)
 
-    def _launch(self, now: float) -> Flight[Keys]:
+    def _launch(self, now: float) -> SharedCall[Keys]:
         """Begin a fetch. It holds itself: its time is bounded, and whoever gives up waiting leaves it to the others."""
         self._asked_at = now
-        self._flight = Flight(self._fetch(now), now, self._landed)
+        self._flight = SharedCall(self._fetch(now), now, self._landed)
         return self._flight
 
     async def _fetch(self, started: float) -> Keys:
@@ -98,7 +98,7 @@ class KeySet:
         self._keys, self._fetched_at = keys, started
         return keys
 
-    def _landed(self, flight: Flight[Keys]) -> None:
+    def _landed(self, flight: SharedCall[Keys]) -> None:
         self._flight = None
         self._failed = flight.answer is None
 

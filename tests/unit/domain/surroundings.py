@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from gateway.domain.ehr import EhrProfile
-from gateway.domain.planning import Lists, Plan, Roster, TimeslotQuery, plan, roster_need
+from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.planner import needed_lists, plan
+from gateway.domain.queries import ListedIds, Plan, TimeslotQuery, UnitLists
 from tests.unit import strategies
 from tests.unit.model_ehr import RESOURCES, SERVICES, UNIT, TrueSlot, window
 
@@ -15,38 +16,40 @@ from tests.unit.model_ehr import RESOURCES, SERVICES, UNIT, TrueSlot, window
 class PolicyDependencies:
     """The lists `at_hand` and the lists whose ids are `known`; a crowd makes wide calls dear."""
 
-    at_hand: Lists = field(default_factory=Lists)
-    known: Lists = field(default_factory=Lists)
+    at_hand: UnitLists = field(default_factory=UnitLists)
+    known: UnitLists = field(default_factory=UnitLists)
     crowd: int = 0
 
-    def roster(self, queries: Sequence[TimeslotQuery], profile: EhrProfile) -> Roster:
+    def listed_ids(self, queries: Sequence[TimeslotQuery], profile: EhrProfile) -> ListedIds:
         """What the queries need, and what is known anyway."""
-        need = roster_need(queries, profile.filter_policy, self.at_hand)
+        need = needed_lists(queries, profile.filter_policy, self.at_hand)
         # A crowd that every query is spread over would only be slow.
-        crowd = tuple(f"x{number}" for number in range(self.crowd)) if need == Lists() else ()
-        return Roster(
+        crowd = tuple(f"x{number}" for number in range(self.crowd)) if need == UnitLists() else ()
+        return ListedIds(
             (*RESOURCES, *crowd) if need.resources or self.known.resources else None,
             (*SERVICES, *crowd) if need.services or self.known.services else None,
         )
 
     def plan(self, queries: Sequence[TimeslotQuery], profile: EhrProfile) -> Plan:
-        return plan(queries, profile, self.roster(queries, profile), self.at_hand)
+        return plan(queries, profile, self.listed_ids(queries, profile), self.at_hand)
 
-    def costing_a_call(self, doubts: Lists, queries: Sequence[TimeslotQuery], profile: EhrProfile) -> int:
+    def costing_a_call(self, doubts: UnitLists, queries: Sequence[TimeslotQuery], profile: EhrProfile) -> int:
         """How many lists have to be fetched to vouch for ids."""
-        roster = self.roster(queries, profile)
-        return (doubts.resources and not self.at_hand.resources and roster.resources is None) + (
-            doubts.services and not self.at_hand.services and roster.services is None
+        listed_ids = self.listed_ids(queries, profile)
+        return (doubts.resources and not self.at_hand.resources and listed_ids.resources is None) + (
+            doubts.services and not self.at_hand.services and listed_ids.services is None
         )
 
 
-_few_lists = st.one_of(st.just(Lists()), strategies.lists)
+_few_lists = st.one_of(st.just(UnitLists()), strategies.lists)
 surroundings = st.builds(PolicyDependencies, _few_lists, _few_lists, st.sampled_from([0, 0, 20, 200]))
 _plain = st.just(EhrProfile(UNIT.emr, "Model"))
 profiles = st.one_of(
     _plain,
     st.builds(
-        lambda profile, nameless: profile.after_nameless(resource=nameless.resources, service=nameless.services),
+        lambda profile, lacks_owner: profile.after_lacking_owner(
+            resource=lacks_owner.resources, service=lacks_owner.services
+        ),
         st.one_of(_plain, strategies.profiles),
         _few_lists,
     ),

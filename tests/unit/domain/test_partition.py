@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import Timeslot
-from gateway.domain.partition import nameless, partition, unproven
-from gateway.domain.planning import Lists, Plan, Step, TimeslotQuery
+from gateway.domain.partition import lacks_owner, partition, unconfirmed_ids
+from gateway.domain.queries import Plan, Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from tests.unit import strategies
 from tests.unit.domain.surroundings import PolicyDependencies, query_sets, surroundings
@@ -40,7 +40,7 @@ def test_a_share_is_undecided_where_slots_are_nameless(
     for each in queries:
         answers = answers_for(each, made, ehr)
 
-        assert (partition(each, answers) is None) is (nameless(each, answers) != Lists())
+        assert (partition(each, answers) is None) is (lacks_owner(each, answers) != UnitLists())
 
 
 @law
@@ -53,10 +53,10 @@ def test_what_nameless_slots_teach_makes_every_share_decided(
     for _ in range(2):
         made, learned = given_in.plan(queries, profile), profile
         for each in queries:
-            missing = nameless(each, answers_for(each, made, ehr))
+            missing = lacks_owner(each, answers_for(each, made, ehr))
             assert profile.names_resource or not missing.resources
             assert profile.names_service or not missing.services
-            learned = learned.after_nameless(resource=missing.resources, service=missing.services)
+            learned = learned.after_lacking_owner(resource=missing.resources, service=missing.services)
         profile = learned
 
     made = given_in.plan(queries, profile)
@@ -69,21 +69,21 @@ def test_what_nameless_slots_teach_makes_every_share_decided(
 @pytest.mark.parametrize(
     ("slot", "wanted", "missing"),
     [
-        (slot_at(1), query(0, 2), Lists()),
-        (slot_at(1), query(0, 2, "r1"), Lists(resources=True)),
-        (slot_at(1), query(0, 2, None, "s1"), Lists(services=True)),
-        (slot_at(1), query(0, 2, "r1", "s1"), Lists(resources=True, services=True)),
-        (slot_at(1, "r1"), query(0, 2, "r1", "s1"), Lists(services=True)),
-        (slot_at(1, "r2"), query(0, 2, "r1", "s1"), Lists()),
-        (slot_at(1, None, "s2"), query(0, 2, "r1", "s1"), Lists()),
-        (slot_at(5), query(0, 2, "r1", "s1"), Lists()),
+        (slot_at(1), query(0, 2), UnitLists()),
+        (slot_at(1), query(0, 2, "r1"), UnitLists(resources=True)),
+        (slot_at(1), query(0, 2, None, "s1"), UnitLists(services=True)),
+        (slot_at(1), query(0, 2, "r1", "s1"), UnitLists(resources=True, services=True)),
+        (slot_at(1, "r1"), query(0, 2, "r1", "s1"), UnitLists(services=True)),
+        (slot_at(1, "r2"), query(0, 2, "r1", "s1"), UnitLists()),
+        (slot_at(1, None, "s2"), query(0, 2, "r1", "s1"), UnitLists()),
+        (slot_at(5), query(0, 2, "r1", "s1"), UnitLists()),
     ],
 )
-def test_nameless(slot: Timeslot, wanted: TimeslotQuery, missing: Lists) -> None:
+def test_nameless(slot: Timeslot, wanted: TimeslotQuery, missing: UnitLists) -> None:
     answers = {Step(UNIT, query(0, 8).window): TimeslotList([slot])}
 
-    assert nameless(wanted, answers) == missing
-    assert (partition(wanted, answers) is None) is (missing != Lists())
+    assert lacks_owner(wanted, answers) == missing
+    assert (partition(wanted, answers) is None) is (missing != UnitLists())
 
 
 def test_a_nameless_slot_is_of_the_resource_that_was_asked_for() -> None:
@@ -114,7 +114,7 @@ def test_an_id_is_unproven_until_a_call_or_a_slot_names_it(
 
     named = {(slot.resource_id, slot.healthcare_service_id) for slot in answer.slots}
 
-    assert unproven(wanted, {step: answer}) == Lists(
+    assert unconfirmed_ids(wanted, {step: answer}) == UnitLists(
         resources=wanted.resource not in {None, resource, *(each for each, _ in named)},
         services=wanted.service not in {None, service, *(each for _, each in named)},
     )
@@ -130,4 +130,4 @@ def test_every_answer_can_vouch_for_an_id() -> None:
         if one != other:
             answers[other] = TimeslotList([slot_at(1, "r2", "s1")])
 
-        assert unproven(wanted, answers) == Lists(services=one == other)
+        assert unconfirmed_ids(wanted, answers) == UnitLists(services=one == other)

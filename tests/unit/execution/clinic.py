@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import CareUnit
+from gateway.fetch.cache_budget import CacheBudget
+from gateway.fetch.catalog import Catalog
+from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.profiles import Profiles
+from gateway.fetch.snapshots import Snapshots
+from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.schema.build import build_views
 from gateway.schema.context import Context
 from gateway.schema.loaders import Loaders
-from gateway.sources.catalog import Catalog
-from gateway.sources.memory import Memory
-from gateway.sources.profiles import Profiles
-from gateway.sources.reading import Reading
-from gateway.sources.snapshots import Snapshots
-from gateway.sources.steps import StepSource
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, TrueSlot
 
@@ -35,8 +35,8 @@ class Clinic(ModelEhr):
 def request() -> Context:
     clinic = Clinic(SLOTS, PROFILE)
     profiles = Profiles([PROFILE])
-    memory = Memory(1_000_000)
+    memory = CacheBudget(1_000_000)
     catalog = Catalog(clinic, lifetimes=NOTHING_KEPT, memory=memory, clock=lambda: 1_000.0)
-    steps = StepSource(clinic, profiles, Snapshots(NOTHING_KEPT, memory, lambda: 1_000.0), lambda: 1_000.0)
-    loaders = Loaders(catalog, steps, build_views(), Reading(1_000.0))
+    steps = TimeslotCalls(clinic, profiles, Snapshots(NOTHING_KEPT, memory, lambda: 1_000.0), lambda: 1_000.0)
+    loaders = Loaders(catalog, steps, build_views(), FetchScope(1_000.0))
     return Context(loaders, profiles, START, timedelta(days=366))

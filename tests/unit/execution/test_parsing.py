@@ -6,7 +6,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import BadUserInput, CallerError, OperationTooLarge
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.execution.limits import DocumentLimits
 from gateway.execution.parsing import parsed
 

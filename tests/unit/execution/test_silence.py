@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from structlog.testing import LogCapture
 
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.operation import Engine, Operation
 from gateway.execution.projection import Projector

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.answers import Answer, FinishedAnswers, Key
 from gateway.http.encoding import Encoding
 from gateway.http.negotiation import MediaType
-from gateway.sources.memory import Memory
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -121,7 +121,7 @@ class World:
 
     def __init__(self, most_bytes: int = 1_000_000) -> None:
         self.now = 100.0
-        self.memory = Memory(most_bytes)
+        self.memory = CacheBudget(most_bytes)
         self.finished = FinishedAnswers(self.memory, lambda: self.now)
 
     def offer(self, key: Key, given: Answer, *, fresh: float = 15) -> None:

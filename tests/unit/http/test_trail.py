@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from gateway.domain.privacy import may_hold_a_personal_number
+from gateway.domain.personal_numbers import may_hold_a_personal_number
+from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import RequestLog, Trail, trail_of
 from gateway.logs import build_log
-from gateway.sources.reading import Origin
 
 OURS = "0b9f6a3e-0f5a-4f5a-9b9f-6a3e0f5a4f5a"
 THEIRS = "9f1b6a3e-7f5a-4f5a-8b9f-6a3e0f5a4fff"
@@ -129,7 +129,7 @@ def test_an_answered_operation_is_one_line() -> None:
             operation="query",
             document="0123456789abcdef" * 4,
             seconds=0.0002134,
-            reads=Counter({Origin.FETCHED: 3, Origin.STALE: 1}),
+            reads=Counter({CacheStatus.FETCHED: 3, CacheStatus.STALE: 1}),
             outcome="partial",
             status=200,
             codes={"UPSTREAM_UNAVAILABLE", "NOT_FOUND"},

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from starlette.types import Message
 
+from gateway.fetch.fetch_scope import FetchScope
 from gateway.http.waiting import ClientLeftError, Waiting
-from gateway.sources.reading import Reading
 
 WHOLE: Message = {"type": "http.request", "body": b"", "more_body": False}
 MORE: Message = {"type": "http.request", "body": b"x", "more_body": True}
@@ -32,7 +32,7 @@ class Server:
 
 async def waits_long(server: Server) -> None:
     """A request whose upstream call takes longer than the gateway goes on without a look at the client."""
-    reading = Reading(0.0)
+    reading = FetchScope(0.0)
     upstream = asyncio.ensure_future(asyncio.sleep(0.3))
     with Waiting(reading, server.receive, 60):
         await reading.wait_for(upstream)

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from gateway.domain.errors import UpstreamInvalidAnswer
 from gateway.domain.models import CareUnitKey, Resource
-from gateway.domain.planning import Step
+from gateway.domain.queries import Step
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import UpstreamPolicies

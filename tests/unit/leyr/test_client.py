@@ -14,7 +14,7 @@ from structlog.testing import LogCapture
 
 from gateway.domain.errors import NotFound, UpstreamError, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
-from gateway.domain.planning import Step
+from gateway.domain.queries import Step
 from gateway.domain.window import Window
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from tests.unit.leyr.httpx_connections import through

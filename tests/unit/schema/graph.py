@@ -7,23 +7,23 @@ from typing import Any
 
 import orjson
 
-from gateway.domain.access import EVERYTHING, Access
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.models import EVERYTHING, Access
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.operation import Engine, Operation
 from gateway.execution.projection import Projector
+from gateway.fetch.backend import SchedulingBackend
+from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.catalog import Catalog
+from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.profiles import Profiles
+from gateway.fetch.snapshots import Snapshots
+from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.logs import build_log
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
-from gateway.sources.backend import SchedulingBackend
-from gateway.sources.catalog import Catalog
-from gateway.sources.memory import Lifetimes, Memory
-from gateway.sources.profiles import Profiles
-from gateway.sources.reading import Reading
-from gateway.sources.snapshots import Snapshots
-from gateway.sources.steps import StepSource
 from tests.unit.asking import NOTHING_KEPT
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
@@ -38,7 +38,7 @@ class Answered:
     data: dict[str, Any] | None
     errors: list[dict[str, Any]]
     text: str
-    reading: Reading
+    reading: FetchScope
 
     @property
     def codes(self) -> set[str]:
@@ -65,11 +65,11 @@ class Graph:
     engine: Engine = field(init=False)
 
     def __post_init__(self) -> None:
-        memory = Memory(64 * 1024 * 1024)
+        memory = CacheBudget(64 * 1024 * 1024)
         self.known = Profiles(self.profiles)
         self._catalog = Catalog(self.backend, lifetimes=self.lifetimes, memory=memory, clock=self._clock)
         snapshots = Snapshots(self.lifetimes, memory, self._clock)
-        self._steps = StepSource(self.backend, self.known, snapshots, self._clock)
+        self._steps = TimeslotCalls(self.backend, self.known, snapshots, self._clock)
         self._views = build_views()
         log = build_log("info", StringIO())
         self.engine = Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS))
@@ -78,7 +78,7 @@ class Graph:
         self, text: str, access: Access = EVERYTHING, limits: AnswerLimits = UNLIMITED, **variables: Any
     ) -> Answered:
         """The answer to a caller."""
-        reading = Reading(self.now)
+        reading = FetchScope(self.now)
         loaders = Loaders(self._catalog, self._steps, self._views, reading)
         context = Context(loaders, self.known, NOW, timedelta(days=366), access, limits)
         try:

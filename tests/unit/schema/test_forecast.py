@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
+from gateway.fetch.cache_budget import Lifetimes
 from gateway.schema.context import AnswerLimits
-from gateway.sources.memory import Lifetimes
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.schema.graph import KEPT, NOW, UNLIMITED, Answered, Graph
 from tests.unit.schema.random_queries import Root, document, random_roots

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.ehr import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
 from tests.unit.schema.graph import KEPT, Answered, Graph

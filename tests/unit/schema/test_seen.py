@@ -9,10 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.access import EVERYTHING, Access
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import care_unit_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from tests.unit.schema.graph import KEPT, Answered, Graph
 from tests.unit.schema.random_queries import Root, document, random_roots
 from tests.unit.schema.world import Unit, World, traces

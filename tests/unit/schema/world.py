@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from gateway.domain.ehr import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import FilterRequired, NotFound
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
-from gateway.domain.planning import Step
+from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from tests.unit.schema.graph import NOW
 

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.access import EVERYTHING, Access
 from gateway.domain.errors import Unauthenticated
 from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.http.callers.api_keys import ApiKeys, read_api_keys
 from gateway.http.callers.caller import Caller, CallersError, Rate
 

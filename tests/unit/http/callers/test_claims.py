@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.access import EVERYTHING, Access
 from gateway.domain.errors import Forbidden, Unauthenticated
 from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.http.callers.claims import Rules, access, name, valid_until
 from tests.unit.http.callers.issuer import AUDIENCE, ISSUER, START, SUBJECT, said
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.access import EVERYTHING
 from gateway.domain.errors import RateLimited
+from gateway.domain.models import EVERYTHING
 from gateway.http.callers.caller import Caller, Rate
 from gateway.http.callers.rates import RateLimits
 from tests.unit.http.callers.issuer import Time

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.access import Access
 from gateway.domain.errors import Forbidden, GatewayError, Unauthenticated
+from gateway.domain.models import Access
 from gateway.http.callers.caller import Caller, Callers, Rate
 from gateway.http.callers.claims import Rules
 from gateway.http.callers.key_set import KeySet, KeysUnavailableError

@@ -1,0 +1,93 @@
+"""What one EHR can do with a timeslots call (leyr-api 5.3)."""
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+
+class FilterPolicy(StrEnum):
+    """Which filters a timeslots call must carry."""
+
+    NONE_REQUIRED = "none_required"
+    ANY_ONE = "any_one"
+    RESOURCE = "resource"
+    SERVICE = "service"
+    BOTH = "both"
+
+    def allows(self, *, resource: bool, service: bool) -> bool:
+        """Whether a call with these filters set is accepted."""
+        match self:
+            case FilterPolicy.NONE_REQUIRED:
+                return True
+            case FilterPolicy.ANY_ONE:
+                return resource or service
+            case FilterPolicy.RESOURCE:
+                return resource
+            case FilterPolicy.SERVICE:
+                return service
+            case FilterPolicy.BOTH:
+                return resource and service
+
+
+@dataclass(frozen=True, slots=True)
+class EhrProfile:
+    """The behaviour of one EHR; `longest_window` None means that no limit is known.
+
+    `names_resource` and `names_service` say whether its slots name theirs; where they do not, no answer tells whose
+    they are but that to a call with the filter.
+    """
+
+    code: str
+    name: str
+    filter_policy: FilterPolicy = FilterPolicy.NONE_REQUIRED
+    longest_window: timedelta | None = None
+    time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Stockholm"))
+    names_resource: bool = field(default=True, kw_only=True)
+    names_service: bool = field(default=True, kw_only=True)
+
+    def after_refusing(self, *, resource: bool, service: bool) -> "EhrProfile":
+        """The same EHR, after it refused a call with these filters for lack of another.
+
+        Nothing changes where the profile forbade that call already, or where it carried both filters.
+        """
+        policy = self.filter_policy
+        if (resource and service) or not policy.allows(resource=resource, service=service):
+            return self
+        match resource, service:
+            case False, False:
+                policy = FilterPolicy.ANY_ONE
+            case True, False:
+                policy = FilterPolicy.BOTH if policy is FilterPolicy.RESOURCE else FilterPolicy.SERVICE
+            case _:
+                policy = FilterPolicy.BOTH if policy is FilterPolicy.SERVICE else FilterPolicy.RESOURCE
+        return replace(self, filter_policy=policy)
+
+    def after_lacking_owner(self, *, resource: bool, service: bool) -> "EhrProfile":
+        """The same EHR, after slots of a call without that filter did not name their resource, or their service."""
+        learned = (self.names_resource and not resource, self.names_service and not service)
+        if learned == (self.names_resource, self.names_service):
+            return self
+        return replace(self, names_resource=learned[0], names_service=learned[1])
+
+
+def shipped_profile(code: str) -> EhrProfile:
+    """The profile that the gateway ships for an EHR code.
+
+    An EHR that it does not know starts optimistic: no filter needed, until the EHR says otherwise.
+    """
+    name, policy, zone = _SHIPPED.get(code, (code, FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"))
+    return EhrProfile(code, name, policy, None, ZoneInfo(zone))
+
+
+_SHIPPED = {
+    "webdoc": ("WebDoc", FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"),
+    "kaddio": ("Kaddio", FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"),
+    "cliniko": ("Cliniko", FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"),
+    "pridok": ("Pridok", FilterPolicy.NONE_REQUIRED, "Europe/Oslo"),
+    "physica": ("Physica", FilterPolicy.NONE_REQUIRED, "Europe/Oslo"),
+    "takecare": ("TakeCare", FilterPolicy.ANY_ONE, "Europe/Stockholm"),
+    "anitasystems": ("Anita Systems", FilterPolicy.ANY_ONE, "Europe/Oslo"),
+    "konfidens": ("Konfidens", FilterPolicy.ANY_ONE, "Europe/Oslo"),
+    "pasientsky": ("PasientSky", FilterPolicy.NONE_REQUIRED, "Europe/Oslo"),
+}

@@ -1,0 +1,66 @@
+"""Personal identity numbers of the Nordic countries, as far as they can be told from other digits.
+
+Sweden writes YYMMDD-NNNN with or without the century, Denmark DDMMYY-NNNN, Norway DDMMYYNNNNN, Finland
+DDMMYY-NNNC with a letter for the sign since 2000. Days go up by 60 (Sweden, coordination numbers) or 40 (Norway, D
+numbers). Check digits are left out of account: newer Danish and Norwegian numbers have none that could be checked.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import suppress
+from unicodedata import digit
+from urllib.parse import unquote
+
+_SEPARATORS = re.compile(r"(?<=\d)[\s+_./:\u2010-\u2015-]+(?=\d)")
+_MONTH = "(?:0[1-9]|1[0-2])"
+_DAY = r"(?:0[1-9]|[12]\d|3[01]|4[1-9]|[5-8]\d|9[01])"
+_NUMBER = re.compile(rf"\d\d{_MONTH}{_DAY}\d{{4}}|{_DAY}{_MONTH}\d\d[A-Z]?\d{{3}}[0-9A-Z]", re.ASCII | re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
+_BASE64_WITHOUT_SLASH = re.compile(r"[A-Za-z0-9+_-]{12,}")
+_MOST_ENCODINGS = 3
+_URL_SAFE = str.maketrans("-_", "+/")
+_MANY_DIGITS = re.compile(r"\d(?:\D{0,4}\d){8}")
+
+
+def has_many_digits(text: str) -> bool:
+    """Whether a text has digits enough for a personal number; takes half a microsecond for most."""
+    return _MANY_DIGITS.search(text) is not None
+
+
+def may_be_cached(header: str) -> bool:
+    """Whether a header that lists formats says nothing more: what clients write elsewhere has digits or capitals."""
+    return header == header.lower() and not has_many_digits(header)
+
+
+def may_hide_a_personal_number(text: str) -> bool:
+    """Whether a text, or what it says in percent-encoding or base64, once or within each other, may hold one."""
+    readings = {text}
+    for _ in range(_MOST_ENCODINGS):
+        if any(map(may_hold_a_personal_number, readings)):
+            return True
+        readings = {inner for each in readings for inner in _decoded(each)} - readings
+    return any(map(may_hold_a_personal_number, readings))
+
+
+def _decoded(text: str) -> Iterator[str]:
+    yield unquote(text)
+    for found in (*_BASE64.findall(text), *_BASE64_WITHOUT_SLASH.findall(text)):
+        # What is no Base64 of text hides no number in that way.
+        with suppress(ValueError):
+            plain = found.translate(_URL_SAFE)
+            yield b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
+
+
+def may_hold_a_personal_number(text: str) -> bool:
+    """Whether digits in a text could be somebody's personal identity number, whatever stands between them."""
+    if not has_many_digits(text):
+        return False
+    plain = _SEPARATORS.sub("", text if text.isascii() else "".join(map(_plain, text)))
+    return _NUMBER.search(plain) is not None
+
+
+def _plain(char: str) -> str:
+    """A character, and for a digit of any script the European one."""
+    value = digit(char, None)
+    return char if value is None else str(value)

@@ -1,0 +1,128 @@
+"""A request makes no more upstream calls than it was granted, and never gives a part of an answer for the whole."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.errors import OperationTooLarge
+from gateway.domain.queries import TimeslotQuery, UnitLists
+from gateway.domain.timeslots import TimeslotList
+from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.catalog import Catalog
+from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.profiles import Profiles
+from tests.unit import strategies
+from tests.unit.asking import Answer, Gateway, Request
+from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
+
+SLOTS = [TrueSlot(START + day * DAY, RESOURCES[day % 3], SERVICES[day % 2]) for day in range(12)]
+PROFILE = EhrProfile(UNIT.emr, "Model")
+SECONDS = Lifetimes(15, 15)
+batches = st.lists(strategies.query_sets, min_size=1, max_size=3)
+
+
+def gateway(ehr: ModelEhr, lifetimes: Lifetimes = SECONDS) -> Gateway:
+    return Gateway(ehr, Profiles([ehr.profile]), lifetimes)
+
+
+def granted(made: Gateway, calls: int) -> Request:
+    request = made.request(ModelRosters(UnitLists()))
+    request.scope.most_calls = calls
+    return request
+
+
+def test_calls_are_taken_all_or_none() -> None:
+    scope = FetchScope(0.0, most_calls=3)
+
+    scope.take(2)
+    with pytest.raises(OperationTooLarge, match="would take 4 upstream calls or more; the limit is 3"):
+        scope.take(2)
+    assert scope.has_calls_left
+    scope.take()
+    assert not scope.has_calls_left
+
+
+def test_a_plan_of_too_many_calls_begins_none() -> None:
+    ehr = ModelEhr(SLOTS, EhrProfile(UNIT.emr, "Model", FilterPolicy.RESOURCE))
+
+    [answer] = asyncio.run(granted(gateway(ehr), len(RESOURCES) - 1).answer([query(0, 10)]))
+
+    assert isinstance(answer, OperationTooLarge)
+    assert ehr.calls == []
+
+
+def test_what_is_known_of_a_refused_query_is_not_given_as_its_answer() -> None:
+    ehr = ModelEhr(SLOTS, PROFILE)
+
+    async def asked() -> list[Answer]:
+        made = gateway(ehr)
+        await made.request(ModelRosters(UnitLists())).answer([query(0, 5)])
+        request = granted(made, 0)
+        refused = await request.answer([query(0, 10)])
+        return [*refused, *await request.answer([query(2, 8)]), *await request.answer([query(0, 5)])]
+
+    wide, inside, known = asyncio.run(asked())
+
+    assert isinstance(wide, OperationTooLarge)
+    assert isinstance(inside, OperationTooLarge)
+    assert isinstance(known, TimeslotList)
+    assert known.slots == ehr.owned(query(0, 5)).slots
+    assert len(ehr.calls) == 1
+
+
+def test_what_is_stale_is_given_without_a_refresh_where_no_call_is_left() -> None:
+    ehr = ModelEhr(SLOTS, PROFILE)
+
+    async def asked() -> list[Answer]:
+        made = gateway(ehr)
+        await made.request(ModelRosters(UnitLists())).answer([query(0, 5)])
+        made.now += 20
+        return await granted(made, 0).answer([query(0, 5)])
+
+    [answer] = asyncio.run(asked())
+
+    assert isinstance(answer, TimeslotList)
+    assert len(ehr.calls) == 1
+
+
+def test_a_list_that_is_not_known_takes_a_call_and_a_stale_one_does_without() -> None:
+    ehr = ModelEhr([], PROFILE)
+    now = [0.0]
+
+    async def read() -> None:
+        catalog = Catalog(ehr, lifetimes=SECONDS, memory=CacheBudget(1_000_000), clock=lambda: now[0])
+        with pytest.raises(OperationTooLarge):
+            catalog.resources.get(UNIT, FetchScope(0.0, most_calls=0))
+        first = FetchScope(0.0, most_calls=1)
+        given = catalog.resources.get(UNIT, first)
+        assert isinstance(given, asyncio.Future)
+        await given
+        assert not first.has_calls_left
+        now[0] = 20.0
+        assert catalog.resources.get(UNIT, FetchScope(20.0, most_calls=0)) is given.result()
+
+    asyncio.run(read())
+
+
+@settings(max_examples=150, deadline=None)
+@given(strategies.slots, strategies.profiles, batches, st.integers(0, 9))
+def test_no_request_makes_more_calls_than_granted_and_what_it_gives_is_right(
+    slots: Sequence[TrueSlot], profile: EhrProfile, asked_for: Sequence[Sequence[TimeslotQuery]], calls: int
+) -> None:
+    ehr = ModelEhr(slots, profile)
+
+    async def asked() -> list[list[Answer]]:
+        request = granted(gateway(ehr), calls)
+        return [await request.answer(batch) for batch in asked_for]
+
+    answers = asyncio.run(asked())
+
+    assert len(ehr.calls) <= calls
+    for batch, given_answers in zip(asked_for, answers, strict=True):
+        for each, answer in zip(batch, given_answers, strict=True):
+            if isinstance(answer, TimeslotList) and all(slot.names_resource and slot.names_service for slot in slots):
+                assert answer.slots == ehr.owned(each).slots

@@ -1,0 +1,71 @@
+"""What the gateway knows about the configured EHRs, and learns."""
+
+import pytest
+
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported, UpstreamUnavailable
+from gateway.domain.queries import Step
+from gateway.fetch.profiles import Profiles, suspected
+from tests.unit.model_ehr import UNIT, window
+
+PLAIN = EhrProfile("model", "Model")
+
+
+def test_the_first_is_the_default() -> None:
+    profiles = Profiles([PLAIN, EhrProfile("other", "Other")])
+
+    assert profiles.default is PLAIN
+    assert [each.code for each in profiles.all] == ["model", "other"]
+
+
+def test_none_at_all_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        Profiles([])
+
+
+def test_an_unknown_code_is_refused_without_quoting_it() -> None:
+    with pytest.raises(BadUserInput) as refusal:
+        Profiles([PLAIN]).of("<script>")
+
+    assert "model" in refusal.value.message
+    assert "script" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("resource", "service", "error", "learned"),
+    [
+        (None, None, FilterRequired, FilterPolicy.ANY_ONE),
+        (None, None, NotSupported, FilterPolicy.ANY_ONE),
+        ("r1", None, FilterRequired, FilterPolicy.SERVICE),
+        (None, "s1", FilterRequired, FilterPolicy.RESOURCE),
+        ("r1", None, NotSupported, None),
+        (None, "s1", NotSupported, None),
+        ("r1", "s1", FilterRequired, None),
+        ("r1", "s1", NotSupported, None),
+    ],
+)
+def test_a_refusal_suggests_a_stricter_policy(
+    resource: str | None, service: str | None, error: type[NotSupported], learned: FilterPolicy | None
+) -> None:
+    refused = Step(UNIT, window(0, 1), resource, service)
+
+    stricter = suspected(PLAIN, refused, error("refused"))
+
+    assert (stricter and stricter.filter_policy) is learned
+
+
+def test_other_failures_suggest_nothing() -> None:
+    assert suspected(PLAIN, Step(UNIT, window(0, 1)), UpstreamUnavailable("not now")) is None
+
+
+def test_what_is_remembered_is_told_once() -> None:
+    told: list[EhrProfile] = []
+    profiles = Profiles([PLAIN, EhrProfile("other", "Other")], told.append)
+    stricter = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
+
+    profiles.remember(stricter)
+    profiles.remember(stricter)
+
+    assert profiles.default is stricter
+    assert profiles.of("other").filter_policy is FilterPolicy.NONE_REQUIRED
+    assert told == [stricter]
