@@ -65,7 +65,7 @@ class Operation(NamedTuple):
     """What one client asks, and after how many seconds it leaves; None where it stays."""
 
     request: bytes
-    patience: float | None
+    timer: float | None
 
 
 @dataclass(slots=True)
@@ -123,8 +123,8 @@ def operations(url: str, chance: Random, today: datetime) -> Iterator[Operation]
         if "$start" in document:
             variables |= {"start": start.isoformat(), "end": (start + timedelta(hours=2)).isoformat()}
         leaves = chance.random() < GIVEN_UP
-        patience = chance.random() * LONGEST_PATIENCE_SECONDS if leaves else None
-        yield Operation(http_request(url, document, variables), patience)
+        timer = chance.random() * LONGEST_PATIENCE_SECONDS if leaves else None
+        yield Operation(http_request(url, document, variables), timer)
 
 
 async def work(url: str, wanted: Iterator[Operation], number: int, tally: Tally) -> None:
@@ -137,13 +137,13 @@ async def work(url: str, wanted: Iterator[Operation], number: int, tally: Tally)
         while left > 0:
             left -= 1
             operation = next(wanted)
-            if operation.patience is None:
+            if operation.timer is None:
                 status, body = await mine.ask(operation.request)
                 tally.statuses[status] += 1
                 tally.with_errors += b'"errors":[' in body
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(operation.patience):
+                async with asyncio.timeout(operation.timer):
                     await mine.ask(operation.request)
             tally.given_up += 1
             mine.leave()

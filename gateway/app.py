@@ -17,8 +17,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
+from gateway.auth.api_keys import read_api_keys
+from gateway.auth.caller import Authenticator, AuthSettingsError, CredentialVerifier, Rate
+from gateway.auth.jwks import KeySet, key_source
+from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.auth.rate_limit import RateLimits
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.doorway import callers_of, trusted_documents_of
 from gateway.execution.errors import ErrorFormatter
 from gateway.execution.limits import DocumentLimits
 from gateway.execution.operation import Engine
@@ -30,36 +34,84 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
-from gateway.http.answers import FinishedAnswers
-from gateway.http.callers.rates import RateLimits
-from gateway.http.cross_site import NamedOrigins
-from gateway.http.doorkeeper import Doorkeeper
-from gateway.http.endpoint import GraphQLEndpoint
-from gateway.http.explorer import Explorer, ExplorerAssets, built_explorer
-from gateway.http.freshness import Freshness
-from gateway.http.probes import livez, readyz
-from gateway.http.readiness import Readiness
-from gateway.http.refusals import elsewhere
+from gateway.http.concurrency_limit import ConcurrencyLimit
+from gateway.http.csrf import AllowedOrigins
+from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
+from gateway.http.error_responses import elsewhere
+from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
+from gateway.http.health import livez, readyz
+from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
 from gateway.http.requests import RequestLimits, RequestReader
+from gateway.http.response_cache import CacheControl, ResponseCache
 from gateway.http.runner import Runner
-from gateway.http.shortcut import Shortcut
-from gateway.http.stored_documents import StoredDocuments
 from gateway.http.trail import RequestLog
-from gateway.http.turnstile import Turnstile
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
-from gateway.logs import asyncio_handler, build_log
-from gateway.metrics.metrics import Metrics
-from gateway.metrics.states import States
+from gateway.logging import asyncio_handler, build_log
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
 from gateway.schema.scalars import PLAIN_SCALARS
-from gateway.settings import Settings
-from gateway.tracing.traces import Traces
+from gateway.server.graceful_shutdown import Readiness
+from gateway.settings import Settings, SettingsError
+from gateway.telemetry.metrics import Gauges, Metrics
+from gateway.telemetry.traces import Traces
+
+
+def verifier_of(
+    settings: Settings,
+    *,
+    log: structlog.typing.FilteringBoundLogger,
+    connections: HttpClientFactory,
+    new_secret: Callable[[], bytes],
+    now: Callable[[], datetime],
+    clock: Callable[[], float],
+) -> CredentialVerifier | None:
+    """Who may ask; None where everybody may. Raises SettingsError."""
+    rate = Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst)
+    try:
+        if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
+            return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
+        if settings.gateway_auth == "jwt":
+            source = key_source(settings.gateway_jwt_jwks or "", connections)
+            keys = KeySet(source, clock=clock, on_failed=lambda reason: _log_keys(log, reason))
+            return JwtVerifier(keys, _jwt_requirements(settings), rate=rate, secret=new_secret(), now=now)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read as text: {type(error).__name__}") from None
+    except AuthSettingsError as error:
+        name = "GATEWAY_API_KEYS" if settings.gateway_auth == "api-keys" else "GATEWAY_JWT_JWKS"
+        raise SettingsError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+    return None
+
+
+def trusted_documents_of(settings: Settings) -> TrustedDocuments | None:
+    """The documents of the manifest, where there is one. Raises SettingsError."""
+    if settings.gateway_documents is None:
+        return None
+    try:
+        by_id = read_manifest(settings.gateway_documents.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
+    except ManifestError as error:
+        raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
+    return TrustedDocuments(by_id, alone=settings.gateway_documents_only)
+
+
+def _jwt_requirements(settings: Settings) -> JwtRequirements:
+    return JwtRequirements(
+        settings.gateway_jwt_issuer or "",
+        settings.gateway_jwt_audience or "",
+        settings.gateway_jwt_emrs_claim,
+        settings.gateway_jwt_care_units_claim,
+    )
+
+
+def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
+    log.warning("callers.keys_failed", reason=reason)
+
 
 _MEBIBYTE = 1024 * 1024
 _GRAPHQL = "/graphql"
@@ -105,19 +157,19 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics, traces, readiness)
     policies = _policies(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
-    explorer = Explorer(built_explorer(), notice) if settings.gateway_graphiql else None
-    callers = callers_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
-    doorkeeper = Doorkeeper(callers, RateLimits(clock))
-    endpoint = _endpoint(settings, outside, transport, policies, doorkeeper, explorer)
+    explorer = GraphiQL(built_graphiql(), notice) if settings.gateway_graphiql else None
+    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
+    authenticator = Authenticator(verifier)
+    endpoint = _endpoint(settings, outside, transport, policies, authenticator, explorer)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(asyncio_handler(outside.log))
         async with transport:
             yield
-        await doorkeeper.close()
+        await authenticator.close()
 
-    middleware = [*_middleware(settings), Middleware(Shortcut, path=_GRAPHQL, to=endpoint)]
+    middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: elsewhere(new_reference)}
     routes = _routes(settings, policies, readiness, explorer)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
@@ -127,12 +179,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
 
 def _routes(
-    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, explorer: Explorer | None
+    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, explorer: GraphiQL | None
 ) -> list[BaseRoute]:
-    ready = readyz(settings.leyr_emrs, policies.snapshot, readiness)
+    ready = readyz(settings.leyr_emrs, policies.snapshot, lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if explorer is not None:
-        assets = ExplorerAssets(directory=built_explorer() / "assets", check_dir=False)
+        assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
     return routes
 
@@ -167,26 +219,26 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     outside: _Outside,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
-    doorkeeper: Doorkeeper,
-    explorer: Explorer | None,
+    authenticator: Authenticator,
+    explorer: GraphiQL | None,
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    turnstile = Turnstile(settings.gateway_max_concurrent_requests)
+    concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests)
     if outside.metrics is not None:
         outside.metrics.watch(
-            States(
+            Gauges(
                 conditions=policies.snapshot,
                 cache_bytes=lambda: memory.bytes,
                 cache_most_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
-                requests_inside=lambda: turnstile.inside,
+                requests_inside=lambda: concurrency_limit.inside,
                 is_ready=lambda: not outside.readiness.is_stopping,
             )
         )
     runner = Runner(
         _engine(settings, log),
-        documents=StoredDocuments(trusted_documents_of(settings)),
+        documents=PersistedDocuments(trusted_documents_of(settings)),
         profiles=profiles,
         loaders=_loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock),
         widest_window=settings.widest_window,
@@ -199,10 +251,11 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     return GraphQLEndpoint(
         runner,
         reader=RequestReader(_request_limits(settings)),
-        doorkeeper=doorkeeper,
-        finished=FinishedAnswers(memory, clock),
-        turnstile=turnstile,
-        freshness=Freshness(clock, shared=settings.gateway_auth == "anonymous"),
+        authenticator=authenticator,
+        rate_limits=RateLimits(clock),
+        finished=ResponseCache(memory, clock),
+        concurrency_limit=concurrency_limit,
+        freshness=CacheControl(clock, shared=settings.gateway_auth == "anonymous"),
         log=RequestLog(log),
         clock=clock,
         new_reference=outside.new_reference,
@@ -258,7 +311,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
     if not settings.gateway_cors_origins:
         return []
     cors = Middleware(
-        NamedOrigins,
+        AllowedOrigins,
         allow_origins=settings.gateway_cors_origins,
         allow_methods=("GET", "POST"),
         allow_headers=_CLIENT_HEADERS,

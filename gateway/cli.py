@@ -11,31 +11,32 @@ from http.client import HTTPConnection, HTTPException
 from random import random
 from time import time_ns
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import msgspec
 import structlog
 
 from gateway.app import create_app
-from gateway.http.readiness import Readiness
-from gateway.http.wire import WireLimits
-from gateway.logs import build_log, silence_others
-from gateway.metrics.metrics import Metrics
-from gateway.metrics.scraping import metrics_app
-from gateway.rehearsal import Sizes, rehearse
+from gateway.dry_run import Sizes, dry_run
+from gateway.http.error_responses import wire_error
+from gateway.logging import build_log, silence_others
 from gateway.schema.build import build_schema, print_sdl
-from gateway.serving import BindError, StartError, listening_socket, serve, serving_beside, url_of
+from gateway.server.graceful_shutdown import Readiness, ShutdownTimeouts
+from gateway.server.request_head import ConnectionLimits
+from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
-from gateway.stopping import StopRules
-from gateway.tracing.traces import Traces, TracesError, traces_to
+from gateway.telemetry.metrics import Metrics, metrics_app
+from gateway.telemetry.traces import Traces, TracesError, traces_to
 
+_ERROR_BODY = wire_error(lambda: str(uuid4()))
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 
 
 _MOST_ASSUMED = 1_000
 # The metrics are served until the gateway has stopped, and then nothing is waited for but a scrape.
-_SCRAPES_STOP = StopRules(handshake_seconds=0, grace_seconds=2)
+_SCRAPES_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
 
 
 class InputError(Exception):
@@ -70,13 +71,23 @@ def _serve(options: argparse.Namespace) -> int:
         if refusal is not None:
             bound.close()
             raise SettingsError(refusal)
-        log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+        log.info("gateway.server.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
             scraped = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
             log.info("gateway.metrics", url=f"{url_of(scraped)}/metrics")
-            beside.enter_context(serving_beside(metrics_app(metrics), scraped, stop=_SCRAPES_STOP))
-        stop = StopRules(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
-        return _status(serve(app, bound, wire=_wire(settings), stop=stop, readiness=readiness, log=log))
+            beside.enter_context(serve_in_thread(metrics_app(metrics), scraped, stop=_SCRAPES_STOP))
+        stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+        return _status(
+            serve(
+                app,
+                bound,
+                limits=_connection_limits(settings),
+                error_body=_ERROR_BODY,
+                stop=stop,
+                readiness=readiness,
+                log=log,
+            )
+        )
 
 
 def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Traces | None:
@@ -90,7 +101,7 @@ def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> T
 def _dev(options: argparse.Namespace) -> int:
     simulated = _simulator_settings(options)
     bound = _free_or(options.simulator_port)
-    with serving_beside(create_simulator(simulated), bound) as simulator_url:
+    with serve_in_thread(create_simulator(simulated), bound) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
             leyr_client_id=simulated.client_id,
@@ -107,7 +118,7 @@ def _dev(options: argparse.Namespace) -> int:
         print(f"{announcement(simulated)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(bound)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        return _status(serve(app, bound, wire=_wire(settings)))
+        return _status(serve(app, bound, limits=_connection_limits(settings), error_body=_ERROR_BODY))
 
 
 def _simulator(options: argparse.Namespace) -> int:
@@ -131,7 +142,7 @@ def _plan(options: argparse.Namespace) -> int:
         leyr_client_secret=None if os.environ.get("LEYR_CLIENT_SECRET") else "plan",
     )
     sizes = Sizes(options.care_units, options.resources, options.services)
-    found = rehearse(settings, document, variables, options.operation, sizes)
+    found = dry_run(settings, document, variables, options.operation, sizes)
     if options.json:
         calls = [{"method": "GET", "target": call.target, "count": call.count} for call in found.calls]
         print(json.dumps({"total": found.total, "calls": calls, "errors": found.errors}, indent=2, ensure_ascii=False))
@@ -169,8 +180,8 @@ def _healthcheck(options: argparse.Namespace) -> int:
         connection.close()
 
 
-def _wire(settings: Settings) -> WireLimits:
-    return WireLimits(
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
         header_bytes=settings.gateway_max_header_bytes,
         headers=settings.gateway_max_headers,
         url_bytes=settings.gateway_max_url_bytes,

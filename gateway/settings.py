@@ -6,8 +6,9 @@ import tomllib
 from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -21,13 +22,124 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.admission import Admission
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
-from gateway.limits import Limits
+
+_TAKING_SECONDS = 5
+
+
+class LimitSettings(BaseModel):
+    """Limits on requests, operations and callers; a field's environment name is its own name in capitals."""
+
+    gateway_max_body_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="The longest body of a request.")
+    gateway_max_header_bytes: int = Field(
+        16_384, ge=1_024, le=1_048_576, description="What all headers of a request may hold together, in bytes."
+    )
+    gateway_max_headers: int = Field(64, ge=8, le=1_000, description="How many headers a request may have.")
+    gateway_max_url_bytes: int = Field(8_192, ge=256, le=65_536, description="The longest URL of a request.")
+    gateway_max_json_depth: int = Field(
+        16, ge=2, le=200, description="How deep arrays and objects of a request's JSON may be nested."
+    )
+    gateway_max_integer_digits: int = Field(
+        20, ge=1, le=1_000, description="How many digits an integer in JSON or in a document may have."
+    )
+    gateway_max_tokens: int = Field(1_000, ge=10, le=100_000, description="How many tokens a document may have.")
+    gateway_max_depth: int = Field(10, ge=1, le=100, description="How deep fields may be nested.")
+    gateway_max_aliases: int = Field(30, ge=0, le=100_000, description="How many aliases an operation may use.")
+    gateway_max_root_fields: int = Field(10, ge=1, le=10_000, description="How many root fields an operation may have.")
+    gateway_max_directives: int = Field(20, ge=0, le=10_000, description="How many directives an operation may use.")
+    gateway_max_selections: int = Field(
+        2_000, ge=1, le=1_000_000, description="How many fields an operation may select, its fragments expanded."
+    )
+    gateway_max_errors: int = Field(20, ge=1, le=1_000, description="How many errors an answer holds at most.")
+    gateway_max_upstream_calls: int = Field(
+        200, ge=1, le=100_000, description="How many upstream calls an operation may need, were nothing remembered."
+    )
+    gateway_max_timeslots: int = Field(
+        100_000, ge=1, le=10_000_000, description="How many timeslots an answer may hold."
+    )
+    gateway_max_concurrent_requests: int = Field(
+        512, ge=1, le=100_000, description="How many GraphQL requests are answered at a time; more get 503."
+    )
+    gateway_max_connections: int = Field(
+        10_000, ge=1, le=1_000_000, description="How many connections clients may hold open; more are dropped."
+    )
+    gateway_receive_seconds: float = Field(
+        10, gt=0, le=600, description="For how long a request may take to arrive, and a client to take its answer."
+    )
+    gateway_drain_seconds: float = Field(
+        5, ge=0, le=600, description="For how long after SIGTERM requests are still taken, while `/readyz` says 503."
+    )
+    gateway_deadline_seconds: float = Field(
+        10, gt=0, le=120, description="For how long a request may wait for upstream; what is not there then is null."
+    )
+    gateway_attempt_seconds: float = Field(
+        5, gt=0, le=120, description="For how long one attempt of an upstream call may take."
+    )
+    gateway_calls_per_ehr: int = Field(
+        64, ge=1, le=10_000, description="How many upstream calls an EHR gets at a time; fewer after it said 429."
+    )
+    gateway_rate_per_second: float = Field(
+        50, gt=0, le=1_000_000, description="How many requests a second a caller with a key or a token may send."
+    )
+    gateway_rate_burst: int = Field(
+        100, ge=1, le=1_000_000, description="How many requests a caller may send at once after a pause."
+    )
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long the last requests may take after the drain: to arrive, to wait for upstream, and to be taken."""
+        return self.gateway_receive_seconds + self.gateway_deadline_seconds + _TAKING_SECONDS
+
+
+class AccessSettings(BaseModel):
+    """Settings about callers and trusted documents; a field's environment name is its own name in capitals."""
+
+    gateway_auth: Literal["anonymous", "api-keys", "jwt"] = Field(
+        "anonymous", description="Who may ask: everyone (`anonymous`), or whoever has a key or a token."
+    )
+    gateway_allow_anonymous: bool = Field(
+        default=False, description="Whether `anonymous` may listen on an address that other machines reach."
+    )
+    gateway_api_keys: Path | None = Field(None, description="A TOML file with one table a caller, for `api-keys`.")
+    gateway_jwt_issuer: str | None = Field(None, description="Who must have issued a token (`iss`), for `jwt`.")
+    gateway_jwt_audience: str | None = Field(None, description="For whom a token must be (`aud`), for `jwt`.")
+    gateway_jwt_jwks: str | None = Field(None, description="The issuer's keys: a file, or an http or https URL.")
+    gateway_jwt_emrs_claim: str = Field("emrs", description="The claim that lists the EHRs a caller may see.")
+    gateway_jwt_care_units_claim: str = Field(
+        "care_units", description="The claim that lists the care units a caller may see, as node ids; all if absent."
+    )
+    gateway_documents: Path | None = Field(
+        None, description="A JSON file of trusted documents by hash, as graphql-codegen's client preset writes it."
+    )
+    gateway_documents_only: bool = Field(default=False, description="Whether only trusted documents are run.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        needed = {
+            "api-keys": ("gateway_api_keys",),
+            "jwt": ("gateway_jwt_issuer", "gateway_jwt_audience", "gateway_jwt_jwks"),
+        }.get(self.gateway_auth, ())
+        missing = [name.upper() for name in needed if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"GATEWAY_AUTH={self.gateway_auth} needs {' and '.join(missing)}")
+        if self.gateway_documents_only and self.gateway_documents is None:
+            raise ValueError("GATEWAY_DOCUMENTS_ONLY needs GATEWAY_DOCUMENTS")
+        return self
+
+    def refusal_to_listen(self, address: str) -> str | None:
+        """Why the gateway must not listen on an IP address; None where it may."""
+        if self.gateway_auth != "anonymous" or self.gateway_allow_anonymous or ip_address(address).is_loopback:
+            return None
+        return (
+            "everyone who reaches this address could ask, since GATEWAY_AUTH is `anonymous`: "
+            "set it to `api-keys` or `jwt`, listen on 127.0.0.1, or set GATEWAY_ALLOW_ANONYMOUS=yes"
+        )
+
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -72,7 +184,7 @@ class ProfileOverride(BaseModel):
         )
 
 
-class Settings(Limits, Admission, BaseSettings):
+class Settings(LimitSettings, AccessSettings, BaseSettings):
     """The gateway's settings. A field's environment name is its own name in capitals."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
@@ -225,7 +337,7 @@ def load_settings(**overrides: Any) -> Settings:
 def settings_table() -> str:
     """The settings as a Markdown table, for the README."""
     rows = ["| Name | Default | Meaning |", "| --- | --- | --- |"]
-    inherited = [*Admission.model_fields, *Limits.model_fields]
+    inherited = [*AccessSettings.model_fields, *LimitSettings.model_fields]
     own = [name for name in Settings.model_fields if name not in inherited]
     for name in (*own, *inherited):
         info = Settings.model_fields[name]

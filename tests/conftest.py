@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, settings
 
 from gateway.app import create_app
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
-from gateway.metrics.metrics import Metrics
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
-from gateway.tracing.traces import Traces
-from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, TODAY, Clock, Gateway, Simulator
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.traces import Traces
+from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, TODAY, Clock, Gateway, Simulator
 
 
 def pytest_configure() -> None:
@@ -38,7 +38,7 @@ def pytest_configure() -> None:
 def simulator_server() -> Iterator[Simulator]:
     settings = SimulatorSettings(today=TODAY, latency_ms=0, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     with (
-        serving_beside(create_simulator(settings), listening_socket("127.0.0.1", 0)) as url,
+        serve_in_thread(create_simulator(settings), listening_socket("127.0.0.1", 0)) as url,
         httpx.Client(base_url=url, timeout=30) as http,
     ):
         yield Simulator(url, settings.emrs, http)
@@ -80,7 +80,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             metrics = Metrics(checked.leyr_emrs)
             told: dict[str, Any] = {"log_to": log, "metrics": metrics, "traces": traces}
             app = create_app(checked, **time, **told, connections=connections, notice=notice)
-            url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
+            url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY))
             http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
             return Gateway(url, http, log, metrics)
 

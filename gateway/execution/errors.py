@@ -10,7 +10,7 @@ from graphql import GraphQLError
 from gateway.domain.errors import BadUserInput, GatewayError, Internal
 from gateway.execution.failures import Failure, located
 from gateway.execution.wording import UNSPEAKABLE, safe_wording
-from gateway.logs import places
+from gateway.logging import places
 
 # To find the place of an error takes a look through the text.
 MOST_ERRORS: Final = 20

@@ -7,28 +7,44 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import inf
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.auth.caller import Authenticator
+from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal
 from gateway.domain.models import EVERYTHING
-from gateway.http.answers import Answer, FinishedAnswers, Key
-from gateway.http.cross_site import may_be_cross_site
-from gateway.http.doorkeeper import Doorkeeper
-from gateway.http.encoding import preferred_encoding
-from gateway.http.explorer import Explorer
-from gateway.http.freshness import Freshness, is_known
+from gateway.http.compression import preferred_encoding
+from gateway.http.concurrency_limit import ConcurrencyLimit
+from gateway.http.csrf import may_be_csrf
+from gateway.http.error_responses import fault, refusal_answer, refused
+from gateway.http.graphiql import GraphiQL
 from gateway.http.negotiation import MediaType, preferred
-from gateway.http.refusals import fault, refusal_answer, refused
+from gateway.http.request_timeout import ClientDisconnectedError
 from gateway.http.requests import RequestReader, RequestRefusedError
+from gateway.http.response_cache import CacheControl, CacheKey, GraphQLResponse, ResponseCache, is_known
 from gateway.http.runner import Asked, Runner, Told
 from gateway.http.trail import OperationSpan, OperationSpans, RequestLog, Tally, Trail, trail_of
-from gateway.http.turnstile import Turnstile
-from gateway.http.waiting import ClientLeftError
+
+
+class DirectRoute:
+    """Middleware that hands requests for one path to its endpoint."""
+
+    def __init__(self, app: ASGIApp, path: str, to: ASGIApp) -> None:
+        self._app = app
+        self._path = path
+        self._to = to
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        direct = scope["type"] == "http" and scope["path"] == self._path
+        await (self._to if direct else self._app)(scope, receive, send)
+
 
 _ANSWERS = (MediaType.JSON, MediaType.GRAPHQL_RESPONSE)
 _ANSWERS_AND_PAGE = (*_ANSWERS, MediaType.HTML)
 _READING = frozenset({"GET", "HEAD"})
 _METHODS = _READING | {"POST"}
+_VARY = b"accept, accept-encoding, x-gateway-explain"
 _NOT_KEPT = (b"cache-control", b"no-store")
 _LARGE_ANSWER = 64 * 1024
 _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
@@ -63,23 +79,26 @@ class GraphQLEndpoint:
         runner: Runner,
         *,
         reader: RequestReader,
-        doorkeeper: Doorkeeper,
-        finished: FinishedAnswers,
-        turnstile: Turnstile,
-        freshness: Freshness,
+        authenticator: Authenticator,
+        rate_limits: RateLimits,
+        finished: ResponseCache,
+        concurrency_limit: ConcurrencyLimit,
+        freshness: CacheControl,
         log: RequestLog,
         clock: Callable[[], float],
         new_reference: Callable[[], str],
         digest_key: bytes,
-        explorer: Explorer | None,
+        explorer: GraphiQL | None,
         tally: Tally | None,
         spans: OperationSpans | None,
     ) -> None:
         self._runner = runner
         self._reader = reader
-        self._doorkeeper = doorkeeper
+        self._authenticator = authenticator
+        self._rate_limits = rate_limits
+        self._vary = _VARY + authenticator.vary
         self._finished = finished
-        self._turnstile = turnstile
+        self._concurrency_limit = concurrency_limit
         self._freshness = freshness
         self._log = log
         self._clock = clock
@@ -102,7 +121,7 @@ class GraphQLEndpoint:
         except RequestRefusedError as refusal:
             exchange.refused = refusal.error
             answer = refusal_answer(refusal, exchange.media_type, exchange.trail.request_id)
-        except ClientLeftError:
+        except ClientDisconnectedError:
             exchange.told.outcome = "left"
             self._write_line(exchange, 499)
             return
@@ -121,7 +140,7 @@ class GraphQLEndpoint:
                 trail = trail._replace(begun_trace=span.begun_trace)
         return _Exchange(scope, receive, headers, trail, started, span)
 
-    async def _answer(self, exchange: _Exchange) -> Answer:
+    async def _answer(self, exchange: _Exchange) -> GraphQLResponse:
         """Raises RequestRefusedError."""
         asked = await self._let_in(exchange)
         headers, receive = exchange.headers, exchange.receive
@@ -134,7 +153,7 @@ class GraphQLEndpoint:
             return found
         request = self._reader.post(headers, body) if is_post else self._reader.get(body)
         try:
-            with self._turnstile.passed():
+            with self._concurrency_limit.passed():
                 answer = await self._runner.run(request, asked, exchange.trail, exchange.told, receive)
         except GatewayError as error:
             raise refused(error) from None
@@ -151,14 +170,17 @@ class GraphQLEndpoint:
         exchange.media_type = media_type
         if method not in _METHODS:
             raise RequestRefusedError(405, "Send queries by GET or POST", ((b"allow", b"GET, POST"),))
-        if method != "POST" and may_be_cross_site(headers):
+        if method != "POST" and may_be_csrf(headers):
             message = "A GET needs a header such as `x-requested-with`, which pages of other sites cannot send"
             raise refused(Forbidden(message))
-        caller = await self._doorkeeper.caller(exchange.scope["headers"], headers)
-        if caller is not None:
-            # Known before it is counted, so that the log tells who sends too many.
-            exchange.caller = caller.name
-            self._doorkeeper.count(caller)
+        try:
+            caller = await self._authenticator.caller(exchange.scope["headers"], headers)
+            if caller is not None:
+                # Known before it is counted, so that the log tells who sends too many.
+                exchange.caller = caller.name
+                self._rate_limits.take(caller)
+        except GatewayError as error:
+            raise refused(error) from None
         return Asked(
             media_type,
             queries_only=method != "POST",
@@ -168,7 +190,7 @@ class GraphQLEndpoint:
             access=EVERYTHING if caller is None else caller.access,
         )
 
-    def _key(self, asked: Asked, headers: Mapping[bytes, str], body: bytes) -> Key:
+    def _key(self, asked: Asked, headers: Mapping[bytes, str], body: bytes) -> CacheKey:
         """A digest, since what clients send may be personal and must not be kept for as long as an answer."""
         digest = blake2b(body, key=self._digest_key, digest_size=16)
         content_type = headers.get(b"content-type", "")
@@ -176,8 +198,8 @@ class GraphQLEndpoint:
             digest.update(content_type.encode("latin-1"))
         return (asked.media_type, asked.queries_only, asked.access), digest.digest()
 
-    async def _send(self, exchange: _Exchange, answer: Answer, send: Send) -> None:
-        own = [(b"vary", self._doorkeeper.vary), *exchange.trail.headers()]
+    async def _send(self, exchange: _Exchange, answer: GraphQLResponse, send: Send) -> None:
+        own = [(b"vary", self._vary), *exchange.trail.headers()]
         own += [_NOT_KEPT] if exchange.is_post else self._freshness.headers(answer)
         if not exchange.is_post and is_known(answer, exchange.headers):
             await send({"type": "http.response.start", "status": 304, "headers": own})
@@ -188,7 +210,7 @@ class GraphQLEndpoint:
         if size < _LARGE_ANSWER:
             await answer.send(send, encoding, own)
             return
-        with self._turnstile.sending(size):
+        with self._concurrency_limit.sending(size):
             await answer.send(send, encoding, own)
 
     def _write_line(self, exchange: _Exchange, status: int) -> None:

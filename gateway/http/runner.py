@@ -13,13 +13,13 @@ from gateway.execution import operation as execution
 from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
 from gateway.fetch.fetch_scope import FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles
-from gateway.http.answers import Answer
-from gateway.http.explanation import extensions
+from gateway.http.fetch_report import extensions
 from gateway.http.negotiation import MediaType
+from gateway.http.persisted_documents import PersistedDocuments
+from gateway.http.request_timeout import RequestTimeout
 from gateway.http.requests import GraphQLRequest, RequestRefusedError
-from gateway.http.stored_documents import StoredDocuments
+from gateway.http.response_cache import GraphQLResponse
 from gateway.http.trail import Outcome, Trail
-from gateway.http.waiting import Waiting
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
 
@@ -55,7 +55,7 @@ class Runner:
         self,
         engine: Engine,
         *,
-        documents: StoredDocuments,
+        documents: PersistedDocuments,
         profiles: Profiles,
         loaders: Callable[[FetchScope], Loaders],
         widest_window: timedelta,
@@ -72,8 +72,10 @@ class Runner:
         self._now = now
         self._clock = clock
 
-    async def run(self, request: GraphQLRequest, asked: Asked, trail: Trail, told: Told, receive: Receive) -> Answer:
-        """The answer, and in `told` what there is to say of it. Raises RequestRefusedError and ClientLeftError."""
+    async def run(
+        self, request: GraphQLRequest, asked: Asked, trail: Trail, told: Told, receive: Receive
+    ) -> GraphQLResponse:
+        """The answer, and in `told` its statistics. Raises RequestRefusedError and ClientDisconnectedError."""
         operation = self._operation(request, asked.media_type)
         started = self._clock()
         scope = FetchScope(started, started) if asked.truth_now else FetchScope(started)
@@ -88,7 +90,7 @@ class Runner:
             self._limits,
         )
         try:
-            with Waiting(scope, receive, min(asked.seconds, self._limits.seconds)):
+            with RequestTimeout(scope, receive, min(asked.seconds, self._limits.seconds)):
                 outcome = await self._engine.run(operation, context, trail.request_id, queries_only=asked.queries_only)
         except MutationNotAllowedError:
             raise RequestRefusedError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
@@ -97,7 +99,7 @@ class Runner:
         _tell(told, outcome, scope)
         # A refusal says nothing of data.
         found = extensions(scope, self._clock(), explain=asked.explain) if outcome.data is not None else None
-        answer = Answer(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(found))
+        answer = GraphQLResponse(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(found))
         if not outcome.errors and not asked.explain:
             answer.fresh_until = scope.fresh_until
         return answer

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from gateway.domain import errors
 from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.logs import places
+from gateway.logging import places
 
 Outcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
 """`finished` is an answer that was kept whole, `refused` an operation of which no field ran, `left` one whose client

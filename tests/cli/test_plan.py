@@ -13,7 +13,7 @@ import pytest
 
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
-from gateway.rehearsal import Rehearsed, Sizes, rehearse
+from gateway.dry_run import DryRun, Sizes, dry_run
 from gateway.settings import Settings
 from tests.harness import Gateway, Simulator
 
@@ -28,11 +28,11 @@ def settings() -> Settings:
     return Settings.model_validate({"leyr_client_id": "x", "leyr_client_secret": "x", "leyr_emrs": emrs})
 
 
-def planned(document: str, sizes: Sizes | None = None, **variables: object) -> Rehearsed:
-    return rehearse(settings(), document, variables, None, sizes or Sizes())
+def planned(document: str, sizes: Sizes | None = None, **variables: object) -> DryRun:
+    return dry_run(settings(), document, variables, None, sizes or Sizes())
 
 
-def kinds(found: Rehearsed) -> Counter[str]:
+def kinds(found: DryRun) -> Counter[str]:
     counted: Counter[str] = Counter()
     for call in found.calls:
         path = call.target.partition("?")[0]

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from gateway.http.explorer import built_explorer
+from gateway.http.graphiql import built_graphiql
 
 
 def need(kind: str, *, there: object, how: str) -> None:
@@ -29,7 +29,7 @@ def need_browser() -> str:
 
 def need_explorer() -> None:
     """GraphiQL must have been built."""
-    need("browser", there=(built_explorer() / "index.html").is_file(), how="GraphiQL is not built; run `make explorer`")
+    need("browser", there=(built_graphiql() / "index.html").is_file(), how="GraphiQL is not built; run `make explorer`")
 
 
 def need_node() -> None:

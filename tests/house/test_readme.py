@@ -14,12 +14,13 @@ import httpx
 import pytest
 
 from gateway.app import create_app
+from gateway.auth.api_keys import ApiKeyVerifier, read_api_keys
+from gateway.auth.caller import Rate
 from gateway.domain.errors import GatewayError
-from gateway.http.callers.api_keys import ApiKeys, read_api_keys
-from gateway.http.callers.caller import Rate
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import ProfileOverride, Settings, settings_table
 from gateway.simulator import SimulatorSettings, create_simulator
+from tests.harness import ERROR_BODY
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,12 +45,12 @@ def test_the_query_gives_the_answer_that_is_shown() -> None:
     simulated = SimulatorSettings(today=date(2026, 11, 23), latency_ms=0)
     settings = {"leyr_client_id": "simulator", "leyr_client_secret": "simulator", "leyr_emrs": simulated.emrs}
 
-    with serving_beside(create_simulator(simulated), listening_socket("127.0.0.1", 0)) as leyr:
+    with serve_in_thread(create_simulator(simulated), listening_socket("127.0.0.1", 0)) as leyr:
         app = create_app(
             Settings.model_validate({"leyr_base_url": f"{leyr}/api", **settings}),
             now=lambda: datetime(2026, 11, 23, 7, 0, tzinfo=UTC),
         )
-        with serving_beside(app, listening_socket("127.0.0.1", 0)) as url:
+        with serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url:
             given = httpx.post(f"{url}/graphql", json={"query": query}, timeout=30).json()
         calls = httpx.get(f"{leyr}/__calls", timeout=30).json()
 
@@ -127,7 +128,7 @@ def test_the_profile_example_is_taken() -> None:
 def test_the_example_of_callers_is_taken() -> None:
     text = blocks("toml")[1].replace("9f86d0...", "9f86d0" + 58 * "0")
 
-    assert isinstance(read_api_keys(text, Rate(1, 1)), ApiKeys)
+    assert isinstance(read_api_keys(text, Rate(1, 1)), ApiKeyVerifier)
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))

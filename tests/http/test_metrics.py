@@ -11,9 +11,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.leyr.call_events import CallResult
-from gateway.metrics.metrics import Metrics
-from gateway.metrics.scraping import metrics_app
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.serving import listening_socket, serve_in_thread
+from gateway.telemetry.metrics import Metrics, metrics_app
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PERSONAL_NUMBER = "191212121212"
@@ -52,7 +51,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def scrape(metrics: Metrics) -> Iterator[Scraper]:
-    with serving_beside(metrics_app(metrics), listening_socket("127.0.0.1", 0)) as url:
+    with serve_in_thread(metrics_app(metrics), listening_socket("127.0.0.1", 0)) as url:
         yield Scraper(url)
 
 

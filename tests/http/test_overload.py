@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from gateway.app import create_app
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from tests.floodgate import Floodgate
 from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
@@ -114,7 +114,7 @@ def hall(simulator: Simulator) -> Iterator[Hall]:
     )
     app = create_app(settings, now=lambda: NOW, connections=floodgate.connections, log_to=StringIO())
     with ExitStack() as stack:
-        url = stack.enter_context(serving_beside(app, listening_socket("127.0.0.1", 0)))
+        url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0)))
         # Before the server stops, since it waits for what is inside.
         stack.callback(floodgate.is_open.set)
         yield Hall(url, simulator.emrs, stack, floodgate)

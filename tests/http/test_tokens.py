@@ -21,10 +21,10 @@ from starlette.routing import Route
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from gateway.serving import serving_beside
+from gateway.server.serving import serve_in_thread
 from gateway.settings import SettingsError
 from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator, refusal
-from tests.unit.http.callers.issuer import (
+from tests.unit.auth.issuer import (
     AUDIENCE,
     ISSUER,
     SUBJECT,
@@ -62,7 +62,7 @@ class Issuer:
 
     def open(self) -> None:
         self._bound.listen()
-        self.stack.enter_context(serving_beside(Starlette(routes=[Route("/keys", self._answer)]), self._bound))
+        self.stack.enter_context(serve_in_thread(Starlette(routes=[Route("/keys", self._answer)]), self._bound))
 
     async def _answer(self, _: Request) -> Response:
         self.asked += 1

@@ -10,10 +10,10 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.single_flight import SharedCall
-from gateway.http.waiting import Waiting
+from gateway.http.request_timeout import RequestTimeout
 from tests.harness import Gateway, Simulator
 
-OF_A_REQUEST = (Waiting, FetchScope, SharedCall, GatewayError)
+OF_A_REQUEST = (RequestTimeout, FetchScope, SharedCall, GatewayError)
 WINDOW = {"start": "2026-10-13T06:00:00Z", "end": "2026-10-13T16:00:00Z"}
 QUERY = """
 query($start: DateTime!, $end: DateTime!) {

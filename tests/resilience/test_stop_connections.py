@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accepting import has_somebody_waiting, let_nobody_in
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.graceful_shutdown import has_pending_connections, stop_accepting
+from gateway.server.serving import listening_socket, serve_in_thread
 from tests.security.wire_client import Answered, Echo, Wire
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ STOPS_WITHIN = 20
 SERVED = """
 import asyncio
 import sys
-from gateway.serving import StopRules, listening_socket, serve, url_of
+from gateway.server.serving import ShutdownTimeouts, listening_socket, serve, url_of
 from tests.security.wire_client import Echo
 
 class Served(Echo):
@@ -42,7 +42,7 @@ class Served(Echo):
 bound = listening_socket("127.0.0.1", 0)
 print(url_of(bound), flush=True)
 drain_seconds, grace_seconds = map(float, sys.argv[1:])
-serve(Served(), bound, stop=StopRules(drain_seconds, grace_seconds=grace_seconds))
+serve(Served(), bound, stop=ShutdownTimeouts(drain_seconds, grace_seconds=grace_seconds))
 """
 
 
@@ -111,7 +111,7 @@ def test_during_the_drain_the_newest_request_of_a_connection_is_the_last(
 
 def test_requests_that_were_begun_are_answered_while_what_rests_is_closed() -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
-        with serving_beside(Echo(), listening_socket("127.0.0.1", 0)) as url:
+        with serve_in_thread(Echo(), listening_socket("127.0.0.1", 0)) as url:
             idle, head, body = (stack.enter_context(Wire(url)) for _ in range(3))
             fresh = stack.enter_context(Wire(url))
             assert [each.send(GET).answer().status for each in (idle, head, body)] == [200, 200, 200]
@@ -162,13 +162,13 @@ def test_neither_slow_clients_nor_a_stuck_answer_hold_it_up_beyond_the_grace(
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_nobody_comes_in_while_whoever_did_is_served(host: str) -> None:
     with listening_socket(host, 0) as bound, socket.create_connection(bound.getsockname()[:2]) as waiting:
-        assert let_nobody_in(bound)
+        assert stop_accepting(bound)
         with pytest.raises(TimeoutError):
             socket.create_connection(bound.getsockname()[:2], timeout=0.2)
 
-        assert has_somebody_waiting(bound)
+        assert has_pending_connections(bound)
         accepted, _ = bound.accept()
-        assert not has_somebody_waiting(bound)
+        assert not has_pending_connections(bound)
         with accepted:
             waiting.sendall(b"asked")
             assert accepted.recv(9) == b"asked"

@@ -13,7 +13,7 @@ from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import Access, CareUnitKey
 from gateway.leyr.client import LeyrClient, LeyrTransport
-from gateway.logs import build_log
+from gateway.logging import build_log
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
 from tests.unit.schema.graph import Answered, Graph
 

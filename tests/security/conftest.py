@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Gateway, Simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, Gateway, Simulator
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def closed_gateway(simulator_server: Simulator) -> Iterator[Gateway]:
     log = StringIO()
     app = create_app(Settings(**given), now=lambda: NOW, log_to=log)
     with (
-        serving_beside(app, listening_socket("127.0.0.1", 0)) as url,
+        serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url,
         httpx.Client(base_url=url, timeout=30) as http,
     ):
         yield Gateway(url, http, log)

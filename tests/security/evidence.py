@@ -23,10 +23,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import create_app
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from gateway.tracing.recording import recorded
-from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, NOW
+from gateway.telemetry.tracing_setup import recorded
+from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW
 from tests.security.planting import Request
 
 _DIGITS = "1212121212"
@@ -187,7 +187,7 @@ def watched(
     )
     app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})
     with (
-        serving_beside(app, listening_socket("127.0.0.1", 0)) as address,
+        serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as address,
         httpx.Client(base_url=address, timeout=30) as http,
     ):
         yield Watched(app, http, log, spans, calls, capfd, caplog)

@@ -1,4 +1,4 @@
-"""Callers who share one gateway's caches get what each may see, as if they had a gateway to themselves."""
+"""CredentialVerifier who share one gateway's caches get what each may see, as if they had a gateway to themselves."""
 
 import asyncio
 from collections import Counter

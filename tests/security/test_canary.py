@@ -18,8 +18,8 @@ import pytest
 from gateway.app import create_app
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from gateway.logs import build_log, silence_others
-from gateway.serving import listening_socket, serve, serving_beside, url_of
+from gateway.logging import build_log, silence_others
+from gateway.server.serving import listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
 from tests.security.evidence import Watched, holds_the_number, kept_keys, watched
@@ -86,7 +86,7 @@ def test_what_an_upstream_says_comes_out_nowhere(
     upstream = Talkative()
     ask = post(EVERYTHING, headers={"cache-control": "no-cache"})
     with (
-        serving_beside(upstream, listening_socket("127.0.0.1", 0)) as url,
+        serve_in_thread(upstream, listening_socket("127.0.0.1", 0)) as url,
         watched(url, ("webdoc",), lambda: upstream.calls, capfd, caplog) as gateway,
     ):
         for upstream.answer in failures(number):

@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.http.wire import WireLimits
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.request_head import ConnectionLimits
+from gateway.server.serving import listening_socket, serve_in_thread
+from tests.harness import ERROR_BODY
 from tests.security.wire_client import Echo, Wire
 
 SECONDS = 1.0
 # On a busy machine all takes longer, but not as long as the time that a server gives unless told otherwise.
-IN_TIME = WireLimits().receive_seconds - 1
-LIMITS = WireLimits(receive_seconds=SECONDS, idle_seconds=0.5)
+IN_TIME = ConnectionLimits().receive_seconds - 1
+LIMITS = ConnectionLimits(receive_seconds=SECONDS, idle_seconds=0.5)
 GET = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
 LARGE = GET.replace(b"one", b"large")
@@ -35,7 +36,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def url(echo: Echo) -> Iterator[str]:
-    with serving_beside(echo, listening_socket("127.0.0.1", 0), wire=LIMITS) as url:
+    with serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY, limits=LIMITS) as url:
         yield url
 
 
@@ -152,7 +153,10 @@ def test_a_connection_is_closed_when_no_next_request_comes(url: str, requests: i
 
 def test_the_time_of_a_request_begins_with_its_first_byte(echo: Echo) -> None:
     bound = listening_socket("127.0.0.1", 0)
-    with serving_beside(echo, bound, wire=replace(LIMITS, idle_seconds=30)) as url, Wire(url) as wire:
+    with (
+        serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=replace(LIMITS, idle_seconds=30)) as url,
+        Wire(url) as wire,
+    ):
         for _ in range(2):
             time.sleep(0.4)
             assert wire.send(GET[:10]).send(GET[10:]).answer().status == 200
@@ -199,7 +203,7 @@ def test_a_client_that_waits_for_us_is_not_late(url: str, echo: Echo) -> None:
 
 def test_stopping_finishes_what_is_in_flight_and_closes_what_is_idle(echo: Echo) -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
-        with serving_beside(echo, listening_socket("127.0.0.1", 0)) as url:
+        with serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url:
             idle, unused, busy = (stack.enter_context(Wire(url, buffer=65_536)) for _ in range(3))
             assert idle.send(GET).answer().status == 200
             busy.send(LARGE + GET)
@@ -216,7 +220,7 @@ def test_stopping_finishes_what_is_in_flight_and_closes_what_is_idle(echo: Echo)
     assert one.json()["path"] == "/one"
     assert closed.result() == [True, True]
     assert ended
-    assert seconds < WireLimits().receive_seconds
+    assert seconds < ConnectionLimits().receive_seconds
 
 
 def test_a_client_that_leaves_takes_its_requests_along(
@@ -234,7 +238,10 @@ def test_a_client_that_leaves_takes_its_requests_along(
 
 def test_connections_beyond_the_limit_are_dropped(echo: Echo) -> None:
     bound = listening_socket("127.0.0.1", 0)
-    with ExitStack() as stack, serving_beside(echo, bound, wire=WireLimits(connections=3)) as url:
+    with (
+        ExitStack() as stack,
+        serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=ConnectionLimits(connections=3)) as url,
+    ):
         first, second, third, beyond = (stack.enter_context(Wire(url)) for _ in range(4))
         assert beyond.ends()
         assert [each.send(GET).answer().status for each in (first, second, third)] == [200] * 3
@@ -247,14 +254,14 @@ def test_connections_beyond_the_limit_are_dropped(echo: Echo) -> None:
 
 FEW_DESCRIPTORS = """
 import resource
-from gateway.http.wire import WireLimits
-from gateway.serving import listening_socket, serve, url_of
+from gateway.server.request_head import ConnectionLimits
+from gateway.server.serving import listening_socket, serve, url_of
 from tests.security.wire_client import Echo
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, 200))
 bound = listening_socket("127.0.0.1", 0)
 print(url_of(bound), flush=True)
-serve(Echo(), bound, wire=WireLimits(receive_seconds=1))
+serve(Echo(), bound, limits=ConnectionLimits(receive_seconds=1))
 """
 
 

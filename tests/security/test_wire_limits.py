@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http.heads import check_head
-from gateway.http.requests import RequestRefusedError
-from gateway.http.wire import WireLimits
-from gateway.serving import listening_socket, serving_beside
+from gateway.server.request_head import ConnectionLimits, RejectedRequestError, check_head
+from gateway.server.serving import listening_socket, serve_in_thread
+from tests.harness import ERROR_BODY
 from tests.security.wire_client import Answered, Echo, Wire
 
-LIMITS = WireLimits()
+LIMITS = ConnectionLimits()
 HOST = b"Host: a\r\n"
 GET = b"GET /one HTTP/1.1\r\n" + HOST
 POST = b"POST /one HTTP/1.1\r\n" + HOST
@@ -27,7 +26,7 @@ SECRET = "19121212-1212"
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[Echo, str]]:
     echo = Echo()
-    with serving_beside(echo, listening_socket("127.0.0.1", 0)) as url:
+    with serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url:
         yield echo, url
 
 
@@ -184,7 +183,7 @@ def test_what_is_malformed_or_ambiguous_is_refused(
 @pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES.keys())
 def test_a_body_that_is_not_in_chunks_is_refused(body: bytes) -> None:
     echo = Echo()
-    with serving_beside(echo, listening_socket("127.0.0.1", 0)) as url, Wire(url) as wire:
+    with serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url, Wire(url) as wire:
         wire.send(CHUNKED + body + GET + b"\r\n")
 
         assert_refused(wire.answer(), 400)
@@ -320,12 +319,12 @@ NAMES = st.sampled_from([b"accept", b"cookie", b"x-a"])
 def test_a_head_is_taken_exactly_within_its_limits(
     fields: list[tuple[bytes, bytes]], header_bytes: int, headers: int
 ) -> None:
-    limits = WireLimits(header_bytes=header_bytes, headers=headers)
+    limits = ConnectionLimits(header_bytes=header_bytes, headers=headers)
     sent = [(b"host", b"a"), *fields]
     written = b"".join(b"%b: %b\r\n" % each for each in sent)
 
     within = len(written) <= header_bytes and len(sent) <= headers
-    with nullcontext() if within else pytest.raises(RequestRefusedError):
+    with nullcontext() if within else pytest.raises(RejectedRequestError):
         check_head("1.1", sent, limits)
 
 

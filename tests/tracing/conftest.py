@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
-from gateway.tracing.recording import recorded
+from gateway.telemetry.tracing_setup import recorded
 from tests.harness import Clock, Gateway, Simulator
 
 

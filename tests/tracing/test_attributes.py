@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import Trail, error_codes
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
-from gateway.tracing import attributes
-from gateway.tracing.attributes import ALLOWED, OTHER, CallAttributes, has_failed, operation_attributes
-from gateway.tracing.recording import recorded
-from gateway.tracing.traces import Traces
+from gateway.telemetry import span_attributes as attributes
+from gateway.telemetry.span_attributes import ALLOWED, OTHER, CallAttributes, has_failed, operation_attributes
+from gateway.telemetry.traces import Traces
+from gateway.telemetry.tracing_setup import recorded
 
 EMRS = ("pmo", "webdoc")
 PERSONAL_NUMBER = "191212121212"

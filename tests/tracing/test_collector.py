@@ -20,8 +20,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from gateway.http.trail import Trail
-from gateway.logs import build_log
-from gateway.tracing.traces import traces_to
+from gateway.logging import build_log
+from gateway.telemetry.traces import traces_to
 from tests.cli.test_commands import CLEAN, CREDENTIALS, LISTENING, ROOT, gateway
 from tests.harness import Simulator
 

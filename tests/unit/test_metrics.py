@@ -19,9 +19,8 @@ from gateway.http.trail import Outcome as RequestOutcome
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, UpstreamPolicies
-from gateway.metrics.metrics import UNKNOWN, Metrics
-from gateway.metrics.series import OTHER, Counters, Histograms
-from gateway.metrics.states import States
+from gateway.telemetry.instruments import OTHER, Counters, Histograms
+from gateway.telemetry.metrics import UNKNOWN, Gauges, Metrics
 
 EMRS = ("pmo", "webdoc")
 PERSONAL_NUMBER = "191212121212"
@@ -51,7 +50,7 @@ def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     return {(sample.name, tuple(sample.labels.items())) for each in families for sample in each.samples}
 
 
-def idle_states(**changes: Any) -> States:
+def idle_states(**changes: Any) -> Gauges:
     parts: dict[str, Any] = {
         "conditions": dict,
         "cache_bytes": lambda: 0,
@@ -59,7 +58,7 @@ def idle_states(**changes: Any) -> States:
         "requests_inside": lambda: 0,
         "is_ready": lambda: True,
     }
-    return States(**(parts | changes))
+    return Gauges(**(parts | changes))
 
 
 def test_operations_are_counted_and_timed() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.trail import RequestLog, Trail, trail_of
-from gateway.logs import build_log
+from gateway.logging import build_log
 
 OURS = "0b9f6a3e-0f5a-4f5a-9b9f-6a3e0f5a4f5a"
 THEIRS = "9f1b6a3e-7f5a-4f5a-8b9f-6a3e0f5a4fff"

@@ -19,7 +19,7 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
-from gateway.logs import build_log
+from gateway.logging import build_log
 from gateway.schema.build import build_schema, build_views
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders

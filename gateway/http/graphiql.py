@@ -1,0 +1,58 @@
+"""GraphiQL, served from the files that `make explorer` builds."""
+
+from html import escape
+from pathlib import Path
+
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+# Monaco, the editor in GraphiQL, writes style elements; scripts come from this host alone, without eval.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-cache",
+    "vary": "accept",
+}
+_NOTICE = '<meta name="gateway-notice" content="" />'
+_NOT_BUILT = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>GraphiQL is not built</title></head>
+<body><main><h1>GraphiQL is not built here</h1>
+<p>Run <code>make explorer</code> in the gateway's folder (it needs Node.js 20 or newer and npm), then reload.</p>
+<p>The API works without it: send <code>POST /graphql</code> with a JSON body.</p></main></body></html>
+"""
+
+
+class GraphiQL:
+    """The GraphiQL page; `notice` is shown above it, such as that the data is simulated."""
+
+    def __init__(self, folder: Path, notice: str = "") -> None:
+        index = folder / "index.html"
+        self._page = index.read_text(encoding="utf-8") if index.is_file() else _NOT_BUILT
+        self._page = self._page.replace(_NOTICE, f'<meta name="gateway-notice" content="{escape(notice)}" />')
+
+    def page(self) -> Response:
+        """The page, under a policy that keeps it to this host."""
+        return HTMLResponse(self._page, headers=_HEADERS)
+
+
+class GraphiQLAssets(StaticFiles):
+    """The page's scripts and styles; their names hold their hash, so they never change."""
+
+    def file_response(self, *args: object, **options: object) -> Response:
+        """A file, to be kept for a year."""
+        response = super().file_response(*args, **options)  # type: ignore[arg-type] # passed on as they come
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        response.headers["x-content-type-options"] = "nosniff"
+        return response
+
+
+def built_graphiql() -> Path:
+    """Where `make explorer` puts its files, and the wheel carries them."""
+    return Path(__file__).parent / "static"

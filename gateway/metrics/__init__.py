@@ -1,1 +1,0 @@
-"""What the gateway counts and measures, for Prometheus; every label comes from a closed set."""

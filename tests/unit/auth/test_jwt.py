@@ -1,0 +1,303 @@
+"""Callers with tokens: which are let in, for how long, and that nothing of a token shows."""
+
+import json
+import logging
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.auth.caller import Caller, CredentialVerifier, Rate
+from gateway.auth.jwks import KeySet, KeysUnavailableError
+from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.domain.errors import Forbidden, GatewayError, Unauthenticated
+from gateway.domain.models import Access
+from tests.unit.auth.issuer import (
+    AUDIENCE,
+    ISSUER,
+    NO_ANSWER,
+    START,
+    SUBJECT,
+    Published,
+    Time,
+    key_set,
+    private_key,
+    public_jwk,
+    said,
+    signed,
+)
+
+RATE = Rate(5, 10)
+KEYS = key_set(
+    public_jwk(private_key("RS256"), "k1", alg="RS256", use="sig"),
+    public_jwk(private_key("ES256"), "k2"),
+    public_jwk(private_key("EdDSA"), "k3"),
+)
+
+
+class Door:
+    """JwtVerifier beside the parts that a test moves."""
+
+    def __init__(self, text: bytes = KEYS) -> None:
+        self.published = Published(text)
+        self.time = Time()
+        self.reasons: list[str] = []
+        keys = KeySet(self.published, clock=self.time, on_failed=self.reasons.append)
+        self.callers: CredentialVerifier = JwtVerifier(
+            keys, JwtRequirements(ISSUER, AUDIENCE), rate=RATE, secret=b"canary-secret", now=self.time.now
+        )
+
+    async def enter(self, token: str) -> Caller:
+        return await self.callers.identify({b"authorization": f"Bearer {token}"})
+
+    async def refusal(self, token: str, error: type[GatewayError] = Unauthenticated) -> str:
+        with pytest.raises(error) as refusal:
+            await self.enter(token)
+        assert refusal.value.__context__ is None
+        shown = f"{refusal.value!r} {refusal.value.message} {self.callers!r} {self.reasons}"
+        assert token not in shown
+        assert SUBJECT not in shown
+        assert "canary" not in shown
+        return refusal.value.message
+
+
+def part(value: object) -> str:
+    return urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(("algorithm", "kid"), [("RS256", "k1"), ("ES256", "k2"), ("EdDSA", "k3")])
+async def test_a_signed_token_tells_its_caller(algorithm: str, kid: str) -> None:
+    caller = await Door().enter(signed(said(), algorithm, kid))
+
+    assert caller.access == Access(frozenset({"webdoc"}))
+    assert caller.rate == RATE
+    assert caller.name.startswith("token:")
+    assert SUBJECT not in repr(caller)
+
+
+async def test_a_token_may_say_of_which_type_it_is() -> None:
+    assert await Door().enter(sealed({"alg": "RS256", "kid": "k1", "typ": "at+jwt"})) is not None
+
+
+async def test_tokens_of_one_subject_tell_one_caller() -> None:
+    door = Door()
+    first, second = await door.enter(signed(said())), await door.enter(signed(said(exp=START + 9), "ES256", "k2"))
+
+    assert first == second
+    assert first.name != (await door.enter(signed(said(sub="another")))).name
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"exp": START - 31}, "has expired"),
+        ({"exp": None}, "`exp`"),
+        ({"nbf": START + 31}, "not hold yet"),
+        ({"iat": START + 31}, "not hold yet"),
+        ({"aud": "canary"}, "`aud`"),
+        ({"iss": "canary"}, "`iss`"),
+        ({"aud": None}, "`aud`"),
+        ({"iss": None}, "`iss`"),
+    ],
+)
+async def test_a_genuine_token_is_refused_for_what_it_says(claims: dict[str, Any], message: str) -> None:
+    assert message in await Door().refusal(signed(said(**claims)))
+
+
+async def test_a_token_that_allows_no_ehr_is_forbidden() -> None:
+    assert "`emrs`" in await Door().refusal(signed(said(emrs=None)), Forbidden)
+
+
+def forged(algorithm: str) -> str:
+    """Signed with the public key as if it were a shared secret."""
+    public = private_key("RS256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    # PyJWT refuses such a secret itself, unless it comes as something else than PEM.
+    signer = jwt.get_algorithm_by_name("HS256")
+    start = f"{part({'alg': algorithm, 'kid': 'k1'})}.{part(said())}"
+    return f"{start}.{urlsafe_b64encode(signer.sign(start.encode(), public)).rstrip(b'=').decode()}"
+
+
+def sealed(header: dict[str, Any]) -> str:
+    """Signed as it stands, whatever its header says."""
+    start = f"{part(header)}.{part(said())}"
+    signature = jwt.get_algorithm_by_name("RS256").sign(start.encode(), private_key("RS256"))
+    return f"{start}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+WHOLE = signed(said())
+HEAD, PAYLOAD, SIGNATURE = WHOLE.split(".")
+RSA = private_key("RS256")
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (f"{part({'alg': 'none', 'kid': 'k1'})}.{part(said())}.", "one of RS256, ES256, EdDSA"),
+        (f"{part({'alg': 'none', 'kid': 'k1'})}.{part(said())}.{SIGNATURE}", "one of RS256, ES256, EdDSA"),
+        (f"{part({'kid': 'k1'})}.{PAYLOAD}.{SIGNATURE}", "one of RS256, ES256, EdDSA"),
+        (f"{part({'alg': ['RS256'], 'kid': 'k1'})}.{PAYLOAD}.{SIGNATURE}", "one of RS256, ES256, EdDSA"),
+        (f"{part({'alg': 'rs256', 'kid': 'k1'})}.{PAYLOAD}.{SIGNATURE}", "one of RS256, ES256, EdDSA"),
+        (jwt.encode(said(), RSA, "PS256", {"kid": "k1"}), "one of RS256, ES256, EdDSA"),
+        (jwt.encode(said(), RSA, "RS512", {"kid": "k1"}), "one of RS256, ES256, EdDSA"),
+        (jwt.encode(said(), "canary" * 9, "HS256", {"kid": "k1"}), "one of RS256, ES256, EdDSA"),
+        (forged("HS256"), "one of RS256, ES256, EdDSA"),
+        (forged("RS256"), "signature is wrong"),
+        (signed(said(), "ES256", "k1"), "does not name"),
+        (signed(said(), "RS256", "k2"), "does not name"),
+        (signed(said(), "RS256", "k9"), "does not name"),
+        (signed(said(), "RS256", "k1\n"), "does not name"),
+        (signed(said(), "RS256", "../k1"), "does not name"),
+        (signed(said(), "RS256", ""), "does not name"),
+        (signed(said(), "RS256", None), "does not name"),
+        (f"{part({'alg': 'RS256', 'kid': 1})}.{PAYLOAD}.{SIGNATURE}", "header cannot be read"),
+        (f"{part({'alg': 'RS256', 'kid': None})}.{PAYLOAD}.{SIGNATURE}", "header cannot be read"),
+        (signed(said(), which="second"), "signature is wrong"),
+        (f"{HEAD}.{part(said(emrs='*'))}.{SIGNATURE}", "signature is wrong"),
+        (f"{part({'alg': 'RS256', 'kid': 'k1', 'typ': 'at+jwt'})}.{PAYLOAD}.{SIGNATURE}", "signature is wrong"),
+        (f"{HEAD}.{PAYLOAD}.", "signature is wrong"),
+        (f"{HEAD}.{PAYLOAD}.AAAA", "signature is wrong"),
+        (jwt.PyJWS().encode(b'["canary"]', RSA, "RS256", {"kid": "k1"}), "no JSON object"),
+        (jwt.PyJWS().encode(b"canary", RSA, "RS256", {"kid": "k1"}), "no JSON object"),
+        (jwt.PyJWS().encode(b"[" * 4_000, RSA, "RS256", {"kid": "k1"}), "no JSON object"),
+        (sealed({"alg": "RS256", "kid": "k1", "crit": ["exp"], "exp": 1}), "header cannot be read"),
+        (sealed({"alg": "RS256", "kid": "k1", "crit": []}), "header cannot be read"),
+        (sealed({"alg": "RS256", "kid": "k1", "crit": ["b64"], "b64": True}), "`crit` or `b64`"),
+        (sealed({"alg": "RS256", "kid": "k1", "b64": 0}), "`crit` or `b64`"),
+        (f"{part({'alg': 'RS256', 'kid': 'k1', 'b64': False})}.{PAYLOAD}.{SIGNATURE}", "header"),
+        (f"{part(['RS256'])}.{PAYLOAD}.{SIGNATURE}", "header cannot be read"),
+        (f"{part('canary')[:-1]}.{PAYLOAD}.{SIGNATURE}", "header cannot be read"),
+        ("W1tb" * 1_500 + f".{PAYLOAD}.{SIGNATURE}", "header cannot be read"),
+        (f"{HEAD}.A.{SIGNATURE}", "header cannot be read"),
+        (WHOLE + "=", "This is not a token"),
+        ("canary", "This is not a token"),
+        ("canary.canary", "This is not a token"),
+        (f"{WHOLE}.{WHOLE}", "This is not a token"),
+        (f"{HEAD}.{PAYLOAD}.{SIGNATURE[:-1]}\xe9", "This is not a token"),
+        ("canary" * 500_000, "longer than 8192"),
+        (signed(said(more="canary" * 2_000)), "longer than 8192"),
+    ],
+    ids=range(43),
+)
+async def test_what_is_not_signed_by_the_issuer_is_refused(token: str, message: str) -> None:
+    assert message in await Door().refusal(token)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {b"x-api-key": WHOLE}, {b"authorization": ""}, {b"authorization": f"Bearer {WHOLE}, Bearer {WHOLE}"}],
+)
+async def test_a_token_comes_as_bearer_alone(headers: dict[bytes, str]) -> None:
+    door = Door()
+    with pytest.raises(Unauthenticated, match="Bearer") as refusal:
+        await door.callers.identify(headers)
+
+    assert WHOLE not in repr(refusal.value)
+    assert door.published.fetches == 0
+
+
+async def test_without_a_kid_the_lone_key_is_meant() -> None:
+    lone = Door(key_set(public_jwk(RSA)))
+
+    await lone.enter(signed(said(), kid=None))
+    await lone.refusal(signed(said(), kid=None, which="second"))
+
+
+async def test_a_token_is_remembered_until_it_expires() -> None:
+    door = Door()
+    token = signed(said(exp=START + 100))
+    first = await door.enter(token)
+
+    door.time.seconds += 129.5
+    assert await door.enter(token) is first
+    door.time.seconds += 0.5
+
+    assert "expired" in await door.refusal(token)
+
+
+async def test_a_token_is_judged_anew_after_five_minutes_and_where_the_clock_went_back() -> None:
+    door = Door()
+    token = signed(said(nbf=START - 30))
+    first = await door.enter(token)
+
+    door.time.seconds += 299
+    assert await door.enter(token) is first
+    door.time.seconds += 1
+    again = await door.enter(token)
+    assert again == first
+    assert again is not first
+    door.time.seconds = START - 61
+
+    assert "not hold yet" in await door.refusal(token)
+
+
+async def test_the_oldest_of_many_tokens_are_judged_anew() -> None:
+    door = Door(key_set(public_jwk(private_key("EdDSA"), "k3")))
+    tokens = [signed(said(jti=str(number)), "EdDSA", "k3") for number in range(2_049)]
+    first, second = await door.enter(tokens[0]), await door.enter(tokens[1])
+    for token in (*tokens[:1], *tokens[2:]):
+        await door.enter(token)
+
+    assert await door.enter(tokens[0]) is first
+    assert await door.enter(tokens[1]) is not second
+
+
+async def test_a_key_that_the_issuer_gives_up_takes_its_tokens_along() -> None:
+    door = Door()
+    token, other = signed(said()), signed(said(), "ES256", "k2")
+    await door.enter(token)
+    kept = await door.enter(other)
+
+    door.published.text = key_set(public_jwk(private_key("ES256"), "k2"), public_jwk(private_key("EdDSA"), "k9"))
+    door.time.seconds += 30
+    await door.enter(signed(said(), "EdDSA", "k9"))
+
+    assert "does not name" in await door.refusal(token)
+    assert await door.enter(other) is kept
+
+
+async def test_another_key_under_the_same_kid_takes_the_tokens_of_the_first_along() -> None:
+    door = Door()
+    token = signed(said())
+    await door.enter(token)
+
+    door.published.text = key_set(public_jwk(private_key("RS256", "second"), "k1"))
+    door.time.seconds += 30
+    await door.refusal(signed(said(), "ES256", "k9"))
+
+    assert "signature is wrong" in await door.refusal(token)
+    await door.enter(signed(said(), which="second"))
+
+
+async def test_tokens_cannot_be_judged_without_keys() -> None:
+    door = Door()
+    door.published.failure = NO_ANSWER
+
+    message = await door.refusal(WHOLE, KeysUnavailableError)
+
+    assert "try again" in message
+    await door.callers.close()
+    assert door.published.closed
+
+
+async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    door = Door()
+    await door.enter(WHOLE)
+    await door.refusal(signed(said(), which="second"))
+
+    assert SUBJECT not in caplog.text
+    assert PAYLOAD not in caplog.text
+
+
+@given(st.text(max_size=50) | st.lists(st.sampled_from([HEAD, PAYLOAD, SIGNATURE, "", "A"]), max_size=4).map(".".join))
+async def test_any_text_is_refused_unless_it_is_the_token(text: str) -> None:
+    door = Door()
+    try:
+        await door.callers.identify({b"authorization": f"Bearer {text}"})
+    except Unauthenticated:
+        return
+    assert text.strip() == WHOLE

@@ -1,0 +1,171 @@
+"""What a genuine token must say, and what its caller may see."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.auth.jwt import JwtRequirements, caller_name, granted_access, valid_until
+from gateway.domain.errors import Forbidden, Unauthenticated
+from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey
+from tests.unit.auth.issuer import AUDIENCE, ISSUER, START, SUBJECT, said
+
+RULES = JwtRequirements(ISSUER, AUDIENCE)
+SECRET = b"0" * 32
+UNIT = CareUnitKey("webdoc", "L0_1")
+NODE = care_unit_id(UNIT)
+
+
+@pytest.mark.parametrize(
+    ("claims", "until"),
+    [
+        ({}, START + 630),
+        ({"aud": ["other", AUDIENCE]}, START + 630),
+        ({"exp": START - 29.5}, START + 0.5),
+        ({"exp": int(START + 1)}, START + 31),
+        ({"nbf": START + 30, "iat": START + 30}, START + 630),
+        ({"nbf": START - 600.5, "iat": 0}, START + 630),
+        ({"sub": None}, START + 630),
+    ],
+)
+def test_a_token_holds_until_it_expires(claims: dict[str, Any], until: float) -> None:
+    assert valid_until(said(**claims), RULES, START) == until
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"iss": None}, "`iss`"),
+        ({"iss": ISSUER.rstrip("/")}, "`iss`"),
+        ({"iss": [ISSUER]}, "`iss`"),
+        ({"aud": None}, "`aud`"),
+        ({"aud": []}, "`aud`"),
+        ({"aud": "other"}, "`aud`"),
+        ({"aud": f"{AUDIENCE}-canary"}, "`aud`"),
+        ({"aud": {AUDIENCE: 1}}, "`aud`"),
+        ({"exp": None}, "does not say when it expires"),
+        ({"exp": START - 30}, "has expired"),
+        ({"exp": 0}, "has expired"),
+        ({"exp": str(START + 600)}, "`exp` is not a number"),
+        ({"exp": True}, "`exp` is not a number"),
+        ({"exp": float("inf")}, "`exp` is not a number"),
+        ({"exp": [START + 600]}, "`exp` is not a number"),
+        ({"nbf": START + 30.5}, "does not hold yet"),
+        ({"nbf": "canary"}, "`nbf` is not a number"),
+        ({"iat": START + 31}, "does not hold yet"),
+        ({"iat": {}}, "`iat` is not a number"),
+    ],
+)
+def test_a_token_that_does_not_hold_is_refused(claims: dict[str, Any], message: str) -> None:
+    with pytest.raises(Unauthenticated, match=message) as refusal:
+        valid_until(said(**claims), RULES, START)
+
+    assert "canary" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"emrs": ["webdoc", "takecare"]}, Access(frozenset({"webdoc", "takecare"}))),
+        ({"emrs": "webdoc  takecare"}, Access(frozenset({"webdoc", "takecare"}))),
+        ({"emrs": "*"}, EVERYTHING),
+        ({"emrs": ["*", "webdoc"]}, EVERYTHING),
+        ({"care_units": [NODE]}, Access(frozenset({"webdoc"}), frozenset({UNIT}))),
+        (
+            {"care_units": f"{NODE} webdoc/2"},
+            Access(frozenset({"webdoc"}), frozenset({UNIT, CareUnitKey("webdoc", "2")})),
+        ),
+        ({"care_units": "*"}, Access(frozenset({"webdoc"}))),
+        ({"emrs": "*", "care_units": ["other/ö 1"]}, Access(None, frozenset({CareUnitKey("other", "ö 1")}))),
+    ],
+)
+def test_a_token_lists_what_its_caller_may_see(claims: dict[str, Any], expected: Access) -> None:
+    assert granted_access(said(**claims), RULES) == expected
+
+
+def test_the_claims_may_be_called_otherwise() -> None:
+    rules = JwtRequirements(ISSUER, AUDIENCE, "https://x.example/ehrs", "units")
+    claims = said() | {"https://x.example/ehrs": "b", "units": "b/1", "care_units": "webdoc/1"}
+
+    assert granted_access(claims, rules) == Access(frozenset({"b"}), frozenset({CareUnitKey("b", "1")}))
+    with pytest.raises(Forbidden, match=r"`https://x\.example/ehrs`"):
+        granted_access(said(), rules)
+
+
+@pytest.mark.parametrize(
+    "emrs", [None, [], "", " ", 1, {}, {"webdoc": 1}, ["webdoc", 1], [["webdoc"]], ["can ary"], "a/b"]
+)
+def test_a_token_that_allows_no_ehr_is_of_no_use(emrs: object) -> None:
+    with pytest.raises(Forbidden, match="claim `emrs` must list the EHRs"):
+        granted_access(said(emrs=emrs), RULES)
+
+
+RESOURCE = node_id(NodeType.RESOURCE, UNIT, "canary")
+
+
+@pytest.mark.parametrize(
+    "units", [[], "", 1, {}, {NODE: 1}, [NODE, 1], [RESOURCE], ["canary"], [NODE, "webdoc/"], "/1"]
+)
+def test_a_list_of_care_units_that_cannot_be_read_does_not_stand_for_all(units: object) -> None:
+    with pytest.raises(Forbidden, match="claim `care_units` must list the care units") as refusal:
+        granted_access(said(care_units=units), RULES)
+
+    assert "canary" not in refusal.value.message
+
+
+def test_null_does_not_stand_for_all() -> None:
+    with pytest.raises(Forbidden):
+        granted_access(said() | {"care_units": None}, RULES)
+
+
+def test_a_name_is_the_same_for_a_subject_and_tells_nothing_without_the_secret() -> None:
+    mine = caller_name(said(), RULES, SECRET)
+
+    assert mine == caller_name(said(exp=1, emrs="*"), RULES, SECRET)
+    others = [
+        caller_name(said(sub="1"), RULES, SECRET),
+        caller_name(said(), JwtRequirements("https://other.example/", AUDIENCE), SECRET),
+        caller_name(said(), RULES, b"1" * 32),
+        caller_name(said(sub=None, client_id=SUBJECT), RULES, SECRET),
+        caller_name(said(sub=None, azp=SUBJECT), RULES, SECRET),
+        caller_name(said(sub=None), RULES, SECRET),
+    ]
+    assert len({mine, *others}) == 7
+    assert all(each.startswith("token:") and len(each) == 18 for each in [mine, *others])
+
+
+@pytest.mark.parametrize("sub", [1, ["a"], {}, False])
+def test_a_subject_is_a_text(sub: object) -> None:
+    with pytest.raises(Unauthenticated, match="`sub`"):
+        caller_name(said(sub=sub), RULES, SECRET)
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.sampled_from(["*", NODE]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+claim_names = st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "sub", "azp", "emrs", "care_units"])
+
+
+@given(st.dictionaries(claim_names, json, max_size=5))
+def test_any_claims_are_taken_or_refused(claims: dict[str, Any]) -> None:
+    for judge in (lambda each: valid_until(each, RULES, START), lambda each: granted_access(each, RULES)):
+        try:
+            judge(said() | claims)
+        except (Unauthenticated, Forbidden):
+            continue
+
+
+@given(json)
+def test_whatever_a_token_says_it_never_shows_more_than_it_lists(units: object) -> None:
+    claims = said() | {"care_units": units}
+    try:
+        seen = granted_access(claims, RULES)
+    except Forbidden:
+        return
+
+    assert seen.emrs == frozenset({"webdoc"})
+    assert seen.care_units is not None or "*" in (units.split() if isinstance(units, str) else list(units))  # type: ignore[call-overload] # a list, or it would have been refused

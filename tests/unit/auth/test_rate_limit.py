@@ -1,0 +1,163 @@
+"""No caller gets more than it was granted, and none pays for another."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.auth.caller import Caller, Rate
+from gateway.auth.rate_limit import RateLimits
+from gateway.domain.errors import RateLimited
+from gateway.domain.models import EVERYTHING
+from tests.unit.auth.issuer import Time
+
+rates = st.builds(Rate, st.floats(0.01, 1_000), st.integers(1, 5) | st.integers(1, 50))
+pauses = st.lists(st.one_of(st.just(0.0), st.floats(0, 0.5), st.floats(0, 60)), min_size=1, max_size=150)
+# A bucket is counted in floats.
+ROUNDING = 1e-6
+
+
+def caller(name: str = "a", rate: Rate | None = None) -> Caller:
+    return Caller(name, EVERYTHING, rate or Rate(1, 1))
+
+
+def is_granted(limits: RateLimits, who: Caller) -> bool:
+    try:
+        limits.take(who)
+    except RateLimited:
+        return False
+    return True
+
+
+def granted(limits: RateLimits, time: Time, who: Caller, gaps: Sequence[float]) -> list[float]:
+    """When requests were granted that come so many seconds after each other."""
+    times = []
+    for gap in gaps:
+        time.seconds += gap
+        if is_granted(limits, who):
+            times.append(time.seconds)
+    return times
+
+
+@given(rates, pauses)
+def test_no_interval_holds_more_than_the_burst_and_what_was_gained_meanwhile(rate: Rate, gaps: list[float]) -> None:
+    time = Time(1_000.0)
+
+    times = granted(RateLimits(time), time, caller(rate=rate), gaps)
+
+    for first, start in enumerate(times):
+        for count, end in enumerate(times[first:], 1):
+            assert count <= rate.burst + rate.per_second * (end - start + ROUNDING) + ROUNDING
+
+
+@given(rates, st.floats(0, 1e9))
+def test_a_pause_of_any_length_gains_no_more_than_the_burst(rate: Rate, pause: float) -> None:
+    time = Time(1_000.0)
+    limits, who = RateLimits(time), caller(rate=rate)
+    limits.take(who)
+
+    assert len(granted(limits, time, who, [pause, *[0.0] * 60])) <= rate.burst
+
+
+@given(rates, pauses)
+def test_whoever_keeps_to_the_rate_is_never_turned_away(rate: Rate, gaps: list[float]) -> None:
+    time = Time(1_000.0)
+    slow = [max(gap, (1 + ROUNDING) / rate.per_second) for gap in gaps]
+
+    assert len(granted(RateLimits(time), time, caller(rate=rate), slow)) == len(gaps)
+
+
+@given(rates, pauses)
+def test_a_request_is_granted_after_the_wait_that_was_told(rate: Rate, gaps: list[float]) -> None:
+    time = Time(1_000.0)
+    limits, who = RateLimits(time), caller(rate=rate)
+    granted(limits, time, who, gaps)
+    while True:
+        try:
+            limits.take(who)
+        except RateLimited as refusal:
+            wait = refusal.retry_after
+            break
+
+    assert wait is not None
+    assert wait == int(wait) >= 1
+    time.seconds += wait
+    assert is_granted(limits, who)
+
+
+@given(rates)
+def test_a_wait_is_not_longer_than_it_must_be(rate: Rate) -> None:
+    time = Time(1_000.0)
+    limits, who = RateLimits(time), caller(rate=rate)
+    while is_granted(limits, who):
+        pass
+
+    with pytest.raises(RateLimited) as refusal:
+        limits.take(who)
+
+    assert refusal.value.retry_after is not None
+    assert refusal.value.retry_after <= max(1, 1 / rate.per_second + 1 + ROUNDING)
+
+
+@given(st.integers(1, 20), st.integers(1, 20))
+def test_a_caller_at_ten_times_its_rate_leaves_others_alone(per_second: int, burst: int) -> None:
+    time = Time(1_000.0)
+    limits, rate = RateLimits(time), Rate(per_second, burst)
+    loud, quiet = caller("loud", rate), caller("quiet", rate)
+    outcomes = []
+    for _ in range(20):
+        time.seconds += (1 + ROUNDING) / per_second
+        outcomes.append(([is_granted(limits, loud) for _ in range(10)], is_granted(limits, quiet)))
+
+    assert all(quiet_granted for _, quiet_granted in outcomes)
+    assert sum(sum(loud_granted) for loud_granted, _ in outcomes) <= burst + 20
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 0.3)), max_size=100), st.integers(1, 4))
+def test_forgetting_gives_a_full_bucket_and_not_more(asked: list[tuple[str, float]], most: int) -> None:
+    time = Time(1_000.0)
+    limits, rate = RateLimits(time, most), Rate(2, 3)
+    for name, gap in asked:
+        time.seconds += gap
+        is_granted(limits, caller(name, rate))
+        assert len(limits) <= most
+
+    for name in "abcdefgh":
+        assert sum(is_granted(limits, caller(name, rate)) for _ in range(10)) <= rate.burst
+
+
+def test_a_caller_that_is_turned_away_is_not_forgotten_while_it_asks() -> None:
+    limits = RateLimits(Time(1_000.0), most=2)
+    assert is_granted(limits, caller("loud"))
+
+    for number in range(10):
+        assert not is_granted(limits, caller("loud"))
+        assert is_granted(limits, caller(f"other {number}"))
+
+    assert not is_granted(limits, caller("loud"))
+
+
+def test_a_clock_that_goes_back_takes_nothing() -> None:
+    time = Time(1_000.0)
+    limits, who = RateLimits(time), caller(rate=Rate(1, 2))
+    assert is_granted(limits, who)
+
+    time.seconds -= 100
+
+    assert is_granted(limits, who)
+    assert not is_granted(limits, who)
+
+
+def test_the_message_says_what_was_granted() -> None:
+    limits = RateLimits(Time(1_000.0))
+    limits.take(caller(rate=Rate(0.25, 1)))
+
+    with pytest.raises(RateLimited, match=r"0\.25 requests a second, and 1 at once after a pause; try again in 5 s"):
+        limits.take(caller(rate=Rate(0.25, 1)))
+
+
+@pytest.mark.parametrize(("per_second", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (float("inf"), 1), (1, 0)])
+def test_a_rate_grants_something(per_second: float, burst: int) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        Rate(per_second, burst)

@@ -1,0 +1,119 @@
+"""For how long answers are fresh, and which of them a client has already."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http.negotiation import MediaType
+from gateway.http.response_cache import CacheControl, GraphQLResponse, is_known
+from tests.harness import Clock
+
+NOW = 1_000.0
+
+
+def answer(fresh_until: float | None = NOW + 15, body: bytes = b'{"data":{}}') -> GraphQLResponse:
+    return GraphQLResponse(200, MediaType.JSON, [body], fresh_until=fresh_until)
+
+
+def cache_control(fresh_until: float | None, *, now: float = NOW, shared: bool = True) -> bytes:
+    return dict(CacheControl(Clock(now), shared=shared).headers(answer(fresh_until)))[b"cache-control"]
+
+
+@pytest.mark.parametrize(
+    ("fresh_until", "expected"),
+    [
+        (NOW + 15, b"public, max-age=15"),
+        (NOW + 15.9, b"public, max-age=15"),
+        (NOW + 1, b"public, max-age=1"),
+        (NOW + 300, b"public, max-age=300"),
+        # What needs none of Leyr's data is kept for a while, not forever.
+        (NOW + 301, b"public, max-age=300"),
+        (float("inf"), b"public, max-age=300"),
+        # Less than a second left, caches that are off, and data that were stale when they were served.
+        (NOW + 0.9, b"public, no-cache"),
+        (NOW, b"public, no-cache"),
+        (NOW - 10, b"public, no-cache"),
+        (float("-inf"), b"public, no-cache"),
+        (None, b"no-store"),
+    ],
+)
+def test_an_answer_is_kept_as_long_as_its_data_are_fresh(fresh_until: float | None, expected: bytes) -> None:
+    assert cache_control(fresh_until) == expected
+
+
+def test_an_answer_that_is_sent_again_says_what_is_left() -> None:
+    assert [cache_control(NOW + 15, now=NOW + passed) for passed in (0, 10, 14.5, 15, 60)] == [
+        b"public, max-age=15",
+        b"public, max-age=5",
+        b"public, no-cache",
+        b"public, no-cache",
+        b"public, no-cache",
+    ]
+
+
+def test_answers_to_known_callers_are_theirs_alone() -> None:
+    assert cache_control(NOW + 15, shared=False) == b"private, max-age=15"
+    assert cache_control(NOW, shared=False) == b"private, no-cache"
+    assert cache_control(None, shared=False) == b"no-store"
+
+
+def test_an_answer_with_errors_has_no_tag() -> None:
+    headers = CacheControl(Clock(NOW), shared=True).headers(answer(None))
+
+    assert [name for name, _ in headers] == [b"cache-control"]
+
+
+@given(st.binary(), st.lists(st.integers(0, 40)))
+def test_a_tag_is_of_the_bytes_however_they_are_cut(body: bytes, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    pieces = [body[start:end] for start, end in pairwise(places)]
+
+    assert GraphQLResponse(200, MediaType.JSON, pieces).etag == answer(body=body).etag
+    assert answer(body=body + b" ").etag != answer(body=body).etag
+
+
+OURS = answer().etag.decode()
+THEIRS = answer(body=b"other").etag.decode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (OURS, True),
+        # The comparison is weak.
+        (OURS.removeprefix("W/"), True),
+        (f" {OURS} ", True),
+        (f"{THEIRS}, {OURS}", True),
+        (f'"a",{OURS.removeprefix("W/")},"b"', True),
+        ("*", True),
+        (" * ", True),
+        (THEIRS, False),
+        (f'{THEIRS}, "b"', False),
+        ("", False),
+        (",", False),
+        (OURS.removeprefix("W/").strip('"'), False),
+        (OURS.replace("W/", "w/"), False),
+        (OURS.upper().replace("W/", "W/"), False),
+        ('"*"', False),
+    ],
+)
+def test_tags_are_compared_as_the_standard_says(asked: str, expected: bool) -> None:
+    assert is_known(answer(), {b"if-none-match": asked}) is expected
+
+
+def test_nobody_knows_an_answer_without_asking() -> None:
+    assert not is_known(answer(), {})
+
+
+@pytest.mark.parametrize("asked", ["*", OURS])
+def test_an_answer_that_must_not_be_kept_is_never_known(asked: str) -> None:
+    assert not is_known(answer(None), {b"if-none-match": asked})
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_no_header_is_too_odd(asked: str) -> None:
+    known = is_known(answer(), {b"if-none-match": asked})
+
+    assert known == ("*" in [tag.strip() for tag in asked.split(",")])

@@ -1,0 +1,67 @@
+"""Which encoding an answer gets, and that it is the same answer in each."""
+
+import gzip
+import sys
+
+import pytest
+
+from gateway.http.compression import Encoding, compressed, is_worth_it, preferred_encoding, takes_long
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+ZSTD, GZIP, IDENTITY = Encoding.ZSTD, Encoding.GZIP, Encoding.IDENTITY
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "expected"),
+    [
+        (None, IDENTITY),
+        ("", IDENTITY),
+        ("gzip", GZIP),
+        ("x-gzip", GZIP),
+        ("GZIP", GZIP),
+        ("zstd", ZSTD),
+        ("gzip, deflate, br, zstd", ZSTD),
+        ("gzip, deflate, br", GZIP),
+        ("br, deflate", IDENTITY),
+        ("gzip;q=1.0, zstd;q=0.9", GZIP),
+        ("zstd;q=0.5,gzip;q=0.5", ZSTD),
+        ("gzip;q=0", IDENTITY),
+        ("gzip;q=0, x-gzip;q=0, zstd;q=0", IDENTITY),
+        ("gzip;q=0, *", ZSTD),
+        ("zstd;q=0, *;q=0.1", GZIP),
+        ("*", ZSTD),
+        ("*;q=0", IDENTITY),
+        ("x-gzip;q=0, *;q=0.5, zstd;q=0", IDENTITY),
+        ("identity", IDENTITY),
+        ("identity, gzip;q=0.5", IDENTITY),
+        ("identity;q=0.5, gzip;q=0.5", GZIP),
+        ("identity;q=0.5, gzip", GZIP),
+        ("identity;q=0", IDENTITY),
+        ("identity;q=0, gzip;q=0.001", GZIP),
+        ("identity;q=0, *;q=0.5", ZSTD),
+        ("gzip ; q = 0 , zstd ; q=0.2", ZSTD),
+        ("gzip;q=nonsense, zstd;q=", IDENTITY),
+        (",,;q=1,", IDENTITY),
+    ],
+)
+def test_the_encoding_that_the_client_likes_best(accept_encoding: str | None, expected: Encoding) -> None:
+    assert preferred_encoding(accept_encoding) is expected
+
+
+@pytest.mark.parametrize("encoding", [GZIP, ZSTD])
+@pytest.mark.parametrize(
+    "pieces", [[], [b""], [b"a"], [b"ab" * 9_000, b"", b"c"], [bytes(at * at % 251 for at in range(300_000))]]
+)
+def test_what_is_decompressed_is_what_was_compressed(pieces: list[bytes], encoding: Encoding) -> None:
+    unpack = gzip.decompress if encoding is GZIP else zstd.decompress
+
+    assert unpack(compressed(pieces, encoding)) == b"".join(pieces)
+
+
+def test_short_answers_are_not_compressed_and_long_ones_beside_other_requests() -> None:
+    assert [is_worth_it(size) for size in (0, 1023, 1024)] == [False, False, True]
+    assert [takes_long(size) for size in (0, 200_000, 300_000)] == [False, False, True]

@@ -1,0 +1,99 @@
+"""Which GETs another site's page may have sent without a preflight."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.http.csrf import may_be_csrf
+
+# What browsers add to requests of pages elsewhere, whatever the page does.
+FROM_ELSEWHERE = [
+    {},
+    {b"sec-fetch-site": "cross-site"},
+    {b"sec-fetch-site": "cross-site", b"sec-fetch-mode": "no-cors", b"sec-fetch-dest": "image"},
+    {b"sec-fetch-site": "same-site", b"sec-fetch-mode": "cors"},
+    {b"sec-fetch-site": " Cross-Site ", b"sec-fetch-mode": "cors"},
+    {b"sec-fetch-site": "", b"sec-fetch-mode": "cors"},
+    {b"sec-fetch-site": "something-new", b"sec-fetch-mode": "cors"},
+    {b"origin": "https://evil.example", b"cookie": "a=b", b"accept": "*/*", b"range": "bytes=0-"},
+    # The browser of someone who logged in at the gateway's host adds these to every request.
+    {b"authorization": "Basic YTpi"},
+    {b"authorization": 'Digest username="a"'},
+    {b"authorization": "Negotiate YII="},
+    {b"authorization": "NTLM TlRM"},
+    {b"authorization": "Bearer"},
+    {b"authorization": ""},
+]  # fmt: skip
+SIMPLE_TYPES = [
+    "text/plain",
+    "text/plain;charset=utf-8",
+    "text/plain;application/json",
+    "text/plain, application/json",
+    "application/x-www-form-urlencoded",
+    "Multipart/Form-Data; boundary=application/json",
+    "",
+    " ",
+    ";application/json",
+    "application/graphql",
+    "message/rfc822",
+    "nonsense",
+]
+PROOFS = [
+    {b"x-requested-with": "fetch"},
+    {b"x-requested-with": ""},
+    {b"apollo-require-preflight": "true"},
+    {b"x-apollo-operation-name": "Free"},
+    {b"graphql-require-preflight": "1"},
+    {b"x-api-key": "key"},
+    {b"authorization": "Bearer token"},
+    {b"authorization": "bearer token"},
+    {b"content-type": "application/json"},
+    {b"content-type": "Application/JSON ; charset=utf-8"},
+]
+FROM_HERE = [
+    {b"sec-fetch-site": "same-origin", b"sec-fetch-mode": "cors"},
+    {b"sec-fetch-site": "Same-Origin"},
+    {b"sec-fetch-site": "none", b"sec-fetch-mode": "navigate"},
+    # fetch of Node.js sends the mode alone, which no browser does.
+    {b"sec-fetch-mode": "cors"},
+]
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
+def test_what_a_page_elsewhere_may_send_proves_nothing(headers: dict[bytes, str]) -> None:
+    assert may_be_csrf(headers)
+
+
+@pytest.mark.parametrize("content_type", SIMPLE_TYPES)
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE[:4])
+def test_content_types_other_than_json_prove_nothing(content_type: str, headers: dict[bytes, str]) -> None:
+    assert may_be_csrf({**headers, b"content-type": content_type})
+
+
+@pytest.mark.parametrize("proof", PROOFS)
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE[:8])
+def test_what_takes_a_preflight_is_let_in_from_anywhere(proof: dict[bytes, str], headers: dict[bytes, str]) -> None:
+    assert not may_be_csrf({**headers, **proof})
+
+
+@pytest.mark.parametrize("headers", FROM_HERE)
+@pytest.mark.parametrize("content_type", [None, *SIMPLE_TYPES])
+def test_what_no_page_elsewhere_sends_is_let_in(headers: dict[bytes, str], content_type: str | None) -> None:
+    given_type = {} if content_type is None else {b"content-type": content_type}
+
+    assert not may_be_csrf({**headers, **given_type})
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_a_site_that_is_not_known_is_elsewhere(site: str) -> None:
+    own = site.strip().lower() in {"same-origin", "none"}
+
+    assert may_be_csrf({b"sec-fetch-site": site, b"sec-fetch-mode": "cors"}) is not own
+
+
+@given(st.text(st.characters(codec="latin-1"), max_size=8))
+def test_a_content_type_proves_something_only_as_json(rest: str) -> None:
+    is_json = not rest.partition(";")[0].strip()
+
+    assert may_be_csrf({b"content-type": f"application/json{rest}"}) is not is_json
+    assert may_be_csrf({b"content-type": f"text/plain{rest}"})
