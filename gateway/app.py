@@ -23,10 +23,8 @@ from gateway.auth.jwks import KeySet, key_source
 from gateway.auth.jwt import JwtRequirements, JwtVerifier
 from gateway.auth.rate_limit import RateLimits
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.execution.errors import ErrorFormatter
-from gateway.execution.limits import DocumentLimits
-from gateway.execution.operation import Engine
-from gateway.execution.projection import Projector
+from gateway.engine.document_limits import DocumentLimits
+from gateway.engine.engine import Engine
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.fetch.catalog import Catalog
@@ -37,7 +35,7 @@ from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.concurrency_limit import ConcurrencyLimit
 from gateway.http.csrf import AllowedOrigins
 from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
-from gateway.http.error_responses import elsewhere
+from gateway.http.error_responses import ErrorFormatter, elsewhere
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
@@ -51,10 +49,9 @@ from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import asyncio_handler, build_log
-from gateway.schema.build import build_schema, build_views
+from gateway.schema.build import build_schema, build_views, engine_config
 from gateway.schema.context import AnswerLimits
 from gateway.schema.loaders import Loaders
-from gateway.schema.scalars import PLAIN_SCALARS
 from gateway.server.graceful_shutdown import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
@@ -236,20 +233,9 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
                 is_ready=lambda: not outside.readiness.is_stopping,
             )
         )
-    runner = Runner(
-        _engine(settings, log),
-        documents=PersistedDocuments(trusted_documents_of(settings)),
-        profiles=profiles,
-        loaders=_loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock),
-        widest_window=settings.widest_window,
-        limits=AnswerLimits(
-            settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
-        ),
-        now=outside.now,
-        clock=clock,
-    )
+    loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
-        runner,
+        _runner(settings, outside, profiles, loaders),
         reader=RequestReader(_request_limits(settings)),
         authenticator=authenticator,
         rate_limits=RateLimits(clock),
@@ -266,14 +252,31 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     )
 
 
+def _runner(
+    settings: Settings, outside: _Outside, profiles: Profiles, loaders: Callable[[FetchScope], Loaders]
+) -> Runner:
+    return Runner(
+        _engine(settings),
+        ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
+        documents=PersistedDocuments(trusted_documents_of(settings)),
+        profiles=profiles,
+        loaders=loaders,
+        widest_window=settings.widest_window,
+        limits=AnswerLimits(
+            settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
+        ),
+        now=outside.now,
+        clock=outside.clock,
+    )
+
+
 def _request_limits(settings: Settings) -> RequestLimits:
     return RequestLimits(
         settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
     )
 
 
-def _engine(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Engine:
-    introspection = settings.gateway_introspection
+def _engine(settings: Settings) -> Engine:
     limits = DocumentLimits(
         tokens=settings.gateway_max_tokens,
         depth=settings.gateway_max_depth,
@@ -284,8 +287,10 @@ def _engine(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> E
         integer_digits=settings.gateway_max_integer_digits,
         value_depth=settings.gateway_max_json_depth,
     )
-    errors = ErrorFormatter(log, settings.gateway_max_errors, suggestions=introspection)
-    return Engine(build_schema(), errors, Projector(PLAIN_SCALARS), limits, introspection=introspection)
+    return Engine(
+        build_schema(),
+        engine_config(limits, max_errors=settings.gateway_max_errors, introspection=settings.gateway_introspection),
+    )
 
 
 def _loaders(

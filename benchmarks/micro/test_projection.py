@@ -1,5 +1,6 @@
-"""Completing and encoding a long list, with the projection and without."""
+"""Completing and encoding a long list, compiled and field by field."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ from strawberry.schema.config import StrawberryConfig
 
 from benchmarks.micro.clinic import RESOURCES, SERVICES, answer
 from gateway.domain import models
-from gateway.execution.projection import Projector
-from gateway.schema.compact import CompactList, as_list
+from gateway.engine.engine import Engine, EngineConfig, Operation
+from gateway.engine.info import Info
+from gateway.engine.lazy_list import LazyObjectList, as_list
 from gateway.schema.scalars import PLAIN_SCALARS, DateTime, scalar_map
 
 
@@ -42,24 +44,23 @@ class Query:
     @strawberry.field
     def timeslots(self, info: strawberry.Info[tuple[models.Timeslot, ...], None]) -> list[Timeslot]:
         translations = {"resource_id": node_ids(RESOURCES), "healthcare_service_id": node_ids(SERVICES)}
-        return as_list(CompactList(info.context, view, translations))
+        return as_list(LazyObjectList(info.context, view, translations))
 
 
-def build() -> GraphQLSchema:
-    schema = strawberry.Schema(Query, config=StrawberryConfig(scalar_map=scalar_map()))
-    core = schema._schema  # noqa: SLF001 # as the engine does
+QUERY = "{ timeslots { start end resourceId healthcareServiceId } }"
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "field by field"])
+def test_list(benchmark: Callable[..., Any], *, compiled: bool) -> None:
+    schema = strawberry.Schema(Query, config=StrawberryConfig(info_class=Info, scalar_map=scalar_map()))
+    engine, core, slots = Engine(schema, EngineConfig(plain_scalars=PLAIN_SCALARS)), schema._schema, answer().slots  # noqa: SLF001 # as the engine does
+    document = parse(QUERY)
     assert isinstance(core, GraphQLSchema)
-    return core
-
-
-@pytest.mark.parametrize("projected", [True, False], ids=["projected", "field by field"])
-def test_list(benchmark: Callable[..., Any], *, projected: bool) -> None:
-    schema, slots = build(), answer().slots
-    document = parse("{ timeslots { start end resourceId healthcareServiceId } }")
-    executor = Projector(PLAIN_SCALARS).executor() if projected else None
 
     def complete() -> bytes:
-        result = execute_sync(schema, document, context_value=slots, executor_class=executor)
-        return orjson.dumps(result.data)
+        if not compiled:
+            return orjson.dumps(execute_sync(core, document, context_value=slots).data)
+        result = asyncio.run(engine.execute(Operation(QUERY), slots))
+        return b"".join(result.data or ())
 
     assert len(orjson.loads(benchmark(complete))["timeslots"]) == len(slots)

@@ -9,8 +9,8 @@ from operator import attrgetter, itemgetter, lt
 from typing import Any, TypeAlias
 
 from gateway.domain.models import Timeslot
-from gateway.domain.rendered import Rendered
 from gateway.domain.window import Window
+from gateway.engine.lazy_list import FragmentCache
 
 _Order: TypeAlias = tuple[Any, Any, Any]
 
@@ -18,19 +18,19 @@ _Order: TypeAlias = tuple[Any, Any, Any]
 class TimeslotList:
     """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each."""
 
-    __slots__ = ("_by_resource", "_by_service", "part", "rendered", "slots")
+    __slots__ = ("_by_resource", "_by_service", "fragments", "part", "slots")
 
     def __init__(self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None) -> None:
         """Arrange slots in any order; `instant` must be able to read their times, which the decoder sees to.
 
-        `times` are the texts of all their times, where somebody has them. `rendered` is for whoever makes bytes of
+        `times` are the texts of all their times, where somebody has them. `fragments` is for whoever makes bytes of
         the list; `part` says which part of the list that one serves this is.
         """
         self._set(_arranged(list(slots), times), None, ())
 
-    def _set(self, slots: Sequence[Timeslot], rendered: Rendered | None, part: tuple[Hashable, ...]) -> None:
+    def _set(self, slots: Sequence[Timeslot], fragments: FragmentCache | None, part: tuple[Hashable, ...]) -> None:
         self.slots = tuple(slots)
-        self.rendered = rendered
+        self.fragments = fragments
         self.part = part
         self._by_resource: dict[str | None, TimeslotList] | None = None
         self._by_service: dict[str | None, TimeslotList] | None = None
@@ -77,7 +77,7 @@ class TimeslotList:
         return {name: self._part(group, (owner, name)) for name, group in groups.items()}
 
     def _part(self, slots: Sequence[Timeslot], part: Hashable) -> "TimeslotList":
-        return _in_order(slots, self.rendered, (*self.part, part))
+        return _in_order(slots, self.fragments, (*self.part, part))
 
 
 def joined(lists: Iterable[TimeslotList]) -> TimeslotList:
@@ -89,10 +89,10 @@ def joined(lists: Iterable[TimeslotList]) -> TimeslotList:
 
 
 def _in_order(
-    slots: Sequence[Timeslot], rendered: Rendered | None = None, part: tuple[Hashable, ...] = ()
+    slots: Sequence[Timeslot], fragments: FragmentCache | None = None, part: tuple[Hashable, ...] = ()
 ) -> TimeslotList:
     made = TimeslotList.__new__(TimeslotList)
-    made._set(slots, rendered, part)  # noqa: SLF001 # another way to make one, kept out of the public constructor
+    made._set(slots, fragments, part)  # noqa: SLF001 # another way to make one, kept out of the public constructor
     return made
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
-from gateway.domain.rendered import Rendered
+from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheBudget, Lifetimes
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
@@ -32,13 +32,13 @@ class CatalogList(Generic[T]):
     `views` is for whoever makes something of the items, to be kept as long as they are.
     """
 
-    __slots__ = ("items", "rendered", "views")
+    __slots__ = ("fragments", "items", "views")
 
     def __init__(self, items: Iterable[T]) -> None:
         self.items: dict[str, T] = {}
         for item in items:
             self.items.setdefault(item.id, item)
-        self.rendered = Rendered(len(self.items) * _RENDERED_ITEM_BYTES)
+        self.fragments = FragmentCache(len(self.items) * _RENDERED_ITEM_BYTES)
         self.views: Any = None
 
 

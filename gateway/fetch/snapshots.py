@@ -13,9 +13,9 @@ from typing import TypeAlias
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, TimeslotQuery
-from gateway.domain.rendered import Rendered
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window, without
+from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.cache_budget import CacheBudget, Lifetimes
 
 # What a slot takes as a struct with its texts, and what answers may keep of it as bytes.
@@ -125,7 +125,7 @@ class Snapshots:
         slots = snapshot.answer.within(window).slots
         # A list of its own: as a part, it would keep the bytes that were made of the whole.
         answer = TimeslotList(slots)
-        answer.rendered = Rendered(self.room(len(slots)))
+        answer.fragments = FragmentCache(self.room(len(slots)))
         return Snapshot(_within(snapshot.step, window), answer, snapshot.fetched_at)
 
     def _forget(self, snapshot: Snapshot) -> None:

@@ -9,8 +9,8 @@ from functools import partial
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
-from gateway.domain.rendered import Rendered
 from gateway.domain.timeslots import TimeslotList
+from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
@@ -121,7 +121,7 @@ class TimeslotCalls:
         async with gate:
             answer = await self._backend.timeslots(step)
         if self.snapshots.lifetimes.fresh:
-            answer.rendered = Rendered(self.snapshots.room(len(answer)))
+            answer.fragments = FragmentCache(self.snapshots.room(len(answer)))
             self.snapshots.keep(Snapshot(step, answer, started))
         return answer
 

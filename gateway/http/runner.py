@@ -3,16 +3,18 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
 from starlette.types import Receive
 
 from gateway.domain.errors import OperationTooLarge, UnknownDocument
 from gateway.domain.models import Access
-from gateway.execution import operation as execution
-from gateway.execution.operation import Engine, MutationNotAllowedError, Operation
+from gateway.engine.engine import Engine, Operation, Result
+from gateway.engine.errors import MutationNotAllowedError
 from gateway.fetch.fetch_scope import FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles
+from gateway.http.error_responses import ErrorFormatter
 from gateway.http.fetch_report import extensions
 from gateway.http.negotiation import MediaType
 from gateway.http.persisted_documents import PersistedDocuments
@@ -48,12 +50,47 @@ class Told:
     waited: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class GraphQLResult:
+    """What a client gets: the JSON of `data` in pieces, the errors, and how many more errors there are, at least.
+
+    Without `data` the request was refused before any field ran. The log gets `document_hash`, the SHA-256 of the
+    document's text in hexadecimal digits, and `operation_type`, which is unknown where no operation could be chosen.
+    """
+
+    data: Sequence[bytes] | None
+    errors: Sequence[dict[str, Any]] = ()
+    errors_omitted: int = 0
+    document_hash: str = ""
+    operation_type: str | None = None
+
+    @classmethod
+    def of(cls, result: Result, errors: ErrorFormatter, reference: str) -> "GraphQLResult":
+        """The engine's result with its errors as clients see them; `reference` is the request's own."""
+        return cls(result.data, *errors.of_result(result, reference), result.document_hash, result.operation_type)
+
+    def pieces(self, extensions: bytes | None = None) -> list[bytes]:
+        """The JSON of the whole response in pieces; `extensions` is the JSON of an object with the key `gateway`."""
+        if self.errors_omitted:
+            extensions = _with_omitted(extensions, self.errors_omitted)
+        parts = [] if self.data is None else [(b'"data":', *self.data)]
+        if self.errors:
+            parts.append((b'"errors":', orjson.dumps(self.errors)))
+        if extensions is not None:
+            parts.append((b'"extensions":', extensions))
+        made = [b"{"]
+        for number, part in enumerate(parts):
+            made += (b",", *part) if number else part
+        return [*made, b"}"]
+
+
 class Runner:
     """Runs operations; each gets its own loaders and its own idea of now."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # the composition root hands in what an operation needs, each by name
         self,
         engine: Engine,
+        errors: ErrorFormatter,
         *,
         documents: PersistedDocuments,
         profiles: Profiles,
@@ -64,6 +101,7 @@ class Runner:
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
+        self._errors = errors
         self._documents = documents
         self._profiles = profiles
         self._loaders = loaders
@@ -91,11 +129,12 @@ class Runner:
         )
         try:
             with RequestTimeout(scope, receive, min(asked.seconds, self._limits.seconds)):
-                outcome = await self._engine.run(operation, context, trail.request_id, queries_only=asked.queries_only)
+                result = await self._engine.execute(operation, context, queries_only=asked.queries_only)
         except MutationNotAllowedError:
             raise RequestRefusedError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
             loaders.close()
+        outcome = GraphQLResult.of(result, self._errors, trail.request_id)
         _tell(told, outcome, scope)
         # A refusal says nothing of data.
         found = extensions(scope, self._clock(), explain=asked.explain) if outcome.data is not None else None
@@ -112,7 +151,12 @@ class Runner:
             raise RequestRefusedError(_refused_status(media_type), error) from None
 
 
-def _tell(told: Told, outcome: execution.Outcome, scope: FetchScope) -> None:
+def _with_omitted(extensions: bytes | None, omitted: int) -> bytes:
+    given = {} if extensions is None else orjson.loads(extensions)
+    return orjson.dumps({**given, "gateway": {**given.get("gateway", {}), "errorsOmitted": omitted}})
+
+
+def _tell(told: Told, outcome: GraphQLResult, scope: FetchScope) -> None:
     told.operation_type = outcome.operation_type
     told.document_hash = outcome.document_hash
     told.codes = [error["extensions"]["code"] for error in outcome.errors]
@@ -123,7 +167,7 @@ def _tell(told: Told, outcome: execution.Outcome, scope: FetchScope) -> None:
         told.outcome = "partial" if outcome.errors else "ok"
 
 
-def _status(outcome: execution.Outcome, media_type: MediaType) -> int:
+def _status(outcome: GraphQLResult, media_type: MediaType) -> int:
     if outcome.data is not None:
         return 200
     if outcome.errors and outcome.errors[0]["extensions"]["code"] == OperationTooLarge.code:

@@ -3,13 +3,17 @@
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
+from gateway.domain.errors import GatewayError
+from gateway.domain.personal_numbers import refuse_name
+from gateway.engine.document_limits import DocumentLimits
+from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import Views
 from gateway.schema.query import Query
 from gateway.schema.resource import Resource
-from gateway.schema.scalars import scalar_map
+from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
 
 
 def build_schema() -> strawberry.Schema:
@@ -18,6 +22,20 @@ def build_schema() -> strawberry.Schema:
         query=Query,
         types=[CareUnit, Resource, HealthcareService],
         config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=True),
+    )
+
+
+def engine_config(
+    limits: DocumentLimits | None = None, *, max_errors: int = 20, introspection: bool = False
+) -> EngineConfig:
+    """What the engine is told of this schema: its plain scalars, its error tree, and that names may be personal."""
+    return EngineConfig(
+        limits or DocumentLimits(),
+        plain_scalars=PLAIN_SCALARS,
+        expected_errors=GatewayError,
+        max_errors=max_errors,
+        refuse_name=refuse_name,
+        introspection=introspection,
     )
 
 

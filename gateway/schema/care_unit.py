@@ -8,8 +8,8 @@ from strawberry import UNSET
 from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import care_unit_id
+from gateway.engine.lazy_list import ObjectList, as_list
 from gateway.schema.arguments import End, First, HealthcareServiceId, ResourceId, Start, given
-from gateway.schema.compact import ViewList, as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.emr import Emr
 from gateway.schema.healthcare_service import HealthcareService
@@ -74,6 +74,6 @@ class CareUnit(Node):
         asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
         return as_list(await load_timeslots(info, self, asked, given(first)))
 
-    def _each_written(self, found: ViewList[N]) -> list[N]:
+    def _each_written(self, found: ObjectList[N]) -> list[N]:
         """What stands below, as often as this does."""
         return found if self.times == 1 else [each.written(self.times) for each in found]

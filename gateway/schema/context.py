@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import strawberry
-from graphql import GraphQLResolveInfo
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput, Forbidden, OperationTooLarge
@@ -15,6 +14,7 @@ from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.window import Window, requested_window
+from gateway.engine import info as engine
 from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
 
@@ -194,18 +194,8 @@ class Context:
 
 
 @dataclass
-class Info(strawberry.Info[Context, None]):
-    """Strawberry's info, with graphql-core's own for those who look ahead in the document.
-
-    `seen_ahead` keeps what they found at a place of a document, where that place is compiled and comes back.
-    """
-
-    seen_ahead: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def raw(self) -> GraphQLResolveInfo[Context]:
-        """The document, its fragments and variables, and where in it the resolver stands."""
-        return self._raw_info
+class Info(engine.Info[Context, None]):
+    """What resolvers are told, with the request as context."""
 
 
 def checked_first(first: int | None) -> int | None:

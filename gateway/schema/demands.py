@@ -140,9 +140,9 @@ class Reach(NamedTuple):
 
 def demand_below(info: Info, kind: str) -> Demand:
     """What the document asks below the current field, where that holds objects of a type."""
-    found: Demand | None = info.seen_ahead.get(kind)
+    found: Demand | None = info.memo.get(kind)
     if found is None:
-        found = info.seen_ahead[kind] = demand_of(Reach.of(info), info.raw.field_nodes, kind)
+        found = info.memo[kind] = demand_of(Reach.of(info), info.raw.field_nodes, kind)
     return found
 
 

@@ -38,11 +38,11 @@ def forecast(info: Info, profile: EhrProfile | None = None) -> None:
     context: Context = info.raw.context
     if context.outlook.is_settled:
         return
-    outline: _Outline | None = info.seen_ahead.get(_OUTLINE)
+    outline: _Outline | None = info.memo.get(_OUTLINE)
     if outline is not None and profile is not None and is_plain(profile) and outline.is_small(context, profile.code):
         context.outlook.is_settled = True
     else:
-        forecast_operation(Reach.of(info), info.raw.operation, context, info.seen_ahead)
+        forecast_operation(Reach.of(info), info.raw.operation, context, info.memo)
 
 
 def forecast_operation(

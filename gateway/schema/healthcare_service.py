@@ -7,8 +7,8 @@ from strawberry import UNSET, lazy
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
+from gateway.engine.lazy_list import as_list
 from gateway.schema.arguments import End, First, ResourceId, Start, given
-from gateway.schema.compact import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.node import Node
 from gateway.schema.timeslot import Timeslot, load_timeslots

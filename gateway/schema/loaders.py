@@ -20,11 +20,11 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
+from gateway.engine.lazy_list import ObjectList
 from gateway.fetch.catalog import Catalog, CatalogList, Given
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
-from gateway.schema.compact import ViewList
 
 if TYPE_CHECKING:
     from gateway.schema.care_unit import CareUnit
@@ -49,7 +49,7 @@ class Viewed(Generic[V]):
     """GraphQL objects by Leyr id, and as the list that answers hold."""
 
     by_id: Mapping[str, V]
-    views: ViewList[V]
+    views: ObjectList[V]
 
 
 class Loaders:
@@ -280,7 +280,7 @@ def _viewed(listed: CatalogList[T], view: Callable[[T], V]) -> Viewed[V]:
     """The views of a list, made once as long as it is from_cache."""
     if listed.views is None:
         by_id = {leyr_id: view(item) for leyr_id, item in listed.items.items()}
-        listed.views = Viewed(by_id, ViewList(by_id.values(), listed.rendered))
+        listed.views = Viewed(by_id, ObjectList(by_id.values(), listed.fragments))
     viewed: Viewed[V] = listed.views
     return viewed
 

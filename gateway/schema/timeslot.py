@@ -12,7 +12,7 @@ from strawberry import lazy
 from gateway.domain import models
 from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
-from gateway.schema.compact import SAME_FOR, CompactList
+from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
 from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
 from gateway.schema.demands import demand_below
 from gateway.schema.node import Node
@@ -78,7 +78,7 @@ class Timeslot:
 
     @strawberry.field(
         description="Whole minutes from start to end. Null where the EHR gives no end.",
-        metadata={SAME_FOR: ("start", "end")},
+        metadata={DEPENDS_ONLY_ON: ("start", "end")},
     )
     def duration_minutes(self) -> int | None:
         """The slot's length."""
@@ -89,7 +89,7 @@ class Timeslot:
             "Who or what would be booked. Null where the EHR does not name one, where the care unit does not list "
             "it, and, with an error, where the list could not be had."
         ),
-        metadata={SAME_FOR: ("resource_id",)},
+        metadata={DEPENDS_ONLY_ON: ("resource_id",)},
     )
     async def resource(self, info: Info) -> Annotated["Resource", lazy("gateway.schema.resource")] | None:
         """The resource, from the care unit's list."""
@@ -104,7 +104,7 @@ class Timeslot:
             "The kind of visit. Null where the EHR does not name one, where the care unit does not list it, and, "
             "with an error, where the list could not be had."
         ),
-        metadata={SAME_FOR: ("healthcare_service_id",)},
+        metadata={DEPENDS_ONLY_ON: ("healthcare_service_id",)},
     )
     async def healthcare_service(
         self, info: Info
@@ -116,7 +116,7 @@ class Timeslot:
         found = (await info.context.loaders.healthcare_services(self.key)).by_id.get(wanted)
         return None if found is None else self._linked(info, found, "healthcare_service_id")
 
-    @strawberry.field(description="The care unit where it takes place.", metadata={SAME_FOR: ()})
+    @strawberry.field(description="The care unit where it takes place.", metadata={DEPENDS_ONLY_ON: ()})
     async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
         """The care unit, from the EHR's list."""
         return self._linked(info, await info.context.loaders.care_unit(self.key), None)
@@ -137,7 +137,7 @@ async def load_timeslots(
     *,
     resource: str | None = None,
     service: str | None = None,
-) -> CompactList[models.Timeslot, Timeslot]:
+) -> LazyObjectList[models.Timeslot, Timeslot]:
     """The free times that a field of a node asks for. Raises domain errors.
 
     `resource` or `service` is Leyr's id of the node, where it is one.
@@ -153,7 +153,7 @@ async def load_timeslots(
     translations = {"resource_id": views.resources, "healthcare_service_id": views.services}
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
     part = (*found.part, len(slots))
-    return CompactList(slots, views.view, translations, found.rendered, part, stand_in=views.stand_in)
+    return LazyObjectList(slots, views.view, translations, found.fragments, part, representative=views.representative)
 
 
 class _Views:
@@ -172,7 +172,7 @@ class _Views:
     def view(self, slot: models.Timeslot) -> Timeslot:
         return self._made(slot, self._alone)
 
-    def stand_in(self, slot: models.Timeslot) -> Timeslot:
+    def representative(self, slot: models.Timeslot) -> Timeslot:
         if self._alike is None:
             self._alike = Standing(self._alone.times, self._slots)
         return self._made(slot, self._alike)

@@ -1,19 +1,16 @@
 """Documents made to take long: each is answered or refused, by an error of the gateway's own, in little time."""
 
 import asyncio
-from io import StringIO
 from time import process_time
 from typing import Any
 
 import pytest
-import structlog
 
-from gateway.execution.errors import ErrorFormatter
-from gateway.execution.operation import Engine, Operation, Outcome
-from gateway.execution.projection import Projector
+from gateway.engine.engine import Operation
+from gateway.http.runner import GraphQLResult
 from gateway.schema.build import build_schema
-from gateway.schema.scalars import PLAIN_SCALARS
-from tests.unit.execution.clinic import request
+from tests.unit.schema.clinic import request
+from tests.unit.schema.gateway_engine import GatewayEngine
 
 LONGEST = 65_536
 SCHEMA = build_schema()
@@ -188,23 +185,17 @@ VARIABLES = {
 }
 
 
-async def handled(text: str, variables: dict[str, Any], *, introspection: bool) -> tuple[Outcome, float]:
+async def handled(text: str, variables: dict[str, Any], *, introspection: bool) -> tuple[GraphQLResult, float]:
     """The outcome of a document that is new to the engine, and the seconds of processor time that it took."""
-    log = structlog.wrap_logger(
-        structlog.PrintLogger(StringIO()), wrapper_class=structlog.make_filtering_bound_logger(0)
-    )
-    errors = ErrorFormatter(log, suggestions=introspection)
-    engine = Engine(SCHEMA, errors, Projector(PLAIN_SCALARS), introspection=introspection)
+    engine = GatewayEngine(introspection=introspection)
     context = request()
     started = process_time()
-    outcome = await engine.run(
-        Operation(text, "Q0" if "Q0" in text else None, variables), context, "reference", queries_only=False
-    )
+    outcome = await engine.run(Operation(text, "Q0" if "Q0" in text else None, variables), context)
     outcome.pieces()
     return outcome, process_time() - started
 
 
-def check(text: str, variables: dict[str, Any], *, introspection: bool) -> Outcome:
+def check(text: str, variables: dict[str, Any], *, introspection: bool) -> GraphQLResult:
     """The outcome, which is small, knows its errors and took little time."""
     runs = [asyncio.run(handled(text, variables, introspection=introspection)) for _ in range(3)]
     outcome, _ = runs[0]

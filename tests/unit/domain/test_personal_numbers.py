@@ -3,11 +3,16 @@
 from datetime import date
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gateway.domain.models import EVERYTHING, Access, CareUnitKey
-from gateway.domain.personal_numbers import may_be_cached, may_hide_a_personal_number, may_hold_a_personal_number
+from gateway.domain.personal_numbers import (
+    may_be_cached,
+    may_hide_a_personal_number,
+    may_hold_a_personal_number,
+    refuse_name,
+)
 
 SEPARATORS = st.sampled_from(["", "-", "+", " ", ".", "/", "_", " - ", "\u2013"])
 
@@ -86,3 +91,16 @@ def test_what_a_caller_may_see(access: Access, emrs: set[str], units: set[CareUn
     assert {code for code in ("webdoc", "takecare") if access.sees_emr(code)} == emrs
     assert {key for key in (HERE, THERE) if access.sees(key)} == units
     assert access.is_whole == (access == EVERYTHING)
+
+
+@pytest.mark.parametrize("name", ["_191212121212", "_19121212_1212", "p121212_1212", "x1212121212y", "_010170_123A"])
+def test_a_name_that_looks_like_a_personal_number_is_refused(name: str) -> None:
+    assert refuse_name(name) == "A name in the document looks like a personal number; pass such data in variables"
+
+
+@given(st.from_regex(r"[_a-z]{1,2}([0-9]{2,6}[_A-Fa]{0,2}){2,4}", fullmatch=True))
+def test_names_are_refused_exactly_where_they_may_hold_a_number(name: str) -> None:
+    looks = may_hold_a_personal_number(name)
+    event(f"looks like a number: {looks}")
+
+    assert (refuse_name(name) is not None) == looks

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import CareUnitKey, Timeslot
 from gateway.domain.queries import Step, TimeslotQuery
-from gateway.domain.rendered import Rendered
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
+from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.cache_budget import CacheBudget, Lifetimes
 from gateway.fetch.snapshots import Snapshot, Snapshots
 from tests.unit.model_ehr import START, UNIT
@@ -142,12 +142,12 @@ def test_real_memory_is_a_small_multiple_of_the_bound(slots: int) -> None:
         like = snapshot(number, slots)
         step = replace(like.step, care_unit=CareUnitKey("model", f"own{number}"))
         kept = Snapshot(step, like.answer, 0.0)
-        kept.answer.rendered = Rendered(snapshots.room(slots))
+        kept.answer.fragments = FragmentCache(snapshots.room(slots))
         snapshots.keep(kept)
         # What queries for owners leave behind is of the list.
         kept.answer.of_resource("resource-1-1")
         kept.answer.of_service("service-1-1")
-        kept.answer.rendered.keep("all", b"x" * snapshots.room(slots))
+        kept.answer.fragments.keep("all", b"x" * snapshots.room(slots))
     del like, step, kept
     gc.collect()
     size, _ = tracemalloc.get_traced_memory()

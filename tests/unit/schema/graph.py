@@ -9,9 +9,7 @@ import orjson
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import EVERYTHING, Access
-from gateway.execution.errors import ErrorFormatter
-from gateway.execution.operation import Engine, Operation
-from gateway.execution.projection import Projector
+from gateway.engine.engine import Operation
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import CacheBudget, Lifetimes
 from gateway.fetch.catalog import Catalog
@@ -19,12 +17,13 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.http.error_responses import ErrorFormatter
 from gateway.logging import build_log
-from gateway.schema.build import build_schema, build_views
+from gateway.schema.build import build_views
 from gateway.schema.context import AnswerLimits, Context
 from gateway.schema.loaders import Loaders
-from gateway.schema.scalars import PLAIN_SCALARS
 from tests.unit.asking import NOTHING_KEPT
+from tests.unit.schema.gateway_engine import GatewayEngine
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 KEPT = Lifetimes(300, 300)
@@ -62,7 +61,7 @@ class Graph:
     profiles: list[EhrProfile]
     lifetimes: Lifetimes = NOTHING_KEPT
     now: float = 1_000.0
-    engine: Engine = field(init=False)
+    engine: GatewayEngine = field(init=False)
 
     def __post_init__(self) -> None:
         memory = CacheBudget(64 * 1024 * 1024)
@@ -72,7 +71,7 @@ class Graph:
         self._steps = TimeslotCalls(self.backend, self.known, snapshots, self._clock)
         self._views = build_views()
         log = build_log("info", StringIO())
-        self.engine = Engine(build_schema(), ErrorFormatter(log), Projector(PLAIN_SCALARS))
+        self.engine = GatewayEngine(ErrorFormatter(log))
 
     async def ask(
         self, text: str, access: Access = EVERYTHING, limits: AnswerLimits = UNLIMITED, **variables: Any
@@ -82,7 +81,7 @@ class Graph:
         loaders = Loaders(self._catalog, self._steps, self._views, reading)
         context = Context(loaders, self.known, NOW, timedelta(days=366), access, limits)
         try:
-            outcome = await self.engine.run(Operation(text, None, variables), context, "ref", queries_only=False)
+            outcome = await self.engine.run(Operation(text, None, variables), context)
         finally:
             loaders.close()
         whole = b"".join(outcome.pieces())

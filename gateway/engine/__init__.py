@@ -1,0 +1,1 @@
+"""A compiled executor for any Strawberry schema; imports nothing else of the gateway."""

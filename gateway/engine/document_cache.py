@@ -1,0 +1,263 @@
+"""Documents that were parsed, validated and compiled before, with the rules by which their variables are coerced."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from graphql import (
+    DirectiveNode,
+    DocumentNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLLeafType,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OverlappingFieldsCanBeMergedRule,
+    Undefined,
+    VariableNode,
+    Visitor,
+    get_nullable_type,
+    is_leaf_type,
+    is_non_null_type,
+    specified_rules,
+    validate,
+    visit,
+)
+from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
+from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
+
+from gateway.engine.compiler import Program, compiled
+from gateway.engine.document_limits import DocumentLimits, check_operations, parsed
+from gateway.engine.errors import InvalidDocumentError, UnsupportedError
+from gateway.engine.overlapping_fields import OverlappingFieldsRule
+from gateway.engine.rows import Columns
+
+
+class _Variable(NamedTuple):
+    signature: GraphQLVariableSignature
+    leaf: GraphQLLeafType
+    is_required: bool
+
+
+class VariableRules:
+    """How the variables of one operation are coerced."""
+
+    def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
+        self._schema = schema
+        self._definitions = operation.variable_definitions or ()
+        self._plain = self._found()
+
+    def values(
+        self, inputs: Mapping[str, Any], most_errors: int, *, hide_suggestions: bool
+    ) -> VariableValues | list[GraphQLError]:
+        """What resolvers get, or what is wrong, as `get_variable_values` of graphql-core says it."""
+        values = self._quickly(inputs)
+        if values is not None:
+            return values
+        return get_variable_values(self._schema, self._definitions, dict(inputs), most_errors, hide_suggestions)
+
+    def _found(self) -> list[_Variable] | None:
+        """The variables, where each is a scalar or an enum."""
+        found = []
+        for definition in self._definitions:
+            signature = get_variable_signature(self._schema, definition)
+            if isinstance(signature, GraphQLError):
+                return None
+            leaf = get_nullable_type(signature.type)
+            if not is_leaf_type(leaf):
+                return None
+            found.append(_Variable(signature, leaf, is_non_null_type(signature.type)))
+        return found
+
+    def _quickly(self, inputs: Mapping[str, Any]) -> VariableValues | None:
+        """The values, where nothing is wrong and no default is wanted."""
+        if self._plain is None:
+            return None
+        sources: dict[str, VariableValueSource] = {}
+        coerced: dict[str, Any] = {}
+        for signature, leaf, is_required in self._plain:
+            name = signature.name
+            value = inputs.get(name, Undefined)
+            if value is Undefined:
+                if is_required or signature.default is not None:
+                    return None
+                sources[name] = VariableValueSource(signature)
+                continue
+            sources[name] = VariableValueSource(signature, value)
+            if value is None:
+                if is_required:
+                    return None
+                coerced[name] = None
+                continue
+            try:
+                made = leaf.coerce_input_value(value)
+            except Exception:  # noqa: BLE001 # whatever it is, graphql-core meets it again and says what is wrong
+                return None
+            if made is Undefined:
+                return None
+            coerced[name] = made
+        return VariableValues(sources, coerced)
+
+
+# Telling the place of an error takes a look through the text.
+_MAX_VALIDATION_ERRORS = 20
+# A parsed document takes some forty times the memory of its text.
+_MOST_CHARACTERS = 256 * 1024
+_LONGEST_KEPT = 16 * 1024
+# A position of a compiled program takes about a kilobyte.
+_MOST_POSITIONS = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """A parsed document, what is wrong with it, and what was compiled of it; `digest` is its text's."""
+
+    digest: str
+    node: DocumentNode
+    errors: Sequence[GraphQLError]
+    fragments: dict[str, FragmentDefinitionNode]
+    steering: frozenset[str]
+    characters: int
+    programs: dict[Hashable, Program | None] = field(default_factory=dict)
+    rules: dict[str | None, VariableRules] = field(default_factory=dict)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is short enough to be kept."""
+        return self.characters <= _LONGEST_KEPT
+
+    @property
+    def positions(self) -> int:
+        """The positions of all its programs; one that could not be compiled counts too."""
+        return sum(1 if program is None else program.positions for program in self.programs.values())
+
+    def operation(self, name: str | None) -> OperationDefinitionNode:
+        """The operation to run; a document with several needs a name. Raises InvalidDocumentError."""
+        operations = [node for node in self.node.definitions if isinstance(node, OperationDefinitionNode)]
+        if not operations:
+            raise InvalidDocumentError("The document holds no operation")
+        if name is None:
+            if len(operations) > 1:
+                raise InvalidDocumentError(
+                    "The document holds several operations; say in operationName which one to run"
+                )
+            return operations[0]
+        for operation in operations:
+            if operation.name and operation.name.value == name:
+                return operation
+        raise InvalidDocumentError("The document holds no operation of the name in operationName")
+
+
+def digest_of(text: str) -> str:
+    """The SHA-256 of a document in hexadecimal: what it is known by, since its text may hold personal data."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+class Documents:
+    """Parses, validates and compiles; keeps what it made, least recently used first to go, in a bound of text."""
+
+    def __init__(
+        self,
+        schema: GraphQLSchema,
+        columns: Columns,
+        limits: DocumentLimits | None = None,
+        *,
+        refuse_name: Callable[[str], str | None] = lambda _: None,
+        introspection: bool = False,
+    ) -> None:
+        self._schema = schema
+        self._columns = columns
+        self._limits = limits or DocumentLimits()
+        self._refuse_name = refuse_name
+        self._introspection = introspection
+        self._rules = [
+            OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
+        ]
+        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._characters = 0
+        self._positions = 0
+
+    def read(self, text: str) -> Document:
+        """The document of a text, valid or not.
+
+        Raises GraphQLError for what is wrong before it could be validated, LimitExceededError where it passes a limit,
+        and RecursionError for endless nesting.
+        """
+        digest = digest_of(text)
+        found = self._kept.get(digest)
+        if found is not None:
+            self._kept.move_to_end(digest)
+            return found
+        node = parsed(text, self._limits, self._refuse_name)
+        check_operations(node, self._limits, introspection=self._introspection)
+        errors = validate(
+            self._schema, node, self._rules, _MAX_VALIDATION_ERRORS, hide_suggestions=not self._introspection
+        )
+        fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
+        found = Document(digest, node, errors, fragments, _steering(node), len(text))
+        if found.is_kept:
+            self._keep(found)
+        return found
+
+    def variables(self, document: Document, operation: OperationDefinitionNode) -> VariableRules:
+        """How the variables of a valid operation are coerced."""
+        name = operation.name.value if operation.name else None
+        rules = document.rules.get(name)
+        if rules is None:
+            rules = document.rules[name] = VariableRules(self._schema, operation)
+        return rules
+
+    def program(
+        self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
+    ) -> Program | None:
+        """A valid query, compiled for these variables; None where only ordinary execution will do."""
+        setting = tuple(variables.coerced.get(name) for name in sorted(document.steering))
+        key = (operation.name.value if operation.name else None, setting)
+        if key not in document.programs:
+            try:
+                made = compiled(self._schema, operation, document.fragments, variables, self._columns)
+            except (UnsupportedError, GraphQLError, RecursionError):
+                made = None
+            if document.is_kept:
+                self._make_room(1 if made is None else made.positions)
+            document.programs[key] = made
+        return document.programs[key]
+
+    def _make_room(self, positions: int) -> None:
+        """Forget what was compiled of the documents that were not used for longest."""
+        self._positions += positions
+        for document in self._kept.values():
+            if self._positions <= _MOST_POSITIONS:
+                break
+            self._positions -= document.positions
+            document.programs.clear()
+
+    def _keep(self, document: Document) -> None:
+        self._kept[document.digest] = document
+        self._characters += document.characters
+        while self._characters > _MOST_CHARACTERS:
+            _, forgotten = self._kept.popitem(last=False)
+            self._characters -= forgotten.characters
+            self._positions -= forgotten.positions
+            forgotten.programs.clear()
+
+
+class _SteeringVariables(Visitor):
+    """Collects the variables in directives: they decide what is selected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def enter_directive(self, node: DirectiveNode, *_: object) -> None:
+        for argument in node.arguments or ():
+            if isinstance(argument.value, VariableNode):
+                self.names.add(argument.value.name.value)
+
+
+def _steering(node: DocumentNode) -> frozenset[str]:
+    visitor = _SteeringVariables()
+    visit(node, visitor)
+    return frozenset(visitor.names)

@@ -1,0 +1,192 @@
+"""The engine's door: a document, its variables and a context in; pieces of JSON and errors out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import orjson
+import strawberry
+from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, execute
+from graphql.execution.values import VariableValues
+
+from gateway.engine.document_cache import Document, Documents, digest_of
+from gateway.engine.document_limits import DocumentLimits
+from gateway.engine.errors import (
+    AnswerTooLargeError,
+    InvalidDocumentError,
+    LimitExceededError,
+    MutationNotAllowedError,
+    RequestError,
+)
+from gateway.engine.executor import Execution, ExecutionConfig
+from gateway.engine.field_errors import located
+from gateway.engine.info import Info
+from gateway.engine.rows import Columns
+
+# What is written once and stands under thousands of objects makes much of little: so many bytes no client wants.
+_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# Telling the place of an error takes a look through the document's text.
+_MAX_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a client sends: a document, which of its operations to run, and the variables."""
+
+    query: str
+    operation_name: str | None = None
+    variables: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The JSON of `data` in pieces, the errors, and how many more errors there are, at least.
+
+    Without `data` the request was refused before any field ran. `document_hash` is the SHA-256 of the document's text
+    in hexadecimal digits; `operation_type` is None where no operation could be chosen.
+    """
+
+    data: Sequence[bytes] | None
+    errors: Sequence[GraphQLError] = ()
+    errors_omitted: int = 0
+    document_hash: str = ""
+    operation_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What the engine is told of the application that it serves.
+
+    `plain_scalars` are custom scalars whose Python values leave as they are. `expected_errors` is the root of the
+    error tree that resolvers raise from; anything else is a fault. Of a result's errors at most `max_errors` are
+    given, faults in any case. `refuse_name` gives the reason to refuse a name in a document, None for most.
+    `introspection` opens `__schema` and `__type`, and has graphql-core suggest names of the schema.
+    """
+
+    limits: DocumentLimits = field(default_factory=DocumentLimits)
+    plain_scalars: frozenset[str] = frozenset()
+    expected_errors: type[Exception] = RequestError
+    max_errors: int = _MAX_ERRORS
+    max_answer_bytes: int = _MAX_ANSWER_BYTES
+    refuse_name: Callable[[str], str | None] = lambda _: None
+    introspection: bool = False
+
+
+class Engine:
+    """Executes operations on one schema, whose `info_class` extends the engine's `Info`."""
+
+    def __init__(self, schema: strawberry.Schema, config: EngineConfig | None = None) -> None:
+        """Raises TypeError where the schema's `info_class` is another."""
+        config = config or EngineConfig()
+        info_class = schema.config.info_class
+        if not issubclass(info_class, Info):
+            raise TypeError("the schema's info_class does not extend gateway.engine.info.Info")
+        self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
+        self._config = config
+        self._execution = ExecutionConfig(
+            msgspec.json.Encoder(), info_class, config.expected_errors, config.max_answer_bytes
+        )
+        self._documents = Documents(
+            self._schema,
+            Columns(config.plain_scalars),
+            config.limits,
+            refuse_name=config.refuse_name,
+            introspection=config.introspection,
+        )
+
+    async def execute(self, operation: Operation, context: Any, *, queries_only: bool = False) -> Result:
+        """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the result."""
+        try:
+            document, chosen = self._read(operation)
+        except (GraphQLError, RequestError) as error:
+            return Result(None, [_wrapped(error)], document_hash=digest_of(operation.query))
+        if queries_only and chosen.operation is not OperationType.QUERY:
+            raise MutationNotAllowedError
+        if document.errors:
+            return _result(None, document.errors, document, chosen)
+        variables = self._variables(document, chosen, operation)
+        if isinstance(variables, list):
+            return _result(None, variables, document, chosen)
+        if variables is not None and chosen.operation is OperationType.QUERY:
+            compiled = await self._executed(document, chosen, variables, context)
+            if compiled is not None:
+                return compiled
+        return await self._executed_by_core(document, chosen, operation, context)
+
+    async def _executed(
+        self, document: Document, chosen: OperationDefinitionNode, variables: VariableValues, context: Any
+    ) -> Result | None:
+        """The result of a compiled query; None where only graphql-core's executor can give it."""
+        program = self._documents.program(document, chosen, variables)
+        if program is None:
+            return None
+        execution = Execution(program, context, variables, self._execution)
+        try:
+            data = await execution.answer()
+        except AnswerTooLargeError:
+            return _result(None, [_wrapped(self._too_large())], document, chosen)
+        if data is None or not execution.field_errors:
+            return None if data is None else _result(data, (), document, chosen)
+        errors, omitted = located(
+            execution.field_errors, self._config.max_errors, expected=self._config.expected_errors
+        )
+        return _result(data, errors, document, chosen, omitted)
+
+    def _read(self, operation: Operation) -> tuple[Document, OperationDefinitionNode]:
+        try:
+            document = self._documents.read(operation.query)
+            return document, document.operation(operation.operation_name)
+        except RecursionError:
+            raise InvalidDocumentError("The document is nested too deeply") from None
+
+    def _variables(
+        self, document: Document, chosen: OperationDefinitionNode, operation: Operation
+    ) -> VariableValues | list[GraphQLError] | None:
+        """The variables, or what is wrong with them; None where graphql-core's executor has to find that out."""
+        try:
+            rules = self._documents.variables(document, chosen)
+            hide = not self._config.introspection
+            return rules.values(operation.variables or {}, _MAX_ERRORS, hide_suggestions=hide)
+        except Exception:  # noqa: BLE001 # graphql-core's executor coerces them again and reports what is wrong
+            return None
+
+    async def _executed_by_core(
+        self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Any
+    ) -> Result:
+        outcome = execute(
+            self._schema,
+            document.node,
+            context_value=context,
+            variable_values=operation.variables,
+            operation_name=operation.operation_name,
+            hide_suggestions=not self._config.introspection,
+        )
+        result = outcome if isinstance(outcome, ExecutionResult) else await outcome
+        errors = result.errors or []
+        if result.data is None and all(error.path is None for error in errors):
+            return _result(None, errors, document, chosen)
+        data = orjson.dumps(result.data)
+        if len(data) > self._config.max_answer_bytes:
+            return _result(None, [_wrapped(self._too_large())], document, chosen)
+        return _result([data], errors, document, chosen)
+
+    def _too_large(self) -> LimitExceededError:
+        most = self._config.max_answer_bytes
+        return LimitExceededError(
+            f"The answer would take more than {most} bytes; ask for less under each item of its lists"
+        )
+
+
+def _wrapped(error: GraphQLError | RequestError) -> GraphQLError:
+    return error if isinstance(error, GraphQLError) else GraphQLError(error.message, original_error=error)
+
+
+def _result(
+    data: Sequence[bytes] | None,
+    errors: Sequence[GraphQLError],
+    document: Document,
+    chosen: OperationDefinitionNode,
+    omitted: int = 0,
+) -> Result:
+    return Result(data, errors, omitted, document.digest, chosen.operation.value)

@@ -1,1 +1,0 @@
-"""What happens around and inside the execution of an operation."""

@@ -1,0 +1,53 @@
+"""Documents about the gateway's own schema are answered directly, as ordinary execution answers them."""
+
+import asyncio
+
+import orjson
+import pytest
+from graphql import ExecutionResult
+
+from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.engine.document_cache import Documents
+from gateway.engine.rows import Columns
+from gateway.schema.build import build_schema
+from gateway.schema.scalars import PLAIN_SCALARS
+from tests.calls.test_upstream_calls import TABLE
+from tests.unit.engine.answering import Direct, compiled, normal, ordinarily, run
+from tests.unit.engine.model_schema import core
+from tests.unit.model_ehr import RESOURCES, UNIT
+from tests.unit.schema.clinic import request
+
+SCHEMA = core(build_schema())
+UNIT_ID = care_unit_id(UNIT)
+RESOURCE_ID = node_id(NodeType.RESOURCE, UNIT, RESOURCES[0])
+SELECTIONS = [
+    selection.replace('"R', '"r').replace('"S', '"s')
+    for name, selection, _ in TABLE
+    if name != "an empty window beside a good one"
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"query($id: ID!) {{ careUnit(id: $id) {{ {selection} }} }}" for selection in SELECTIONS),
+        "{ emrs { code name __typename } careUnits { id name emr { code } } }",
+        "{ careUnits { timeslots { start end durationMinutes resourceId healthcareServiceId } } }",
+        "{ careUnits { resources { timeslots(first: 2) { durationMinutes careUnit { name } } } } }",
+        "query($id: ID!) { node(id: $id) { __typename ... on CareUnit { leyrId timeslots { resource { name } } } } }",
+        f'{{ node(id: "{RESOURCE_ID}") {{ ... on Resource {{ careUnit {{ id }} timeslots {{ start }} }} }} }}',
+        f'query($id: ID!) {{ nodes(ids: [$id, "{RESOURCE_ID}"]) {{ id ... on Resource {{ name }} }} }}',
+    ],
+)
+def test_a_document_without_trouble_is_answered_directly(text: str) -> None:
+    async def both() -> tuple[Direct | None, ExecutionResult]:
+        program, variables = compiled(Documents(SCHEMA, Columns(PLAIN_SCALARS)), text, {"id": UNIT_ID}, SCHEMA)
+        direct = await run(program, request(), variables)
+        return direct, await ordinarily(text, request(), {"id": UNIT_ID}, schema=SCHEMA)
+
+    direct, ordinary = asyncio.run(both())
+
+    assert not ordinary.errors
+    assert direct is not None
+    assert not direct.errors
+    assert normal(direct.data) == orjson.dumps(ordinary.data)

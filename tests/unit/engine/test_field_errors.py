@@ -1,0 +1,96 @@
+"""Failed fields: as many errors as there are places, as far as an answer has budget for them."""
+
+from operator import attrgetter
+from typing import Any
+
+import pytest
+from graphql import FieldNode, parse
+
+from gateway.engine.field_errors import ItemGroups, Path, SameValueItems, field_error, located, places, times
+from tests.unit.engine.answering import ExpectedError
+from tests.unit.engine.model_schema import Item
+
+ITEMS = [Item(owner_id=each) for each in (1, 2, 1, None, 1)]
+GROUPS = ItemGroups(ITEMS, attrgetter("owner_id"))
+LIST: Path = (None, "things")
+
+
+def nodes() -> list[FieldNode]:
+    (operation,) = parse("{ owner }").definitions
+    found: Any = operation
+    return list(found.selection_set.selections)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (None, [[]]),
+        ((LIST, 3), [["things", 3]]),
+        (
+            ((LIST, SameValueItems(GROUPS, 1)), "owner"),
+            [["things", 0, "owner"], ["things", 2, "owner"], ["things", 4, "owner"]],
+        ),
+        ((LIST, SameValueItems(GROUPS, None)), [["things", 3]]),
+        ((LIST, SameValueItems(GROUPS, 7)), []),
+        (
+            ((((LIST, SameValueItems(GROUPS, 2)), "again"), SameValueItems(GROUPS, 1)), "x"),
+            [["things", 1, "again", each, "x"] for each in (0, 2, 4)],
+        ),
+    ],
+)
+def test_a_path_stands_for_each_item_that_is_alike(path: Path, expected: list[list[str | int]]) -> None:
+    assert list(places(path)) == expected
+    assert times(path) == len(expected)
+
+
+def test_what_an_answer_has_no_room_for_is_counted_but_a_fault_is_never_left_out() -> None:
+    down = ExpectedError("down")
+    field_errors = [
+        field_error(down, nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
+        field_error(down, nodes(), (LIST, SameValueItems(GROUPS, 2)), expected=ExpectedError),
+        field_error(ValueError(), nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
+    ]
+
+    errors, omitted = located(field_errors, 2, expected=ExpectedError)
+
+    assert [(error.path, type(error.original_error)) for error in errors] == [
+        (["things", 0], ExpectedError),
+        (["things", 2], ExpectedError),
+        (["things", 0], ValueError),
+    ]
+    assert omitted == 1 + 1 + 2
+
+
+def test_errors_are_in_the_order_of_their_paths_however_they_came() -> None:
+    paths: list[Path] = [
+        ((((None, "units"), 10), "people")),
+        ((((None, "units"), 2), "people")),
+        (((((None, "units"), 2), "free"), SameValueItems(GROUPS, None)), "owner"),
+        (((((None, "units"), 2), "free"), SameValueItems(GROUPS, 1)), "owner"),
+        (None, "more"),
+    ]
+    field_errors = [field_error(ExpectedError("down"), nodes(), path, expected=ExpectedError) for path in paths]
+
+    errors, _ = located(field_errors, 20, expected=ExpectedError)
+    again, _ = located(field_errors[::-1], 20, expected=ExpectedError)
+
+    assert [error.path for error in errors] == [
+        ["more"],
+        ["units", 2, "free", 0, "owner"],
+        ["units", 2, "free", 2, "owner"],
+        ["units", 2, "free", 4, "owner"],
+        ["units", 2, "free", 3, "owner"],
+        ["units", 2, "people"],
+        ["units", 10, "people"],
+    ]
+    assert [error.path for error in again] == [error.path for error in errors]
+
+
+def test_a_failure_holds_no_frame_unless_it_is_a_fault() -> None:
+    def raised(error: Exception) -> Exception:
+        with pytest.raises(Exception, match="no") as caught:
+            raise error
+        return field_error(caught.value, nodes(), None, expected=ExpectedError).cause
+
+    assert raised(ExpectedError("no")).__traceback__ is None
+    assert raised(ValueError("no")).__traceback__ is not None

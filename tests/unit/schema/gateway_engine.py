@@ -1,0 +1,29 @@
+"""The engine on the gateway's schema, with errors as clients see them."""
+
+from io import StringIO
+from typing import Any
+
+import structlog
+
+from gateway.engine.document_limits import DocumentLimits
+from gateway.engine.engine import Engine, Operation
+from gateway.http.error_responses import ErrorFormatter
+from gateway.http.runner import GraphQLResult
+from gateway.schema.build import build_schema, engine_config
+
+
+class GatewayEngine:
+    """Executes operations, and formats their errors with the reference `reference`."""
+
+    def __init__(
+        self, errors: ErrorFormatter | None = None, limits: DocumentLimits | None = None, *, introspection: bool = False
+    ) -> None:
+        silent = structlog.wrap_logger(
+            structlog.PrintLogger(StringIO()), wrapper_class=structlog.make_filtering_bound_logger(0)
+        )
+        self._errors = errors or ErrorFormatter(silent, suggestions=introspection)
+        self._engine = Engine(build_schema(), engine_config(limits, introspection=introspection))
+
+    async def run(self, operation: Operation, context: Any, *, queries_only: bool = False) -> GraphQLResult:
+        result = await self._engine.execute(operation, context, queries_only=queries_only)
+        return GraphQLResult.of(result, self._errors, "reference")
