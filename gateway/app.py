@@ -39,19 +39,19 @@ from gateway.http.error_responses import ErrorFormatter, elsewhere
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
+from gateway.http.request_context import RequestLog
 from gateway.http.requests import RequestLimits, RequestReader
 from gateway.http.response_cache import CacheControl, ResponseCache
 from gateway.http.runner import Runner
-from gateway.http.trail import RequestLog
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import asyncio_handler, build_log
-from gateway.schema.build import build_schema, build_views, engine_config
-from gateway.schema.context import AnswerLimits
+from gateway.schema.context import OperationLimits
 from gateway.schema.loaders import Loaders
+from gateway.schema.query import build_schema, build_views, engine_config
 from gateway.server.graceful_shutdown import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
@@ -262,7 +262,7 @@ def _runner(
         profiles=profiles,
         loaders=loaders,
         widest_window=settings.widest_window,
-        limits=AnswerLimits(
+        limits=OperationLimits(
             settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
         ),
         now=outside.now,

@@ -21,7 +21,7 @@ from gateway.app import create_app
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import wire_error
 from gateway.logging import build_log, silence_others
-from gateway.schema.build import build_schema, print_sdl
+from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import Readiness, ShutdownTimeouts
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of

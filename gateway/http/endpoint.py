@@ -19,11 +19,11 @@ from gateway.http.csrf import may_be_csrf
 from gateway.http.error_responses import fault, refusal_answer, refused
 from gateway.http.graphiql import GraphiQL
 from gateway.http.negotiation import MediaType, preferred
+from gateway.http.request_context import OperationSpan, OperationSpans, RequestLog, Tally, Trail, trail_of
 from gateway.http.request_timeout import ClientDisconnectedError
 from gateway.http.requests import RequestReader, RequestRefusedError
 from gateway.http.response_cache import CacheControl, CacheKey, GraphQLResponse, ResponseCache, is_known
 from gateway.http.runner import Asked, Runner, Told
-from gateway.http.trail import OperationSpan, OperationSpans, RequestLog, Tally, Trail, trail_of
 
 
 class DirectRoute:

@@ -18,11 +18,11 @@ from gateway.http.error_responses import ErrorFormatter
 from gateway.http.fetch_report import extensions
 from gateway.http.negotiation import MediaType
 from gateway.http.persisted_documents import PersistedDocuments
+from gateway.http.request_context import Outcome, Trail
 from gateway.http.request_timeout import RequestTimeout
 from gateway.http.requests import GraphQLRequest, RequestRefusedError
 from gateway.http.response_cache import GraphQLResponse
-from gateway.http.trail import Outcome, Trail
-from gateway.schema.context import AnswerLimits, Context
+from gateway.schema.context import Context, OperationLimits
 from gateway.schema.loaders import Loaders
 
 
@@ -96,7 +96,7 @@ class Runner:
         profiles: Profiles,
         loaders: Callable[[FetchScope], Loaders],
         widest_window: timedelta,
-        limits: AnswerLimits,
+        limits: OperationLimits,
         now: Callable[[], datetime],
         clock: Callable[[], float],
     ) -> None:

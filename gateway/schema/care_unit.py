@@ -1,4 +1,4 @@
-"""The CareUnit type."""
+"""The Emr and CareUnit types."""
 
 from typing import TypeVar
 
@@ -9,13 +9,33 @@ from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import care_unit_id
 from gateway.engine.lazy_list import ObjectList, as_list
-from gateway.schema.arguments import End, First, HealthcareServiceId, ResourceId, Start, given
 from gateway.schema.context import Info, TimeslotFilter
-from gateway.schema.emr import Emr
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.node import Node
 from gateway.schema.resource import Resource
-from gateway.schema.timeslot import Timeslot, load_timeslots
+from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId, Start, Timeslot, given, load_timeslots
+
+
+@strawberry.type(
+    description=(
+        "A clinic's record system (EHR, in Leyr's paths `emr`) that this gateway is configured to reach. "
+        "It has no counterpart in FHIR R4."
+    )
+)
+class Emr:
+    """One configured EHR."""
+
+    code: str = strawberry.field(description="Leyr's code of the EHR, such as `webdoc`; what `careUnits(emr:)` takes.")
+    name: str = strawberry.field(description="The EHR's name for people; the code where no name is configured.")
+    time_zone: str = strawberry.field(
+        description="The IANA time zone in which the EHR's clinics are assumed to work, such as `Europe/Stockholm`."
+    )
+
+    @classmethod
+    def of(cls, profile: EhrProfile) -> "Emr":
+        """The type's view of a profile."""
+        return cls(code=profile.code, name=profile.name, time_zone=profile.time_zone.key)
+
 
 N = TypeVar("N", bound=Node)
 
@@ -76,4 +96,4 @@ class CareUnit(Node):
 
     def _each_written(self, found: ObjectList[N]) -> list[N]:
         """What stands below, as often as this does."""
-        return found if self.times == 1 else [each.written(self.times) for each in found]
+        return found if self.multiplicity == 1 else [each.with_multiplicity(self.multiplicity) for each in found]

@@ -45,7 +45,7 @@ class NodeIds(dict[str | None, strawberry.ID | None]):
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerLimits:
+class OperationLimits:
     """What one operation may take: upstream calls, were nothing remembered, timeslots, and seconds of waiting."""
 
     upstream_calls: int = 200
@@ -53,17 +53,17 @@ class AnswerLimits:
     seconds: float = 10.0
 
 
-class Wanted(NamedTuple):
-    """The query that a `timeslots` field makes, and the lists that have to vouch for its ids first.
+class CheckedQuery(NamedTuple):
+    """The query that a `timeslots` field makes, and the lists that have to confirm its ids first.
 
     They do where a client gave an id that may be somebody's personal number, which must not leave in a URL.
     """
 
     query: TimeslotQuery
-    vouching: UnitLists | None
+    unconfirmed: UnitLists | None
 
 
-class SlotCount:
+class TimeslotCounter:
     """The timeslots in an answer so far; each run of the operation counts anew."""
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class SlotCount:
 
 
 @dataclass(slots=True)
-class Outlook:
+class CostState:
     """How far the calls of a request's operation were counted before they are made."""
 
     is_settled: bool = False
@@ -105,12 +105,12 @@ class Context:
     now: datetime
     widest_window: timedelta
     access: Access = EVERYTHING
-    limits: AnswerLimits = AnswerLimits()
+    limits: OperationLimits = OperationLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
     _named: dict[str, NodeId] = field(default_factory=dict)
-    _slot_count: SlotCount = field(default_factory=SlotCount)
-    outlook: Outlook = field(default_factory=Outlook)
+    _slot_count: TimeslotCounter = field(default_factory=TimeslotCounter)
+    cost_state: CostState = field(default_factory=CostState)
 
     def __post_init__(self) -> None:
         self.loaders.allow_calls(self.limits.upstream_calls)
@@ -156,7 +156,7 @@ class Context:
 
     def timeslot_query(
         self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None = None, service: str | None = None
-    ) -> Wanted:
+    ) -> CheckedQuery:
         """The query that arguments make within a care unit, or one of its resources or services by Leyr's id.
 
         Raises BadUserInput.
@@ -170,7 +170,7 @@ class Context:
                 default=min(_DEFAULT_WINDOW, self.widest_window),
                 widest=self.widest_window,
             )
-        vouching: UnitLists | None = None
+        unconfirmed: UnitLists | None = None
         if resource is not None:
             checked_leyr_id(resource)
         if service is not None:
@@ -178,12 +178,12 @@ class Context:
         if asked.resource_id is not None:
             resource = leyr_id_within(asked.resource_id, NodeType.RESOURCE, care_unit)
             if may_hide_a_personal_number(resource):
-                vouching = UnitLists(resources=True)
+                unconfirmed = UnitLists(resources=True)
         if asked.healthcare_service_id is not None:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
             if may_hide_a_personal_number(service):
-                vouching = UnitLists(resources=vouching is not None, services=True)
-        return Wanted(TimeslotQuery(care_unit, window, resource, service), vouching)
+                unconfirmed = UnitLists(resources=unconfirmed is not None, services=True)
+        return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
 
     def count_timeslots(self, number: int, run: object) -> None:
         """Count what a field puts in the answer of a run, which is named by what only that run has.

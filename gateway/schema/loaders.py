@@ -65,7 +65,7 @@ class Loaders:
         self._services: dict[CareUnitKey, Given[models.HealthcareService]] = {}
         self._readers: dict[CareUnitKey, TimeslotFetcher] = {}
         self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
-        self._vouching: set[TimeslotQuery] = set()
+        self._unconfirmed: set[TimeslotQuery] = set()
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
         self._planning: set[asyncio.Task[None]] = set()
 
@@ -101,19 +101,19 @@ class Loaders:
             given = self._timeslots[query] = self._begun(query)
         return given
 
-    def start_vouched(self, query: TimeslotQuery, vouching: UnitLists) -> None:
+    def start_confirmed(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
         """Read the slots of a query as soon as lists have vouched for its ids."""
-        if query not in self._vouching:
-            self._vouching.add(query)
-            self._keep_going(self._start_vouched(query, vouching))
+        if query not in self._unconfirmed:
+            self._unconfirmed.add(query)
+            self._keep_going(self._start_confirmed(query, unconfirmed))
 
-    async def vouch(self, query: TimeslotQuery, vouching: UnitLists) -> None:
+    async def confirm_ids_exist(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
         """Wait for the lists that must hold the ids of a query before these leave in a URL. Raises NotFound."""
-        if vouching.services:
+        if unconfirmed.services:
             self.start_healthcare_services(query.care_unit)
-        if vouching.resources and query.resource not in (await _landed(self.start_resources(query.care_unit))).items:
+        if unconfirmed.resources and query.resource not in (await _landed(self.start_resources(query.care_unit))).items:
             raise NotFound("There is no Resource with this id")
-        if vouching.services:
+        if unconfirmed.services:
             services = await _landed(self.start_healthcare_services(query.care_unit))
             if query.service not in services.items:
                 raise NotFound("There is no HealthcareService with this id")
@@ -235,10 +235,10 @@ class Loaders:
         self._planning.add(task)
         task.add_done_callback(self._planning.discard)
 
-    async def _start_vouched(self, query: TimeslotQuery, vouching: UnitLists) -> None:
+    async def _start_confirmed(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
         # Whoever waits for the query waits for the same lists, and reports what is wrong with them.
         with suppress(GatewayError):
-            await self.vouch(query, vouching)
+            await self.confirm_ids_exist(query, unconfirmed)
             self.start_timeslots(query)
 
     async def _answer(self, queries: list[TimeslotQuery], reader: TimeslotFetcher) -> None:

@@ -23,8 +23,8 @@ class Node:
         )
     )
     key: strawberry.Private[CareUnitKey]
-    times: strawberry.Private[int] = 1
+    multiplicity: strawberry.Private[int] = 1
 
-    def written(self, times: int) -> Self:
+    def with_multiplicity(self, multiplicity: int) -> Self:
         """The same, as what is written so many times in the answer: once for each slot that it stands under."""
-        return self if times == self.times else replace(self, times=times)
+        return self if multiplicity == self.multiplicity else replace(self, multiplicity=multiplicity)

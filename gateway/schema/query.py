@@ -1,23 +1,28 @@
-"""The Query type."""
+"""The Query type, and the schema made of it."""
 
 from asyncio import gather
 from typing import Annotated, cast
 
 import strawberry
 from strawberry import UNSET
+from strawberry.schema.config import StrawberryConfig
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import BadUserInput
+from gateway.domain.errors import BadUserInput, GatewayError
 from gateway.domain.ids import NodeId, NodeType
-from gateway.schema.anticipation import anticipate
-from gateway.schema.arguments import given
-from gateway.schema.care_unit import CareUnit
+from gateway.domain.personal_numbers import refuse_name
+from gateway.engine.document_limits import DocumentLimits
+from gateway.engine.engine import EngineConfig
+from gateway.schema.care_unit import CareUnit, Emr
 from gateway.schema.context import Info
-from gateway.schema.emr import Emr
-from gateway.schema.forecast import forecast
 from gateway.schema.healthcare_service import HealthcareService
+from gateway.schema.loaders import Views
 from gateway.schema.node import Node
+from gateway.schema.prefetch import prefetch
 from gateway.schema.resource import Resource
+from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
+from gateway.schema.timeslot import given
+from gateway.schema.upstream_cost import check_upstream_cost
 
 NodeIdArgument = Annotated[strawberry.ID, strawberry.argument(description="An `id` that this gateway gave out.")]
 
@@ -42,7 +47,7 @@ class Query:
     ) -> list[CareUnit] | None:
         """The care units, in Leyr's order."""
         profile = info.context.emr(given(emr))
-        forecast(info, profile)
+        check_upstream_cost(info, profile)
         units = _visible(info, (await info.context.loaders.care_units(profile.code)).views)
         _begin(info, profile, units)
         return units
@@ -53,14 +58,14 @@ class Query:
         wanted = info.context.named(id)
         if wanted.type is not NodeType.CARE_UNIT:
             raise BadUserInput(f"This is the id of a {wanted.type}; pass the id of a CareUnit")
-        forecast(info, info.context.loaders.profile(wanted.care_unit))
+        check_upstream_cost(info, info.context.loaders.profile(wanted.care_unit))
         return cast("CareUnit", await _fetch(info, wanted))
 
     @strawberry.field(description="Anything that has a node id. Null comes with an error.")
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
         wanted = info.context.named(id)
-        forecast(info, info.context.loaders.profile(wanted.care_unit))
+        check_upstream_cost(info, info.context.loaders.profile(wanted.care_unit))
         return await _fetch(info, wanted)
 
     @strawberry.field(
@@ -75,7 +80,7 @@ class Query:
         ids: Annotated[list[strawberry.ID], strawberry.argument(description="`id`s that this gateway gave out.")],
     ) -> list[Node | None]:
         """The nodes; an exception in the list fails its own item only."""
-        forecast(info)
+        check_upstream_cost(info)
         return cast(
             "list[Node | None]",
             await gather(*(_fetch_by_text(info, text) for text in ids), return_exceptions=True),
@@ -84,7 +89,7 @@ class Query:
 
 async def _fetch(info: Info, wanted: NodeId) -> CareUnit | Resource | HealthcareService:
     found = await info.context.loaders.node(wanted)
-    anticipate(info, [found])
+    prefetch(info, [found])
     return found
 
 
@@ -94,11 +99,44 @@ async def _fetch_by_text(info: Info, text: str) -> Node:
 
 def _begin(info: Info, profile: EhrProfile, units: list[CareUnit]) -> None:
     """Count again, now that the care units are known, and start what is asked of them. Raises OperationTooLarge."""
-    forecast(info, profile)
-    anticipate(info, units)
+    check_upstream_cost(info, profile)
+    prefetch(info, units)
 
 
 def _visible(info: Info, units: list[CareUnit]) -> list[CareUnit]:
     """The care units that the caller may see; a list of its own, since bytes are kept of the whole."""
     access = info.context.access
     return units if access.is_whole else [unit for unit in units if access.sees(unit.key)]
+
+
+def build_schema() -> strawberry.Schema:
+    """The executable schema, sorted by name."""
+    return strawberry.Schema(
+        query=Query,
+        types=[CareUnit, Resource, HealthcareService],
+        config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=True),
+    )
+
+
+def engine_config(
+    limits: DocumentLimits | None = None, *, max_errors: int = 20, introspection: bool = False
+) -> EngineConfig:
+    """What the engine is told of this schema: its plain scalars, its error tree, and that names may be personal."""
+    return EngineConfig(
+        limits or DocumentLimits(),
+        plain_scalars=PLAIN_SCALARS,
+        expected_errors=GatewayError,
+        max_errors=max_errors,
+        refuse_name=refuse_name,
+        introspection=introspection,
+    )
+
+
+def build_views() -> Views:
+    """How the loaders make GraphQL objects of what Leyr lists."""
+    return Views(care_unit=CareUnit.of, resource=Resource.of, healthcare_service=HealthcareService.of)
+
+
+def print_sdl(schema: strawberry.Schema) -> str:
+    """The schema definition language text, with one newline at its end."""
+    return schema.as_str().rstrip("\n") + "\n"

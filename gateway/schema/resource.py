@@ -8,10 +8,9 @@ from strawberry import UNSET, lazy
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
-from gateway.schema.arguments import End, First, HealthcareServiceId, Start, given
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.node import Node
-from gateway.schema.timeslot import Timeslot, load_timeslots
+from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Timeslot, given, load_timeslots
 
 if TYPE_CHECKING:
     from gateway.schema.care_unit import CareUnit
@@ -45,7 +44,7 @@ class Resource(Node):
     @strawberry.field(description="The care unit that it belongs to.")
     async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
         """The care unit, from the EHR's list."""
-        return (await info.context.loaders.care_unit(self.key)).written(self.times)
+        return (await info.context.loaders.care_unit(self.key)).with_multiplicity(self.multiplicity)
 
     @strawberry.field(
         description=(

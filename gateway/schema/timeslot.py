@@ -1,22 +1,63 @@
-"""The Timeslot type."""
+"""The Timeslot type, and the arguments that `timeslots` fields share."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import strawberry
-from strawberry import lazy
+from strawberry import UNSET, lazy
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
 from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
-from gateway.schema.demands import demand_below
+from gateway.schema.lookahead import lookahead_below
 from gateway.schema.node import Node
 from gateway.schema.scalars import DateTime
+
+T = TypeVar("T")
+
+Start: TypeAlias = Annotated[
+    datetime | None,
+    strawberry.argument(
+        description="First instant of the window; a slot belongs to the window by its start. Now when left out."
+    ),
+]
+End: TypeAlias = Annotated[
+    datetime | None,
+    strawberry.argument(
+        description=(
+            "First instant after the window, so not part of it. When left out, 30 days after `start`, or as far as "
+            "the gateway grants, if that is less."
+        )
+    ),
+]
+ResourceId: TypeAlias = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(
+        description="Only slots of this resource of the care unit: its node id, or its `leyrId`. All when left out."
+    ),
+]
+HealthcareServiceId: TypeAlias = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(
+        description="Only slots of this service of the care unit: its node id, or its `leyrId`. All when left out."
+    ),
+]
+First: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(description="At most so many slots, the earliest ones. All when left out."),
+]
+
+
+def given(value: T | None) -> T | None:
+    """The argument's value; None where it was left out or given as null."""
+    return None if value is UNSET else value
+
 
 if TYPE_CHECKING:
     from gateway.schema.care_unit import CareUnit
@@ -28,26 +69,26 @@ N = TypeVar("N", bound=Node)
 
 
 @dataclass(slots=True)
-class Standing:
+class Multiplicity:
     """How often the slots of a list are written in an answer.
 
     `alike` are all of them where a view stands for those that link to the same.
     """
 
-    times: int
+    multiplicity: int
     alike: Sequence[models.Timeslot] | None = None
     _counts: dict[str, Counter[Any]] = field(default_factory=dict)
 
     def linking(self, slot: models.Timeslot, attribute: str | None) -> int:
         """How often what a slot links to is written: once under each that has the same attribute, None for all."""
         if self.alike is None:
-            return self.times
+            return self.multiplicity
         if attribute is None:
-            return self.times * len(self.alike)
+            return self.multiplicity * len(self.alike)
         counts = self._counts.get(attribute)
         if counts is None:
             counts = self._counts[attribute] = Counter(map(attrgetter(attribute), self.alike))
-        return self.times * counts[getattr(slot, attribute)]
+        return self.multiplicity * counts[getattr(slot, attribute)]
 
 
 @strawberry.type(
@@ -61,7 +102,7 @@ class Timeslot:
 
     slot: strawberry.Private[models.Timeslot]
     key: strawberry.Private[models.CareUnitKey]
-    standing: strawberry.Private[Standing]
+    multiplicity: strawberry.Private[Multiplicity]
     start: DateTime = strawberry.field(description="When it begins, with the offset that the EHR gave.")
     end: DateTime | None = strawberry.field(
         description="When it ends, with the offset that the EHR gave. Null where the EHR does not say."
@@ -123,10 +164,10 @@ class Timeslot:
 
     def _linked(self, info: Info, found: N, attribute: str | None) -> N:
         """What the slot links to, with how often it is written, where timeslots below it have to be counted."""
-        standing = self.standing
-        if standing.alike is not None and not demand_below(info, type(found).__name__).timeslots:
+        multiplicity = self.multiplicity
+        if multiplicity.alike is not None and not lookahead_below(info, type(found).__name__).timeslots:
             return found
-        return found.written(standing.linking(self.slot, attribute))
+        return found.with_multiplicity(multiplicity.linking(self.slot, attribute))
 
 
 async def load_timeslots(
@@ -143,12 +184,12 @@ async def load_timeslots(
     `resource` or `service` is Leyr's id of the node, where it is one.
     """
     limit, key = checked_first(first), owner.key
-    query, vouching = info.context.timeslot_query(key, asked, resource, service)
-    if vouching is not None:
-        await info.context.loaders.vouch(query, vouching)
+    query, unconfirmed = info.context.timeslot_query(key, asked, resource, service)
+    if unconfirmed is not None:
+        await info.context.loaders.confirm_ids_exist(query, unconfirmed)
     found = await info.context.loaders.timeslots(query)
     slots = found.slots if limit is None else found.slots[:limit]
-    info.context.count_timeslots(len(slots) * owner.times, info.raw.variable_values)
+    info.context.count_timeslots(len(slots) * owner.multiplicity, info.raw.variable_values)
     views = _Views(owner, slots, info.context)
     translations = {"resource_id": views.resources, "healthcare_service_id": views.services}
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
@@ -164,8 +205,8 @@ class _Views:
     def __init__(self, owner: Node, slots: Sequence[models.Timeslot], context: Context) -> None:
         self._key = owner.key
         self._slots = slots
-        self._alone = Standing(owner.times)
-        self._alike: Standing | None = None
+        self._alone = Multiplicity(owner.multiplicity)
+        self._alike: Multiplicity | None = None
         self.resources = context.node_ids(NodeType.RESOURCE, owner.key)
         self.services = context.node_ids(NodeType.HEALTHCARE_SERVICE, owner.key)
 
@@ -174,14 +215,14 @@ class _Views:
 
     def representative(self, slot: models.Timeslot) -> Timeslot:
         if self._alike is None:
-            self._alike = Standing(self._alone.times, self._slots)
+            self._alike = Multiplicity(self._alone.multiplicity, self._slots)
         return self._made(slot, self._alike)
 
-    def _made(self, slot: models.Timeslot, standing: Standing) -> Timeslot:
+    def _made(self, slot: models.Timeslot, multiplicity: Multiplicity) -> Timeslot:
         return Timeslot(
             slot=slot,
             key=self._key,
-            standing=standing,
+            multiplicity=multiplicity,
             start=DateTime(slot.start),
             end=None if slot.end is None else DateTime(slot.end),
             resource_id=self.resources[slot.resource_id],

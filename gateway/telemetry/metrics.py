@@ -14,7 +14,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.trail import Outcome, error_codes
+from gateway.http.request_context import Outcome, error_codes
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth

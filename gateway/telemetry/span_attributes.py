@@ -6,7 +6,7 @@ from typing import TypeAlias, get_args
 
 from gateway.domain import errors
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.trail import Outcome, error_codes
+from gateway.http.request_context import Outcome, error_codes
 from gateway.leyr.call_events import ENDPOINTS, CallResult
 
 Attributes: TypeAlias = dict[str, str | int | tuple[str, ...]]

@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 )
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.trail import Outcome, Trail
+from gateway.http.request_context import Outcome, Trail
 from gateway.leyr.call_events import CallResult, NoCallEvents, Rejection
 from gateway.telemetry.span_attributes import (
     Attributes,
@@ -126,7 +126,7 @@ def _is_sampled(traceparent: str) -> bool:
 
 
 def _told(traceparent: str) -> Context:
-    """The client's span, as gateway.http.trail lets it in; its `tracestate` is free text and stays outside."""
+    """The client's span, as `request_context` lets it in; its `tracestate` is free text and stays outside."""
     trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
     told = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
     return set_span_in_context(NonRecordingSpan(told), Context())

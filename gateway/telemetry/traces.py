@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.http.trail import OperationSpans
+from gateway.http.request_context import OperationSpans
 from gateway.leyr.call_events import CallEvents
 
 # A file of the repository and not the package's name, which an index may give to somebody else.

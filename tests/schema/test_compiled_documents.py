@@ -9,7 +9,7 @@ from graphql import ExecutionResult
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.engine.document_cache import Documents
 from gateway.engine.rows import Columns
-from gateway.schema.build import build_schema
+from gateway.schema.query import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS
 from tests.calls.test_upstream_calls import TABLE
 from tests.unit.engine.answering import Direct, compiled, normal, ordinarily, run

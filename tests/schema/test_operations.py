@@ -14,7 +14,7 @@ from gateway.engine.engine import Operation
 from gateway.engine.errors import MutationNotAllowedError
 from gateway.engine.rows import Columns
 from gateway.http.runner import GraphQLResult
-from gateway.schema.build import build_schema
+from gateway.schema.query import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS
 from tests.unit.engine.model_schema import core
 from tests.unit.schema.clinic import request

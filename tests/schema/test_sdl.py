@@ -6,8 +6,8 @@ import pytest
 from graphql import GraphQLSchema, build_schema, find_breaking_changes
 from graphql.type import GraphQLEnumType, GraphQLInterfaceType, GraphQLObjectType
 
-from gateway.schema.build import build_schema as build_gateway_schema
-from gateway.schema.build import print_sdl
+from gateway.schema.query import build_schema as build_gateway_schema
+from gateway.schema.query import print_sdl
 
 COMMITTED = (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")
 PROMISED = """

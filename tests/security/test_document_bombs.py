@@ -8,7 +8,7 @@ import pytest
 
 from gateway.engine.engine import Operation
 from gateway.http.runner import GraphQLResult
-from gateway.schema.build import build_schema
+from gateway.schema.query import build_schema
 from tests.unit.schema.clinic import request
 from tests.unit.schema.gateway_engine import GatewayEngine
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.trail import Trail, error_codes
+from gateway.http.request_context import Trail, error_codes
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
 from gateway.telemetry import span_attributes as attributes
 from gateway.telemetry.span_attributes import ALLOWED, OTHER, CallAttributes, has_failed, operation_attributes

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.http.trail import Trail
+from gateway.http.request_context import Trail
 from gateway.logging import build_log
 from gateway.telemetry.traces import traces_to
 from tests.cli.test_commands import CLEAN, CREDENTIALS, LISTENING, ROOT, gateway

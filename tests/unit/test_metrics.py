@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.trail import Outcome as RequestOutcome
+from gateway.http.request_context import Outcome as RequestOutcome
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, UpstreamPolicies

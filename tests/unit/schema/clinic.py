@@ -11,9 +11,9 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
-from gateway.schema.build import build_views
 from gateway.schema.context import Context
 from gateway.schema.loaders import Loaders
+from gateway.schema.query import build_views
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, TrueSlot
 

@@ -9,7 +9,7 @@ from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine, Operation
 from gateway.http.error_responses import ErrorFormatter
 from gateway.http.runner import GraphQLResult
-from gateway.schema.build import build_schema, engine_config
+from gateway.schema.query import build_schema, engine_config
 
 
 class GatewayEngine:

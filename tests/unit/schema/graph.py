@@ -19,15 +19,15 @@ from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.error_responses import ErrorFormatter
 from gateway.logging import build_log
-from gateway.schema.build import build_views
-from gateway.schema.context import AnswerLimits, Context
+from gateway.schema.context import Context, OperationLimits
 from gateway.schema.loaders import Loaders
+from gateway.schema.query import build_views
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.schema.gateway_engine import GatewayEngine
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 KEPT = Lifetimes(300, 300)
-UNLIMITED = AnswerLimits(1_000_000, 1_000_000_000)
+UNLIMITED = OperationLimits(1_000_000, 1_000_000_000)
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Graph:
         self.engine = GatewayEngine(ErrorFormatter(log))
 
     async def ask(
-        self, text: str, access: Access = EVERYTHING, limits: AnswerLimits = UNLIMITED, **variables: Any
+        self, text: str, access: Access = EVERYTHING, limits: OperationLimits = UNLIMITED, **variables: Any
     ) -> Answered:
         """The answer to a caller."""
         reading = FetchScope(self.now)

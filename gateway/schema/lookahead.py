@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
     FieldNode,
@@ -17,6 +17,8 @@ from graphql import (
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionNode,
+    StringValueNode,
+    VariableNode,
     get_argument_values,
     get_directive_values,
     get_named_type,
@@ -24,7 +26,11 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from gateway.schema.context import Info, TimeslotFilter
+from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.errors import GatewayError
+from gateway.domain.ids import NodeId, NodeType
+from gateway.domain.models import CareUnitKey
+from gateway.schema.context import Context, Info, TimeslotFilter
 
 _Selecting: TypeAlias = FieldNode | InlineFragmentNode | FragmentDefinitionNode | OperationDefinitionNode
 _CALLING = frozenset({"resources", "resource", "healthcareServices", "healthcareService", "careUnit", "timeslots"})
@@ -42,7 +48,7 @@ class TimeslotsField:
 
 
 @dataclass(slots=True)
-class Demand:
+class Lookahead:
     """What a part of a document asks of a care unit, whatever the variables of its arguments are.
 
     `names_ids` tells whether timeslots may be asked for by the id of a resource or a service; `is_deep` whether any
@@ -57,14 +63,14 @@ class Demand:
     timeslots: list[TimeslotsField] = field(default_factory=list)
 
 
-class AskedSlots(NamedTuple):
+class TimeslotsArguments(NamedTuple):
     """The arguments of a `timeslots` field, and the type that it is a field of: None for the node that was found."""
 
     filter: TimeslotFilter
     of: str | None
 
 
-class Reach(NamedTuple):
+class DocumentScope(NamedTuple):
     """A document as one request runs it."""
 
     schema: GraphQLSchema
@@ -72,7 +78,7 @@ class Reach(NamedTuple):
     variables: VariableValues
 
     @classmethod
-    def of(cls, info: Info) -> "Reach":
+    def of(cls, info: Info) -> "DocumentScope":
         """What a resolver is told of it."""
         raw = info.raw
         return cls(raw.schema, raw.fragments, raw.variable_values)
@@ -84,12 +90,12 @@ class Reach(NamedTuple):
             raise TypeError(f"{name} is no object type")
         return found
 
-    def asked(self, demand: Demand) -> dict[AskedSlots, None]:
-        """What the `timeslots` fields of a demand ask, each once; those whose arguments are wrong report it."""
-        return dict.fromkeys(self._asked(demand))
+    def asked(self, lookahead: Lookahead) -> dict[TimeslotsArguments, None]:
+        """What the `timeslots` fields of a lookahead ask, each once; those whose arguments are wrong report it."""
+        return dict.fromkeys(self._asked(lookahead))
 
-    def _asked(self, demand: Demand) -> Iterator[AskedSlots]:
-        for each in demand.timeslots:
+    def _asked(self, lookahead: Lookahead) -> Iterator[TimeslotsArguments]:
+        for each in lookahead.timeslots:
             try:
                 arguments = get_argument_values(each.definition, each.node, self.variables)
             except GraphQLError:
@@ -100,7 +106,7 @@ class Reach(NamedTuple):
                 arguments.get("resourceId"),
                 arguments.get("healthcareServiceId"),
             )
-            yield AskedSlots(asked, None if each.is_own else each.parent)
+            yield TimeslotsArguments(asked, None if each.is_own else each.parent)
 
     def selected(self, node: _Selecting, parent: GraphQLObjectType) -> Iterator[FieldNode]:
         """The fields of a selection, through fragments, each fragment once."""
@@ -138,47 +144,47 @@ class Reach(NamedTuple):
         return is_abstract_type(condition) and self.schema.is_sub_type(condition, parent)
 
 
-def demand_below(info: Info, kind: str) -> Demand:
+def lookahead_below(info: Info, kind: str) -> Lookahead:
     """What the document asks below the current field, where that holds objects of a type."""
-    found: Demand | None = info.memo.get(kind)
+    found: Lookahead | None = info.memo.get(kind)
     if found is None:
-        found = info.memo[kind] = demand_of(Reach.of(info), info.raw.field_nodes, kind)
+        found = info.memo[kind] = lookahead_of(DocumentScope.of(info), info.raw.field_nodes, kind)
     return found
 
 
-def demand_of(reach: Reach, nodes: Iterable[FieldNode], kind: str) -> Demand:
+def lookahead_of(document: DocumentScope, nodes: Iterable[FieldNode], kind: str) -> Lookahead:
     """What the selections of field nodes ask, where the field holds objects of a type."""
-    reader = _DemandReader(reach)
+    reader = _LookaheadReader(document)
     for node in nodes:
-        reader.walk(node, reach.object_type(kind), is_own=True)
-    return reader.demand
+        reader.walk(node, document.object_type(kind), is_own=True)
+    return reader.lookahead
 
 
-class _DemandReader:
+class _LookaheadReader:
     """One walk over a part of a document, linear in its size: a fragment is entered once for each type.
 
     Once more where it stands in the very node that was found, because there it asks for that node's own slots.
     """
 
-    def __init__(self, reach: Reach) -> None:
-        self.demand = Demand()
-        self._reach = reach
+    def __init__(self, document: DocumentScope) -> None:
+        self.lookahead = Lookahead()
+        self._document = document
         self._entered: set[tuple[str, str, bool]] = set()
 
     def walk(self, node: _Selecting, parent: GraphQLObjectType, *, is_own: bool) -> None:
         """Read the selections of a node; `is_own` where its object is the one that was found."""
         for selection in node.selection_set.selections if node.selection_set else ():
-            if not self._reach.includes(selection):
+            if not self._document.includes(selection):
                 continue
             match selection:
                 case FieldNode():
                     self._read_field(selection, parent, is_own=is_own)
-                case InlineFragmentNode() if self._reach.applies(selection, parent):
+                case InlineFragmentNode() if self._document.applies(selection, parent):
                     self.walk(selection, parent, is_own=is_own)
                 case FragmentSpreadNode():
-                    fragment = self._reach.fragments[selection.name.value]
+                    fragment = self._document.fragments[selection.name.value]
                     entry = (selection.name.value, parent.name, is_own)
-                    if entry not in self._entered and self._reach.applies(fragment, parent):
+                    if entry not in self._entered and self._document.applies(fragment, parent):
                         self._entered.add(entry)
                         self.walk(fragment, parent, is_own=is_own)
 
@@ -187,18 +193,112 @@ class _DemandReader:
         if definition is None:
             return
         if node.name.value in _CALLING:
-            self.demand.is_deep |= not is_own
+            self.lookahead.is_deep |= not is_own
         match node.name.value:
             case "resources" | "resource":
-                self.demand.resources = True
+                self.lookahead.resources = True
             case "healthcareServices" | "healthcareService":
-                self.demand.services = True
+                self.lookahead.services = True
             case "careUnit":
-                self.demand.care_unit = True
+                self.lookahead.care_unit = True
             case "timeslots":
-                self.demand.timeslots.append(TimeslotsField(node, definition, parent.name, is_own))
-                self.demand.names_ids |= not _IDS.isdisjoint(each.name.value for each in node.arguments or ())
-                self.demand.names_ids |= is_own and parent.name != "CareUnit"
+                self.lookahead.timeslots.append(TimeslotsField(node, definition, parent.name, is_own))
+                self.lookahead.names_ids |= not _IDS.isdisjoint(each.name.value for each in node.arguments or ())
+                self.lookahead.names_ids |= is_own and parent.name != "CareUnit"
         child = get_named_type(definition.type)
         if isinstance(child, GraphQLObjectType):
             self.walk(node, child, is_own=False)
+
+
+_BY_ID = frozenset({"careUnit", "node", "nodes"})
+
+
+@dataclass(slots=True, eq=False)
+class RootField:
+    """One of them, and what stands below it, by the type of the object that it holds."""
+
+    node: FieldNode
+    definition: GraphQLField
+    _lookaheads: dict[NodeType, Lookahead] = field(default_factory=dict)
+
+    @property
+    def lists_care_units(self) -> bool:
+        """Whether it is about the care units of an EHR, not about what it names itself."""
+        return self.node.name.value == "careUnits"
+
+    @property
+    def names_several(self) -> bool:
+        """Whether it names any number of nodes."""
+        return self.node.name.value == "nodes"
+
+    def lookahead(self, document: DocumentScope, kind: NodeType) -> Lookahead:
+        """What stands below it, where it holds an object of a type."""
+        found = self._lookaheads.get(kind)
+        if found is None:
+            found = self._lookaheads[kind] = lookahead_of(document, [self.node], kind)
+        return found
+
+    def emr(self, document: DocumentScope, context: Context) -> EhrProfile | None:
+        """The EHR whose care units it lists; None where the field will be refused."""
+        try:
+            return context.emr(self._argument("emr", document))
+        except (GatewayError, GraphQLError):
+            # The field will say so itself, and makes no call.
+            return None
+
+    def named(self, document: DocumentScope, context: Context) -> Iterator[NodeId]:
+        """What it names, but for what will be refused."""
+        kinds = {NodeType.CARE_UNIT} if self.node.name.value == "careUnit" else set(NodeType)
+        try:
+            texts = self._argument("ids", document) if self.names_several else [self._argument("id", document)]
+        except GraphQLError:
+            return
+        for text in texts:
+            try:
+                found = context.named(text)
+            except GatewayError:
+                # Likewise.
+                continue
+            if found.type in kinds:
+                yield found
+
+    def _argument(self, name: str, document: DocumentScope) -> Any:
+        """The value of an argument, None where it has none. Raises GraphQLError."""
+        for argument in self.node.arguments or ():
+            if argument.name.value != name:
+                continue
+            value = argument.value
+            # What graphql-core makes of these is the same, and takes it five times as long.
+            if isinstance(value, StringValueNode):
+                return value.value
+            if isinstance(value, VariableNode):
+                return document.variables.coerced.get(value.name.value)
+            return get_argument_values(self.definition, self.node, document.variables).get(name)
+        return None
+
+
+class RootRequest(NamedTuple):
+    """Who asks something of a care unit: a root field that holds it, or something in it by Leyr's id."""
+
+    root: RootField
+    kind: NodeType
+    leyr_id: str
+
+
+def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> list[RootField]:
+    """Those of an operation."""
+    query = document.object_type("Query")
+    return [
+        RootField(node, query.fields[node.name.value])
+        for node in document.selected(operation, query)
+        if node.name.value == "careUnits" or node.name.value in _BY_ID
+    ]
+
+
+def visible_care_units(context: Context, emr: str) -> list[CareUnitKey] | None:
+    """The care units of an EHR that the caller may see; None where they are not known yet."""
+    listed = context.loaders.known_care_units(emr)
+    if listed is None:
+        return None
+    keys = (CareUnitKey(emr, leyr_id) for leyr_id in listed.items)
+    return [key for key in keys if context.access.sees(key)]

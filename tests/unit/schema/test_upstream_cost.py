@@ -15,7 +15,7 @@ from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
 from gateway.fetch.cache_budget import Lifetimes
-from gateway.schema.context import AnswerLimits
+from gateway.schema.context import OperationLimits
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.schema.graph import KEPT, NOW, UNLIMITED, Answered, Graph
 from tests.unit.schema.random_queries import Root, document, random_roots
@@ -58,7 +58,7 @@ EXACT = [
 
 async def asked(text: str, world: World, limit: int, lifetimes: Lifetimes = NOTHING_KEPT) -> Answered:
     graph = Graph(world, [*world.profiles.values()], lifetimes)
-    return await graph.ask(text, limits=AnswerLimits(limit, UNLIMITED.timeslots))
+    return await graph.ask(text, limits=OperationLimits(limit, UNLIMITED.timeslots))
 
 
 def world_of(profiles: Sequence[EhrProfile]) -> World:
@@ -106,7 +106,7 @@ def test_remembered_care_units_are_counted_before_any_call() -> None:
         graph = Graph(world, PLAIN, KEPT)
         await graph.ask("{ careUnits { name } }")
         world.forget()
-        return await graph.ask(text, limits=AnswerLimits(9))
+        return await graph.ask(text, limits=OperationLimits(9))
 
     refused = asyncio.run(twice())
 
@@ -130,7 +130,7 @@ def test_what_is_remembered_counts_as_if_it_were_not() -> None:
         graph = Graph(world, PLAIN, KEPT)
         await graph.ask(text)
         world.forget()
-        return await graph.ask(text, limits=AnswerLimits(limit))
+        return await graph.ask(text, limits=OperationLimits(limit))
 
     assert asyncio.run(warm(2)).is_refused
     assert not asyncio.run(warm(3)).errors
@@ -161,7 +161,7 @@ def test_a_fan_out_over_a_known_roster_is_foretold(policy: FilterPolicy, calls: 
         graph = Graph(world, profiles, KEPT)
         await graph.ask(f'{{ careUnit(id: "{U1}") {{ resources {{ id }} healthcareServices {{ id }} }} }}')
         world.forget()
-        return await graph.ask(text, limits=AnswerLimits(limit))
+        return await graph.ask(text, limits=OperationLimits(limit))
 
     assert foretold(asyncio.run(known(calls - 1))) == calls
     assert world.calls == []
@@ -190,10 +190,10 @@ def test_slots_that_do_not_say_whose_they_are_cannot_take_more_calls_than_grante
 
     async def twice() -> tuple[Answered, int, Answered]:
         graph = Graph(world, PLAIN[:1])
-        first = await graph.ask(text, limits=AnswerLimits(12))
+        first = await graph.ask(text, limits=OperationLimits(12))
         calls = world.count
         world.forget()
-        return first, calls, await graph.ask(text, limits=AnswerLimits(12))
+        return first, calls, await graph.ask(text, limits=OperationLimits(12))
 
     first, calls, second = asyncio.run(twice())
 
@@ -248,7 +248,7 @@ def test_no_operation_takes_more_calls_than_granted(
         if is_warm:
             await graph.ask(text)
         world.forget()
-        answer = await graph.ask(text, limits=AnswerLimits(limit, UNLIMITED.timeslots))
+        answer = await graph.ask(text, limits=OperationLimits(limit, UNLIMITED.timeslots))
         calls = world.count
         assert calls <= limit
         return answer, await Graph(world, [profile, PLAIN[1]]).ask(text)

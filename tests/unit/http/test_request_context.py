@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.trail import RequestLog, Trail, trail_of
+from gateway.http.request_context import RequestLog, Trail, trail_of
 from gateway.logging import build_log
 
 OURS = "0b9f6a3e-0f5a-4f5a-9b9f-6a3e0f5a4f5a"

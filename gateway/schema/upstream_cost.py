@@ -21,48 +21,47 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.schema.context import Context, Info
-from gateway.schema.demands import Demand, Reach
-from gateway.schema.roots import Asking, RootField, root_fields, visible_care_units
+from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRequest, root_fields, visible_care_units
 
 _OUTLINE = "Query"
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
 
 
-def forecast(info: Info, profile: EhrProfile | None = None) -> None:
+def check_upstream_cost(info: Info, profile: EhrProfile | None = None) -> None:
     """Count the calls of the whole operation before its root fields begin any. Raises OperationTooLarge.
 
     Each root field that calls upstream does so first, and `careUnits` again when it knows the care units. A field
     that is about one care unit, or those of one EHR, says what is known of the EHR.
     """
     context: Context = info.raw.context
-    if context.outlook.is_settled:
+    if context.cost_state.is_settled:
         return
     outline: _Outline | None = info.memo.get(_OUTLINE)
     if outline is not None and profile is not None and is_plain(profile) and outline.is_small(context, profile.code):
-        context.outlook.is_settled = True
+        context.cost_state.is_settled = True
     else:
-        forecast_operation(Reach.of(info), info.raw.operation, context, info.memo)
+        check_operation_cost(DocumentScope.of(info), info.raw.operation, context, info.memo)
 
 
-def forecast_operation(
-    reach: Reach, operation: OperationDefinitionNode, context: Context, kept: dict[str, Any]
+def check_operation_cost(
+    document: DocumentScope, operation: OperationDefinitionNode, context: Context, kept: dict[str, Any]
 ) -> None:
     """The same for whoever runs the operation; `kept` lasts as long as what is compiled of it.
 
     Raises OperationTooLarge.
     """
-    outlook, most = context.outlook, context.limits.upstream_calls
-    if outlook.refusal is None and not outlook.is_settled:
+    cost_state, most = context.cost_state, context.limits.upstream_calls
+    if cost_state.refusal is None and not cost_state.is_settled:
         outline: _Outline | None = kept.get(_OUTLINE)
         if outline is None:
-            outline = kept[_OUTLINE] = _outline(reach, operation)
-        bound = _Bound(reach, context)
+            outline = kept[_OUTLINE] = _outline(document, operation)
+        bound = _Bound(document, context)
         if sum(map(bound.of, outline.roots)) > most:
-            outlook.refusal = _Count(reach, context, most).refusal(outline.roots)
-        outlook.is_settled = bound.is_whole and outlook.refusal is None
-    if outlook.refusal is not None:
-        raise OperationTooLarge(outlook.refusal)
+            cost_state.refusal = _Count(document, context, most).refusal(outline.roots)
+        cost_state.is_settled = bound.is_whole and cost_state.refusal is None
+    if cost_state.refusal is not None:
+        raise OperationTooLarge(cost_state.refusal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,11 @@ class _Outline:
         return 2 + units * self.each <= context.limits.upstream_calls
 
 
-def _outline(reach: Reach, operation: OperationDefinitionNode) -> _Outline:
-    roots = root_fields(reach, operation)
+def _outline(document: DocumentScope, operation: OperationDefinitionNode) -> _Outline:
+    roots = root_fields(document, operation)
     if len(roots) != 1 or roots[0].names_several:
         return _Outline(roots, None, lists_care_units=False)
-    each = max(_most_within(roots[0].demand(reach, kind)) for kind in NodeType)
+    each = max(_most_within(roots[0].lookahead(document, kind)) for kind in NodeType)
     return _Outline(roots, each, roots[0].lists_care_units)
 
 
@@ -103,8 +102,8 @@ class _Bound:
     It is whole unless care units are not known yet.
     """
 
-    def __init__(self, reach: Reach, context: Context) -> None:
-        self._reach = reach
+    def __init__(self, document: DocumentScope, context: Context) -> None:
+        self._document = document
         self._context = context
         self.is_whole = True
 
@@ -113,30 +112,30 @@ class _Bound:
         if root.lists_care_units:
             return self._of_care_units(root)
         calls = 0
-        for named in root.named(self._reach, self._context):
+        for named in root.named(self._document, self._context):
             # The list that holds the node, and the one that holds its care unit.
-            calls += 2 + self._within(named.care_unit, root.demand(self._reach, named.type))
+            calls += 2 + self._within(named.care_unit, root.lookahead(self._document, named.type))
         return calls
 
     def _of_care_units(self, root: RootField) -> int:
-        profile = root.emr(self._reach, self._context)
+        profile = root.emr(self._document, self._context)
         if profile is None:
             return 0
-        demand = root.demand(self._reach, NodeType.CARE_UNIT)
-        if not demand.timeslots:
+        lookahead = root.lookahead(self._document, NodeType.CARE_UNIT)
+        if not lookahead.timeslots:
             listed = self._context.loaders.known_care_units(profile.code)
             self.is_whole &= listed is not None
-            return 1 + (0 if listed is None else len(listed.items)) * (demand.resources + demand.services)
+            return 1 + (0 if listed is None else len(listed.items)) * (lookahead.resources + lookahead.services)
         keys = visible_care_units(self._context, profile.code)
         self.is_whole &= keys is not None
-        return 1 + sum(self._within(key, demand) for key in keys or ())
+        return 1 + sum(self._within(key, lookahead) for key in keys or ())
 
-    def _within(self, key: CareUnitKey, demand: Demand) -> int:
+    def _within(self, key: CareUnitKey, lookahead: Lookahead) -> int:
         """What a care unit takes beside the list that it is in."""
         profile = self._context.loaders.profile(key)
-        if not demand.timeslots or is_plain(profile):
-            return _most_within(demand)
-        slots = len(demand.timeslots)
+        if not lookahead.timeslots or is_plain(profile):
+            return _most_within(lookahead)
+        slots = len(lookahead.timeslots)
         if profile.longest_window is not None:
             slots *= -(-self._context.widest_window // profile.longest_window)
         listed_ids = self._context.loaders.known(key)
@@ -153,12 +152,12 @@ class _Bound:
 class _Count:
     """The calls that an operation's plan takes, as far as it can be made with what is known at the time."""
 
-    def __init__(self, reach: Reach, context: Context, most: int) -> None:
-        self._reach = reach
+    def __init__(self, document: DocumentScope, context: Context, most: int) -> None:
+        self._document = document
         self._context = context
         self._most = most
         self._emrs: set[str] = set()
-        self._asking: defaultdict[CareUnitKey, list[Asking]] = defaultdict(list)
+        self._asking: defaultdict[CareUnitKey, list[RootRequest]] = defaultdict(list)
         self._planned: dict[Hashable, int] = {}
 
     def refusal(self, roots: Iterable[RootField]) -> str | None:
@@ -166,9 +165,9 @@ class _Count:
         for root in roots:
             self._add(root)
         calls, and_more = len(self._emrs), ""
-        for key, asking in self._asking.items():
+        for key, requests in self._asking.items():
             plans_on = calls <= self._most or len(self._planned) < _PLANS_OF_A_REFUSAL
-            found = self._calls(key, tuple(dict.fromkeys(asking)), plan_anew=plans_on)
+            found = self._calls(key, tuple(dict.fromkeys(requests)), plan_anew=plans_on)
             if found is None:
                 and_more = " or more"
                 break
@@ -179,50 +178,54 @@ class _Count:
 
     def _add(self, root: RootField) -> None:
         if root.lists_care_units:
-            profile = root.emr(self._reach, self._context)
+            profile = root.emr(self._document, self._context)
             if profile is not None:
                 self._emrs.add(profile.code)
                 for key in visible_care_units(self._context, profile.code) or ():
-                    self._asking[key].append(Asking(root, NodeType.CARE_UNIT, ""))
+                    self._asking[key].append(RootRequest(root, NodeType.CARE_UNIT, ""))
             return
-        for named in root.named(self._reach, self._context):
+        for named in root.named(self._document, self._context):
             key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
-            if is_unit or root.demand(self._reach, named.type).care_unit or may_hide_a_personal_number(key.care_unit):
+            if (
+                is_unit
+                or root.lookahead(self._document, named.type).care_unit
+                or may_hide_a_personal_number(key.care_unit)
+            ):
                 self._emrs.add(key.emr)
-            self._asking[key].append(Asking(root, named.type, "" if is_unit else named.leyr_id))
+            self._asking[key].append(RootRequest(root, named.type, "" if is_unit else named.leyr_id))
 
-    def _calls(self, key: CareUnitKey, asking: tuple[Asking, ...], *, plan_anew: bool) -> int | None:
+    def _calls(self, key: CareUnitKey, requests: tuple[RootRequest, ...], *, plan_anew: bool) -> int | None:
         """The calls for a care unit; None where that would have to be planned, and nothing is to be any more."""
         profile = self._context.loaders.profile(key)
         listed_ids = self._context.loaders.known(key) if needs_unit_lists(profile) else ListedIds()
         # A node id is of one care unit, and makes no query in another.
-        alike = not any(each.root.demand(self._reach, each.kind).names_ids for each in asking)
-        likeness = profile, listed_ids, asking, None if alike else key
+        alike = not any(each.root.lookahead(self._document, each.kind).names_ids for each in requests)
+        likeness = profile, listed_ids, requests, None if alike else key
         if likeness not in self._planned:
             if not plan_anew:
                 return None
-            self._planned[likeness] = calls_for(self._demand(key, asking), profile, listed_ids)
+            self._planned[likeness] = calls_for(self._requirements(key, requests), profile, listed_ids)
         return self._planned[likeness]
 
-    def _demand(self, key: CareUnitKey, asking: Sequence[Asking]) -> UnitRequirements:
+    def _requirements(self, key: CareUnitKey, requests: Sequence[RootRequest]) -> UnitRequirements:
         resources = services = False
         batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
         each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
-        for one in asking:
-            demand = one.root.demand(self._reach, one.kind)
-            resources |= demand.resources or one.kind is NodeType.RESOURCE
-            services |= demand.services or one.kind is NodeType.HEALTHCARE_SERVICE
+        for one in requests:
+            lookahead = one.root.lookahead(self._document, one.kind)
+            resources |= lookahead.resources or one.kind is NodeType.RESOURCE
+            services |= lookahead.services or one.kind is NodeType.HEALTHCARE_SERVICE
             own = _own_ids(one)
-            for asked in self._reach.asked(demand):
+            for asked in self._document.asked(lookahead):
                 try:
                     ids = own if asked.of is None else (None, None)
-                    query, vouching = self._context.timeslot_query(key, asked.filter, *ids)
+                    query, unconfirmed = self._context.timeslot_query(key, asked.filter, *ids)
                 except GatewayError:
                     # The field will say so itself, and makes no call.
                     continue
-                if vouching is not None:
-                    resources, services = resources or vouching.resources, services or vouching.services
-                batches[one.kind if vouching is None else vouching].append(query)
+                if unconfirmed is not None:
+                    resources, services = resources or unconfirmed.resources, services or unconfirmed.services
+                batches[one.kind if unconfirmed is None else unconfirmed].append(query)
                 if asked.of in each:
                     each[asked.of].append(query)
         return UnitRequirements(
@@ -233,15 +236,15 @@ class _Count:
         )
 
 
-def _own_ids(asking: Asking) -> tuple[str | None, str | None]:
+def _own_ids(requests: RootRequest) -> tuple[str | None, str | None]:
     """The resource and the service that a node is, if it is one."""
     return (
-        asking.leyr_id if asking.kind is NodeType.RESOURCE else None,
-        asking.leyr_id if asking.kind is NodeType.HEALTHCARE_SERVICE else None,
+        requests.leyr_id if requests.kind is NodeType.RESOURCE else None,
+        requests.leyr_id if requests.kind is NodeType.HEALTHCARE_SERVICE else None,
     )
 
 
-def _most_within(demand: Demand) -> int:
-    """What a care unit of a plain EHR takes beside the list that it is in: a list may have to vouch for an id."""
-    lists = 2 if demand.names_ids else demand.resources + demand.services
-    return lists + len(demand.timeslots)
+def _most_within(lookahead: Lookahead) -> int:
+    """What a care unit of a plain EHR takes beside the list that it is in: a list may have to confirm an id."""
+    lists = 2 if lookahead.names_ids else lookahead.resources + lookahead.services
+    return lists + len(lookahead.timeslots)

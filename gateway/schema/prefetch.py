@@ -14,52 +14,52 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.models import CareUnitKey
 from gateway.schema.care_unit import CareUnit
 from gateway.schema.context import Context, Info
-from gateway.schema.demands import AskedSlots, Demand, Reach, demand_below
 from gateway.schema.healthcare_service import HealthcareService
+from gateway.schema.lookahead import DocumentScope, Lookahead, TimeslotsArguments, lookahead_below
 from gateway.schema.resource import Resource
 
-Anticipated: TypeAlias = CareUnit | Resource | HealthcareService
+Prefetched: TypeAlias = CareUnit | Resource | HealthcareService
 
 
-def anticipate(info: Info, found: Sequence[Anticipated]) -> None:
+def prefetch(info: Info, found: Sequence[Prefetched]) -> None:
     """Start everything that the document asks below the current field: for care units, or for one other node."""
     if not found:
         return
-    demand = demand_below(info, type(found[0]).__name__)
-    if not demand.is_deep:
+    lookahead = lookahead_below(info, type(found[0]).__name__)
+    if not lookahead.is_deep:
         # The resolvers of the node's own fields run in this very turn.
         return
-    asked = Reach.of(info).asked(demand) if demand.timeslots else ()
+    asked = DocumentScope.of(info).asked(lookahead) if lookahead.timeslots else ()
     for node in found:
-        _start_lists(info.context, node.key, demand)
+        _start_lists(info.context, node.key, lookahead)
         _start_timeslots(info.context, node, asked)
 
 
-def _start_lists(context: Context, care_unit: CareUnitKey, demand: Demand) -> None:
+def _start_lists(context: Context, care_unit: CareUnitKey, lookahead: Lookahead) -> None:
     loaders = context.loaders
     try:
-        if demand.resources:
+        if lookahead.resources:
             loaders.start_resources(care_unit)
-        if demand.services:
+        if lookahead.services:
             loaders.start_healthcare_services(care_unit)
-        if demand.care_unit:
+        if lookahead.care_unit:
             loaders.start_care_units(care_unit.emr)
     except GatewayError:
         # The resolver that wants the list meets it too.
         return
 
 
-def _start_timeslots(context: Context, node: Anticipated, asked: Iterable[AskedSlots]) -> None:
+def _start_timeslots(context: Context, node: Prefetched, asked: Iterable[TimeslotsArguments]) -> None:
     resource = node.leyr_id if isinstance(node, Resource) else None
     service = node.leyr_id if isinstance(node, HealthcareService) else None
     for wanted, of in asked:
         own = (resource, service) if of is None else (None, None)
         try:
-            query, vouching = context.timeslot_query(node.key, wanted, *own)
-            if vouching is None:
+            query, unconfirmed = context.timeslot_query(node.key, wanted, *own)
+            if unconfirmed is None:
                 context.loaders.start_timeslots(query)
             else:
-                context.loaders.start_vouched(query, vouching)
+                context.loaders.start_confirmed(query, unconfirmed)
         except GatewayError:
             # Likewise.
             continue
