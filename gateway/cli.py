@@ -71,7 +71,7 @@ def _serve(options: argparse.Namespace) -> int:
         if refusal is not None:
             bound.close()
             raise SettingsError(refusal)
-        log.info("gateway.server.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+        log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
             scraped = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
             log.info("gateway.metrics", url=f"{url_of(scraped)}/metrics")

@@ -60,7 +60,7 @@ class EngineConfig:
 
     `plain_scalars` are custom scalars whose Python values leave as they are. `expected_errors` is the root of the
     error tree that resolvers raise from; anything else is a fault. Of a result's errors at most `max_errors` are
-    given, faults in any case. `refuse_name` gives the reason to refuse a name in a document, None for most.
+    given, faults in any case. `too_large_hint` tells a client how to get a smaller answer. `refuse_name` gives the reason to refuse a name in a document, None for most.
     `introspection` opens `__schema` and `__type`, and has graphql-core suggest names of the schema.
     """
 
@@ -69,6 +69,7 @@ class EngineConfig:
     expected_errors: type[Exception] = RequestError
     max_errors: int = _MAX_ERRORS
     max_answer_bytes: int = _MAX_ANSWER_BYTES
+    too_large_hint: str = "ask for less"
     refuse_name: Callable[[str], str | None] = lambda _: None
     introspection: bool = False
 
@@ -174,7 +175,7 @@ class Engine:
     def _too_large(self) -> LimitExceededError:
         most = self._config.max_answer_bytes
         return LimitExceededError(
-            f"The answer would take more than {most} bytes; ask for less under each item of its lists"
+            f"The answer would take more than {most} bytes; {self._config.too_large_hint}"
         )
 
 

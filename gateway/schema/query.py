@@ -127,6 +127,7 @@ def engine_config(
         plain_scalars=PLAIN_SCALARS,
         expected_errors=GatewayError,
         max_errors=max_errors,
+        too_large_hint="ask for less under each timeslot",
         refuse_name=refuse_name,
         introspection=introspection,
     )

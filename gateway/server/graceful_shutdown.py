@@ -239,7 +239,7 @@ class GracefulServer(uvicorn.Server):
         if self._log is not None:
             drain_seconds = self._rules.drain_seconds if self._draining else 0
             self._log.info(
-                "gateway.server.graceful_shutdown", drain_seconds=drain_seconds, grace_seconds=self._rules.grace_seconds
+                "gateway.stopping", drain_seconds=drain_seconds, grace_seconds=self._rules.grace_seconds
             )
 
     async def _while(self, seconds: float, goes_on: Callable[[], bool]) -> None:

@@ -161,7 +161,7 @@ class Metrics(Collector):
             _OVERHEAD_SECONDS,
         )
         self._reads = Counters(
-            "gateway_reads_total", "UnitLists that answers needed, by where they came from.", {"origin": CacheStatus}
+            "gateway_reads_total", "Lists that answers needed, by where they came from.", {"origin": CacheStatus}
         )
         self._merged = 0
         self.registry = CollectorRegistry()
@@ -211,7 +211,7 @@ class Metrics(Collector):
 
     def _saved(self) -> CounterMetricFamily:
         family = CounterMetricFamily(
-            "gateway_reads_saved_total", "UnitLists that were needed and took no call of their own.", labels=("how",)
+            "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
         )
         family.add_metric(("merged",), self._merged)
         # What is stale is shown at once and fetched all the same.

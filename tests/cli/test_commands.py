@@ -153,7 +153,7 @@ def test_metrics_have_a_port_of_their_own(simulator: Simulator, run: Callable[..
     settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_METRICS_PORT": "0", **CREDENTIALS, **AT_ONCE}
     serving = run("serve", "--port", "0", **settings)
     metrics = serving.url(r'"event":"gateway.metrics","url":"(http[^"]+)"')
-    url = serving.url(r'"event":"gateway.server.serving","url":"(http[^"]+)"')
+    url = serving.url(r'"event":"gateway.serving","url":"(http[^"]+)"')
 
     for query in ("{ careUnits { name } }", "{ careUnits { name } }", "{ nothing }"):
         httpx.post(f"{url}/graphql", json={"query": query}, timeout=20)

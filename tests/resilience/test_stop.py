@@ -35,7 +35,7 @@ class Serving:
     process: subprocess.Popen[bytes]
     log: Path
 
-    def url(self, event: str = "gateway.server.serving") -> str:
+    def url(self, event: str = "gateway.serving") -> str:
         for _ in range(STARTS_WITHIN * 100):
             if found := re.search(rf'"event":"{event}","url":"(http://[^"]+)"', self.log.read_text()):
                 return found[1]
@@ -225,7 +225,7 @@ async def test_the_drain_is_visible_and_ends_with_a_second_signal(
     assert "gateway_ready 0.0" in scraped.text
     assert {each.headers["connection"] for each in (told, alive, answered)} == {"close"}
     assert answered.json()["data"]["careUnits"]
-    assert serving.events()["gateway.server.graceful_shutdown"] == 1
+    assert serving.events()["gateway.stopping"] == 1
     assert status == 0
 
 

@@ -163,15 +163,15 @@ def test_the_form_for_people_is_told_or_taken_for_terminals() -> None:
             return True
 
     terminal = Terminal()
-    build_log("info", terminal).info("gateway.server.serving", url="http://127.0.0.1:8000")
+    build_log("info", terminal).info("gateway.serving", url="http://127.0.0.1:8000")
 
-    assert "gateway.server.serving" in terminal.getvalue()
+    assert "gateway.serving" in terminal.getvalue()
     assert not terminal.getvalue().startswith("{")
-    assert written(lambda log: log.info("gateway.server.serving", url="here"), console=True).split() == [
+    assert written(lambda log: log.info("gateway.serving", url="here"), console=True).split() == [
         "2026-10-12T12:00:00.005000Z",
         "[info",
         "]",
-        "gateway.server.serving",
+        "gateway.serving",
         "url=here",
     ]
 
