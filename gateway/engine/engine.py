@@ -60,8 +60,9 @@ class EngineConfig:
 
     `plain_scalars` are custom scalars whose Python values leave as they are. `expected_errors` is the root of the
     error tree that resolvers raise from; anything else is a fault. Of a result's errors at most `max_errors` are
-    given, faults in any case. `too_large_hint` tells a client how to get a smaller answer. `refuse_name` gives the reason to refuse a name in a document, None for most.
-    `introspection` opens `__schema` and `__type`, and has graphql-core suggest names of the schema.
+    given, faults in any case. `too_large_hint` tells a client how to get a smaller answer. `refuse_name` gives the
+    reason to refuse a name in a document, None for most. `introspection` opens `__schema` and `__type`, and has
+    graphql-core suggest names of the schema.
     """
 
     limits: DocumentLimits = field(default_factory=DocumentLimits)
