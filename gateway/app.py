@@ -25,8 +25,9 @@ from gateway.auth.rate_limit import RateLimits
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
+from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
-from gateway.fetch.cache_budget import CacheBudget
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
@@ -297,8 +298,9 @@ def _loaders(
     settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
 ) -> Callable[[FetchScope], Loaders]:
     """Makes a request's loaders, over sources that all requests share."""
-    catalog = Catalog(backend, lifetimes=settings.catalog_lifetimes, memory=memory, clock=clock)
-    steps = TimeslotCalls(backend, profiles, Snapshots(settings.timeslots_lifetimes, memory, clock), clock)
+    catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
+    snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
+    steps = TimeslotCalls(backend, profiles, snapshots, clock)
     views = build_views()
     return lambda scope: Loaders(catalog, steps, views, scope)
 

@@ -29,7 +29,7 @@ def test_partition(benchmark: Callable[..., Any], queries: Sequence[TimeslotQuer
         return (answer(),), {}
 
     def shares(found: TimeslotList) -> list[TimeslotList | None]:
-        return [partition(each, {step: found}) for each in queries]
+        return [partition(each, step, found) for each in queries]
 
     assert all(benchmark.pedantic(shares, setup=fresh, rounds=30))  # type: ignore[attr-defined] # the fixture is more than callable
 

@@ -295,7 +295,7 @@ class KeySet:
                 return self._keys
             flight = self._launch(now)
         with suppress(UnusableKeysError):
-            return await flight.outcome()
+            return await flight.wait()
         raise _unavailable(pause)
 
     def _launch(self, now: float) -> SharedCall[Keys]:

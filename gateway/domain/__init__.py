@@ -1,1 +1,1 @@
-"""The words and the decisions: no I/O, no async, no clock."""
+"""Values and decisions of scheduling: no I/O, no async, no clock."""

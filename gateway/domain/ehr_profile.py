@@ -34,8 +34,8 @@ class FilterPolicy(StrEnum):
 class EhrProfile:
     """The behaviour of one EHR; `longest_window` None means that no limit is known.
 
-    `names_resource` and `names_service` say whether its slots name theirs; where they do not, no answer tells whose
-    they are but that to a call with the filter.
+    `names_resource` and `names_service` say whether its slots name theirs; where they do not, only the answer to a
+    call with that filter tells whose its slots are.
     """
 
     code: str
@@ -47,7 +47,7 @@ class EhrProfile:
     names_service: bool = field(default=True, kw_only=True)
 
     def after_refusing(self, *, resource: bool, service: bool) -> "EhrProfile":
-        """The same EHR, after it refused a call with these filters for lack of another.
+        """The profile after the EHR refused a call with these filters because it lacks another.
 
         Nothing changes where the profile forbade that call already, or where it carried both filters.
         """
@@ -64,7 +64,7 @@ class EhrProfile:
         return replace(self, filter_policy=policy)
 
     def after_lacking_owner(self, *, resource: bool, service: bool) -> "EhrProfile":
-        """The same EHR, after slots of a call without that filter did not name their resource, or their service."""
+        """The profile after slots of a call without that filter did not name their resource, or their service."""
         learned = (self.names_resource and not resource, self.names_service and not service)
         if learned == (self.names_resource, self.names_service):
             return self
@@ -74,7 +74,7 @@ class EhrProfile:
 def shipped_profile(code: str) -> EhrProfile:
     """The profile that the gateway ships for an EHR code.
 
-    An EHR that it does not know starts optimistic: no filter needed, until the EHR says otherwise.
+    One that it does not know is assumed to need no filter, until the EHR refuses a call.
     """
     name, policy, zone = _SHIPPED.get(code, (code, FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"))
     return EhrProfile(code, name, policy, None, ZoneInfo(zone))

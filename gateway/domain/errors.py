@@ -40,7 +40,7 @@ class GatewayError(Exception):
 
     `code` is stable and machine-readable, `retryable` says whether the same request may succeed later,
     `reference` is what to quote to support: Leyr's `instance` where there is one, else the request's own,
-    which whoever reports the error fills in. `retry_after` is in seconds.
+    which the error response adds. `retry_after` is in seconds.
     """
 
     code: ClassVar[str] = "INTERNAL"

@@ -1,7 +1,7 @@
 """Node ids: base64 of `Type:` and the percent-encoded parts joined by `/`.
 
 Relay's Global Object Identification leaves the form open; Leyr's ids are not known to be unique across care
-units and EHRs (leyr-api 3.1), so the whole way to an object is in its id.
+units and EHRs (leyr-api 3.1), so a node id holds the EHR and the care unit too.
 """
 
 import re
@@ -47,12 +47,12 @@ def care_unit_id(key: CareUnitKey) -> str:
 # The same nodes come back in every answer.
 @lru_cache(maxsize=16_384)
 def node_id(node_type: NodeType, key: CareUnitKey, leyr_id: str) -> str:
-    """The node id of something that belongs to a care unit."""
+    """The node id of a resource or service of a care unit."""
     return _encode(node_type, *key, leyr_id)
 
 
 def parse_node_id(text: str) -> NodeId:
-    """FetchRecord a node id. Raises BadUserInput where it is none that this gateway could have given out."""
+    """Decode a node id. Raises BadUserInput where this gateway cannot have given it out."""
     found = _decode(text)
     if found is None:
         raise BadUserInput("This is not a node id; pass an `id` that this gateway gave out, unchanged")
@@ -60,7 +60,7 @@ def parse_node_id(text: str) -> NodeId:
 
 
 def leyr_id_within(text: str, node_type: NodeType, care_unit: CareUnitKey) -> str:
-    """Leyr's own id of a thing in `care_unit`, from its node id or from the raw Leyr id.
+    """Leyr's own id of a resource or service of `care_unit`, from its node id or from the raw Leyr id.
 
     Raises BadUserInput where the node id is of another type or another care unit, or the id is unusable.
     """

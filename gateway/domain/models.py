@@ -1,4 +1,4 @@
-"""What Leyr's lists hold, as structs that msgspec decodes straight from upstream bytes; what a caller may see of it.
+"""The items of Leyr's lists, as structs that msgspec decodes straight from upstream bytes, and which a caller may see.
 
 Unknown fields are ignored and missing optional ones are None (leyr-api 11.1); an empty id or time counts as missing.
 """
@@ -12,7 +12,7 @@ NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
 class CareUnitKey(NamedTuple):
-    """What names a care unit: Leyr's ids are not known to be unique across EHRs."""
+    """The identity of a care unit: Leyr's ids are not known to be unique across EHRs."""
 
     emr: str
     care_unit: str
@@ -57,9 +57,9 @@ class Timeslot(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Equal where callers may see the same; None stands for all there are.
+    """Which EHRs and care units a caller may see; None stands for all.
 
-    Where both are given, a care unit must be named and its EHR too.
+    Where both are given, a caller sees the care units that are listed and whose EHR is listed too.
     """
 
     emrs: frozenset[str] | None = None
@@ -77,7 +77,7 @@ class Access:
         return self.care_units is None or any(key.emr == code for key in self.care_units)
 
     def sees(self, care_unit: CareUnitKey) -> bool:
-        """Whether a care unit, and whatever belongs to it, may be seen."""
+        """Whether a care unit, and all that belongs to it, may be seen."""
         if self.emrs is not None and care_unit.emr not in self.emrs:
             return False
         return self.care_units is None or care_unit in self.care_units

@@ -1,4 +1,4 @@
-"""Personal identity numbers of the Nordic countries, as far as they can be told from other digits.
+"""Detection of the Nordic countries' personal identity numbers in text, as far as they differ from other digits.
 
 Sweden writes YYMMDD-NNNN with or without the century, Denmark DDMMYY-NNNN, Norway DDMMYYNNNNN, Finland
 DDMMYY-NNNC with a letter for the sign since 2000. Days go up by 60 (Sweden, coordination numbers) or 40 (Norway, D
@@ -20,7 +20,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}")
 _BASE64_WITHOUT_SLASH = re.compile(r"[A-Za-z0-9+_-]{12,}")
 _MOST_ENCODINGS = 3
 _URL_SAFE = str.maketrans("-_", "+/")
-# What every personal number in a name holds, found at a fiftieth of the price of telling for certain.
+# A pattern of every personal number in a name, which is found in a fiftieth of the time of the full check.
 _NAME_DAY = "(?:0[1-9]|[1245678][0-9]|3[01]|9[01])"
 _SUSPICIOUS_NAME = re.compile(
     f"[0-9]{{2}}{_MONTH}{_NAME_DAY}[0-9]{{4}}|{_NAME_DAY}{_MONTH}[0-9]{{2}}[A-Za-z]?[0-9]{{3}}[0-9A-Za-z]"
@@ -34,12 +34,12 @@ def has_many_digits(text: str) -> bool:
 
 
 def may_be_cached(header: str) -> bool:
-    """Whether a header that lists formats says nothing more: what clients write elsewhere has digits or capitals."""
+    """Whether a header that lists formats holds nothing else: other text of clients has digits or capitals."""
     return header == header.lower() and not has_many_digits(header)
 
 
 def may_hide_a_personal_number(text: str) -> bool:
-    """Whether a text, or what it says in percent-encoding or base64, once or within each other, may hold one."""
+    """Whether a text may hold one, as it is or decoded from percent-encoding and base64, also nested."""
     readings = {text}
     for _ in range(_MOST_ENCODINGS):
         if any(map(may_hold_a_personal_number, readings)):
@@ -51,14 +51,14 @@ def may_hide_a_personal_number(text: str) -> bool:
 def _decoded(text: str) -> Iterator[str]:
     yield unquote(text)
     for found in (*_BASE64.findall(text), *_BASE64_WITHOUT_SLASH.findall(text)):
-        # What is no Base64 of text hides no number in that way.
+        # Text that does not decode as Base64 hides no number in Base64.
         with suppress(ValueError):
             plain = found.translate(_URL_SAFE)
             yield b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
 
 
 def may_hold_a_personal_number(text: str) -> bool:
-    """Whether digits in a text could be somebody's personal identity number, whatever stands between them."""
+    """Whether digits in a text could be a personal identity number, with or without separators between them."""
     if not has_many_digits(text):
         return False
     plain = _SEPARATORS.sub("", text if text.isascii() else "".join(map(_plain, text)))
@@ -73,6 +73,6 @@ def refuse_name(name: str) -> str | None:
 
 
 def _plain(char: str) -> str:
-    """A character, and for a digit of any script the European one."""
+    """The character itself, or for a digit of any script its ASCII digit."""
     value = digit(char, None)
     return char if value is None else str(value)

@@ -4,23 +4,23 @@ A query is what one field wants, a step is one upstream call. Planning goes in t
 
 1. Spread. A query that the EHR's filter policy forbids becomes several that it allows: one per listed resource or
    service.
-2. Cover. What is wanted is merged while that pays. A *part* is something wanted that the EHR takes as one call, a
-   *cover* is a query whose answer contains several parts.
+2. Cover. Queries are merged while that saves cost. A *part* is a query that the EHR accepts as one call, a *cover* is
+   a query whose answer contains several parts.
    Windows of the same filters that overlap or touch are joined. The joined window is never longer than its parts
    together, so cutting it never takes a call more.
    Where several resources (or services) are wanted in one unbroken stretch, a call without that filter serves them
-   all. It also brings what nobody wants, so it has to cost less than what it replaces.
-3. Cut. A window longer than the EHR takes becomes pieces.
+   all. It also brings slots that no query wants, so it has to cost less than the calls that it replaces.
+3. Cut. A window longer than the EHR accepts becomes pieces.
 
-Together, queries get what each gets alone (`partition`), and never in more calls, even when the worst comes to the
-worst. Leyr refuses an id that does not exist only where it is asked for that id; where a wider answer holds nothing of
-an id, the unit's list has to tell whether it exists. So a list that is not at hand counts as a call to come.
+Planned together, queries get what each gets by itself (`partition`), and never in more calls, not even in the worst
+case. Leyr refuses an id that does not exist only where it is asked for that id; where a wider answer holds no slot of
+an id, the unit's list has to tell whether the id exists. So a list that costs a call counts as a call to come.
 
-Calls are weighed before they are made. An upstream call wakes a clinic's EHR, which takes 0.3 to 5 seconds whatever it
-finds; a further slot in its answer costs a fraction of a millisecond. So a call weighs as much as a thousand
+Costs are estimated before a call is made. An upstream call wakes a clinic's EHR, which takes 0.3 to 5 seconds whatever
+it finds; a further slot in its answer costs a fraction of a millisecond. So a call costs as much as a thousand
 *resource-days*: the free times of one resource on one day. How many resources and services there are is known where
-their lists are. Elsewhere a clinic of common size is assumed, and never fewer than are asked for at once. Being wrong
-costs time, never truth.
+their lists are. Elsewhere a clinic of common size is assumed, and never fewer than are asked for at once. A wrong
+estimate costs time, and changes no answer.
 """
 
 from bisect import bisect_right
@@ -29,35 +29,37 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, product
+from operator import attrgetter
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLists
+from gateway.domain.queries import Filters, ListedIds, Plan, Step, TimeslotQuery, UnitLists
 from gateway.domain.window import Window, cut
 
 _RESOURCE_DAYS_A_CALL = 1000
 _COMMON_RESOURCES = 8
 _COMMON_SERVICES = 4
 _MICROSECOND = timedelta(microseconds=1)
+_FILTER_COUNT = attrgetter("filter_count")
 _CALL = timedelta(days=_RESOURCE_DAYS_A_CALL) // _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """The cost of calls to a care unit that has so many resources and services."""
+    """What calls to a care unit cost, by the number of its resources and services."""
 
     resources: int
     services: int
     longest_window: timedelta | None = None
 
     def calls(self, window: Window) -> int:
-        """How many calls it takes to ask for a window, which is cut where it is too long."""
+        """How many calls a window takes, which is cut where it is too long."""
         longest = self.longest_window
         return 1 if longest is None else -(-window.length // longest)
 
     def cost(self, query: TimeslotQuery) -> int:
-        """What a query costs by itself, in a unit that makes sense only beside another cost of the same model.
+        """What a query costs by itself, in a unit that compares only with other costs of the same model.
 
-        It is counted in whole numbers, because a sum of fractions depends on their order.
+        Costs are whole numbers, because a sum of fractions depends on their order.
         """
         days = query.window.length // _MICROSECOND
         size = days * (1 if query.resource is not None else self.resources)
@@ -80,45 +82,42 @@ def _number(listed: tuple[str, ...] | None, common: int, asked: set[str | None])
     return max(common if listed is None else len(listed), len(asked - {None}), 1)
 
 
-_Filters = tuple[str | None, str | None]
-_LOOSENINGS = (UnitLists(resources=True), UnitLists(services=True), UnitLists(resources=True, services=True))
+_DROPPABLE = (UnitLists.RESOURCES, UnitLists.SERVICES, UnitLists.BOTH)
 _Clustering = Callable[[Iterable["Cover"]], Iterable[list["Cover"]]]
 
 
 @dataclass(slots=True)
 class Cover:
-    """A query that stands for its parts, the calls that these take alone, and the lists of ids that only they name."""
+    """A query in place of its parts, and how many calls these take by themselves.
+
+    `unconfirmed` are the lists of those ids that parts name and the query does not.
+    """
 
     query: TimeslotQuery
     parts: list[TimeslotQuery]
-    calls_alone: int
-    unasked: UnitLists
-
-    @property
-    def filters(self) -> _Filters:
-        """Its resource and its service."""
-        return self.query.resource, self.query.service
+    calls_by_parts: int
+    unconfirmed: UnitLists
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On which a cover may stand for its parts: the EHR's behaviour, the costs, and the lists that cost nothing."""
+class CoverRules:
+    """When a cover may replace others: the EHR's behaviour, the costs, and the lists that take no call."""
 
     profile: EhrProfile
     costs: CostModel
-    at_hand: UnitLists
+    free_lists: UnitLists
 
-    def loosenings(self) -> list[UnitLists]:
-        """The filters that a cover may drop: by what its slots do not name, no share can be cut from an answer."""
+    def droppable_filters(self) -> list[UnitLists]:
+        """The filters that a cover may drop: those by which the EHR's slots tell its parts apart."""
         return [
-            loosening
-            for loosening in _LOOSENINGS
-            if (self.profile.names_resource or not loosening.resources)
-            and (self.profile.names_service or not loosening.services)
+            dropped
+            for dropped in _DROPPABLE
+            if (self.profile.names_resource or not dropped.resources)
+            and (self.profile.names_service or not dropped.services)
         ]
 
-    def containing(self, filters: _Filters) -> list[_Filters]:
-        """The filters that a cover of a query with these may have, its own first and the loosest last."""
+    def containing(self, filters: Filters) -> list[Filters]:
+        """The filters of covers that may contain a cover with these, its own first and the fewest last."""
         resource, service = filters
         found = [filters]
         if resource is not None and self.profile.names_resource:
@@ -127,121 +126,122 @@ class Terms:
             found += [(each, None) for each, _ in found]
         return found
 
-    def most_calls(self, query: TimeslotQuery, unasked: UnitLists) -> int:
-        """How many calls a query takes if lists have to vouch for the ids that are not asked for."""
+    def most_calls(self, query: TimeslotQuery, unconfirmed: UnitLists) -> int:
+        """How many calls a query takes if lists have to confirm the ids that it does not name."""
         return (
             self.costs.calls(query.window)
-            + (unasked.resources and not self.at_hand.resources)
-            + (unasked.services and not self.at_hand.services)
+            + (unconfirmed.resources and not self.free_lists.resources)
+            + (unconfirmed.services and not self.free_lists.services)
         )
 
-    def pays(self, merged: Cover, replaced: Sequence[Cover]) -> bool:
+    def saves_cost(self, merged: Cover, replaced: Sequence[Cover]) -> bool:
         """Whether one cover is better than those that it would replace."""
-        if all(each.filters == merged.filters for each in replaced):
+        filters = merged.query.filters
+        if all(each.query.filters == filters for each in replaced):
             return True
         return (
             merged.query.allowed_by(self.profile.filter_policy)
-            and self.most_calls(merged.query, merged.unasked) <= merged.calls_alone
+            and self.most_calls(merged.query, merged.unconfirmed) <= merged.calls_by_parts
             and self.costs.cost(merged.query) < sum(self.costs.cost(each.query) for each in replaced)
         )
 
 
-def covering(parts: Sequence[TimeslotQuery], terms: Terms) -> list[Cover]:
-    """Covers that serve each of these distinct parts once, merged until no merge pays."""
-    nothing = UnitLists()
-    alone = [Cover(part, [part], terms.costs.calls(part.window), nothing) for part in parts]
-    covers = _uncontained(alone, terms)
+def _covers(parts: Sequence[TimeslotQuery], rules: CoverRules) -> list[Cover]:
+    """Covers that serve each of these distinct parts once, merged until no merge saves cost."""
+    nothing = UnitLists.NONE
+    covers = [Cover(part, [part], rules.costs.calls(part.window), nothing) for part in parts]
+    covers = _uncontained(covers, rules)
     merges = [(nothing, _touching)]
     # Equal windows first: what the resources of a list ask for must not hang on a stray query that touches it.
-    merges += [(loosening, clusters) for clusters in (_equal, _touching) for loosening in terms.loosenings()]
+    merges += [(dropped, clusters) for clusters in (_equal, _touching) for dropped in rules.droppable_filters()]
     before = 0
     while len(covers) not in {before, 1}:
         before = len(covers)
-        for loosening, clusters in merges:
-            merged = _merged(covers, loosening, clusters, terms)
-            covers = _uncontained(merged, terms) if len(merged) < len(covers) else covers
+        for dropped, clusters in merges:
+            merged = _merged(covers, dropped, clusters, rules)
+            covers = _uncontained(merged, rules) if len(merged) < len(covers) else covers
     return covers
 
 
-def _uncontained(covers: Iterable[Cover], terms: Terms) -> list[Cover]:
-    """The covers that no other contains, with the parts of those that one does.
+def _uncontained(covers: Iterable[Cover], rules: CoverRules) -> list[Cover]:
+    """The covers that no other contains; each takes over the parts of those that it contains.
 
-    What is contained must not pull a merge its way.
+    A contained cover must not influence which others are merged.
     """
     kept: list[Cover] = []
-    placed: defaultdict[_Filters, tuple[list[datetime], list[Cover]]] = defaultdict(lambda: ([], []))
-    # Looser filters first, and in them earlier and longer windows: whatever contains a cover has come before it.
-    for cover in sorted(covers, key=_looseness):
+    by_filters: defaultdict[Filters, tuple[list[datetime], list[Cover]]] = defaultdict(lambda: ([], []))
+    for cover in sorted(covers, key=_containers_first):
         start, end = cover.query.window.start, cover.query.window.end
-        for filters in terms.containing(cover.filters):
-            starts, candidates = placed[filters]
+        for filters in rules.containing(cover.query.filters):
+            starts, candidates = by_filters[filters]
             # None of these contains another, so the last to start is the last to end.
             place = bisect_right(starts, start)
             if (
                 place
                 and candidates[place - 1].query.window.end >= end
-                and _took_in(candidates[place - 1], cover, terms)
+                and _taken_over(candidates[place - 1], cover, rules)
             ):
                 break
         else:
-            starts, candidates = placed[cover.filters]
+            starts, candidates = by_filters[cover.query.filters]
             starts.append(start)
             candidates.append(cover)
             kept.append(cover)
     return kept
 
 
-def _looseness(cover: Cover) -> tuple[int, datetime, timedelta]:
-    (resource, service), window = cover.filters, cover.query.window
-    return (resource is not None) + (service is not None), window.start, window.start - window.end
+def _containers_first(cover: Cover) -> tuple[int, datetime, timedelta]:
+    """A sort key: fewer filters first, then earlier starts and longer windows, so a container precedes its content."""
+    window = cover.query.window
+    return cover.query.filter_count, window.start, window.start - window.end
 
 
-def _took_in(container: Cover, cover: Cover, terms: Terms) -> bool:
-    """Let a cover serve another's parts, unless that could take more calls than these take alone."""
-    unasked = _unasked(container.query, (container, cover))
-    calls_alone = container.calls_alone + cover.calls_alone
-    if terms.most_calls(container.query, unasked) > calls_alone:
+def _taken_over(container: Cover, cover: Cover, rules: CoverRules) -> bool:
+    """Let a cover serve another's parts, unless that could take more calls than these take by themselves."""
+    unconfirmed = _unconfirmed(container.query, (container, cover))
+    calls_by_parts = container.calls_by_parts + cover.calls_by_parts
+    if rules.most_calls(container.query, unconfirmed) > calls_by_parts:
         return False
     container.parts += cover.parts
-    container.calls_alone, container.unasked = calls_alone, unasked
+    container.calls_by_parts, container.unconfirmed = calls_by_parts, unconfirmed
     return True
 
 
-def _merged(covers: Iterable[Cover], loosening: UnitLists, clusters: _Clustering, terms: Terms) -> list[Cover]:
-    """The covers, with one in place of each cluster where that pays."""
-    groups: defaultdict[_Filters, list[Cover]] = defaultdict(list)
+def _merged(covers: Iterable[Cover], dropped: UnitLists, clusters: _Clustering, rules: CoverRules) -> list[Cover]:
+    """The covers, with one in place of each cluster where that saves cost."""
+    groups: defaultdict[Filters, list[Cover]] = defaultdict(list)
     for cover in covers:
-        resource, service = cover.filters
-        groups[None if loosening.resources else resource, None if loosening.services else service].append(cover)
+        resource, service = cover.query.filters
+        groups[None if dropped.resources else resource, None if dropped.services else service].append(cover)
     merged: list[Cover] = []
     for filters, group in groups.items():
         for cluster in clusters(group) if len(group) > 1 else [group]:
             together = _together(cluster, filters) if len(cluster) > 1 else None
-            merged += [together] if together and terms.pays(together, cluster) else cluster
+            merged += [together] if together and rules.saves_cost(together, cluster) else cluster
     return merged
 
 
-def _together(cluster: Sequence[Cover], filters: _Filters) -> Cover:
+def _together(cluster: Sequence[Cover], filters: Filters) -> Cover:
     window = Window(
         min(each.query.window.start for each in cluster),
         max(each.query.window.end for each in cluster),
     )
-    query = replace(cluster[0].query, window=window, resource=filters[0], service=filters[1])
+    query = TimeslotQuery(cluster[0].query.care_unit, window, *filters)
     return Cover(
         query,
         [part for each in cluster for part in each.parts],
-        sum(each.calls_alone for each in cluster),
-        _unasked(query, cluster),
+        sum(each.calls_by_parts for each in cluster),
+        _unconfirmed(query, cluster),
     )
 
 
-def _unasked(query: TimeslotQuery, covers: Iterable[Cover]) -> UnitLists:
-    """The lists of the ids that some part of the covers names, and a query in their place does not."""
+def _unconfirmed(query: TimeslotQuery, covers: Iterable[Cover]) -> UnitLists:
+    """The lists of those ids that some part of the covers names, and a query in their place does not."""
     resources = services = False
     for cover in covers:
-        resources |= cover.unasked.resources or cover.query.resource != query.resource
-        services |= cover.unasked.services or cover.query.service != query.service
-    return UnitLists(resources, services)
+        resources |= cover.unconfirmed.resources or cover.query.resource != query.resource
+        services |= cover.unconfirmed.services or cover.query.service != query.service
+    return UnitLists.of(resources=resources, services=services)
 
 
 def _equal(covers: Iterable[Cover]) -> Iterable[list[Cover]]:
@@ -267,47 +267,44 @@ def _touching(covers: Iterable[Cover]) -> Iterable[list[Cover]]:
     return clusters
 
 
-_NO_LISTS = UnitLists()
+def needed_lists(queries: Iterable[TimeslotQuery], policy: FilterPolicy, loaded: UnitLists) -> UnitLists:
+    """The lists that `plan` needs for these queries, given those that the request loads anyway.
 
-
-def needed_lists(queries: Iterable[TimeslotQuery], policy: FilterPolicy, at_hand: UnitLists) -> UnitLists:
-    """The lists that `plan` needs for these queries, given those that are fetched anyway.
-
-    Where either list would do and none is at hand, it is the services: a clinic has fewer kinds of visit than
-    people.
+    Where either list would do and none is loaded, it is the services: a clinic has fewer kinds of visit than people.
     """
     forbidden = [query for query in queries if not query.allowed_by(policy)]
     if not forbidden:
-        return UnitLists()
+        return UnitLists.NONE
     if policy is FilterPolicy.ANY_ONE:
-        return at_hand if at_hand != UnitLists() else UnitLists(services=True)
-    return UnitLists(
+        return loaded or UnitLists.SERVICES
+    return UnitLists.of(
         resources=policy is not FilterPolicy.SERVICE and any(query.resource is None for query in forbidden),
         services=policy is not FilterPolicy.RESOURCE and any(query.service is None for query in forbidden),
     )
 
 
 def plan(
-    queries: Sequence[TimeslotQuery], profile: EhrProfile, listed_ids: ListedIds, at_hand: UnitLists = _NO_LISTS
+    queries: Sequence[TimeslotQuery],
+    profile: EhrProfile,
+    listed_ids: ListedIds,
+    loaded: UnitLists = UnitLists.NONE,
 ) -> Plan:
     """The fewest calls whose answers contain every query, none of them against the EHR's profile.
 
-    All queries are about one care unit. `listed_ids` holds what `needed_lists` asked for; `at_hand` are the lists that
-    are fetched anyway, beside those.
+    All queries are about one care unit. `listed_ids` holds what `needed_lists` asked for; `loaded` are the lists that
+    the request loads anyway, besides those.
     """
     distinct = dict.fromkeys(queries)
-    free = UnitLists(
-        at_hand.resources or listed_ids.resources is not None, at_hand.services or listed_ids.services is not None
-    )
-    container = _container(distinct, profile, free)
+    free_lists = loaded | listed_ids.known
+    container = _container(distinct, profile, free_lists)
     if container is not None:
         steps = _steps(container, profile)
         return Plan(steps, {query: _overlapping(steps, query.window) for query in distinct})
     parts = {query: spread(query, profile.filter_policy, listed_ids) for query in distinct}
     wanted = tuple(dict.fromkeys(chain.from_iterable(parts.values())))
-    terms = Terms(profile, cost_model(wanted, listed_ids, profile.longest_window), free)
+    rules = CoverRules(profile, cost_model(wanted, listed_ids, profile.longest_window), free_lists)
     found: dict[TimeslotQuery, tuple[Step, ...]] = {}
-    for cover in covering(wanted, terms):
+    for cover in _covers(wanted, rules):
         steps = _steps(cover.query, profile)
         found.update((part, _overlapping(steps, part.window)) for part in cover.parts)
     # The parts of one query differ by a filter that the EHR wants, so no two of them have a step in common.
@@ -316,13 +313,13 @@ def plan(
 
 
 def spread(query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds) -> list[TimeslotQuery]:
-    """What the EHR takes in a query's stead: the query itself, or one a resource or service of the listed_ids."""
+    """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service."""
     if query.allowed_by(policy):
         return [query]
     by_resource = policy in {FilterPolicy.RESOURCE, FilterPolicy.BOTH}
     by_service = policy in {FilterPolicy.SERVICE, FilterPolicy.BOTH}
     if policy is FilterPolicy.ANY_ONE:
-        # A list that is empty tells nothing about slots that the other list would find.
+        # Slots may exist whose resource or service an empty list does not hold; the other list finds them.
         by_resource = bool(listed_ids.resources) and (
             not listed_ids.services or len(listed_ids.resources or ()) <= len(listed_ids.services)
         )
@@ -335,33 +332,26 @@ def spread(query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds) ->
 def serves(step: Step, query: TimeslotQuery) -> bool:
     """Whether a step's answer can hold slots of a query."""
     return (
-        overlaps(step.window, query.window)
+        step.window.overlaps(query.window)
         and (query.resource is None or step.resource in {None, query.resource})
         and (query.service is None or step.service in {None, query.service})
     )
 
 
-def overlaps(one: Window, other: Window) -> bool:
-    """Whether two windows have an instant in common."""
-    return one.start < other.end and other.start < one.end
-
-
-def _container(queries: Collection[TimeslotQuery], profile: EhrProfile, free: UnitLists) -> TimeslotQuery | None:
+def _container(queries: Collection[TimeslotQuery], profile: EhrProfile, free_lists: UnitLists) -> TimeslotQuery | None:
     """One of the queries whose answer settles all of them.
 
-    `covering` would find it too, but this is what most requests are, and it takes a quarter of the time.
+    `_covers` would find it too, but most requests have one, and this takes a quarter of the time.
     """
-    loosest = min(queries, key=_filters, default=None)
-    if loosest is None or not loosest.allowed_by(profile.filter_policy):
+    widest = min(queries, key=_FILTER_COUNT, default=None)
+    if widest is None or not widest.allowed_by(profile.filter_policy):
         return None
-    lists = (loosest.resource is None and not free.resources) + (loosest.service is None and not free.services)
+    lists = (widest.resource is None and not free_lists.resources) + (
+        widest.service is None and not free_lists.services
+    )
     others = len(queries) - 1
-    settled = not others or (lists <= others and all(loosest.settles(query, profile) for query in queries))
-    return loosest if settled else None
-
-
-def _filters(query: TimeslotQuery) -> int:
-    return (query.resource is not None) + (query.service is not None)
+    settled = not others or (lists <= others and all(widest.settles(query, profile) for query in queries))
+    return widest if settled else None
 
 
 def _steps(query: TimeslotQuery, profile: EhrProfile) -> tuple[Step, ...]:
@@ -370,4 +360,4 @@ def _steps(query: TimeslotQuery, profile: EhrProfile) -> tuple[Step, ...]:
 
 
 def _overlapping(steps: tuple[Step, ...], window: Window) -> tuple[Step, ...]:
-    return steps if len(steps) == 1 else tuple(step for step in steps if overlaps(step.window, window))
+    return steps if len(steps) == 1 else tuple(step for step in steps if step.window.overlaps(window))

@@ -10,27 +10,29 @@ from typing import Any, TypeAlias
 
 from gateway.domain.models import Timeslot
 from gateway.domain.window import Window
-from gateway.engine.lazy_list import FragmentCache
 
-_Order: TypeAlias = tuple[Any, Any, Any]
+_SortKey: TypeAlias = tuple[Any, Any, Any]
 
 
 class TimeslotList:
-    """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each."""
+    """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each.
 
-    __slots__ = ("_by_resource", "_by_service", "fragments", "part", "slots")
+    `derived` is for what others make of the whole list, to be kept as long as the list and shared with all its parts;
+    `part` says which part of that whole this list is.
+    """
+
+    __slots__ = ("_by_resource", "_by_service", "derived", "part", "slots")
 
     def __init__(self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None) -> None:
-        """Arrange slots in any order; `instant` must be able to read their times, which the decoder sees to.
+        """Sort slots that come in any order; `instant` must be able to read their times, which the decoder checks.
 
-        `times` are the texts of all their times, where somebody has them. `fragments` is for whoever makes bytes of
-        the list; `part` says which part of the list that one serves this is.
+        `times` are the texts of all their times, where the caller has them.
         """
-        self._set(_arranged(list(slots), times), None, ())
+        self._set(_sorted(list(slots), times), None, ())
 
-    def _set(self, slots: Sequence[Timeslot], fragments: FragmentCache | None, part: tuple[Hashable, ...]) -> None:
+    def _set(self, slots: Sequence[Timeslot], derived: object, part: tuple[Hashable, ...]) -> None:
         self.slots = tuple(slots)
-        self.fragments = fragments
+        self.derived: Any = derived
         self.part = part
         self._by_resource: dict[str | None, TimeslotList] | None = None
         self._by_service: dict[str | None, TimeslotList] | None = None
@@ -40,11 +42,11 @@ class TimeslotList:
 
     def within(self, window: Window) -> "TimeslotList":
         """The slots that belong to a window by their start."""
-        low, high = self.place(window)
+        low, high = self._bounds(window)
         return self if low == 0 and high == len(self.slots) else self._part(self.slots[low:high], (low, high))
 
-    def place(self, window: Window) -> tuple[int, int]:
-        """Where the slots of a window stand: the first of them, and the first after them."""
+    def _bounds(self, window: Window) -> tuple[int, int]:
+        """The indices of the first slot of a window, and of the first after it."""
         slots = self.slots
         if not slots:
             return 0, 0
@@ -66,8 +68,8 @@ class TimeslotList:
         return self._by_service.get(service, _EMPTY)
 
     def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":
-        """The slots that a test lets through."""
-        return _in_order(list(filter(wanted, self.slots)))
+        """The slots for which a condition is true."""
+        return _presorted(list(filter(wanted, self.slots)))
 
     def _grouped(self, owner: str) -> "dict[str | None, TimeslotList]":
         groups: defaultdict[str | None, list[Timeslot]] = defaultdict(list)
@@ -77,7 +79,7 @@ class TimeslotList:
         return {name: self._part(group, (owner, name)) for name, group in groups.items()}
 
     def _part(self, slots: Sequence[Timeslot], part: Hashable) -> "TimeslotList":
-        return _in_order(slots, self.fragments, (*self.part, part))
+        return _presorted(slots, self.derived, (*self.part, part))
 
 
 def joined(lists: Iterable[TimeslotList]) -> TimeslotList:
@@ -88,11 +90,9 @@ def joined(lists: Iterable[TimeslotList]) -> TimeslotList:
     return filled[0] if filled else _EMPTY
 
 
-def _in_order(
-    slots: Sequence[Timeslot], fragments: FragmentCache | None = None, part: tuple[Hashable, ...] = ()
-) -> TimeslotList:
+def _presorted(slots: Sequence[Timeslot], derived: object = None, part: tuple[Hashable, ...] = ()) -> TimeslotList:
     made = TimeslotList.__new__(TimeslotList)
-    made._set(slots, fragments, part)  # noqa: SLF001 # another way to make one, kept out of the public constructor
+    made._set(slots, derived, part)  # noqa: SLF001 # another way to make one, kept out of the public constructor
     return made
 
 
@@ -115,19 +115,18 @@ def _start(slot: Timeslot) -> datetime:
     return instant(slot.start)
 
 
-def _arranged(slots: list[Timeslot], times: Collection[str] | None) -> list[Timeslot]:
+def _sorted(slots: list[Timeslot], times: Collection[str] | None) -> list[Timeslot]:
     """Slots in order; many EHRs send them so, and then nothing is moved."""
     try:
-        if _rising(_orders(slots, times)):
+        if _is_rising(_sort_keys(slots, times)):
             return slots
     except TypeError:
         # A slot that names no owner stands beside one that does, and None has no place in the order of texts.
         pass
-    return _by_instant(slots)
+    return _sorted_by_instant(slots)
 
 
-def _orders(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_Order]:
-    """What each slot is sorted by."""
+def _sort_keys(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_SortKey]:
     starts = set(map(attrgetter("start"), slots)) if times is None else times
     forms = {(len(text), text[19:]) for text in starts}
     # Times of one offset sort as text. Else many slots share few times, so each text is read once.
@@ -137,7 +136,7 @@ def _orders(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_O
     return [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in slots]
 
 
-def _by_instant(slots: Iterable[Timeslot]) -> list[Timeslot]:
+def _sorted_by_instant(slots: Iterable[Timeslot]) -> list[Timeslot]:
     """Slots in order. Many share few instants, so sorting within each costs less than sorting all."""
     texts: defaultdict[str, list[Timeslot]] = defaultdict(list)
     for slot in slots:
@@ -147,48 +146,43 @@ def _by_instant(slots: Iterable[Timeslot]) -> list[Timeslot]:
         instants[instant(text).timestamp()] += group
     ordered: list[Timeslot] = []
     for at in sorted(instants):
-        ordered += _of_one_instant(instants[at])
+        ordered += _sorted_by_owner(instants[at])
     return ordered
 
 
-def _of_one_instant(slots: list[Timeslot]) -> list[Timeslot]:
-    """By resource, then service, each once."""
+def _sorted_by_owner(slots: list[Timeslot]) -> list[Timeslot]:
+    """Slots of one instant in the order of their resources and services, without duplicates."""
     if len(slots) == 1:
         return slots
     owner: Callable[[Timeslot], tuple[Any, Any]] = attrgetter("resource_id", "healthcare_service_id")
     try:
         slots.sort(key=owner)
     except TypeError:
-        owner = _owner_or_nobody
+        owner = _owner_or_empty
         slots.sort(key=owner)
     owners = list(map(owner, slots))
-    return slots if _rising(owners) else _without_duplicates(slots, owners)
+    return slots if _is_rising(owners) else _without_duplicates(slots, owners)
 
 
-def _owner_or_nobody(slot: Timeslot) -> tuple[str, str]:
+def _owner_or_empty(slot: Timeslot) -> tuple[str, str]:
     return slot.resource_id or "", slot.healthcare_service_id or ""
 
 
-def _rising(orders: Sequence[tuple[Any, ...]]) -> bool:
-    return all(map(lt, orders, islice(orders, 1, None)))
+def _is_rising(keys: Sequence[tuple[Any, ...]]) -> bool:
+    return all(map(lt, keys, islice(keys, 1, None)))
 
 
 def _without_duplicates(slots: Sequence[Timeslot], owners: Sequence[tuple[Any, Any]]) -> list[Timeslot]:
     """Of slots of one instant that are alike in owner and end, the last one; where only the ends differ, by end."""
-    # Most of those that are told twice are told in the same words.
-    worded = {(owner, slot.end): slot for owner, slot in zip(owners, slots, strict=True)}
-    if len(worded) == len(set(owners)):
-        return list(worded.values())
+    # Most duplicates are equal in every field.
+    distinct = {(owner, slot.end): slot for owner, slot in zip(owners, slots, strict=True)}
+    if len(distinct) == len(set(owners)):
+        return list(distinct.values())
     kept: list[Timeslot] = []
     for _, group in groupby(zip(owners, slots, strict=True), key=itemgetter(0)):
-        _, *others = alike = [slot for _, slot in group]
-        kept += _by_end(alike) if others else alike
+        by_end = {0.0 if slot.end is None else instant(slot.end).timestamp(): slot for _, slot in group}
+        kept += [by_end[end] for end in sorted(by_end)]
     return kept
-
-
-def _by_end(slots: Iterable[Timeslot]) -> list[Timeslot]:
-    ends = {0.0 if slot.end is None else instant(slot.end).timestamp(): slot for slot in slots}
-    return [ends[end] for end in sorted(ends)]
 
 
 _EMPTY = TimeslotList()

@@ -1,5 +1,6 @@
-"""Half-open stretches of time, and how they are cut into pieces that an EHR takes."""
+"""Half-open windows of time, and how they are cut into pieces that an EHR accepts."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from math import ceil
@@ -33,6 +34,19 @@ class Window:
         """Whether every instant of `other` is inside this window."""
         return self.start <= other.start and other.end <= self.end
 
+    def overlaps(self, other: "Window") -> bool:
+        """Whether both windows have an instant in common."""
+        return self.start < other.end and other.start < self.end
+
+    def intersection(self, other: "Window") -> "Window | None":
+        """The stretch that lies in both windows; None where there is none."""
+        if other.contains(self):
+            return self
+        if self.contains(other):
+            return other
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        return Window(start, end) if start < end else None
+
 
 def requested_window(
     start: datetime | None,
@@ -42,9 +56,9 @@ def requested_window(
     default: timedelta,
     widest: timedelta,
 ) -> Window:
-    """The window that a query asks for; what it leaves out is now, and `default` after the start.
+    """The window that a query asks for: without a start from `now` on, without an end `default` long.
 
-    Raises BadUserInput where it is empty, wider than `widest` or beyond the calendar.
+    Raises BadUserInput where it is empty, longer than `widest` or beyond the calendar.
     """
     try:
         first = start or now
@@ -57,25 +71,17 @@ def requested_window(
     return window
 
 
-def common(one: Window, other: Window) -> Window | None:
-    """What two windows have in common; None where that is nothing."""
-    if other.contains(one):
-        return one
-    if one.contains(other):
-        return other
-    start, end = max(one.start, other.start), min(one.end, other.end)
-    return Window(start, end) if start < end else None
-
-
-def without(window: Window, taken: Window) -> list[Window]:
-    """What is left of a window beside another: nothing, one stretch or two."""
-    if taken.end <= window.start or window.end <= taken.start:
-        return [window]
+def subtract(windows: Iterable[Window], taken: Window) -> list[Window]:
+    """The stretches of windows that lie outside another."""
     left = []
-    if window.start < taken.start:
-        left.append(Window(window.start, taken.start))
-    if taken.end < window.end:
-        left.append(Window(taken.end, window.end))
+    for window in windows:
+        if not window.overlaps(taken):
+            left.append(window)
+            continue
+        if window.start < taken.start:
+            left.append(Window(window.start, taken.start))
+        if taken.end < window.end:
+            left.append(Window(taken.end, window.end))
     return left
 
 
@@ -91,25 +97,25 @@ def cut(window: Window, longest: timedelta | None, zone: ZoneInfo) -> tuple[Wind
     pieces = []
     start = window.start
     for left in range(count - 1, 0, -1):
-        end = _quiet_instant(earliest=window.end - left * longest, latest=start + longest, zone=zone)
+        end = _midnight_or_latest(earliest=window.end - left * longest, latest=start + longest, zone=zone)
         pieces.append(Window(start, end))
         start = end
     return (*pieces, Window(start, window.end))
 
 
-def _quiet_instant(*, earliest: datetime, latest: datetime, zone: ZoneInfo) -> datetime:
+def _midnight_or_latest(*, earliest: datetime, latest: datetime, zone: ZoneInfo) -> datetime:
     local = latest.astimezone(zone)
     midnight = datetime.combine(local.date(), time.min, tzinfo=zone).astimezone(latest.tzinfo)
     return midnight if earliest <= midnight <= latest else latest
 
 
-def to_end_of_day(window: Window, profile_zone: ZoneInfo, longest: timedelta | None) -> Window:
-    """The window, its end moved to the end of its last local day where that makes no further piece.
+def to_end_of_day(window: Window, zone: ZoneInfo, longest: timedelta | None) -> Window:
+    """The window rounded up to the end of its last local day, where that makes no further piece.
 
     So a window that moves with the clock stays inside what was fetched for the one before it.
     """
-    local = window.end.astimezone(profile_zone)
-    day_after = datetime.combine(local.date() + timedelta(days=1), time.min, tzinfo=profile_zone)
+    local = window.end.astimezone(zone)
+    day_after = datetime.combine(local.date() + timedelta(days=1), time.min, tzinfo=zone)
     if local.time() == time.min:
         return window
     longer = Window(window.start, day_after.astimezone(window.end.tzinfo))

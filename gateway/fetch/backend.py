@@ -1,7 +1,7 @@
-"""What fetching needs from a scheduling system, and from a request: the lists of a care unit."""
+"""What fetching needs from outside: a scheduling system, and the care unit's lists as a request knows them."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from gateway.domain.ehr_profile import FilterPolicy
@@ -36,11 +36,11 @@ class UnitListLoader(Protocol):
     """The lists of a care unit as one request knows them."""
 
     def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
-        """Which lists the request fetches anyway."""
+        """The lists that the request loads anyway."""
         ...
 
     def known(self, care_unit: CareUnitKey) -> ListedIds:
-        """The lists as far as they are there already; how long they are decides which calls are worth it."""
+        """The ids of the lists that have been loaded; their numbers decide which calls save cost."""
         ...
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
@@ -53,42 +53,45 @@ class UnitListLoader(Protocol):
 
 
 async def load_listed_ids(
-    queries: Iterable[TimeslotQuery], policy: FilterPolicy, care_unit: CareUnitKey, unit_lists: UnitListLoader
+    queries: Sequence[TimeslotQuery], policy: FilterPolicy, care_unit: CareUnitKey, unit_lists: UnitListLoader
 ) -> ListedIds | GatewayError:
-    """What `plan` needs for these queries; lists that the request fetches anyway cost nothing."""
-    need = needed_lists(queries, policy, unit_lists.asked_for(care_unit))
-    if need == UnitLists():
+    """The ids that `plan` needs for these queries; lists that the request loads anyway cost no call."""
+    if all(query.allowed_by(policy) for query in queries):
         return ListedIds()
-    listed_ids, error = await _lists(need, care_unit, unit_lists)
+    need = needed_lists(queries, policy, unit_lists.asked_for(care_unit))
+    listed_ids, error = await _load(need, care_unit, unit_lists)
     if policy is FilterPolicy.ANY_ONE:
-        # Either list will do: where one is empty or cannot be had, the other is worth a call.
+        # Either list will do: where one is empty or fails to load, the other is worth a call.
         if not (listed_ids.resources or listed_ids.services):
-            listed_ids, other_error = await _lists(
-                UnitLists(not need.resources, not need.services), care_unit, unit_lists
-            )
+            listed_ids, other_error = await _load(~need, care_unit, unit_lists)
             error = error or other_error
         if listed_ids.resources or listed_ids.services:
             return listed_ids
     return error or listed_ids
 
 
-async def _lists(
-    wanted: UnitLists, care_unit: CareUnitKey, unit_lists: UnitListLoader
+async def _load(
+    lists: UnitLists, care_unit: CareUnitKey, unit_lists: UnitListLoader
 ) -> tuple[ListedIds, GatewayError | None]:
-    """The wanted lists at once, and the first failure among them."""
-    fetches = {
-        "resources": unit_lists.resource_ids if wanted.resources else None,
-        "services": unit_lists.service_ids if wanted.services else None,
-    }
-    names = [name for name, fetch in fetches.items() if fetch]
-    found = await asyncio.gather(*(fetch(care_unit) for fetch in fetches.values() if fetch), return_exceptions=True)
-    lists: dict[str, tuple[str, ...]] = {}
-    failure: GatewayError | None = None
-    for name, each in zip(names, found, strict=True):
-        if isinstance(each, GatewayError):
-            failure = failure or each
-        elif isinstance(each, BaseException):
-            raise each
-        else:
-            lists[name] = each
-    return ListedIds(**lists), failure
+    """Load lists concurrently; gives the ids of those that came, and the first failure."""
+    loads = (
+        _ids_or_error(unit_lists.resource_ids, care_unit, wanted=lists.resources),
+        _ids_or_error(unit_lists.service_ids, care_unit, wanted=lists.services),
+    )
+    # A single list needs no task.
+    resources, services = await asyncio.gather(*loads) if lists is UnitLists.BOTH else [await each for each in loads]
+    errors = [each for each in (resources, services) if isinstance(each, GatewayError)]
+    listed_ids = ListedIds(
+        None if isinstance(resources, GatewayError) else resources,
+        None if isinstance(services, GatewayError) else services,
+    )
+    return listed_ids, errors[0] if errors else None
+
+
+async def _ids_or_error(
+    load: Callable[[CareUnitKey], Awaitable[tuple[str, ...]]], care_unit: CareUnitKey, *, wanted: bool
+) -> tuple[str, ...] | GatewayError | None:
+    try:
+        return await load(care_unit) if wanted else None
+    except GatewayError as error:
+        return error

@@ -1,7 +1,8 @@
-"""What is from_cache, all of it within one bound of bytes: the least recently used goes first."""
+"""One bound of bytes for everything cached: the least recently used entry is evicted first."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 # After a call failed, the next refresh waits, so that a sick EHR is not asked by every request.
@@ -21,38 +22,51 @@ class Lifetimes(NamedTuple):
 
 
 class CacheBudget:
-    """Counts the bytes of what others keep, and tells them what to forget."""
+    """Counts the bytes of cached entries, which their owners keep, and tells an owner when to evict one."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._kept: OrderedDict[Hashable, tuple[int, Callable[[], None]]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[int, Callable[[], None]]] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
-    def keep(self, name: Hashable, size: int, forget: Callable[[], None]) -> bool:
-        """Make room for something of `size` bytes; False where it is too large to be kept at all.
+    def keep(self, name: Hashable, size: int, on_evict: Callable[[], None]) -> bool:
+        """Make room for an entry of `size` bytes; False where it is too large to be kept at all.
 
-        `forget` is called when it has to go. What is kept under the same name is dropped without that call.
+        `on_evict` is called when it has to go. An entry of the same name is dropped without that call.
         """
         self.drop(name)
         if size > self._most:
             return False
-        self._kept[name] = size, forget
+        self._entries[name] = size, on_evict
         self.bytes += size
         while self.bytes > self._most:
-            _, (freed, forget_oldest) = self._kept.popitem(last=False)
+            _, (freed, evict_oldest) = self._entries.popitem(last=False)
             self.bytes -= freed
-            forget_oldest()
+            evict_oldest()
         return True
 
-    def used(self, name: Hashable) -> None:
-        """Something was used just now."""
-        if name in self._kept:
-            self._kept.move_to_end(name)
+    def touch(self, name: Hashable) -> None:
+        """Count an entry as the most recently used."""
+        if name in self._entries:
+            self._entries.move_to_end(name)
 
     def drop(self, name: Hashable) -> None:
-        """Something is no longer kept."""
-        size, _ = self._kept.pop(name, (0, None))
+        """Stop counting an entry."""
+        size, _ = self._entries.pop(name, (0, None))
         self.bytes -= size
+
+
+@dataclass(frozen=True, slots=True)
+class CacheConfig:
+    """How long data is cached, within which budget and by which clock (in seconds).
+
+    `new_derived` makes the `derived` of a cached list, given how many bytes it may take; by default there is none.
+    """
+
+    lifetimes: Lifetimes
+    budget: CacheBudget
+    clock: Callable[[], float]
+    new_derived: Callable[[int], object] = lambda _: None

@@ -1,7 +1,7 @@
-"""The catalogue: care units, resources and healthcare services, from_cache for minutes.
+"""The catalogue: care units, resources and healthcare services, cached for minutes.
 
-What is fresh is given as it is. What is stale is given while one call fetches it anew, and as long as that fails
-(`Lifetimes`). What is older, or not known, is waited for.
+A fresh list is given as it is. A stale one is given while one call fetches it anew, and as long as that fails
+(`Lifetimes`). One that is older, or not cached, has to be waited for.
 """
 
 import asyncio
@@ -11,39 +11,38 @@ from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
-from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
-from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.single_flight import SharedCall
 
 K = TypeVar("K", str, CareUnitKey)
 T = TypeVar("T", CareUnit, Resource, HealthcareService)
 
-# What one item takes as a struct, as a GraphQL object and in the index, and what answers may keep of it as bytes.
+# What one item takes as a struct, as a GraphQL object and in the index, and what others may derive from it.
 _ITEM_BYTES = 1_200
-_RENDERED_ITEM_BYTES = 300
+_DERIVED_ITEM_BYTES = 300
 _LIST_BYTES = 1_000
 
 
 class CatalogList(Generic[T]):
     """A list by Leyr id, in Leyr's order; of several items with one id the first counts.
 
-    `views` is for whoever makes something of the items, to be kept as long as they are.
+    `derived` and `views` are for what others make of the items, to be kept as long as the list.
     """
 
-    __slots__ = ("fragments", "items", "views")
+    __slots__ = ("derived", "items", "views")
 
-    def __init__(self, items: Iterable[T]) -> None:
+    def __init__(self, items: Iterable[T], new_derived: Callable[[int], object] = lambda _: None) -> None:
         self.items: dict[str, T] = {}
         for item in items:
             self.items.setdefault(item.id, item)
-        self.fragments = FragmentCache(len(self.items) * _RENDERED_ITEM_BYTES)
+        self.derived: Any = new_derived(len(self.items) * _DERIVED_ITEM_BYTES)
         self.views: Any = None
 
 
 @dataclass(slots=True)
-class _Kept(Generic[T]):
+class _Entry(Generic[T]):
     listed: CatalogList[T]
     fetched_at: float
     refreshed_at: float
@@ -56,114 +55,101 @@ Given: TypeAlias = CatalogList[T] | asyncio.Future[CatalogList[T]]
 class CachedLists(Generic[K, T]):
     """The lists of one endpoint."""
 
-    def __init__(
-        self,
-        endpoint: str,
-        fetch: Callable[[K], Awaitable[Iterable[T]]],
-        *,
-        lifetimes: Lifetimes,
-        memory: CacheBudget,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, endpoint: str, fetch: Callable[[K], Awaitable[Iterable[T]]], config: CacheConfig) -> None:
         self._endpoint = endpoint
         self._fetch: Callable[[K], Awaitable[Iterable[T]]] = fetch
-        self._lifetimes = lifetimes
-        self._budget = memory
-        self._clock = clock
-        self._kept: dict[K, _Kept[T]] = {}
-        self._flights: dict[K, SharedCall[CatalogList[T]]] = {}
+        self._config = config
+        self._lifetimes = config.lifetimes
+        self._clock = config.clock
+        self._cached: dict[K, _Entry[T]] = {}
+        self._pending: dict[K, SharedCall[CatalogList[T]]] = {}
 
     def get(self, key: K, scope: FetchScope) -> Given[T]:
         """The list, now or later; the future raises domain errors.
 
-        Raises OperationTooLarge where it is not known and the request has no calls left.
+        Raises OperationTooLarge where it is not cached and the request has no calls left.
         """
         now = self._clock()
-        kept = self._kept.get(key) if scope.may_use_cache else None
-        if kept is not None:
-            age = now - kept.fetched_at
+        entry = self._cached.get(key) if scope.may_use_cache else None
+        if entry is not None:
+            age = now - entry.fetched_at
             if age < self._lifetimes.fresh:
-                return self._given(key, kept, CacheStatus.CACHED, scope)
+                return self._from_cache(key, entry, CacheStatus.CACHED, scope)
             if age < self._lifetimes.served:
-                due = now - kept.refreshed_at >= SECONDS_BETWEEN_REFRESHES and key not in self._flights
+                due = now - entry.refreshed_at >= SECONDS_BETWEEN_REFRESHES and key not in self._pending
                 if due and scope.has_calls_left:
-                    # Nobody waits for a refresh, so it holds itself.
-                    scope.take()
-                    kept.refreshed_at = now
-                    self._launch(key, now)
-                return self._given(key, kept, CacheStatus.STALE, scope)
-        return self._fetched(key, now, scope)
+                    # No request waits for a refresh, so its first holder never releases it.
+                    scope.count_calls()
+                    entry.refreshed_at = now
+                    self._start(key, now)
+                return self._from_cache(key, entry, CacheStatus.STALE, scope)
+        return self._wait(key, now, scope)
 
     def known(self, key: K, scope: FetchScope) -> CatalogList[T] | None:
-        """The list, where it would be given at once."""
-        kept = self._kept.get(key) if scope.may_use_cache else None
-        there = kept is not None and self._clock() - kept.fetched_at < self._lifetimes.served
-        return kept.listed if kept is not None and there else None
+        """The list, where `get` would give it now."""
+        entry = self._cached.get(key) if scope.may_use_cache else None
+        if entry is None or self._clock() - entry.fetched_at >= self._lifetimes.served:
+            return None
+        return entry.listed
 
-    def _given(self, key: K, kept: _Kept[T], origin: CacheStatus, scope: FetchScope) -> CatalogList[T]:
-        self._budget.used((self._endpoint, key))
-        read = FetchRecord(self._endpoint, _subject(key), origin, kept.fetched_at, kept.is_overdue)
-        scope.note(read, kept.fetched_at + self._lifetimes.fresh)
-        return kept.listed
+    def _from_cache(self, key: K, entry: _Entry[T], origin: CacheStatus, scope: FetchScope) -> CatalogList[T]:
+        self._config.budget.touch((self._endpoint, key))
+        read = FetchRecord(self._endpoint, _subject(key), origin, entry.fetched_at, entry.is_overdue)
+        scope.record(read, entry.fetched_at + self._lifetimes.fresh)
+        return entry.listed
 
-    def _fetched(self, key: K, now: float, scope: FetchScope) -> "asyncio.Future[CatalogList[T]]":
-        scope.take()
-        call, origin = self._flights.get(key), CacheStatus.JOINED
+    def _wait(self, key: K, now: float, scope: FetchScope) -> "asyncio.Future[CatalogList[T]]":
+        scope.count_calls()
+        call, origin = self._pending.get(key), CacheStatus.JOINED
         if call is None or not call.joinable or call.started < scope.since:
-            call, origin = self._launch(key, now), CacheStatus.FETCHED
+            call, origin = self._start(key, now), CacheStatus.FETCHED
         else:
-            call.hold()
-        scope.hold(call)
+            call.acquire()
+        scope.release_on_close(call)
         read = FetchRecord(self._endpoint, _subject(key), origin, call.started)
-        scope.note(read, call.started + self._lifetimes.fresh)
-        return scope.wait_for(call.outcome())
+        scope.record(read, call.started + self._lifetimes.fresh)
+        return scope.wait_for(call.wait())
 
-    def _launch(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
-        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now), now, partial(self._landed, key))
-        self._flights[key] = call
+    def _start(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
+        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now), now, partial(self._on_done, key))
+        self._pending[key] = call
         return call
 
     async def _call(self, key: K, now: float) -> CatalogList[T]:
-        listed = CatalogList(await self._fetch(key))
+        listed = CatalogList(await self._fetch(key), self._config.new_derived)
         if self._lifetimes.fresh:
             self._keep(key, listed, now)
         return listed
 
     def _keep(self, key: K, listed: CatalogList[T], fetched_at: float) -> None:
-        earlier = self._kept.get(key)
+        earlier = self._cached.get(key)
         if earlier is not None and earlier.fetched_at > fetched_at:
             return
-        size = _LIST_BYTES + len(listed.items) * (_ITEM_BYTES + _RENDERED_ITEM_BYTES)
-        if self._budget.keep((self._endpoint, key), size, lambda: self._forget(key)):
-            self._kept[key] = _Kept(listed, fetched_at, fetched_at)
+        size = _LIST_BYTES + len(listed.items) * (_ITEM_BYTES + _DERIVED_ITEM_BYTES)
+        if self._config.budget.keep((self._endpoint, key), size, lambda: self._evict(key)):
+            self._cached[key] = _Entry(listed, fetched_at, fetched_at)
         else:
-            self._forget(key)
+            self._evict(key)
 
-    def _forget(self, key: K) -> None:
-        self._kept.pop(key, None)
+    def _evict(self, key: K) -> None:
+        self._cached.pop(key, None)
 
-    def _landed(self, key: K, call: SharedCall[CatalogList[T]]) -> None:
-        kept = self._kept.get(key)
-        if kept is not None and call.answer is None and call.joinable:
-            kept.is_overdue = True
-        if self._flights.get(key) is call:
-            del self._flights[key]
+    def _on_done(self, key: K, call: SharedCall[CatalogList[T]]) -> None:
+        entry = self._cached.get(key)
+        if entry is not None and call.answer is None and call.joinable:
+            entry.is_overdue = True
+        if self._pending.get(key) is call:
+            del self._pending[key]
 
 
 class Catalog:
     """The three lists of Leyr that change rarely."""
 
-    def __init__(
-        self, backend: SchedulingBackend, *, lifetimes: Lifetimes, memory: CacheBudget, clock: Callable[[], float]
-    ) -> None:
-        self.care_units: CachedLists[str, CareUnit] = CachedLists(
-            "care-units", backend.care_units, lifetimes=lifetimes, memory=memory, clock=clock
-        )
-        self.resources: CachedLists[CareUnitKey, Resource] = CachedLists(
-            "resources", backend.resources, lifetimes=lifetimes, memory=memory, clock=clock
-        )
+    def __init__(self, backend: SchedulingBackend, config: CacheConfig) -> None:
+        self.care_units: CachedLists[str, CareUnit] = CachedLists("care-units", backend.care_units, config)
+        self.resources: CachedLists[CareUnitKey, Resource] = CachedLists("resources", backend.resources, config)
         self.healthcare_services: CachedLists[CareUnitKey, HealthcareService] = CachedLists(
-            "healthcare-services", backend.healthcare_services, lifetimes=lifetimes, memory=memory, clock=clock
+            "healthcare-services", backend.healthcare_services, config
         )
 
 

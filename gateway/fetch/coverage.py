@@ -1,36 +1,120 @@
 """Where the answers to one request's timeslot queries come from.
 
-Each query is answered in ranges: stretches of its window that a snapshot of a moment ago holds, that a call in call
-will bring, or that a new call has to be made for. Only the last are planned, so what is known is not asked again. A
-request's own calls count as known to its end: the wide call that was started for `resources { timeslots }` also
-answers each resource, whether or not anything is from_cache.
+Each query is answered in ranges of its window: a recent snapshot holds one, a pending call will bring another, and a
+new call has to be made for the rest. Only missing ranges are planned, so nothing that is known is fetched again. A
+request's own calls count as known until its end, with or without a cache: the wide call that was started for
+`resources { timeslots }` also answers each resource.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.models import CareUnitKey
 from gateway.domain.partition import partition, unconfirmed_ids
-from gateway.domain.planner import needed_lists, overlaps, plan, serves, spread
-from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLists
+from gateway.domain.planner import plan, serves, spread
+from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, joined
-from gateway.domain.window import Window, common, to_end_of_day, without
+from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
-from gateway.fetch.fetch_scope import FetchScope
-from gateway.fetch.request_answers import RequestAnswers, Source
+from gateway.fetch.fetch_scope import CacheStatus, FetchScope
+from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import TimeslotCalls
+
+# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
+_CALLS_AT_ONCE = 8
+
+Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
+
+
+class RequestAnswers:
+    """The snapshots and calls that one request uses, until its end, for one care unit."""
+
+    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
+        self._care_unit = care_unit
+        self._calls = calls
+        self._scope = scope
+        self._semaphore = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._sources: dict[Step, Source] = {}
+        self._recorded: set[Snapshot] = set()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, step: Step) -> bool:
+        return step in self._sources
+
+    def items(self) -> ItemsView[Step, Source]:
+        """Every step with its snapshot, or its call, which may be pending."""
+        return self._sources.items()
+
+    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
+        """The pending calls of all requests that this one may join."""
+        return self._calls.pending(self._care_unit, self._scope)
+
+    def add(self, step: Step, source: Source) -> None:
+        """Use a snapshot or a pending call from now on."""
+        if step in self._sources:
+            return
+        self._sources[step] = source
+        if isinstance(source, Snapshot):
+            self.record(source)
+        else:
+            self._calls.join(step, source, self._scope)
+
+    def record(self, snapshot: Snapshot) -> None:
+        """Record the read of a snapshot, once."""
+        if snapshot not in self._recorded:
+            self._recorded.add(snapshot)
+            origin = CacheStatus.CACHED if self._calls.is_fresh(snapshot) else CacheStatus.STALE
+            self._calls.record(snapshot.step, origin, snapshot.fetched_at, self._scope)
+
+    def count_calls(self, steps: Iterable[Step]) -> None:
+        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge."""
+        pending = self.pending()
+        self._scope.count_calls(len({step for step in steps if step not in self._sources and step not in pending}))
+
+    def start_or_join(self, step: Step) -> Source:
+        """The source for a step that was counted: the one in use, a pending call, or a new call."""
+        source = self._sources.get(step)
+        if source is None:
+            source = self.pending().get(step)
+            if source is not None:
+                self.add(step, source)
+            else:
+                source = self._sources[step] = self._calls.start(step, self._semaphore, self._scope)
+        return source
+
+    def refresh(self, step: Step) -> None:
+        """Fetch an answer anew, without waiting for it."""
+        self._calls.refresh(step, self._semaphore, self._scope)
+
+    def completed(self, step: Step) -> tuple[Step, Source] | None:
+        """A source whose answer has come and contains that to a step, under the same filters."""
+        for own, source in self._sources.items():
+            if source.answer is not None and own.filters == step.filters and own.covers(step):
+                return own, source
+        return None
+
+
+class CoveredRange(NamedTuple):
+    """A query for a range of a window, and the step whose answer holds the slots."""
+
+    query: TimeslotQuery
+    step: Step
+    source: Source
 
 
 @dataclass(slots=True, eq=False)
 class MissingRange:
-    """A stretch to ask for: of a query, or of what the EHR takes in its stead.
+    """A range of a part's window that a call has to be made for, on behalf of a query.
 
-    `awaited` is False where it is known, but stale.
+    `awaited` is False where a stale answer is known, so that nothing waits for the call.
     """
 
     query: TimeslotQuery
@@ -40,254 +124,232 @@ class MissingRange:
 
 
 def calls_for_missing(
-    missing_ranges: Sequence[MissingRange],
-    everything: Sequence[TimeslotQuery],
+    missing: Mapping[MissingRange, TimeslotQuery],
+    asked: Iterable[TimeslotQuery],
     planned: Callable[[Sequence[TimeslotQuery]], Plan],
-    widened: Callable[[MissingRange], Window],
 ) -> Mapping[MissingRange, Sequence[Step]]:
-    """The fewest steps whose answers hold the missing_ranges.
+    """The fewest steps whose answers hold the missing ranges.
 
-    `everything` is all that the request asks for in parts that the EHR takes, known or not; `widened` gives the
-    window that had better be asked for in place of a missing_range's.
+    `missing` has a query for each range, which may be for more than the range; `asked` are the parts of all that the
+    request asks for, known or not.
     """
-    found = _serving(
-        missing_ranges, [missing_range.part.within(widened(missing_range)) for missing_range in missing_ranges], planned
-    )
-    if _calls(found) > 1:
-        # What is left around what is known, and what lies open between midnights, can take more calls than the whole.
-        whole = [missing_range.part for missing_range in missing_ranges]
+    found = _serving(missing, planned(list(missing.values())))
+    if _number_of_calls(found) > 1:
+        # The ranges left beside known ones, and beyond midnights, can take more calls than whole parts.
+        whole = {each: each.part for each in missing}
         found = min(
             found,
-            _serving(missing_ranges, whole, planned),
-            _serving(missing_ranges, whole, planned, everything),
-            key=_calls,
+            _serving(whole, planned(list(whole.values()))),
+            _serving(whole, planned([*whole.values(), *asked])),
+            key=_number_of_calls,
         )
     return found
 
 
-def _serving(
-    missing_ranges: Sequence[MissingRange],
-    wanted: Sequence[TimeslotQuery],
-    planned: Callable[[Sequence[TimeslotQuery]], Plan],
-    beside: Iterable[TimeslotQuery] = (),
-) -> Mapping[MissingRange, Sequence[Step]]:
-    serving = planned([*wanted, *beside]).serving
+def _serving(missing: Mapping[MissingRange, TimeslotQuery], made: Plan) -> Mapping[MissingRange, Sequence[Step]]:
     return {
-        missing_range: [step for step in serving[query] if overlaps(step.window, missing_range.window)]
-        for missing_range, query in zip(missing_ranges, wanted, strict=True)
+        each: [step for step in made.serving[query] if step.window.overlaps(each.window)]
+        for each, query in missing.items()
     }
 
 
-def _calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
+def _number_of_calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
     return len({step for steps in found.values() for step in steps})
 
 
-class Part(NamedTuple):
-    """A stretch of a query's window, and the step in whose answer it is."""
-
-    query: TimeslotQuery
-    step: Step
-    source: Source
-
-
 class QueryCoverage:
-    """The parts of what one request asks of one care unit; queries that cannot be planned are `unplanned`."""
+    """The covered ranges of all that one request asks of one care unit; `errors` has the queries without any."""
 
     def __init__(
-        self, care_unit: CareUnitKey, source: TimeslotCalls, unit_lists: UnitListLoader, scope: FetchScope
+        self, care_unit: CareUnitKey, calls: TimeslotCalls, unit_lists: UnitListLoader, scope: FetchScope
     ) -> None:
         self._care_unit = care_unit
-        self._source = source
+        self._calls = calls
         self._unit_lists = unit_lists
         self._scope = scope
-        self._own = RequestAnswers(care_unit, source, scope)
-        self._remembered: list[TimeslotQuery] = []
-        self._parts: dict[TimeslotQuery, list[Part]] = {}
+        self._answers = RequestAnswers(care_unit, calls, scope)
+        self._cached: list[TimeslotQuery] = []
+        self._ranges: dict[TimeslotQuery, list[CoveredRange]] = {}
         self._planned: list[TimeslotQuery] = []
-        self.unplanned: dict[TimeslotQuery, GatewayError] = {}
+        self.errors: dict[TimeslotQuery, GatewayError] = {}
 
-    def of(self, query: TimeslotQuery) -> Sequence[Part]:
-        """The parts of a query that was planned."""
-        return self._parts.get(query, ())
+    def of(self, query: TimeslotQuery) -> Sequence[CoveredRange]:
+        """The ranges of a query that was planned."""
+        return self._ranges.get(query, ())
 
-    def is_rounded(self, query: TimeslotQuery, step: Step) -> bool:
+    def is_rounded_up(self, query: TimeslotQuery, step: Step) -> bool:
         """Whether a step asks for more than a query, to the end of its last day."""
-        return query.window.end != step.window.end == self._end_of_day(query.window, self._profile).end
+        return query.window.end != step.window.end == self._round_up(query.window, self._profile).end
 
     def from_cache(self, query: TimeslotQuery) -> TimeslotList | None:
         """The slots of a query, where fresh snapshots settle it."""
-        if self._own or not self._scope.may_use_cache:
+        if self._answers or not self._scope.may_use_cache:
             return None
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
             return None
-        used = self._fresh_cover(query, profile)
+        used = self._fresh_snapshots(query, profile)
         if used is None:
             return None
-        shares = [partition(part, {snapshot.step: snapshot.answer}) for snapshot, part in used]
+        shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used]
         if None in shares:
             return None
         found = joined(share for share in shares if share is not None)
-        if not found.slots and unconfirmed_ids(query, {each.step: each.answer for each, _ in used}) != UnitLists():
+        if not found.slots and unconfirmed_ids(query, {each.step: each.answer for each, _ in used}):
             return None
         for snapshot, _ in used:
-            self._own.note(snapshot)
-        self._remembered.append(query)
+            self._answers.record(snapshot)
+        self._cached.append(query)
         return found
 
-    def _fresh_cover(
+    def _fresh_snapshots(
         self, query: TimeslotQuery, profile: EhrProfile
     ) -> Sequence[tuple[Snapshot, TimeslotQuery]] | None:
-        """Fresh snapshots that hold the whole of a query, each with the part that is taken from it."""
+        """Fresh snapshots that hold the whole of a query, each with the range of the query that it is used for."""
         missing = [query.window]
         used: list[tuple[Snapshot, TimeslotQuery]] = []
-        for snapshot in self._source.snapshots.known(query, profile):
-            if not self._source.is_fresh(snapshot):
+        for snapshot in self._calls.snapshots.known(query, profile):
+            if not self._calls.is_fresh(snapshot):
                 return None
             window = snapshot.step.window
             if window.contains(query.window) and not used:
                 return [(snapshot, query)]
-            used += ((snapshot, query.within(shared)) for stretch in missing if (shared := common(stretch, window)))
-            missing = [left for stretch in missing for left in without(stretch, window)]
+            used += [(snapshot, query.within(held)) for each in missing if (held := each.intersection(window))]
+            missing = subtract(missing, window)
             if not missing:
                 return used
         return None
 
     async def plan(self, queries: Sequence[TimeslotQuery]) -> None:
-        """Find what is known of each query that is new, and start the calls for the rest."""
-        queries = [each for each in queries if each not in self._parts and each not in self.unplanned]
+        """Cover each new query with what is known, and start the calls for the rest."""
+        queries = [each for each in queries if each not in self._ranges and each not in self.errors]
         profile = self._profile
         policy = profile.filter_policy
-        listed_ids: ListedIds | GatewayError = ListedIds()
-        if needed_lists(queries, policy, UnitLists()) != UnitLists():
-            listed_ids = await load_listed_ids(queries, policy, self._care_unit, self._unit_lists)
+        listed_ids = await load_listed_ids(queries, policy, self._care_unit, self._unit_lists)
         if isinstance(listed_ids, GatewayError):
-            # What needs no list must not suffer from a list that cannot be had.
-            self.unplanned.update((query, listed_ids) for query in queries if not query.allowed_by(policy))
+            # Queries that need no list must not fail with the list.
+            self.errors.update((query, listed_ids) for query in queries if not query.allowed_by(policy))
             queries = [query for query in queries if query.allowed_by(policy)]
             listed_ids = ListedIds()
-        missing_ranges: list[MissingRange] = []
+        missing: list[MissingRange] = []
         parts: list[TimeslotQuery] = []
         contained: dict[TimeslotQuery, TimeslotQuery] = {}
         before = len(self._planned)
-        for query in sorted(queries, key=_looseness):
-            # What is asked together is planned together, but for what is spread over filters that it does not name.
+        for query in sorted(queries, key=_containers_first):
+            # Queries of one batch are planned together, except those that are spread over filters they do not name.
             earlier = (each for at, each in enumerate(self._planned) if at < before or not each.allowed_by(policy))
             container = next((each for each in earlier if each.settles(query, profile)), None)
             if container is not None:
                 contained[query] = container
                 continue
             self._planned.append(query)
-            self._parts[query] = []
-            for each in spread(query, policy, listed_ids):
-                parts.append(each)
-                missing_ranges += self._cover(query, each, profile)
-        if missing_ranges:
+            self._ranges[query] = []
+            for part in spread(query, policy, listed_ids):
+                parts.append(part)
+                missing += self._use_known(query, part, profile)
+        if missing:
             try:
-                self._fetch(missing_ranges, parts, profile, listed_ids)
+                self._fetch(missing, parts, profile, listed_ids)
             except OperationTooLarge as error:
-                self._give_up(queries, before, error)
+                # Not even those that are known in part may give that part as their answer.
+                del self._planned[before:]
+                for query in queries:
+                    self._ranges.pop(query, None)
+                    self.errors[query] = error
                 return
-        self._parts.update((query, list(self._within(container, query))) for query, container in contained.items())
+        self._ranges.update((query, list(self._contained(container, query))) for query, container in contained.items())
 
-    def _give_up(self, queries: Sequence[TimeslotQuery], before: int, error: OperationTooLarge) -> None:
-        """Leave queries that were to be planned together unplanned: what is known of them is not their answer."""
-        del self._planned[before:]
-        for query in queries:
-            self._parts.pop(query, None)
-            self.unplanned[query] = error
+    def _contained(self, container: TimeslotQuery, query: TimeslotQuery) -> Iterator[CoveredRange]:
+        """The ranges of a query from those of an earlier one that contains it: what each of many resources gets.
 
-    def _within(self, earlier: TimeslotQuery, query: TimeslotQuery) -> Iterator[Part]:
-        """The parts of a query from those of an earlier one that contains it: what each of many resources gets.
-
-        The earlier one may have been spread over filters of its own, so its parts together hold the query's answer.
+        The earlier one may have been spread over filters of its own, so its ranges together hold the query's answer.
         """
-        for part in self._parts[earlier]:
-            if serves(part.step, query) and (shared := common(part.query.window, query.window)) is not None:
-                yield Part(query.within(shared), part.step, part.source)
+        for each in self._ranges[container]:
+            if serves(each.step, query) and (held := each.query.window.intersection(query.window)) is not None:
+                yield CoveredRange(query.within(held), each.step, each.source)
 
-    def _cover(self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile) -> Iterator[MissingRange]:
-        """Add what is known of a part to the query's parts; gives what is missing, and what is known but stale."""
+    def _use_known(self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile) -> Iterator[MissingRange]:
+        """Cover what is known of a query's part; gives the missing ranges, and the known ones that are stale."""
         missing = [part.window]
         stale: list[Window] = []
-        for step, source in self._candidates(part, profile):
+        for step, source in self._known_sources(part, profile):
             left: list[Window] = []
-            for stretch in missing:
-                found = _found(part, stretch, step, source)
-                if found is None:
-                    left.append(stretch)
+            for window in missing:
+                held = _held_range(part, window, step, source)
+                if held is None:
+                    left.append(window)
                     continue
-                self._parts[query].append(found)
-                self._own.use(step, source)
-                if isinstance(source, Snapshot) and not self._source.is_fresh(source):
-                    stale.append(found.query.window)
-                left += without(stretch, step.window)
+                self._ranges[query].append(held)
+                self._answers.add(step, source)
+                if isinstance(source, Snapshot) and not self._calls.is_fresh(source):
+                    stale.append(held.query.window)
+                left += subtract([window], step.window)
             missing = left
             if not missing:
                 break
         if stale:
-            running = self._source.in_flight(self._care_unit, self._scope)
-            for step in (step for step in running if step.settles(part.within(step.window), profile)):
-                stale = [left for stretch in stale for left in without(stretch, step.window)]
+            for step in self._answers.pending():
+                if step.settles(part.within(step.window), profile):
+                    stale = subtract(stale, step.window)
         yield from (MissingRange(query, part, each) for each in missing)
         yield from (MissingRange(query, part, each, awaited=False) for each in stale)
 
-    def _candidates(self, part: TimeslotQuery, profile: EhrProfile) -> Iterator[tuple[Step, Source]]:
-        """Answers in which some of a part may be found: the request's own first, then fresh, stale, awaited ones."""
+    def _known_sources(self, part: TimeslotQuery, profile: EhrProfile) -> Iterator[tuple[Step, Source]]:
+        """What may hold a range of a part: the request's own answers, then fresh and stale ones, then pending calls."""
 
-        def tells(step: Step) -> bool:
+        def settles(step: Step) -> bool:
             return step.allowed_by(profile.filter_policy) and step.settles(part.within(step.window), profile)
 
-        yield from [(step, source) for step, source in self._own.items() if tells(step)]
+        yield from [(step, source) for step, source in self._answers.items() if settles(step)]
         if self._scope.may_use_cache:
-            for snapshot in self._source.snapshots.known(part, profile):
+            for snapshot in self._calls.snapshots.known(part, profile):
                 yield snapshot.step, snapshot
-        running = self._source.in_flight(self._care_unit, self._scope)
-        yield from [(step, call) for step, call in running.items() if step not in self._own and tells(step)]
+        pending = self._answers.pending()
+        yield from [(step, call) for step, call in pending.items() if step not in self._answers and settles(step)]
 
     def _fetch(
         self,
-        missing_ranges: Sequence[MissingRange],
+        missing: Sequence[MissingRange],
         parts: Sequence[TimeslotQuery],
         profile: EhrProfile,
         listed_ids: ListedIds,
     ) -> None:
-        """Start the fewest calls that fill the missing_ranges; `parts` is what was asked together with them.
+        """Start the fewest calls for missing ranges of `parts`, or of some of them.
 
         Raises OperationTooLarge before the first of them.
         """
-        at_hand = self._unit_lists.asked_for(self._care_unit)
+        loaded = self._unit_lists.asked_for(self._care_unit)
         known = self._unit_lists.known(self._care_unit)
-        # Whatever was spread is spread already: the lists only tell what a call is worth.
+        # Parts are spread already: here the lists only tell what a call costs.
         listed_ids = ListedIds(listed_ids.resources or known.resources, listed_ids.services or known.services)
         found = calls_for_missing(
-            missing_ranges,
-            [*self._remembered, *parts],
-            lambda wanted: plan(wanted, profile, listed_ids, at_hand),
-            lambda missing_range: self._worth_asking(missing_range, profile),
+            {each: each.part.within(self._worthwhile_window(each, profile)) for each in missing},
+            [*self._cached, *parts],
+            lambda wanted: plan(wanted, profile, listed_ids, loaded),
         )
-        self._own.take(step for missing_range, steps in found.items() if missing_range.awaited for step in steps)
-        for missing_range, steps in found.items():
+        self._answers.count_calls(step for each, steps in found.items() if each.awaited for step in steps)
+        for each, steps in found.items():
             for step in steps:
-                shared = common(missing_range.window, step.window)
-                if not missing_range.awaited:
-                    self._own.refresh(step)
-                elif shared is not None:
-                    self._parts[missing_range.query].append(
-                        Part(missing_range.part.within(shared), step, self._own.call(step))
-                    )
+                held = each.window.intersection(step.window)
+                if not each.awaited:
+                    self._answers.refresh(step)
+                elif held is not None:
+                    source = self._answers.start_or_join(step)
+                    self._ranges[each.query].append(CoveredRange(each.part.within(held), step, source))
 
-    def _worth_asking(self, missing_range: MissingRange, profile: EhrProfile) -> Window:
-        """The window of a missing_range, to the end of the last day where the query ends there."""
-        if missing_range.window.end != missing_range.query.window.end or not self._source.rounds(self._care_unit.emr):
-            return missing_range.window
-        return self._end_of_day(missing_range.window, profile)
+    def _worthwhile_window(self, missing: MissingRange, profile: EhrProfile) -> Window:
+        """The window to ask for: rounded up where the range ends with the query, and the EHR allows it."""
+        if missing.window.end != missing.query.window.end or not self._calls.rounds_up(self._care_unit.emr):
+            return missing.window
+        return self._round_up(missing.window, profile)
 
-    def _end_of_day(self, window: Window, profile: EhrProfile) -> Window:
+    def _round_up(self, window: Window, profile: EhrProfile) -> Window:
         return to_end_of_day(window, profile.time_zone, profile.longest_window)
 
-    async def alone(self, query: TimeslotQuery, profile: EhrProfile) -> Sequence[Part] | GatewayError:
-        """The parts of a query from calls that are made for it, whatever wider answers are known.
+    async def cover_separately(
+        self, query: TimeslotQuery, profile: EhrProfile
+    ) -> Sequence[CoveredRange] | GatewayError:
+        """The ranges of a query from calls that are made for it alone, whatever wider answers are known.
 
         Raises OperationTooLarge.
         """
@@ -295,36 +357,36 @@ class QueryCoverage:
         if isinstance(listed_ids, GatewayError):
             return listed_ids
         steps = plan([query], profile, listed_ids).serving[query]
-        self._own.take(step for step in steps if self._own.landed(step) is None)
-        parts = []
+        self._answers.count_calls(step for step in steps if self._answers.completed(step) is None)
+        ranges = []
         for step in steps:
-            window = common(query.window, step.window)
+            window = query.window.intersection(step.window)
             if window is not None:
-                asked, source = self._own.landed(step) or (step, self._own.call(step))
-                part = replace(query, window=window, resource=step.resource, service=step.service)
-                parts.append(Part(part, asked, source))
-        return parts
+                answered, source = self._answers.completed(step) or (step, self._answers.start_or_join(step))
+                part = TimeslotQuery(self._care_unit, window, *step.filters)
+                ranges.append(CoveredRange(part, answered, source))
+        return ranges
 
     @property
     def _profile(self) -> EhrProfile:
-        return self._source.profile(self._care_unit)
+        return self._calls.profile(self._care_unit)
 
 
-def _found(query: TimeslotQuery, stretch: Window, step: Step, source: Source) -> Part | None:
-    """What an answer holds of a stretch of a query; None where the slots of one that has come do not tell."""
-    window, answer = common(stretch, step.window), source.answer
-    if window is None:
+def _held_range(part: TimeslotQuery, window: Window, step: Step, source: Source) -> CoveredRange | None:
+    """The range of a part that an answer holds in a window; None where it holds none, or its slots do not tell."""
+    held, answer = window.intersection(step.window), source.answer
+    if held is None:
         return None
-    part = Part(query.within(window), step, source)
+    found = CoveredRange(part.within(held), step, source)
     if answer is None:
-        return part
-    # Slots that name everybody are the rule, and then there is nothing to look for.
-    may_hide = (query.resource != step.resource and len(answer.of_resource(None)) > 0) or (
-        query.service != step.service and len(answer.of_service(None)) > 0
+        return found
+    # As a rule slots name their owners, and then there is nothing to check.
+    may_lack_owner = (part.resource != step.resource and len(answer.of_resource(None)) > 0) or (
+        part.service != step.service and len(answer.of_service(None)) > 0
     )
-    return None if may_hide and partition(part.query, {step: answer}) is None else part
+    return None if may_lack_owner and partition(found.query, step, answer) is None else found
 
 
-def _looseness(query: TimeslotQuery) -> tuple[int, timedelta]:
-    """Sorts what may contain others before what it may contain."""
-    return (query.resource is not None) + (query.service is not None), -query.window.length
+def _containers_first(query: TimeslotQuery) -> tuple[int, timedelta]:
+    """A sort key: fewer filters first, then longer windows, so a query comes after those that may contain it."""
+    return query.filter_count, -query.window.length

@@ -25,13 +25,13 @@ class Profiles:
 
     @property
     def default(self) -> EhrProfile:
-        """The EHR that a query means when it names none."""
+        """The EHR of queries that name none."""
         return next(iter(self._profiles.values()))
 
     def of(self, code: str, shown: Callable[[str], bool] = lambda _: True) -> EhrProfile:
         """The profile of an EHR code. Raises BadUserInput where it is not configured.
 
-        The message names the configured ones that may be shown.
+        The message names the configured ones for which `shown` is true.
         """
         try:
             return self._profiles[code]
@@ -46,11 +46,11 @@ class Profiles:
             self._on_learned(learned)
 
 
-def suspected(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:
-    """What an EHR seems to want after it refused a step; None where the refusal says nothing about filters.
+def suspected_profile(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:
+    """The profile that a refused step suggests; None where the refusal says nothing about filters.
 
-    Leyr documents no one error for a missing filter (leyr-api 5.3): FilterRequired says it plainly, any other
-    NotSupported only counts against a step that carried no filter at all. Only a call that then succeeds proves it.
+    Leyr documents no single error for a missing filter (leyr-api 5.3): FilterRequired always means it, any other
+    NotSupported only where the step carried no filter at all. Only a call that then succeeds proves the profile.
     """
     resource, service = refused.resource is not None, refused.service is not None
     if not isinstance(error, FilterRequired) and (not isinstance(error, NotSupported) or resource or service):

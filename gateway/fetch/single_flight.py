@@ -1,8 +1,8 @@
-"""Calls in call, shared by whoever wants the same: one call, however many requests wait for it.
+"""Single flight: one call for everybody who wants the same, however many requests wait for it.
 
-A call belongs to nobody. Whoever waits holds it, and it ends early only when the last holder has let go; so the
-request that began it may be cancelled like any other. Each waiter has a future of its own, since one that is
-awaited is cancelled with whoever awaits it.
+A call belongs to no request. Each that waits acquires it, and the call ends early only when the last has released it;
+so the request that started it may be cancelled like any other. Each waiter has a future of its own, because cancelling
+the awaiting task also cancels the future that it awaits.
 """
 
 import asyncio
@@ -15,49 +15,51 @@ T = TypeVar("T")
 
 
 class SharedCall(Generic[T]):
-    """A call on its way; made with one holder."""
+    """A call that several requests may wait for; it is made with one holder."""
 
-    __slots__ = ("_holders", "_landed", "_loop", "_task", "_waiters", "started")
+    __slots__ = ("_holders", "_loop", "_on_done", "_task", "_waiters", "started")
 
-    def __init__(self, call: Coroutine[Any, Any, T], started: float, landed: "Callable[[SharedCall[T]], None]") -> None:
-        """`landed` is called with the call when it has ended, however it ended.
+    def __init__(
+        self, call: Coroutine[Any, Any, T], started: float, on_done: "Callable[[SharedCall[T]], None]"
+    ) -> None:
+        """`on_done` is called with this object when the call has ended, however it ended.
 
-        It must not hold the call itself: a cycle would keep the answer until the collector comes by.
+        It must not hold this object itself: a cycle would keep the answer until the garbage collector runs.
         """
         self.started = started
-        self._landed = landed
+        self._on_done = on_done
         self._holders = 1
         self._waiters: list[asyncio.Future[T]] = []
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(call)
-        self._task.add_done_callback(self._land)
+        self._task.add_done_callback(self._finish)
 
     @property
     def joinable(self) -> bool:
-        """Whether it will bring an answer."""
+        """Whether it has not been abandoned, so that a further request may wait for it."""
         return self._holders > 0 and not self._task.cancelled()
 
     @property
     def answer(self) -> T | None:
-        """What it brought; None before it has, and where it failed."""
+        """The answer of a completed call; None while it is pending, and where it failed."""
         task = self._task
         return None if not task.done() or task.cancelled() or task.exception() else task.result()
 
-    def hold(self) -> "SharedCall[T]":
-        """Wait for it too; each hold takes one release."""
+    def acquire(self) -> "SharedCall[T]":
+        """Add a holder; each acquire takes one release."""
         self._holders += 1
         return self
 
     def release(self) -> None:
-        """Let go; without holders it ends."""
+        """Remove a holder; without holders a pending call is cancelled."""
         self._holders -= 1
         if self._task.done():
             forget_frames(self._task)
         elif not self._holders:
             self._task.cancel()
 
-    def outcome(self) -> "asyncio.Future[T]":
-        """What it brings, for one waiter, who need not wait to the end."""
+    def wait(self) -> "asyncio.Future[T]":
+        """A future of the answer, for one waiter, who may cancel it."""
         waiter: asyncio.Future[T] = self._loop.create_future()
         if self._task.done():
             _pass_on(self._task, waiter)
@@ -65,8 +67,8 @@ class SharedCall(Generic[T]):
             self._waiters.append(waiter)
         return waiter
 
-    def _land(self, task: "asyncio.Task[T]") -> None:
-        self._landed(self)
+    def _finish(self, task: "asyncio.Task[T]") -> None:
+        self._on_done(self)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             _pass_on(task, waiter)
@@ -75,10 +77,11 @@ class SharedCall(Generic[T]):
 
 
 def forget_frames(future: "asyncio.Future[Any]") -> None:
-    """Take from the domain error that a future failed with whatever says where it was raised.
+    """Remove the traceback and the context from the domain error that a future failed with.
 
-    It holds the frames that awaited the future, and those hold the future: a cycle, and with it all that a request
-    had, until the collector comes by. For when nobody awaits it any more; a fault of ours keeps its traceback.
+    They hold the frames that awaited the future, and those hold the future: a cycle, which would keep all that a
+    request had until the garbage collector runs. For futures that are no longer awaited; a fault of ours keeps its
+    traceback.
     """
     if future.done() and not future.cancelled():
         error = future.exception()
@@ -97,5 +100,5 @@ def _pass_on(task: "asyncio.Task[T]", waiter: "asyncio.Future[T]") -> None:
         waiter.set_result(task.result())
     else:
         waiter.set_exception(error)
-        # Whoever waits gets it; where nobody does any more, it must not be reported as lost.
+        # Marks it as retrieved: asyncio must not report it as lost where nobody waits any more.
         waiter.exception()

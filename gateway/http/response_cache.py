@@ -118,7 +118,7 @@ class ResponseCache:
             self._memory.drop(("answer", key))
             self._forget(key)
             return None
-        self._memory.used(("answer", key))
+        self._memory.touch(("answer", key))
         return answer
 
     def offer(self, key: CacheKey, answer: GraphQLResponse, fresh_until: float) -> None:

@@ -178,11 +178,11 @@ class Context:
         if asked.resource_id is not None:
             resource = leyr_id_within(asked.resource_id, NodeType.RESOURCE, care_unit)
             if may_hide_a_personal_number(resource):
-                unconfirmed = UnitLists(resources=True)
+                unconfirmed = UnitLists.RESOURCES
         if asked.healthcare_service_id is not None:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
             if may_hide_a_personal_number(service):
-                unconfirmed = UnitLists(resources=unconfirmed is not None, services=True)
+                unconfirmed = UnitLists.of(resources=unconfirmed is not None, services=True)
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
 
     def count_timeslots(self, number: int, run: object) -> None:

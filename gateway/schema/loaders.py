@@ -172,9 +172,9 @@ class Loaders:
     def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
         """Which lists cost this request nothing, since it reads them anyway or they are from_cache."""
         known = self.known(care_unit)
-        return UnitLists(
-            care_unit in self._resources or known.resources is not None,
-            care_unit in self._services or known.services is not None,
+        return UnitLists.of(
+            resources=care_unit in self._resources or known.resources is not None,
+            services=care_unit in self._services or known.services is not None,
         )
 
     def profile(self, care_unit: CareUnitKey) -> EhrProfile:
@@ -280,7 +280,7 @@ def _viewed(listed: CatalogList[T], view: Callable[[T], V]) -> Viewed[V]:
     """The views of a list, made once as long as it is from_cache."""
     if listed.views is None:
         by_id = {leyr_id: view(item) for leyr_id, item in listed.items.items()}
-        listed.views = Viewed(by_id, ObjectList(by_id.values(), listed.fragments))
+        listed.views = Viewed(by_id, ObjectList(by_id.values(), listed.derived))
     viewed: Viewed[V] = listed.views
     return viewed
 

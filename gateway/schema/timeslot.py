@@ -194,7 +194,7 @@ async def load_timeslots(
     translations = {"resource_id": views.resources, "healthcare_service_id": views.services}
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
     part = (*found.part, len(slots))
-    return LazyObjectList(slots, views.view, translations, found.fragments, part, representative=views.representative)
+    return LazyObjectList(slots, views.view, translations, found.derived, part, representative=views.representative)
 
 
 class _Views:

@@ -229,7 +229,7 @@ class _Count:
                 if asked.of in each:
                     each[asked.of].append(query)
         return UnitRequirements(
-            UnitLists(resources, services),
+            UnitLists.of(resources=resources, services=services),
             tuple(map(tuple, batches.values())),
             tuple(each[NodeType.RESOURCE]),
             tuple(each[NodeType.HEALTHCARE_SERVICE]),

@@ -1,4 +1,4 @@
-"""A clinic's timeslots as requests ask for them, with a clock that stands still until a test moves it."""
+"""Timeslots as requests ask for them, with a clock that stands still until a test moves it."""
 
 from collections.abc import Sequence
 
@@ -6,33 +6,38 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.queries import TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.backend import SchedulingBackend
-from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
-from tests.unit.model_ehr import UNIT, ModelRosters
+from tests.unit.model_ehr import UNIT, ModelUnitLists
 
 NOTHING_KEPT = Lifetimes(0, 0)
 Answer = TimeslotList | GatewayError
 
 
+def shown(answer: Answer) -> object:
+    """What tests compare: the slots, or the class of the error."""
+    return answer.slots if isinstance(answer, TimeslotList) else type(answer)
+
+
 class Request:
     """One request about the model's care unit."""
 
-    def __init__(self, source: TimeslotCalls, unit_lists: ModelRosters, scope: FetchScope) -> None:
+    def __init__(self, calls: TimeslotCalls, unit_lists: ModelUnitLists, scope: FetchScope) -> None:
         self.scope = scope
-        self._reader = TimeslotFetcher(UNIT, source, unit_lists, scope)
+        self._fetcher = TimeslotFetcher(UNIT, calls, unit_lists, scope)
 
     async def answer(self, queries: Sequence[TimeslotQuery]) -> list[Answer]:
-        """Answers in the order of the queries, as loaders get them: from memory at once, or later."""
+        """Answers in the order of the queries, as loaders get them: from the cache at once, or later."""
         answers: dict[TimeslotQuery, Answer] = {}
         for query in dict.fromkeys(queries):
-            from_cache = self._reader.from_cache(query)
+            from_cache = self._fetcher.from_cache(query)
             if from_cache is not None:
                 answers[query] = from_cache
-        await self._reader.answer([each for each in queries if each not in answers], answers.__setitem__)
+        await self._fetcher.answer([each for each in queries if each not in answers], answers.__setitem__)
         return [answers[query] for query in queries]
 
     def close(self) -> None:
@@ -40,7 +45,7 @@ class Request:
 
 
 class Gateway:
-    """What requests have in common."""
+    """The cache and the calls that requests share."""
 
     def __init__(
         self,
@@ -52,9 +57,9 @@ class Gateway:
     ) -> None:
         self.now = 1_000.0
         self.memory = CacheBudget(most_bytes)
-        self.snapshots = Snapshots(lifetimes, self.memory, lambda: self.now)
-        self.source = TimeslotCalls(backend, profiles, self.snapshots, lambda: self.now)
+        self.snapshots = Snapshots(CacheConfig(lifetimes, self.memory, lambda: self.now))
+        self.calls = TimeslotCalls(backend, profiles, self.snapshots, lambda: self.now)
 
-    def request(self, unit_lists: ModelRosters, *, truth_now: bool = False) -> Request:
-        scope = FetchScope(self.now, self.now) if truth_now else FetchScope(self.now)
-        return Request(self.source, unit_lists, scope)
+    def request(self, unit_lists: ModelUnitLists, *, no_cache: bool = False) -> Request:
+        scope = FetchScope(self.now, self.now) if no_cache else FetchScope(self.now)
+        return Request(self.calls, unit_lists, scope)

@@ -31,7 +31,7 @@ def query(first: float, last: float, resource: str | None = None, service: str |
 
 @dataclass(frozen=True)
 class TrueSlot:
-    """A slot with its true owner, whom it may not name."""
+    """A slot with its true owner, which it may not name."""
 
     start: datetime
     resource: str
@@ -99,25 +99,25 @@ class ModelEhr:
         return [HealthcareService(each) for each in SERVICES if care_unit == UNIT]
 
 
-class ModelRosters:
-    """The unit's lists; `at_hand` are those that the request fetches anyway."""
+class ModelUnitLists:
+    """The unit's lists as a request knows them; `loaded` are those that it loads anyway."""
 
     def __init__(
-        self, at_hand: UnitLists, *, resources: tuple[str, ...] = RESOURCES, services: tuple[str, ...] = SERVICES
+        self, loaded: UnitLists, *, resources: tuple[str, ...] = RESOURCES, services: tuple[str, ...] = SERVICES
     ) -> None:
-        self.at_hand = at_hand
+        self.loaded = loaded
         self.fetched: list[str] = []
         self._resources = resources
         self._services = services
 
     def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
-        return self.at_hand if care_unit == UNIT else UnitLists()
+        return self.loaded if care_unit == UNIT else UnitLists.NONE
 
     def known(self, care_unit: CareUnitKey) -> ListedIds:
-        at_hand = self.asked_for(care_unit)
+        loaded = self.asked_for(care_unit)
         return ListedIds(
-            self._resources if at_hand.resources else None,
-            self._services if at_hand.services else None,
+            self._resources if loaded.resources else None,
+            self._services if loaded.services else None,
         )
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ zones = st.sampled_from(["Europe/Stockholm", "Europe/Oslo", "America/Sao_Paulo",
 longest_windows = st.sampled_from([None, timedelta(days=3), timedelta(days=7), timedelta(days=31)])
 policies = st.sampled_from(FilterPolicy)
 profiles = st.builds(EhrProfile, st.just(UNIT.emr), st.just("Model"), policies, longest_windows, zones)
-lists = st.builds(UnitLists, st.booleans(), st.booleans())
+lists = st.sampled_from([UnitLists.NONE, UnitLists.RESOURCES, UnitLists.SERVICES, UnitLists.BOTH])
 
 slots = st.lists(
     st.builds(

@@ -75,7 +75,7 @@ def test_learning_ends_and_keeps_what_the_ehr_accepts(truth: FilterPolicy, first
 
 @pytest.mark.parametrize(("names_resource", "names_service"), COMBINATIONS)
 @pytest.mark.parametrize(("resource", "service"), COMBINATIONS)
-def test_nameless_slots_teach_what_is_not_named(
+def test_slots_without_an_owner_teach_what_is_not_named(
     *, names_resource: bool, names_service: bool, resource: bool, service: bool
 ) -> None:
     before = EhrProfile("x", "X", FilterPolicy.SERVICE, names_resource=names_resource, names_service=names_service)

@@ -1,4 +1,4 @@
-"""Each query's share of wider answers, what keeps it from being told, and which ids stay in doubt."""
+"""Each query's share of wider answers, when it cannot be told, and which ids stay unconfirmed."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -13,7 +13,7 @@ from gateway.domain.partition import lacks_owner, partition, unconfirmed_ids
 from gateway.domain.queries import Plan, Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from tests.unit import strategies
-from tests.unit.domain.surroundings import PolicyDependencies, query_sets, surroundings
+from tests.unit.domain.plan_inputs import PlanInputs, owners_lacking, plan_inputs, query_sets, share_of
 from tests.unit.model_ehr import UNIT, ModelEhr, TrueSlot, query
 
 # How long an example takes says nothing on a shared machine.
@@ -30,38 +30,38 @@ def answers_for(wanted: TimeslotQuery, made: Plan, ehr: ModelEhr) -> Mapping[Ste
 
 
 @law
-@given(query_sets, strategies.profiles, strategies.slots, surroundings)
-def test_a_share_is_undecided_where_slots_are_nameless(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
+@given(query_sets, strategies.profiles, strategies.slots, plan_inputs)
+def test_a_share_cannot_be_told_where_slots_lack_an_owner(
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], inputs: PlanInputs
 ) -> None:
     ehr = ModelEhr(slots, profile)
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
 
     for each in queries:
         answers = answers_for(each, made, ehr)
 
-        assert (partition(each, answers) is None) is (lacks_owner(each, answers) != UnitLists())
+        assert (share_of(each, answers) is None) is (owners_lacking(each, answers) is not UnitLists.NONE)
 
 
 @law
-@given(query_sets, strategies.profiles, strategies.slots, surroundings)
-def test_what_nameless_slots_teach_makes_every_share_decided(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
+@given(query_sets, strategies.profiles, strategies.slots, plan_inputs)
+def test_planning_with_what_slots_lack_tells_every_share(
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], inputs: PlanInputs
 ) -> None:
     ehr = ModelEhr(slots, profile)
 
     for _ in range(2):
-        made, learned = given_in.plan(queries, profile), profile
+        made, learned = inputs.plan(queries, profile), profile
         for each in queries:
-            missing = lacks_owner(each, answers_for(each, made, ehr))
+            missing = owners_lacking(each, answers_for(each, made, ehr))
             assert profile.names_resource or not missing.resources
             assert profile.names_service or not missing.services
             learned = learned.after_lacking_owner(resource=missing.resources, service=missing.services)
         profile = learned
 
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
     for each in queries:
-        share = partition(each, answers_for(each, made, ehr))
+        share = share_of(each, answers_for(each, made, ehr))
         assert share is not None
         assert share.slots == ehr.owned(each).slots
 
@@ -69,27 +69,29 @@ def test_what_nameless_slots_teach_makes_every_share_decided(
 @pytest.mark.parametrize(
     ("slot", "wanted", "missing"),
     [
-        (slot_at(1), query(0, 2), UnitLists()),
-        (slot_at(1), query(0, 2, "r1"), UnitLists(resources=True)),
-        (slot_at(1), query(0, 2, None, "s1"), UnitLists(services=True)),
-        (slot_at(1), query(0, 2, "r1", "s1"), UnitLists(resources=True, services=True)),
-        (slot_at(1, "r1"), query(0, 2, "r1", "s1"), UnitLists(services=True)),
-        (slot_at(1, "r2"), query(0, 2, "r1", "s1"), UnitLists()),
-        (slot_at(1, None, "s2"), query(0, 2, "r1", "s1"), UnitLists()),
-        (slot_at(5), query(0, 2, "r1", "s1"), UnitLists()),
+        (slot_at(1), query(0, 2), UnitLists.NONE),
+        (slot_at(1), query(0, 2, "r1"), UnitLists.RESOURCES),
+        (slot_at(1), query(0, 2, None, "s1"), UnitLists.SERVICES),
+        (slot_at(1), query(0, 2, "r1", "s1"), UnitLists.BOTH),
+        (slot_at(1, "r1"), query(0, 2, "r1", "s1"), UnitLists.SERVICES),
+        (slot_at(1, "r2"), query(0, 2, "r1", "s1"), UnitLists.NONE),
+        (slot_at(1, None, "s2"), query(0, 2, "r1", "s1"), UnitLists.NONE),
+        (slot_at(5), query(0, 2, "r1", "s1"), UnitLists.NONE),
     ],
 )
-def test_nameless(slot: Timeslot, wanted: TimeslotQuery, missing: UnitLists) -> None:
-    answers = {Step(UNIT, query(0, 8).window): TimeslotList([slot])}
+def test_lacks_owner_says_which_owner_slots_do_not_name(
+    slot: Timeslot, wanted: TimeslotQuery, missing: UnitLists
+) -> None:
+    step, answer = Step(UNIT, query(0, 8).window), TimeslotList([slot])
 
-    assert lacks_owner(wanted, answers) == missing
-    assert (partition(wanted, answers) is None) is (missing != UnitLists())
+    assert lacks_owner(wanted, step, answer) is missing
+    assert (partition(wanted, step, answer) is None) is (missing is not UnitLists.NONE)
 
 
-def test_a_nameless_slot_is_of_the_resource_that_was_asked_for() -> None:
+def test_a_slot_without_an_owner_belongs_to_the_resource_that_was_asked_for() -> None:
     unnamed = TimeslotList([slot_at(1)])
 
-    share = partition(query(0, 2, "r1"), {Step(UNIT, query(0, 2).window, "r1"): unnamed})
+    share = partition(query(0, 2, "r1"), Step(UNIT, query(0, 2).window, "r1"), unnamed)
 
     assert share is not None
     assert share.slots == unnamed.slots
@@ -98,7 +100,7 @@ def test_a_nameless_slot_is_of_the_resource_that_was_asked_for() -> None:
 def test_a_filter_that_the_ehr_ignores_is_applied_again() -> None:
     answer = TimeslotList([slot_at(1, "r1"), slot_at(1, "r2")])
 
-    share = partition(query(0, 2, "r1"), {Step(UNIT, query(0, 2).window, "r1"): answer})
+    share = partition(query(0, 2, "r1"), Step(UNIT, query(0, 2).window, "r1"), answer)
 
     assert share is not None
     assert [slot.resource_id for slot in share.slots] == ["r1"]
@@ -106,7 +108,7 @@ def test_a_filter_that_the_ehr_ignores_is_applied_again() -> None:
 
 @law
 @given(strategies.queries(STRANGERS), strategies.slots, st.sampled_from(["r1", None]), st.sampled_from(["s1", None]))
-def test_an_id_is_unproven_until_a_call_or_a_slot_names_it(
+def test_an_id_is_unconfirmed_until_a_call_or_a_slot_names_it(
     wanted: TimeslotQuery, slots: list[TrueSlot], resource: str | None, service: str | None
 ) -> None:
     step = Step(UNIT, wanted.window, resource, service)
@@ -114,13 +116,13 @@ def test_an_id_is_unproven_until_a_call_or_a_slot_names_it(
 
     named = {(slot.resource_id, slot.healthcare_service_id) for slot in answer.slots}
 
-    assert unconfirmed_ids(wanted, {step: answer}) == UnitLists(
+    assert unconfirmed_ids(wanted, {step: answer}) == UnitLists.of(
         resources=wanted.resource not in {None, resource, *(each for each, _ in named)},
         services=wanted.service not in {None, service, *(each for _, each in named)},
     )
 
 
-def test_every_answer_can_vouch_for_an_id() -> None:
+def test_an_id_is_confirmed_by_any_of_several_answers() -> None:
     steps = [Step(UNIT, query(day, day + 2).window) for day in (0, 2, 4)]
     wanted = query(0, 6, "r1", "s1")
 
@@ -130,4 +132,4 @@ def test_every_answer_can_vouch_for_an_id() -> None:
         if one != other:
             answers[other] = TimeslotList([slot_at(1, "r2", "s1")])
 
-        assert unconfirmed_ids(wanted, answers) == UnitLists(services=one == other)
+        assert unconfirmed_ids(wanted, answers) == (UnitLists.SERVICES if one == other else UnitLists.NONE)

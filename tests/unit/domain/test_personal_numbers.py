@@ -69,7 +69,7 @@ def test_any_text_can_be_judged(text: str) -> None:
 @pytest.mark.parametrize(
     ("header", "fit"), [("application/json;q=0.9, */*", True), ("text/191212121212", False), ("gzip, MTkxMjEy", False)]
 )
-def test_headers_are_remembered_where_they_say_nothing_else(header: str, fit: bool) -> None:
+def test_headers_may_be_cached_where_they_hold_nothing_else(header: str, fit: bool) -> None:
     assert may_be_cached(header) is fit
 
 

@@ -1,7 +1,6 @@
 """The law of planning: together, queries get what each gets alone, in no more calls and within the EHR's behaviour."""
 
 from dataclasses import replace
-from datetime import datetime
 from itertools import product
 from random import Random
 
@@ -10,21 +9,22 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.partition import partition, unconfirmed_ids
-from gateway.domain.planner import needed_lists, overlaps, plan, serves
+from gateway.domain.partition import unconfirmed_ids
+from gateway.domain.planner import needed_lists, plan, serves
 from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from tests.unit import strategies
-from tests.unit.domain.surroundings import (
-    PolicyDependencies,
+from tests.unit.domain.plan_inputs import (
+    PlanInputs,
     as_named_by,
-    nameless_profiles,
+    plan_inputs,
     profiles,
+    profiles_lacking_owner,
     query_sets,
-    surroundings,
+    share_of,
 )
-from tests.unit.model_ehr import DAY, EVERYTHING, RESOURCES, SERVICES, UNIT, ModelEhr, TrueSlot, query
+from tests.unit.model_ehr import EVERYTHING, RESOURCES, SERVICES, UNIT, ModelEhr, TrueSlot, query
 
 # How long an example takes says nothing on a shared machine.
 law = settings(max_examples=300, deadline=None)
@@ -32,21 +32,21 @@ side = settings(max_examples=100, deadline=None)
 
 
 def asked_alone(wanted: TimeslotQuery, ehr: ModelEhr) -> TimeslotList | None:
-    steps = PolicyDependencies().plan([wanted], ehr.profile).serving[wanted]
-    return partition(wanted, {step: ehr.fetch(step) for step in steps})
+    steps = PlanInputs().plan([wanted], ehr.profile).serving[wanted]
+    return share_of(wanted, {step: ehr.fetch(step) for step in steps})
 
 
 @law
-@given(query_sets, profiles, strategies.slots, surroundings)
+@given(query_sets, profiles, strategies.slots, plan_inputs)
 def test_each_query_gets_what_it_gets_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], inputs: PlanInputs
 ) -> None:
     ehr = ModelEhr(slots, profile)
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
     answers = {step: ehr.fetch(step) for step in made.steps}
 
     for each in queries:
-        share = partition(each, {step: answers[step] for step in made.serving[each]})
+        share = share_of(each, {step: answers[step] for step in made.serving[each]})
         alone = asked_alone(each, ehr)
 
         assert alone is not None
@@ -55,47 +55,43 @@ def test_each_query_gets_what_it_gets_alone(
 
 
 @law
-@given(query_sets, profiles, strategies.slots, surroundings)
-def test_a_share_is_undecided_only_where_slots_name_less_than_the_profile_says(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], given_in: PolicyDependencies
+@given(query_sets, profiles, strategies.slots, plan_inputs)
+def test_every_share_is_told_where_slots_name_what_the_profile_says(
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], inputs: PlanInputs
 ) -> None:
     ehr = ModelEhr(as_named_by(profile, slots), profile)
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
 
     for each in queries:
-        share = partition(each, {step: ehr.fetch(step) for step in made.serving[each]})
+        share = share_of(each, {step: ehr.fetch(step) for step in made.serving[each]})
         assert share is not None
         assert share.slots == ehr.owned(each).slots
 
 
 @law
-@given(query_sets, profiles, surroundings)
-def test_even_with_lists_that_vouch_for_ids_a_plan_takes_no_more_calls_than_its_queries_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
+@given(query_sets, profiles, plan_inputs)
+def test_a_plan_takes_no_more_calls_than_its_queries_alone_even_with_lists_that_confirm_ids(
+    queries: list[TimeslotQuery], profile: EhrProfile, inputs: PlanInputs
 ) -> None:
     # Where nothing is free, no slot proves that an id exists.
     deserted = ModelEhr([], profile)
-    together = given_in.plan(queries, profile)
-    doubts = [
-        unconfirmed_ids(each, {step: deserted.fetch(step) for step in steps})
-        for each, steps in together.serving.items()
-    ]
-    lists = UnitLists(any(doubt.resources for doubt in doubts), any(doubt.services for doubt in doubts))
+    together = inputs.plan(queries, profile)
+    unconfirmed = UnitLists.NONE
+    for each, steps in together.serving.items():
+        unconfirmed |= unconfirmed_ids(each, {step: deserted.fetch(step) for step in steps})
 
-    # What is at hand decides over which list a query spreads, so the comparison gets the same.
-    alone = [given_in.plan([each], profile) for each in set(queries)]
+    # The loaded lists decide over which list a query spreads, so the comparison gets the same.
+    alone = [inputs.plan([each], profile) for each in set(queries)]
 
-    assert len(together.steps) + given_in.costing_a_call(lists, queries, profile) <= sum(
+    assert len(together.steps) + inputs.calls_to_confirm(unconfirmed, queries, profile) <= sum(
         len(each.steps) for each in alone
     )
 
 
 @side
-@given(query_sets, profiles, surroundings)
-def test_steps_keep_to_the_profile(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
-) -> None:
-    made = given_in.plan(queries, profile)
+@given(query_sets, profiles, plan_inputs)
+def test_steps_keep_to_the_profile(queries: list[TimeslotQuery], profile: EhrProfile, inputs: PlanInputs) -> None:
+    made = inputs.plan(queries, profile)
 
     assert len(set(made.steps)) == len(made.steps)
     assert {step for steps in made.serving.values() for step in steps} <= set(made.steps)
@@ -105,11 +101,11 @@ def test_steps_keep_to_the_profile(
 
 
 @law
-@given(query_sets, nameless_profiles, surroundings)
+@given(query_sets, profiles_lacking_owner, plan_inputs)
 def test_a_filter_is_kept_where_slots_do_not_name_it(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
+    queries: list[TimeslotQuery], profile: EhrProfile, inputs: PlanInputs
 ) -> None:
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
 
     for each, steps in made.serving.items():
         for step in steps:
@@ -118,11 +114,11 @@ def test_a_filter_is_kept_where_slots_do_not_name_it(
 
 
 @side
-@given(query_sets, profiles, surroundings)
+@given(query_sets, profiles, plan_inputs)
 def test_serving_steps_cover_the_whole_query(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
+    queries: list[TimeslotQuery], profile: EhrProfile, inputs: PlanInputs
 ) -> None:
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
 
     for each in queries:
         owners = product(
@@ -139,11 +135,11 @@ def test_serving_steps_cover_the_whole_query(
 
 
 @side
-@given(query_sets, profiles, surroundings)
+@given(query_sets, profiles, plan_inputs)
 def test_only_steps_that_can_hold_its_slots_serve_a_query(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies
+    queries: list[TimeslotQuery], profile: EhrProfile, inputs: PlanInputs
 ) -> None:
-    made = given_in.plan(queries, profile)
+    made = inputs.plan(queries, profile)
 
     for each in queries:
         assert len(set(made.serving[each])) == len(made.serving[each])
@@ -151,13 +147,13 @@ def test_only_steps_that_can_hold_its_slots_serve_a_query(
 
 
 @law
-@given(query_sets, profiles, surroundings, st.randoms(use_true_random=False))
+@given(query_sets, profiles, plan_inputs, st.randoms(use_true_random=False))
 def test_the_order_of_queries_does_not_change_the_steps(
-    queries: list[TimeslotQuery], profile: EhrProfile, given_in: PolicyDependencies, random: Random
+    queries: list[TimeslotQuery], profile: EhrProfile, inputs: PlanInputs, random: Random
 ) -> None:
     shuffled = random.sample(queries, len(queries))
 
-    assert set(given_in.plan(shuffled, profile).steps) == set(given_in.plan(queries, profile).steps)
+    assert set(inputs.plan(shuffled, profile).steps) == set(inputs.plan(queries, profile).steps)
 
 
 PLAIN = EhrProfile("model", "Model")
@@ -214,78 +210,31 @@ def test_both_filters_take_every_pair() -> None:
     assert {(step.resource, step.service) for step in made.steps} == set(product(RESOURCES, SERVICES))
 
 
-@pytest.mark.parametrize(
-    "at_hand", [UnitLists(resources=True), UnitLists(services=True), UnitLists(resources=True, services=True)]
-)
-def test_any_one_filter_needs_no_list_that_is_not_at_hand(at_hand: UnitLists) -> None:
-    assert needed_lists([query(0, 1)], FilterPolicy.ANY_ONE, at_hand) == at_hand
+@pytest.mark.parametrize("loaded", [UnitLists.RESOURCES, UnitLists.SERVICES, UnitLists.BOTH])
+def test_any_one_filter_needs_no_list_beside_the_loaded_ones(loaded: UnitLists) -> None:
+    assert needed_lists([query(0, 1)], FilterPolicy.ANY_ONE, loaded) == loaded
 
 
 @pytest.mark.parametrize(
     ("policy", "resource", "service", "need"),
     [
-        (FilterPolicy.NONE_REQUIRED, None, None, UnitLists()),
-        (FilterPolicy.ANY_ONE, None, None, UnitLists(services=True)),
-        (FilterPolicy.ANY_ONE, "r1", None, UnitLists()),
-        (FilterPolicy.RESOURCE, None, "s1", UnitLists(resources=True)),
-        (FilterPolicy.RESOURCE, "r1", None, UnitLists()),
-        (FilterPolicy.SERVICE, "r1", None, UnitLists(services=True)),
-        (FilterPolicy.SERVICE, None, "s1", UnitLists()),
-        (FilterPolicy.BOTH, None, None, UnitLists(resources=True, services=True)),
-        (FilterPolicy.BOTH, "r1", None, UnitLists(services=True)),
-        (FilterPolicy.BOTH, None, "s1", UnitLists(resources=True)),
-        (FilterPolicy.BOTH, "r1", "s1", UnitLists()),
+        (FilterPolicy.NONE_REQUIRED, None, None, UnitLists.NONE),
+        (FilterPolicy.ANY_ONE, None, None, UnitLists.SERVICES),
+        (FilterPolicy.ANY_ONE, "r1", None, UnitLists.NONE),
+        (FilterPolicy.RESOURCE, None, "s1", UnitLists.RESOURCES),
+        (FilterPolicy.RESOURCE, "r1", None, UnitLists.NONE),
+        (FilterPolicy.SERVICE, "r1", None, UnitLists.SERVICES),
+        (FilterPolicy.SERVICE, None, "s1", UnitLists.NONE),
+        (FilterPolicy.BOTH, None, None, UnitLists.BOTH),
+        (FilterPolicy.BOTH, "r1", None, UnitLists.SERVICES),
+        (FilterPolicy.BOTH, None, "s1", UnitLists.RESOURCES),
+        (FilterPolicy.BOTH, "r1", "s1", UnitLists.NONE),
     ],
 )
-def test_roster_need(policy: FilterPolicy, resource: str | None, service: str | None, need: UnitLists) -> None:
-    assert needed_lists([query(0, 1, resource, service)], policy, UnitLists()) == need
-
-
-@side
-@given(strategies.queries(), strategies.queries())
-def test_covers_means_that_every_slot_of_the_other_is_inside(one: TimeslotQuery, other: TimeslotQuery) -> None:
-    slots = [
-        TrueSlot(at, resource, service)
-        for at in instants(one, other)
-        for resource, service in product((*RESOURCES, "other"), (*SERVICES, "other"))
-    ]
-    ehr = ModelEhr(slots, PLAIN)
-
-    inside = set(ehr.owned(other).slots) <= set(ehr.owned(one).slots)
-
-    assert one.covers(other) is inside
-
-
-@law
-@given(strategies.queries(), strategies.queries(), profiles)
-def test_settles_means_that_a_share_can_be_cut(one: TimeslotQuery, other: TimeslotQuery, profile: EhrProfile) -> None:
-    slots = [TrueSlot(at, *owners) for at in instants(one, other) for owners in product(RESOURCES, SERVICES)]
-    ehr = ModelEhr(as_named_by(profile, slots), profile)
-    step = Step(UNIT, one.window, one.resource, one.service)
-
-    share = partition(other, {step: ehr.owned(step)})
-
-    assert one.settles(other, profile) is (one.covers(other) and share is not None)
-
-
-@side
-@given(strategies.queries(), strategies.queries())
-def test_overlaps_means_an_instant_in_common(one: TimeslotQuery, other: TimeslotQuery) -> None:
-    common = [
-        at
-        for at in instants(one, other)
-        if one.window.start <= at < one.window.end and other.window.start <= at < other.window.end
-    ]
-
-    assert overlaps(one.window, other.window) is bool(common)
-    assert overlaps(other.window, one.window) is bool(common)
-
-
-def instants(*queries: TimeslotQuery) -> list[datetime]:
-    """Every half day from the earliest start to the latest end."""
-    first = min(each.window.start for each in queries)
-    last = max(each.window.end for each in queries)
-    return [first + count * DAY / 2 for count in range(int((last - first) / (DAY / 2)))]
+def test_needed_lists_are_those_that_the_policy_spreads_over(
+    policy: FilterPolicy, resource: str | None, service: str | None, need: UnitLists
+) -> None:
+    assert needed_lists([query(0, 1, resource, service)], policy, UnitLists.NONE) == need
 
 
 @law

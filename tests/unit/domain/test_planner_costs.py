@@ -36,7 +36,7 @@ def test_calls_are_the_pieces_that_a_window_is_cut_into(wanted: TimeslotQuery, l
         (query(0, 0.5, "r1"), 0.5),
     ],
 )
-def test_a_call_is_as_dear_as_a_thousand_resource_days(wanted: TimeslotQuery, resource_days: float) -> None:
+def test_a_call_costs_as_much_as_a_thousand_resource_days(wanted: TimeslotQuery, resource_days: float) -> None:
     whole, halves = CostModel(50, 5), CostModel(50, 5, wanted.window.length / 2)
     a_call = halves.cost(wanted) - whole.cost(wanted)
 

@@ -1,4 +1,4 @@
-"""When one call in place of several pays: what it costs, and what it may cost when lists have to vouch for ids."""
+"""When one call replaces several: what it costs, and what it may cost when lists have to confirm ids."""
 
 from collections.abc import Callable
 
@@ -9,15 +9,14 @@ from hypothesis import strategies as st
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.planner import cost_model, plan
 from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
-from tests.unit.domain.surroundings import PolicyDependencies, profiles, query_sets, surroundings
+from tests.unit.domain.plan_inputs import PlanInputs, plan_inputs, profiles, query_sets
 from tests.unit.model_ehr import DAY, UNIT, query
 
 # How long an example takes says nothing on a shared machine.
 many = settings(max_examples=200, deadline=None)
 
 PLAIN = EhrProfile("model", "Model")
-NOTHING, BOTH = UnitLists(), UnitLists(resources=True, services=True)
-RESOURCES_AT_HAND, SERVICES_AT_HAND = UnitLists(resources=True), UnitLists(services=True)
+NOTHING, BOTH, RESOURCES, SERVICES = UnitLists.NONE, UnitLists.BOTH, UnitLists.RESOURCES, UnitLists.SERVICES
 Asked = list[TimeslotQuery]
 
 
@@ -25,19 +24,19 @@ def ids(count: int) -> tuple[str, ...]:
     return tuple(f"r{number}" for number in range(count))
 
 
-def calls(queries: Asked, listed_ids: ListedIds, at_hand: UnitLists = BOTH, profile: EhrProfile = PLAIN) -> int:
-    return len(plan(queries, profile, listed_ids, at_hand).steps)
+def calls(queries: Asked, listed_ids: ListedIds, loaded: UnitLists = BOTH, profile: EhrProfile = PLAIN) -> int:
+    return len(plan(queries, profile, listed_ids, loaded).steps)
 
 
 @many
-@given(query_sets, profiles, surroundings)
-def test_a_plan_is_never_dearer_than_its_queries_alone(
-    queries: Asked, profile: EhrProfile, given_in: PolicyDependencies
+@given(query_sets, profiles, plan_inputs)
+def test_a_plan_never_costs_more_than_its_queries_alone(
+    queries: Asked, profile: EhrProfile, inputs: PlanInputs
 ) -> None:
-    alone = {step for each in queries for step in given_in.plan([each], profile).steps}
-    model = cost_model(alone, given_in.listed_ids(queries, profile), profile.longest_window)
+    alone = {step for each in queries for step in inputs.plan([each], profile).steps}
+    model = cost_model(alone, inputs.listed_ids(queries, profile), profile.longest_window)
 
-    assert sum(map(model.cost, given_in.plan(queries, profile).steps)) <= sum(map(model.cost, alone))
+    assert sum(map(model.cost, inputs.plan(queries, profile).steps)) <= sum(map(model.cost, alone))
 
 
 @many
@@ -88,36 +87,36 @@ def test_the_pieces_of_a_long_window_are_calls_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "at_hand", "expected"),
+    ("asked", "loaded", "expected"),
     [
-        # One list to vouch for ids is one call, so two calls may become one wide call, and three may too.
+        # One list to confirm ids is one call, so two calls may become one wide call, and three may too.
         ([query(0, 9, "r1"), query(0, 9, "r2")], NOTHING, 1),
         ([query(0, 9, None, "s1"), query(0, 9, None, "s2")], NOTHING, 1),
         ([query(0, 9, "r1", "s1"), query(0, 9, "r2", "s1")], NOTHING, 1),
         # Both lists are two calls.
         ([query(0, 9, "r1"), query(0, 9, None, "s1")], NOTHING, 2),
-        ([query(0, 9, "r1"), query(0, 9, None, "s1")], RESOURCES_AT_HAND, 1),
-        ([query(0, 9, "r1"), query(0, 9, None, "s1")], SERVICES_AT_HAND, 1),
+        ([query(0, 9, "r1"), query(0, 9, None, "s1")], RESOURCES, 1),
+        ([query(0, 9, "r1"), query(0, 9, None, "s1")], SERVICES, 1),
         ([query(0, 9, "r1", "s1"), query(0, 9, "r2", "s2")], NOTHING, 2),
-        ([query(0, 9, "r1", "s1"), query(0, 9, "r2", "s2")], SERVICES_AT_HAND, 1),
+        ([query(0, 9, "r1", "s1"), query(0, 9, "r2", "s2")], SERVICES, 1),
         ([query(0, 9, "r1", "s1"), query(0, 9, "r2", "s2"), query(0, 9, "r3", "s3")], NOTHING, 1),
         # What lies inside a query that is asked anyway saves a call as well, and no more.
         ([query(0, 9), query(0, 9, "r1")], NOTHING, 1),
         ([query(0, 9), query(0, 9, "r1", "s1")], NOTHING, 2),
-        ([query(0, 9), query(0, 9, "r1", "s1")], RESOURCES_AT_HAND, 1),
+        ([query(0, 9), query(0, 9, "r1", "s1")], RESOURCES, 1),
         ([query(0, 9), query(0, 9, "r1", "s1"), query(0, 9, "r2", "s1")], NOTHING, 1),
         ([query(0, 9), query(0, 9, "r1"), query(0, 9, "r1", "s1")], NOTHING, 1),
         ([query(2, 4), query(0, 9), query(0, 9, "r1", "s1")], NOTHING, 1),
     ],
 )
-def test_a_list_that_is_not_at_hand_counts_as_a_call(asked: Asked, at_hand: UnitLists, expected: int) -> None:
+def test_a_list_that_is_not_loaded_counts_as_a_call(asked: Asked, loaded: UnitLists, expected: int) -> None:
     far_away = query(90, 91, "r9", "s9")
 
-    assert calls(asked, ListedIds(), at_hand) == expected
-    assert calls([*asked, far_away], ListedIds(), at_hand) == expected + 1
+    assert calls(asked, ListedIds(), loaded) == expected
+    assert calls([*asked, far_away], ListedIds(), loaded) == expected + 1
 
 
-def test_a_known_list_is_at_hand() -> None:
+def test_a_known_list_costs_no_call() -> None:
     asked = [query(0, 9, "r1"), query(0, 9, None, "s1")]
 
     assert calls(asked, ListedIds(ids(4)), NOTHING) == 1
@@ -163,7 +162,7 @@ def test_a_stray_query_that_touches_does_not_keep_others_apart() -> None:
     [
         (query(0, 90, "r1"), query(90, 300, "r1"), []),
         (query(10, 50, "r1"), query(50, 300, "r1"), []),
-        # The shorter of the two pays for the lists that may have to vouch for both ids.
+        # The shorter of the two accounts for the lists that may have to confirm both ids.
         (query(0, 90, "r1", "s1"), query(90, 300, "r1", "s1"), [query(0, 4)]),
     ],
 )

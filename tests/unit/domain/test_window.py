@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import BadUserInput
-from gateway.domain.window import Window, requested_window
+from gateway.domain.window import Window, requested_window, subtract
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -48,6 +48,27 @@ def test_length_counts_instants_whatever_the_offsets() -> None:
 @given(windows, windows)
 def test_contains_is_that_of_half_open_stretches(one: Window, other: Window) -> None:
     assert one.contains(other) is (days(other) <= days(one))
+
+
+@given(windows, windows)
+def test_overlaps_means_an_instant_in_common(one: Window, other: Window) -> None:
+    assert one.overlaps(other) is bool(days(one) & days(other))
+
+
+@given(windows, windows)
+def test_intersection_is_what_both_windows_hold(one: Window, other: Window) -> None:
+    both = one.intersection(other)
+
+    assert (set() if both is None else days(both)) == days(one) & days(other)
+
+
+@given(st.lists(windows, max_size=3), windows)
+def test_subtract_leaves_what_lies_outside_the_other_window(several: list[Window], taken: Window) -> None:
+    left = subtract(several, taken)
+
+    assert sorted(day for each in left for day in days(each)) == sorted(
+        day for each in several for day in days(each) - days(taken)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One bound for all that is from_cache, whatever is asked."""
+"""One bound for all that is cached, whatever is asked."""
 
 import gc
 import tracemalloc
@@ -14,8 +14,7 @@ from gateway.domain.models import CareUnitKey, Timeslot
 from gateway.domain.queries import Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
-from gateway.engine.lazy_list import FragmentCache
-from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.snapshots import Snapshot, Snapshots
 from tests.unit.model_ehr import START, UNIT
 
@@ -50,7 +49,7 @@ doings = st.lists(
 
 @settings(deadline=None)
 @given(doings)
-def test_bytes_are_those_of_what_is_kept_and_within_the_bound(doings: list[tuple[str, str, int]]) -> None:
+def test_bytes_are_those_of_the_kept_entries_and_within_the_bound(doings: list[tuple[str, str, int]]) -> None:
     shelf = Shelf(100)
 
     for doing, name, size in doings:
@@ -60,24 +59,24 @@ def test_bytes_are_those_of_what_is_kept_and_within_the_bound(doings: list[tuple
             case "drop":
                 shelf.drop(name)
             case _:
-                shelf.memory.used(name)
+                shelf.memory.touch(name)
         assert shelf.memory.bytes == sum(shelf.sizes.values()) <= 100
         assert len(shelf.memory) == len(shelf.sizes)
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     shelf = Shelf(30)
     for name in "abc":
         shelf.keep(name, 10)
 
-    shelf.memory.used("a")
+    shelf.memory.touch("a")
     shelf.keep("d", 10)
     shelf.keep("e", 10)
 
     assert list(shelf.sizes) == ["a", "d", "e"]
 
 
-def test_what_is_larger_than_everything_pushes_nothing_out() -> None:
+def test_an_entry_larger_than_the_budget_evicts_nothing() -> None:
     shelf = Shelf(30)
     shelf.keep("a", 10)
 
@@ -87,7 +86,7 @@ def test_what_is_larger_than_everything_pushes_nothing_out() -> None:
 
 
 @pytest.mark.parametrize(("lifetimes", "served"), [((15, 15), 30), ((15, 0), 15), ((0, 15), 0)])
-def test_what_is_never_fresh_is_never_served(lifetimes: tuple[float, float], served: float) -> None:
+def test_data_that_is_never_fresh_is_never_served(lifetimes: tuple[float, float], served: float) -> None:
     assert Lifetimes(*lifetimes).served == served
 
 
@@ -112,7 +111,7 @@ def snapshot(number: int, slots: int, *, at: float = 0.0) -> Snapshot:
 def test_a_hundred_thousand_windows_stay_within_the_bound() -> None:
     memory = CacheBudget(50_000)
     clock = [0.0]
-    snapshots = Snapshots(Lifetimes(15, 15), memory, lambda: clock[0])
+    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), memory, lambda: clock[0]))
     some = [snapshot(number, number % 4) for number in range(2_000)]
 
     for number in range(100_000):
@@ -134,7 +133,7 @@ def test_a_hundred_thousand_windows_stay_within_the_bound() -> None:
 def test_real_memory_is_a_small_multiple_of_the_bound(slots: int) -> None:
     bound = 500_000
     memory = CacheBudget(bound)
-    snapshots = Snapshots(Lifetimes(15, 15), memory, lambda: 0.0)
+    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), memory, lambda: 0.0, bytearray))
 
     gc.collect()
     tracemalloc.start()
@@ -142,12 +141,10 @@ def test_real_memory_is_a_small_multiple_of_the_bound(slots: int) -> None:
         like = snapshot(number, slots)
         step = replace(like.step, care_unit=CareUnitKey("model", f"own{number}"))
         kept = Snapshot(step, like.answer, 0.0)
-        kept.answer.fragments = FragmentCache(snapshots.room(slots))
         snapshots.keep(kept)
         # What queries for owners leave behind is of the list.
         kept.answer.of_resource("resource-1-1")
         kept.answer.of_service("service-1-1")
-        kept.answer.fragments.keep("all", b"x" * snapshots.room(slots))
     del like, step, kept
     gc.collect()
     size, _ = tracemalloc.get_traced_memory()

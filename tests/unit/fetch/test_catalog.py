@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey, Resource
-from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog, CatalogList
 from gateway.fetch.fetch_scope import CacheStatus, FetchScope
 from tests.unit.model_ehr import UNIT, ModelEhr
@@ -49,15 +49,15 @@ class World:
         self.now = 1_000.0
         self.staff = Staff()
         self.memory = CacheBudget(most_bytes)
-        self.catalog = Catalog(self.staff, lifetimes=lifetimes, memory=self.memory, clock=lambda: self.now)
+        self.catalog = Catalog(self.staff, CacheConfig(lifetimes, self.memory, lambda: self.now))
 
     @property
     def calls(self) -> int:
         return self.staff.asked.total()
 
-    async def ask(self, unit: CareUnitKey = UNIT, *, truth_now: bool = False) -> tuple[list[str], CacheStatus]:
+    async def ask(self, unit: CareUnitKey = UNIT, *, no_cache: bool = False) -> tuple[list[str], CacheStatus]:
         """The names that one request gets, and where from."""
-        scope = FetchScope(self.now, self.now) if truth_now else FetchScope(self.now)
+        scope = FetchScope(self.now, self.now) if no_cache else FetchScope(self.now)
         try:
             given = self.catalog.resources.get(unit, scope)
             listed = given if isinstance(given, CatalogList) else await given
@@ -71,7 +71,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_is_fresh_takes_no_call() -> None:
+async def test_a_fresh_list_takes_no_call() -> None:
     world = World()
     first = await world.ask()
 
@@ -82,7 +82,7 @@ async def test_what_is_fresh_takes_no_call() -> None:
     assert world.calls == 1
 
 
-async def test_what_is_stale_is_given_at_once_while_one_call_fetches_it_anew() -> None:
+async def test_stale_data_is_given_at_once_while_one_call_refreshes_it() -> None:
     world = World()
     await world.ask()
     world.now += 300
@@ -127,7 +127,7 @@ async def test_a_refresh_that_fails_is_tried_again_after_five_seconds() -> None:
     assert world.calls == 1 + 5
 
 
-async def test_what_no_refresh_renews_is_given_as_long_as_it_may_be() -> None:
+async def test_a_stale_list_is_given_as_long_as_it_may_be_while_refreshes_fail() -> None:
     world = World(Lifetimes(300, 60))
     await world.ask()
     world.staff.is_sick = True
@@ -143,7 +143,7 @@ async def test_what_no_refresh_renews_is_given_as_long_as_it_may_be() -> None:
     assert await world.ask() == (["r1"], CacheStatus.FETCHED)
 
 
-async def test_what_is_too_old_waits_for_the_refresh_that_is_on_its_way() -> None:
+async def test_a_list_that_is_too_old_waits_for_the_pending_refresh() -> None:
     world = World(Lifetimes(300, 60))
     await world.ask()
     world.now += 350
@@ -159,7 +159,7 @@ async def test_what_is_too_old_waits_for_the_refresh_that_is_on_its_way() -> Non
     assert world.calls == 2
 
 
-async def test_nothing_is_kept_where_nothing_is_fresh() -> None:
+async def test_nothing_is_cached_where_nothing_is_fresh() -> None:
     world = World(Lifetimes(0, 86_400))
 
     await world.ask()
@@ -182,7 +182,7 @@ async def test_five_hundred_at_once_make_one_call() -> None:
     assert world.calls == 1
 
 
-async def test_a_failure_is_everybodys_and_nobodys_after_that() -> None:
+async def test_a_failure_reaches_all_requests_and_is_not_cached() -> None:
     world = World()
     world.staff.is_sick = True
 
@@ -194,7 +194,7 @@ async def test_a_failure_is_everybodys_and_nobodys_after_that() -> None:
     assert await world.ask() == (["r1"], CacheStatus.FETCHED)
 
 
-async def test_the_call_outlives_whoever_began_it_and_ends_with_the_last() -> None:
+async def test_a_call_outlives_the_request_that_started_it_and_ends_with_the_last() -> None:
     world = World()
     world.staff.gate.clear()
     waiting = [asyncio.create_task(world.ask()) for _ in range(3)]
@@ -210,7 +210,7 @@ async def test_the_call_outlives_whoever_began_it_and_ends_with_the_last() -> No
     assert await world.ask() == (["r1"], CacheStatus.FETCHED)
 
 
-async def test_the_truth_now_is_neither_remembered_nor_of_an_earlier_call() -> None:
+async def test_a_no_cache_request_gets_neither_a_cached_list_nor_an_earlier_call() -> None:
     world = World()
     await world.ask()
     world.now += 400
@@ -219,8 +219,8 @@ async def test_the_truth_now_is_neither_remembered_nor_of_an_earlier_call() -> N
     world.now += 1
     world.staff.names = ["r2"]
 
-    waiting = asyncio.create_task(world.ask(truth_now=True))
-    joining = asyncio.create_task(world.ask(truth_now=True))
+    waiting = asyncio.create_task(world.ask(no_cache=True))
+    joining = asyncio.create_task(world.ask(no_cache=True))
     await turns()
     world.staff.gate.set()
 
@@ -240,7 +240,7 @@ async def test_an_earlier_call_that_ends_later_changes_nothing() -> None:
     world.staff.gate.set()
     world.now += 1
     world.staff.names = ["r2"]
-    await world.ask(truth_now=True)
+    await world.ask(no_cache=True)
 
     early.set()
 

@@ -5,7 +5,7 @@ import pytest
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported, UpstreamUnavailable
 from gateway.domain.queries import Step
-from gateway.fetch.profiles import Profiles, suspected
+from gateway.fetch.profiles import Profiles, suspected_profile
 from tests.unit.model_ehr import UNIT, window
 
 PLAIN = EhrProfile("model", "Model")
@@ -49,16 +49,16 @@ def test_a_refusal_suggests_a_stricter_policy(
 ) -> None:
     refused = Step(UNIT, window(0, 1), resource, service)
 
-    stricter = suspected(PLAIN, refused, error("refused"))
+    stricter = suspected_profile(PLAIN, refused, error("refused"))
 
     assert (stricter and stricter.filter_policy) is learned
 
 
 def test_other_failures_suggest_nothing() -> None:
-    assert suspected(PLAIN, Step(UNIT, window(0, 1)), UpstreamUnavailable("not now")) is None
+    assert suspected_profile(PLAIN, Step(UNIT, window(0, 1)), UpstreamUnavailable("not now")) is None
 
 
-def test_what_is_remembered_is_told_once() -> None:
+def test_a_learned_profile_is_reported_once() -> None:
     told: list[EhrProfile] = []
     profiles = Profiles([PLAIN, EhrProfile("other", "Other")], told.append)
     stricter = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)

@@ -15,7 +15,7 @@ from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.single_flight import SharedCall
 from tests.unit.asking import Answer, Gateway
-from tests.unit.model_ehr import DAY, SERVICES, START, ModelEhr, ModelRosters, TrueSlot, query
+from tests.unit.model_ehr import DAY, SERVICES, START, ModelEhr, ModelUnitLists, TrueSlot, query
 
 
 class Call:
@@ -25,7 +25,7 @@ class Call:
         self.gate = asyncio.Event()
         self.failure: Exception | None = None
         self.was_cancelled = False
-        self.landed: list[SharedCall[str]] = []
+        self.ended: list[SharedCall[str]] = []
 
     async def __call__(self) -> str:
         try:
@@ -38,7 +38,7 @@ class Call:
         return "answer"
 
     def shared(self) -> SharedCall[str]:
-        return SharedCall(self(), 0.0, self.landed.append)
+        return SharedCall(self(), 0.0, self.ended.append)
 
 
 async def turns(count: int = 3) -> None:
@@ -46,39 +46,39 @@ async def turns(count: int = 3) -> None:
         await asyncio.sleep(0)
 
 
-async def test_everybody_gets_the_one_answer() -> None:
+async def test_all_waiters_get_the_one_answer() -> None:
     call = Call()
     shared = call.shared()
-    waiting = [asyncio.ensure_future(shared.hold().outcome()) for _ in range(5)]
+    waiting = [asyncio.ensure_future(shared.acquire().wait()) for _ in range(5)]
     await turns()
 
     call.gate.set()
 
     assert await asyncio.gather(*waiting) == ["answer"] * 5
-    assert await shared.outcome() == shared.answer == "answer"
-    assert call.landed == [shared]
+    assert await shared.wait() == shared.answer == "answer"
+    assert call.ended == [shared]
 
 
-async def test_everybody_gets_the_one_failure() -> None:
+async def test_all_waiters_get_the_one_failure() -> None:
     call = Call()
     call.failure = UpstreamUnavailable("sick")
     shared = call.shared()
-    waiting = [shared.outcome() for _ in range(5)]
+    waiting = [shared.wait() for _ in range(5)]
 
     call.gate.set()
     await turns()
 
     assert [type(each.exception()) for each in waiting] == [UpstreamUnavailable] * 5
     with pytest.raises(UpstreamUnavailable):
-        await shared.outcome()
+        await shared.wait()
     assert shared.answer is None
-    assert call.landed == [shared]
+    assert call.ended == [shared]
 
 
-async def test_a_waiter_that_is_cancelled_takes_nobody_along() -> None:
+async def test_a_cancelled_waiter_cancels_no_other() -> None:
     call = Call()
     shared = call.shared()
-    first, second = (asyncio.ensure_future(shared.hold().outcome()) for _ in range(2))
+    first, second = (asyncio.ensure_future(shared.acquire().wait()) for _ in range(2))
     await turns()
 
     first.cancel()
@@ -89,9 +89,9 @@ async def test_a_waiter_that_is_cancelled_takes_nobody_along() -> None:
     assert first.cancelled()
 
 
-async def test_the_last_to_let_go_ends_the_call() -> None:
+async def test_the_last_release_cancels_a_pending_call() -> None:
     call = Call()
-    shared = call.shared().hold()
+    shared = call.shared().acquire()
     await turns()
 
     shared.release()
@@ -103,24 +103,24 @@ async def test_the_last_to_let_go_ends_the_call() -> None:
 
     assert joinable == [True, False]
     assert call.was_cancelled
-    assert call.landed == [shared]
+    assert call.ended == [shared]
     assert shared.answer is None
 
 
-async def test_letting_go_of_what_has_landed_keeps_the_answer() -> None:
+async def test_releasing_a_completed_call_keeps_its_answer() -> None:
     call = Call()
     shared = call.shared()
     call.gate.set()
-    await shared.outcome()
+    await shared.wait()
 
     shared.release()
 
-    assert await shared.outcome() == "answer"
+    assert await shared.wait() == "answer"
 
 
-async def test_whoever_waits_for_a_call_that_was_ended_is_told() -> None:
+async def test_waiting_for_an_abandoned_call_is_cancelled() -> None:
     shared = Call().shared()
-    waiting = shared.outcome()
+    waiting = shared.wait()
     await turns()
 
     shared.release()
@@ -128,7 +128,7 @@ async def test_whoever_waits_for_a_call_that_was_ended_is_told() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(waiting, 1)
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(shared.outcome(), 1)
+        await asyncio.wait_for(shared.wait(), 1)
 
 
 @pytest.mark.parametrize("is_left", [True, False])
@@ -138,7 +138,7 @@ async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost(is_left: 
     call = Call()
     call.failure = UpstreamUnavailable("sick")
     shared = call.shared()
-    lost = shared.outcome()
+    lost = shared.wait()
     await turns()
 
     call.gate.set()
@@ -146,14 +146,14 @@ async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost(is_left: 
         shared.release()
     await turns()
     del lost, shared
-    call.landed.clear()
+    call.ended.clear()
     gc.collect()
     await turns()
 
     assert reported == []
 
 
-async def test_an_answer_goes_with_its_last_user_at_once() -> None:
+async def test_an_answer_is_freed_with_its_last_reference() -> None:
     class Heavy:
         pass
 
@@ -161,7 +161,7 @@ async def test_an_answer_goes_with_its_last_user_at_once() -> None:
         return Heavy()
 
     shared: SharedCall[Heavy] = SharedCall(heavy(), 0.0, lambda _: None)
-    answer = weakref.ref(await shared.outcome())
+    answer = weakref.ref(await shared.wait())
     await turns()
     gc.disable()
     try:
@@ -172,19 +172,19 @@ async def test_an_answer_goes_with_its_last_user_at_once() -> None:
         gc.enable()
 
 
-async def test_a_failure_goes_with_its_last_user_at_once() -> None:
+async def test_a_failure_is_freed_with_its_last_reference() -> None:
     async def fails() -> str:
         raise UpstreamUnavailable("sick")
 
-    async def landed(shared: SharedCall[str]) -> "weakref.ref[UpstreamUnavailable] | None":
+    async def failure_of(shared: SharedCall[str]) -> "weakref.ref[UpstreamUnavailable] | None":
         try:
-            await shared.outcome()
+            await shared.wait()
         except UpstreamUnavailable as error:
             return weakref.ref(error)
         return None
 
-    shared = SharedCall(fails(), 0.0, lambda _: None).hold()
-    first, second = await landed(shared), await landed(shared)
+    shared = SharedCall(fails(), 0.0, lambda _: None).acquire()
+    first, second = await failure_of(shared), await failure_of(shared)
     gc.disable()
     try:
         shared.release()
@@ -198,13 +198,13 @@ async def test_a_failure_goes_with_its_last_user_at_once() -> None:
         gc.enable()
 
 
-async def test_a_fault_of_ours_still_tells_where_it_is() -> None:
+async def test_a_fault_of_ours_keeps_its_traceback() -> None:
     call = Call()
     call.failure = ZeroDivisionError()
     shared = call.shared()
     call.gate.set()
     with pytest.raises(ZeroDivisionError):
-        await shared.outcome()
+        await shared.wait()
 
     shared.release()
 
@@ -238,9 +238,9 @@ def clinic(policy: FilterPolicy = FilterPolicy.NONE_REQUIRED, *, turns: int = 10
     return Gateway(ehr, Profiles([ehr.profile]), Lifetimes(15, 15)), ehr
 
 
-async def served(gateway: Gateway, query: TimeslotQuery, *, truth_now: bool = False) -> Answer:
+async def served(gateway: Gateway, query: TimeslotQuery, *, no_cache: bool = False) -> Answer:
     """One request from its beginning to its end, as the endpoint runs it."""
-    request = gateway.request(ModelRosters(UnitLists()), truth_now=truth_now)
+    request = gateway.request(ModelUnitLists(UnitLists.NONE), no_cache=no_cache)
     try:
         [answer] = await request.answer([query])
         return answer
@@ -278,7 +278,7 @@ async def test_requests_whose_windows_differ_by_seconds_share_a_call() -> None:
 
 
 @pytest.mark.parametrize("moment", range(20))
-async def test_the_call_outlives_whoever_began_it(moment: int) -> None:
+async def test_a_call_outlives_the_request_that_started_it(moment: int) -> None:
     gateway, ehr = clinic(turns=14)
     leader = asyncio.create_task(served(gateway, query(0, 9)))
     followers: list[asyncio.Task[Answer]] = []
@@ -299,7 +299,7 @@ async def test_the_call_outlives_whoever_began_it(moment: int) -> None:
 
 
 @pytest.mark.parametrize("moment", range(0, 20, 3))
-async def test_a_follower_that_leaves_takes_nobody_along(moment: int) -> None:
+async def test_a_joined_request_that_is_cancelled_cancels_no_other(moment: int) -> None:
     gateway, ehr = clinic(turns=14)
     waiting = [asyncio.create_task(served(gateway, query(0, 9))) for _ in range(100)]
     await turns(moment)
@@ -311,7 +311,7 @@ async def test_a_follower_that_leaves_takes_nobody_along(moment: int) -> None:
     assert len(ehr.calls) == 1
 
 
-async def test_a_call_that_nobody_waits_for_any_more_ends() -> None:
+async def test_a_call_that_no_request_waits_for_any_more_is_cancelled() -> None:
     gateway, ehr = clinic(FilterPolicy.SERVICE)
     waiting = [asyncio.create_task(served(gateway, query(0, 9))) for _ in range(100)]
     await turns(4)
@@ -324,9 +324,9 @@ async def test_a_call_that_nobody_waits_for_any_more_ends() -> None:
     assert await all_of([asyncio.create_task(served(gateway, query(0, 9)))]) == {9}
 
 
-async def test_a_request_that_is_over_begins_no_call_that_goes_on() -> None:
+async def test_a_closed_request_leaves_no_call_running() -> None:
     gateway, ehr = clinic()
-    request = gateway.request(ModelRosters(UnitLists()))
+    request = gateway.request(ModelUnitLists(UnitLists.NONE))
     late = asyncio.create_task(request.answer([query(0, 9)]))
 
     request.close()
@@ -338,7 +338,7 @@ async def test_a_request_that_is_over_begins_no_call_that_goes_on() -> None:
     assert await all_of([asyncio.create_task(served(gateway, query(0, 9)))]) == {9}
 
 
-async def test_a_failure_is_everybodys_and_poisons_nothing() -> None:
+async def test_a_failure_reaches_all_requests_and_is_not_cached() -> None:
     gateway, ehr = clinic()
     ehr.is_sick = True
     waiting = [asyncio.create_task(served(gateway, query(0, 9))) for _ in range(100)]
@@ -351,7 +351,7 @@ async def test_a_failure_is_everybodys_and_poisons_nothing() -> None:
     assert await all_of([asyncio.create_task(served(gateway, query(0, 9)))]) == {9}
 
 
-async def test_a_refusal_that_hits_many_requests_is_answered_by_one_fan_out() -> None:
+async def test_a_refusal_of_many_requests_is_answered_by_one_set_of_filtered_calls() -> None:
     ehr = Slow(EhrProfile("model", "Model", FilterPolicy.SERVICE))
     gateway = Gateway(ehr, Profiles([EhrProfile("model", "Model")]), Lifetimes(15, 15))
 
@@ -361,14 +361,14 @@ async def test_a_refusal_that_hits_many_requests_is_answered_by_one_fan_out() ->
     assert [step.service for step in ehr.calls] == [None, *SERVICES]
 
 
-async def test_the_truth_now_joins_no_call_that_was_begun_before() -> None:
+async def test_a_no_cache_request_joins_no_call_that_started_before_it() -> None:
     gateway, ehr = clinic()
     earlier = asyncio.create_task(served(gateway, query(0, 9)))
     await turns(4)
     gateway.now += 1
     ehr.slots = ehr.slots[:5]
 
-    now = [asyncio.create_task(served(gateway, query(0, 9), truth_now=True)) for _ in range(50)]
+    now = [asyncio.create_task(served(gateway, query(0, 9), no_cache=True)) for _ in range(50)]
     joining = asyncio.create_task(served(gateway, query(0, 9)))
 
     assert await all_of([*now, joining]) == {5}

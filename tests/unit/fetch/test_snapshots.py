@@ -11,7 +11,7 @@ from gateway.domain.models import Timeslot
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList, instant
 from gateway.domain.window import Window
-from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.snapshots import Snapshot, Snapshots
 from tests.unit.model_ehr import DAY, START, UNIT, query
 
@@ -25,7 +25,7 @@ class World:
     def __init__(self, most_bytes: int = 10_000_000) -> None:
         self.now = 100.0
         self.memory = CacheBudget(most_bytes)
-        self.snapshots = Snapshots(SECONDS, self.memory, lambda: self.now)
+        self.snapshots = Snapshots(CacheConfig(SECONDS, self.memory, lambda: self.now))
 
     def keep(
         self, first: float, last: float, *, age: float = 0, slots: bool = True, resource: str | None = None
@@ -77,7 +77,7 @@ def test_of_each_day_the_newest_answer_counts(keeps: list[tuple[int, int, int, i
 
 
 @pytest.mark.parametrize(("later", "known"), [(29.9, 1), (30, 0)])
-def test_what_is_too_old_is_not_known(later: float, known: int) -> None:
+def test_a_snapshot_that_is_too_old_is_not_known(later: float, known: int) -> None:
     world = World()
     world.keep(0, 5)
 
@@ -86,7 +86,7 @@ def test_what_is_too_old_is_not_known(later: float, known: int) -> None:
     assert len(world.known(0, 5)) == known
 
 
-def test_what_lies_outside_is_not_known() -> None:
+def test_a_snapshot_outside_the_window_is_not_known() -> None:
     world = World()
     world.keep(2, 4)
 
@@ -104,7 +104,7 @@ def test_a_new_answer_leaves_the_rest_of_an_older_one() -> None:
     assert len(world.memory) == 3
 
 
-def test_an_answer_that_comes_late_takes_no_newer_ones_place() -> None:
+def test_a_late_answer_replaces_no_newer_one() -> None:
     world = World()
     world.keep(3, 5)
 
@@ -169,7 +169,7 @@ def test_an_answer_that_found_nothing_makes_what_it_renews_young() -> None:
     assert world.known(3, 9) == [(3, 9, 0)]
 
 
-def test_what_is_too_old_makes_way_for_what_comes() -> None:
+def test_expired_snapshots_are_dropped_when_one_is_added() -> None:
     world = World()
     for second in range(500):
         world.now += 1
@@ -179,7 +179,7 @@ def test_what_is_too_old_makes_way_for_what_comes() -> None:
     assert len(world.memory) <= 3
 
 
-def test_what_is_pushed_out_is_not_known_and_what_is_used_stays() -> None:
+def test_an_evicted_snapshot_is_not_known_and_a_used_one_stays() -> None:
     world = World(6_000)
     world.keep(0, 1, slots=False)
     world.keep(3, 4, slots=False)
@@ -191,7 +191,7 @@ def test_what_is_pushed_out_is_not_known_and_what_is_used_stays() -> None:
     assert len(world.memory) == 2
 
 
-def test_what_is_too_large_is_not_kept() -> None:
+def test_a_snapshot_larger_than_the_budget_is_not_kept() -> None:
     world = World(6_000)
 
     world.keep(0, 40)

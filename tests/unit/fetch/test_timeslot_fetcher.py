@@ -1,4 +1,4 @@
-"""One request's timeslots: the law holds through the reader too, and each step is one call."""
+"""One request's timeslots: the law holds through the fetcher too, and each step is one call."""
 
 import asyncio
 from collections import Counter
@@ -17,8 +17,8 @@ from gateway.domain.queries import Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.profiles import Profiles
 from tests.unit import strategies
-from tests.unit.asking import Answer, Gateway, Request
-from tests.unit.model_ehr import DAY, SERVICES, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
+from tests.unit.asking import Answer, Gateway, Request, shown
+from tests.unit.model_ehr import DAY, SERVICES, START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
 
 # How long an example takes says nothing on a shared machine.
 law = settings(max_examples=120, deadline=None)
@@ -26,17 +26,13 @@ law = settings(max_examples=120, deadline=None)
 PLAIN = EhrProfile("model", "Model")
 
 
-def reader(ehr: ModelEhr, known: EhrProfile | Profiles, at_hand: UnitLists | None = None) -> Request:
+def new_request(ehr: ModelEhr, known: EhrProfile | Profiles, loaded: UnitLists | None = None) -> Request:
     profiles = known if isinstance(known, Profiles) else Profiles([known])
-    return Gateway(ehr, profiles).request(ModelRosters(at_hand or UnitLists()))
+    return Gateway(ehr, profiles).request(ModelUnitLists(loaded or UnitLists.NONE))
 
 
 async def answered(batches: Sequence[Sequence[TimeslotQuery]], asked: Request) -> list[list[Answer]]:
     return [await asked.answer(batch) for batch in batches]
-
-
-def shown(answer: Answer) -> object:
-    return answer.slots if isinstance(answer, TimeslotList) else type(answer)
 
 
 @law
@@ -47,11 +43,11 @@ def shown(answer: Answer) -> object:
     strategies.lists,
 )
 def test_each_query_gets_what_the_ehr_has_for_it(
-    batches: list[list[TimeslotQuery]], profile: EhrProfile, slots: list[TrueSlot], at_hand: UnitLists
+    batches: list[list[TimeslotQuery]], profile: EhrProfile, slots: list[TrueSlot], loaded: UnitLists
 ) -> None:
     ehr = ModelEhr(slots, profile)
 
-    answers = asyncio.run(answered(batches, reader(ehr, profile, at_hand)))
+    answers = asyncio.run(answered(batches, new_request(ehr, profile, loaded)))
 
     expected = [[ehr.owned(each).slots for each in batch] for batch in batches]
     assert [[shown(answer) for answer in each] for each in answers] == expected
@@ -67,12 +63,12 @@ def test_each_query_gets_what_the_ehr_has_for_it(
     strategies.lists,
 )
 def test_an_id_that_does_not_exist_is_refused_as_it_is_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], at_hand: UnitLists
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], loaded: UnitLists
 ) -> None:
     ehr = ModelEhr(slots, profile)
 
-    (together,) = asyncio.run(answered([queries], reader(ehr, profile, at_hand)))
-    alone = [asyncio.run(answered([[each]], reader(ehr, profile, at_hand)))[0][0] for each in queries]
+    (together,) = asyncio.run(answered([queries], new_request(ehr, profile, loaded)))
+    alone = [asyncio.run(answered([[each]], new_request(ehr, profile, loaded)))[0][0] for each in queries]
 
     assert [shown(answer) for answer in together] == [shown(answer) for answer in alone]
 
@@ -85,7 +81,7 @@ def test_a_failing_step_fails_only_the_queries_that_it_serves(
     sick = START + sick_day * DAY
     ehr = ModelEhr(slots, profile, sick_at=sick)
 
-    (answers,) = asyncio.run(answered([queries], reader(ehr, profile, UnitLists(resources=True, services=True))))
+    (answers,) = asyncio.run(answered([queries], new_request(ehr, profile, UnitLists.BOTH)))
 
     failed = [step for step in ehr.calls if step.window.start <= sick < step.window.end]
     for each, answer in zip(queries, answers, strict=True):
@@ -101,12 +97,12 @@ def test_a_failing_step_fails_only_the_queries_that_it_serves(
 @law
 @given(strategies.query_sets, strategies.policies, strategies.slots, strategies.lists)
 def test_whatever_an_ehr_wants_is_learned_within_the_request(
-    queries: list[TimeslotQuery], policy: FilterPolicy, slots: list[TrueSlot], at_hand: UnitLists
+    queries: list[TimeslotQuery], policy: FilterPolicy, slots: list[TrueSlot], loaded: UnitLists
 ) -> None:
     ehr = ModelEhr(slots, EhrProfile("model", "Model", policy))
     profiles = Profiles([PLAIN])
 
-    (answers,) = asyncio.run(answered([queries], reader(ehr, profiles, at_hand)))
+    (answers,) = asyncio.run(answered([queries], new_request(ehr, profiles, loaded)))
 
     assert [shown(answer) for answer in answers] == [ehr.owned(each).slots for each in queries]
     learned = profiles.of("model").filter_policy
@@ -116,9 +112,9 @@ def test_whatever_an_ehr_wants_is_learned_within_the_request(
         )
 
 
-async def test_a_step_runs_once_whoever_asks_first() -> None:
+async def test_concurrent_batches_share_the_call_of_a_step() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1")], PLAIN)
-    asked = reader(ehr, PLAIN)
+    asked = new_request(ehr, PLAIN)
 
     await asyncio.gather(asked.answer([query(0, 9)]), asked.answer([query(0, 9)]), asked.answer([query(0, 3, "r1")]))
 
@@ -128,33 +124,33 @@ async def test_a_step_runs_once_whoever_asks_first() -> None:
 async def test_a_clinic_gets_eight_calls_at_once() -> None:
     ehr = ModelEhr([], PLAIN)
 
-    await reader(ehr, PLAIN).answer([query(10 * number, 10 * number + 1) for number in range(40)])
+    await new_request(ehr, PLAIN).answer([query(10 * number, 10 * number + 1) for number in range(40)])
 
     assert len(ehr.calls) == 40
     assert ehr.most_at_once == 8
 
 
-async def test_nameless_slots_are_asked_for_again_by_resource() -> None:
+async def test_slots_without_an_owner_are_asked_for_again_by_resource() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1", names_resource=False)], PLAIN)
 
-    answers = await reader(ehr, PLAIN).answer([query(0, 1, "r1"), query(0, 1, "r2")])
+    answers = await new_request(ehr, PLAIN).answer([query(0, 1, "r1"), query(0, 1, "r2")])
 
     assert [shown(answer) for answer in answers] == [ehr.owned(query(0, 1, "r1")).slots, ()]
     assert Counter(step.resource for step in ehr.calls) == {None: 1, "r1": 1, "r2": 1}
 
 
-async def test_lists_at_hand_vouch_for_a_resource_without_slots() -> None:
+async def test_a_loaded_list_confirms_a_resource_without_slots() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1")], PLAIN)
 
-    answers = await reader(ehr, PLAIN, UnitLists(resources=True)).answer([query(0, 1, "r1"), query(0, 1, "r2")])
+    answers = await new_request(ehr, PLAIN, UnitLists.RESOURCES).answer([query(0, 1, "r1"), query(0, 1, "r2")])
 
     assert shown(answers[1]) == ()
     assert len(ehr.calls) == 1
 
 
-async def test_the_list_says_whether_a_resource_without_slots_exists() -> None:
+async def test_a_list_is_loaded_to_confirm_a_resource_without_slots() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1")], PLAIN)
-    unit_lists = ModelRosters(UnitLists())
+    unit_lists = ModelUnitLists(UnitLists.NONE)
 
     queries = [query(0, 1, "r1"), query(0, 1, "r2"), query(0, 1, "stranger")]
     answers = await Gateway(ehr, Profiles([PLAIN])).request(unit_lists).answer(queries)
@@ -165,13 +161,13 @@ async def test_the_list_says_whether_a_resource_without_slots_exists() -> None:
     assert set(unit_lists.fetched) == {"resources"}
 
 
-async def test_a_refusal_fans_out_at_once_and_is_remembered() -> None:
+async def test_a_refusal_is_answered_by_filtered_calls_and_learned() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1")], EhrProfile("model", "Model", FilterPolicy.SERVICE))
     profiles = Profiles([PLAIN])
 
-    first = await reader(ehr, profiles).answer([query(0, 1)])
+    first = await new_request(ehr, profiles).answer([query(0, 1)])
     calls_of_first = len(ehr.calls)
-    second = await reader(ehr, profiles).answer([query(0, 1)])
+    second = await new_request(ehr, profiles).answer([query(0, 1)])
 
     assert shown(first[0]) == shown(second[0]) == ehr.owned(query(0, 1)).slots
     assert calls_of_first == 1 + len(SERVICES)
@@ -181,7 +177,7 @@ async def test_a_refusal_fans_out_at_once_and_is_remembered() -> None:
 async def test_queries_that_one_refusal_hits_are_planned_anew() -> None:
     ehr = ModelEhr([TrueSlot(START, "r1", "s1")], EhrProfile("model", "Model", FilterPolicy.ANY_ONE))
 
-    answers = await reader(ehr, PLAIN).answer([query(0, 1), query(0, 1, "r1")])
+    answers = await new_request(ehr, PLAIN).answer([query(0, 1), query(0, 1, "r1")])
 
     assert [shown(answer) for answer in answers] == [ehr.owned(query(0, 1)).slots] * 2
     assert set(Counter(ehr.calls).values()) == {1}
@@ -192,7 +188,7 @@ async def test_not_supported_teaches_about_calls_without_any_filter() -> None:
     ehr.refusal = lambda: NotSupported("not here")
     profiles = Profiles([PLAIN])
 
-    answers = await reader(ehr, profiles).answer([query(0, 1)])
+    answers = await new_request(ehr, profiles).answer([query(0, 1)])
 
     assert shown(answers[0]) == ehr.owned(query(0, 1)).slots
     assert profiles.of("model").filter_policy is FilterPolicy.ANY_ONE
@@ -203,7 +199,7 @@ async def test_not_supported_for_a_filtered_call_is_an_answer() -> None:
     ehr.refusal = lambda: NotSupported("not here")
     profiles = Profiles([PLAIN])
 
-    answers = await reader(ehr, profiles).answer([query(0, 1, "r1")])
+    answers = await new_request(ehr, profiles).answer([query(0, 1, "r1")])
 
     assert isinstance(answers[0], NotSupported)
     assert profiles.of("model") == PLAIN
@@ -217,20 +213,20 @@ async def test_an_ehr_that_refuses_both_filters_ends_in_its_refusal() -> None:
 
     stubborn = Stubborn([], PLAIN)
 
-    answers = await reader(stubborn, PLAIN).answer([query(0, 1, "r1", "s1")])
+    answers = await new_request(stubborn, PLAIN).answer([query(0, 1, "r1", "s1")])
 
     assert isinstance(answers[0], FilterRequired)
     assert len(stubborn.calls) == 1
 
 
-async def test_a_roster_that_cannot_be_fetched_fails_the_query() -> None:
-    class NoLists(ModelRosters):
+async def test_a_list_that_fails_to_load_fails_the_queries_that_need_it() -> None:
+    class NoLists(ModelUnitLists):
         async def service_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
             await super().service_ids(care_unit)
             raise UpstreamUnavailable("no list", retryable=True)
 
     ehr = ModelEhr([], EhrProfile("model", "Model", FilterPolicy.SERVICE))
-    asked = Gateway(ehr, Profiles([ehr.profile])).request(NoLists(UnitLists()))
+    asked = Gateway(ehr, Profiles([ehr.profile])).request(NoLists(UnitLists.NONE))
 
     answers = await asked.answer([query(0, 1), query(0, 1, "r1")])
 
@@ -238,13 +234,13 @@ async def test_a_roster_that_cannot_be_fetched_fails_the_query() -> None:
     assert ehr.calls == []
 
 
-async def test_closing_abandons_what_is_in_flight() -> None:
+async def test_closing_cancels_pending_calls() -> None:
     class Silent(ModelEhr):
         async def timeslots(self, step: Step) -> TimeslotList:
             await asyncio.Event().wait()
             return await super().timeslots(step)
 
-    asked = reader(Silent([], PLAIN), PLAIN)
+    asked = new_request(Silent([], PLAIN), PLAIN)
     waiting = asyncio.create_task(asked.answer([query(0, 1)]))
     await asyncio.sleep(0.01)
 
@@ -262,9 +258,9 @@ async def test_closing_abandons_what_is_in_flight() -> None:
         (FilterPolicy.BOTH, query(0, 5, resource="r1", service="stranger")),
     ],
 )
-async def test_a_stranger_is_refused_after_a_fan_out_too(policy: FilterPolicy, stranger: TimeslotQuery) -> None:
+async def test_an_unknown_id_is_refused_after_filtered_calls_too(policy: FilterPolicy, stranger: TimeslotQuery) -> None:
     profile = EhrProfile("model", "Model", policy)
-    asked = reader(ModelEhr([TrueSlot(START + DAY, "r1", "s1")], profile), profile)
+    asked = new_request(ModelEhr([TrueSlot(START + DAY, "r1", "s1")], profile), profile)
 
     await asked.answer([query(0, 5)])
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import CareUnit
-from gateway.fetch.cache_budget import CacheBudget
+from gateway.engine.lazy_list import FragmentCache
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
@@ -35,8 +36,8 @@ class Clinic(ModelEhr):
 def request() -> Context:
     clinic = Clinic(SLOTS, PROFILE)
     profiles = Profiles([PROFILE])
-    memory = CacheBudget(1_000_000)
-    catalog = Catalog(clinic, lifetimes=NOTHING_KEPT, memory=memory, clock=lambda: 1_000.0)
-    steps = TimeslotCalls(clinic, profiles, Snapshots(NOTHING_KEPT, memory, lambda: 1_000.0), lambda: 1_000.0)
+    config = CacheConfig(NOTHING_KEPT, CacheBudget(1_000_000), lambda: 1_000.0, FragmentCache)
+    catalog = Catalog(clinic, config)
+    steps = TimeslotCalls(clinic, profiles, Snapshots(config), lambda: 1_000.0)
     loaders = Loaders(catalog, steps, build_views(), FetchScope(1_000.0))
     return Context(loaders, profiles, START, timedelta(days=366))

@@ -10,8 +10,9 @@ import orjson
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import EVERYTHING, Access
 from gateway.engine.engine import Operation
+from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
-from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
@@ -64,11 +65,10 @@ class Graph:
     engine: GatewayEngine = field(init=False)
 
     def __post_init__(self) -> None:
-        memory = CacheBudget(64 * 1024 * 1024)
+        config = CacheConfig(self.lifetimes, CacheBudget(64 * 1024 * 1024), self._clock, FragmentCache)
         self.known = Profiles(self.profiles)
-        self._catalog = Catalog(self.backend, lifetimes=self.lifetimes, memory=memory, clock=self._clock)
-        snapshots = Snapshots(self.lifetimes, memory, self._clock)
-        self._steps = TimeslotCalls(self.backend, self.known, snapshots, self._clock)
+        self._catalog = Catalog(self.backend, config)
+        self._steps = TimeslotCalls(self.backend, self.known, Snapshots(config), self._clock)
         self._views = build_views()
         log = build_log("info", StringIO())
         self.engine = GatewayEngine(ErrorFormatter(log))

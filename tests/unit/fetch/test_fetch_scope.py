@@ -11,13 +11,13 @@ from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import OperationTooLarge
 from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
-from gateway.fetch.cache_budget import CacheBudget, Lifetimes
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from tests.unit import strategies
 from tests.unit.asking import Answer, Gateway, Request
-from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
+from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
 
 SLOTS = [TrueSlot(START + day * DAY, RESOURCES[day % 3], SERVICES[day % 2]) for day in range(12)]
 PROFILE = EhrProfile(UNIT.emr, "Model")
@@ -30,19 +30,19 @@ def gateway(ehr: ModelEhr, lifetimes: Lifetimes = SECONDS) -> Gateway:
 
 
 def granted(made: Gateway, calls: int) -> Request:
-    request = made.request(ModelRosters(UnitLists()))
+    request = made.request(ModelUnitLists(UnitLists.NONE))
     request.scope.most_calls = calls
     return request
 
 
-def test_calls_are_taken_all_or_none() -> None:
+def test_calls_are_counted_all_or_none() -> None:
     scope = FetchScope(0.0, most_calls=3)
 
-    scope.take(2)
+    scope.count_calls(2)
     with pytest.raises(OperationTooLarge, match="would take 4 upstream calls or more; the limit is 3"):
-        scope.take(2)
+        scope.count_calls(2)
     assert scope.has_calls_left
-    scope.take()
+    scope.count_calls()
     assert not scope.has_calls_left
 
 
@@ -55,12 +55,12 @@ def test_a_plan_of_too_many_calls_begins_none() -> None:
     assert ehr.calls == []
 
 
-def test_what_is_known_of_a_refused_query_is_not_given_as_its_answer() -> None:
+def test_a_known_range_of_a_refused_query_is_not_given_as_its_answer() -> None:
     ehr = ModelEhr(SLOTS, PROFILE)
 
     async def asked() -> list[Answer]:
         made = gateway(ehr)
-        await made.request(ModelRosters(UnitLists())).answer([query(0, 5)])
+        await made.request(ModelUnitLists(UnitLists.NONE)).answer([query(0, 5)])
         request = granted(made, 0)
         refused = await request.answer([query(0, 10)])
         return [*refused, *await request.answer([query(2, 8)]), *await request.answer([query(0, 5)])]
@@ -74,12 +74,12 @@ def test_what_is_known_of_a_refused_query_is_not_given_as_its_answer() -> None:
     assert len(ehr.calls) == 1
 
 
-def test_what_is_stale_is_given_without_a_refresh_where_no_call_is_left() -> None:
+def test_stale_data_is_given_without_a_refresh_where_no_call_is_left() -> None:
     ehr = ModelEhr(SLOTS, PROFILE)
 
     async def asked() -> list[Answer]:
         made = gateway(ehr)
-        await made.request(ModelRosters(UnitLists())).answer([query(0, 5)])
+        await made.request(ModelUnitLists(UnitLists.NONE)).answer([query(0, 5)])
         made.now += 20
         return await granted(made, 0).answer([query(0, 5)])
 
@@ -94,7 +94,7 @@ def test_a_list_that_is_not_known_takes_a_call_and_a_stale_one_does_without() ->
     now = [0.0]
 
     async def read() -> None:
-        catalog = Catalog(ehr, lifetimes=SECONDS, memory=CacheBudget(1_000_000), clock=lambda: now[0])
+        catalog = Catalog(ehr, CacheConfig(SECONDS, CacheBudget(1_000_000), lambda: now[0]))
         with pytest.raises(OperationTooLarge):
             catalog.resources.get(UNIT, FetchScope(0.0, most_calls=0))
         first = FetchScope(0.0, most_calls=1)

@@ -1,4 +1,4 @@
-"""The laws of remembering: it changes no answer, costs no further call, and gives nothing that is too old."""
+"""The laws of caching: it changes no answer, costs no further call, and gives nothing that is too old."""
 
 import asyncio
 import dataclasses
@@ -19,8 +19,8 @@ from gateway.domain.window import Window
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.profiles import Profiles
 from tests.unit import strategies
-from tests.unit.asking import Answer, Gateway
-from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, ModelRosters, TrueSlot, query
+from tests.unit.asking import Answer, Gateway, shown
+from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
 
 law = settings(max_examples=150, deadline=None)
 SECONDS = Lifetimes(15, 15)
@@ -28,11 +28,11 @@ SECONDS = Lifetimes(15, 15)
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: how many seconds after the one before it, what for, and whether it wants the truth now."""
+    """A request: how many seconds after the one before it, what for, and whether it takes cached data."""
 
     later: float
     queries: Sequence[TimeslotQuery]
-    truth_now: bool = False
+    no_cache: bool = False
 
 
 def requests(*strangers: str) -> st.SearchStrategy[list[Asked]]:
@@ -44,32 +44,28 @@ def requests(*strangers: str) -> st.SearchStrategy[list[Asked]]:
 bounds = st.sampled_from([1_000, 6_000, 20_000, 64 * 1024 * 1024])
 
 
-def shown(answer: Answer) -> object:
-    return answer.slots if isinstance(answer, TimeslotList) else type(answer)
-
-
 async def settled() -> None:
     """Let refreshes land."""
     for _ in range(30):
         await asyncio.sleep(0)
 
 
-async def answered(gateway: Gateway, asked: Sequence[Asked], at_hand: UnitLists) -> list[list[object]]:
+async def answered(gateway: Gateway, asked: Sequence[Asked], loaded: UnitLists) -> list[list[object]]:
     answers: list[list[object]] = []
     for each in asked:
         gateway.now += each.later
-        request = gateway.request(ModelRosters(at_hand), truth_now=each.truth_now)
+        request = gateway.request(ModelUnitLists(loaded), no_cache=each.no_cache)
         answers.append([shown(answer) for answer in await request.answer(each.queries)])
         request.close()
         await settled()
     return answers
 
 
-async def calls_of(gateway: Gateway, ehr: ModelEhr, asked: Sequence[Asked], at_hand: UnitLists) -> list[int]:
+async def calls_of(gateway: Gateway, ehr: ModelEhr, asked: Sequence[Asked], loaded: UnitLists) -> list[int]:
     counts = []
     for each in asked:
         before = len(ehr.calls)
-        await answered(gateway, [each], at_hand)
+        await answered(gateway, [each], loaded)
         counts.append(len(ehr.calls) - before)
     return counts
 
@@ -77,16 +73,16 @@ async def calls_of(gateway: Gateway, ehr: ModelEhr, asked: Sequence[Asked], at_h
 @law
 @given(requests("stranger"), strategies.profiles, strategies.slots, strategies.lists, bounds)
 def test_every_answer_is_what_asking_alone_gives(
-    asked: list[Asked], profile: EhrProfile, slots: list[TrueSlot], at_hand: UnitLists, most_bytes: int
+    asked: list[Asked], profile: EhrProfile, slots: list[TrueSlot], loaded: UnitLists, most_bytes: int
 ) -> None:
     gateway = Gateway(ModelEhr(slots, profile), Profiles([profile]), SECONDS, most_bytes=most_bytes)
 
-    answers = asyncio.run(answered(gateway, asked, at_hand))
+    answers = asyncio.run(answered(gateway, asked, loaded))
 
     for each, found in zip(asked, answers, strict=True):
         for asked_for, answer in zip(each.queries, found, strict=True):
             alone = Gateway(ModelEhr(slots, profile), Profiles([profile]))
-            assert [[answer]] == asyncio.run(answered(alone, [Asked(0, [asked_for])], at_hand))
+            assert [[answer]] == asyncio.run(answered(alone, [Asked(0, [asked_for])], loaded))
 
 
 # What no answer says beforehand, such as that slots name nobody or that an id is unknown, may take a call more.
@@ -97,15 +93,15 @@ named_slots = strategies.slots.map(
 
 @law
 @given(requests(), strategies.profiles, named_slots, strategies.lists, bounds)
-def test_no_request_makes_more_calls_than_without_memory(
-    asked: list[Asked], profile: EhrProfile, slots: list[TrueSlot], at_hand: UnitLists, most_bytes: int
+def test_no_request_makes_more_calls_than_without_a_cache(
+    asked: list[Asked], profile: EhrProfile, slots: list[TrueSlot], loaded: UnitLists, most_bytes: int
 ) -> None:
     remembering, forgetful = ModelEhr(slots, profile), ModelEhr(slots, profile)
 
     with_memory = asyncio.run(
-        calls_of(Gateway(remembering, Profiles([profile]), SECONDS, most_bytes=most_bytes), remembering, asked, at_hand)
+        calls_of(Gateway(remembering, Profiles([profile]), SECONDS, most_bytes=most_bytes), remembering, asked, loaded)
     )
-    without = asyncio.run(calls_of(Gateway(forgetful, Profiles([profile])), forgetful, asked, at_hand))
+    without = asyncio.run(calls_of(Gateway(forgetful, Profiles([profile])), forgetful, asked, loaded))
 
     assert all(some <= others for some, others in zip(with_memory, without, strict=True)), (with_memory, without)
 
@@ -130,7 +126,7 @@ class Changing(ModelEhr):
 @settings(law, max_examples=60)
 @given(requests(), strategies.profiles, strategies.lists, bounds)
 def test_no_answer_holds_anything_older_than_it_may_be(
-    asked: list[Asked], profile: EhrProfile, at_hand: UnitLists, most_bytes: int
+    asked: list[Asked], profile: EhrProfile, loaded: UnitLists, most_bytes: int
 ) -> None:
     ehr = Changing(profile)
     ehr.gateway = gateway = Gateway(ehr, Profiles([profile]), SECONDS, most_bytes=most_bytes)
@@ -138,7 +134,7 @@ def test_no_answer_holds_anything_older_than_it_may_be(
     async def watch() -> None:
         for each in asked:
             gateway.now += each.later
-            request = gateway.request(ModelRosters(at_hand), truth_now=each.truth_now)
+            request = gateway.request(ModelUnitLists(loaded), no_cache=each.no_cache)
             for asked_for, answer in zip(each.queries, await request.answer(each.queries), strict=True):
                 if isinstance(answer, TimeslotList):
                     assert len(answer) == len(ModelEhr.owned(ehr, asked_for))
@@ -146,7 +142,7 @@ def test_no_answer_holds_anything_older_than_it_may_be(
                         gateway.now - (instant(slot.end or "") - instant(slot.start)).total_seconds()
                         for slot in answer.slots
                     ]
-                    assert max(ages, default=0) < (SECONDS.served if not each.truth_now else 1e-9)
+                    assert max(ages, default=0) < (SECONDS.served if not each.no_cache else 1e-9)
             request.close()
             await settled()
 
@@ -154,7 +150,7 @@ def test_no_answer_holds_anything_older_than_it_may_be(
 
 
 STOCKHOLM = EhrProfile("model", "Model")
-BOTH = UnitLists(resources=True, services=True)
+BOTH = UnitLists.BOTH
 
 
 class Clinic:
@@ -168,8 +164,8 @@ class Clinic:
         self.gateway = Gateway(self.ehr, Profiles([profile]), SECONDS)
         self.origins: list[str] = []
 
-    async def ask(self, *queries: TimeslotQuery, truth_now: bool = False) -> list[object]:
-        request = self.gateway.request(ModelRosters(BOTH), truth_now=truth_now)
+    async def ask(self, *queries: TimeslotQuery, no_cache: bool = False) -> list[object]:
+        request = self.gateway.request(ModelUnitLists(BOTH), no_cache=no_cache)
         answers = [shown(each) for each in await request.answer(queries)]
         request.close()
         self.origins = [read.origin.value for read in request.scope.reads]
@@ -193,7 +189,7 @@ def from_now(clinic: Clinic, days: float = 14) -> TimeslotQuery:
     "inside",
     [query(1, 5), query(1, 2), query(4.75, 5), query(1, 5, "r1"), query(2, 3, None, "s2"), query(1, 4, "r2", "s1")],
 )
-async def test_whatever_lies_inside_takes_no_call(inside: TimeslotQuery) -> None:
+async def test_a_query_inside_a_fresh_snapshot_takes_no_call(inside: TimeslotQuery) -> None:
     clinic = Clinic()
     await clinic.ask(query(1, 5))
 
@@ -245,7 +241,7 @@ async def test_extending_a_window_fetches_only_the_extension(
     assert clinic.ehr.calls[1:] == [Step(UNIT, from_midnight(*fetched).window)]
 
 
-async def test_around_what_is_known_one_call_is_better_than_two() -> None:
+async def test_missing_ranges_around_a_known_one_take_one_call() -> None:
     clinic = Clinic()
     await clinic.ask(from_midnight(1, 2))
 
@@ -254,7 +250,7 @@ async def test_around_what_is_known_one_call_is_better_than_two() -> None:
     assert clinic.ehr.calls[1:] == [Step(UNIT, from_midnight(0, 3).window)]
 
 
-async def test_a_fan_out_is_remembered_by_filter() -> None:
+async def test_filtered_calls_are_cached_by_filter() -> None:
     clinic = Clinic(EhrProfile("model", "Model", FilterPolicy.ANY_ONE))
     await clinic.ask(query(0, 5))
     calls = len(clinic.ehr.calls)
@@ -266,7 +262,7 @@ async def test_a_fan_out_is_remembered_by_filter() -> None:
     assert set(clinic.origins) == {"cached"}
 
 
-async def test_a_fan_out_fetches_what_it_lacks() -> None:
+async def test_filtered_calls_are_made_only_for_filters_that_are_not_cached() -> None:
     clinic = Clinic(EhrProfile("model", "Model", FilterPolicy.SERVICE))
     await clinic.ask(query(0, 5, None, "s1"))
 
@@ -276,11 +272,11 @@ async def test_a_fan_out_fetches_what_it_lacks() -> None:
 
 
 @pytest.mark.parametrize("asked", [from_midnight(0, 4), from_midnight(0, 3.75), from_midnight(1, 2, "r1")])
-async def test_what_is_stale_is_given_at_once_while_one_call_fetches_it_anew(asked: TimeslotQuery) -> None:
+async def test_stale_data_is_given_at_once_while_one_call_refreshes_it(asked: TimeslotQuery) -> None:
     clinic = Clinic()
     await clinic.ask(from_midnight(0, 4))
     clinic.gateway.now += 15
-    requests = [clinic.gateway.request(ModelRosters(BOTH)) for _ in range(20)]
+    requests = [clinic.gateway.request(ModelUnitLists(BOTH)) for _ in range(20)]
 
     # None of these gives way to the loop, so the call is still on its way when the last of them asks.
     given = [drained(each.answer([asked])) for each in requests]
@@ -303,7 +299,7 @@ def drained(answering: Coroutine[object, object, list[Answer]]) -> list[Answer]:
     return answers
 
 
-async def test_a_refresh_is_to_the_end_of_the_day_too() -> None:
+async def test_a_refresh_is_rounded_up_too() -> None:
     clinic = Clinic()
     await clinic.ask(from_now(clinic))
     clinic.gateway.now += 20
@@ -317,7 +313,7 @@ async def test_a_refresh_is_to_the_end_of_the_day_too() -> None:
     assert len(clinic.ehr.calls) == 2
 
 
-async def test_what_no_refresh_renews_is_given_for_thirty_seconds() -> None:
+async def test_stale_data_is_given_for_thirty_seconds_while_refreshes_fail() -> None:
     clinic = Clinic()
     await clinic.ask(query(0, 5))
     clinic.ehr.sick_at = START
@@ -325,16 +321,16 @@ async def test_what_no_refresh_renews_is_given_for_thirty_seconds() -> None:
     clinic.gateway.now += 29.9
     await clinic.ask(query(0, 5))
     clinic.gateway.now += 0.1
-    [answer] = await clinic.gateway.request(ModelRosters(BOTH)).answer([query(0, 5)])
+    [answer] = await clinic.gateway.request(ModelUnitLists(BOTH)).answer([query(0, 5)])
 
     assert isinstance(answer, UpstreamUnavailable)
 
 
-async def test_the_truth_now_is_not_remembered_and_renews_what_is() -> None:
+async def test_a_no_cache_request_is_not_served_from_the_cache_and_renews_it() -> None:
     clinic = Clinic()
     await clinic.ask(query(0, 5))
     clinic.gateway.now += 10
-    await clinic.ask(query(0, 5), truth_now=True)
+    await clinic.ask(query(0, 5), no_cache=True)
 
     clinic.gateway.now += 10
     await clinic.ask(query(0, 5))
@@ -353,7 +349,7 @@ class Exact(ModelEhr):
         return found
 
 
-async def test_an_ehr_that_refuses_the_rest_of_the_day_is_asked_for_what_was_asked() -> None:
+async def test_an_ehr_that_refuses_a_rounded_up_window_gets_the_window_itself() -> None:
     clinic = Clinic(ehr=Exact([], STOCKHOLM))
 
     await clinic.ask(query(0, 3.5))
@@ -364,9 +360,9 @@ async def test_an_ehr_that_refuses_the_rest_of_the_day_is_asked_for_what_was_ask
     assert clinic.origins == ["cached"]
 
 
-async def test_whoever_joined_a_call_that_was_refused_for_its_rest_of_the_day_gets_an_answer() -> None:
+async def test_requests_that_joined_a_refused_rounded_up_call_get_an_answer() -> None:
     clinic = Clinic(ehr=Exact([], STOCKHOLM))
-    requests = [clinic.gateway.request(ModelRosters(BOTH)) for _ in range(50)]
+    requests = [clinic.gateway.request(ModelUnitLists(BOTH)) for _ in range(50)]
     asked = [query(0, 3.5), query(0.5, 3.25, "r1")]
 
     answers = await asyncio.gather(*(each.answer(asked) for each in requests))
@@ -375,11 +371,11 @@ async def test_whoever_joined_a_call_that_was_refused_for_its_rest_of_the_day_ge
     assert len(clinic.ehr.calls) <= 3
 
 
-async def test_an_ehr_that_refuses_a_window_by_itself_may_round() -> None:
+async def test_an_ehr_that_refuses_a_window_itself_is_still_rounded_up() -> None:
     clinic = Clinic(ehr=Exact([], STOCKHOLM))
 
-    [answer] = await clinic.gateway.request(ModelRosters(BOTH)).answer([from_midnight(0, 3)])
+    [answer] = await clinic.gateway.request(ModelUnitLists(BOTH)).answer([from_midnight(0, 3)])
 
     assert isinstance(answer, UpstreamRefused)
-    assert clinic.gateway.source.rounds("model")
+    assert clinic.gateway.calls.rounds_up("model")
     assert len(clinic.ehr.calls) == 1
