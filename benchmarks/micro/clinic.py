@@ -9,7 +9,7 @@ from gateway.domain.window import Window
 
 RESOURCES = tuple(f"R{number}" for number in range(50))
 SERVICES = tuple(f"B{number}" for number in range(20))
-ROSTER = ListedIds(RESOURCES, SERVICES)
+LISTED_IDS = ListedIds(RESOURCES, SERVICES)
 
 _UNIT = CareUnitKey("webdoc", "L0_1")
 _MIDNIGHT = datetime(2026, 12, 1, tzinfo=UTC)

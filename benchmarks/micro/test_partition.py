@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.micro.clinic import RESOURCES, ROSTER, SERVICES, answer, query, slots
+from benchmarks.micro.clinic import LISTED_IDS, RESOURCES, SERVICES, answer, query, slots
 from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.partition import partition
 from gateway.domain.planner import plan
@@ -22,7 +22,7 @@ CASES = {
 
 @pytest.mark.parametrize("queries", CASES.values(), ids=CASES)
 def test_partition(benchmark: Callable[..., Any], queries: Sequence[TimeslotQuery]) -> None:
-    [step] = plan([query()], shipped_profile("webdoc"), ROSTER).steps
+    [step] = plan([query()], shipped_profile("webdoc"), LISTED_IDS).steps
 
     def fresh() -> tuple[tuple[TimeslotList], dict[str, Any]]:
         # A list remembers its owners' shares, so each round gets one that nobody has asked.

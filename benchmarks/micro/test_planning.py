@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.micro.clinic import RESOURCES, ROSTER, SERVICES, query
+from benchmarks.micro.clinic import LISTED_IDS, RESOURCES, SERVICES, query
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
 from gateway.domain.planner import plan
 from gateway.domain.queries import TimeslotQuery
@@ -24,6 +24,6 @@ CASES = {
 
 @pytest.mark.parametrize(("queries", "profile"), CASES.values(), ids=CASES)
 def test_plan(benchmark: Callable[..., Any], queries: Sequence[TimeslotQuery], profile: EhrProfile) -> None:
-    made = benchmark(plan, queries, profile, ROSTER)
+    made = benchmark(plan, queries, profile, LISTED_IDS)
 
     assert all(made.serving[each] for each in queries)

@@ -295,7 +295,10 @@ def plan(
     the request loads anyway, besides those.
     """
     distinct = dict.fromkeys(queries)
-    free_lists = loaded | listed_ids.known
+    free_lists = UnitLists.of(
+        resources=loaded.resources or listed_ids.resources is not None,
+        services=loaded.services or listed_ids.services is not None,
+    )
     container = _container(distinct, profile, free_lists)
     if container is not None:
         steps = _steps(container, profile)

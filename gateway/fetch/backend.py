@@ -17,19 +17,15 @@ class SchedulingBackend(Protocol):
 
     async def care_units(self, emr: str) -> Sequence[CareUnit]:
         """The care units of an EHR."""
-        ...
 
     async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
         """The resources of a care unit."""
-        ...
 
     async def healthcare_services(self, care_unit: CareUnitKey) -> Sequence[HealthcareService]:
         """The healthcare services of a care unit."""
-        ...
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """The free timeslots that one step asks for."""
-        ...
 
 
 class UnitListLoader(Protocol):
@@ -37,19 +33,15 @@ class UnitListLoader(Protocol):
 
     def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
         """The lists that the request loads anyway."""
-        ...
 
     def known(self, care_unit: CareUnitKey) -> ListedIds:
         """The ids of the lists that have been loaded; their numbers decide which calls save cost."""
-        ...
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         """Leyr's ids of the resources."""
-        ...
 
     async def service_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         """Leyr's ids of the healthcare services."""
-        ...
 
 
 async def load_listed_ids(

@@ -6,11 +6,10 @@ request's own calls count as known until its end, with or without a cache: the w
 `resources { timeslots }` also answers each resource.
 """
 
-import asyncio
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge
@@ -21,85 +20,9 @@ from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
-from gateway.fetch.fetch_scope import CacheStatus, FetchScope
-from gateway.fetch.single_flight import SharedCall
+from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import TimeslotCalls
-
-# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
-_CALLS_AT_ONCE = 8
-
-Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
-
-
-class RequestAnswers:
-    """The snapshots and calls that one request uses, until its end, for one care unit."""
-
-    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
-        self._care_unit = care_unit
-        self._calls = calls
-        self._scope = scope
-        self._semaphore = asyncio.Semaphore(_CALLS_AT_ONCE)
-        self._sources: dict[Step, Source] = {}
-        self._recorded: set[Snapshot] = set()
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __contains__(self, step: Step) -> bool:
-        return step in self._sources
-
-    def items(self) -> ItemsView[Step, Source]:
-        """Every step with its snapshot, or its call, which may be pending."""
-        return self._sources.items()
-
-    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
-        """The pending calls of all requests that this one may join."""
-        return self._calls.pending(self._care_unit, self._scope)
-
-    def add(self, step: Step, source: Source) -> None:
-        """Use a snapshot or a pending call from now on."""
-        if step in self._sources:
-            return
-        self._sources[step] = source
-        if isinstance(source, Snapshot):
-            self.record(source)
-        else:
-            self._calls.join(step, source, self._scope)
-
-    def record(self, snapshot: Snapshot) -> None:
-        """Record the read of a snapshot, once."""
-        if snapshot not in self._recorded:
-            self._recorded.add(snapshot)
-            origin = CacheStatus.CACHED if self._calls.is_fresh(snapshot) else CacheStatus.STALE
-            self._calls.record(snapshot.step, origin, snapshot.fetched_at, self._scope)
-
-    def count_calls(self, steps: Iterable[Step]) -> None:
-        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge."""
-        pending = self.pending()
-        self._scope.count_calls(len({step for step in steps if step not in self._sources and step not in pending}))
-
-    def start_or_join(self, step: Step) -> Source:
-        """The source for a step that was counted: the one in use, a pending call, or a new call."""
-        source = self._sources.get(step)
-        if source is None:
-            source = self.pending().get(step)
-            if source is not None:
-                self.add(step, source)
-            else:
-                source = self._sources[step] = self._calls.start(step, self._semaphore, self._scope)
-        return source
-
-    def refresh(self, step: Step) -> None:
-        """Fetch an answer anew, without waiting for it."""
-        self._calls.refresh(step, self._semaphore, self._scope)
-
-    def completed(self, step: Step) -> tuple[Step, Source] | None:
-        """A source whose answer has come and contains that to a step, under the same filters."""
-        for own, source in self._sources.items():
-            if source.answer is not None and own.filters == step.filters and own.covers(step):
-                return own, source
-        return None
+from gateway.fetch.timeslot_calls import RequestAnswers, Source, TimeslotCalls
 
 
 class CoveredRange(NamedTuple):
@@ -369,7 +292,7 @@ class QueryCoverage:
 
     @property
     def _profile(self) -> EhrProfile:
-        return self._calls.profile(self._care_unit)
+        return self._calls.profiles.of_unit(self._care_unit)
 
 
 def _held_range(part: TimeslotQuery, window: Window, step: Step, source: Source) -> CoveredRange | None:

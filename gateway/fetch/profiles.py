@@ -1,10 +1,17 @@
 """The profiles of the configured EHRs, and what calls teach about them."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TypeVar
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, NotSupported
-from gateway.domain.queries import Step
+from gateway.domain.models import CareUnitKey
+from gateway.domain.queries import Step, UnitLists
+
+V = TypeVar("V")
+
+_MOST_UNITS_REMEMBERED = 10_000
 
 
 class Profiles:
@@ -15,6 +22,7 @@ class Profiles:
     ) -> None:
         self._on_learned = on_learned
         self._profiles = {profile.code: profile for profile in profiles}
+        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
         if not self._profiles:
             raise ValueError("at least one EHR is needed")
 
@@ -39,11 +47,33 @@ class Profiles:
             known = ", ".join(filter(shown, self._profiles)) or "none"
             raise BadUserInput(f"This EHR is not configured here; the configured ones are: {known}") from None
 
-    def remember(self, learned: EhrProfile) -> None:
-        """Keep a profile that a call proved."""
-        if self._profiles[learned.code] != learned:
-            self._profiles[learned.code] = learned
+    def of_unit(self, care_unit: CareUnitKey) -> EhrProfile:
+        """The profile of a care unit's EHR, and of what its own slots name. Raises BadUserInput as `of` does."""
+        profile = self.of(care_unit.emr)
+        lacks_owner = self._lacks_owner.get(care_unit)
+        if lacks_owner is None:
+            return profile
+        return profile.after_lacking_owner(resource=lacks_owner.resources, service=lacks_owner.services)
+
+    def learn(self, proved: EhrProfile) -> None:
+        """Remember the filter policy that a call proved; what slots name is remembered for each care unit."""
+        known = self._profiles[proved.code]
+        learned = replace(proved, names_resource=known.names_resource, names_service=known.names_service)
+        if known != learned:
+            self._profiles[proved.code] = learned
             self._on_learned(learned)
+
+    def learn_lacks_owner(self, care_unit: CareUnitKey, found: UnitLists) -> None:
+        """Remember that slots of a care unit did not name their resource, or their service."""
+        remember(self._lacks_owner, care_unit, self._lacks_owner.get(care_unit, UnitLists.NONE) | found)
+
+
+def remember(values: dict[CareUnitKey, V], care_unit: CareUnitKey, value: V) -> None:
+    """Set the value of a care unit; of too many, the oldest is forgotten."""
+    values.pop(care_unit, None)
+    if len(values) >= _MOST_UNITS_REMEMBERED:
+        del values[next(iter(values))]
+    values[care_unit] = value
 
 
 def suspected_profile(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:

@@ -1,30 +1,29 @@
-"""The timeslot calls of all requests: the pending ones, the snapshots of their answers, and what they teach."""
+"""The timeslot calls of all requests, and which of their answers one request uses."""
 
 from asyncio import Semaphore
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, ItemsView, Iterable, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias
 
-from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import Step, UnitLists
+from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
-from gateway.fetch.profiles import Profiles
+from gateway.fetch.profiles import Profiles, remember
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
 
-V = TypeVar("V")
+# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
+_CALLS_AT_ONCE = 8
 
-_MOST_UNITS_REMEMBERED = 10_000
+Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
 
 class TimeslotCalls:
-    """Starts, shares and refreshes the calls of steps."""
+    """Starts calls, shares the pending ones and keeps their answers."""
 
     def __init__(
         self, backend: SchedulingBackend, profiles: Profiles, snapshots: Snapshots, clock: Callable[[], float]
@@ -34,27 +33,8 @@ class TimeslotCalls:
         self._backend = backend
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
-        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
         self._not_rounded_up: set[str] = set()
         self._failed_at: dict[CareUnitKey, float] = {}
-
-    def profile(self, care_unit: CareUnitKey) -> EhrProfile:
-        """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
-        profile = self.profiles.of(care_unit.emr)
-        lacks_owner = self._lacks_owner.get(care_unit)
-        if lacks_owner is None:
-            return profile
-        return profile.after_lacking_owner(resource=lacks_owner.resources, service=lacks_owner.services)
-
-    def learn(self, proved: EhrProfile) -> None:
-        """Remember a filter policy that a call proved; whether slots name their owners is known of a care unit only."""
-        known = self.profiles.of(proved.code)
-        self.profiles.remember(replace(proved, names_resource=known.names_resource, names_service=known.names_service))
-
-    def learn_lacks_owner(self, care_unit: CareUnitKey, found: UnitLists) -> None:
-        """Remember that slots of a care unit did not name their resource, or their service."""
-        known = self._lacks_owner.get(care_unit, UnitLists.NONE)
-        _remember(self._lacks_owner, care_unit, known | found)
 
     def rounds_up(self, emr: str) -> bool:
         """Whether windows are rounded up to the end of their last day."""
@@ -64,58 +44,34 @@ class TimeslotCalls:
         """Remember that an EHR refused a window that was rounded up, and accepted the window itself."""
         self._not_rounded_up.add(emr)
 
-    def pending(self, care_unit: CareUnitKey, scope: FetchScope) -> Mapping[Step, SharedCall[TimeslotList]]:
-        """The pending calls for a care unit that a request may join."""
+    def pending(self, care_unit: CareUnitKey, since: float) -> Mapping[Step, SharedCall[TimeslotList]]:
+        """The pending calls for a care unit that a request may join: none that started before `since`."""
         calls = self._pending.get(care_unit)
         if not calls:
             return {}
-        return {step: call for step, call in calls.items() if call.joinable and call.started >= scope.since}
+        return {step: call for step, call in calls.items() if call.joinable and call.started >= since}
 
-    def start(self, step: Step, semaphore: Semaphore, scope: FetchScope) -> SharedCall[TimeslotList]:
-        """Start a call, which the request has counted before."""
-        call = self._start(step, semaphore)
-        scope.release_on_close(call)
-        self.record(step, CacheStatus.FETCHED, call.started, scope)
-        return call
-
-    def refresh(self, step: Step, semaphore: Semaphore, scope: FetchScope) -> None:
-        """Fetch an answer anew, unless that is under way; no request waits, so the first holder never releases it.
-
-        A request that has no calls left starts none, and neither does one soon after a call failed.
-        """
-        failed_at = self._failed_at.get(step.care_unit)
-        if failed_at is not None and self._clock() - failed_at < SECONDS_BETWEEN_REFRESHES:
-            return
-        call = self.pending(step.care_unit, scope).get(step)
-        if call is not None:
-            call.acquire()
-        elif scope.has_calls_left:
-            scope.count_calls()
-            self._start(step, semaphore)
-
-    def join(self, step: Step, call: SharedCall[TimeslotList], scope: FetchScope) -> None:
-        """Acquire a call that another request started."""
-        scope.release_on_close(call.acquire())
-        self.record(step, CacheStatus.JOINED, call.started, scope)
-
-    def record(self, step: Step, origin: CacheStatus, fetched_at: float, scope: FetchScope) -> None:
-        """Record a read in a request's scope."""
-        subject = (*step.care_unit, step.window, step.resource, step.service)
-        is_overdue = origin is CacheStatus.STALE and step.care_unit in self._failed_at
-        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
-        scope.record(read, fetched_at + self.snapshots.lifetimes.fresh)
-
-    def is_fresh(self, snapshot: Snapshot) -> bool:
-        """Whether a snapshot needs no refresh."""
-        return self._clock() - snapshot.fetched_at < self.snapshots.lifetimes.fresh
-
-    def _start(self, step: Step, semaphore: Semaphore) -> SharedCall[TimeslotList]:
+    def start(self, step: Step, semaphore: Semaphore) -> SharedCall[TimeslotList]:
+        """Start a call, with one holder."""
         started = self._clock()
         call: SharedCall[TimeslotList] = SharedCall(
             self._call(step, semaphore, started), started, partial(self._on_done, step)
         )
         self._pending[step.care_unit][step] = call
         return call
+
+    def may_refresh(self, care_unit: CareUnitKey) -> bool:
+        """Whether stale answers may be fetched anew: not soon after a call failed."""
+        failed_at = self._failed_at.get(care_unit)
+        return failed_at is None or self._clock() - failed_at >= SECONDS_BETWEEN_REFRESHES
+
+    def has_failed(self, care_unit: CareUnitKey) -> bool:
+        """Whether the last call for a care unit has failed."""
+        return care_unit in self._failed_at
+
+    def is_fresh(self, snapshot: Snapshot) -> bool:
+        """Whether a snapshot needs no refresh."""
+        return self._clock() - snapshot.fetched_at < self.snapshots.lifetimes.fresh
 
     async def _call(self, step: Step, semaphore: Semaphore, started: float) -> TimeslotList:
         async with semaphore:
@@ -127,7 +83,7 @@ class TimeslotCalls:
         if call.answer is not None:
             self._failed_at.pop(step.care_unit, None)
         elif call.joinable:
-            _remember(self._failed_at, step.care_unit, self._clock())
+            remember(self._failed_at, step.care_unit, self._clock())
         calls = self._pending[step.care_unit]
         if calls.get(step) is call:
             del calls[step]
@@ -135,9 +91,92 @@ class TimeslotCalls:
             del self._pending[step.care_unit]
 
 
-def _remember(values: dict[CareUnitKey, V], care_unit: CareUnitKey, value: V) -> None:
-    """Set the value of a care unit; of too many, the oldest is forgotten."""
-    values.pop(care_unit, None)
-    if len(values) >= _MOST_UNITS_REMEMBERED:
-        del values[next(iter(values))]
-    values[care_unit] = value
+class RequestAnswers:
+    """The snapshots and calls that one request uses, until its end, for one care unit."""
+
+    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
+        self._care_unit = care_unit
+        self._calls = calls
+        self._scope = scope
+        self._semaphore = Semaphore(_CALLS_AT_ONCE)
+        self._sources: dict[Step, Source] = {}
+        self._recorded: set[Snapshot] = set()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, step: Step) -> bool:
+        return step in self._sources
+
+    def items(self) -> ItemsView[Step, Source]:
+        """Every step with its snapshot, or its call, which may be pending."""
+        return self._sources.items()
+
+    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
+        """The pending calls of all requests that this one may join."""
+        return self._calls.pending(self._care_unit, self._scope.since)
+
+    def completed(self, step: Step) -> tuple[Step, Source] | None:
+        """A source whose answer has come and contains that to a step, under the same filters."""
+        for own, source in self._sources.items():
+            if source.answer is not None and own.filters == step.filters and own.covers(step):
+                return own, source
+        return None
+
+    def add(self, step: Step, source: Source) -> None:
+        """Use a snapshot or a pending call from now on."""
+        if step in self._sources:
+            return
+        self._sources[step] = source
+        if isinstance(source, Snapshot):
+            self.record(source)
+        else:
+            self._hold(step, source.acquire(), CacheStatus.JOINED)
+
+    def record(self, snapshot: Snapshot) -> None:
+        """Record the read of a snapshot, once."""
+        if snapshot not in self._recorded:
+            self._recorded.add(snapshot)
+            origin = CacheStatus.CACHED if self._calls.is_fresh(snapshot) else CacheStatus.STALE
+            self._record(snapshot.step, origin, snapshot.fetched_at)
+
+    def count_calls(self, steps: Iterable[Step]) -> None:
+        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge."""
+        pending = self.pending()
+        self._scope.count_calls(len({step for step in steps if step not in self._sources and step not in pending}))
+
+    def start_or_join(self, step: Step) -> Source:
+        """The source for a step that was counted: the one in use, a pending call, or a new call."""
+        source = self._sources.get(step)
+        if source is None:
+            source = self.pending().get(step)
+            if source is not None:
+                self.add(step, source)
+            else:
+                source = self._sources[step] = self._calls.start(step, self._semaphore)
+                self._hold(step, source, CacheStatus.FETCHED)
+        return source
+
+    def refresh(self, step: Step) -> None:
+        """Fetch an answer anew; the request does not wait for it, so the call keeps the holder that it gets here.
+
+        A request that has no calls left starts none, and neither does one soon after a call failed.
+        """
+        if not self._calls.may_refresh(self._care_unit):
+            return
+        call = self.pending().get(step)
+        if call is not None:
+            call.acquire()
+        elif self._scope.has_calls_left:
+            self._scope.count_calls()
+            self._calls.start(step, self._semaphore)
+
+    def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
+        self._scope.release_on_close(call)
+        self._record(step, origin, call.started)
+
+    def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
+        subject = (*step.care_unit, step.window, step.resource, step.service)
+        is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
+        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
+        self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)

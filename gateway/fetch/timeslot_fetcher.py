@@ -12,11 +12,11 @@ from gateway.domain.partition import lacks_owner, partition, unconfirmed_ids
 from gateway.domain.queries import Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.fetch.backend import UnitListLoader
-from gateway.fetch.coverage import CoveredRange, QueryCoverage, Source
+from gateway.fetch.coverage import CoveredRange, QueryCoverage
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import suspected_profile
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.fetch.timeslot_calls import Source, TimeslotCalls
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 
@@ -61,7 +61,9 @@ class TimeslotFetcher:
                 deliver(query, slots)
 
         async def answer_one(query: TimeslotQuery) -> None:
-            deliver(query, self._coverage.errors.get(query) or await self._answer(query))
+            ranges = self._coverage.of(query)
+            error = self._coverage.errors.get(query)
+            deliver(query, error or await self._joined(query, ranges, self._profile, separate=False))
 
         await _concurrently(answer_one(query) for query in unsettled)
 
@@ -75,9 +77,6 @@ class TimeslotFetcher:
                 return None
             shares.append(share)
         return joined(shares) if any(share.slots for share in shares) else None
-
-    async def _answer(self, query: TimeslotQuery) -> TimeslotList | GatewayError:
-        return await self._joined(query, self._coverage.of(query), self._profile, separate=False)
 
     async def _joined(
         self, query: TimeslotQuery, ranges: Sequence[CoveredRange], profile: EhrProfile, *, separate: bool
@@ -95,7 +94,7 @@ class TimeslotFetcher:
                 if separate:
                     return UpstreamInvalidAnswer("Leyr's timeslots do not say whose they are")
                 found = lacks_owner(held, step, answer)
-                self._calls.learn_lacks_owner(self._care_unit, found)
+                self._calls.profiles.learn_lacks_owner(self._care_unit, found)
                 stricter = profile.after_lacking_owner(resource=found.resources, service=found.services)
                 return await self._answer_separately(query, stricter)
             shares.append(share)
@@ -123,7 +122,7 @@ class TimeslotFetcher:
         if stricter is not None:
             answer = await self._answer_separately(query, stricter)
             if not isinstance(answer, GatewayError):
-                self._calls.learn(stricter)
+                self._calls.profiles.learn(stricter)
             return answer
         if isinstance(error, UpstreamRefused) and not query.window.contains(refused.window):
             answer = await self._answer_separately(query, profile)
@@ -148,7 +147,7 @@ class TimeslotFetcher:
 
     @property
     def _profile(self) -> EhrProfile:
-        return self._calls.profile(self._care_unit)
+        return self._calls.profiles.of_unit(self._care_unit)
 
 
 async def _result(source: Source) -> TimeslotList | GatewayError:

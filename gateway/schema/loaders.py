@@ -179,7 +179,7 @@ class Loaders:
 
     def profile(self, care_unit: CareUnitKey) -> EhrProfile:
         """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
-        return self._steps.profile(care_unit)
+        return self._steps.profiles.of_unit(care_unit)
 
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""

@@ -56,8 +56,8 @@ class Gateway:
         most_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self.now = 1_000.0
-        self.memory = CacheBudget(most_bytes)
-        self.snapshots = Snapshots(CacheConfig(lifetimes, self.memory, lambda: self.now))
+        self.budget = CacheBudget(most_bytes)
+        self.snapshots = Snapshots(CacheConfig(lifetimes, self.budget, lambda: self.now))
         self.calls = TimeslotCalls(backend, profiles, self.snapshots, lambda: self.now)
 
     def request(self, unit_lists: ModelUnitLists, *, no_cache: bool = False) -> Request:

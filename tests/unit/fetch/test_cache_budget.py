@@ -20,20 +20,20 @@ from tests.unit.model_ehr import START, UNIT
 
 
 class Shelf:
-    """Keeps names in a memory, as caches do."""
+    """Keeps names within a budget, as caches do."""
 
     def __init__(self, most_bytes: int) -> None:
-        self.memory = CacheBudget(most_bytes)
+        self.budget = CacheBudget(most_bytes)
         self.sizes: dict[str, int] = {}
 
     def keep(self, name: str, size: int) -> None:
-        if self.memory.keep(name, size, lambda: self.drop(name)):
+        if self.budget.keep(name, size, lambda: self.drop(name)):
             self.sizes[name] = size
         else:
             self.sizes.pop(name, None)
 
     def drop(self, name: str) -> None:
-        self.memory.drop(name)
+        self.budget.drop(name)
         self.sizes.pop(name, None)
 
 
@@ -59,9 +59,9 @@ def test_bytes_are_those_of_the_kept_entries_and_within_the_bound(doings: list[t
             case "drop":
                 shelf.drop(name)
             case _:
-                shelf.memory.touch(name)
-        assert shelf.memory.bytes == sum(shelf.sizes.values()) <= 100
-        assert len(shelf.memory) == len(shelf.sizes)
+                shelf.budget.touch(name)
+        assert shelf.budget.bytes == sum(shelf.sizes.values()) <= 100
+        assert len(shelf.budget) == len(shelf.sizes)
 
 
 def test_the_least_recently_used_entry_is_evicted_first() -> None:
@@ -69,7 +69,7 @@ def test_the_least_recently_used_entry_is_evicted_first() -> None:
     for name in "abc":
         shelf.keep(name, 10)
 
-    shelf.memory.touch("a")
+    shelf.budget.touch("a")
     shelf.keep("d", 10)
     shelf.keep("e", 10)
 
@@ -109,9 +109,9 @@ def snapshot(number: int, slots: int, *, at: float = 0.0) -> Snapshot:
 
 
 def test_a_hundred_thousand_windows_stay_within_the_bound() -> None:
-    memory = CacheBudget(50_000)
+    budget = CacheBudget(50_000)
     clock = [0.0]
-    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), memory, lambda: clock[0]))
+    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), budget, lambda: clock[0]))
     some = [snapshot(number, number % 4) for number in range(2_000)]
 
     for number in range(100_000):
@@ -120,20 +120,20 @@ def test_a_hundred_thousand_windows_stay_within_the_bound() -> None:
         # Now and then a slow answer comes after one that was asked for later.
         late = 0.05 if number % 11 == 0 else 0.0
         snapshots.keep(Snapshot(like.step, like.answer, clock[0] - late))
-        assert memory.bytes <= 50_000
+        assert budget.bytes <= 50_000
 
     asked = {(each.step.care_unit, each.step.resource) for each in some}
     everything = Window(START, START + timedelta(days=99))
     profile = EhrProfile("model", "Model", names_resource=False)
     found = [snapshots.known(TimeslotQuery(unit, everything, resource), profile) for unit, resource in asked]
-    assert len(memory) == sum(map(len, found)) > 10
+    assert len(budget) == sum(map(len, found)) > 10
 
 
 @pytest.mark.parametrize("slots", [0, 1, 40])
 def test_real_memory_is_a_small_multiple_of_the_bound(slots: int) -> None:
     bound = 500_000
-    memory = CacheBudget(bound)
-    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), memory, lambda: 0.0, bytearray))
+    budget = CacheBudget(bound)
+    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), budget, lambda: 0.0, bytearray))
 
     gc.collect()
     tracemalloc.start()
@@ -150,5 +150,5 @@ def test_real_memory_is_a_small_multiple_of_the_bound(slots: int) -> None:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert memory.bytes > bound / 2
+    assert budget.bytes > bound / 2
     assert size < 1.3 * bound

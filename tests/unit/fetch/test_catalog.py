@@ -1,4 +1,4 @@
-"""The catalogue: fresh from memory, stale while one call fetches it anew, never older than it may be."""
+"""The catalogue: fresh from the cache, stale while one call fetches it anew, never older than it may be."""
 
 import asyncio
 from collections import Counter
@@ -48,8 +48,8 @@ class World:
     def __init__(self, lifetimes: Lifetimes = MINUTES, *, most_bytes: int = 1_000_000) -> None:
         self.now = 1_000.0
         self.staff = Staff()
-        self.memory = CacheBudget(most_bytes)
-        self.catalog = Catalog(self.staff, CacheConfig(lifetimes, self.memory, lambda: self.now))
+        self.budget = CacheBudget(most_bytes)
+        self.catalog = Catalog(self.staff, CacheConfig(lifetimes, self.budget, lambda: self.now))
 
     @property
     def calls(self) -> int:
@@ -166,7 +166,7 @@ async def test_nothing_is_cached_where_nothing_is_fresh() -> None:
     await world.ask()
 
     assert world.calls == 2
-    assert world.memory.bytes == 0
+    assert world.budget.bytes == 0
 
 
 async def test_five_hundred_at_once_make_one_call() -> None:
@@ -253,7 +253,7 @@ async def test_the_least_recently_used_list_is_fetched_again() -> None:
     units = [CareUnitKey("model", f"unit{number}") for number in range(10)]
     for unit in units:
         await world.ask(unit)
-    assert 0 < world.memory.bytes <= 6_000
+    assert 0 < world.budget.bytes <= 6_000
 
     assert (await world.ask(units[-1]))[1] is CacheStatus.CACHED
     assert (await world.ask(units[0]))[1] is CacheStatus.FETCHED

@@ -98,12 +98,12 @@ def test_no_request_makes_more_calls_than_without_a_cache(
 ) -> None:
     remembering, forgetful = ModelEhr(slots, profile), ModelEhr(slots, profile)
 
-    with_memory = asyncio.run(
+    with_cache = asyncio.run(
         calls_of(Gateway(remembering, Profiles([profile]), SECONDS, most_bytes=most_bytes), remembering, asked, loaded)
     )
     without = asyncio.run(calls_of(Gateway(forgetful, Profiles([profile])), forgetful, asked, loaded))
 
-    assert all(some <= others for some, others in zip(with_memory, without, strict=True)), (with_memory, without)
+    assert all(some <= others for some, others in zip(with_cache, without, strict=True)), (with_cache, without)
 
 
 class Changing(ModelEhr):

@@ -4,7 +4,8 @@ import pytest
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported, UpstreamUnavailable
-from gateway.domain.queries import Step
+from gateway.domain.models import CareUnitKey
+from gateway.domain.queries import Step, UnitLists
 from gateway.fetch.profiles import Profiles, suspected_profile
 from tests.unit.model_ehr import UNIT, window
 
@@ -63,9 +64,22 @@ def test_a_learned_profile_is_reported_once() -> None:
     profiles = Profiles([PLAIN, EhrProfile("other", "Other")], told.append)
     stricter = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
 
-    profiles.remember(stricter)
-    profiles.remember(stricter)
+    profiles.learn(stricter)
+    profiles.learn(stricter)
 
-    assert profiles.default is stricter
+    assert profiles.default == stricter
     assert profiles.of("other").filter_policy is FilterPolicy.NONE_REQUIRED
     assert told == [stricter]
+
+
+def test_what_slots_lack_is_learned_of_their_care_unit_alone() -> None:
+    profiles = Profiles([PLAIN])
+
+    profiles.learn_lacks_owner(UNIT, UnitLists.RESOURCES)
+    profiles.learn(profiles.of_unit(UNIT).after_refusing(resource=False, service=False))
+    profiles.learn_lacks_owner(UNIT, UnitLists.SERVICES)
+
+    learned, other = profiles.of_unit(UNIT), profiles.of_unit(CareUnitKey("model", "other"))
+    assert (learned.names_resource, learned.names_service) == (False, False)
+    assert (other.names_resource, other.names_service) == (True, True)
+    assert learned.filter_policy is other.filter_policy is FilterPolicy.ANY_ONE

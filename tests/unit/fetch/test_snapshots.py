@@ -24,8 +24,8 @@ class World:
 
     def __init__(self, most_bytes: int = 10_000_000) -> None:
         self.now = 100.0
-        self.memory = CacheBudget(most_bytes)
-        self.snapshots = Snapshots(CacheConfig(SECONDS, self.memory, lambda: self.now))
+        self.budget = CacheBudget(most_bytes)
+        self.snapshots = Snapshots(CacheConfig(SECONDS, self.budget, lambda: self.now))
 
     def keep(
         self, first: float, last: float, *, age: float = 0, slots: bool = True, resource: str | None = None
@@ -101,7 +101,20 @@ def test_a_new_answer_leaves_the_rest_of_an_older_one() -> None:
     world.keep(3, 5)
 
     assert world.known(0, 9) == [(0, 3, 5), (3, 5, 0), (5, 9, 5)]
-    assert len(world.memory) == 3
+    assert len(world.budget) == 3
+
+
+def test_each_snapshot_has_its_own_derived_data_which_its_parts_share() -> None:
+    world = World()
+    config = CacheConfig(SECONDS, world.budget, lambda: world.now, lambda most_bytes: [most_bytes])
+    world.snapshots = Snapshots(config)
+    world.keep(0, 9, age=5)
+
+    world.keep(3, 5)
+
+    newest, *_ = found = world.snapshots.known(query(0, 9), PROFILE)
+    assert [each.answer.derived for each in found] == [[600], [900], [1200]]
+    assert newest.answer.within(query(3, 4).window).derived is newest.answer.derived
 
 
 def test_a_late_answer_replaces_no_newer_one() -> None:
@@ -176,7 +189,7 @@ def test_expired_snapshots_are_dropped_when_one_is_added() -> None:
         if second % 16 == 0:
             world.keep(second / 86_400, 14)
 
-    assert len(world.memory) <= 3
+    assert len(world.budget) <= 3
 
 
 def test_an_evicted_snapshot_is_not_known_and_a_used_one_stays() -> None:
@@ -188,7 +201,7 @@ def test_an_evicted_snapshot_is_not_known_and_a_used_one_stays() -> None:
     world.keep(6, 7, slots=False)
 
     assert world.known(0, 9) == [(0, 1, 0), (6, 7, 0)]
-    assert len(world.memory) == 2
+    assert len(world.budget) == 2
 
 
 def test_a_snapshot_larger_than_the_budget_is_not_kept() -> None:
@@ -197,4 +210,4 @@ def test_a_snapshot_larger_than_the_budget_is_not_kept() -> None:
     world.keep(0, 40)
 
     assert world.known(0, 40) == []
-    assert world.memory.bytes == 0
+    assert world.budget.bytes == 0
