@@ -67,12 +67,12 @@ class CareUnit(Node):
     @strawberry.field(description="The people and things that can be booked here. Null comes with an error.")
     async def resources(self, info: Info) -> list[Resource] | None:
         """The resources, in Leyr's order."""
-        return self._each_written((await info.context.loaders.resources(self.key)).views)
+        return self._each_written((await info.context.nodes.resources(self.key)).all)
 
     @strawberry.field(description="The kinds of visit that are offered here. Null comes with an error.")
     async def healthcare_services(self, info: Info) -> list[HealthcareService] | None:
         """The healthcare services, in Leyr's order."""
-        return self._each_written((await info.context.loaders.healthcare_services(self.key)).views)
+        return self._each_written((await info.context.nodes.healthcare_services(self.key)).all)
 
     @strawberry.field(
         description=(

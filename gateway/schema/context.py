@@ -17,6 +17,7 @@ from gateway.domain.window import Window, requested_window
 from gateway.engine import info as engine
 from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
+from gateway.schema.node import Nodes
 
 _DEFAULT_WINDOW = timedelta(days=30)
 
@@ -98,9 +99,9 @@ class CostState:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request: its loaders, its one idea of now, what its caller may see, and the limits that hold for it."""
+    """One request: its nodes, its one idea of now, what its caller may see, and the limits that hold for it."""
 
-    loaders: Loaders
+    nodes: Nodes
     profiles: Profiles
     now: datetime
     widest_window: timedelta
@@ -114,6 +115,11 @@ class Context:
 
     def __post_init__(self) -> None:
         self.loaders.allow_calls(self.limits.upstream_calls)
+
+    @property
+    def loaders(self) -> Loaders:
+        """The request's reads of upstream lists and timeslots."""
+        return self.nodes.loaders
 
     @property
     def emrs(self) -> Sequence[EhrProfile]:

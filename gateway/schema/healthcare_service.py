@@ -1,19 +1,14 @@
 """The HealthcareService type."""
 
-from typing import TYPE_CHECKING, Annotated
-
 import strawberry
-from strawberry import UNSET, lazy
+from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
-from gateway.schema.node import Node
+from gateway.schema.node import CARE_UNIT, Node
 from gateway.schema.timeslot import End, First, ResourceId, Start, Timeslot, given, load_timeslots
-
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
 
 
 @strawberry.type(description="A kind of visit that a care unit offers. FHIR R4: HealthcareService.")
@@ -37,10 +32,10 @@ class HealthcareService(Node):
             name=service.display_name,
         )
 
-    @strawberry.field(description="The care unit that offers it.")
-    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+    @strawberry.field(description="The care unit that offers it.", graphql_type=CARE_UNIT)
+    async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return (await info.context.loaders.care_unit(self.key)).with_multiplicity(self.multiplicity)
+        return (await info.context.nodes.care_unit(self.key)).with_multiplicity(self.multiplicity)
 
     @strawberry.field(
         description=(

@@ -1,4 +1,4 @@
-"""What one request asks for: however often a query mentions a list, it is read once and viewed once.
+"""What one request reads: however often a query mentions a list, it is read once.
 
 There is no DataLoader here. Leyr has no bulk endpoint, so lists are read one by one; and timeslots are planned
 together by the turn of the loop, which takes a call_soon. aiodataloader would add a task and some ten microseconds
@@ -7,58 +7,30 @@ cancelled (as of 0.4.3).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, NotFound
-from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
-from gateway.engine.lazy_list import ObjectList
 from gateway.fetch.catalog import Catalog, CatalogList, Given
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
-    from gateway.schema.healthcare_service import HealthcareService
-    from gateway.schema.resource import Resource
-
-V = TypeVar("V")
 T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """How what Leyr lists becomes GraphQL objects; handed in, so that the types may use the loaders."""
-
-    care_unit: Callable[[models.CareUnit, EhrProfile], "CareUnit"]
-    resource: Callable[[models.Resource, CareUnitKey], "Resource"]
-    healthcare_service: Callable[[models.HealthcareService, CareUnitKey], "HealthcareService"]
-
-
-@dataclass(frozen=True, slots=True)
-class Viewed(Generic[V]):
-    """GraphQL objects by Leyr id, and as the list that answers hold."""
-
-    by_id: Mapping[str, V]
-    views: ObjectList[V]
 
 
 class Loaders:
     """The lists and timeslots of one request."""
 
-    def __init__(self, catalog: Catalog, steps: TimeslotCalls, views: Views, scope: FetchScope) -> None:
+    def __init__(self, catalog: Catalog, steps: TimeslotCalls, scope: FetchScope) -> None:
         self._catalog = catalog
         self._steps = steps
-        self._views = views
         self._scope = scope
         self._care_units: dict[str, Given[models.CareUnit]] = {}
         self._resources: dict[CareUnitKey, Given[models.Resource]] = {}
@@ -102,7 +74,7 @@ class Loaders:
         return given
 
     def start_confirmed(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
-        """Read the slots of a query as soon as lists have vouched for its ids."""
+        """Read the slots of a query as soon as lists have confirmed its ids."""
         if query not in self._unconfirmed:
             self._unconfirmed.add(query)
             self._keep_going(self._start_confirmed(query, unconfirmed))
@@ -118,56 +90,26 @@ class Loaders:
             if query.service not in services.items:
                 raise NotFound("There is no HealthcareService with this id")
 
-    async def care_units(self, emr: str) -> "Viewed[CareUnit]":
+    async def care_units(self, emr: str) -> CatalogList[models.CareUnit]:
         """The care units of an EHR."""
         self._scope.asked += 1
-        profile = self._steps.profiles.of(emr)
-        listed = await _landed(self.start_care_units(emr))
-        return _viewed(listed, lambda found: self._views.care_unit(found, profile))
+        return await _landed(self.start_care_units(emr))
 
-    async def resources(self, care_unit: CareUnitKey) -> "Viewed[Resource]":
+    async def resources(self, care_unit: CareUnitKey) -> CatalogList[models.Resource]:
         """The resources of a care unit."""
         self._scope.asked += 1
-        listed = await _landed(self.start_resources(care_unit))
-        return _viewed(listed, lambda found: self._views.resource(found, care_unit))
+        return await _landed(self.start_resources(care_unit))
 
-    async def healthcare_services(self, care_unit: CareUnitKey) -> "Viewed[HealthcareService]":
+    async def healthcare_services(self, care_unit: CareUnitKey) -> CatalogList[models.HealthcareService]:
         """The healthcare services of a care unit."""
         self._scope.asked += 1
-        listed = await _landed(self.start_healthcare_services(care_unit))
-        return _viewed(listed, lambda found: self._views.healthcare_service(found, care_unit))
+        return await _landed(self.start_healthcare_services(care_unit))
 
     async def timeslots(self, query: TimeslotQuery) -> TimeslotList:
         """The free timeslots of a query."""
         self._scope.asked += 1
         given = self.start_timeslots(query)
         return given if isinstance(given, TimeslotList) else await given
-
-    async def care_unit(self, key: CareUnitKey) -> "CareUnit":
-        """One care unit, from the EHR's list. Raises NotFound."""
-        found = (await self.care_units(key.emr)).by_id.get(key.care_unit)
-        if found is None:
-            raise NotFound("There is no CareUnit with this id")
-        return found
-
-    async def node(self, wanted: NodeId) -> "CareUnit | Resource | HealthcareService":
-        """Whatever a node id names, from the list that holds it. Raises NotFound.
-
-        A care unit whose id may be a personal number must be in its EHR's list before it leaves in a URL.
-        """
-        if wanted.type is not NodeType.CARE_UNIT and may_hide_a_personal_number(wanted.care_unit.care_unit):
-            await self.care_unit(wanted.care_unit)
-        found: Resource | HealthcareService | None
-        match wanted.type:
-            case NodeType.CARE_UNIT:
-                return await self.care_unit(wanted.care_unit)
-            case NodeType.RESOURCE:
-                found = (await self.resources(wanted.care_unit)).by_id.get(wanted.leyr_id)
-            case NodeType.HEALTHCARE_SERVICE:
-                found = (await self.healthcare_services(wanted.care_unit)).by_id.get(wanted.leyr_id)
-        if found is None:
-            raise NotFound(f"There is no {wanted.type} with this id")
-        return found
 
     def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
         """Which lists cost this request nothing, since it reads them anyway or they are from_cache."""
@@ -180,6 +122,10 @@ class Loaders:
     def profile(self, care_unit: CareUnitKey) -> EhrProfile:
         """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
         return self._steps.profile(care_unit)
+
+    def configured_profile(self, emr: str) -> EhrProfile:
+        """The profile of an EHR code. Raises BadUserInput where it is not configured."""
+        return self._steps.profiles.of(emr)
 
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""
@@ -274,15 +220,6 @@ def _there(given: Given[T] | None) -> CatalogList[T] | None:
         landed = given.done() and not given.cancelled() and given.exception() is None
         return given.result() if landed else None
     return given
-
-
-def _viewed(listed: CatalogList[T], view: Callable[[T], V]) -> Viewed[V]:
-    """The views of a list, made once as long as it is from_cache."""
-    if listed.views is None:
-        by_id = {leyr_id: view(item) for leyr_id, item in listed.items.items()}
-        listed.views = Viewed(by_id, ObjectList(by_id.values(), listed.fragments))
-    viewed: Viewed[V] = listed.views
-    return viewed
 
 
 def _observe(future: "asyncio.Future[TimeslotList]") -> None:

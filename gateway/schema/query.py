@@ -16,8 +16,7 @@ from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit, Emr
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
-from gateway.schema.loaders import Views
-from gateway.schema.node import Node
+from gateway.schema.node import Node, NodeTypes
 from gateway.schema.prefetch import prefetch
 from gateway.schema.resource import Resource
 from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
@@ -48,7 +47,7 @@ class Query:
         """The care units, in Leyr's order."""
         profile = info.context.emr(given(emr))
         check_upstream_cost(info, profile)
-        units = _visible(info, (await info.context.loaders.care_units(profile.code)).views)
+        units = _visible(info, (await info.context.nodes.care_units(profile.code)).all)
         _begin(info, profile, units)
         return units
 
@@ -88,7 +87,7 @@ class Query:
 
 
 async def _fetch(info: Info, wanted: NodeId) -> CareUnit | Resource | HealthcareService:
-    found = await info.context.loaders.node(wanted)
+    found = cast("CareUnit | Resource | HealthcareService", await info.context.nodes.node(wanted))
     prefetch(info, [found])
     return found
 
@@ -133,9 +132,9 @@ def engine_config(
     )
 
 
-def build_views() -> Views:
-    """How the loaders make GraphQL objects of what Leyr lists."""
-    return Views(care_unit=CareUnit.of, resource=Resource.of, healthcare_service=HealthcareService.of)
+def node_types() -> NodeTypes:
+    """How catalogue items become nodes of this schema."""
+    return NodeTypes(CareUnit.of, Resource.of, HealthcareService.of)
 
 
 def print_sdl(schema: strawberry.Schema) -> str:

@@ -1,19 +1,14 @@
 """The Resource type."""
 
-from typing import TYPE_CHECKING, Annotated
-
 import strawberry
-from strawberry import UNSET, lazy
+from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
-from gateway.schema.node import Node
+from gateway.schema.node import CARE_UNIT, Node
 from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Timeslot, given, load_timeslots
-
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
 
 
 @strawberry.type(
@@ -41,10 +36,10 @@ class Resource(Node):
             name=resource.display_name,
         )
 
-    @strawberry.field(description="The care unit that it belongs to.")
-    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+    @strawberry.field(description="The care unit that it belongs to.", graphql_type=CARE_UNIT)
+    async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return (await info.context.loaders.care_unit(self.key)).with_multiplicity(self.multiplicity)
+        return (await info.context.nodes.care_unit(self.key)).with_multiplicity(self.multiplicity)
 
     @strawberry.field(
         description=(

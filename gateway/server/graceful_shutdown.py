@@ -238,9 +238,7 @@ class GracefulServer(uvicorn.Server):
     def _log_stop(self) -> None:
         if self._log is not None:
             drain_seconds = self._rules.drain_seconds if self._draining else 0
-            self._log.info(
-                "gateway.stopping", drain_seconds=drain_seconds, grace_seconds=self._rules.grace_seconds
-            )
+            self._log.info("gateway.stopping", drain_seconds=drain_seconds, grace_seconds=self._rules.grace_seconds)
 
     async def _while(self, seconds: float, goes_on: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()

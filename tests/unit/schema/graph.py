@@ -21,7 +21,8 @@ from gateway.http.error_responses import ErrorFormatter
 from gateway.logging import build_log
 from gateway.schema.context import Context, OperationLimits
 from gateway.schema.loaders import Loaders
-from gateway.schema.query import build_views
+from gateway.schema.node import Nodes
+from gateway.schema.query import node_types
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.schema.gateway_engine import GatewayEngine
 
@@ -69,7 +70,6 @@ class Graph:
         self._catalog = Catalog(self.backend, lifetimes=self.lifetimes, memory=memory, clock=self._clock)
         snapshots = Snapshots(self.lifetimes, memory, self._clock)
         self._steps = TimeslotCalls(self.backend, self.known, snapshots, self._clock)
-        self._views = build_views()
         log = build_log("info", StringIO())
         self.engine = GatewayEngine(ErrorFormatter(log))
 
@@ -78,12 +78,12 @@ class Graph:
     ) -> Answered:
         """The answer to a caller."""
         reading = FetchScope(self.now)
-        loaders = Loaders(self._catalog, self._steps, self._views, reading)
-        context = Context(loaders, self.known, NOW, timedelta(days=366), access, limits)
+        nodes = Nodes(Loaders(self._catalog, self._steps, reading), node_types())
+        context = Context(nodes, self.known, NOW, timedelta(days=366), access, limits)
         try:
             outcome = await self.engine.run(Operation(text, None, variables), context)
         finally:
-            loaders.close()
+            nodes.close()
         whole = b"".join(outcome.pieces())
         answer = orjson.loads(whole)
         return Answered(answer.get("data"), answer.get("errors", []), whole.decode(), reading)
