@@ -1,38 +1,30 @@
 """What a document asks of care units, read once at each place of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from graphql import (
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
-    GraphQLIncludeDirective,
     GraphQLObjectType,
-    GraphQLSchema,
-    GraphQLSkipDirective,
-    InlineFragmentNode,
     OperationDefinitionNode,
-    SelectionNode,
+    SelectionSetNode,
     StringValueNode,
     VariableNode,
     get_argument_values,
-    get_directive_values,
     get_named_type,
-    is_abstract_type,
 )
-from graphql.execution.values import VariableValues
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
+from gateway.engine.selection import Selections
 from gateway.schema.context import Context, Info, TimeslotFilter
 
-_Selecting: TypeAlias = FieldNode | InlineFragmentNode | FragmentDefinitionNode | OperationDefinitionNode
 _CALLING = frozenset({"resources", "resource", "healthcareServices", "healthcareService", "careUnit", "timeslots"})
 _IDS = frozenset({"resourceId", "healthcareServiceId"})
 
@@ -70,12 +62,10 @@ class TimeslotsArguments(NamedTuple):
     of: str | None
 
 
-class DocumentScope(NamedTuple):
+class DocumentScope(Selections):
     """A document as one request runs it."""
 
-    schema: GraphQLSchema
-    fragments: Mapping[str, FragmentDefinitionNode]
-    variables: VariableValues
+    __slots__ = ()
 
     @classmethod
     def of(cls, info: Info) -> "DocumentScope":
@@ -108,41 +98,6 @@ class DocumentScope(NamedTuple):
             )
             yield TimeslotsArguments(asked, None if each.is_own else each.parent)
 
-    def selected(self, node: _Selecting, parent: GraphQLObjectType) -> Iterator[FieldNode]:
-        """The fields of a selection, through fragments, each fragment once."""
-        return self._selected(node, parent, set())
-
-    def _selected(self, node: _Selecting, parent: GraphQLObjectType, entered: set[str]) -> Iterator[FieldNode]:
-        for selection in node.selection_set.selections if node.selection_set else ():
-            if not self.includes(selection):
-                continue
-            match selection:
-                case FieldNode():
-                    yield selection
-                case InlineFragmentNode() if self.applies(selection, parent):
-                    yield from self._selected(selection, parent, entered)
-                case FragmentSpreadNode():
-                    fragment = self.fragments[selection.name.value]
-                    if selection.name.value not in entered and self.applies(fragment, parent):
-                        entered.add(selection.name.value)
-                        yield from self._selected(fragment, parent, entered)
-
-    def includes(self, node: SelectionNode) -> bool:
-        """Whether `@skip` and `@include` let a selection in."""
-        try:
-            skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
-            include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
-        except GraphQLError:
-            return False
-        return not (skip and skip["if"]) and (include is None or include["if"])
-
-    def applies(self, fragment: InlineFragmentNode | FragmentDefinitionNode, parent: GraphQLObjectType) -> bool:
-        """Whether a fragment is about objects of a type."""
-        if fragment.type_condition is None or fragment.type_condition.name.value == parent.name:
-            return True
-        condition = self.schema.get_type(fragment.type_condition.name.value)
-        return is_abstract_type(condition) and self.schema.is_sub_type(condition, parent)
-
 
 def lookahead_below(info: Info, kind: str) -> Lookahead:
     """What the document asks below the current field, where that holds objects of a type."""
@@ -156,7 +111,7 @@ def lookahead_of(document: DocumentScope, nodes: Iterable[FieldNode], kind: str)
     """What the selections of field nodes ask, where the field holds objects of a type."""
     reader = _LookaheadReader(document)
     for node in nodes:
-        reader.walk(node, document.object_type(kind), is_own=True)
+        reader.walk(node.selection_set, document.object_type(kind), is_own=True)
     return reader.lookahead
 
 
@@ -169,24 +124,12 @@ class _LookaheadReader:
     def __init__(self, document: DocumentScope) -> None:
         self.lookahead = Lookahead()
         self._document = document
-        self._entered: set[tuple[str, str, bool]] = set()
+        self._entered: defaultdict[tuple[str, bool], set[str]] = defaultdict(set)
 
-    def walk(self, node: _Selecting, parent: GraphQLObjectType, *, is_own: bool) -> None:
-        """Read the selections of a node; `is_own` where its object is the one that was found."""
-        for selection in node.selection_set.selections if node.selection_set else ():
-            if not self._document.includes(selection):
-                continue
-            match selection:
-                case FieldNode():
-                    self._read_field(selection, parent, is_own=is_own)
-                case InlineFragmentNode() if self._document.applies(selection, parent):
-                    self.walk(selection, parent, is_own=is_own)
-                case FragmentSpreadNode():
-                    fragment = self._document.fragments[selection.name.value]
-                    entry = (selection.name.value, parent.name, is_own)
-                    if entry not in self._entered and self._document.applies(fragment, parent):
-                        self._entered.add(entry)
-                        self.walk(fragment, parent, is_own=is_own)
+    def walk(self, selections: SelectionSetNode | None, parent: GraphQLObjectType, *, is_own: bool) -> None:
+        """Read a selection set; `is_own` where its object is the one that was found."""
+        for node in self._document.fields(selections, parent, self._entered[parent.name, is_own]):
+            self._read_field(node, parent, is_own=is_own)
 
     def _read_field(self, node: FieldNode, parent: GraphQLObjectType, *, is_own: bool) -> None:
         definition = parent.fields.get(node.name.value)
@@ -207,7 +150,7 @@ class _LookaheadReader:
                 self.lookahead.names_ids |= is_own and parent.name != "CareUnit"
         child = get_named_type(definition.type)
         if isinstance(child, GraphQLObjectType):
-            self.walk(node, child, is_own=False)
+            self.walk(node.selection_set, child, is_own=False)
 
 
 _BY_ID = frozenset({"careUnit", "node", "nodes"})
@@ -290,7 +233,7 @@ def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> 
     query = document.object_type("Query")
     return [
         RootField(node, query.fields[node.name.value])
-        for node in document.selected(operation, query)
+        for node in document.fields(operation.selection_set, query)
         if node.name.value == "careUnits" or node.name.value in _BY_ID
     ]
 
