@@ -1,93 +1,74 @@
 """How many modules of the gateway one query enters, cold and warm: what somebody has to read to follow it.
 
-`python -m benchmarks.modules` serves the gateway on the simulator, profiles the thread that serves it, and prints the
-modules whose functions were called: for a query of one care unit with nothing in memory, for the same document with
-another window once the lists are in memory, and for the same request again.
+`python -m benchmarks.modules` serves the gateway on the simulator, profiles the thread that serves it, and prints how
+many modules' functions were called: for a query of one care unit with nothing in memory, for the same query with its
+lists and timeslots in memory, and for the same request once its response is kept. With `-v` it prints the modules too.
 """
 
 import sys
 import threading
 from contextlib import ExitStack
-from datetime import date, datetime, timedelta
+from datetime import date
 from types import FrameType
 from typing import Any
 
 import httpx
 
 from gateway.app import create_app
+from gateway.domain.ids import care_unit_id
+from gateway.domain.models import CareUnitKey
 from gateway.server.serving import listening_socket, serve_in_thread
-from gateway.settings import Settings
+from gateway.settings import load_settings
 from gateway.simulator import SimulatorSettings, create_simulator
 
-_QUERY = """query($id: ID!, $start: DateTime!, $end: DateTime!) {
-  careUnit(id: $id) {
-    name
-    resources { id name }
-    healthcareServices { id name }
-    timeslots(start: $start, end: $end) { start end resource { name } healthcareService { name } }
-  }
-}"""
+_QUERY = '{ careUnit(id: "%s") { name timeslots { start end } } }'
 _OTHERS = ("gateway.simulator", "gateway.cli")
 
 
 class ModulesEntered:
-    """The gateway's modules whose functions the profiled threads call while `names` is not None."""
+    """The gateway's modules whose functions profiled threads call, in `names`."""
 
     def __init__(self) -> None:
-        self.names: set[str] | None = None
+        self.names: set[str] = set()
 
     def profile(self, frame: FrameType, event: str, _: Any) -> None:
         """What `threading.setprofile` calls."""
-        if event == "call" and self.names is not None:
-            name = frame.f_globals.get("__name__", "")
-            if name.startswith("gateway.") and not name.startswith(_OTHERS):
-                self.names.add(name)
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and name.startswith("gateway.") and not name.startswith(_OTHERS):
+            self.names.add(name)
 
 
-def _count() -> dict[str, list[str]]:
-    """The modules that each of the three requests enters."""
-    today = date(2026, 10, 12)
-    simulated = SimulatorSettings(today=today, latency_ms=0)
-    entered = ModulesEntered()
+def count() -> dict[str, list[str]]:
+    """The modules that each of the three requests enters, sorted."""
+    simulated = SimulatorSettings(today=date(2026, 10, 12), latency_ms=0)
+    entered, counted = ModulesEntered(), {}
     with ExitStack() as stack:
         leyr = stack.enter_context(serve_in_thread(create_simulator(simulated), listening_socket("127.0.0.1", 0)))
-        settings = Settings(
+        settings = load_settings(
             leyr_base_url=f"{leyr}/api",
             leyr_client_id=simulated.client_id,
             leyr_client_secret=simulated.client_secret,
             gateway_log_level="error",
         )
-        app = create_app(settings)
         threading.setprofile(entered.profile)
-        url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0)))
-        threading.setprofile(None)
-        client = stack.enter_context(httpx.Client(base_url=url, timeout=30))
-        first = client.post("/graphql", json={"query": "{ careUnits { id } }"}, headers={"cache-control": "no-cache"})
-        unit = first.json()["data"]["careUnits"][0]["id"]
-        fresh = create_app(settings)
-        threading.setprofile(entered.profile)
-        url = stack.enter_context(serve_in_thread(fresh, listening_socket("127.0.0.1", 0)))
+        url = stack.enter_context(serve_in_thread(create_app(settings), listening_socket("127.0.0.1", 0)))
         threading.setprofile(None)
         client = stack.enter_context(httpx.Client(base_url=url, timeout=30))
         client.get("/livez")
-        counted = {}
-        for name, days in (("cold", 1), ("warm lists", 20), ("warm", 20)):
-            start = datetime.fromisoformat(f"{today}T00:00:00+02:00") + timedelta(days=days)
-            variables = {"id": unit, "start": start.isoformat(), "end": (start + timedelta(days=1)).isoformat()}
-            entered.names = set()
-            answer = client.post("/graphql", json={"query": _QUERY, "variables": variables})
-            counted[name], entered.names = sorted(entered.names), None
-            if "errors" in answer.json():
-                raise RuntimeError(answer.text)
+        body = {"query": _QUERY % care_unit_id(CareUnitKey("webdoc", "L0_1"))}
+        for name in ("cold", "warm", "kept"):
+            entered.names.clear()
+            answer = client.post("/graphql", json=body).json()
+            counted[name] = sorted(entered.names)
+            if "errors" in answer:
+                raise RuntimeError(answer["errors"])
     return counted
 
 
 def main() -> None:
-    """Print the counts, and the modules where `-v` is given."""
-    for name, modules in _count().items():
-        print(f"{name:>10}: {len(modules)} modules")
-        if "-v" in sys.argv:
-            print("\n".join(f"            {each}" for each in modules))
+    """Print the counts."""
+    for name, modules in count().items():
+        print(f"{name}: {len(modules)} modules", *(modules if "-v" in sys.argv else ()), sep="\n    ")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,16 @@ from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
 class UnitRequirements:
     """What an operation asks of a care unit.
 
-    `lists` it reads anyway. The queries of a batch are planned together, one batch knows of no other. `each_resource`
-    and `each_service` are asked again for each of the listed_ids, where slots do not name theirs.
+    `lists` it reads anyway, and so many `other_lists`, which filter nothing. The queries of a batch are planned
+    together, one batch knows of no other. `each_resource` and `each_service` are asked again for each listed resource
+    or service, where slots do not name theirs.
     """
 
     lists: UnitLists
     batches: Sequence[Sequence[TimeslotQuery]] = ()
     each_resource: Sequence[TimeslotQuery] = ()
     each_service: Sequence[TimeslotQuery] = ()
+    other_lists: int = 0
 
 
 def needs_unit_lists(profile: EhrProfile) -> bool:
@@ -51,7 +53,7 @@ def calls_for(demand: UnitRequirements, profile: EhrProfile, listed_ids: ListedI
     if not profile.names_service:
         each = listed_ids.services or ()
         counted.add([replace(query, service=service) for query in demand.each_service for service in each])
-    return counted.calls
+    return counted.calls + demand.other_lists
 
 
 class _CallCount:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import strawberry
 
@@ -25,6 +25,9 @@ _DEFAULT_WINDOW = timedelta(days=30)
 @dataclass(frozen=True, slots=True)
 class TimeslotFilter:
     """The arguments of a `timeslots` field; ids are as the client gave them, node ids or raw Leyr ids."""
+
+    NAMES: ClassVar = ("start", "end", "resource_id", "healthcare_service_id")
+    IDS: ClassVar = ("resource_id", "healthcare_service_id")
 
     start: datetime | None = None
     end: datetime | None = None
@@ -109,6 +112,9 @@ class Context:
     limits: OperationLimits = OperationLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
+    _queries: dict[tuple[CareUnitKey, TimeslotFilter, str | None, str | None], CheckedQuery] = field(
+        default_factory=dict
+    )
     _named: dict[str, NodeId] = field(default_factory=dict)
     _slot_count: TimeslotCounter = field(default_factory=TimeslotCounter)
     cost_state: CostState = field(default_factory=CostState)
@@ -167,6 +173,15 @@ class Context:
 
         Raises BadUserInput.
         """
+        question = care_unit, asked, resource, service
+        found = self._queries.get(question)
+        if found is None:
+            found = self._queries[question] = self._checked_query(*question)
+        return found
+
+    def _checked_query(
+        self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None, service: str | None
+    ) -> CheckedQuery:
         window = self._windows.get((asked.start, asked.end))
         if window is None:
             window = self._windows[asked.start, asked.end] = requested_window(

@@ -9,6 +9,7 @@ cancelled (as of 0.4.3).
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
+from enum import Flag, auto
 from typing import Any, TypeVar
 
 from gateway.domain import models
@@ -23,6 +24,25 @@ from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 
 T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
+
+
+READS = "reads"
+"""Metadata of a field: what its resolver reads from upstream (`Reads`); prefetching and the cost check look there."""
+
+
+class Reads(Flag):
+    """What a field may read: a list of the EHR, a list of the care unit, or timeslots."""
+
+    NOTHING = 0
+    CARE_UNITS = auto()
+    RESOURCES = auto()
+    HEALTHCARE_SERVICES = auto()
+    TIMESLOTS = auto()
+
+    @property
+    def unit_lists(self) -> int:
+        """How many lists of a care unit are among them, each of which is one call."""
+        return (self & ~(Reads.CARE_UNITS | Reads.TIMESLOTS)).value.bit_count()
 
 
 class Loaders:
@@ -65,6 +85,15 @@ class Loaders:
         if given is None:
             given = self._services[care_unit] = self._catalog.healthcare_services.get(care_unit, self._scope)
         return given
+
+    def start_lists(self, care_unit: CareUnitKey, reads: Reads) -> None:
+        """Read the lists among `reads` that concern a care unit, unless that was begun."""
+        if Reads.RESOURCES in reads:
+            self.start_resources(care_unit)
+        if Reads.HEALTHCARE_SERVICES in reads:
+            self.start_healthcare_services(care_unit)
+        if Reads.CARE_UNITS in reads:
+            self.start_care_units(care_unit.emr)
 
     def start_timeslots(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
         """Read the slots of a query, unless that was begun; what one turn of the loop asks is planned together."""

@@ -42,6 +42,11 @@ class Node:
     key: strawberry.Private[CareUnitKey]
     multiplicity: strawberry.Private[int] = 1
 
+    @property
+    def own_filters(self) -> tuple[str | None, str | None]:
+        """The resource and the healthcare service by Leyr's id that its own timeslots are filtered by."""
+        return None, None
+
     def with_multiplicity(self, multiplicity: int) -> Self:
         """A copy that is written so many times in the answer: once for each slot that it stands under."""
         return self if multiplicity == self.multiplicity else replace(self, multiplicity=multiplicity)

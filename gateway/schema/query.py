@@ -16,8 +16,8 @@ from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit, Emr
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
+from gateway.schema.lookahead import FINDS, CareUnitsOf, NodesNamedBy, prefetch
 from gateway.schema.node import Node, NodeTypes
-from gateway.schema.prefetch import prefetch
 from gateway.schema.resource import Resource
 from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
 from gateway.schema.timeslot import given
@@ -35,7 +35,9 @@ class Query:
         """The configured EHRs, as far as the caller may see them; no upstream call."""
         return [Emr.of(profile) for profile in info.context.emrs]
 
-    @strawberry.field(description="The care units of an EHR. Null comes with an error.")
+    @strawberry.field(
+        description="The care units of an EHR. Null comes with an error.", metadata={FINDS: CareUnitsOf("emr")}
+    )
     async def care_units(
         self,
         info: Info,
@@ -51,7 +53,10 @@ class Query:
         _begin(info, profile, units)
         return units
 
-    @strawberry.field(description="One care unit by its node id. Null comes with an error.")
+    @strawberry.field(
+        description="One care unit by its node id. Null comes with an error.",
+        metadata={FINDS: NodesNamedBy("id", frozenset({NodeType.CARE_UNIT}))},
+    )
     async def care_unit(self, info: Info, id: NodeIdArgument) -> CareUnit | None:  # noqa: A002 # GraphQL's name
         """The care unit."""
         wanted = info.context.named(id)
@@ -60,7 +65,9 @@ class Query:
         check_upstream_cost(info, info.context.loaders.profile(wanted.care_unit))
         return cast("CareUnit", await _fetch(info, wanted))
 
-    @strawberry.field(description="Anything that has a node id. Null comes with an error.")
+    @strawberry.field(
+        description="Anything that has a node id. Null comes with an error.", metadata={FINDS: NodesNamedBy("id")}
+    )
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
         wanted = info.context.named(id)
@@ -71,7 +78,8 @@ class Query:
         description=(
             "Several nodes, in the order of their ids. One that cannot be had is null, with an error; the others are "
             "delivered."
-        )
+        ),
+        metadata={FINDS: NodesNamedBy("ids", is_list=True)},
     )
     async def nodes(
         self,

@@ -7,6 +7,7 @@ from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import CARE_UNIT, Node
 from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Timeslot, given, load_timeslots
 
@@ -25,6 +26,11 @@ class Resource(Node):
     )
     name: str = strawberry.field(description="The name to show: Leyr's name, else first and last name, else Leyr's id.")
 
+    @property
+    def own_filters(self) -> tuple[str | None, str | None]:
+        """See Node."""
+        return self.leyr_id, None
+
     @classmethod
     def of(cls, resource: models.Resource, key: models.CareUnitKey) -> "Resource":
         """The type's view of what Leyr lists."""
@@ -36,7 +42,9 @@ class Resource(Node):
             name=resource.display_name,
         )
 
-    @strawberry.field(description="The care unit that it belongs to.", graphql_type=CARE_UNIT)
+    @strawberry.field(
+        description="The care unit that it belongs to.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
+    )
     async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
         return (await info.context.nodes.care_unit(self.key)).with_multiplicity(self.multiplicity)
@@ -45,7 +53,8 @@ class Resource(Node):
         description=(
             "Free times of this resource, sorted by start, then service, without duplicates. `[]` means that nothing "
             "is free; null comes with an error."
-        )
+        ),
+        metadata={READS: Reads.TIMESLOTS},
     )
     async def timeslots(
         self,
@@ -58,4 +67,4 @@ class Resource(Node):
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), healthcare_service_id=given(healthcare_service_id))
-        return as_list(await load_timeslots(info, self, asked, given(first), resource=self.leyr_id))
+        return as_list(await load_timeslots(info, self, asked, given(first)))

@@ -15,6 +15,7 @@ from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
 from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
+from gateway.schema.loaders import READS, Reads
 from gateway.schema.lookahead import lookahead_below
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, Node
 from gateway.schema.scalars import DateTime
@@ -122,7 +123,7 @@ class Timeslot:
             "it, and, with an error, where the list could not be had."
         ),
         graphql_type=RESOURCE | None,
-        metadata={DEPENDS_ONLY_ON: ("resource_id",)},
+        metadata={DEPENDS_ONLY_ON: ("resource_id",), READS: Reads.RESOURCES},
     )
     async def resource(self, info: Info) -> Node | None:
         """The resource, from the care unit's list."""
@@ -138,7 +139,7 @@ class Timeslot:
             "with an error, where the list could not be had."
         ),
         graphql_type=HEALTHCARE_SERVICE | None,
-        metadata={DEPENDS_ONLY_ON: ("healthcare_service_id",)},
+        metadata={DEPENDS_ONLY_ON: ("healthcare_service_id",), READS: Reads.HEALTHCARE_SERVICES},
     )
     async def healthcare_service(self, info: Info) -> Node | None:
         """The healthcare service, from the care unit's list."""
@@ -149,7 +150,9 @@ class Timeslot:
         return None if found is None else self._linked(info, found, "healthcare_service_id")
 
     @strawberry.field(
-        description="The care unit where it takes place.", graphql_type=CARE_UNIT, metadata={DEPENDS_ONLY_ON: ()}
+        description="The care unit where it takes place.",
+        graphql_type=CARE_UNIT,
+        metadata={DEPENDS_ONLY_ON: (), READS: Reads.CARE_UNITS},
     )
     async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
@@ -164,20 +167,11 @@ class Timeslot:
 
 
 async def load_timeslots(
-    info: Info,
-    owner: Node,
-    asked: TimeslotFilter,
-    first: int | None,
-    *,
-    resource: str | None = None,
-    service: str | None = None,
+    info: Info, owner: Node, asked: TimeslotFilter, first: int | None
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
-    """The free times that a field of a node asks for. Raises domain errors.
-
-    `resource` or `service` is Leyr's id of the node, where it is one.
-    """
-    limit, key = checked_first(first), owner.key
-    query, unconfirmed = info.context.timeslot_query(key, asked, resource, service)
+    """The free times that a field of a node asks for. Raises domain errors."""
+    limit = checked_first(first)
+    query, unconfirmed = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
     if unconfirmed is not None:
         await info.context.loaders.confirm_ids_exist(query, unconfirmed)
     found = await info.context.loaders.timeslots(query)

@@ -8,6 +8,7 @@ that is not known yet, and what nobody could foresee, the request's reading stop
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,12 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.schema.context import Context, Info
+from gateway.schema.loaders import Reads
 from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRequest, root_fields, visible_care_units
 
+# The lists whose ids timeslots are filtered by.
+_FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
+_OWN_LIST = {NodeType.RESOURCE: Reads.RESOURCES, NodeType.HEALTHCARE_SERVICE: Reads.HEALTHCARE_SERVICES}
 _OUTLINE = "Query"
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
@@ -125,7 +130,7 @@ class _Bound:
         if not lookahead.timeslots:
             listed = self._context.loaders.known_care_units(profile.code)
             self.is_whole &= listed is not None
-            return 1 + (0 if listed is None else len(listed.items)) * (lookahead.resources + lookahead.services)
+            return 1 + (0 if listed is None else len(listed.items)) * lookahead.reads.unit_lists
         keys = visible_care_units(self._context, profile.code)
         self.is_whole &= keys is not None
         return 1 + sum(self._within(key, lookahead) for key in keys or ())
@@ -146,7 +151,7 @@ class _Bound:
             slots *= max(1, resources, services)
         if not (profile.names_resource and profile.names_service):
             slots *= 1 + resources + services
-        return 2 + slots
+        return 2 + (lookahead.reads & ~_FILTERING).unit_lists + slots
 
 
 class _Count:
@@ -188,7 +193,7 @@ class _Count:
             key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
             if (
                 is_unit
-                or root.lookahead(self._document, named.type).care_unit
+                or Reads.CARE_UNITS in root.lookahead(self._document, named.type).reads
                 or may_hide_a_personal_number(key.care_unit)
             ):
                 self._emrs.add(key.emr)
@@ -208,43 +213,37 @@ class _Count:
         return self._planned[likeness]
 
     def _requirements(self, key: CareUnitKey, requests: Sequence[RootRequest]) -> UnitRequirements:
-        resources = services = False
+        reads = Reads.NOTHING
         batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
         each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
         for one in requests:
             lookahead = one.root.lookahead(self._document, one.kind)
-            resources |= lookahead.resources or one.kind is NodeType.RESOURCE
-            services |= lookahead.services or one.kind is NodeType.HEALTHCARE_SERVICE
-            own = _own_ids(one)
+            reads |= lookahead.reads | _OWN_LIST.get(one.kind, Reads.NOTHING)
             for asked in self._document.asked(lookahead):
-                try:
-                    ids = own if asked.of is None else (None, None)
-                    query, unconfirmed = self._context.timeslot_query(key, asked.filter, *ids)
-                except GatewayError:
-                    # The field will say so itself, and makes no call.
-                    continue
-                if unconfirmed is not None:
-                    resources, services = resources or unconfirmed.resources, services or unconfirmed.services
-                batches[one.kind if unconfirmed is None else unconfirmed].append(query)
-                if asked.of in each:
-                    each[asked.of].append(query)
+                # A field whose arguments are refused will say so itself, and makes no call.
+                with suppress(GatewayError):
+                    filters = one.own_filters if asked.of is None else (None, None)
+                    query, unconfirmed = self._context.timeslot_query(key, asked.filter, *filters)
+                    if unconfirmed is not None:
+                        reads |= _reads_of(unconfirmed)
+                    batches[one.kind if unconfirmed is None else unconfirmed].append(query)
+                    if asked.of in each:
+                        each[asked.of].append(query)
         return UnitRequirements(
-            UnitLists(resources, services),
+            UnitLists(Reads.RESOURCES in reads, Reads.HEALTHCARE_SERVICES in reads),
             tuple(map(tuple, batches.values())),
             tuple(each[NodeType.RESOURCE]),
             tuple(each[NodeType.HEALTHCARE_SERVICE]),
+            other_lists=(reads & ~_FILTERING).unit_lists,
         )
 
 
-def _own_ids(requests: RootRequest) -> tuple[str | None, str | None]:
-    """The resource and the service that a node is, if it is one."""
-    return (
-        requests.leyr_id if requests.kind is NodeType.RESOURCE else None,
-        requests.leyr_id if requests.kind is NodeType.HEALTHCARE_SERVICE else None,
-    )
+def _reads_of(lists: UnitLists) -> Reads:
+    resources = Reads.RESOURCES if lists.resources else Reads.NOTHING
+    return resources | (Reads.HEALTHCARE_SERVICES if lists.services else Reads.NOTHING)
 
 
 def _most_within(lookahead: Lookahead) -> int:
     """What a care unit of a plain EHR takes beside the list that it is in: a list may have to confirm an id."""
-    lists = 2 if lookahead.names_ids else lookahead.resources + lookahead.services
-    return lists + len(lookahead.timeslots)
+    reads = lookahead.reads | _FILTERING if lookahead.names_ids else lookahead.reads
+    return reads.unit_lists + len(lookahead.timeslots)
