@@ -81,16 +81,16 @@ class Nodes:
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
         profile = self.loaders.configured_profile(emr)
-        return _nodes(await self.loaders.care_units(emr), lambda item: self._types.care_unit(item, profile))
+        return _nodes(await self.loaders.care_units.load(emr), lambda item: self._types.care_unit(item, profile))
 
     async def resources(self, care_unit: CareUnitKey) -> NodeList:
         """The resources of a care unit."""
-        found = await self.loaders.resources(care_unit)
+        found = await self.loaders.resources.load(care_unit)
         return _nodes(found, lambda item: self._types.resource(item, care_unit))
 
     async def healthcare_services(self, care_unit: CareUnitKey) -> NodeList:
         """The healthcare services of a care unit."""
-        found = await self.loaders.healthcare_services(care_unit)
+        found = await self.loaders.services.load(care_unit)
         return _nodes(found, lambda item: self._types.healthcare_service(item, care_unit))
 
     async def care_unit(self, key: CareUnitKey) -> Node:
