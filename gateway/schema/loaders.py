@@ -51,7 +51,7 @@ class ListLoader(Generic[K, T]):
     __slots__ = ("_cached", "_read", "_scope")
 
     def __init__(self, cached: CachedLists[K, T], scope: FetchScope) -> None:
-        self._cached = cached
+        self._cached: CachedLists[K, T] = cached
         self._scope = scope
         self._read: dict[K, Given[T]] = {}
 

@@ -54,6 +54,10 @@ class Answered:
         return self.codes == {"OPERATION_TOO_LARGE"} and not any((self.data or {}).values())
 
 
+# More than any document here leads to: what is left out of an answer could not be looked at.
+_MAX_ERRORS = 10_000
+
+
 @dataclass
 class Graph:
     """What requests have in common; `lifetimes` are those of all caches."""
@@ -71,7 +75,7 @@ class Graph:
         snapshots = Snapshots(self.lifetimes, memory, self._clock)
         self._steps = TimeslotCalls(self.backend, self.known, snapshots, self._clock)
         log = build_log("info", StringIO())
-        self.engine = GatewayEngine(ErrorFormatter(log))
+        self.engine = GatewayEngine(ErrorFormatter(log, _MAX_ERRORS), max_errors=_MAX_ERRORS)
 
     async def ask(
         self, text: str, access: Access = EVERYTHING, limits: OperationLimits = UNLIMITED, **variables: Any
