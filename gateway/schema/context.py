@@ -68,7 +68,7 @@ class CheckedQuery(NamedTuple):
 
 
 class TimeslotCounter:
-    """The timeslots in an answer so far; each run of the operation counts anew."""
+    """Counts the timeslots of an answer; each execution of the operation counts anew."""
 
     def __init__(self) -> None:
         self._run: object = None
@@ -76,9 +76,9 @@ class TimeslotCounter:
         self._refusal: str | None = None
 
     def add(self, number: int, most: int, run: object) -> None:
-        """Count what one field brings. Raises OperationTooLarge, and from then on always.
+        """Count the slots of one field. Raises OperationTooLarge, then and at every later call.
 
-        A compiled run that ends early is followed by another way of running: neither counts the other's.
+        Where graphql-core's executor follows a compiled execution that gave up, each counts its own slots.
         """
         if run is not self._run:
             self._run, self._number = run, 0
@@ -94,7 +94,7 @@ class TimeslotCounter:
 
 @dataclass(slots=True)
 class CostState:
-    """How far the calls of a request's operation were counted before they are made."""
+    """Whether an operation's calls were counted to the end before they are made, and why it is refused."""
 
     is_settled: bool = False
     refusal: str | None = None
@@ -145,7 +145,7 @@ class Context:
         return profile
 
     def named(self, text: str) -> NodeId:
-        """What a node id names, if the caller may see it; whether it exists is left open.
+        """Parse a node id that the caller may see; whether the node exists is not checked.
 
         Raises BadUserInput and Forbidden.
         """
@@ -207,7 +207,7 @@ class Context:
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
 
     def count_timeslots(self, number: int, run: object) -> None:
-        """Count what a field puts in the answer of a run, which is named by what only that run has.
+        """Count the slots that a field adds to the answer; `run` is an object that only this execution has.
 
         Raises OperationTooLarge.
         """

@@ -69,10 +69,6 @@ class TimeslotsField:
     parent: str
     is_own: bool
 
-    def argument(self, python_name: str) -> str:
-        """The GraphQL name of an argument."""
-        return next((name for name, each in self.definition.args.items() if _python_name(each) == python_name), "")
-
 
 @dataclass(slots=True)
 class Lookahead:
@@ -97,13 +93,13 @@ class TimeslotsArguments(NamedTuple):
 
 
 class DocumentScope(Selections):
-    """A document as one request runs it."""
+    """A document with the variables of one request."""
 
     __slots__ = ()
 
     @classmethod
     def of(cls, info: Info) -> "DocumentScope":
-        """What a resolver is told of it."""
+        """The document that a resolver belongs to."""
         raw = info.raw
         return cls(raw.schema, raw.fragments, raw.variable_values)
 
@@ -115,17 +111,17 @@ class DocumentScope(Selections):
         return found
 
     def asked(self, lookahead: Lookahead) -> dict[TimeslotsArguments, None]:
-        """What the `timeslots` fields of a lookahead ask, each once; those whose arguments are wrong report it."""
+        """The arguments of the fields that read timeslots, each once; a field with wrong arguments reports them itself."""
         return dict.fromkeys(self._asked(lookahead))
 
     def _asked(self, lookahead: Lookahead) -> Iterator[TimeslotsArguments]:
         for each in lookahead.timeslots:
             try:
-                arguments = get_argument_values(each.definition, each.node, self.variables)
+                values = get_argument_values(each.definition, each.node, self.variables)
             except GraphQLError:
                 continue
-            given = {name: arguments.get(each.argument(name)) for name in TimeslotFilter.NAMES}
-            asked = TimeslotFilter(**given)
+            named = {_python_name(each.definition.args[name]): value for name, value in values.items()}
+            asked = TimeslotFilter(*(named.get(name) for name in TimeslotFilter.NAMES))
             yield TimeslotsArguments(asked, None if each.is_own else each.parent)
 
 
@@ -146,9 +142,9 @@ def lookahead_of(document: DocumentScope, nodes: Iterable[FieldNode], kind: str)
 
 
 class _LookaheadReader:
-    """One walk over a part of a document, linear in its size: a fragment is entered once for each type.
+    """Walks a part of a document in linear time: a fragment is entered once for each type.
 
-    Once more where it stands in the very node that was found, because there it asks for that node's own slots.
+    It is entered once more in the very node that was found, because there it asks for that node's own slots.
     """
 
     def __init__(self, document: DocumentScope) -> None:
@@ -179,8 +175,8 @@ class _LookaheadReader:
         lookahead.is_deep |= not found.is_own
         if Reads.TIMESLOTS in reads:
             lookahead.timeslots.append(found)
-            given = {each.name.value for each in found.node.arguments or ()}
-            lookahead.names_ids |= any(found.argument(name) in given for name in TimeslotFilter.IDS)
+            arguments = (found.definition.args[each.name.value] for each in found.node.arguments or ())
+            lookahead.names_ids |= any(_python_name(each) in TimeslotFilter.IDS for each in arguments)
             lookahead.names_ids |= found.is_own and found.parent != NodeType.CARE_UNIT
 
 
@@ -204,7 +200,7 @@ class RootField:
         return isinstance(self.finds, NodesNamedBy) and self.finds.is_list
 
     def lookahead(self, document: DocumentScope, kind: NodeType) -> Lookahead:
-        """What stands below it, where it holds an object of a type."""
+        """What the document asks below it, where it holds an object of a type."""
         found = self._lookaheads.get(kind)
         if found is None:
             found = self._lookaheads[kind] = lookahead_of(document, [self.node], kind)
@@ -219,7 +215,7 @@ class RootField:
             return None
 
     def named(self, document: DocumentScope, context: Context) -> Iterator[NodeId]:
-        """What it names, but for what will be refused."""
+        """The nodes that it names, without those that the field will refuse."""
         if isinstance(self.finds, CareUnitsOf):
             return
         try:
@@ -230,7 +226,7 @@ class RootField:
             try:
                 found = context.named(text)
             except GatewayError:
-                # Likewise.
+                # The field will say so itself.
                 continue
             if found.type in self.finds.types:
                 yield found

@@ -159,7 +159,7 @@ class Timeslot:
         return self._linked(info, await info.context.nodes.care_unit(self.key), None)
 
     def _linked(self, info: Info, found: Node, attribute: str | None) -> Node:
-        """What the slot links to, with how often it is written, where timeslots below it have to be counted."""
+        """The linked node, with its multiplicity where timeslots below it have to be counted."""
         multiplicity = self.multiplicity
         if multiplicity.alike is not None and not lookahead_below(info, type(found).__name__).timeslots:
             return found
