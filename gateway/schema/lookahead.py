@@ -111,7 +111,7 @@ class DocumentScope(Selections):
         return found
 
     def asked(self, lookahead: Lookahead) -> dict[TimeslotsArguments, None]:
-        """The arguments of the fields that read timeslots, each once; a field with wrong arguments reports them itself."""
+        """The arguments of the fields that read timeslots, each once; a field reports wrong arguments itself."""
         return dict.fromkeys(self._asked(lookahead))
 
     def _asked(self, lookahead: Lookahead) -> Iterator[TimeslotsArguments]:
@@ -175,8 +175,9 @@ class _LookaheadReader:
         lookahead.is_deep |= not found.is_own
         if Reads.TIMESLOTS in reads:
             lookahead.timeslots.append(found)
-            arguments = (found.definition.args[each.name.value] for each in found.node.arguments or ())
-            lookahead.names_ids |= any(_python_name(each) in TimeslotFilter.IDS for each in arguments)
+            given = {each.name.value for each in found.node.arguments or ()}
+            ids = (name for name, each in found.definition.args.items() if _python_name(each) in TimeslotFilter.IDS)
+            lookahead.names_ids |= not given.isdisjoint(ids)
             lookahead.names_ids |= found.is_own and found.parent != NodeType.CARE_UNIT
 
 

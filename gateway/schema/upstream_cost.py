@@ -78,7 +78,7 @@ class _Outline:
     lists_care_units: bool
 
     def is_small(self, context: Context, emr: str) -> bool:
-        """Whether an operation about one plain EHR is below the limit; takes half a microsecond, for most operations."""
+        """Whether an operation about one plain EHR is below the limit: a quick answer for most operations."""
         if self.each is None:
             return False
         units = 1
