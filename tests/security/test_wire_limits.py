@@ -233,12 +233,12 @@ def test_a_queued_request_whose_body_breaks_is_never_run(echo: Echo, url: str) -
 def test_so_many_requests_may_be_sent_ahead(echo: Echo, url: str) -> None:
     with Wire(url) as wire:
         wire.send((GET + b"\r\n") * 5_000)
-        answers = [wire.answer() for _ in range(LIMITS.ahead + 2)]
+        answers = [wire.answer() for _ in range(LIMITS.pipelined + 2)]
 
-        assert [answer.status for answer in answers] == [200] * (LIMITS.ahead + 1) + [429]
+        assert [answer.status for answer in answers] == [200] * (LIMITS.pipelined + 1) + [429]
         assert answers[-1].json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
         assert wire.ends()
-    assert len(echo.called) == LIMITS.ahead + 1
+    assert len(echo.called) == LIMITS.pipelined + 1
 
 
 def test_trailers_are_not_headers(url: str) -> None:
