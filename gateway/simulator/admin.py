@@ -1,4 +1,4 @@
-"""The simulator's own paths, which Leyr does not have: counts, faults, behaviour."""
+"""The simulator's own paths, which Leyr does not have: recorded calls, faults, behaviour, reset."""
 
 import msgspec
 import orjson
@@ -14,22 +14,22 @@ from gateway.simulator.faults import FAULT_NAMES, Fault, FaultQueue
 
 
 class Admin:
-    """What tests and people do to the simulator; none of it is counted as a call."""
+    """Endpoints for tests and people; requests to them are not recorded as calls."""
 
-    def __init__(self, statement: str, call_log: CallLog, faults: FaultQueue, behaviour: BehaviourRegistry) -> None:
-        self._statement = statement
+    def __init__(self, announcement: str, call_log: CallLog, faults: FaultQueue, behaviour: BehaviourRegistry) -> None:
+        self._announcement = announcement
         self._call_log = call_log
         self._faults = faults
         self._behaviour = behaviour
 
     def application(self) -> Starlette:
-        """Make the web application of these paths."""
+        """Make the ASGI application of these paths."""
         return Starlette(
             routes=[
                 Route("/", self._home),
                 Route("/__calls", self._calls),
                 Route("/__faults", self._list_faults, methods=["GET"]),
-                Route("/__faults", self._order_fault, methods=["POST"]),
+                Route("/__faults", self._add_fault, methods=["POST"]),
                 Route("/__faults", self._clear_faults, methods=["DELETE"]),
                 Route("/__manners", self._list_behaviour),
                 Route("/__manners/{emr}", self._change_behaviour, methods=["PATCH"]),
@@ -38,23 +38,23 @@ class Admin:
         )
 
     async def _home(self, _: Request) -> Response:
-        return PlainTextResponse(self._statement)
+        return PlainTextResponse(self._announcement)
 
     async def _calls(self, request: Request) -> Response:
         return Response(
-            orjson.dumps(self._call_log.describe(request.query_params.get("emr"))),
+            orjson.dumps(self._call_log.to_json(request.query_params.get("emr"))),
             media_type="application/json",
         )
 
     async def _list_faults(self, _: Request) -> Response:
         return JSONResponse({"faults": self._faults.pending()})
 
-    async def _order_fault(self, request: Request) -> Response:
+    async def _add_fault(self, request: Request) -> Response:
         body = await request.body()
         try:
             self._faults.put(msgspec.json.decode(body, type=Fault))
         except msgspec.DecodeError as error:
-            return _refused(error, f"known faults: {', '.join(FAULT_NAMES)}")
+            return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
         return JSONResponse({"faults": self._faults.pending()})
 
     async def _clear_faults(self, _: Request) -> Response:
@@ -62,7 +62,7 @@ class Admin:
         return JSONResponse({"faults": []})
 
     async def _list_behaviour(self, _: Request) -> Response:
-        return JSONResponse({emr: _shown(behaviour) for emr, behaviour in self._behaviour.all().items()})
+        return JSONResponse({emr: _as_json(behaviour) for emr, behaviour in self._behaviour.all().items()})
 
     async def _change_behaviour(self, request: Request) -> Response:
         emr = request.path_params["emr"]
@@ -72,8 +72,8 @@ class Admin:
         try:
             changed = self._behaviour.change(emr, body)
         except msgspec.DecodeError as error:
-            return _refused(error, f"known switches: {', '.join(Behaviour.__struct_fields__)}")
-        return JSONResponse(_shown(changed))
+            return _bad_request(error, f"known switches: {', '.join(Behaviour.__struct_fields__)}")
+        return JSONResponse(_as_json(changed))
 
     async def _reset(self, _: Request) -> Response:
         self._call_log.clear()
@@ -82,9 +82,9 @@ class Admin:
         return JSONResponse({"total": 0})
 
 
-def _shown(behaviour: Behaviour) -> dict[str, object]:
+def _as_json(behaviour: Behaviour) -> dict[str, object]:
     return msgspec.structs.asdict(behaviour)
 
 
-def _refused(error: Exception, known: str) -> Response:
+def _bad_request(error: Exception, known: str) -> Response:
     return JSONResponse({"error": f"{error}; {known}"}, 400)
