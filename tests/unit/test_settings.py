@@ -217,7 +217,7 @@ def test_a_profile_is_laid_over_the_shipped_one(load: Load, profiles_file: Calla
 def test_a_profile_says_what_slots_name_over_what_it_is_laid_over() -> None:
     nameless = EhrProfile("x", "X", names_resource=False, names_service=False)
 
-    over = ProfileOverride(names_resource=True).over(nameless)
+    over = ProfileOverride(names_resource=True).applied_to(nameless)
 
     assert (over.names_resource, over.names_service) == (True, False)
 
