@@ -136,13 +136,13 @@ def _plan(options: argparse.Namespace) -> int:
     sizes = Sizes(options.care_units, options.resources, options.services)
     planned = dry_run(settings, document, variables, options.operation, sizes)
     if options.json:
-        calls = [{"method": "GET", "target": call.target, "count": call.count} for call in planned.calls]
+        calls = [{"method": "GET", "target": target, "count": count} for target, count in planned.calls.items()]
         print(
             json.dumps({"total": planned.total, "calls": calls, "errors": planned.errors}, indent=2, ensure_ascii=False)
         )
     else:
-        for call in planned.calls:
-            print(f"{call.count:>4} x GET {call.target}")
+        for target, count in planned.calls.items():
+            print(f"{count:>4} x GET {target}")
         print(f"{planned.total:>4} calls")
     for message in planned.errors:
         print(f"gateway: {message}", file=sys.stderr)

@@ -38,24 +38,17 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """A URL, its placeholders alike, and how many calls have it."""
-
-    target: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class DryRun:
-    """The calls, in the order in which they start, and the messages of the query's errors."""
+    """The outcome of a dry run: the calls, and the messages of the query's errors."""
 
-    calls: tuple[PlannedCall, ...]
+    calls: Mapping[str, int]
+    """How many calls each URL has, its placeholders alike, in the order in which they start."""
     errors: tuple[str, ...]
 
     @property
     def total(self) -> int:
         """How many calls there are."""
-        return sum(call.count for call in self.calls)
+        return sum(self.calls.values())
 
 
 def dry_run(
@@ -67,8 +60,7 @@ def dry_run(
     body = {"query": document, "variables": dict(variables), "operationName": operation_name}
     response = asyncio.run(_post(app, orjson.dumps(body)))
     errors = tuple(str(error["message"]) for error in response.get("errors", ()))
-    counts = Counter(_without_numbers(target) for target in client.targets)
-    return DryRun(tuple(PlannedCall(target, count) for target, count in counts.items()), errors)
+    return DryRun(Counter(_without_numbers(target) for target in client.targets), errors)
 
 
 class _RecordingClient:

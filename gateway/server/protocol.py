@@ -26,7 +26,6 @@ from gateway.server.request_head import (
     malformed,
     rejection_bytes,
     too_many_headers,
-    url_too_long,
 )
 from gateway.server.timeouts import IdleTimer, WriteTimeout
 
@@ -140,7 +139,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """The parser found a part of the request's target."""
         self.url += url
         if len(self.url) > self._limits.url_bytes:
-            raise url_too_long(self._limits)
+            raise RejectedRequestError(414, f"The URL is longer than the limit of {self._limits.url_bytes} bytes")
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application or queue the request."""

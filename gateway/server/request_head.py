@@ -68,11 +68,6 @@ def check_head(version: str, headers: Sequence[tuple[bytes, bytes]], limits: Con
         raise malformed()
 
 
-def url_too_long(limits: ConnectionLimits) -> RejectedRequestError:
-    """Reject a request whose target is too long."""
-    return RejectedRequestError(414, f"The URL is longer than the limit of {limits.url_bytes} bytes")
-
-
 def headers_too_large(limits: ConnectionLimits) -> RejectedRequestError:
     """Reject a request whose headers, or what surrounds its chunked body, are too many bytes."""
     return RejectedRequestError(431, f"The headers are larger than the limit of {limits.header_bytes} bytes")

@@ -47,15 +47,14 @@ _TITLES = {
 }
 
 
+@dataclass(eq=False)
 class LeyrError(Exception):
     """An error as Leyr reports it; without an error code it has no `errors`, as older samples show."""
 
-    def __init__(self, status: int, code: str, detail: str, error_code: str | None = None) -> None:
-        super().__init__(code)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.error_code = error_code
+    status: int
+    code: str
+    detail: str
+    error_code: str | None = None
 
     def response(self, *headers: tuple[bytes, bytes]) -> Response:
         """Write the error envelope, with a fresh `instance`."""
