@@ -24,6 +24,10 @@ class Country:
     """Kinds of visit with their length in minutes."""
 
 
+def _with_minutes(*visits: str) -> tuple[tuple[str, int], ...]:
+    return tuple(zip(visits, (30, 20, 20, 10, 15, 20, 45, 45, 60, 30, 30, 15), strict=True))
+
+
 SWEDEN = Country(
     zone="Europe/Stockholm",
     first_names=(
@@ -37,19 +41,10 @@ SWEDEN = Country(
     places=("Åkersberga", "Ängby", "Höjden", "Norrtull", "Sjöstaden", "Strömmen", "Västerort", "Öresund"),
     clinic_words=("Vårdcentral", "Läkargrupp", "Husläkarmottagning", "Hälsocentral"),
     room_word="Rum",
-    visits=(
-        ("Läkarbesök, nybesök", 30),
-        ("Läkarbesök, återbesök", 20),
-        ("Sjuksköterskebesök", 20),
-        ("Vaccination", 10),
-        ("Provtagning", 15),
-        ("Videobesök", 20),
-        ("Hälsokontroll", 45),
-        ("Samtal med kurator", 45),
-        ("Fysioterapi, första besök", 60),
-        ("Fysioterapi, uppföljning", 30),
-        ("Barnmorskebesök", 30),
-        ("Hudkontroll", 15),
+    visits=_with_minutes(
+        *("Läkarbesök, nybesök", "Läkarbesök, återbesök", "Sjuksköterskebesök", "Vaccination", "Provtagning"),
+        *("Videobesök", "Hälsokontroll", "Samtal med kurator", "Fysioterapi, första besök"),
+        *("Fysioterapi, uppföljning", "Barnmorskebesök", "Hudkontroll"),
     ),
 )
 
@@ -66,19 +61,10 @@ NORWAY = Country(
     places=("Åsen", "Bekkelia", "Fjordgata", "Grønnåsen", "Havna", "Nordstranda", "Skansen", "Øvrebyen"),
     clinic_words=("Legesenter", "Helsehus", "Klinikk", "Legekontor"),
     room_word="Rom",
-    visits=(
-        ("Legetime, ny pasient", 30),
-        ("Legetime, kontroll", 20),
-        ("Sykepleiertime", 20),
-        ("Vaksinasjon", 10),
-        ("Blodprøve", 15),
-        ("Videokonsultasjon", 20),
-        ("Helseattest", 45),
-        ("Psykologsamtale", 45),
-        ("Fysioterapi, første time", 60),
-        ("Fysioterapi, oppfølging", 30),
-        ("Svangerskapskontroll", 30),
-        ("Føflekksjekk", 15),
+    visits=_with_minutes(
+        *("Legetime, ny pasient", "Legetime, kontroll", "Sykepleiertime", "Vaksinasjon", "Blodprøve"),
+        *("Videokonsultasjon", "Helseattest", "Psykologsamtale", "Fysioterapi, første time"),
+        *("Fysioterapi, oppfølging", "Svangerskapskontroll", "Føflekksjekk"),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, get_args
 
@@ -51,7 +51,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     emr: str | None = None
     endpoint: Endpoint | None = None
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """How many requests the fault is for; None means all."""
+    """How many requests the fault is still for; None means all."""
     seconds: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     """How long `delay` and `drip` take."""
 
@@ -64,12 +64,6 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
 
 
-@dataclass(slots=True)
-class _PendingFault:
-    fault: Fault
-    left: int | None
-
-
 class UnknownFaultError(ValueError):
     """A request asks by header for a fault that does not exist; the message lists those that do."""
 
@@ -78,31 +72,30 @@ class FaultQueue:
     """The faults that wait for requests; of those that match one, the oldest is taken."""
 
     def __init__(self) -> None:
-        self._pending: list[_PendingFault] = []
+        self._pending: list[Fault] = []
 
     def put(self, fault: Fault) -> None:
         """Add a fault."""
-        self._pending.append(_PendingFault(fault, fault.times))
+        self._pending.append(fault)
 
     def clear(self) -> None:
         """Forget every fault."""
         self._pending.clear()
 
     def pending(self) -> list[dict[str, object]]:
-        """Give the JSON of the faults that still wait, with how many times are left."""
-        return [{**msgspec.structs.asdict(pending.fault), "times": pending.left} for pending in self._pending]
+        """Give the JSON of the faults that still wait."""
+        return [msgspec.structs.asdict(fault) for fault in self._pending]
 
     def take(self, request: Request) -> Fault | None:
         """Give the fault of a request, and count it; its header comes before the queue. Raises UnknownFaultError."""
         if asked := request.headers.get(FAULT_HEADER):
             return _read_header(asked)
-        for pending in self._pending:
-            if pending.fault.matches(request):
-                if pending.left is not None:
-                    pending.left -= 1
-                    if pending.left == 0:
-                        self._pending.remove(pending)
-                return pending.fault
+        for index, fault in enumerate(self._pending):
+            if fault.matches(request):
+                if fault.times is not None:
+                    left = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+                    self._pending[index : index + 1] = left
+                return fault
         return None
 
 
@@ -124,15 +117,13 @@ def _path_matches(pattern: str, path: str) -> bool:
     return path == pattern or path.startswith(pattern.rstrip("/") + "/") or fnmatchcase(path, pattern)
 
 
-HUGE_BYTES = 64 * 2**20
+_HUGE_BYTES = 64 * 2**20
 _OK, _REDIRECTION = 200, 300
 
 # Made to look like an EHR's raw message with a national number in it, which must never reach a client.
 # The number is that of the documentation's own test person.
 _EMR_DETAIL = '{"message": "Access denied for patient 191212121212 Tolvan Tolvansson", "ehr": "internal-node-7"}'
 _HTML = b"<!doctype html><html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>"
-
-
 _Items = list[dict[str, object]]
 
 
@@ -290,7 +281,7 @@ async def _send_huge_list(right: Response, send: Send) -> None:
     await send(right.start(length=None))
     await send({"type": "http.response.body", "body": b"[", "more_body": True})
     sent = 0
-    while sent < HUGE_BYTES:
+    while sent < _HUGE_BYTES:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
         sent += len(chunk)
     await send({"type": "http.response.body", "body": inside + b"]"})

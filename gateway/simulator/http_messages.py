@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import parse_qs, unquote
 from uuid import uuid4
 
@@ -85,8 +85,6 @@ def invalid(*location: str, message: str) -> LeyrError:
 
 
 Endpoint = Literal["care_units", "resources", "resource", "healthcare_services", "timeslots"]
-ENDPOINTS: tuple[str, ...] = get_args(Endpoint)
-
 _LISTS: dict[str, Endpoint] = {
     "resources": "resources",
     "healthcare-services": "healthcare_services",
