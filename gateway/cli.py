@@ -21,7 +21,7 @@ import structlog
 from gateway.app import create_app
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import wire_error
-from gateway.logging import build_log, silence_others
+from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import Readiness, ShutdownTimeouts
 from gateway.server.request_head import ConnectionLimits
@@ -57,7 +57,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
     log = build_log(settings.gateway_log_level, sys.stderr)
     # Before anything is created: OpenTelemetry quotes its own settings where they are wrong.
-    silence_others(log)
+    capture_library_logs(log)
     with ExitStack() as stack:
         metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
         traces = _traces(settings, log)
@@ -65,24 +65,24 @@ def _serve(options: argparse.Namespace) -> int:
         if traces is not None:
             stack.callback(traces.close)
         app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
-        bound = listening_socket(settings.gateway_host, settings.gateway_port)
-        refusal = settings.refusal_to_listen(bound.getsockname()[0])
+        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        refusal = settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
-            bound.close()
+            listener.close()
             raise SettingsError(refusal)
-        log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
             metrics_socket = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
             log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
             stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
         stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
         limits = _connection_limits(settings)
-        started = serve(app, bound, limits=limits, error_body=_ERROR_BODY, stop=stop, readiness=readiness, log=log)
+        started = serve(app, listener, limits=limits, error_body=_ERROR_BODY, stop=stop, readiness=readiness, log=log)
         return 0 if started else 1
 
 
 def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Traces | None:
-    """Raises TracesError."""
+    """Make the traces where a collector is set. Raises TracesError."""
     url, ratio = settings.gateway_traces_url, settings.gateway_traces_ratio
     if url is None:
         return None
@@ -91,8 +91,8 @@ def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> T
 
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
-    bound = _listen_on_port_or_free_one(options.simulator_port)
-    with serve_in_thread(create_simulator(simulator), bound) as simulator_url:
+    listener = _listen_on_port_or_free_one(options.simulator_port)
+    with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
             leyr_client_id=simulator.client_id,
@@ -104,20 +104,20 @@ def _dev(options: argparse.Namespace) -> int:
             gateway_port=options.port,
         )
         app = create_app(settings, notice=_SIMULATED)
-        bound = listening_socket(settings.gateway_host, settings.gateway_port)
-        silence_others(build_log(settings.gateway_log_level, sys.stderr))
+        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        capture_library_logs(build_log(settings.gateway_log_level, sys.stderr))
         print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
-        print(f"GraphiQL and GraphQL:  {url_of(bound)}/graphql", flush=True)
+        print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        started = serve(app, bound, limits=_connection_limits(settings), error_body=_ERROR_BODY)
+        started = serve(app, listener, limits=_connection_limits(settings), error_body=_ERROR_BODY)
         return 0 if started else 1
 
 
 def _simulator(options: argparse.Namespace) -> int:
     settings = _simulator_settings(options)
-    bound = listening_socket(options.host, options.port)
-    print(f"{announcement(settings)}\nListening on {url_of(bound)}", flush=True)
-    return 0 if serve(create_simulator(settings), bound) else 1
+    listener = listening_socket(options.host, options.port)
+    print(f"{announcement(settings)}\nListening on {url_of(listener)}", flush=True)
+    return 0 if serve(create_simulator(settings), listener) else 1
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -230,17 +230,17 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     serving = command("serve", _serve, "Serve the gateway; settings come from the environment.")
-    _add_address(serving, "GATEWAY_HOST", "GATEWAY_PORT")
+    _add_address(serving)
     dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
-    _add_address(dev, "GATEWAY_HOST", "GATEWAY_PORT")
+    _add_address(dev)
     dev.add_argument(
         "--simulator-port", type=int, default=9000, help="port of the simulator (%(default)s, or a free one)"
     )
-    _add_simulator(dev)
+    _add_simulated_data(dev)
     simulator = command("simulator", _simulator, "Serve a stand-in for Leyr's REST API.")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
-    _add_simulator(simulator)
+    _add_simulated_data(simulator)
     plan = command("plan", _plan, "Print the calls to Leyr that a query would make, without making them.")
     _add_plan(plan)
     command("schema", _schema, "Print the GraphQL schema.")
@@ -266,12 +266,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _add_address(parser: argparse.ArgumentParser, host: str, port: str) -> None:
-    parser.add_argument("--host", help=f"address to listen on (overrides {host})")
-    parser.add_argument("--port", type=int, help=f"port to listen on (overrides {port})")
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (overrides GATEWAY_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (overrides GATEWAY_PORT)")
 
 
-def _add_simulator(parser: argparse.ArgumentParser) -> None:
+def _add_simulated_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="which invented world to serve (%(default)s)")
     parser.add_argument("--scale", type=int, default=1, help="multiplies the data (%(default)s)")
     parser.add_argument("--latency", type=float, default=150, help="milliseconds an answer takes (%(default)s)")

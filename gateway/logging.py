@@ -14,7 +14,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
-_MOST_PLACES = 8
+_MAX_PLACES = 8
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 # Messages of libraries that hold nothing of a request or an error. Some build their text before they log it, asyncio
 # with the error's own in it, so a message that is not listed here is left out.
@@ -45,13 +45,13 @@ def build_log(
 ) -> FilteringBoundLogger:
     """Make a log without configuring anything global.
 
-    Fields follow timestamp, level and event in the order in which they are given; of an error only its kind and places
-    are written. `console` is the form for people, and the default on a terminal. A line that the stream does not take
-    is lost: no call raises.
+    Fields follow timestamp, level and event in the order in which they are given; of an error only its class and where
+    in the code it arose are written. `console` is the form for people, and the default on a terminal. A line that the
+    stream does not take is lost: no call raises.
     """
     processors: list[structlog.typing.Processor] = [_JsonLines(now)]
     if to.isatty() if console is None else console:
-        processors.append(_ConsoleLines(colors=to.isatty()))
+        processors.append(_console_lines(colors=to.isatty()))
     log = structlog.wrap_logger(
         _Stream(to),
         processors=processors,
@@ -70,10 +70,10 @@ def places(error: BaseException) -> list[str]:
         module = frame.f_globals.get("__name__", "?")
         found.append(f"{module}:{frame.f_code.co_qualname}:{traceback.tb_lineno}")
         traceback = traceback.tb_next
-    return found[-_MOST_PLACES:]
+    return found[-_MAX_PLACES:]
 
 
-def silence_others(log: FilteringBoundLogger) -> None:
+def capture_library_logs(log: FilteringBoundLogger) -> None:
     """Write what this process's libraries log, its warnings and its uncaught errors to `log`, for good.
 
     Their texts are left out, since they may hold what clients or EHRs sent. uvicorn has to run with
@@ -131,14 +131,10 @@ class _JsonLines:
             return orjson.dumps({**head, "unwritable": sorted(map(str, fields))}, option=_OPTIONS).decode()
 
 
-class _ConsoleLines:
-    """The form for people, made from the JSON, so that it can show nothing else."""
-
-    def __init__(self, *, colors: bool) -> None:
-        self._render = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
-
-    def __call__(self, log: object, level: str, line: Any) -> str:
-        return f"{self._render(log, level, orjson.loads(line))}\n"
+def _console_lines(*, colors: bool) -> structlog.typing.Processor:
+    """Make the processor for people, which renders the line of JSON, so that it can show nothing else."""
+    render = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
+    return lambda log, level, line: f"{render(log, level, orjson.loads(cast('str', line)))}\n"
 
 
 class _Stream:

@@ -172,7 +172,7 @@ class ProfileOverride(BaseModel):
             raise ValueError("not a known IANA time zone") from None
 
     def applied_to(self, profile: EhrProfile) -> EhrProfile:
-        """The profile with what this table sets."""
+        """Give the profile with what this table sets."""
         days = self.longest_window_days
         return EhrProfile(
             code=profile.code,

@@ -48,26 +48,26 @@ def listening_socket(host: str, port: int) -> socket.socket:
     """Listen on an address; connections wait until they are served, port 0 takes a free one. Raises BindError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen()
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BindError(f"cannot listen on {host} port {port}: {reason}") from None
-    return bound
+    return listener
 
 
-def url_of(bound: socket.socket) -> str:
-    """Give the URL under which this machine reaches a bound socket."""
-    host, port = bound.getsockname()[:2]
+def url_of(listener: socket.socket) -> str:
+    """Give the URL under which this machine reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(
     app: ASGIApp,
-    bound: socket.socket,
+    listener: socket.socket,
     *,
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
@@ -87,7 +87,7 @@ def serve(
         signal.signal(number, server.handle_exit)
     _freeze_garbage_collector()
     _keep_freed_memory()
-    server.run(sockets=[bound])
+    server.run(sockets=[listener])
     return server.started
 
 
@@ -134,7 +134,7 @@ def _keep_freed_memory() -> None:
 @contextmanager
 def serve_in_thread(
     app: ASGIApp,
-    bound: socket.socket,
+    listener: socket.socket,
     *,
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
@@ -142,11 +142,11 @@ def serve_in_thread(
 ) -> Iterator[str]:
     """Serve in a thread while the block runs, then stop within `stop`; gives the URL. Raises StartError."""
     server = _server(app, limits, error_body, stop=stop, readiness=Readiness())
-    thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
         _wait_for_start(server, thread)
-        yield url_of(bound)
+        yield url_of(listener)
     finally:
         server.should_exit = True
         thread.join(timeout=stop.grace_seconds + _CLEAN_UP_SECONDS)
@@ -172,8 +172,8 @@ def _server(
     log: structlog.typing.FilteringBoundLogger | None = None,
 ) -> GracefulServer:
     # Where no descriptor is left, asyncio's loop tries again as often as connections wait, each time twice as busily,
-    # and every call to Leyr fails. So clients get half of them, and a quarter those that are taken all at once before
-    # they can be dropped.
+    # and the application can open no connection. So clients get half of them, and those that are accepted all at once
+    # before they can be dropped a quarter.
     descriptors = _file_limit()
     limits = replace(limits, connections=int(min(limits.connections, descriptors // 2)))
     protocol = partial(GracefulProtocol, limits=limits, error_body=error_body, readiness=readiness)

@@ -16,9 +16,9 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     longest_window_days: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """A longer window is answered with 400 BAD_INPUT."""
     resource_ids: Literal["named", "null"] = "named"
-    """`null`: slots do not tell their resource, though filtering by it works."""
+    """`null`: slots do not name their resource, though filtering by it works."""
     service_ids: Literal["named", "null"] = "named"
-    """`null`: slots do not tell their service, though filtering by it works."""
+    """`null`: slots do not name their service, though filtering by it works."""
     time_format: Literal["local", "utc"] = "local"
     """Local offsets, or UTC written with `Z`."""
     empty_answer: Literal["list", "error"] = "list"

@@ -89,7 +89,7 @@ async def test_delay_and_drip(leyr: httpx.AsyncClient) -> None:
     for fault in ("delay:0.1", "drip:0.1"):
         begin = time.monotonic()
         assert (await with_fault(leyr, fault)).json() == right
-        # Two seconds are what it takes unless it is told otherwise.
+        # Without seconds in the header it takes two.
         assert 0.1 <= time.monotonic() - begin < 2
 
 

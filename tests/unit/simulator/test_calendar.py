@@ -59,7 +59,7 @@ def test_slots_look_like_a_clinic(emr: str) -> None:
         assert {(slot.resource_id, slot.service_id) for slot in slots} <= offered
 
 
-def test_everybody_has_lunch() -> None:
+def test_every_resource_has_a_lunch_break() -> None:
     for clinic, slots in make("webdoc"):
         for resource in clinic.resources:
             weekdays = [
