@@ -53,7 +53,7 @@ from gateway.schema.context import OperationLimits
 from gateway.schema.loaders import Loaders
 from gateway.schema.node import Nodes
 from gateway.schema.query import build_schema, engine_config, node_types
-from gateway.server.graceful_shutdown import Readiness
+from gateway.server.protocol import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.traces import Traces

@@ -23,7 +23,8 @@ from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import wire_error
 from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
-from gateway.server.graceful_shutdown import Readiness, ShutdownTimeouts
+from gateway.server.graceful_shutdown import ShutdownTimeouts
+from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings, SettingsError, load_settings, settings_table

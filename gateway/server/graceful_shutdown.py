@@ -21,14 +21,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from gateway.server.protocol import LimitedProtocol
-from gateway.server.timeouts import has_unread_bytes
+from gateway.server.protocol import GracefulProtocol, Readiness
 
 # asm-generic/socket.h; Python has no name for it.
 _SO_ATTACH_FILTER = 26
@@ -59,85 +56,6 @@ def has_pending_connections(listener: socket.socket) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         return bool(selector.select(0))
-
-
-@dataclass(slots=True)
-class Readiness:
-    """Whether a server is ready; signal handlers and other threads may end it, once and for good."""
-
-    is_stopping: bool = False
-
-
-# Most clients send a request as soon as they are connected; an older connection is kept for later use.
-_FIRST_REQUEST_SECONDS = 1.0
-# For a request that is on its way while the connection is about to be closed.
-_CLOSE_DELAY_SECONDS = 0.05
-
-
-class GracefulProtocol(LimitedProtocol):
-    """A connection that is closed only when it is idle."""
-
-    def __init__(self, *args: Any, readiness: Readiness, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._readiness = readiness
-        self._connected_at = self.loop.time()
-        self._had_request = False
-        self._shutting_down = False
-        self._last_cycle: RequestResponseCycle | None = None
-
-    def close_after_response(self) -> None:
-        """Let the response to the newest request be the last of the connection, unless its head is sent."""
-        # A response before the newest must not close the connection, or the newest would be lost.
-        if self._last_cycle is not None and not self._last_cycle.response_started:
-            self._last_cycle.keep_alive = True
-        self._last_cycle = None
-        newest: RequestResponseCycle | None = self.cycle
-        if newest is not None and newest.keep_alive and not newest.response_started:
-            self._last_cycle = newest
-            newest.keep_alive = False
-
-    def shutdown(self) -> None:
-        """Close the connection as soon as its requests are answered."""
-        self._shutting_down = True
-        self.close_after_response()
-        self._write_timeout.watch()
-        self._close_when_idle()
-
-    def on_headers_complete(self) -> None:
-        """Mark the response as the connection's last one, where the server stops."""
-        super().on_headers_complete()
-        self._had_request = True
-        if self._readiness.is_stopping:
-            self.close_after_response()
-
-    def on_message_complete(self) -> None:
-        """The parser found a request's end, which may have been answered before."""
-        super().on_message_complete()
-        self._close_when_idle()
-
-    def on_response_complete(self) -> None:
-        """Start the next pipelined request, or close."""
-        super().on_response_complete()
-        self._close_when_idle()
-
-    def _close_when_idle(self) -> None:
-        if not self._shutting_down or self.transport.is_closing() or not self._is_idle():
-            return
-        seconds = _CLOSE_DELAY_SECONDS
-        if not self._had_request:
-            seconds = max(seconds, self._connected_at + _FIRST_REQUEST_SECONDS - self.loop.time())
-        self._timer.start(seconds, self._close_if_still_idle)
-
-    def _is_idle(self) -> bool:
-        return not (self._is_responding() or self._receiving or self.pipeline or self._rejection is not None)
-
-    def _close_if_still_idle(self) -> None:
-        if self._receiving:
-            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
-        elif has_unread_bytes(self.transport):
-            self._timer.start(_CLOSE_DELAY_SECONDS, self._close_if_still_idle)
-        else:
-            self.transport.close()
 
 
 _TICK_SECONDS = 0.02

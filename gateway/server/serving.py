@@ -18,7 +18,8 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.server.graceful_shutdown import GracefulProtocol, GracefulServer, Readiness, ShutdownTimeouts
+from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
+from gateway.server.protocol import GracefulProtocol, Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, plain_text
 
 if sys.platform != "win32":
