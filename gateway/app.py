@@ -52,8 +52,9 @@ from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPo
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.loaders import Loaders
-from gateway.schema.query import build_schema, build_views, engine_config
-from gateway.server.graceful_shutdown import Readiness
+from gateway.schema.node import Nodes
+from gateway.schema.query import build_schema, engine_config, node_types
+from gateway.server.protocol import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.traces import Traces
@@ -254,7 +255,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
 
 
 def _runner(
-    settings: Settings, outside: _Outside, profiles: Profiles, loaders: Callable[[FetchScope], Loaders]
+    settings: Settings, outside: _Outside, profiles: Profiles, loaders: Callable[[FetchScope], Nodes]
 ) -> Runner:
     return Runner(
         _engine(settings),
@@ -296,13 +297,13 @@ def _engine(settings: Settings) -> Engine:
 
 def _loaders(
     settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
-) -> Callable[[FetchScope], Loaders]:
-    """Makes a request's loaders, over sources that all requests share."""
+) -> Callable[[FetchScope], Nodes]:
+    """Makes a request's nodes, over sources that all requests share."""
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
     steps = TimeslotCalls(backend, profiles, snapshots, clock)
-    views = build_views()
-    return lambda scope: Loaders(catalog, steps, views, scope)
+    types = node_types()
+    return lambda scope: Nodes(Loaders(catalog, steps, scope), types)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from http.client import HTTPConnection, HTTPException
 from random import random
+from socket import socket
 from time import time_ns
 from typing import Any
 from uuid import uuid4
@@ -20,9 +21,10 @@ import structlog
 from gateway.app import create_app
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import wire_error
-from gateway.logging import build_log, silence_others
+from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
-from gateway.server.graceful_shutdown import Readiness, ShutdownTimeouts
+from gateway.server.graceful_shutdown import ShutdownTimeouts
+from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
@@ -32,15 +34,13 @@ from gateway.telemetry.traces import Traces, TracesError, traces_to
 
 _ERROR_BODY = wire_error(lambda: str(uuid4()))
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
-
-
-_MOST_ASSUMED = 1_000
-# The metrics are served until the gateway has stopped, and then nothing is waited for but a scrape.
-_SCRAPES_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
+_MAX_ASSUMED = 1_000
+# The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
+_METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
 
 
 class InputError(Exception):
-    """A file that a command was given is not what it should be."""
+    """A file on the command line cannot be used; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,41 +57,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
     log = build_log(settings.gateway_log_level, sys.stderr)
-    # Before anything is made: OpenTelemetry quotes its own settings where they are wrong.
-    silence_others(log)
-    with ExitStack() as beside:
+    # Before anything is created: OpenTelemetry quotes its own settings where they are wrong.
+    capture_library_logs(log)
+    with ExitStack() as stack:
         metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
         traces = _traces(settings, log)
         readiness = Readiness()
         if traces is not None:
-            beside.callback(traces.close)
+            stack.callback(traces.close)
         app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
-        bound = listening_socket(settings.gateway_host, settings.gateway_port)
-        refusal = settings.refusal_to_listen(bound.getsockname()[0])
+        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        refusal = settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
-            bound.close()
+            listener.close()
             raise SettingsError(refusal)
-        log.info("gateway.serving", url=url_of(bound), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
-            scraped = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
-            log.info("gateway.metrics", url=f"{url_of(scraped)}/metrics")
-            beside.enter_context(serve_in_thread(metrics_app(metrics), scraped, stop=_SCRAPES_STOP))
+            metrics_socket = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
+            log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
+            stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
         stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
-        return _status(
-            serve(
-                app,
-                bound,
-                limits=_connection_limits(settings),
-                error_body=_ERROR_BODY,
-                stop=stop,
-                readiness=readiness,
-                log=log,
-            )
-        )
+        limits = _connection_limits(settings)
+        started = serve(app, listener, limits=limits, error_body=_ERROR_BODY, stop=stop, readiness=readiness, log=log)
+        return 0 if started else 1
 
 
 def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Traces | None:
-    """Raises TracesError."""
+    """Make the traces where a collector is set. Raises TracesError."""
     url, ratio = settings.gateway_traces_url, settings.gateway_traces_ratio
     if url is None:
         return None
@@ -99,37 +91,38 @@ def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> T
 
 
 def _dev(options: argparse.Namespace) -> int:
-    simulated = _simulator_settings(options)
-    bound = _free_or(options.simulator_port)
-    with serve_in_thread(create_simulator(simulated), bound) as simulator_url:
+    simulator = _simulator_settings(options)
+    listener = _listen_on_port_or_free_one(options.simulator_port)
+    with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
-            leyr_client_id=simulated.client_id,
-            leyr_client_secret=simulated.client_secret,
-            leyr_emrs=None if os.environ.get("LEYR_EMRS") else simulated.emrs,
+            leyr_client_id=simulator.client_id,
+            leyr_client_secret=simulator.client_secret,
+            leyr_emrs=None if os.environ.get("LEYR_EMRS") else simulator.emrs,
             gateway_graphiql=None if os.environ.get("GATEWAY_GRAPHIQL") else True,
             gateway_introspection=None if os.environ.get("GATEWAY_INTROSPECTION") else True,
             gateway_host=options.host,
             gateway_port=options.port,
         )
         app = create_app(settings, notice=_SIMULATED)
-        bound = listening_socket(settings.gateway_host, settings.gateway_port)
-        silence_others(build_log(settings.gateway_log_level, sys.stderr))
-        print(f"{announcement(simulated)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
-        print(f"GraphiQL and GraphQL:  {url_of(bound)}/graphql", flush=True)
+        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        capture_library_logs(build_log(settings.gateway_log_level, sys.stderr))
+        print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
+        print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        return _status(serve(app, bound, limits=_connection_limits(settings), error_body=_ERROR_BODY))
+        started = serve(app, listener, limits=_connection_limits(settings), error_body=_ERROR_BODY)
+        return 0 if started else 1
 
 
 def _simulator(options: argparse.Namespace) -> int:
     settings = _simulator_settings(options)
-    bound = listening_socket(options.host, options.port)
-    print(f"{announcement(settings)}\nListening on {url_of(bound)}", flush=True)
-    return _status(serve(create_simulator(settings), bound))
+    listener = listening_socket(options.host, options.port)
+    print(f"{announcement(settings)}\nListening on {url_of(listener)}", flush=True)
+    return 0 if serve(create_simulator(settings), listener) else 1
 
 
 def _plan(options: argparse.Namespace) -> int:
-    """Print the calls of a query; 1 where something is wrong with it."""
+    """Print the calls of a query; the exit status is 1 where the query has errors."""
     try:
         document = options.document.read()
         variables = json.loads(options.variables.read()) if options.variables else {}
@@ -142,17 +135,19 @@ def _plan(options: argparse.Namespace) -> int:
         leyr_client_secret=None if os.environ.get("LEYR_CLIENT_SECRET") else "plan",
     )
     sizes = Sizes(options.care_units, options.resources, options.services)
-    found = dry_run(settings, document, variables, options.operation, sizes)
+    planned = dry_run(settings, document, variables, options.operation, sizes)
     if options.json:
-        calls = [{"method": "GET", "target": call.target, "count": call.count} for call in found.calls]
-        print(json.dumps({"total": found.total, "calls": calls, "errors": found.errors}, indent=2, ensure_ascii=False))
+        calls = [{"method": "GET", "target": target, "count": count} for target, count in planned.calls.items()]
+        print(
+            json.dumps({"total": planned.total, "calls": calls, "errors": planned.errors}, indent=2, ensure_ascii=False)
+        )
     else:
-        for call in found.calls:
-            print(f"{call.count:>4} x GET {call.target}")
-        print(f"{found.total:>4} calls")
-    for message in found.errors:
+        for target, count in planned.calls.items():
+            print(f"{count:>4} x GET {target}")
+        print(f"{planned.total:>4} calls")
+    for message in planned.errors:
         print(f"gateway: {message}", file=sys.stderr)
-    return 1 if found.errors else 0
+    return 1 if planned.errors else 0
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -166,10 +161,10 @@ def _settings(_: argparse.Namespace) -> int:
 
 
 def _healthcheck(options: argparse.Namespace) -> int:
-    """Ask the gateway on this machine whether it is ready; for containers without a shell."""
+    """Request `/readyz` of the gateway on this machine; for containers without a shell."""
     settings = load_settings(gateway_port=options.port)
-    everywhere = settings.gateway_host in {"0.0.0.0", "::"}  # noqa: S104 # compared, not bound
-    host = "localhost" if everywhere else settings.gateway_host
+    is_any_address = settings.gateway_host in {"0.0.0.0", "::"}  # noqa: S104 # compared, not bound
+    host = "localhost" if is_any_address else settings.gateway_host
     connection = HTTPConnection(host, settings.gateway_port, timeout=3)
     try:
         connection.request("GET", "/readyz")
@@ -190,11 +185,7 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _status(started: bool) -> int:  # noqa: FBT001 # what `serve` tells
-    return 0 if started else 1
-
-
-def _free_or(port: int) -> Any:
+def _listen_on_port_or_free_one(port: int) -> socket:
     try:
         return listening_socket("127.0.0.1", port)
     except BindError:
@@ -203,25 +194,25 @@ def _free_or(port: int) -> Any:
 
 def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
     emrs = SimulatorSettings(today=date.min).emrs
-    tables: dict[str, dict[str, Any]] = {}
+    switches: dict[str, dict[str, Any]] = {}
     for emr, key, value in options.behaviour:
-        for each in emrs if emr == "*" else (emr,):
-            tables.setdefault(each, {})[key] = value
+        for code in emrs if emr == "*" else (emr,):
+            switches.setdefault(code, {})[key] = value
     try:
         return SimulatorSettings(
             seed=options.seed,
             today=options.today or datetime.now(ZoneInfo("Europe/Stockholm")).date(),
             scale=options.scale,
             latency_ms=options.latency,
-            behaviour={emr: msgspec.convert(table, Behaviour) for emr, table in tables.items()},
+            behaviour={code: msgspec.convert(each, Behaviour) for code, each in switches.items()},
         )
     except (ValueError, msgspec.ValidationError) as error:
         raise SettingsError(str(error)) from None
 
 
-def _switch(text: str) -> tuple[str, str, Any]:
-    place, equals, value = text.partition("=")
-    emr, dot, key = place.partition(".")
+def _behaviour_switch(text: str) -> tuple[str, str, Any]:
+    name, equals, value = text.partition("=")
+    emr, dot, key = name.partition(".")
     if not (equals and dot and emr and key):
         raise argparse.ArgumentTypeError("write EMR.KEY=VALUE, such as takecare.time_format=utc; EMR may be *")
     try:
@@ -240,17 +231,17 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     serving = command("serve", _serve, "Serve the gateway; settings come from the environment.")
-    _add_address(serving, "GATEWAY_HOST", "GATEWAY_PORT")
+    _add_address(serving)
     dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
-    _add_address(dev, "GATEWAY_HOST", "GATEWAY_PORT")
+    _add_address(dev)
     dev.add_argument(
         "--simulator-port", type=int, default=9000, help="port of the simulator (%(default)s, or a free one)"
     )
-    _add_simulator(dev)
+    _add_simulated_data(dev)
     simulator = command("simulator", _simulator, "Serve a stand-in for Leyr's REST API.")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
-    _add_simulator(simulator)
+    _add_simulated_data(simulator)
     plan = command("plan", _plan, "Print the calls to Leyr that a query would make, without making them.")
     _add_plan(plan)
     command("schema", _schema, "Print the GraphQL schema.")
@@ -271,17 +262,17 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _MOST_ASSUMED:
-        raise argparse.ArgumentTypeError(f"write a number from 0 to {_MOST_ASSUMED}")
+    if not text.isascii() or not text.isdigit() or int(text) > _MAX_ASSUMED:
+        raise argparse.ArgumentTypeError(f"write a number from 0 to {_MAX_ASSUMED}")
     return int(text)
 
 
-def _add_address(parser: argparse.ArgumentParser, host: str, port: str) -> None:
-    parser.add_argument("--host", help=f"address to listen on (overrides {host})")
-    parser.add_argument("--port", type=int, help=f"port to listen on (overrides {port})")
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (overrides GATEWAY_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (overrides GATEWAY_PORT)")
 
 
-def _add_simulator(parser: argparse.ArgumentParser) -> None:
+def _add_simulated_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="which invented world to serve (%(default)s)")
     parser.add_argument("--scale", type=int, default=1, help="multiplies the data (%(default)s)")
     parser.add_argument("--latency", type=float, default=150, help="milliseconds an answer takes (%(default)s)")
@@ -290,7 +281,7 @@ def _add_simulator(parser: argparse.ArgumentParser) -> None:
         "--behaviour",
         "--manners",
         dest="behaviour",
-        type=_switch,
+        type=_behaviour_switch,
         action="append",
         default=[],
         metavar="EMR.KEY=VALUE",

@@ -1,7 +1,7 @@
-"""The calls that a query would make, found out by answering it from an upstream that only writes down what it is asked.
+"""The upstream calls that a query would make, found by executing it on an upstream that only records them.
 
-So the plan is the gateway's own, down to the URL. What the query does not name, the upstream invents: placeholders
-such as `{care_unit_id}` stand for whatever Leyr would list, as many of each as the caller thinks there are.
+So the plan is the gateway's own, down to the URL. The upstream lists the ids that the query names, and placeholders
+such as `{care_unit_id}` for what else Leyr would list, as many of each as the caller assumes.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from gateway.http_client.connection import Response
 from gateway.settings import Settings
 
 _PATH = re.compile(r"/emrs/(?P<emr>[^/?]+)/care-units(/(?P<unit>[^/?]+)/(?P<kind>[a-z-]+))?(\?.*)?")
-# Whoever plans a query is no client of the gateway's.
-_OPEN = {"gateway_auth": "anonymous", "gateway_documents": None, "gateway_documents_only": False}
+# The query comes from the operator, not from a client of the gateway.
+_WITHOUT_AUTHENTICATION = {"gateway_auth": "anonymous", "gateway_documents": None, "gateway_documents_only": False}
 _NODE_ID = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
 
 
@@ -38,88 +38,81 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """One kind of call, with how many times it is made."""
-
-    target: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class DryRun:
-    """The calls, in the order in which they begin, and the messages of what is wrong with the query."""
+    """The outcome of a dry run: the calls, and the messages of the query's errors."""
 
-    calls: tuple[PlannedCall, ...]
+    calls: Mapping[str, int]
+    """How many calls each URL has, its placeholders alike, in the order in which they start."""
     errors: tuple[str, ...]
 
     @property
     def total(self) -> int:
         """How many calls there are."""
-        return sum(call.count for call in self.calls)
+        return sum(self.calls.values())
 
 
 def dry_run(
     settings: Settings, document: str, variables: Mapping[str, Any], operation_name: str | None, sizes: Sizes
 ) -> DryRun:
-    """Answer an operation without leaving the machine. Raises SettingsError."""
-    upstream = _Upstream(_named_nodes((document, orjson.dumps(variables).decode())), sizes)
-    app = create_app(settings.model_copy(update=_OPEN), connections=lambda *_: upstream)
+    """Execute an operation without any call to Leyr. Raises SettingsError."""
+    client = _RecordingClient(_node_ids((document, orjson.dumps(variables).decode())), sizes)
+    app = create_app(settings.model_copy(update=_WITHOUT_AUTHENTICATION), connections=lambda *_: client)
     body = {"query": document, "variables": dict(variables), "operationName": operation_name}
-    answer = asyncio.run(_asked(app, orjson.dumps(body)))
-    errors = tuple(str(error["message"]) for error in answer.get("errors", ()))
-    counted = Counter(_generic(target) for target in upstream.targets)
-    return DryRun(tuple(PlannedCall(target, count) for target, count in counted.items()), errors)
+    response = asyncio.run(_post(app, orjson.dumps(body)))
+    errors = tuple(str(error["message"]) for error in response.get("errors", ()))
+    return DryRun(Counter(_without_numbers(target) for target in client.targets), errors)
 
 
-class _Upstream:
-    """HttpClient that answer every list with what is named, and with placeholders; nothing is free."""
+class _RecordingClient:
+    """An HTTP client that answers every list with the named ids and with placeholders, and timeslots with none."""
 
-    def __init__(self, named: Iterable[NodeId], sizes: Sizes) -> None:
+    def __init__(self, node_ids: Iterable[NodeId], sizes: Sizes) -> None:
         self.targets: list[str] = []
-        self._named = tuple(named)
+        self._node_ids = tuple(node_ids)
         self._sizes = sizes
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:  # noqa: ARG002 # the seam's
-        # In the next turn of the loop, as a real answer would be: what is asked together is planned together.
+    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:  # noqa: ARG002 # HttpClient's signature
+        # In the next turn of the loop, as a real response would come: calls of one turn are planned together.
         await asyncio.sleep(0)
-        found = _PATH.fullmatch(target)
-        if found is None:
+        match = _PATH.fullmatch(target)
+        if match is None:
             return Response(404, {}, b"{}")
         self.targets.append(unquote(target))
-        emr, unit = unquote(found["emr"]), found["unit"] and unquote(found["unit"])
-        return Response(200, {}, orjson.dumps([{"id": each} for each in self._listed(emr, unit, found["kind"])]))
+        emr, unit = unquote(match["emr"]), match["unit"] and unquote(match["unit"])
+        return Response(200, {}, orjson.dumps([{"id": each} for each in self._ids(emr, unit, match["kind"])]))
 
     async def close(self) -> None:
         """Nothing was opened."""
 
-    def _listed(self, emr: str, unit: str | None, kind: str | None) -> Iterator[str]:
-        of_emr = [node for node in self._named if node.care_unit.emr == emr]
+    def _ids(self, emr: str, unit: str | None, kind: str | None) -> Iterator[str]:
+        in_emr = [node for node in self._node_ids if node.care_unit.emr == emr]
         match kind:
             case None:
-                yield from dict.fromkeys(node.care_unit.care_unit for node in of_emr)
+                yield from dict.fromkeys(node.care_unit.care_unit for node in in_emr)
                 yield from _placeholders("care_unit_id", self._sizes.care_units)
             case "resources":
-                yield from self._within(of_emr, unit, NodeType.RESOURCE)
+                yield from _in_care_unit(in_emr, unit, NodeType.RESOURCE)
                 yield from _placeholders("resource_id", self._sizes.resources)
             case "healthcare-services":
-                yield from self._within(of_emr, unit, NodeType.HEALTHCARE_SERVICE)
+                yield from _in_care_unit(in_emr, unit, NodeType.HEALTHCARE_SERVICE)
                 yield from _placeholders("healthcare_service_id", self._sizes.healthcare_services)
 
-    def _within(self, nodes: Iterable[NodeId], unit: str | None, kind: NodeType) -> Iterator[str]:
-        return (node.leyr_id for node in nodes if node.type is kind and node.care_unit.care_unit == unit)
+
+def _in_care_unit(nodes: Iterable[NodeId], unit: str | None, kind: NodeType) -> Iterator[str]:
+    return (node.leyr_id for node in nodes if node.type is kind and node.care_unit.care_unit == unit)
 
 
 def _placeholders(name: str, count: int) -> Iterator[str]:
     return (f"{{{name}}}" if number == 1 else f"{{{name} {number}}}" for number in range(1, count + 1))
 
 
-def _generic(target: str) -> str:
-    """A target whose placeholders all look alike."""
+def _without_numbers(target: str) -> str:
+    """Make all placeholders of a kind alike."""
     return re.sub(r"\{(\w+) \d+\}", r"{\1}", target)
 
 
-def _named_nodes(texts: Iterable[str]) -> Iterator[NodeId]:
-    """The node ids that stand in texts."""
+def _node_ids(texts: Iterable[str]) -> Iterator[NodeId]:
+    """Find the node ids in texts."""
     for text in texts:
         for candidate in _NODE_ID.findall(text):
             try:
@@ -128,7 +121,7 @@ def _named_nodes(texts: Iterable[str]) -> Iterator[NodeId]:
                 continue
 
 
-async def _asked(app: Starlette, body: bytes) -> dict[str, Any]:
+async def _post(app: Starlette, body: bytes) -> dict[str, Any]:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -141,5 +134,5 @@ async def _asked(app: Starlette, body: bytes) -> dict[str, Any]:
     scope = {"type": "http", "method": "POST", "path": "/graphql", "query_string": b"", "headers": headers}
     async with app.router.lifespan_context(app):
         await app(scope, receive, send)
-    answer: dict[str, Any] = orjson.loads(b"".join(message.get("body", b"") for message in sent))
-    return answer
+    response: dict[str, Any] = orjson.loads(b"".join(message.get("body", b"") for message in sent))
+    return response

@@ -1,4 +1,7 @@
-"""Every setting: read once from the environment, checked, and frozen."""
+"""Every setting: read once from the environment, checked, and frozen.
+
+The environment name of a field is its own name in capitals.
+"""
 
 import os
 import re
@@ -29,11 +32,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
 
-_TAKING_SECONDS = 5
+_PREFIXES = ("LEYR_", "GATEWAY_")
+# Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
+_FOREIGN = frozenset({"GATEWAY_INTERFACE", "GATEWAY_DIR"})
+_DELIVERY_SECONDS = 5
+
+
+class SettingsError(Exception):
+    """The configuration is wrong; the message says what to set, and never quotes a value."""
 
 
 class LimitSettings(BaseModel):
-    """Limits on requests, operations and callers; a field's environment name is its own name in capitals."""
+    """Limits on requests, operations and callers."""
 
     gateway_max_body_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="The longest body of a request.")
     gateway_max_header_bytes: int = Field(
@@ -92,12 +102,12 @@ class LimitSettings(BaseModel):
 
     @property
     def grace_seconds(self) -> float:
-        """How long the last requests may take after the drain: to arrive, to wait for upstream, and to be taken."""
-        return self.gateway_receive_seconds + self.gateway_deadline_seconds + _TAKING_SECONDS
+        """How long the last requests may take after the drain: to arrive, to wait for upstream, and to be delivered."""
+        return self.gateway_receive_seconds + self.gateway_deadline_seconds + _DELIVERY_SECONDS
 
 
 class AccessSettings(BaseModel):
-    """Settings about callers and trusted documents; a field's environment name is its own name in capitals."""
+    """Settings about callers and trusted documents."""
 
     gateway_auth: Literal["anonymous", "api-keys", "jwt"] = Field(
         "anonymous", description="Who may ask: everyone (`anonymous`), or whoever has a key or a token."
@@ -119,7 +129,7 @@ class AccessSettings(BaseModel):
     gateway_documents_only: bool = Field(default=False, description="Whether only trusted documents are run.")
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _check_required(self) -> Self:
         needed = {
             "api-keys": ("gateway_api_keys",),
             "jwt": ("gateway_jwt_issuer", "gateway_jwt_audience", "gateway_jwt_jwks"),
@@ -132,7 +142,7 @@ class AccessSettings(BaseModel):
         return self
 
     def refusal_to_listen(self, address: str) -> str | None:
-        """Why the gateway must not listen on an IP address; None where it may."""
+        """Say why the gateway must not listen on an IP address; None where it may."""
         if self.gateway_auth != "anonymous" or self.gateway_allow_anonymous or ip_address(address).is_loopback:
             return None
         return (
@@ -141,17 +151,8 @@ class AccessSettings(BaseModel):
         )
 
 
-_PREFIXES = ("LEYR_", "GATEWAY_")
-# Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
-_FOREIGN = frozenset({"GATEWAY_INTERFACE", "GATEWAY_DIR"})
-
-
-class SettingsError(Exception):
-    """The configuration is wrong; the message says what to set, and never quotes a value."""
-
-
 class ProfileOverride(BaseModel):
-    """One table of the profiles file."""
+    """One table of the profiles file: what it sets of an EHR's profile."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -164,14 +165,14 @@ class ProfileOverride(BaseModel):
 
     @field_validator("time_zone")
     @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
+    def _check_time_zone(cls, value: str | None) -> str | None:
         try:
             return None if value is None else ZoneInfo(value).key
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError("not a known IANA time zone") from None
 
-    def over(self, profile: EhrProfile) -> EhrProfile:
-        """The profile with what this table says laid over it."""
+    def applied_to(self, profile: EhrProfile) -> EhrProfile:
+        """Give the profile with what this table sets."""
         days = self.longest_window_days
         return EhrProfile(
             code=profile.code,
@@ -185,7 +186,7 @@ class ProfileOverride(BaseModel):
 
 
 class Settings(LimitSettings, AccessSettings, BaseSettings):
-    """The gateway's settings. A field's environment name is its own name in capitals."""
+    """The gateway's settings."""
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
 
@@ -249,12 +250,12 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
 
     @field_validator("leyr_emrs", "gateway_cors_origins", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("leyr_base_url", "gateway_traces_url")
     @classmethod
-    def _plain_url(cls, value: str | None) -> str | None:
+    def _check_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
         if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
@@ -268,14 +269,14 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
 
     @field_validator("leyr_client_id", "leyr_client_secret")
     @classmethod
-    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+    def _check_header_value(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
             raise ValueError("may hold visible ASCII characters only")
         return value
 
     @field_validator("leyr_emrs")
     @classmethod
-    def _codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_emr_codes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("names no EHR")
         if any(not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", code) for code in value):
@@ -284,14 +285,14 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
 
     @field_validator("gateway_cors_origins")
     @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not re.fullmatch(r"https?://[^/?#*\s]+", origin) for origin in value):
             raise ValueError("an origin is a scheme and a host, without a path; `*` is not taken")
         return value
 
     @field_validator("gateway_log_level", mode="before")
     @classmethod
-    def _lower(cls, value: object) -> object:
+    def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
     @property
@@ -301,12 +302,12 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
 
     @property
     def catalog_lifetimes(self) -> Lifetimes:
-        """How long the catalogue is fresh, and how long after that it is served."""
+        """How long the catalogue is fresh, and how long after that it is served stale."""
         return Lifetimes(self.gateway_cache_catalog_seconds, self.gateway_cache_catalog_stale_seconds)
 
     @property
     def timeslots_lifetimes(self) -> Lifetimes:
-        """How long free times are fresh, and how long after that they are served."""
+        """How long free times are fresh, and how long after that they are served stale."""
         return Lifetimes(self.gateway_cache_timeslots_seconds, self.gateway_cache_timeslots_stale_seconds)
 
     def credentials(self) -> tuple[str, SecretStr]:
@@ -322,16 +323,16 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     def profiles(self) -> list[EhrProfile]:
         """The profiles of the configured EHRs, the default first. Raises SettingsError for the profiles file."""
         overrides = _read_profiles(self.leyr_profiles)
-        return [overrides.get(code, ProfileOverride()).over(shipped_profile(code)) for code in self.leyr_emrs]
+        return [overrides.get(code, ProfileOverride()).applied_to(shipped_profile(code)) for code in self.leyr_emrs]
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment, with `overrides` by field name laid over it. Raises SettingsError."""
-    _refuse_unknown(os.environ)
+    _check_names(os.environ)
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("\n".join(_complaints(error))) from None
+        raise SettingsError("\n".join(_error_lines(error))) from None
 
 
 def settings_table() -> str:
@@ -347,15 +348,15 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _refuse_unknown(names: Iterable[str]) -> None:
+def _check_names(names: Iterable[str]) -> None:
     known = {name.upper() for name in Settings.model_fields}
     ours = [name for name in names if name.upper().startswith(_PREFIXES)]
     unknown = sorted(name for name in ours if name.upper() not in known | _FOREIGN)
     if unknown:
-        raise SettingsError("\n".join(_unknown(name, known) for name in unknown))
+        raise SettingsError("\n".join(_unknown_name(name, known) for name in unknown))
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
+def _unknown_name(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.upper(), known, n=1, cutoff=0.75)
     hint = f"; did you mean {close[0]}?" if close else "; `gateway settings` lists those there are"
     return f"{name} is not a setting of this gateway{hint}"
@@ -372,15 +373,12 @@ def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"LEYR_PROFILES: the file is not TOML: {error}") from None
     except ValidationError as error:
-        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in _complaints(error))) from None
+        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in _error_lines(error))) from None
 
 
-def _complaints(error: ValidationError) -> list[str]:
-    return [
-        ": ".join((*_place(each["loc"]), each["msg"].removeprefix("Value error, ")))
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-
-
-def _place(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    return (".".join(map(str, loc)).upper(),) if loc else ()
+def _error_lines(error: ValidationError) -> list[str]:
+    lines = []
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        location = f"{'.'.join(map(str, each['loc'])).upper()}: " if each["loc"] else ""
+        lines.append(location + each["msg"].removeprefix("Value error, "))
+    return lines

@@ -12,14 +12,16 @@ from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLis
 class UnitRequirements:
     """What an operation asks of a care unit.
 
-    It reads `lists` in any case. The queries of one batch are planned together, apart from those of other batches.
-    Where slots do not name theirs, `each_resource` and `each_service` are asked again for each listed id.
+    It reads `lists` in any case, and so many `other_lists`, which filter nothing. The queries of one batch are planned
+    together, apart from those of other batches. Where slots do not name theirs, `each_resource` and `each_service` are
+    asked again for each listed id.
     """
 
     lists: UnitLists
     batches: Sequence[Sequence[TimeslotQuery]] = ()
     each_resource: Sequence[TimeslotQuery] = ()
     each_service: Sequence[TimeslotQuery] = ()
+    other_lists: int = 0
 
 
 def needs_unit_lists(profile: EhrProfile) -> bool:
@@ -61,7 +63,7 @@ def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: L
                 resources=part.resource is not None and any(step.resource is None for step in serving),
                 services=part.service is not None and any(step.service is None for step in serving),
             )
-    return lists.resources + lists.services + len(steps)
+    return lists.resources + lists.services + len(steps) + requirements.other_lists
 
 
 def _only(lists: UnitLists, listed_ids: ListedIds) -> ListedIds:

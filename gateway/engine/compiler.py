@@ -55,6 +55,7 @@ from gateway.engine.field_writers import (
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
 from gateway.engine.output import Output
 from gateway.engine.rows import Column, Columns, declared_field, origin_of
+from gateway.engine.selection import walk
 
 # Fragments make much of little text: a position takes about a kilobyte, a look at a selection some microseconds.
 _MOST_POSITIONS = 2_000
@@ -127,11 +128,10 @@ class _Compiler:
             return 0
         found = self.widths.get(id(selections))
         if found is None:
-            found = len(selections.selections)
-            for each in selections.selections:
-                if isinstance(each, InlineFragmentNode):
-                    found += self._width(each.selection_set)
-                elif isinstance(each, FragmentSpreadNode):
+            found = 0
+            for each, _ in walk(selections, enters=lambda node: isinstance(node, InlineFragmentNode)):
+                found += 1
+                if isinstance(each, FragmentSpreadNode):
                     found += self._width(self.fragments[each.name.value].selection_set)
             self.widths[id(selections)] = found
         return found

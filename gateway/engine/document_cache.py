@@ -4,10 +4,10 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 from graphql import (
-    DirectiveNode,
     DocumentNode,
     FragmentDefinitionNode,
     GraphQLError,
@@ -17,13 +17,11 @@ from graphql import (
     OverlappingFieldsCanBeMergedRule,
     Undefined,
     VariableNode,
-    Visitor,
     get_nullable_type,
     is_leaf_type,
     is_non_null_type,
     specified_rules,
     validate,
-    visit,
 )
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
@@ -33,6 +31,7 @@ from gateway.engine.document_limits import DocumentLimits, check_operations, par
 from gateway.engine.errors import InvalidDocumentError, UnsupportedError
 from gateway.engine.overlapping_fields import OverlappingFieldsRule
 from gateway.engine.rows import Columns
+from gateway.engine.selection import walk
 
 
 class _Variable(NamedTuple):
@@ -118,7 +117,7 @@ class Document:
     node: DocumentNode
     errors: Sequence[GraphQLError]
     fragments: dict[str, FragmentDefinitionNode]
-    steering: frozenset[str]
+    directive_variables: frozenset[str]
     characters: int
     programs: dict[Hashable, Program | None] = field(default_factory=dict)
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
@@ -196,7 +195,7 @@ class Documents:
             self._schema, node, self._rules, _MAX_VALIDATION_ERRORS, hide_suggestions=not self._introspection
         )
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        found = Document(digest, node, errors, fragments, _steering(node), len(text))
+        found = Document(digest, node, errors, fragments, _directive_variables(node), len(text))
         if found.is_kept:
             self._keep(found)
         return found
@@ -213,7 +212,7 @@ class Documents:
         self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
     ) -> Program | None:
         """A valid query, compiled for these variables; None where only ordinary execution will do."""
-        setting = tuple(variables.coerced.get(name) for name in sorted(document.steering))
+        setting = tuple(variables.coerced.get(name) for name in sorted(document.directive_variables))
         key = (operation.name.value if operation.name else None, setting)
         if key not in document.programs:
             try:
@@ -244,20 +243,17 @@ class Documents:
             forgotten.programs.clear()
 
 
-class _SteeringVariables(Visitor):
-    """Collects the variables in directives: they decide what is selected."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def enter_directive(self, node: DirectiveNode, *_: object) -> None:
-        for argument in node.arguments or ():
-            if isinstance(argument.value, VariableNode):
-                self.names.add(argument.value.name.value)
-
-
-def _steering(node: DocumentNode) -> frozenset[str]:
-    visitor = _SteeringVariables()
-    visit(node, visitor)
-    return frozenset(visitor.names)
+def _directive_variables(document: DocumentNode) -> frozenset[str]:
+    """The variables in directives: they decide what is selected."""
+    names: set[str] = set()
+    for definition in document.definitions:
+        if not isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
+            continue
+        for node in chain([definition], (selection for selection, _ in walk(definition.selection_set))):
+            for directive in node.directives or ():
+                names.update(
+                    argument.value.name.value
+                    for argument in directive.arguments or ()
+                    if isinstance(argument.value, VariableNode)
+                )
+    return frozenset(names)

@@ -12,7 +12,6 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLSyntaxError,
-    InlineFragmentNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
@@ -22,6 +21,7 @@ from graphql import (
 )
 
 from gateway.engine.errors import InvalidDocumentError, LimitExceededError, RequestError
+from gateway.engine.selection import walk
 
 # Fragments make astronomical numbers of little text; beyond this nobody cares how large they are.
 _UNCOUNTED = 1_000_000
@@ -101,27 +101,29 @@ def check_operations(document: DocumentNode, limits: DocumentLimits, *, introspe
 
 def _measured(selections: SelectionSetNode, directives: Sequence[DirectiveNode], *, introspection: bool) -> _Part:
     part = _Part(_Size(directives=len(directives)))
-    waiting: list[tuple[SelectionSetNode, int, bool]] = [(selections, 1, False)]
-    while waiting:
-        selection_set, level, inside = waiting.pop()
-        for selection in selection_set.selections:
-            part.size.directives += len(selection.directives or ())
-            _count(part.size, level, inside=inside, is_field=isinstance(selection, FieldNode))
-            if isinstance(selection, FragmentSpreadNode):
-                part.spreads.append((selection.name.value, level, inside))
-            elif isinstance(selection, InlineFragmentNode):
-                waiting.append((selection.selection_set, level, inside))
-            elif isinstance(selection, FieldNode):
-                part.size.aliases += selection.alias is not None
-                enters = not inside and selection.name.value in _INTROSPECTION
-                if enters and not introspection:
-                    raise _closed(selection)
-                if selection.selection_set is not None:
-                    waiting.append((selection.selection_set, 1 if enters else level + 1, inside or enters))
+    for selection, level in walk(selections, enters=lambda node: not _introspects(node)):
+        _count(part, selection, level, inside=False)
+        if isinstance(selection, FieldNode) and _introspects(selection):
+            if not introspection:
+                raise _closed(selection)
+            for each, depth in walk(selection.selection_set) if selection.selection_set else ():
+                _count(part, each, depth, inside=True)
     return part
 
 
-def _count(size: _Size, level: int, *, inside: bool, is_field: bool) -> None:
+def _introspects(node: SelectionNode) -> bool:
+    return isinstance(node, FieldNode) and node.name.value in _INTROSPECTION
+
+
+def _count(part: _Part, selection: SelectionNode, level: int, *, inside: bool) -> None:
+    """Add one selection; `inside` where it lies below `__schema` or `__type`, from which its level then counts."""
+    size = part.size
+    is_field = isinstance(selection, FieldNode)
+    size.directives += len(selection.directives or ())
+    if isinstance(selection, FragmentSpreadNode):
+        part.spreads.append((selection.name.value, level, inside))
+    elif isinstance(selection, FieldNode):
+        size.aliases += selection.alias is not None
     if inside:
         size.introspection_selections += 1
         size.introspection_depth = max(size.introspection_depth, level if is_field else 0)

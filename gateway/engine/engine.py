@@ -175,9 +175,7 @@ class Engine:
 
     def _too_large(self) -> LimitExceededError:
         most = self._config.max_answer_bytes
-        return LimitExceededError(
-            f"The answer would take more than {most} bytes; {self._config.too_large_hint}"
-        )
+        return LimitExceededError(f"The answer would take more than {most} bytes; {self._config.too_large_hint}")
 
 
 def _wrapped(error: GraphQLError | RequestError) -> GraphQLError:

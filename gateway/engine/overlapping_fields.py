@@ -38,10 +38,10 @@ from graphql import (
     is_list_type,
     is_non_null_type,
     is_object_type,
-    type_from_ast,
 )
 
 from gateway.engine.errors import InvalidDocumentError, LimitExceededError, RequestError
+from gateway.engine.selection import type_within
 
 # What people write takes some thousands of looks; only documents that cross fragments and types at will take more.
 _MOST_LOOKS = 30_000
@@ -118,7 +118,7 @@ class _Merging:
         fragment = self.fragments.get(name)
         if fragment is None:
             return ()
-        return self.collected(fragment.selection_set, type_from_ast(self.schema, fragment.type_condition))
+        return self.collected(fragment.selection_set, type_within(self.schema, fragment, None))
 
     def _selected(self, selections: SelectionSetNode, parent: Any) -> Iterator[_Field]:
         for each in selections.selections:
@@ -127,9 +127,7 @@ class _Merging:
             elif isinstance(each, FragmentSpreadNode):
                 yield from self.fragment(each.name.value)
             elif isinstance(each, InlineFragmentNode):
-                condition = each.type_condition
-                inner = type_from_ast(self.schema, condition) if condition else parent
-                yield from self.collected(each.selection_set, inner)
+                yield from self.collected(each.selection_set, type_within(self.schema, each, parent))
 
     def _later(self, step: Callable[..., None], *sets: _Fields) -> None:
         task = (step.__name__, sets)

@@ -23,7 +23,7 @@ from gateway.http.request_timeout import RequestTimeout
 from gateway.http.requests import GraphQLRequest, RequestRefusedError
 from gateway.http.response_cache import GraphQLResponse
 from gateway.schema.context import Context, OperationLimits
-from gateway.schema.loaders import Loaders
+from gateway.schema.node import Nodes
 
 
 class Asked(NamedTuple):
@@ -94,7 +94,7 @@ class Runner:
         *,
         documents: PersistedDocuments,
         profiles: Profiles,
-        loaders: Callable[[FetchScope], Loaders],
+        loaders: Callable[[FetchScope], Nodes],
         widest_window: timedelta,
         limits: OperationLimits,
         now: Callable[[], datetime],

@@ -11,6 +11,7 @@ from gateway.domain.ids import care_unit_id
 from gateway.engine.lazy_list import ObjectList, as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.healthcare_service import HealthcareService
+from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import Node
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId, Start, Timeslot, given, load_timeslots
@@ -64,21 +65,28 @@ class CareUnit(Node):
             name=unit.display_name,
         )
 
-    @strawberry.field(description="The people and things that can be booked here. Null comes with an error.")
+    @strawberry.field(
+        description="The people and things that can be booked here. Null comes with an error.",
+        metadata={READS: Reads.RESOURCES},
+    )
     async def resources(self, info: Info) -> list[Resource] | None:
         """The resources, in Leyr's order."""
-        return self._each_written((await info.context.loaders.resources(self.key)).views)
+        return self._each_written((await info.context.nodes.resources(self.key)).all)
 
-    @strawberry.field(description="The kinds of visit that are offered here. Null comes with an error.")
+    @strawberry.field(
+        description="The kinds of visit that are offered here. Null comes with an error.",
+        metadata={READS: Reads.HEALTHCARE_SERVICES},
+    )
     async def healthcare_services(self, info: Info) -> list[HealthcareService] | None:
         """The healthcare services, in Leyr's order."""
-        return self._each_written((await info.context.loaders.healthcare_services(self.key)).views)
+        return self._each_written((await info.context.nodes.healthcare_services(self.key)).all)
 
     @strawberry.field(
         description=(
             "Free times here, sorted by start, then resource, then service, without duplicates. `[]` means that "
             "nothing is free; null comes with an error."
-        )
+        ),
+        metadata={READS: Reads.TIMESLOTS},
     )
     async def timeslots(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import strawberry
 
@@ -17,6 +17,7 @@ from gateway.domain.window import Window, requested_window
 from gateway.engine import info as engine
 from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
+from gateway.schema.node import Nodes
 
 _DEFAULT_WINDOW = timedelta(days=30)
 
@@ -24,6 +25,9 @@ _DEFAULT_WINDOW = timedelta(days=30)
 @dataclass(frozen=True, slots=True)
 class TimeslotFilter:
     """The arguments of a `timeslots` field; ids are as the client gave them, node ids or raw Leyr ids."""
+
+    NAMES: ClassVar = ("start", "end", "resource_id", "healthcare_service_id")
+    IDS: ClassVar = ("resource_id", "healthcare_service_id")
 
     start: datetime | None = None
     end: datetime | None = None
@@ -64,7 +68,7 @@ class CheckedQuery(NamedTuple):
 
 
 class TimeslotCounter:
-    """The timeslots in an answer so far; each run of the operation counts anew."""
+    """Counts the timeslots of an answer; each execution of the operation counts anew."""
 
     def __init__(self) -> None:
         self._run: object = None
@@ -72,9 +76,9 @@ class TimeslotCounter:
         self._refusal: str | None = None
 
     def add(self, number: int, most: int, run: object) -> None:
-        """Count what one field brings. Raises OperationTooLarge, and from then on always.
+        """Count the slots of one field. Raises OperationTooLarge, then and at every later call.
 
-        A compiled run that ends early is followed by another way of running: neither counts the other's.
+        Where graphql-core's executor follows a compiled execution that gave up, each counts its own slots.
         """
         if run is not self._run:
             self._run, self._number = run, 0
@@ -90,7 +94,7 @@ class TimeslotCounter:
 
 @dataclass(slots=True)
 class CostState:
-    """How far the calls of a request's operation were counted before they are made."""
+    """Whether an operation's calls were counted to the end before they are made, and why it is refused."""
 
     is_settled: bool = False
     refusal: str | None = None
@@ -98,9 +102,9 @@ class CostState:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request: its loaders, its one idea of now, what its caller may see, and the limits that hold for it."""
+    """One request: its nodes, its one idea of now, what its caller may see, and the limits that hold for it."""
 
-    loaders: Loaders
+    nodes: Nodes
     profiles: Profiles
     now: datetime
     widest_window: timedelta
@@ -108,12 +112,20 @@ class Context:
     limits: OperationLimits = OperationLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
+    _queries: dict[tuple[CareUnitKey, TimeslotFilter, str | None, str | None], CheckedQuery] = field(
+        default_factory=dict
+    )
     _named: dict[str, NodeId] = field(default_factory=dict)
     _slot_count: TimeslotCounter = field(default_factory=TimeslotCounter)
     cost_state: CostState = field(default_factory=CostState)
 
     def __post_init__(self) -> None:
         self.loaders.allow_calls(self.limits.upstream_calls)
+
+    @property
+    def loaders(self) -> Loaders:
+        """The request's reads of upstream lists and timeslots."""
+        return self.nodes.loaders
 
     @property
     def emrs(self) -> Sequence[EhrProfile]:
@@ -133,7 +145,7 @@ class Context:
         return profile
 
     def named(self, text: str) -> NodeId:
-        """What a node id names, if the caller may see it; whether it exists is left open.
+        """Parse a node id that the caller may see; whether the node exists is not checked.
 
         Raises BadUserInput and Forbidden.
         """
@@ -161,6 +173,15 @@ class Context:
 
         Raises BadUserInput.
         """
+        question = care_unit, asked, resource, service
+        found = self._queries.get(question)
+        if found is None:
+            found = self._queries[question] = self._checked_query(*question)
+        return found
+
+    def _checked_query(
+        self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None, service: str | None
+    ) -> CheckedQuery:
         window = self._windows.get((asked.start, asked.end))
         if window is None:
             window = self._windows[asked.start, asked.end] = requested_window(
@@ -186,7 +207,7 @@ class Context:
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
 
     def count_timeslots(self, number: int, run: object) -> None:
-        """Count what a field puts in the answer of a run, which is named by what only that run has.
+        """Count the slots that a field adds to the answer; `run` is an object that only this execution has.
 
         Raises OperationTooLarge.
         """

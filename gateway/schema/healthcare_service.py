@@ -1,19 +1,15 @@
 """The HealthcareService type."""
 
-from typing import TYPE_CHECKING, Annotated
-
 import strawberry
-from strawberry import UNSET, lazy
+from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
-from gateway.schema.node import Node
+from gateway.schema.loaders import READS, Reads
+from gateway.schema.node import CARE_UNIT, Node
 from gateway.schema.timeslot import End, First, ResourceId, Start, Timeslot, given, load_timeslots
-
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
 
 
 @strawberry.type(description="A kind of visit that a care unit offers. FHIR R4: HealthcareService.")
@@ -26,6 +22,11 @@ class HealthcareService(Node):
     )
     name: str = strawberry.field(description="The name to show: Leyr's name, else Leyr's id.")
 
+    @property
+    def own_filters(self) -> tuple[str | None, str | None]:
+        """See Node."""
+        return None, self.leyr_id
+
     @classmethod
     def of(cls, service: models.HealthcareService, key: models.CareUnitKey) -> "HealthcareService":
         """The type's view of what Leyr lists."""
@@ -37,16 +38,19 @@ class HealthcareService(Node):
             name=service.display_name,
         )
 
-    @strawberry.field(description="The care unit that offers it.")
-    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+    @strawberry.field(
+        description="The care unit that offers it.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
+    )
+    async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return (await info.context.loaders.care_unit(self.key)).with_multiplicity(self.multiplicity)
+        return (await info.context.nodes.care_unit(self.key)).with_multiplicity(self.multiplicity)
 
     @strawberry.field(
         description=(
             "Free times for this service, sorted by start, then resource, without duplicates. `[]` means that "
             "nothing is free; null comes with an error."
-        )
+        ),
+        metadata={READS: Reads.TIMESLOTS},
     )
     async def timeslots(
         self,
@@ -59,4 +63,4 @@ class HealthcareService(Node):
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), given(resource_id))
-        return as_list(await load_timeslots(info, self, asked, given(first), service=self.leyr_id))
+        return as_list(await load_timeslots(info, self, asked, given(first)))

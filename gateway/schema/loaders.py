@@ -1,4 +1,4 @@
-"""What one request asks for: however often a query mentions a list, it is read once and viewed once.
+"""What one request reads: however often a query mentions a list, it is read once.
 
 There is no DataLoader here. Leyr has no bulk endpoint, so lists are read one by one; and timeslots are planned
 together by the turn of the loop, which takes a call_soon. aiodataloader would add a task and some ten microseconds
@@ -7,244 +7,226 @@ cancelled (as of 0.4.3).
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from enum import Flag, auto
+from typing import Any, Generic, TypeVar
 
 from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, NotFound
-from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
-from gateway.engine.lazy_list import ObjectList
-from gateway.fetch.catalog import Catalog, CatalogList, Given
+from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, Given
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
-    from gateway.schema.healthcare_service import HealthcareService
-    from gateway.schema.resource import Resource
-
-V = TypeVar("V")
+K = TypeVar("K", str, CareUnitKey)
 T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
 
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """How what Leyr lists becomes GraphQL objects; handed in, so that the types may use the loaders."""
-
-    care_unit: Callable[[models.CareUnit, EhrProfile], "CareUnit"]
-    resource: Callable[[models.Resource, CareUnitKey], "Resource"]
-    healthcare_service: Callable[[models.HealthcareService, CareUnitKey], "HealthcareService"]
+READS = "reads"
+"""Metadata of a field: what its resolver reads from upstream (`Reads`); prefetching and the cost check look there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Viewed(Generic[V]):
-    """GraphQL objects by Leyr id, and as the list that answers hold."""
+class Reads(Flag):
+    """What a field may read: a list of the EHR, a list of the care unit, or timeslots."""
 
-    by_id: Mapping[str, V]
-    views: ObjectList[V]
+    NOTHING = 0
+    CARE_UNITS = auto()
+    RESOURCES = auto()
+    HEALTHCARE_SERVICES = auto()
+    TIMESLOTS = auto()
+
+    @property
+    def unit_lists(self) -> int:
+        """How many lists of a care unit are among them, each of which is one call."""
+        return (self & ~(Reads.CARE_UNITS | Reads.TIMESLOTS)).value.bit_count()
+
+
+class ListLoader(Generic[K, T]):
+    """The lists of one endpoint for one request; futures raise domain errors."""
+
+    __slots__ = ("_cached", "_read", "_scope")
+
+    def __init__(self, cached: CachedLists[K, T], scope: FetchScope) -> None:
+        self._cached: CachedLists[K, T] = cached
+        self._scope = scope
+        self._read: dict[K, Given[T]] = {}
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._read
+
+    def start(self, key: K) -> Given[T]:
+        """Read a list, unless the request did before."""
+        given = self._read.get(key)
+        if given is None:
+            given = self._read[key] = self._cached.get(key, self._scope)
+        return given
+
+    async def load(self, key: K) -> CatalogList[T]:
+        """The list that a field asks for."""
+        self._scope.asked += 1
+        given = self.start(key)
+        return given if isinstance(given, CatalogList) else await given
+
+    async def read(self, key: K) -> CatalogList[T]:
+        """The list, for whatever else needs it."""
+        given = self.start(key)
+        return given if isinstance(given, CatalogList) else await given
+
+    def cached(self, key: K) -> CatalogList[T] | None:
+        """The list that the cache would give at once."""
+        return self._cached.known(key, self._scope)
+
+    def known(self, key: K) -> CatalogList[T] | None:
+        """The list where it is there: read and not awaited or failed, or not read and in the cache."""
+        given = self._read.get(key)
+        if given is None:
+            return self.cached(key)
+        if isinstance(given, CatalogList):
+            return given
+        return given.result() if given.done() and not given.cancelled() and not given.exception() else None
 
 
 class Loaders:
     """The lists and timeslots of one request."""
 
-    def __init__(self, catalog: Catalog, steps: TimeslotCalls, views: Views, scope: FetchScope) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, steps: TimeslotCalls, scope: FetchScope) -> None:
+        self.care_units: ListLoader[str, models.CareUnit] = ListLoader(catalog.care_units, scope)
+        self.resources: ListLoader[CareUnitKey, models.Resource] = ListLoader(catalog.resources, scope)
+        self.services: ListLoader[CareUnitKey, models.HealthcareService] = ListLoader(
+            catalog.healthcare_services, scope
+        )
         self._steps = steps
-        self._views = views
         self._scope = scope
-        self._care_units: dict[str, Given[models.CareUnit]] = {}
-        self._resources: dict[CareUnitKey, Given[models.Resource]] = {}
-        self._services: dict[CareUnitKey, Given[models.HealthcareService]] = {}
-        self._readers: dict[CareUnitKey, TimeslotFetcher] = {}
+        self._fetchers: dict[CareUnitKey, TimeslotFetcher] = {}
         self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
         self._unconfirmed: set[TimeslotQuery] = set()
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
-        self._planning: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def allow_calls(self, most: int) -> None:
         """Let the request make so many upstream calls."""
         self._scope.most_calls = most
 
-    def start_care_units(self, emr: str) -> Given[models.CareUnit]:
-        """Read the care units of an EHR, unless that was begun."""
-        given = self._care_units.get(emr)
-        if given is None:
-            given = self._care_units[emr] = self._catalog.care_units.get(emr, self._scope)
-        return given
-
-    def start_resources(self, care_unit: CareUnitKey) -> Given[models.Resource]:
-        """Read the resources of a care unit, unless that was begun."""
-        given = self._resources.get(care_unit)
-        if given is None:
-            given = self._resources[care_unit] = self._catalog.resources.get(care_unit, self._scope)
-        return given
-
-    def start_healthcare_services(self, care_unit: CareUnitKey) -> Given[models.HealthcareService]:
-        """Read the healthcare services of a care unit, unless that was begun."""
-        given = self._services.get(care_unit)
-        if given is None:
-            given = self._services[care_unit] = self._catalog.healthcare_services.get(care_unit, self._scope)
-        return given
+    def start_lists(self, care_unit: CareUnitKey, reads: Reads) -> None:
+        """Read the lists among `reads` that concern a care unit. Raises OperationTooLarge."""
+        if Reads.RESOURCES in reads:
+            self.resources.start(care_unit)
+        if Reads.HEALTHCARE_SERVICES in reads:
+            self.services.start(care_unit)
+        if Reads.CARE_UNITS in reads:
+            self.care_units.start(care_unit.emr)
 
     def start_timeslots(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
         """Read the slots of a query, unless that was begun; what one turn of the loop asks is planned together."""
         given = self._timeslots.get(query)
         if given is None:
-            given = self._timeslots[query] = self._begun(query)
+            given = self._timeslots[query] = self._started(query)
         return given
 
     def start_confirmed(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
-        """Read the slots of a query as soon as lists have vouched for its ids."""
+        """Read the slots of a query as soon as lists have confirmed its ids."""
         if query not in self._unconfirmed:
             self._unconfirmed.add(query)
-            self._keep_going(self._start_confirmed(query, unconfirmed))
+            self._run(self._start_confirmed(query, unconfirmed))
 
     async def confirm_ids_exist(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
         """Wait for the lists that must hold the ids of a query before these leave in a URL. Raises NotFound."""
         if unconfirmed.services:
-            self.start_healthcare_services(query.care_unit)
-        if unconfirmed.resources and query.resource not in (await _landed(self.start_resources(query.care_unit))).items:
+            self.services.start(query.care_unit)
+        if unconfirmed.resources and query.resource not in (await self.resources.read(query.care_unit)).items:
             raise NotFound("There is no Resource with this id")
-        if unconfirmed.services:
-            services = await _landed(self.start_healthcare_services(query.care_unit))
-            if query.service not in services.items:
-                raise NotFound("There is no HealthcareService with this id")
-
-    async def care_units(self, emr: str) -> "Viewed[CareUnit]":
-        """The care units of an EHR."""
-        self._scope.asked += 1
-        profile = self._steps.profiles.of(emr)
-        listed = await _landed(self.start_care_units(emr))
-        return _viewed(listed, lambda found: self._views.care_unit(found, profile))
-
-    async def resources(self, care_unit: CareUnitKey) -> "Viewed[Resource]":
-        """The resources of a care unit."""
-        self._scope.asked += 1
-        listed = await _landed(self.start_resources(care_unit))
-        return _viewed(listed, lambda found: self._views.resource(found, care_unit))
-
-    async def healthcare_services(self, care_unit: CareUnitKey) -> "Viewed[HealthcareService]":
-        """The healthcare services of a care unit."""
-        self._scope.asked += 1
-        listed = await _landed(self.start_healthcare_services(care_unit))
-        return _viewed(listed, lambda found: self._views.healthcare_service(found, care_unit))
+        if unconfirmed.services and query.service not in (await self.services.read(query.care_unit)).items:
+            raise NotFound("There is no HealthcareService with this id")
 
     async def timeslots(self, query: TimeslotQuery) -> TimeslotList:
-        """The free timeslots of a query."""
+        """The free timeslots of a query that a field asks for."""
         self._scope.asked += 1
         given = self.start_timeslots(query)
         return given if isinstance(given, TimeslotList) else await given
-
-    async def care_unit(self, key: CareUnitKey) -> "CareUnit":
-        """One care unit, from the EHR's list. Raises NotFound."""
-        found = (await self.care_units(key.emr)).by_id.get(key.care_unit)
-        if found is None:
-            raise NotFound("There is no CareUnit with this id")
-        return found
-
-    async def node(self, wanted: NodeId) -> "CareUnit | Resource | HealthcareService":
-        """Whatever a node id names, from the list that holds it. Raises NotFound.
-
-        A care unit whose id may be a personal number must be in its EHR's list before it leaves in a URL.
-        """
-        if wanted.type is not NodeType.CARE_UNIT and may_hide_a_personal_number(wanted.care_unit.care_unit):
-            await self.care_unit(wanted.care_unit)
-        found: Resource | HealthcareService | None
-        match wanted.type:
-            case NodeType.CARE_UNIT:
-                return await self.care_unit(wanted.care_unit)
-            case NodeType.RESOURCE:
-                found = (await self.resources(wanted.care_unit)).by_id.get(wanted.leyr_id)
-            case NodeType.HEALTHCARE_SERVICE:
-                found = (await self.healthcare_services(wanted.care_unit)).by_id.get(wanted.leyr_id)
-        if found is None:
-            raise NotFound(f"There is no {wanted.type} with this id")
-        return found
-
-    def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
-        """Which lists cost this request nothing, since it reads them anyway or they are from_cache."""
-        known = self.known(care_unit)
-        return UnitLists.of(
-            resources=care_unit in self._resources or known.resources is not None,
-            services=care_unit in self._services or known.services is not None,
-        )
 
     def profile(self, care_unit: CareUnitKey) -> EhrProfile:
         """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
         return self._steps.profiles.of_unit(care_unit)
 
+    def configured_profile(self, emr: str) -> EhrProfile:
+        """The profile of an EHR code. Raises BadUserInput where it is not configured."""
+        return self._steps.profiles.of(emr)
+
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""
-        return _there(self._care_units.get(emr)) or self._catalog.care_units.known(emr, self._scope)
+        return self.care_units.known(emr) or self.care_units.cached(emr)
+
+    def asked_for(self, care_unit: CareUnitKey) -> UnitLists:
+        """The lists that cost this request nothing, since it reads them anyway or the cache holds them."""
+        known = self.known(care_unit)
+        return UnitLists.of(
+            resources=care_unit in self.resources or known.resources is not None,
+            services=care_unit in self.services or known.services is not None,
+        )
 
     def known(self, care_unit: CareUnitKey) -> ListedIds:
-        """The lists as far as they are there already."""
-        resources = self._catalog.resources.known(care_unit, self._scope)
-        services = self._catalog.healthcare_services.known(care_unit, self._scope)
+        """The ids of a care unit's lists, as far as they are there already."""
+        resources, services = self.resources.known(care_unit), self.services.known(care_unit)
         return ListedIds(
-            _ids(self._resources.get(care_unit) or resources), _ids(self._services.get(care_unit) or services)
+            None if resources is None else tuple(resources.items), None if services is None else tuple(services.items)
         )
 
     async def resource_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         """Leyr's ids of the resources."""
-        return tuple((await _landed(self.start_resources(care_unit))).items)
+        return tuple((await self.resources.read(care_unit)).items)
 
     async def service_ids(self, care_unit: CareUnitKey) -> tuple[str, ...]:
         """Leyr's ids of the healthcare services."""
-        return tuple((await _landed(self.start_healthcare_services(care_unit))).items)
+        return tuple((await self.services.read(care_unit)).items)
 
     def close(self) -> None:
-        """Abandon what nobody waits for any more."""
-        for task in self._planning:
+        """Cancel the reads that no other request waits for."""
+        for task in self._tasks:
             task.cancel()
         self._scope.close()
-        # Readers know these loaders: left joined, they would keep every slot until the collector comes by.
-        self._readers.clear()
+        # Fetchers refer to these loaders: unbroken, the cycle would keep every slot until the collector runs.
+        self._fetchers.clear()
         self._timeslots.clear()
 
-    def _begun(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
-        reader = self._readers.get(query.care_unit)
-        if reader is None:
-            reader = TimeslotFetcher(query.care_unit, self._steps, unit_lists=self, scope=self._scope)
-            self._readers[query.care_unit] = reader
-        from_cache = reader.from_cache(query)
+    def _started(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
+        fetcher = self._fetchers.get(query.care_unit)
+        if fetcher is None:
+            fetcher = TimeslotFetcher(query.care_unit, self._steps, unit_lists=self, scope=self._scope)
+            self._fetchers[query.care_unit] = fetcher
+        from_cache = fetcher.from_cache(query)
         if from_cache is not None:
             return from_cache
         loop = asyncio.get_running_loop()
         if query.care_unit not in self._batches:
             self._batches[query.care_unit] = []
-            loop.call_soon(self._plan, query.care_unit, reader)
+            loop.call_soon(self._fetch_batch, query.care_unit, fetcher)
         self._batches[query.care_unit].append(query)
         future: asyncio.Future[TimeslotList] = loop.create_future()
-        future.add_done_callback(_observe)
+        future.add_done_callback(_mark_retrieved)
         return self._scope.wait_for(future)
 
-    def _plan(self, care_unit: CareUnitKey, reader: TimeslotFetcher) -> None:
-        self._keep_going(self._answer(self._batches.pop(care_unit), reader))
+    def _fetch_batch(self, care_unit: CareUnitKey, fetcher: TimeslotFetcher) -> None:
+        self._run(self._answer(self._batches.pop(care_unit), fetcher))
 
-    def _keep_going(self, work: Coroutine[Any, Any, None]) -> None:
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._planning.add(task)
-        task.add_done_callback(self._planning.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _start_confirmed(self, query: TimeslotQuery, unconfirmed: UnitLists) -> None:
-        # Whoever waits for the query waits for the same lists, and reports what is wrong with them.
+        # The resolver that waits for the query waits for the same lists, and reports what is wrong with them.
         with suppress(GatewayError):
             await self.confirm_ids_exist(query, unconfirmed)
             self.start_timeslots(query)
 
-    async def _answer(self, queries: list[TimeslotQuery], reader: TimeslotFetcher) -> None:
+    async def _answer(self, queries: list[TimeslotQuery], fetcher: TimeslotFetcher) -> None:
         try:
-            await reader.answer(queries, self._deliver)
-        except Exception as error:  # noqa: BLE001 # whatever it is, it belongs to those who wait
+            await fetcher.answer(queries, self._deliver)
+        except Exception as error:  # noqa: BLE001 # whatever it is, it belongs to the fields that wait
             for query in queries:
                 self._deliver(query, error)
 
@@ -258,34 +240,7 @@ class Loaders:
             future.set_result(answer)
 
 
-async def _landed(given: Given[T]) -> CatalogList[T]:
-    return given if isinstance(given, CatalogList) else await given
-
-
-def _ids(given: Given[T] | None) -> tuple[str, ...] | None:
-    """The ids of a list that is there."""
-    listed = _there(given)
-    return None if listed is None else tuple(listed.items)
-
-
-def _there(given: Given[T] | None) -> CatalogList[T] | None:
-    """A list that is there; None for one that is awaited, that failed, or that nobody asked for."""
-    if isinstance(given, asyncio.Future):
-        landed = given.done() and not given.cancelled() and given.exception() is None
-        return given.result() if landed else None
-    return given
-
-
-def _viewed(listed: CatalogList[T], view: Callable[[T], V]) -> Viewed[V]:
-    """The views of a list, made once as long as it is from_cache."""
-    if listed.views is None:
-        by_id = {leyr_id: view(item) for leyr_id, item in listed.items.items()}
-        listed.views = Viewed(by_id, ObjectList(by_id.values(), listed.derived))
-    viewed: Viewed[V] = listed.views
-    return viewed
-
-
-def _observe(future: "asyncio.Future[TimeslotList]") -> None:
-    """Let a failure pass that nobody waited for."""
+def _mark_retrieved(future: "asyncio.Future[TimeslotList]") -> None:
+    """Keep asyncio from reporting a failure that no field waited for."""
     if not future.cancelled():
         future.exception()

@@ -1,45 +1,68 @@
-"""What a document asks of care units, read once at each place of it."""
+"""What a document asks of care units, read once at each place of it, and begun before its resolvers ask.
 
-from collections.abc import Iterable, Iterator, Mapping
+Left alone, `resources { timeslots }` asks for timeslots only when the resources have come: a round trip more,
+and a call a resource. Whatever stands below a care unit concerns that unit alone, so the first resolver that
+holds it reads on, and asks the loaders for everything at once: the lists, and for timeslots of each resource
+those of all resources. The resolvers further down then find their reads begun, and report themselves what
+is wrong with their arguments.
+
+Nothing here knows a field by its name: what a field reads is declared at the field (`READS`, `FINDS`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from graphql import (
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
+    GraphQLArgument,
     GraphQLError,
     GraphQLField,
-    GraphQLIncludeDirective,
     GraphQLObjectType,
-    GraphQLSchema,
-    GraphQLSkipDirective,
-    InlineFragmentNode,
     OperationDefinitionNode,
-    SelectionNode,
+    SelectionSetNode,
     StringValueNode,
     VariableNode,
     get_argument_values,
-    get_directive_values,
     get_named_type,
-    is_abstract_type,
 )
-from graphql.execution.values import VariableValues
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
+from gateway.engine.rows import declared_field
+from gateway.engine.selection import Selections
 from gateway.schema.context import Context, Info, TimeslotFilter
+from gateway.schema.loaders import READS, Reads
+from gateway.schema.node import Node
 
-_Selecting: TypeAlias = FieldNode | InlineFragmentNode | FragmentDefinitionNode | OperationDefinitionNode
-_CALLING = frozenset({"resources", "resource", "healthcareServices", "healthcareService", "careUnit", "timeslots"})
-_IDS = frozenset({"resourceId", "healthcareServiceId"})
+FINDS = "finds"
+"""Metadata of a root field: the care units or the nodes that it is about (`CareUnitsOf`, `NodesNamedBy`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CareUnitsOf:
+    """The care units of the EHR whose code an argument gives; of the caller's first EHR where it gives none."""
+
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodesNamedBy:
+    """The nodes of these types whose ids an argument gives: one id, or a list of them."""
+
+    argument: str
+    types: frozenset[NodeType] = frozenset(NodeType)
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TimeslotsField:
-    """A `timeslots` field: of what type, and whether it stands in the very node that was found."""
+    """A field that reads timeslots: of what type, and whether it stands in the very node that was found."""
 
     node: FieldNode
     definition: GraphQLField
@@ -51,13 +74,12 @@ class TimeslotsField:
 class Lookahead:
     """What a part of a document asks of a care unit, whatever the variables of its arguments are.
 
-    `names_ids` tells whether timeslots may be asked for by the id of a resource or a service; `is_deep` whether any
-    of it stands below a field that has to be waited for, and not in the very node that was found.
+    `reads` is what its fields declare together. `names_ids` tells whether timeslots may be asked for by the id of a
+    resource or a service; `is_deep` whether any of it stands below a field that has to be waited for, and not in the
+    very node that was found.
     """
 
-    resources: bool = False
-    services: bool = False
-    care_unit: bool = False
+    reads: Reads = Reads.NOTHING
     names_ids: bool = False
     is_deep: bool = False
     timeslots: list[TimeslotsField] = field(default_factory=list)
@@ -70,16 +92,14 @@ class TimeslotsArguments(NamedTuple):
     of: str | None
 
 
-class DocumentScope(NamedTuple):
-    """A document as one request runs it."""
+class DocumentScope(Selections):
+    """A document with the variables of one request."""
 
-    schema: GraphQLSchema
-    fragments: Mapping[str, FragmentDefinitionNode]
-    variables: VariableValues
+    __slots__ = ()
 
     @classmethod
     def of(cls, info: Info) -> "DocumentScope":
-        """What a resolver is told of it."""
+        """The document that a resolver belongs to."""
         raw = info.raw
         return cls(raw.schema, raw.fragments, raw.variable_values)
 
@@ -91,57 +111,18 @@ class DocumentScope(NamedTuple):
         return found
 
     def asked(self, lookahead: Lookahead) -> dict[TimeslotsArguments, None]:
-        """What the `timeslots` fields of a lookahead ask, each once; those whose arguments are wrong report it."""
+        """The arguments of the fields that read timeslots, each once; a field reports wrong arguments itself."""
         return dict.fromkeys(self._asked(lookahead))
 
     def _asked(self, lookahead: Lookahead) -> Iterator[TimeslotsArguments]:
         for each in lookahead.timeslots:
             try:
-                arguments = get_argument_values(each.definition, each.node, self.variables)
+                values = get_argument_values(each.definition, each.node, self.variables)
             except GraphQLError:
                 continue
-            asked = TimeslotFilter(
-                arguments.get("start"),
-                arguments.get("end"),
-                arguments.get("resourceId"),
-                arguments.get("healthcareServiceId"),
-            )
+            named = {_python_name(each.definition.args[name]): value for name, value in values.items()}
+            asked = TimeslotFilter(*(named.get(name) for name in TimeslotFilter.NAMES))
             yield TimeslotsArguments(asked, None if each.is_own else each.parent)
-
-    def selected(self, node: _Selecting, parent: GraphQLObjectType) -> Iterator[FieldNode]:
-        """The fields of a selection, through fragments, each fragment once."""
-        return self._selected(node, parent, set())
-
-    def _selected(self, node: _Selecting, parent: GraphQLObjectType, entered: set[str]) -> Iterator[FieldNode]:
-        for selection in node.selection_set.selections if node.selection_set else ():
-            if not self.includes(selection):
-                continue
-            match selection:
-                case FieldNode():
-                    yield selection
-                case InlineFragmentNode() if self.applies(selection, parent):
-                    yield from self._selected(selection, parent, entered)
-                case FragmentSpreadNode():
-                    fragment = self.fragments[selection.name.value]
-                    if selection.name.value not in entered and self.applies(fragment, parent):
-                        entered.add(selection.name.value)
-                        yield from self._selected(fragment, parent, entered)
-
-    def includes(self, node: SelectionNode) -> bool:
-        """Whether `@skip` and `@include` let a selection in."""
-        try:
-            skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
-            include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
-        except GraphQLError:
-            return False
-        return not (skip and skip["if"]) and (include is None or include["if"])
-
-    def applies(self, fragment: InlineFragmentNode | FragmentDefinitionNode, parent: GraphQLObjectType) -> bool:
-        """Whether a fragment is about objects of a type."""
-        if fragment.type_condition is None or fragment.type_condition.name.value == parent.name:
-            return True
-        condition = self.schema.get_type(fragment.type_condition.name.value)
-        return is_abstract_type(condition) and self.schema.is_sub_type(condition, parent)
 
 
 def lookahead_below(info: Info, kind: str) -> Lookahead:
@@ -156,83 +137,71 @@ def lookahead_of(document: DocumentScope, nodes: Iterable[FieldNode], kind: str)
     """What the selections of field nodes ask, where the field holds objects of a type."""
     reader = _LookaheadReader(document)
     for node in nodes:
-        reader.walk(node, document.object_type(kind), is_own=True)
+        reader.walk(node.selection_set, document.object_type(kind), is_own=True)
     return reader.lookahead
 
 
 class _LookaheadReader:
-    """One walk over a part of a document, linear in its size: a fragment is entered once for each type.
+    """Walks a part of a document in linear time: a fragment is entered once for each type.
 
-    Once more where it stands in the very node that was found, because there it asks for that node's own slots.
+    It is entered once more in the very node that was found, because there it asks for that node's own slots.
     """
 
     def __init__(self, document: DocumentScope) -> None:
         self.lookahead = Lookahead()
         self._document = document
-        self._entered: set[tuple[str, str, bool]] = set()
+        self._entered: defaultdict[tuple[str, bool], set[str]] = defaultdict(set)
 
-    def walk(self, node: _Selecting, parent: GraphQLObjectType, *, is_own: bool) -> None:
-        """Read the selections of a node; `is_own` where its object is the one that was found."""
-        for selection in node.selection_set.selections if node.selection_set else ():
-            if not self._document.includes(selection):
-                continue
-            match selection:
-                case FieldNode():
-                    self._read_field(selection, parent, is_own=is_own)
-                case InlineFragmentNode() if self._document.applies(selection, parent):
-                    self.walk(selection, parent, is_own=is_own)
-                case FragmentSpreadNode():
-                    fragment = self._document.fragments[selection.name.value]
-                    entry = (selection.name.value, parent.name, is_own)
-                    if entry not in self._entered and self._document.applies(fragment, parent):
-                        self._entered.add(entry)
-                        self.walk(fragment, parent, is_own=is_own)
+    def walk(self, selections: SelectionSetNode | None, parent: GraphQLObjectType, *, is_own: bool) -> None:
+        """Read a selection set; `is_own` where its object is the one that was found."""
+        for node in self._document.fields(selections, parent, self._entered[parent.name, is_own]):
+            self._read_field(node, parent, is_own=is_own)
 
     def _read_field(self, node: FieldNode, parent: GraphQLObjectType, *, is_own: bool) -> None:
         definition = parent.fields.get(node.name.value)
         if definition is None:
             return
-        if node.name.value in _CALLING:
-            self.lookahead.is_deep |= not is_own
-        match node.name.value:
-            case "resources" | "resource":
-                self.lookahead.resources = True
-            case "healthcareServices" | "healthcareService":
-                self.lookahead.services = True
-            case "careUnit":
-                self.lookahead.care_unit = True
-            case "timeslots":
-                self.lookahead.timeslots.append(TimeslotsField(node, definition, parent.name, is_own))
-                self.lookahead.names_ids |= not _IDS.isdisjoint(each.name.value for each in node.arguments or ())
-                self.lookahead.names_ids |= is_own and parent.name != "CareUnit"
+        declared = declared_field(definition)
+        reads: Reads = Reads.NOTHING if declared is None else declared.metadata.get(READS, Reads.NOTHING)
+        if reads is not Reads.NOTHING:
+            self._read_upstream(reads, TimeslotsField(node, definition, parent.name, is_own))
         child = get_named_type(definition.type)
         if isinstance(child, GraphQLObjectType):
-            self.walk(node, child, is_own=False)
+            self.walk(node.selection_set, child, is_own=False)
 
-
-_BY_ID = frozenset({"careUnit", "node", "nodes"})
+    def _read_upstream(self, reads: Reads, found: TimeslotsField) -> None:
+        lookahead = self.lookahead
+        lookahead.reads |= reads
+        lookahead.is_deep |= not found.is_own
+        if Reads.TIMESLOTS in reads:
+            lookahead.timeslots.append(found)
+            given = {each.name.value for each in found.node.arguments or ()}
+            ids = (name for name, each in found.definition.args.items() if _python_name(each) in TimeslotFilter.IDS)
+            lookahead.names_ids |= not given.isdisjoint(ids)
+            lookahead.names_ids |= found.is_own and found.parent != NodeType.CARE_UNIT
 
 
 @dataclass(slots=True, eq=False)
 class RootField:
-    """One of them, and what stands below it, by the type of the object that it holds."""
+    """A root field that calls upstream, and what stands below it by the type of the object that it holds."""
 
     node: FieldNode
     definition: GraphQLField
+    finds: CareUnitsOf | NodesNamedBy
     _lookaheads: dict[NodeType, Lookahead] = field(default_factory=dict)
 
     @property
     def lists_care_units(self) -> bool:
-        """Whether it is about the care units of an EHR, not about what it names itself."""
-        return self.node.name.value == "careUnits"
+        """Whether it is about the care units of an EHR, not about nodes that it names."""
+        return isinstance(self.finds, CareUnitsOf)
 
     @property
     def names_several(self) -> bool:
         """Whether it names any number of nodes."""
-        return self.node.name.value == "nodes"
+        return isinstance(self.finds, NodesNamedBy) and self.finds.is_list
 
     def lookahead(self, document: DocumentScope, kind: NodeType) -> Lookahead:
-        """What stands below it, where it holds an object of a type."""
+        """What the document asks below it, where it holds an object of a type."""
         found = self._lookaheads.get(kind)
         if found is None:
             found = self._lookaheads[kind] = lookahead_of(document, [self.node], kind)
@@ -241,31 +210,32 @@ class RootField:
     def emr(self, document: DocumentScope, context: Context) -> EhrProfile | None:
         """The EHR whose care units it lists; None where the field will be refused."""
         try:
-            return context.emr(self._argument("emr", document))
+            return context.emr(self._argument(document))
         except (GatewayError, GraphQLError):
             # The field will say so itself, and makes no call.
             return None
 
     def named(self, document: DocumentScope, context: Context) -> Iterator[NodeId]:
-        """What it names, but for what will be refused."""
-        kinds = {NodeType.CARE_UNIT} if self.node.name.value == "careUnit" else set(NodeType)
+        """The nodes that it names, without those that the field will refuse."""
+        if isinstance(self.finds, CareUnitsOf):
+            return
         try:
-            texts = self._argument("ids", document) if self.names_several else [self._argument("id", document)]
+            given = self._argument(document)
         except GraphQLError:
             return
-        for text in texts:
+        for text in given if self.finds.is_list else [given]:
             try:
                 found = context.named(text)
             except GatewayError:
-                # Likewise.
+                # The field will say so itself.
                 continue
-            if found.type in kinds:
+            if found.type in self.finds.types:
                 yield found
 
-    def _argument(self, name: str, document: DocumentScope) -> Any:
-        """The value of an argument, None where it has none. Raises GraphQLError."""
+    def _argument(self, document: DocumentScope) -> Any:
+        """The value of the argument that says what it finds, None where it has none. Raises GraphQLError."""
         for argument in self.node.arguments or ():
-            if argument.name.value != name:
+            if argument.name.value != self.finds.argument:
                 continue
             value = argument.value
             # What graphql-core makes of these is the same, and takes it five times as long.
@@ -273,26 +243,37 @@ class RootField:
                 return value.value
             if isinstance(value, VariableNode):
                 return document.variables.coerced.get(value.name.value)
-            return get_argument_values(self.definition, self.node, document.variables).get(name)
+            return get_argument_values(self.definition, self.node, document.variables).get(argument.name.value)
         return None
 
 
 class RootRequest(NamedTuple):
-    """Who asks something of a care unit: a root field that holds it, or something in it by Leyr's id."""
+    """A root field that asks something of a care unit, through the unit itself or a node in it by Leyr's id."""
 
     root: RootField
     kind: NodeType
     leyr_id: str
 
+    @property
+    def own_filters(self) -> tuple[str | None, str | None]:
+        """The resource and the healthcare service that the node's own timeslots are filtered by."""
+        return (
+            self.leyr_id if self.kind is NodeType.RESOURCE else None,
+            self.leyr_id if self.kind is NodeType.HEALTHCARE_SERVICE else None,
+        )
+
 
 def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> list[RootField]:
-    """Those of an operation."""
-    query = document.object_type("Query")
-    return [
-        RootField(node, query.fields[node.name.value])
-        for node in document.selected(operation, query)
-        if node.name.value == "careUnits" or node.name.value in _BY_ID
-    ]
+    """The root fields of an operation that call upstream."""
+    root = document.schema.get_root_type(operation.operation)
+    found = []
+    for node in () if root is None else document.fields(operation.selection_set, root):
+        definition = root.fields.get(node.name.value) if root else None
+        declared = None if definition is None else declared_field(definition)
+        finds = None if declared is None else declared.metadata.get(FINDS)
+        if definition is not None and finds is not None:
+            found.append(RootField(node, definition, finds))
+    return found
 
 
 def visible_care_units(context: Context, emr: str) -> list[CareUnitKey] | None:
@@ -302,3 +283,36 @@ def visible_care_units(context: Context, emr: str) -> list[CareUnitKey] | None:
         return None
     keys = (CareUnitKey(emr, leyr_id) for leyr_id in listed.items)
     return [key for key in keys if context.access.sees(key)]
+
+
+def prefetch(info: Info, found: Sequence[Node]) -> None:
+    """Start everything that the document asks below the current field: for care units, or for one other node."""
+    if not found:
+        return
+    lookahead = lookahead_below(info, type(found[0]).__name__)
+    if not lookahead.is_deep:
+        # The resolvers of the node's own fields run in this very turn.
+        return
+    asked = DocumentScope.of(info).asked(lookahead) if lookahead.timeslots else ()
+    loaders = info.context.loaders
+    for node in found:
+        # A resolver that needs what is refused here meets the refusal too.
+        with suppress(GatewayError):
+            loaders.start_lists(node.key, lookahead.reads)
+        for arguments in asked:
+            with suppress(GatewayError):
+                _start_timeslots(info.context, node, arguments)
+
+
+def _start_timeslots(context: Context, node: Node, arguments: TimeslotsArguments) -> None:
+    own = node.own_filters if arguments.of is None else (None, None)
+    query, unconfirmed = context.timeslot_query(node.key, arguments.filter, *own)
+    if unconfirmed is None:
+        context.loaders.start_timeslots(query)
+    else:
+        context.loaders.start_confirmed(query, unconfirmed)
+
+
+def _python_name(argument: GraphQLArgument) -> str:
+    declared = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return "" if declared is None else str(declared.python_name)

@@ -1,15 +1,32 @@
-"""The Node interface of Relay's Global Object Identification.
+"""The Node interface of Relay's Global Object Identification, and the nodes of one request.
 
 Strawberry's own relay interface computes an id through a resolver for each object. Here the id is a plain
 attribute in the same form, so that lists of nodes need no calls into Python to be completed.
 """
 
-from dataclasses import replace
-from typing import Self
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 import strawberry
+from strawberry.types.lazy_type import LazyType
 
+from gateway.domain import models
+from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.errors import NotFound
+from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
+from gateway.domain.personal_numbers import may_hide_a_personal_number
+from gateway.engine.lazy_list import ObjectList
+from gateway.fetch.catalog import CatalogList
+from gateway.schema.loaders import Loaders
+
+# The types refer to each other, modules do not: what lies above is known by its name here.
+CARE_UNIT: LazyType[Any, Any] = LazyType("CareUnit", "gateway.schema.care_unit")
+RESOURCE: LazyType[Any, Any] = LazyType("Resource", "gateway.schema.resource")
+HEALTHCARE_SERVICE: LazyType[Any, Any] = LazyType("HealthcareService", "gateway.schema.healthcare_service")
+
+T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
 
 
 @strawberry.interface(description="Something with an id that is unique in the whole graph, and can be fetched by it.")
@@ -25,6 +42,89 @@ class Node:
     key: strawberry.Private[CareUnitKey]
     multiplicity: strawberry.Private[int] = 1
 
+    @property
+    def own_filters(self) -> tuple[str | None, str | None]:
+        """The resource and the healthcare service by Leyr's id that its own timeslots are filtered by."""
+        return None, None
+
     def with_multiplicity(self, multiplicity: int) -> Self:
-        """The same, as what is written so many times in the answer: once for each slot that it stands under."""
+        """A copy that is written so many times in the answer: once for each slot that it stands under."""
         return self if multiplicity == self.multiplicity else replace(self, multiplicity=multiplicity)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTypes:
+    """How an item of a catalogue list becomes a node: parameters, since the types refer to each other."""
+
+    care_unit: Callable[[models.CareUnit, EhrProfile], Node]
+    resource: Callable[[models.Resource, CareUnitKey], Node]
+    healthcare_service: Callable[[models.HealthcareService, CareUnitKey], Node]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeList:
+    """The nodes of a catalogue list: by Leyr id, and as the list that answers hold."""
+
+    by_id: Mapping[str, Node]
+    all: ObjectList[Any]
+
+
+class Nodes:
+    """The nodes of one request; those of a list are made once as long as it is remembered."""
+
+    __slots__ = ("_types", "loaders")
+
+    def __init__(self, loaders: Loaders, types: NodeTypes) -> None:
+        self.loaders = loaders
+        self._types = types
+
+    async def care_units(self, emr: str) -> NodeList:
+        """The care units of an EHR."""
+        profile = self.loaders.configured_profile(emr)
+        return _nodes(await self.loaders.care_units.load(emr), lambda item: self._types.care_unit(item, profile))
+
+    async def resources(self, care_unit: CareUnitKey) -> NodeList:
+        """The resources of a care unit."""
+        found = await self.loaders.resources.load(care_unit)
+        return _nodes(found, lambda item: self._types.resource(item, care_unit))
+
+    async def healthcare_services(self, care_unit: CareUnitKey) -> NodeList:
+        """The healthcare services of a care unit."""
+        found = await self.loaders.services.load(care_unit)
+        return _nodes(found, lambda item: self._types.healthcare_service(item, care_unit))
+
+    async def care_unit(self, key: CareUnitKey) -> Node:
+        """One care unit, from the EHR's list. Raises NotFound."""
+        return _found(await self.care_units(key.emr), NodeId(NodeType.CARE_UNIT, key, key.care_unit))
+
+    async def node(self, wanted: NodeId) -> Node:
+        """The node of an id, from the list that holds it. Raises NotFound.
+
+        A care unit whose id may be a personal number must be in its EHR's list before it leaves in a URL.
+        """
+        key = wanted.care_unit
+        if wanted.type is NodeType.CARE_UNIT:
+            return await self.care_unit(key)
+        if may_hide_a_personal_number(key.care_unit):
+            await self.care_unit(key)
+        is_resource = wanted.type is NodeType.RESOURCE
+        return _found(await (self.resources(key) if is_resource else self.healthcare_services(key)), wanted)
+
+    def close(self) -> None:
+        """Abandon the reads that nothing waits for any more."""
+        self.loaders.close()
+
+
+def _nodes(listed: CatalogList[T], node: Callable[[T], Node]) -> NodeList:
+    if listed.views is None:
+        by_id = {leyr_id: node(item) for leyr_id, item in listed.items.items()}
+        listed.views = NodeList(by_id, ObjectList(by_id.values(), listed.derived))
+    nodes: NodeList = listed.views
+    return nodes
+
+
+def _found(nodes: NodeList, wanted: NodeId) -> Node:
+    found = nodes.by_id.get(wanted.leyr_id)
+    if found is None:
+        raise NotFound(f"There is no {wanted.type} with this id")
+    return found

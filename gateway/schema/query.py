@@ -16,9 +16,8 @@ from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit, Emr
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
-from gateway.schema.loaders import Views
-from gateway.schema.node import Node
-from gateway.schema.prefetch import prefetch
+from gateway.schema.lookahead import FINDS, CareUnitsOf, NodesNamedBy, prefetch
+from gateway.schema.node import Node, NodeTypes
 from gateway.schema.resource import Resource
 from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
 from gateway.schema.timeslot import given
@@ -36,7 +35,9 @@ class Query:
         """The configured EHRs, as far as the caller may see them; no upstream call."""
         return [Emr.of(profile) for profile in info.context.emrs]
 
-    @strawberry.field(description="The care units of an EHR. Null comes with an error.")
+    @strawberry.field(
+        description="The care units of an EHR. Null comes with an error.", metadata={FINDS: CareUnitsOf("emr")}
+    )
     async def care_units(
         self,
         info: Info,
@@ -48,11 +49,14 @@ class Query:
         """The care units, in Leyr's order."""
         profile = info.context.emr(given(emr))
         check_upstream_cost(info, profile)
-        units = _visible(info, (await info.context.loaders.care_units(profile.code)).views)
+        units = _visible(info, (await info.context.nodes.care_units(profile.code)).all)
         _begin(info, profile, units)
         return units
 
-    @strawberry.field(description="One care unit by its node id. Null comes with an error.")
+    @strawberry.field(
+        description="One care unit by its node id. Null comes with an error.",
+        metadata={FINDS: NodesNamedBy("id", frozenset({NodeType.CARE_UNIT}))},
+    )
     async def care_unit(self, info: Info, id: NodeIdArgument) -> CareUnit | None:  # noqa: A002 # GraphQL's name
         """The care unit."""
         wanted = info.context.named(id)
@@ -61,7 +65,9 @@ class Query:
         check_upstream_cost(info, info.context.loaders.profile(wanted.care_unit))
         return cast("CareUnit", await _fetch(info, wanted))
 
-    @strawberry.field(description="Anything that has a node id. Null comes with an error.")
+    @strawberry.field(
+        description="Anything that has a node id. Null comes with an error.", metadata={FINDS: NodesNamedBy("id")}
+    )
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
         wanted = info.context.named(id)
@@ -72,7 +78,8 @@ class Query:
         description=(
             "Several nodes, in the order of their ids. One that cannot be had is null, with an error; the others are "
             "delivered."
-        )
+        ),
+        metadata={FINDS: NodesNamedBy("ids", is_list=True)},
     )
     async def nodes(
         self,
@@ -88,7 +95,7 @@ class Query:
 
 
 async def _fetch(info: Info, wanted: NodeId) -> CareUnit | Resource | HealthcareService:
-    found = await info.context.loaders.node(wanted)
+    found = cast("CareUnit | Resource | HealthcareService", await info.context.nodes.node(wanted))
     prefetch(info, [found])
     return found
 
@@ -133,9 +140,9 @@ def engine_config(
     )
 
 
-def build_views() -> Views:
-    """How the loaders make GraphQL objects of what Leyr lists."""
-    return Views(care_unit=CareUnit.of, resource=Resource.of, healthcare_service=HealthcareService.of)
+def node_types() -> NodeTypes:
+    """How catalogue items become nodes of this schema."""
+    return NodeTypes(CareUnit.of, Resource.of, HealthcareService.of)
 
 
 def print_sdl(schema: strawberry.Schema) -> str:

@@ -1,19 +1,15 @@
 """The Resource type."""
 
-from typing import TYPE_CHECKING, Annotated
-
 import strawberry
-from strawberry import UNSET, lazy
+from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
-from gateway.schema.node import Node
+from gateway.schema.loaders import READS, Reads
+from gateway.schema.node import CARE_UNIT, Node
 from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Timeslot, given, load_timeslots
-
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
 
 
 @strawberry.type(
@@ -30,6 +26,11 @@ class Resource(Node):
     )
     name: str = strawberry.field(description="The name to show: Leyr's name, else first and last name, else Leyr's id.")
 
+    @property
+    def own_filters(self) -> tuple[str | None, str | None]:
+        """See Node."""
+        return self.leyr_id, None
+
     @classmethod
     def of(cls, resource: models.Resource, key: models.CareUnitKey) -> "Resource":
         """The type's view of what Leyr lists."""
@@ -41,16 +42,19 @@ class Resource(Node):
             name=resource.display_name,
         )
 
-    @strawberry.field(description="The care unit that it belongs to.")
-    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+    @strawberry.field(
+        description="The care unit that it belongs to.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
+    )
+    async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return (await info.context.loaders.care_unit(self.key)).with_multiplicity(self.multiplicity)
+        return (await info.context.nodes.care_unit(self.key)).with_multiplicity(self.multiplicity)
 
     @strawberry.field(
         description=(
             "Free times of this resource, sorted by start, then service, without duplicates. `[]` means that nothing "
             "is free; null comes with an error."
-        )
+        ),
+        metadata={READS: Reads.TIMESLOTS},
     )
     async def timeslots(
         self,
@@ -63,4 +67,4 @@ class Resource(Node):
     ) -> list[Timeslot] | None:
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), healthcare_service_id=given(healthcare_service_id))
-        return as_list(await load_timeslots(info, self, asked, given(first), resource=self.leyr_id))
+        return as_list(await load_timeslots(info, self, asked, given(first)))

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import strawberry
-from strawberry import UNSET, lazy
+from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
 from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
+from gateway.schema.loaders import READS, Reads
 from gateway.schema.lookahead import lookahead_below
-from gateway.schema.node import Node
+from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, Node
 from gateway.schema.scalars import DateTime
 
 T = TypeVar("T")
@@ -57,15 +58,6 @@ First: TypeAlias = Annotated[
 def given(value: T | None) -> T | None:
     """The argument's value; None where it was left out or given as null."""
     return None if value is UNSET else value
-
-
-if TYPE_CHECKING:
-    from gateway.schema.care_unit import CareUnit
-    from gateway.schema.healthcare_service import HealthcareService
-    from gateway.schema.resource import Resource
-
-
-N = TypeVar("N", bound=Node)
 
 
 @dataclass(slots=True)
@@ -130,14 +122,15 @@ class Timeslot:
             "Who or what would be booked. Null where the EHR does not name one, where the care unit does not list "
             "it, and, with an error, where the list could not be had."
         ),
-        metadata={DEPENDS_ONLY_ON: ("resource_id",)},
+        graphql_type=RESOURCE | None,
+        metadata={DEPENDS_ONLY_ON: ("resource_id",), READS: Reads.RESOURCES},
     )
-    async def resource(self, info: Info) -> Annotated["Resource", lazy("gateway.schema.resource")] | None:
+    async def resource(self, info: Info) -> Node | None:
         """The resource, from the care unit's list."""
         wanted = self.slot.resource_id
         if wanted is None:
             return None
-        found = (await info.context.loaders.resources(self.key)).by_id.get(wanted)
+        found = (await info.context.nodes.resources(self.key)).by_id.get(wanted)
         return None if found is None else self._linked(info, found, "resource_id")
 
     @strawberry.field(
@@ -145,25 +138,28 @@ class Timeslot:
             "The kind of visit. Null where the EHR does not name one, where the care unit does not list it, and, "
             "with an error, where the list could not be had."
         ),
-        metadata={DEPENDS_ONLY_ON: ("healthcare_service_id",)},
+        graphql_type=HEALTHCARE_SERVICE | None,
+        metadata={DEPENDS_ONLY_ON: ("healthcare_service_id",), READS: Reads.HEALTHCARE_SERVICES},
     )
-    async def healthcare_service(
-        self, info: Info
-    ) -> Annotated["HealthcareService", lazy("gateway.schema.healthcare_service")] | None:
+    async def healthcare_service(self, info: Info) -> Node | None:
         """The healthcare service, from the care unit's list."""
         wanted = self.slot.healthcare_service_id
         if wanted is None:
             return None
-        found = (await info.context.loaders.healthcare_services(self.key)).by_id.get(wanted)
+        found = (await info.context.nodes.healthcare_services(self.key)).by_id.get(wanted)
         return None if found is None else self._linked(info, found, "healthcare_service_id")
 
-    @strawberry.field(description="The care unit where it takes place.", metadata={DEPENDS_ONLY_ON: ()})
-    async def care_unit(self, info: Info) -> Annotated["CareUnit", lazy("gateway.schema.care_unit")]:
+    @strawberry.field(
+        description="The care unit where it takes place.",
+        graphql_type=CARE_UNIT,
+        metadata={DEPENDS_ONLY_ON: (), READS: Reads.CARE_UNITS},
+    )
+    async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return self._linked(info, await info.context.loaders.care_unit(self.key), None)
+        return self._linked(info, await info.context.nodes.care_unit(self.key), None)
 
-    def _linked(self, info: Info, found: N, attribute: str | None) -> N:
-        """What the slot links to, with how often it is written, where timeslots below it have to be counted."""
+    def _linked(self, info: Info, found: Node, attribute: str | None) -> Node:
+        """The linked node, with its multiplicity where timeslots below it have to be counted."""
         multiplicity = self.multiplicity
         if multiplicity.alike is not None and not lookahead_below(info, type(found).__name__).timeslots:
             return found
@@ -171,20 +167,11 @@ class Timeslot:
 
 
 async def load_timeslots(
-    info: Info,
-    owner: Node,
-    asked: TimeslotFilter,
-    first: int | None,
-    *,
-    resource: str | None = None,
-    service: str | None = None,
+    info: Info, owner: Node, asked: TimeslotFilter, first: int | None
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
-    """The free times that a field of a node asks for. Raises domain errors.
-
-    `resource` or `service` is Leyr's id of the node, where it is one.
-    """
-    limit, key = checked_first(first), owner.key
-    query, unconfirmed = info.context.timeslot_query(key, asked, resource, service)
+    """The free times that a field of a node asks for. Raises domain errors."""
+    limit = checked_first(first)
+    query, unconfirmed = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
     if unconfirmed is not None:
         await info.context.loaders.confirm_ids_exist(query, unconfirmed)
     found = await info.context.loaders.timeslots(query)

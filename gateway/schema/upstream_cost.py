@@ -1,13 +1,14 @@
 """How many upstream calls an operation would take, counted before the first of them.
 
-It is counted from the plan, as if nothing were remembered, so that an operation is not refused on one day and
-answered on another. Most operations are far below the limit, which a bound tells that takes no planning. What
-follows from care units that are not known yet is counted when their list has come. What a plan spreads over a list
-that is not known yet, and what nobody could foresee, the request's reading stops (`FetchScope.take`).
+The calls are counted from the plan, as if nothing were cached, so that an operation is not refused on one day and
+answered on another. Most operations are far below the limit, and a bound without planning says so. The calls for care
+units that are not known yet are counted when their list has come. What a plan spreads over a list that is not known
+yet, and what cannot be predicted, is stopped by the request's own count of calls (`FetchScope`).
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +22,22 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.schema.context import Context, Info
+from gateway.schema.loaders import Reads
 from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRequest, root_fields, visible_care_units
 
+# The lists whose ids timeslots are filtered by.
+_FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
+_OWN_LIST = {NodeType.RESOURCE: Reads.RESOURCES, NodeType.HEALTHCARE_SERVICE: Reads.HEALTHCARE_SERVICES}
 _OUTLINE = "Query"
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
 
 
 def check_upstream_cost(info: Info, profile: EhrProfile | None = None) -> None:
-    """Count the calls of the whole operation before its root fields begin any. Raises OperationTooLarge.
+    """Count the calls of the whole operation before a root field makes any. Raises OperationTooLarge.
 
-    Each root field that calls upstream does so first, and `careUnits` again when it knows the care units. A field
-    that is about one care unit, or those of one EHR, says what is known of the EHR.
+    Each root field that calls upstream calls this first, and `careUnits` again when it knows the care units. A field
+    that is about one EHR passes the EHR's profile.
     """
     context: Context = info.raw.context
     if context.cost_state.is_settled:
@@ -45,17 +50,14 @@ def check_upstream_cost(info: Info, profile: EhrProfile | None = None) -> None:
 
 
 def check_operation_cost(
-    document: DocumentScope, operation: OperationDefinitionNode, context: Context, kept: dict[str, Any]
+    document: DocumentScope, operation: OperationDefinitionNode, context: Context, memo: dict[str, Any]
 ) -> None:
-    """The same for whoever runs the operation; `kept` lasts as long as what is compiled of it.
-
-    Raises OperationTooLarge.
-    """
+    """The same for a document; `memo` lasts as long as the compiled operation. Raises OperationTooLarge."""
     cost_state, most = context.cost_state, context.limits.upstream_calls
     if cost_state.refusal is None and not cost_state.is_settled:
-        outline: _Outline | None = kept.get(_OUTLINE)
+        outline: _Outline | None = memo.get(_OUTLINE)
         if outline is None:
-            outline = kept[_OUTLINE] = _outline(document, operation)
+            outline = memo[_OUTLINE] = _outline(document, operation)
         bound = _Bound(document, context)
         if sum(map(bound.of, outline.roots)) > most:
             cost_state.refusal = _Count(document, context, most).refusal(outline.roots)
@@ -68,7 +70,7 @@ def check_operation_cost(
 class _Outline:
     """The root fields that call upstream.
 
-    Where there is but one: what each care unit of a plain EHR takes, and whether those of an EHR are asked for.
+    Where there is one: the calls that each care unit of a plain EHR takes, and whether it lists an EHR's care units.
     """
 
     roots: Sequence[RootField]
@@ -76,7 +78,7 @@ class _Outline:
     lists_care_units: bool
 
     def is_small(self, context: Context, emr: str) -> bool:
-        """Whether an operation about one plain EHR is far below the limit: what most are, in half a microsecond."""
+        """Whether an operation about one plain EHR is below the limit: a quick answer for most operations."""
         if self.each is None:
             return False
         units = 1
@@ -97,10 +99,7 @@ def _outline(document: DocumentScope, operation: OperationDefinitionNode) -> _Ou
 
 
 class _Bound:
-    """At least as many calls as an operation takes, found without planning.
-
-    It is whole unless care units are not known yet.
-    """
+    """An upper bound of an operation's calls, without planning; not `is_whole` where care units are not known yet."""
 
     def __init__(self, document: DocumentScope, context: Context) -> None:
         self._document = document
@@ -125,13 +124,13 @@ class _Bound:
         if not lookahead.timeslots:
             listed = self._context.loaders.known_care_units(profile.code)
             self.is_whole &= listed is not None
-            return 1 + (0 if listed is None else len(listed.items)) * (lookahead.resources + lookahead.services)
+            return 1 + (0 if listed is None else len(listed.items)) * lookahead.reads.unit_lists
         keys = visible_care_units(self._context, profile.code)
         self.is_whole &= keys is not None
         return 1 + sum(self._within(key, lookahead) for key in keys or ())
 
     def _within(self, key: CareUnitKey, lookahead: Lookahead) -> int:
-        """What a care unit takes beside the list that it is in."""
+        """The calls for a care unit, without the list that holds it."""
         profile = self._context.loaders.profile(key)
         if not lookahead.timeslots or is_plain(profile):
             return _most_within(lookahead)
@@ -146,18 +145,18 @@ class _Bound:
             slots *= max(1, resources, services)
         if not (profile.names_resource and profile.names_service):
             slots *= 1 + resources + services
-        return 2 + slots
+        return 2 + (lookahead.reads & ~_FILTERING).unit_lists + slots
 
 
 class _Count:
-    """The calls that an operation's plan takes, as far as it can be made with what is known at the time."""
+    """The calls of an operation's plan, as far as the lists that are known now allow to make it."""
 
     def __init__(self, document: DocumentScope, context: Context, most: int) -> None:
         self._document = document
         self._context = context
         self._most = most
         self._emrs: set[str] = set()
-        self._asking: defaultdict[CareUnitKey, list[RootRequest]] = defaultdict(list)
+        self._requests: defaultdict[CareUnitKey, list[RootRequest]] = defaultdict(list)
         self._planned: dict[Hashable, int] = {}
 
     def refusal(self, roots: Iterable[RootField]) -> str | None:
@@ -165,7 +164,7 @@ class _Count:
         for root in roots:
             self._add(root)
         calls, and_more = len(self._emrs), ""
-        for key, requests in self._asking.items():
+        for key, requests in self._requests.items():
             plans_on = calls <= self._most or len(self._planned) < _PLANS_OF_A_REFUSAL
             found = self._calls(key, tuple(dict.fromkeys(requests)), plan_anew=plans_on)
             if found is None:
@@ -182,20 +181,20 @@ class _Count:
             if profile is not None:
                 self._emrs.add(profile.code)
                 for key in visible_care_units(self._context, profile.code) or ():
-                    self._asking[key].append(RootRequest(root, NodeType.CARE_UNIT, ""))
+                    self._requests[key].append(RootRequest(root, NodeType.CARE_UNIT, ""))
             return
         for named in root.named(self._document, self._context):
             key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
             if (
                 is_unit
-                or root.lookahead(self._document, named.type).care_unit
+                or Reads.CARE_UNITS in root.lookahead(self._document, named.type).reads
                 or may_hide_a_personal_number(key.care_unit)
             ):
                 self._emrs.add(key.emr)
-            self._asking[key].append(RootRequest(root, named.type, "" if is_unit else named.leyr_id))
+            self._requests[key].append(RootRequest(root, named.type, "" if is_unit else named.leyr_id))
 
     def _calls(self, key: CareUnitKey, requests: tuple[RootRequest, ...], *, plan_anew: bool) -> int | None:
-        """The calls for a care unit; None where that would have to be planned, and nothing is to be any more."""
+        """The calls for a care unit; None where they would have to be planned and `plan_anew` is not set."""
         profile = self._context.loaders.profile(key)
         listed_ids = self._context.loaders.known(key) if needs_unit_lists(profile) else ListedIds()
         # A node id is of one care unit, and makes no query in another.
@@ -208,43 +207,37 @@ class _Count:
         return self._planned[likeness]
 
     def _requirements(self, key: CareUnitKey, requests: Sequence[RootRequest]) -> UnitRequirements:
-        resources = services = False
+        reads = Reads.NOTHING
         batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
         each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
         for one in requests:
             lookahead = one.root.lookahead(self._document, one.kind)
-            resources |= lookahead.resources or one.kind is NodeType.RESOURCE
-            services |= lookahead.services or one.kind is NodeType.HEALTHCARE_SERVICE
-            own = _own_ids(one)
+            reads |= lookahead.reads | _OWN_LIST.get(one.kind, Reads.NOTHING)
             for asked in self._document.asked(lookahead):
-                try:
-                    ids = own if asked.of is None else (None, None)
-                    query, unconfirmed = self._context.timeslot_query(key, asked.filter, *ids)
-                except GatewayError:
-                    # The field will say so itself, and makes no call.
-                    continue
-                if unconfirmed is not None:
-                    resources, services = resources or unconfirmed.resources, services or unconfirmed.services
-                batches[one.kind if unconfirmed is None else unconfirmed].append(query)
-                if asked.of in each:
-                    each[asked.of].append(query)
+                # A field whose arguments are refused will say so itself, and makes no call.
+                with suppress(GatewayError):
+                    filters = one.own_filters if asked.of is None else (None, None)
+                    query, unconfirmed = self._context.timeslot_query(key, asked.filter, *filters)
+                    if unconfirmed is not None:
+                        reads |= _reads_of(unconfirmed)
+                    batches[one.kind if unconfirmed is None else unconfirmed].append(query)
+                    if asked.of in each:
+                        each[asked.of].append(query)
         return UnitRequirements(
-            UnitLists.of(resources=resources, services=services),
+            UnitLists.of(resources=Reads.RESOURCES in reads, services=Reads.HEALTHCARE_SERVICES in reads),
             tuple(map(tuple, batches.values())),
             tuple(each[NodeType.RESOURCE]),
             tuple(each[NodeType.HEALTHCARE_SERVICE]),
+            other_lists=(reads & ~_FILTERING).unit_lists,
         )
 
 
-def _own_ids(requests: RootRequest) -> tuple[str | None, str | None]:
-    """The resource and the service that a node is, if it is one."""
-    return (
-        requests.leyr_id if requests.kind is NodeType.RESOURCE else None,
-        requests.leyr_id if requests.kind is NodeType.HEALTHCARE_SERVICE else None,
-    )
+def _reads_of(lists: UnitLists) -> Reads:
+    resources = Reads.RESOURCES if lists.resources else Reads.NOTHING
+    return resources | (Reads.HEALTHCARE_SERVICES if lists.services else Reads.NOTHING)
 
 
 def _most_within(lookahead: Lookahead) -> int:
-    """What a care unit of a plain EHR takes beside the list that it is in: a list may have to confirm an id."""
-    lists = 2 if lookahead.names_ids else lookahead.resources + lookahead.services
-    return lists + len(lookahead.timeslots)
+    """The most calls for a care unit of a plain EHR; lists may have to confirm that ids exist."""
+    reads = lookahead.reads | _FILTERING if lookahead.names_ids else lookahead.reads
+    return reads.unit_lists + len(lookahead.timeslots)

@@ -1,1 +1,1 @@
-"""uvicorn with limits on connections, deadlines and a graceful shutdown; imports nothing else of the gateway."""
+"""uvicorn with limits on connections, timeouts and a graceful shutdown; imports nothing else of the gateway."""

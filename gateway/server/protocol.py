@@ -1,12 +1,13 @@
-"""What a connection may send and how long it may take, guarded in uvicorn's protocol before anything is run.
+"""uvicorn's HTTP/1.1 protocol with limits on what a client may send and how long it may take.
 
-The *head* of a request is its line and its headers. When it is complete, uvicorn makes a *cycle*, which the application
-answers at once, or as soon as those that came before it on the connection are answered. Until its last byte is there
-the request is *partial*. A request that is refused is answered in its turn, so that the answers
-before it stay whole, and then the connection ends, because nobody knows where the next request would begin.
+The *head* of a request is its request line and its headers. When it is complete, uvicorn makes a *cycle*, which the
+application answers at once, or as soon as those that came before it on the connection are answered (pipelining). A
+request that is rejected is answered in its turn, so that the responses before it stay whole; then the connection is
+closed, because nobody knows where the next request would begin.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.config import Config
@@ -26,19 +27,29 @@ from gateway.server.request_head import (
     malformed,
     rejection_bytes,
     too_many_headers,
-    url_too_long,
 )
-from gateway.server.timeouts import IdleTimer, WriteTimeout
+from gateway.server.timeouts import IdleTimer, WriteTimeout, has_unread_bytes
 
-# The method, the version and the spaces of a request's line.
-_LINE_BYTES = 64
-# Data that arrive at a closed socket make the kernel throw away the answer that its client has not read yet.
+# The method, the version and the spaces of a request line.
+_REQUEST_LINE_BYTES = 64
+# Data that arrive at a closed socket make the kernel throw away the response that its client has not read yet.
 _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 1024 * 1024
+# Most clients send a request as soon as they are connected; an older connection is kept for later use.
+_FIRST_REQUEST_SECONDS = 1.0
+# For a request that is on its way while the connection is about to be closed.
+_CLOSE_DELAY_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Whether a server is ready; signal handlers and other threads may end it, once and for good."""
+
+    is_stopping: bool = False
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol within limits."""
+    """A connection whose requests are checked against limits before the application sees them."""
 
     def __init__(
         self,
@@ -57,89 +68,90 @@ class LimitedProtocol(HttpToolsProtocol):
         self.access_log = False
         self._limits = limits
         self._error_body = error_body
-        self._in_head = self._partial = self._upgrading = False
-        self._timed = True
-        self._overhead = 0
-        self._running: RequestResponseCycle | None = None
+        self._receiving_head = self._receiving = self._ignoring_upgrade = False
+        self._receive_timeout_started = True
+        # Of heads, of chunk framing and after a rejection: whatever came since the last piece of a body.
+        self._overhead_bytes = 0
+        self._active_cycle: RequestResponseCycle | None = None
         self._rejection: RejectedRequestError | None = None
         self._timer = IdleTimer(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Wait for the first request."""
+        """Wait for the first request, or drop a connection beyond the limit."""
         super().connection_made(transport)
         self._write_timeout = WriteTimeout(self.loop, transport, self._limits.receive_seconds)
         if len(self.connections) > self._limits.connections:
             transport.abort()
         else:
-            self._timer.wait(self._limits.receive_seconds, self._late)
+            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Tell the application, and cancel the timers."""
         super().connection_lost(exc)
         # uvicorn tells the newest request only, which may be in the queue.
-        if not self._is_free():
-            self._disconnect()
+        if self._is_responding():
+            self._disconnect_active_cycle()
         self.pipeline.clear()
-        self._timer.end()
-        self._write_timeout.end()
+        self._timer.cancel()
+        self._write_timeout.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, and start what is to be answered."""
-        self._overhead += len(data)
+        """Parse the data, and start or queue the requests that they complete."""
+        self._overhead_bytes += len(data)
         if self._rejection is not None:
-            self._discard()
+            self._discard_data()
             return
         try:
             self._parse(data)
-            self._check_rest()
+            self._check_incomplete_request()
         except httptools.HttpParserError as error:
             # What a callback raises comes as the context of the parser's own error.
             cause = error.__context__
             self._reject(cause if isinstance(cause, RejectedRequestError) else malformed())
-        except RejectedRequestError as refusal:
-            self._reject(refusal)
+        except RejectedRequestError as rejection:
+            self._reject(rejection)
 
     def _parse(self, data: bytes) -> None:
         while data:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_upgrade() + data[upgrade.args[0] :]
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
             else:
                 return
 
-    def _without_upgrade(self) -> bytes:
+    def _head_without_upgrade(self) -> bytes:
         # A server may ignore a wish for another protocol (RFC 9110, section 7.8). The parser stops at one, and would
-        # take the body for the next request; so it is given the same head again, without the wish.
+        # take the body for the next request; so a new parser is given the same head again, without the wish.
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
         self.parser = type(self.parser)(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._upgrading = False
+        self._ignoring_upgrade = False
         return head
 
-    def _check_rest(self) -> None:
-        if self._overhead > self._limits.header_bytes + len(self.url) + _LINE_BYTES:
+    def _check_incomplete_request(self) -> None:
+        if self._overhead_bytes > self._limits.header_bytes + len(self.url) + _REQUEST_LINE_BYTES:
             raise headers_too_large(self._limits)
-        if not self._partial:
+        if not self._receiving:
             return
         if len(self.headers) > self._limits.headers:
             raise too_many_headers(self._limits)
-        if not self._timed:
-            self._timed = True
-            self._timer.wait(self._limits.receive_seconds, self._late)
+        if not self._receive_timeout_started:
+            self._receive_timeout_started = True
+            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
 
     def on_message_begin(self) -> None:
-        """A request's first byte came."""
+        """The parser found a request's first byte."""
         super().on_message_begin()
-        self._in_head = self._partial = True
+        self._receiving_head = self._receiving = True
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request's target came."""
+        """The parser found a part of the request's target."""
         self.url += url
         if len(self.url) > self._limits.url_bytes:
-            raise url_too_long(self._limits)
+            raise RejectedRequestError(414, f"The URL is longer than the limit of {self._limits.url_bytes} bytes")
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application or queue the request."""
@@ -147,131 +159,201 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise malformed()
-            self._upgrading = True
+            self._ignoring_upgrade = True
             return
-        if len(self.pipeline) >= self._limits.ahead:
-            raise RejectedRequestError(429, f"More than the limit of {self._limits.ahead} requests wait")
+        if len(self.pipeline) >= self._limits.pipelined:
+            raise RejectedRequestError(429, f"More than the limit of {self._limits.pipelined} requests wait")
         super().on_headers_complete()
         if not self.pipeline:
-            self._running = self.cycle
-        self._in_head = False
-        self._overhead = 0
+            self._active_cycle = self.cycle
+        self._receiving_head = False
+        self._overhead_bytes = 0
         # The application has the list; what is still to come are trailers, and those must not pass for headers.
         self.headers = []
 
     def on_body(self, body: bytes) -> None:
-        """A part of the request's body came."""
-        self._overhead = 0
+        """The parser found a part of the request's body."""
+        self._overhead_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
-        if self._upgrading:
+        """The parser found a request's end."""
+        if self._ignoring_upgrade:
             return
         super().on_message_complete()
-        self._partial = self._timed = False
-        self._overhead = 0
+        self._receiving = self._receive_timeout_started = False
+        self._overhead_bytes = 0
         if self.cycle.response_complete:
-            self._timer.wait(self._limits.idle_seconds, self._idle)
+            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
         else:
-            self._timer.wait(self._limits.receive_seconds, self._answering)
+            self._timer.start(self._limits.receive_seconds, self._watch_writes)
 
     def on_response_complete(self) -> None:
-        """Turn to the next request of the connection, or wait for one."""
+        """Start the next pipelined request, or wait for one."""
         if self.pipeline or self.transport.is_closing():
             if self.pipeline:
-                self._running = self.pipeline[-1][0]
+                self._active_cycle = self.pipeline[-1][0]
             super().on_response_complete()
             self._write_timeout.watch()
             return
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         if self._rejection is not None:
-            self._leave()
-        elif not self._partial:
-            self._timer.wait(self._limits.idle_seconds, self._idle)
+            self._send_rejection()
+        elif not self._receiving:
+            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
 
     def pause_writing(self) -> None:
-        """The client does not take as much as is written."""
+        """The transport's buffer is full, since the client reads more slowly than the application writes."""
         super().pause_writing()
         self._write_timeout.watch()
 
     def resume_writing(self) -> None:
-        """The client took most of what was written."""
+        """The transport's buffer has emptied."""
         super().resume_writing()
-        self._write_timeout.moved()
+        self._write_timeout.record_progress()
 
-    def _idle(self) -> None:
-        if self._write_timeout.is_all_taken():
+    def _on_keep_alive_timeout(self) -> None:
+        if self._write_timeout.is_all_acknowledged():
             self.transport.close()
         else:
             self._write_timeout.watch()
-            self._timer.wait(self._limits.idle_seconds, self._idle)
+            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
 
-    def _answering(self) -> None:
-        # Where the application breaks off an answer, uvicorn closes the connection, and what is written may stick.
+    def _watch_writes(self) -> None:
+        # Where the application breaks off a response, uvicorn closes the connection, and what is written may stick.
         self._write_timeout.watch()
-        self._timer.wait(self._limits.receive_seconds, self._answering)
+        self._timer.start(self._limits.receive_seconds, self._watch_writes)
 
-    def _late(self) -> None:
-        if self._waits_for_us():
-            self._timer.wait(self._limits.receive_seconds, self._late)
-        elif self._partial:
+    def _on_receive_timeout(self) -> None:
+        if self._is_client_waiting():
+            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
+        elif self._receiving:
             limit = self._limits.receive_seconds
             text = f"The request was not whole within the limit of {limit:g} seconds"
             self._reject(RejectedRequestError(408, text))
         else:
             self.transport.close()
 
-    def _waits_for_us(self) -> bool:
+    def _is_client_waiting(self) -> bool:
+        """Does the client wait for this server to read on, or to send `100 Continue`?"""
         if self.flow.read_paused:
             return True
-        return self._has_cycle() and self.cycle.waiting_for_100_continue and not self.cycle.response_complete
+        return self._is_receiving_body() and self.cycle.waiting_for_100_continue and not self.cycle.response_complete
 
-    def _reject(self, refusal: RejectedRequestError) -> None:
-        self._rejection = refusal
-        if self._has_cycle():
-            self._cut_off()
-        if self._is_free():
-            self._leave()
+    def _reject(self, rejection: RejectedRequestError) -> None:
+        self._rejection = rejection
+        if self._is_receiving_body():
+            self._drop_incomplete_request()
+        if self._is_responding():
+            self._timer.start(self._limits.receive_seconds, self._watch_writes)
         else:
-            self._timer.wait(self._limits.receive_seconds, self._answering)
+            self._send_rejection()
 
-    def _has_cycle(self) -> bool:
-        return self._partial and not self._in_head
+    def _is_receiving_body(self) -> bool:
+        """Is the head of the newest request complete, so that it has a cycle, but not its body?"""
+        return self._receiving and not self._receiving_head
 
-    def _is_free(self) -> bool:
-        return self._running is None or self._running.response_complete or self._running.disconnected
+    def _is_responding(self) -> bool:
+        cycle = self._active_cycle
+        return not (cycle is None or cycle.response_complete or cycle.disconnected)
 
-    def _discard(self) -> None:
-        if not self._is_free():
+    def _discard_data(self) -> None:
+        if self._is_responding():
             self.flow.pause_reading()
-        elif self._overhead > _LINGER_BYTES:
+        elif self._overhead_bytes > _LINGER_BYTES:
             self.transport.abort()
 
-    def _cut_off(self) -> None:
-        if self.cycle is self._running:
-            self._disconnect()
+    def _drop_incomplete_request(self) -> None:
+        if self.cycle is self._active_cycle:
+            self._disconnect_active_cycle()
         else:
             self.pipeline.popleft()
 
-    def _disconnect(self) -> None:
-        if self._running is not None:
-            self._running.disconnected = True
-            self._running.waiting_for_100_continue = False
-            self._running.message_event.set()
+    def _disconnect_active_cycle(self) -> None:
+        if self._active_cycle is not None:
+            self._active_cycle.disconnected = True
+            self._active_cycle.waiting_for_100_continue = False
+            self._active_cycle.message_event.set()
 
-    def _leave(self) -> None:
-        if self._rejection is not None and not (self._has_cycle() and self.cycle.response_started):
-            answer = rejection_bytes(self._rejection, self._error_body, self.server_state.default_headers)
-            self.transport.write(answer)
+    def _send_rejection(self) -> None:
+        """Send the response of a rejection, unless the application's has begun; then half-close and linger."""
+        if self._rejection is not None and not (self._is_receiving_body() and self.cycle.response_started):
+            response = rejection_bytes(self._rejection, self._error_body, self.server_state.default_headers)
+            self.transport.write(response)
         self.flow.resume_reading()
         self.transport.write_eof()
         self._write_timeout.watch()
-        self._timer.wait(_LINGER_SECONDS, self._hang_up)
+        self._timer.start(_LINGER_SECONDS, self._on_linger_timeout)
 
-    def _hang_up(self) -> None:
+    def _on_linger_timeout(self) -> None:
         if self.transport.get_write_buffer_size():
-            self._timer.wait(_LINGER_SECONDS, self._hang_up)
+            self._timer.start(_LINGER_SECONDS, self._on_linger_timeout)
         else:
             self.transport.abort()
+
+
+class GracefulProtocol(LimitedProtocol):
+    """A connection that is closed only when it is idle."""
+
+    def __init__(self, *args: Any, readiness: Readiness, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._readiness = readiness
+        self._connected_at = self.loop.time()
+        self._had_request = False
+        self._shutting_down = False
+        self._last_cycle: RequestResponseCycle | None = None
+
+    def close_after_response(self) -> None:
+        """Let the response to the newest request be the last of the connection, unless its head is sent."""
+        # A response before the newest must not close the connection, or the newest would be lost.
+        if self._last_cycle is not None and not self._last_cycle.response_started:
+            self._last_cycle.keep_alive = True
+        self._last_cycle = None
+        newest: RequestResponseCycle | None = self.cycle
+        if newest is not None and newest.keep_alive and not newest.response_started:
+            self._last_cycle = newest
+            newest.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close the connection as soon as its requests are answered."""
+        self._shutting_down = True
+        self.close_after_response()
+        self._write_timeout.watch()
+        self._close_when_idle()
+
+    def on_headers_complete(self) -> None:
+        """Mark the response as the connection's last one, where the server stops."""
+        super().on_headers_complete()
+        self._had_request = True
+        if self._readiness.is_stopping:
+            self.close_after_response()
+
+    def on_message_complete(self) -> None:
+        """The parser found a request's end, which may have been answered before."""
+        super().on_message_complete()
+        self._close_when_idle()
+
+    def on_response_complete(self) -> None:
+        """Start the next pipelined request, or close."""
+        super().on_response_complete()
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        if not self._shutting_down or self.transport.is_closing() or not self._is_idle():
+            return
+        seconds = _CLOSE_DELAY_SECONDS
+        if not self._had_request:
+            seconds = max(seconds, self._connected_at + _FIRST_REQUEST_SECONDS - self.loop.time())
+        self._timer.start(seconds, self._close_if_still_idle)
+
+    def _is_idle(self) -> bool:
+        return not (self._is_responding() or self._receiving or self.pipeline or self._rejection is not None)
+
+    def _close_if_still_idle(self) -> None:
+        if self._receiving:
+            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
+        elif has_unread_bytes(self.transport):
+            self._timer.start(_CLOSE_DELAY_SECONDS, self._close_if_still_idle)
+        else:
+            self.transport.close()

@@ -1,4 +1,4 @@
-"""What the head of a request may be whatever it asks for, and the answer where it is not."""
+"""Limits on what a client sends, the check of a request's head, and the response where the server rejects it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-# The colon, the space and the line's end of a field.
+# The colon, the space and the line's end of a header field.
 _FIELD_BYTES = 4
 
 ErrorBody: TypeAlias = Callable[[int, str], tuple[bytes, bytes]]
-"""Makes the content type and the body of an error response from its status and a message that is safe to show."""
+"""Makes the content type and the body of an error response from its status and a message for its client."""
 
 
 def plain_text(_: int, message: str) -> tuple[bytes, bytes]:
-    """The message itself, as an error's body."""
+    """Make the message itself an error's body."""
     return b"text/plain; charset=utf-8", message.encode()
 
 
 class RejectedRequestError(Exception):
-    """A request that the server rejects itself; the message never quotes it."""
+    """The server rejects a request before the application sees it; the message never quotes the request."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -29,68 +29,64 @@ class RejectedRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How much clients may send before a request is looked at, and how many seconds they may take.
-
-    A request must be whole within `receive_seconds`, and an answer must be taken with no longer pause than that. A
-    connection that waits for a next request is closed after `idle_seconds`. As many as `ahead` requests may be sent
-    before the answers to those before them have come. Connections beyond `connections` are dropped as they come.
-    """
+    """What a client may send, and how long it may take, before the application sees a request."""
 
     header_bytes: int = 16_384
+    """The most bytes of all headers of a request together, and of what surrounds a chunked body."""
     headers: int = 64
+    """The most headers of a request, and the most trailers."""
     url_bytes: int = 8_192
-    ahead: int = 16
+    pipelined: int = 16
+    """The most requests that may be sent before the responses to those before them."""
     receive_seconds: float = 10.0
-    idle_seconds: float = 5.0
+    """For how long a request may take to arrive, and the longest pause in which a client reads no response."""
+    keep_alive_seconds: float = 5.0
+    """For how long a connection stays open without a request."""
     connections: int = 10_000
+    """The most connections; those beyond are dropped when they are accepted."""
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]], limits: ConnectionLimits) -> None:
-    """Look at the headers of a request, their names in lower case. Raises RejectedRequestError.
+    """Check the headers of a request, their names in lower case. Raises RejectedRequestError.
 
-    The parser refuses what is not HTTP. What is left are requests that two servers may understand differently
-    (RFC 9112, sections 3.2 and 6.1), so that one of them takes a part of the first for a second.
+    The parser rejects what is not HTTP. What is left are requests that two servers may understand differently
+    (RFC 9112, sections 3.2 and 6.1), so that one of them takes a part of a request for a second one.
     """
     size = hosts = 0
-    clear = version in {"1.0", "1.1"}
+    is_unambiguous = version in {"1.0", "1.1"}
     for name, value in headers:
         size += len(name) + len(value) + _FIELD_BYTES
         if name == b"host":
             hosts += 1
         elif name == b"transfer-encoding" and (version != "1.1" or value.strip().lower() != b"chunked"):
-            clear = False
+            is_unambiguous = False
     if size > limits.header_bytes:
         raise headers_too_large(limits)
     if len(headers) > limits.headers:
         raise too_many_headers(limits)
-    if not clear or hosts > 1 or (hosts == 0 and version == "1.1"):
+    if not is_unambiguous or hosts > 1 or (hosts == 0 and version == "1.1"):
         raise malformed()
 
 
-def url_too_long(limits: ConnectionLimits) -> RejectedRequestError:
-    """The request's target is longer than it may be."""
-    return RejectedRequestError(414, f"The URL is longer than the limit of {limits.url_bytes} bytes")
-
-
 def headers_too_large(limits: ConnectionLimits) -> RejectedRequestError:
-    """The headers, or what surrounds a chunked body, are more bytes than they may be."""
+    """Reject a request whose headers, or what surrounds its chunked body, are too many bytes."""
     return RejectedRequestError(431, f"The headers are larger than the limit of {limits.header_bytes} bytes")
 
 
 def too_many_headers(limits: ConnectionLimits) -> RejectedRequestError:
-    """The headers or the trailers are more than they may be."""
+    """Reject a request with too many headers or trailers."""
     return RejectedRequestError(431, f"The headers are more than the limit of {limits.headers}")
 
 
 def malformed() -> RejectedRequestError:
-    """The request is not HTTP, or may be understood in two ways."""
+    """Reject a request that is not HTTP, or that may be understood in two ways."""
     return RejectedRequestError(400, "The request is not HTTP/1.1 as RFC 9112 has it")
 
 
 def rejection_bytes(
     rejection: RejectedRequestError, error_body: ErrorBody, default_headers: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """The last response of a connection, head and body."""
+    """Write the response to a rejected request, head and body, which closes the connection."""
     content_type, body = error_body(rejection.status, rejection.message)
     headers = [
         *default_headers,

@@ -1,5 +1,6 @@
-"""Running ASGI applications on sockets until a signal says stop."""
+"""Serve ASGI applications on sockets, in the main thread until a signal or in a thread of their own."""
 
+import asyncio
 import ctypes
 import gc
 import signal
@@ -8,14 +9,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from math import inf
 from threading import Thread
+from typing import cast
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.server.graceful_shutdown import GracefulServer, Readiness, ShutdownTimeouts, configured_protocol
+from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
+from gateway.server.protocol import GracefulProtocol, Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, plain_text
 
 if sys.platform != "win32":
@@ -25,12 +29,12 @@ _START_SECONDS = 30
 _CLEAN_UP_SECONDS = 5
 _LIMITS = ConnectionLimits()
 _STOP = ShutdownTimeouts()
-# Whoever connects is on this machine, where connecting takes no time.
-_STOP_BESIDE = ShutdownTimeouts(handshake_seconds=0)
+# The clients are on this machine, where a handshake takes no time.
+_STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
 _MEBIBYTE = 1024 * 1024
 # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which goes up to 32 MiB.
-_HEAP = {-1: 64 * _MEBIBYTE, -2: 4 * _MEBIBYTE, -3: 32 * _MEBIBYTE}
+_MALLOC_OPTIONS = {-1: 64 * _MEBIBYTE, -2: 4 * _MEBIBYTE, -3: 32 * _MEBIBYTE}
 
 
 class BindError(Exception):
@@ -42,29 +46,29 @@ class StartError(Exception):
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that takes connections, which wait until they are served; port 0 takes a free one. Raises BindError."""
+    """Listen on an address; connections wait until they are served, port 0 takes a free one. Raises BindError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen()
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BindError(f"cannot listen on {host} port {port}: {reason}") from None
-    return bound
+    return listener
 
 
-def url_of(bound: socket.socket) -> str:
-    """The URL under which this machine reaches a bound socket."""
-    host, port = bound.getsockname()[:2]
+def url_of(listener: socket.socket) -> str:
+    """Give the URL under which this machine reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 # compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(
     app: ASGIApp,
-    bound: socket.socket,
+    listener: socket.socket,
     *,
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
@@ -72,82 +76,84 @@ def serve(
     readiness: Readiness | None = None,
     log: structlog.typing.FilteringBoundLogger | None = None,
 ) -> bool:
-    """Serve until SIGINT or SIGTERM, then stop as `stop` says. False where the application did not start.
+    """Serve until SIGINT or SIGTERM, then stop within `stop`. False where the application did not start.
 
-    `readiness` ends with the first signal, and `log` is told of the stop.
+    `readiness` ends with the first signal, `error_body` makes the bodies of what the server itself rejects, and the
+    stop is written to `log`.
     """
-    _open_more_files()
+    _raise_file_limit()
     server = _server(app, limits, error_body, stop=stop, readiness=readiness or Readiness(), log=log)
-    # Before and after uvicorn takes signals too: stopping as told is a success, not a death.
+    # uvicorn handles signals only while it runs; before and after it too, a stop by a signal must be a success.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
-    _spare_the_collector()
-    _keep_the_heap()
-    server.run(sockets=[bound])
+    _freeze_garbage_collector()
+    _keep_freed_memory()
+    server.run(sockets=[listener])
     return server.started
 
 
-def _open_more_files() -> None:
-    """Let the process have as many descriptors as it may: it often starts with 1024."""
+def _raise_file_limit() -> None:
+    """Let the process have as many file descriptors as it may: it often starts with 1024."""
     if sys.platform != "win32":
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
         # Some systems say that there is no limit and have one.
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def _descriptors() -> float:
+def _file_limit() -> float:
     if sys.platform != "win32":
-        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if most != resource.RLIM_INFINITY:
-            return most
+        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft_limit != resource.RLIM_INFINITY:
+            return soft_limit
     return inf
 
 
-def _spare_the_collector() -> None:
-    """Keep the cycle collector away from what lives as long as the process.
+def _freeze_garbage_collector() -> None:
+    """Keep the garbage collector away from what lives as long as the process.
 
-    A full collection walks every object there is: 20 ms for the modules and the schema alone, in the middle of
-    whatever answer it falls into. Slots and rows are not tracked at all, so what is left to find are small cycles.
+    A full collection walks every object there is: 20 ms for the modules and the schema alone, in the middle of some
+    response. Slots and rows are not tracked at all, so what is left to collect are small cycles.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
 
 
-def _keep_the_heap() -> None:
-    """Let glibc keep the memory of one large answer for the next, instead of giving it back and fetching it again.
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory of one large response for the next, instead of giving it back to the system.
 
-    That took a sixth of the processor time of an answer of 10 MB. Other C libraries have no such call.
+    Giving it back and fetching it again took a sixth of the processor time of a response of 10 MB. Other C libraries
+    have no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        for parameter, size in _HEAP.items():
+        for parameter, size in _MALLOC_OPTIONS.items():
             mallopt(parameter, size)
 
 
 @contextmanager
 def serve_in_thread(
     app: ASGIApp,
-    bound: socket.socket,
+    listener: socket.socket,
     *,
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
-    stop: ShutdownTimeouts = _STOP_BESIDE,
+    stop: ShutdownTimeouts = _STOP_OF_THREAD,
 ) -> Iterator[str]:
-    """Serve in a thread of its own while the block runs, then stop at once; gives the URL. Raises StartError."""
+    """Serve in a thread while the block runs, then stop within `stop`; gives the URL. Raises StartError."""
     server = _server(app, limits, error_body, stop=stop, readiness=Readiness())
-    thread = Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        _await_start(server, thread)
-        yield url_of(bound)
+        _wait_for_start(server, thread)
+        yield url_of(listener)
     finally:
         server.should_exit = True
         thread.join(timeout=stop.grace_seconds + _CLEAN_UP_SECONDS)
 
 
-def _await_start(server: uvicorn.Server, thread: Thread) -> None:
+def _wait_for_start(server: uvicorn.Server, thread: Thread) -> None:
     for _ in range(_START_SECONDS * 100):
         if server.started:
             return
@@ -167,25 +173,23 @@ def _server(
     log: structlog.typing.FilteringBoundLogger | None = None,
 ) -> GracefulServer:
     # Where no descriptor is left, asyncio's loop tries again as often as connections wait, each time twice as busily,
-    # and every call to Leyr fails. So clients get half of them, and a quarter those that are taken all at once before
-    # they can be dropped.
-    descriptors = _descriptors()
+    # and the application can open no connection. So clients get half of them, and those that are accepted all at once
+    # before they can be dropped a quarter.
+    descriptors = _file_limit()
     limits = replace(limits, connections=int(min(limits.connections, descriptors // 2)))
-    return GracefulServer(
-        uvicorn.Config(
-            app,
-            http=configured_protocol(limits, readiness, error_body),
-            # It would hold the URLs of GET queries, and so whatever clients put in variables.
-            access_log=False,
-            # Its own would print what libraries say of requests and errors; gateway.logging.silence_others is instead.
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            lifespan="auto",
-            ws="none",
-            backlog=int(min(_BACKLOG, descriptors // 4)),
-        ),
-        stop,
-        readiness,
-        log,
+    protocol = partial(GracefulProtocol, limits=limits, error_body=error_body, readiness=readiness)
+    config = uvicorn.Config(
+        app,
+        # uvicorn only calls it.
+        http=cast("type[asyncio.Protocol]", protocol),
+        # It would hold the URLs of GET queries, and so what clients put in variables.
+        access_log=False,
+        # Its own would print what libraries say of requests and errors; `gateway.logging` handles their messages.
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="auto",
+        ws="none",
+        backlog=int(min(_BACKLOG, descriptors // 4)),
     )
+    return GracefulServer(config, stop, readiness, log)

@@ -4,8 +4,7 @@ What the documentation leaves open was chosen, on purpose the less convenient wa
 (`Behaviour`). All clinics and people are invented.
 """
 
-from gateway.simulator.app import create_simulator
+from gateway.simulator.app import SimulatorSettings, announcement, create_simulator
 from gateway.simulator.behaviour import Behaviour
-from gateway.simulator.settings import SimulatorSettings, announcement
 
 __all__ = ["Behaviour", "SimulatorSettings", "announcement", "create_simulator"]

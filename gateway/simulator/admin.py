@@ -1,7 +1,10 @@
-"""The simulator's own paths, which Leyr does not have: counts, faults, behaviour."""
+"""The simulator's own paths, which Leyr does not have: recorded calls, faults, behaviour, reset."""
+
+from dataclasses import dataclass
 
 import msgspec
 import orjson
+from msgspec.structs import asdict
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -13,23 +16,23 @@ from gateway.simulator.ehrs import EHRS
 from gateway.simulator.faults import FAULT_NAMES, Fault, FaultQueue
 
 
+@dataclass(frozen=True, slots=True)
 class Admin:
-    """What tests and people do to the simulator; none of it is counted as a call."""
+    """Endpoints for tests and people; requests to them are not recorded as calls."""
 
-    def __init__(self, statement: str, call_log: CallLog, faults: FaultQueue, behaviour: BehaviourRegistry) -> None:
-        self._statement = statement
-        self._call_log = call_log
-        self._faults = faults
-        self._behaviour = behaviour
+    announcement: str
+    call_log: CallLog
+    faults: FaultQueue
+    behaviour: BehaviourRegistry
 
     def application(self) -> Starlette:
-        """Make the web application of these paths."""
+        """Make the ASGI application of these paths."""
         return Starlette(
             routes=[
                 Route("/", self._home),
                 Route("/__calls", self._calls),
                 Route("/__faults", self._list_faults, methods=["GET"]),
-                Route("/__faults", self._order_fault, methods=["POST"]),
+                Route("/__faults", self._add_fault, methods=["POST"]),
                 Route("/__faults", self._clear_faults, methods=["DELETE"]),
                 Route("/__manners", self._list_behaviour),
                 Route("/__manners/{emr}", self._change_behaviour, methods=["PATCH"]),
@@ -38,31 +41,29 @@ class Admin:
         )
 
     async def _home(self, _: Request) -> Response:
-        return PlainTextResponse(self._statement)
+        return PlainTextResponse(self.announcement)
 
     async def _calls(self, request: Request) -> Response:
-        return Response(
-            orjson.dumps(self._call_log.describe(request.query_params.get("emr"))),
-            media_type="application/json",
-        )
+        calls = self.call_log.to_json(request.query_params.get("emr"))
+        return Response(orjson.dumps(calls), media_type="application/json")
 
     async def _list_faults(self, _: Request) -> Response:
-        return JSONResponse({"faults": self._faults.pending()})
+        return JSONResponse({"faults": self.faults.pending()})
 
-    async def _order_fault(self, request: Request) -> Response:
+    async def _add_fault(self, request: Request) -> Response:
         body = await request.body()
         try:
-            self._faults.put(msgspec.json.decode(body, type=Fault))
+            self.faults.put(msgspec.json.decode(body, type=Fault))
         except msgspec.DecodeError as error:
-            return _refused(error, f"known faults: {', '.join(FAULT_NAMES)}")
-        return JSONResponse({"faults": self._faults.pending()})
+            return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
+        return JSONResponse({"faults": self.faults.pending()})
 
     async def _clear_faults(self, _: Request) -> Response:
-        self._faults.clear()
+        self.faults.clear()
         return JSONResponse({"faults": []})
 
     async def _list_behaviour(self, _: Request) -> Response:
-        return JSONResponse({emr: _shown(behaviour) for emr, behaviour in self._behaviour.all().items()})
+        return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.all().items()})
 
     async def _change_behaviour(self, request: Request) -> Response:
         emr = request.path_params["emr"]
@@ -70,21 +71,17 @@ class Admin:
             return JSONResponse({"error": f"no such EHR; known: {', '.join(EHRS)}"}, 400)
         body = await request.body()
         try:
-            changed = self._behaviour.change(emr, body)
+            changed = self.behaviour.change(emr, body)
         except msgspec.DecodeError as error:
-            return _refused(error, f"known switches: {', '.join(Behaviour.__struct_fields__)}")
-        return JSONResponse(_shown(changed))
+            return _bad_request(error, f"known switches: {', '.join(Behaviour.__struct_fields__)}")
+        return JSONResponse(asdict(changed))
 
     async def _reset(self, _: Request) -> Response:
-        self._call_log.clear()
-        self._faults.clear()
-        self._behaviour.restore()
+        self.call_log.clear()
+        self.faults.clear()
+        self.behaviour.restore()
         return JSONResponse({"total": 0})
 
 
-def _shown(behaviour: Behaviour) -> dict[str, object]:
-    return msgspec.structs.asdict(behaviour)
-
-
-def _refused(error: Exception, known: str) -> Response:
+def _bad_request(error: Exception, known: str) -> Response:
     return JSONResponse({"error": f"{error}; {known}"}, 400)

@@ -1,22 +1,64 @@
-"""The simulator as one ASGI application, put together."""
+"""The simulator as one ASGI application, and its settings."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
 from random import Random
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.simulator.admin import Admin
-from gateway.simulator.behaviour import Behaviour, BehaviourRegistry, settle
+from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
+from gateway.simulator.calendar import World
 from gateway.simulator.call_log import CallLog
 from gateway.simulator.clinics import rng
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FaultQueue, UnknownFaultError, deliver
+from gateway.simulator.faults import FaultQueue, UnknownFaultError, send_response
 from gateway.simulator.http_messages import Request, Response
 from gateway.simulator.leyr_api import LeyrApi
-from gateway.simulator.settings import SimulatorSettings, announcement
-from gateway.simulator.world import World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SimulatorSettings:
+    """A simulator's data and behaviour; equal settings give equal answers in every process."""
+
+    seed: int = 1
+    today: date
+    """The first of the 60 days that have free times."""
+    scale: int = 1
+    """Multiplies the resources of each care unit, and so the slots; care units stay, services grow slowly."""
+    latency_ms: float = 150
+    """Milliseconds before an answer, for EHRs whose behaviour says nothing else; 0 turns latency off."""
+    client_id: str = "simulator"
+    client_secret: str = field(default="simulator", repr=False)
+    behaviour: Mapping[str, Behaviour] = field(default_factory=dict)
+    """Behaviour at start, by EHR code."""
+
+    def __post_init__(self) -> None:
+        if self.scale < 1:
+            raise ValueError("scale must be at least 1")
+        if self.latency_ms < 0:
+            raise ValueError("latency_ms must not be negative")
+        if unknown := sorted(set(self.behaviour) - set(EHRS)):
+            raise ValueError(f"no such EHR: {', '.join(unknown)}; known are {', '.join(EHRS)}")
+
+    @property
+    def emrs(self) -> tuple[str, ...]:
+        """The codes of the simulated EHRs, webdoc first."""
+        return tuple(EHRS)
+
+
+def announcement(settings: SimulatorSettings) -> str:
+    """Say that this is a simulator, for the terminal and for `GET /`, so that nobody takes it for Leyr."""
+    return (
+        "This is a simulator of Leyr, not Leyr. It was built from Leyr's public documentation, not from\n"
+        "Leyr's code. What the documentation leaves open was chosen, on purpose the less convenient way,\n"
+        "and can be switched (GET /__manners, PATCH /__manners/{emr}). All clinics and people are invented.\n"
+        f"EHRs: {', '.join(settings.emrs)}. Seed {settings.seed}, scale {settings.scale}, "
+        f"60 days from {settings.today.isoformat()}, latency {settings.latency_ms:g} ms.\n"
+    )
 
 
 def create_simulator(
@@ -26,66 +68,51 @@ def create_simulator(
     random: Random | None = None,
 ) -> ASGIApp:
     """Make a simulator; `clock` dates the recorded calls, `random` varies the latency."""
-    behaviour = BehaviourRegistry(
-        {
-            emr: settle(settings.behaviour.get(emr, Behaviour()), ehr.filter_policy, settings.latency_ms)
-            for emr, ehr in EHRS.items()
-        }
-    )
+    behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
     world = World(seed=settings.seed, scale=settings.scale, today=settings.today)
     call_log, faults = CallLog(clock), FaultQueue()
-    return Simulator(
-        api=LeyrApi(settings, world, behaviour),
-        behaviour=behaviour,
-        call_log=call_log,
-        faults=faults,
+    return _Simulator(
+        LeyrApi((settings.client_id, settings.client_secret), world, behaviour),
+        behaviour,
+        call_log,
+        faults,
         admin=Admin(announcement(settings), call_log, faults, behaviour).application(),
         random=random or rng(settings.seed, "latency"),
     )
 
 
-class Simulator:
-    """Leyr's paths, answered directly for speed, beside the simulator's own."""
+@dataclass(frozen=True, slots=True)
+class _Simulator:
+    """Leyr's paths, answered without Starlette for speed, beside the simulator's own."""
 
-    def __init__(
-        self,
-        *,
-        api: LeyrApi,
-        behaviour: BehaviourRegistry,
-        call_log: CallLog,
-        faults: FaultQueue,
-        admin: ASGIApp,
-        random: Random,
-    ) -> None:
-        self._api = api
-        self._behaviour = behaviour
-        self._call_log = call_log
-        self._faults = faults
-        self._admin = admin
-        self._random = random
+    api: LeyrApi
+    behaviour: BehaviourRegistry
+    call_log: CallLog
+    faults: FaultQueue
+    admin: ASGIApp
+    random: Random
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
         if scope["type"] != "http" or scope["path"] == "/" or scope["path"].startswith("/__"):
-            await self._admin(scope, receive, send)
+            await self.admin(scope, receive, send)
         else:
-            await self._play_leyr(Request.of(scope), receive, send)
+            await self._serve_leyr(Request.of(scope), receive, send)
 
-    async def _play_leyr(self, request: Request, receive: Receive, send: Send) -> None:
-        with self._call_log.recorded(request) as call:
+    async def _serve_leyr(self, request: Request, receive: Receive, send: Send) -> None:
+        with self.call_log.recorded(request) as call:
             try:
-                fault = self._faults.take(request)
+                fault = self.faults.take(request)
             except UnknownFaultError as error:
                 call.status = 400
                 await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
                 return
             await self._wait(request.route.emr)
-            call.status = await deliver(self._api.answer(request), fault, receive, send)
+            call.status = await send_response(self.api.respond(request), fault, receive, send)
 
     async def _wait(self, emr: str | None) -> None:
         if emr not in EHRS:
             return
-        behaviour = self._behaviour[emr]
+        behaviour = self.behaviour[emr]
         if behaviour.latency_ms:
-            swing = self._random.uniform(-behaviour.latency_jitter, behaviour.latency_jitter)
-            await asyncio.sleep(behaviour.latency_ms / 1000 * (1 + swing))
+            jitter = self.random.uniform(-behaviour.latency_jitter, behaviour.latency_jitter)
+            await asyncio.sleep(behaviour.latency_ms / 1000 * (1 + jitter))

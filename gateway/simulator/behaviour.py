@@ -5,20 +5,20 @@ from typing import Annotated, Literal
 
 import msgspec
 
-FilterPolicy = Literal["none_required", "any_one", "resource", "service", "both"]
+from gateway.simulator.ehrs import EHRS, FilterPolicy
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one EHR behaves; None in `filter_policy` and `latency_ms` means as the EHR does by itself."""
+    """How one EHR behaves; None in `filter_policy` and `latency_ms` means the EHR's and the simulator's default."""
 
     filter_policy: FilterPolicy | None = None
     """Which filters the timeslots call demands."""
     longest_window_days: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """A longer window is answered with 400 BAD_INPUT."""
     resource_ids: Literal["named", "null"] = "named"
-    """`null`: slots do not tell their resource, though filtering by it works."""
+    """`null`: slots do not name their resource, though filtering by it works."""
     service_ids: Literal["named", "null"] = "named"
-    """`null`: slots do not tell their service, though filtering by it works."""
+    """`null`: slots do not name their service, though filtering by it works."""
     time_format: Literal["local", "utc"] = "local"
     """Local offsets, or UTC written with `Z`."""
     empty_answer: Literal["list", "error"] = "list"
@@ -38,15 +38,20 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class BehaviourRegistry:
     """The behaviour of every EHR, changeable while the simulator runs."""
 
-    def __init__(self, behaviour: Mapping[str, Behaviour]) -> None:
-        self._at_start = dict(behaviour)
-        self._behaviour = dict(behaviour)
+    def __init__(self, at_start: Mapping[str, Behaviour], latency_ms: float) -> None:
+        self._at_start = {
+            code: _completed(
+                at_start.get(code, Behaviour()), Behaviour(filter_policy=ehr.filter_policy, latency_ms=latency_ms)
+            )
+            for code, ehr in EHRS.items()
+        }
+        self._behaviour = dict(self._at_start)
 
     def __getitem__(self, emr: str) -> Behaviour:
         return self._behaviour[emr]
 
     def all(self) -> Mapping[str, Behaviour]:
-        """Give everyone's behaviour, by EHR code."""
+        """Give the behaviour of every EHR, by EHR code."""
         return dict(self._behaviour)
 
     def change(self, emr: str, patch: bytes) -> Behaviour:
@@ -61,14 +66,9 @@ class BehaviourRegistry:
         self._behaviour = dict(self._at_start)
 
 
-def settle(behaviour: Behaviour, filter_policy: FilterPolicy, latency_ms: float) -> Behaviour:
-    """Fill in what the behaviour leave to the EHR and to the simulator."""
-    return _completed(behaviour, Behaviour(filter_policy=filter_policy, latency_ms=latency_ms))
-
-
-def _completed(behaviour: Behaviour, own: Behaviour) -> Behaviour:
+def _completed(behaviour: Behaviour, default: Behaviour) -> Behaviour:
     return msgspec.structs.replace(
         behaviour,
-        filter_policy=behaviour.filter_policy or own.filter_policy,
-        latency_ms=own.latency_ms if behaviour.latency_ms is None else behaviour.latency_ms,
+        filter_policy=behaviour.filter_policy or default.filter_policy,
+        latency_ms=default.latency_ms if behaviour.latency_ms is None else behaviour.latency_ms,
     )

@@ -1,11 +1,10 @@
-"""A care unit's free times for 60 days: working hours, lunch, weekends off, booked holes.
+"""The free times of care units, invented for 60 days and kept as finished JSON, and all that is invented with them.
 
-They are invented once, found by bisection, and kept as finished JSON.
+A resource has working hours, a lunch break, weekends off, and booked times, which are missing from its free times.
 """
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -16,7 +15,16 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from gateway.simulator.behaviour import Behaviour
-from gateway.simulator.clinics import Clinic, HealthcareService, Resource, rng
+from gateway.simulator.clinics import (
+    CareUnit,
+    Clinic,
+    HealthcareService,
+    Resource,
+    invent_care_units,
+    invent_clinic,
+    rng,
+)
+from gateway.simulator.ehrs import EHRS
 
 DAYS = 60
 _SATURDAY, _SUNDAY = 5, 6
@@ -24,11 +32,11 @@ _SATURDAY_HOURS = (9 * 60, 13 * 60)
 _CLINIC_OPENS_ON_SATURDAY = 0.2
 _WORKS_ON_SATURDAY = 0.4
 _OTHER_SERVICE_TOO = 0.3
-_SAID_TWICE = 0.006
+_LISTED_TWICE = 0.006
 
 
 class Timeslot(NamedTuple):
-    """A free time; start and end are seconds since 1970, rank is its place in unsorted answers."""
+    """A free time; start and end are seconds since 1970, rank is its position in unsorted answers."""
 
     start: float
     end: float
@@ -37,91 +45,87 @@ class Timeslot(NamedTuple):
     rank: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Rota:
-    """When somebody works; times of day in minutes after midnight."""
-
-    morning: tuple[int, int]
-    afternoon: tuple[int, int]
-    weekdays: frozenset[int]
-    week_of_leave: int
-
-
-def free_times(clinic: Clinic, zone: ZoneInfo, today: date, name: tuple[object, ...]) -> list[Timeslot]:
-    """Invent the free times of a care unit; the name tells its seed from others'."""
+def invent_timeslots(clinic: Clinic, zone: ZoneInfo, today: date, name: tuple[object, ...]) -> list[Timeslot]:
+    """Invent the free times of a care unit, sorted; `name` seeds the random numbers."""
     random = rng(*name, "calendar")
     saturdays = {
         day
         for day in range(DAYS)
         if (today + timedelta(day)).weekday() == _SATURDAY and random.random() < _CLINIC_OPENS_ON_SATURDAY
     }
-    found: list[Timeslot] = []
+    slots: list[Timeslot] = []
     for resource in clinic.resources:
-        own = rng(*name, "times", resource.id)
-        for day, start, service in _openings(resource, today, saturdays, own):
+        resource_random = rng(*name, "times", resource.id)
+        for day, minute, service in _free_minutes(resource, today, saturdays, resource_random):
             midnight = datetime.combine(today + timedelta(day), time(), zone)
             # Clock arithmetic within one zone: 09:00 stays 09:00 on the day the clocks change.
-            begins = (midnight + timedelta(minutes=start)).timestamp()
-            found.append(Timeslot(begins, begins + service.minutes * 60, resource.id, service.id, 0))
-    ranks = list(range(len(found)))
+            start = (midnight + timedelta(minutes=minute)).timestamp()
+            slots.append(Timeslot(start, start + service.minutes * 60, resource.id, service.id, 0))
+    ranks = list(range(len(slots)))
     random.shuffle(ranks)
-    return sorted(slot._replace(rank=rank) for slot, rank in zip(found, ranks, strict=True))
+    return sorted(slot._replace(rank=rank) for slot, rank in zip(slots, ranks, strict=True))
 
 
-def _openings(
+@dataclass(frozen=True, slots=True)
+class _WorkingHours:
+    """When a resource works; times of day in minutes after midnight."""
+
+    morning: tuple[int, int]
+    afternoon: tuple[int, int]
+    weekdays: frozenset[int]
+    week_of_leave: int
+
+    @classmethod
+    def drawn(cls, random: Random) -> "_WorkingHours":
+        lunch = random.choice((11 * 60 + 30, 12 * 60))
+        return cls(
+            morning=(random.choice((480, 510, 540)), lunch),
+            afternoon=(lunch + random.choice((30, 45, 60)), random.choice((930, 960, 1020))),
+            weekdays=frozenset(random.sample(range(5), random.choice((3, 4, 5, 5)))),
+            week_of_leave=random.randrange(16),  # most have none within the 60 days
+        )
+
+    def on_day(self, day: int, weekday: int, random: Random, *, is_saturday_open: bool) -> tuple[tuple[int, int], ...]:
+        """Give the half days worked on the day of this number."""
+        if weekday == _SUNDAY or day // 7 == self.week_of_leave:
+            return ()
+        if weekday == _SATURDAY:
+            return (_SATURDAY_HOURS,) if is_saturday_open and random.random() < _WORKS_ON_SATURDAY else ()
+        return (self.morning, self.afternoon) if weekday in self.weekdays else ()
+
+
+def _free_minutes(
     resource: Resource, today: date, saturdays: set[int], random: Random
 ) -> Iterator[tuple[int, int, HealthcareService]]:
     """Yield the day's number, the minute of the day and the service of each free time."""
-    rota = _draw_rota(random)
+    working_hours = _WorkingHours.drawn(random)
     for day in range(DAYS):
         weekday = (today + timedelta(day)).weekday()
-        for hours in _hours(rota, day, weekday, random, saturday=day in saturdays):
-            # Who asks early finds more: near days are nearly full, distant ones half empty.
-            for start, service in _session(resource, hours, 0.12 + 0.45 * day / DAYS, random):
-                yield day, start, service
+        for half_day in working_hours.on_day(day, weekday, random, is_saturday_open=day in saturdays):
+            # Near days are nearly booked up, distant ones half free.
+            for minute, service in _free_in_half_day(resource, half_day, 0.12 + 0.45 * day / DAYS, random):
+                yield day, minute, service
 
 
-def _draw_rota(random: Random) -> _Rota:
-    lunch = random.choice((11 * 60 + 30, 12 * 60))
-    return _Rota(
-        morning=(random.choice((480, 510, 540)), lunch),
-        afternoon=(lunch + random.choice((30, 45, 60)), random.choice((930, 960, 1020))),
-        weekdays=frozenset(random.sample(range(5), random.choice((3, 4, 5, 5)))),
-        week_of_leave=random.randrange(16),  # most have none within the 60 days
-    )
-
-
-def _hours(rota: _Rota, day: int, weekday: int, random: Random, *, saturday: bool) -> tuple[tuple[int, int], ...]:
-    if weekday == _SUNDAY or day // 7 == rota.week_of_leave:
-        return ()
-    if weekday == _SATURDAY:
-        return (_SATURDAY_HOURS,) if saturday and random.random() < _WORKS_ON_SATURDAY else ()
-    return (rota.morning, rota.afternoon) if weekday in rota.weekdays else ()
-
-
-def _session(
-    resource: Resource, hours: tuple[int, int], openness: float, random: Random
+def _free_in_half_day(
+    resource: Resource, half_day: tuple[int, int], free_share: float, random: Random
 ) -> Iterator[tuple[int, HealthcareService]]:
-    """Yield what is free of half a day given to one service, and what else fits into the same times."""
+    """Yield what is free of half a day given to one service, and which other services fit into the same times."""
     main = random.choice(resource.services)
-    for start in range(hours[0], hours[1] - main.minutes + 1, main.minutes):
-        if random.random() >= openness:
+    for minute in range(half_day[0], half_day[1] - main.minutes + 1, main.minutes):
+        if random.random() >= free_share:
             continue
-        yield start, main
-        if random.random() < _SAID_TWICE:
-            yield start, main
+        yield minute, main
+        if random.random() < _LISTED_TWICE:
+            yield minute, main
         for other in resource.services:
             if other is not main and other.minutes <= main.minutes and random.random() < _OTHER_SERVICE_TOO:
-                yield start, other
-
-
-_Wording = tuple[bool, bool, bool]
-"""Whether the resource is told, whether the service is told, whether times are in UTC."""
+                yield minute, other
 
 
 @dataclass(frozen=True, slots=True)
 class SlotQuery:
-    """What a timeslots call asks; times are seconds since 1970."""
+    """The parameters of a timeslots call; times are seconds since 1970."""
 
     start: float
     end: float
@@ -130,7 +134,7 @@ class SlotQuery:
 
 
 class SlotRange(NamedTuple):
-    """Which slots a query finds; windows that differ only where nothing begins or ends come down to one slot_range."""
+    """Which slots a query finds; equal for windows that differ only where no slot starts or ends."""
 
     resource_id: str | None
     service_id: str | None
@@ -140,7 +144,7 @@ class SlotRange(NamedTuple):
 
 
 class _FilteredSlots(NamedTuple):
-    """The slots of one filter in pending, with their starts, and their ends in an pending of their own."""
+    """The slots of one filter in order, with their starts, and their ends in an order of their own."""
 
     slots: list[Timeslot]
     starts: list[float]
@@ -148,16 +152,16 @@ class _FilteredSlots(NamedTuple):
 
 
 class Calendar:
-    """The free times of one care unit."""
+    """The free times of one care unit, and the JSON of each in every format asked so far."""
 
     def __init__(self, slots: Sequence[Timeslot], zone: ZoneInfo) -> None:
         self._slots = slots
         self._zone = zone
         self._by_filter: dict[tuple[str | None, str | None], _FilteredSlots] = {}
-        self._texts: dict[_Wording, list[bytes]] = {}
+        self._texts: dict[tuple[bool, bool, bool], list[bytes]] = {}
 
     def slot_range(self, query: SlotQuery, *, by_start: bool) -> SlotRange:
-        """Look up which slots a query finds."""
+        """Find by bisection which slots a query finds."""
         _, starts, ends = self._filtered(query.resource_id, query.service_id)
         low, high = bisect_left(starts, query.start), bisect_left(starts, query.end)
         ended = bisect_right(ends, query.end)
@@ -165,24 +169,24 @@ class Calendar:
         return SlotRange(query.resource_id, query.service_id, low, high, last_end)
 
     def find(self, slot_range: SlotRange) -> list[Timeslot]:
-        """Give the slots of a slot_range, in the pending in which an answer gives them."""
+        """Give the slots of a range, in the order of an answer."""
         slots = self._filtered(slot_range.resource_id, slot_range.service_id).slots[slot_range.low : slot_range.high]
         return sorted((slot for slot in slots if slot.end <= slot_range.last_end), key=lambda slot: slot.rank)
 
     def write(self, slots: Sequence[Timeslot], behaviour: Behaviour) -> bytes:
         """Write slots as a JSON array."""
-        wording = (
+        slot_format = (
             behaviour.resource_ids == "named",
             behaviour.service_ids == "named",
             behaviour.time_format == "utc",
         )
-        texts = self._texts.get(wording)
+        texts = self._texts.get(slot_format)
         if texts is None:
-            texts = self._texts[wording] = self._word(*wording)
+            texts = self._texts[slot_format] = self._serialize(*slot_format)
         return b"[" + b",".join([texts[slot.rank] for slot in slots]) + b"]"
 
     def _filtered(self, resource_id: str | None, service_id: str | None) -> _FilteredSlots:
-        # Ids are checked before they come here, so there are no more shelves than resources times services.
+        # Ids are checked before, so there are no more of these than resources times services.
         filtered = self._by_filter.get((resource_id, service_id))
         if filtered is None:
             slots = [
@@ -194,7 +198,7 @@ class Calendar:
             self._by_filter[resource_id, service_id] = filtered
         return filtered
 
-    def _word(self, resource_told: bool, service_told: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 # a wording, unpacked
+    def _serialize(self, named_resource: bool, named_service: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 # a key, unpacked
         zone: tzinfo = UTC if utc else self._zone
         texts = [b""] * len(self._slots)
         for slot in self._slots:
@@ -202,8 +206,8 @@ class Calendar:
                 {
                     "start": datetime.fromtimestamp(slot.start, zone),
                     "end": datetime.fromtimestamp(slot.end, zone),
-                    "resource_id": slot.resource_id if resource_told else None,
-                    "healthcare_service_id": slot.service_id if service_told else None,
+                    "resource_id": slot.resource_id if named_resource else None,
+                    "healthcare_service_id": slot.service_id if named_service else None,
                     "x_simulated": True,
                 },
                 option=orjson.OPT_UTC_Z,
@@ -211,25 +215,38 @@ class Calendar:
         return texts
 
 
-class BodyCache:
-    """Finished bodies of recent timeslots answers, at most so many bytes of them."""
+class World:
+    """Every EHR's clinics and free times, invented when they are first asked for.
 
-    def __init__(self, max_bytes: int = 64 * 2**20) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._bodies: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+    The size is bounded by the settings. Callers have checked that the EHR and the care unit exist.
+    """
 
-    def get(self, key: tuple[object, ...]) -> bytes | None:
-        """Give the body that was kept under a key."""
-        body = self._bodies.get(key)
-        if body is not None:
-            self._bodies.move_to_end(key)
-        return body
+    def __init__(self, *, seed: int, scale: int, today: date) -> None:
+        self._seed, self._scale, self._today = seed, scale, today
+        self._care_units: dict[str, dict[str, CareUnit]] = {}
+        self._clinics: dict[tuple[str, str], Clinic] = {}
+        self._calendars: dict[tuple[str, str], Calendar] = {}
 
-    def keep(self, key: tuple[object, ...], body: bytes) -> None:
-        """Keep a body; the longest unused ones give way."""
-        self._bodies[key] = body
-        self._bytes += len(body)
-        while self._bytes > self._max_bytes:
-            _, dropped = self._bodies.popitem(last=False)
-            self._bytes -= len(dropped)
+    def care_units(self, emr: str) -> dict[str, CareUnit]:
+        """Give an EHR's care units by id, in Leyr's order."""
+        if emr not in self._care_units:
+            self._care_units[emr] = {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed)}
+        return self._care_units[emr]
+
+    def clinic(self, emr: str, care_unit: str) -> Clinic:
+        """Give the resources and services of a care unit."""
+        key = emr, care_unit
+        if key not in self._clinics:
+            units = self.care_units(emr)
+            first = next(iter(units)) == care_unit
+            self._clinics[key] = invent_clinic(EHRS[emr], units[care_unit], self._seed, self._scale, first=first)
+        return self._clinics[key]
+
+    def calendar(self, emr: str, care_unit: str) -> Calendar:
+        """Give the free times of a care unit."""
+        key = emr, care_unit
+        if key not in self._calendars:
+            zone = ZoneInfo(EHRS[emr].country.zone)
+            slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self._seed, emr, care_unit))
+            self._calendars[key] = Calendar(slots, zone)
+        return self._calendars[key]

@@ -1,4 +1,4 @@
-"""The calls that the simulator received, without any credential, for tests that state upstream calls."""
+"""The calls that the simulator received, without their credentials, for tests that state upstream calls."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -9,21 +9,21 @@ from gateway.simulator.http_messages import Request
 
 _MOST_CALLS = 20_000
 _SECRET_HEADERS = ("x-leyr-client-id", "x-leyr-client-secret", "authorization", "cookie")
-"""Told as `present`. Leyr documents only the first two; the others show what should not have come."""
-_TOLD_HEADERS = ("content-type", "accept", "x-leyr-standard")
+"""Shown as `present`. Leyr documents only the first two; a client should not send the others."""
+_SHOWN_HEADERS = ("content-type", "accept", "x-leyr-standard")
 
 
 @dataclass(slots=True)
 class Call:
-    """One call; status and end are None as long as nothing was sent."""
+    """One call; its status and its end are None until its response is sent."""
 
     request: Request
     started_at: float
     status: int | None = None
     ended_at: float | None = None
 
-    def describe(self) -> dict[str, object]:
-        """Say it as JSON."""
+    def to_json(self) -> dict[str, object]:
+        """Give the JSON of `/__calls`."""
         params = self.request.params
         return {
             "method": self.request.method,
@@ -36,7 +36,7 @@ class Call:
             # A parameter sent twice shows as a list, since Leyr documents none that may be.
             "params": {name: values[0] if len(values) == 1 else values for name, values in params.items()},
             "status": self.status,
-            "headers": _documented(self.request.headers),
+            "headers": _shown_headers(self.request.headers),
             "started_at": self.started_at,
             "ended_at": self.ended_at,
         }
@@ -68,27 +68,27 @@ class CallLog:
             in_flight[emr] -= 1
             call.ended_at = self._clock()
 
-    def describe(self, emr: str | None = None) -> dict[str, object]:
-        """Say it as JSON, for one EHR or for all."""
+    def to_json(self, emr: str | None = None) -> dict[str, object]:
+        """Give the JSON of `/__calls`, for one EHR or for all."""
         by_endpoint: Counter[str] = Counter()
-        for (its_emr, endpoint), count in self._counts.items():
-            if emr in (None, its_emr):
+        for (called_emr, endpoint), count in self._counts.items():
+            if emr in (None, called_emr):
                 by_endpoint[endpoint] += count
         return {
             "total": by_endpoint.total(),
-            "calls": [call.describe() for call in self._calls if emr in (None, call.request.route.emr)],
+            "calls": [call.to_json() for call in self._calls if emr in (None, call.request.route.emr)],
             "by_endpoint": dict(by_endpoint),
             "max_in_flight": {code: most for code, most in self._max_in_flight.items() if code is not None},
         }
 
     def clear(self) -> None:
-        """Forget every call; those under way end uncounted."""
+        """Forget every call; those in flight are no longer counted."""
         self._calls.clear()
         self._counts.clear()
         self._max_in_flight.clear()
         self._in_flight = Counter()
 
 
-def _documented(headers: Mapping[str, str]) -> dict[str, str]:
-    told = {name: headers[name] for name in _TOLD_HEADERS if name in headers}
-    return told | {name: "present" for name in _SECRET_HEADERS if name in headers}
+def _shown_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    shown = {name: headers[name] for name in _SHOWN_HEADERS if name in headers}
+    return shown | {name: "present" for name in _SECRET_HEADERS if name in headers}

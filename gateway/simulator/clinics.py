@@ -8,14 +8,14 @@ from gateway.simulator.ehrs import Ehr
 
 
 def rng(*name: object) -> Random:
-    """Make the generator of this name; the same name always gives the same numbers."""
+    """Make the random number generator of this name; the same name always gives the same numbers."""
     # Random's text seeds go through SHA-512, so they do not depend on PYTHONHASHSEED.
     return Random("/".join(str(part) for part in name))  # noqa: S311 # invents clinics, guards nothing
 
 
 _WITHOUT_EMR_ID = 0.15
 _ROOMS_EVERY = 7
-_NAMELESS = 2
+_NAMELESS_NUMBER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class CareUnit:
     emr_id: str | None
     name: str
 
-    def describe(self) -> dict[str, object]:
-        """Say it as Leyr's JSON, with one field that Leyr does not document."""
+    def to_json(self) -> dict[str, object]:
+        """Give Leyr's JSON, with one field that Leyr does not document."""
         return {"id": self.id, "emr_id": self.emr_id, "name": self.name, "x_simulated": True}
 
 
@@ -40,8 +40,8 @@ class HealthcareService:
     name: str
     minutes: int
 
-    def describe(self) -> dict[str, object]:
-        """Say it as Leyr's JSON; the length is not in it, since no documentation shows such a field."""
+    def to_json(self) -> dict[str, object]:
+        """Give Leyr's JSON; the length is not in it, since no documentation shows such a field."""
         return {"id": self.id, "emr_id": self.emr_id, "name": self.name, "x_simulated": True}
 
 
@@ -52,12 +52,12 @@ class Resource:
     id: str
     emr_id: str | None
     names: dict[str, str]
-    """What the answer says of the name: `name`, first and last name, or nothing."""
+    """The name's fields in the JSON: `name`, first and last name, or none."""
     hsa_id: str | None
     services: tuple[HealthcareService, ...]
 
-    def describe(self) -> dict[str, object]:
-        """Say it as Leyr's JSON; the undocumented field holds the HSA id where there is one."""
+    def to_json(self) -> dict[str, object]:
+        """Give Leyr's JSON; the undocumented field holds the HSA id where there is one."""
         return {"id": self.id, "emr_id": self.emr_id, **self.names, "x_simulated": self.hsa_id or True}
 
 
@@ -70,7 +70,7 @@ class Clinic:
     services: tuple[HealthcareService, ...]
 
 
-def found_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
+def invent_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
     """Invent the care units of an EHR."""
     random = rng(seed, ehr.code, "care units")
     count = random.randint(*ehr.care_units)
@@ -78,23 +78,25 @@ def found_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
     return tuple(
         CareUnit(
             ehr.make_id("care_unit", "", number, random),
-            _emr_id(ehr, "cu", number, random),
+            _invent_emr_id(ehr, "cu", number, random),
             f"{place} {random.choice(ehr.country.clinic_words).lower()}",
         )
         for number, place in enumerate(places, 1)
     )
 
 
-def staff_clinic(ehr: Ehr, unit: CareUnit, seed: int, scale: int, *, first: bool) -> Clinic:
-    """Invent the people and the visits of a care unit; `first` tells the EHR's first care unit."""
+def invent_clinic(ehr: Ehr, unit: CareUnit, seed: int, scale: int, *, first: bool) -> Clinic:
+    """Invent the resources and services of a care unit; `first` marks the EHR's first care unit."""
     random = rng(seed, ehr.code, unit.id, "staff")
-    services = _offer(ehr, unit, random, round(random.randint(3, 8) * math.sqrt(scale)))
+    services = _invent_services(ehr, unit, random, round(random.randint(3, 8) * math.sqrt(scale)))
     count = random.randint(4, 12) * scale
     resources = tuple(
         Resource(
             ehr.make_id("resource", unit.id, number, random),
-            _emr_id(ehr, "re", number, random),
-            {} if ehr.nameless and first and number == _NAMELESS else _names(ehr, number, random),
+            _invent_emr_id(ehr, "re", number, random),
+            {}
+            if ehr.has_nameless_resource and first and number == _NAMELESS_NUMBER
+            else _invent_names(ehr, number, random),
             f"SE2321000131-E{random.randrange(10**12):012d}" if ehr.hsa_ids else None,
             tuple(random.sample(services, random.randint(2, min(4, len(services))))),
         )
@@ -103,19 +105,19 @@ def staff_clinic(ehr: Ehr, unit: CareUnit, seed: int, scale: int, *, first: bool
     return Clinic(unit, resources, services)
 
 
-def _offer(ehr: Ehr, unit: CareUnit, random: Random, count: int) -> tuple[HealthcareService, ...]:
+def _invent_services(ehr: Ehr, unit: CareUnit, random: Random, count: int) -> tuple[HealthcareService, ...]:
     visits = random.sample(ehr.country.visits, len(ehr.country.visits))
     services = []
     for number in range(1, count + 1):
         turn, index = divmod(number - 1, len(visits))
         name, minutes = visits[index]
         identifier = ehr.make_id("service", unit.id, number, random)
-        emr_id = _emr_id(ehr, "hs", number, random)
+        emr_id = _invent_emr_id(ehr, "hs", number, random)
         services.append(HealthcareService(identifier, emr_id, f"{name} {turn + 1}" if turn else name, minutes))
     return tuple(services)
 
 
-def _names(ehr: Ehr, number: int, random: Random) -> dict[str, str]:
+def _invent_names(ehr: Ehr, number: int, random: Random) -> dict[str, str]:
     first, last = random.choice(ehr.country.first_names), random.choice(ehr.country.last_names)
     if ehr.split_names:
         return {"first_name": first, "last_name": last}
@@ -124,7 +126,7 @@ def _names(ehr: Ehr, number: int, random: Random) -> dict[str, str]:
     return {"name": f"{first} {last}"}
 
 
-def _emr_id(ehr: Ehr, kind: str, number: int, random: Random) -> str | None:
+def _invent_emr_id(ehr: Ehr, kind: str, number: int, random: Random) -> str | None:
     # The letters keep it apart from every Leyr id, which docs page D1 tells clients to send instead.
     if random.random() < _WITHOUT_EMR_ID:
         return None

@@ -1,4 +1,4 @@
-"""The EHRs that the simulator plays: their codes, countries, invented names, ids and peculiarities."""
+"""The simulated EHRs: their codes, countries, invented names, ids and peculiarities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from random import Random
 from typing import Literal
 from uuid import UUID
 
-from gateway.simulator.behaviour import FilterPolicy
+FilterPolicy = Literal["none_required", "any_one", "resource", "service", "both"]
+"""Which filters the timeslots call demands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """The words and the clock of a country."""
+    """A country's time zone, and the words for what is invented there."""
 
     zone: str
     first_names: tuple[str, ...]
@@ -21,6 +22,10 @@ class Country:
     room_word: str
     visits: tuple[tuple[str, int], ...]
     """Kinds of visit with their length in minutes."""
+
+
+def _with_minutes(*visits: str) -> tuple[tuple[str, int], ...]:
+    return tuple(zip(visits, (30, 20, 20, 10, 15, 20, 45, 45, 60, 30, 30, 15), strict=True))
 
 
 SWEDEN = Country(
@@ -36,19 +41,10 @@ SWEDEN = Country(
     places=("Åkersberga", "Ängby", "Höjden", "Norrtull", "Sjöstaden", "Strömmen", "Västerort", "Öresund"),
     clinic_words=("Vårdcentral", "Läkargrupp", "Husläkarmottagning", "Hälsocentral"),
     room_word="Rum",
-    visits=(
-        ("Läkarbesök, nybesök", 30),
-        ("Läkarbesök, återbesök", 20),
-        ("Sjuksköterskebesök", 20),
-        ("Vaccination", 10),
-        ("Provtagning", 15),
-        ("Videobesök", 20),
-        ("Hälsokontroll", 45),
-        ("Samtal med kurator", 45),
-        ("Fysioterapi, första besök", 60),
-        ("Fysioterapi, uppföljning", 30),
-        ("Barnmorskebesök", 30),
-        ("Hudkontroll", 15),
+    visits=_with_minutes(
+        *("Läkarbesök, nybesök", "Läkarbesök, återbesök", "Sjuksköterskebesök", "Vaccination", "Provtagning"),
+        *("Videobesök", "Hälsokontroll", "Samtal med kurator", "Fysioterapi, första besök"),
+        *("Fysioterapi, uppföljning", "Barnmorskebesök", "Hudkontroll"),
     ),
 )
 
@@ -65,19 +61,10 @@ NORWAY = Country(
     places=("Åsen", "Bekkelia", "Fjordgata", "Grønnåsen", "Havna", "Nordstranda", "Skansen", "Øvrebyen"),
     clinic_words=("Legesenter", "Helsehus", "Klinikk", "Legekontor"),
     room_word="Rom",
-    visits=(
-        ("Legetime, ny pasient", 30),
-        ("Legetime, kontroll", 20),
-        ("Sykepleiertime", 20),
-        ("Vaksinasjon", 10),
-        ("Blodprøve", 15),
-        ("Videokonsultasjon", 20),
-        ("Helseattest", 45),
-        ("Psykologsamtale", 45),
-        ("Fysioterapi, første time", 60),
-        ("Fysioterapi, oppfølging", 30),
-        ("Svangerskapskontroll", 30),
-        ("Føflekksjekk", 15),
+    visits=_with_minutes(
+        *("Legetime, ny pasient", "Legetime, kontroll", "Sykepleiertime", "Vaksinasjon", "Blodprøve"),
+        *("Videokonsultasjon", "Helseattest", "Psykologsamtale", "Fysioterapi, første time"),
+        *("Fysioterapi, oppfølging", "Svangerskapskontroll", "Føflekksjekk"),
     ),
 )
 
@@ -91,52 +78,45 @@ _ALPHABET = "23456789ABCDEFGHJKLMNPQRSTWXYZabcdefghijkmnopqrstuvwxyz"
 _AWKWARD_UNITS = ("avd/1", "avd 2", "åsen å3", "avd#4", "avd%2F5", "a..b")
 
 
-def levelled(kind: Kind, unit: str, number: int, random: Random) -> str:
+def levelled_ids(kind: Kind, _unit: str, number: int, _random: Random) -> str:
     """Webdoc's: `L0_1` for units (docs page D1), and people numbered anew in each unit."""
-    del unit, random
     return {"care_unit": f"L0_{number}", "resource": f"R{number}", "service": f"B{1000 + number}"}[kind]
 
 
-def tokens(kind: Kind, unit: str, number: int, random: Random) -> str:
+def tokens(_kind: Kind, _unit: str, _number: int, random: Random) -> str:
     """Kaddio's: 17 letters and digits (docs page D20)."""
-    del kind, unit, number
     return "".join(random.choices(_ALPHABET, k=17))
 
 
-def long_numbers(kind: Kind, unit: str, number: int, random: Random) -> str:
+def long_numbers(_kind: Kind, _unit: str, _number: int, random: Random) -> str:
     """Cliniko's: numbers too long for a JavaScript number, written as text."""
-    del kind, unit, number
     return str(random.randrange(10**18, 9 * 10**18))
 
 
-def composed(kind: Kind, unit: str, number: int, random: Random) -> str:
+def composed_ids(kind: Kind, unit: str, number: int, random: Random) -> str:
     """TakeCare's: unit `10`, and `10-991890000019` for what belongs to it (docs page D22)."""
     if kind == "care_unit":
         return str(number * 10)
     return f"{unit}-{991 if kind == 'resource' else 402}{number:04d}{random.randrange(10**5):05d}"
 
 
-def hexadecimal(kind: Kind, unit: str, number: int, random: Random) -> str:
+def hexadecimal_ids(kind: Kind, _unit: str, number: int, random: Random) -> str:
     """Anita's: `L0_1` for units (docs page D23), 24 hexadecimal digits for the rest."""
-    del unit
     return f"L0_{number}" if kind == "care_unit" else f"{random.getrandbits(96):024x}"
 
 
-def uuids(kind: Kind, unit: str, number: int, random: Random) -> str:
+def uuids(_kind: Kind, _unit: str, _number: int, random: Random) -> str:
     """Konfidens': UUIDs."""
-    del kind, unit, number
     return str(UUID(int=random.getrandbits(128), version=4))
 
 
-def small_numbers(kind: Kind, unit: str, number: int, random: Random) -> str:
+def small_numbers(_kind: Kind, _unit: str, number: int, _random: Random) -> str:
     """Pridok's: 1, 2, 3 for units, and again for the people and the services of each unit."""
-    del kind, unit, random
     return str(number)
 
 
-def awkward(kind: Kind, unit: str, number: int, random: Random) -> str:
-    """Physica's: whatever a careless client breaks in a URL."""
-    del unit, random
+def awkward_ids(kind: Kind, _unit: str, number: int, _random: Random) -> str:
+    """Physica's: what a careless client breaks in a URL."""
     if kind == "care_unit":
         return _AWKWARD_UNITS[number - 1]
     word = {"resource": "stol", "service": "time"}[kind]
@@ -158,20 +138,20 @@ class Ehr:
     """Resources carry first_name and last_name instead of name."""
     hsa_ids: bool = False
     """Resources can be looked up by HSA id (docs page D8)."""
-    nameless: bool = False
+    has_nameless_resource: bool = False
     """The first care unit has a resource without any name."""
 
 
 EHRS = {
     ehr.code: ehr
     for ehr in (
-        Ehr("webdoc", SWEDEN, levelled, care_units=(4, 4), hsa_ids=True),
-        Ehr("kaddio", SWEDEN, tokens, nameless=True),
+        Ehr("webdoc", SWEDEN, levelled_ids, care_units=(4, 4), hsa_ids=True),
+        Ehr("kaddio", SWEDEN, tokens, has_nameless_resource=True),
         Ehr("cliniko", NORWAY, long_numbers, split_names=True),
-        Ehr("takecare", SWEDEN, composed, "any_one"),
-        Ehr("anitasystems", NORWAY, hexadecimal, "any_one"),
+        Ehr("takecare", SWEDEN, composed_ids, "any_one"),
+        Ehr("anitasystems", NORWAY, hexadecimal_ids, "any_one"),
         Ehr("konfidens", NORWAY, uuids, "any_one"),
         Ehr("pridok", NORWAY, small_numbers),
-        Ehr("physica", NORWAY, awkward, care_units=(6, 6)),
+        Ehr("physica", NORWAY, awkward_ids, care_units=(6, 6)),
     )
 }

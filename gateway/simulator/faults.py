@@ -1,8 +1,8 @@
-"""Faults, ordered over the admin path or by a test-only header: which requests they strike, and what is sent then."""
+"""Faults, queued over the admin path or asked by a test-only header: which requests they match, and what is sent."""
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, get_args
 
@@ -10,7 +10,7 @@ import msgspec
 import orjson
 from starlette.types import Receive, Send
 
-from gateway.simulator.http_messages import Endpoint, ErrorEnvelope, Request, Response
+from gateway.simulator.http_messages import Endpoint, LeyrError, Request, Response
 
 FaultName = Literal[
     "delay",
@@ -43,20 +43,20 @@ FAULT_HEADER = "x-simulator-fault"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One kind of trouble; what is not given matches every request."""
+    """A fault and the requests it matches; what is not given matches every request."""
 
     fault: FaultName
     path: str | None = None
-    """The raw path: a beginning that ends where a segment ends, or an fnmatch pattern."""
+    """The raw path: whole segments of its beginning, or an fnmatch pattern."""
     emr: str | None = None
     endpoint: Endpoint | None = None
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """After so many requests the trouble is over."""
+    """How many requests the fault is still for; None means all."""
     seconds: Annotated[float, msgspec.Meta(ge=0)] = 2.0
     """How long `delay` and `drip` take."""
 
-    def strikes(self, request: Request) -> bool:
-        """Is this request one that goes wrong?"""
+    def matches(self, request: Request) -> bool:
+        """Is the fault for this request?"""
         return (
             self.emr in (None, request.route.emr)
             and self.endpoint in (None, request.route.endpoint)
@@ -64,45 +64,38 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
 
 
-@dataclass(slots=True)
-class _PendingFault:
-    fault: Fault
-    left: int | None
-
-
 class UnknownFaultError(ValueError):
-    """A request asks by header for a fault that does not exist."""
+    """A request asks by header for a fault that does not exist; the message lists those that do."""
 
 
 class FaultQueue:
-    """The faults that wait for requests; the oldest that matches strikes."""
+    """The faults that wait for requests; of those that match one, the oldest is taken."""
 
     def __init__(self) -> None:
-        self._pending: list[_PendingFault] = []
+        self._pending: list[Fault] = []
 
     def put(self, fault: Fault) -> None:
-        """Order a fault."""
-        self._pending.append(_PendingFault(fault, fault.times))
+        """Add a fault."""
+        self._pending.append(fault)
 
     def clear(self) -> None:
         """Forget every fault."""
         self._pending.clear()
 
     def pending(self) -> list[dict[str, object]]:
-        """Tell the faults that still wait, with how many times are left."""
-        return [{**msgspec.structs.asdict(pending.fault), "times": pending.left} for pending in self._pending]
+        """Give the JSON of the faults that still wait."""
+        return [msgspec.structs.asdict(fault) for fault in self._pending]
 
     def take(self, request: Request) -> Fault | None:
-        """Give the fault that strikes a request, and count it; the header goes before the orders."""
+        """Give the fault of a request, and count it; its header comes before the queue. Raises UnknownFaultError."""
         if asked := request.headers.get(FAULT_HEADER):
             return _read_header(asked)
-        for pending in self._pending:
-            if pending.fault.strikes(request):
-                if pending.left is not None:
-                    pending.left -= 1
-                    if pending.left == 0:
-                        self._pending.remove(pending)
-                return pending.fault
+        for index, fault in enumerate(self._pending):
+            if fault.matches(request):
+                if fault.times is not None:
+                    left = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+                    self._pending[index : index + 1] = left
+                return fault
         return None
 
 
@@ -120,19 +113,17 @@ def _read_header(value: str) -> Fault:
 
 
 def _path_matches(pattern: str, path: str) -> bool:
-    # By whole segments, so that L0_1 does not strike L0_10.
+    # By whole segments, so that L0_1 does not match L0_10.
     return path == pattern or path.startswith(pattern.rstrip("/") + "/") or fnmatchcase(path, pattern)
 
 
-HUGE_BYTES = 64 * 2**20
+_HUGE_BYTES = 64 * 2**20
 _OK, _REDIRECTION = 200, 300
 
 # Made to look like an EHR's raw message with a national number in it, which must never reach a client.
 # The number is that of the documentation's own test person.
 _EMR_DETAIL = '{"message": "Access denied for patient 191212121212 Tolvan Tolvansson", "ehr": "internal-node-7"}'
 _HTML = b"<!doctype html><html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>"
-
-
 _Items = list[dict[str, object]]
 
 
@@ -141,25 +132,25 @@ def _html(status: int, text: bytes) -> Response:
 
 
 def _emr_error(status: int) -> Response:
-    # Docs page D15: the status is the EHR's own, the code says that it is the EHR's trouble.
-    return ErrorEnvelope(status, "EMR_ERROR", _EMR_DETAIL).answer()
+    # Docs page D15: the status is the EHR's own, the code says that the EHR failed.
+    return LeyrError(status, "EMR_ERROR", _EMR_DETAIL).response()
 
 
 def _too_many(*headers: tuple[bytes, bytes]) -> Response:
-    return ErrorEnvelope(429, "TOO_MANY_REQUESTS", "Too many requests").answer(*headers)
+    return LeyrError(429, "TOO_MANY_REQUESTS", "Too many requests").response(*headers)
 
 
 _RESPONSES: Mapping[str, Callable[[], Response]] = {
-    "service_unavailable": lambda: ErrorEnvelope(
+    "service_unavailable": lambda: LeyrError(
         503, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable"
-    ).answer(),
+    ).response(),
     "too_many_requests": lambda: _too_many((b"retry-after", b"1")),
     "too_many_requests_bare": _too_many,
     "emr_error_401": lambda: _emr_error(401),
     "emr_error_429": lambda: _emr_error(429),
     "emr_error_500": lambda: _emr_error(500),
     # Docs page D16 shows UNKNOWN_ERROR with status 401.
-    "unknown_error": lambda: ErrorEnvelope(401, "UNKNOWN_ERROR", "Unexpected: 191212121212").answer(),
+    "unknown_error": lambda: LeyrError(401, "UNKNOWN_ERROR", "Unexpected: 191212121212").response(),
     "bad_gateway_html": lambda: _html(502, b"502 Bad Gateway"),
     "html_200": lambda: _html(200, b"Welcome"),
     "unauthorized_html": lambda: _html(401, b"401 Authorization Required"),
@@ -170,8 +161,8 @@ _RESPONSES: Mapping[str, Callable[[], Response]] = {
 }
 
 
-def faulty_response(fault: Fault, right: Response) -> Response:
-    """Give what the client gets in place of the right answer."""
+def _faulty_response(fault: Fault, right: Response) -> Response:
+    """Make the response that is sent in place of the right one."""
     if fault.fault in _RESPONSES:
         return _RESPONSES[fault.fault]()
     if not _OK <= right.status < _REDIRECTION:
@@ -180,14 +171,14 @@ def faulty_response(fault: Fault, right: Response) -> Response:
         case "truncated_json":
             return replace(right, body=right.body[: len(right.body) // 2] or b"[")
         case "wrong_types":
-            return _retold(right, _wrong_types)
+            return _with_changed_items(right, _wrong_types)
         case "item_without_id":
-            return _retold(right, _without_ids)
+            return _with_changed_items(right, _without_ids)
         case _:
             return right
 
 
-def _retold(right: Response, change: Callable[[_Items], _Items]) -> Response:
+def _with_changed_items(right: Response, change: Callable[[_Items], _Items]) -> Response:
     content = orjson.loads(right.body)
     match content:
         case {"items": list(items)}:
@@ -214,13 +205,13 @@ def _without_ids(items: _Items) -> _Items:
     return [first, *items[1:]]
 
 
-_DROPS = 20
+_DRIPS = 20
 _CHUNK_BYTES = 2**20
 _LONGEST_HANG_SECONDS = 600
 
 
-async def deliver(right: Response, fault: Fault | None, receive: Receive, send: Send) -> int | None:
-    """Send the answer, or what the fault makes of it; give the status that was sent, if any."""
+async def send_response(right: Response, fault: Fault | None, receive: Receive, send: Send) -> int | None:
+    """Send the right response, or what the fault makes of it; give the status that was sent, if any."""
     if fault is None:
         await right.send(send)
         return right.status
@@ -236,11 +227,11 @@ async def deliver(right: Response, fault: Fault | None, receive: Receive, send: 
         case "drip":
             await _drip(right, fault.seconds, send)
         case "huge_list":
-            await _flood(right, send)
+            await _send_huge_list(right, send)
         case _:
             if fault.fault == "delay":
                 await asyncio.sleep(fault.seconds)
-            right = faulty_response(fault, right)
+            right = _faulty_response(fault, right)
             await right.send(send)
     return right.status
 
@@ -255,11 +246,10 @@ async def _hang(receive: Receive) -> None:
 
 
 async def _cut(send: Send) -> None:
-    """Close the connection before a single byte of the answer.
+    """Close the connection before the first byte of the response.
 
-    ASGI has no word for this. But a server that was given a header with a line break must refuse it,
-    and then can neither send these headers nor a second set, so uvicorn (both of its HTTP parsers)
-    closes the connection. A test holds this.
+    ASGI has no message for this. But a server that was given a header with a line break must refuse it, and then can
+    neither send these headers nor a second set, so uvicorn (with both of its HTTP parsers) closes the connection.
     """
     start = {"type": "http.response.start", "status": 200, "headers": [(b"x-simulator-cut", b"\r\n")]}
     try:
@@ -269,29 +259,29 @@ async def _cut(send: Send) -> None:
 
 
 async def _cut_mid_body(right: Response, send: Send) -> None:
-    """Close the connection after half of the promised body; uvicorn logs an unfinished answer."""
+    """Close the connection after half of the promised body; uvicorn logs an incomplete response."""
     await send(right.start(length=len(right.body) + 1))
     await send({"type": "http.response.body", "body": right.body[: len(right.body) // 2], "more_body": True})
 
 
 async def _drip(right: Response, seconds: float, send: Send) -> None:
     await send(right.start(length=len(right.body)))
-    size = max(1, -(-len(right.body) // _DROPS))
+    size = max(1, -(-len(right.body) // _DRIPS))
     for begin in range(0, len(right.body), size):
-        await asyncio.sleep(seconds / _DROPS)
+        await asyncio.sleep(seconds / _DRIPS)
         piece = right.body[begin : begin + size]
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _flood(right: Response, send: Send) -> None:
+async def _send_huge_list(right: Response, send: Send) -> None:
     """Send the items of the right list again and again, 64 MiB of them."""
     inside = right.body[right.body.find(b"[") + 1 : right.body.rfind(b"]")] or b'{"id":"1","start":"x"}'
     chunk = (inside + b",") * max(1, _CHUNK_BYTES // len(inside))
     await send(right.start(length=None))
     await send({"type": "http.response.body", "body": b"[", "more_body": True})
     sent = 0
-    while sent < HUGE_BYTES:
+    while sent < _HUGE_BYTES:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
         sent += len(chunk)
     await send({"type": "http.response.body", "body": inside + b"]"})

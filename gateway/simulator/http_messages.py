@@ -1,10 +1,10 @@
-"""Requests as they came in, and responses, with Leyr's error envelope (docs pages D12-D17, leyr-api.md 6.1)."""
+"""Requests to Leyr, and its responses and error envelope (docs pages D12-D17, leyr-api.md 6.1)."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import parse_qs, unquote
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from starlette.types import Scope, Send
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back to the client."""
+    """A response to a client."""
 
     body: bytes
     status: int = 200
@@ -22,14 +22,14 @@ class Response:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def start(self, *, length: int | None) -> dict[str, object]:
-        """Make the ASGI message that opens the answer; without a length it goes out in chunks."""
+        """Make the ASGI message that starts the response; without a length its body is sent in chunks."""
         headers = [(b"content-type", self.content_type.encode()), *self.headers]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         return {"type": "http.response.start", "status": self.status, "headers": headers}
 
     async def send(self, send: Send) -> None:
-        """Send all of it."""
+        """Send the head and the body."""
         await send(self.start(length=len(self.body)))
         await send({"type": "http.response.body", "body": self.body})
 
@@ -47,8 +47,8 @@ _TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorEnvelope:
+@dataclass(eq=False)
+class LeyrError(Exception):
     """An error as Leyr reports it; without an error code it has no `errors`, as older samples show."""
 
     status: int
@@ -56,8 +56,8 @@ class ErrorEnvelope:
     detail: str
     error_code: str | None = None
 
-    def answer(self, *headers: tuple[bytes, bytes]) -> Response:
-        """Write the envelope, with a fresh `instance`."""
+    def response(self, *headers: tuple[bytes, bytes]) -> Response:
+        """Write the error envelope, with a fresh `instance`."""
         envelope: dict[str, object] = {
             "code": self.code,
             "status": self.status,
@@ -73,28 +73,18 @@ class ErrorEnvelope:
         return Response(orjson.dumps(envelope), self.status, headers=headers)
 
 
-class EnvelopeError(Exception):
-    """Ends a request with an error envelope."""
-
-    def __init__(self, envelope: ErrorEnvelope) -> None:
-        super().__init__(envelope.code)
-        self.envelope = envelope
+def rejected(error_code: str, details: str) -> LeyrError:
+    """Make a 400 with one of the error codes of docs page D12."""
+    return LeyrError(400, "BAD_REQUEST", details, error_code)
 
 
-def rejected(error_code: str, details: str) -> EnvelopeError:
-    """Refuse with 400 and one of the error codes of docs page D12."""
-    return EnvelopeError(ErrorEnvelope(400, "BAD_REQUEST", details, error_code))
-
-
-def invalid(*place: str, message: str) -> EnvelopeError:
-    """Refuse with 400 and Pydantic-like text but no `errors` (docs page D13)."""
-    text = f"1 validation error for Request\n{' -> '.join(place)}\n  {message}"
-    return EnvelopeError(ErrorEnvelope(400, "BAD_REQUEST", text))
+def invalid(*location: str, message: str) -> LeyrError:
+    """Make a 400 with Pydantic-like text but no `errors` (docs page D13)."""
+    text = f"1 validation error for Request\n{' -> '.join(location)}\n  {message}"
+    return LeyrError(400, "BAD_REQUEST", text)
 
 
 Endpoint = Literal["care_units", "resources", "resource", "healthcare_services", "timeslots"]
-ENDPOINTS: tuple[str, ...] = get_args(Endpoint)
-
 _LISTS: dict[str, Endpoint] = {
     "resources": "resources",
     "healthcare-services": "healthcare_services",
@@ -105,7 +95,7 @@ _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a path means; no endpoint when it means nothing documented."""
+    """The endpoint and the ids that a path names; no endpoint where Leyr documents none."""
 
     endpoint: Endpoint | None = None
     emr: str | None = None
@@ -114,7 +104,7 @@ class Route:
 
     @classmethod
     def of(cls, raw_path: str) -> "Route":
-        """Read a path, split before it is decoded because ids may hold slashes."""
+        """Parse a path, split before it is decoded because ids may hold slashes."""
         match [unquote(segment) for segment in raw_path.split("/")]:
             case ["", "api", "emrs", emr, "care-units"]:
                 return cls("care_units", emr)
@@ -131,7 +121,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call to the Leyr part of the simulator."""
+    """A request to one of Leyr's paths."""
 
     method: str
     path: str
@@ -145,7 +135,7 @@ class Request:
 
     @classmethod
     def of(cls, scope: Scope) -> "Request":
-        """Read an ASGI scope."""
+        """Make the request of an ASGI scope."""
         path = scope["raw_path"].decode("latin-1")
         query = scope["query_string"].decode("latin-1")
         return cls(
@@ -158,14 +148,14 @@ class Request:
         )
 
     def value(self, name: str) -> str | None:
-        """Give a parameter that may be sent once."""
+        """Give a query parameter that may be sent once. Raises LeyrError."""
         values = self.params.get(name, [])
         if len(values) > 1:
             raise invalid("query", name, message="only one value is permitted (type=value_error.list.max_items)")
         return values[0] if values else None
 
     def instant(self, name: str) -> float:
-        """Give a required point in time as seconds since 1970; it must carry an offset."""
+        """Give a required time as seconds since 1970; it must carry an offset. Raises LeyrError."""
         text = self.value(name)
         if text is None:
             raise invalid("query", name, message="field required (type=value_error.missing)")

@@ -1,53 +1,76 @@
-"""The documented read endpoints of Leyr's REST API, E1 to E5."""
+"""The documented read endpoints of Leyr's REST API (E1 to E5), answered from the simulated data."""
 
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import orjson
 
-from gateway.simulator.behaviour import Behaviour, BehaviourRegistry, FilterPolicy
-from gateway.simulator.calendar import BodyCache, SlotQuery
+from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
+from gateway.simulator.calendar import SlotQuery, World
 from gateway.simulator.clinics import CareUnit, HealthcareService, Resource
-from gateway.simulator.ehrs import EHRS
-from gateway.simulator.http_messages import EnvelopeError, ErrorEnvelope, Request, Response, Route, invalid, rejected
-from gateway.simulator.settings import SimulatorSettings
-from gateway.simulator.world import World
+from gateway.simulator.ehrs import EHRS, FilterPolicy
+from gateway.simulator.http_messages import LeyrError, Request, Response, Route, invalid, rejected
 
 _DAY_SECONDS = 24 * 60 * 60
 # Docs page D8 names these id types; only webdoc knows more than the first one.
 _ID_TYPES = ("emr_id", "hsa_id", "se_personal_number", "no_personal_number")
 
 
-class LeyrApi:
-    """Answers requests from the world, according to each EHR's behaviour."""
+class _BodyCache:
+    """The bodies of recent timeslots responses, at most so many bytes of them."""
 
-    def __init__(self, settings: SimulatorSettings, world: World, behaviour: BehaviourRegistry) -> None:
-        self._credentials = (settings.client_id, settings.client_secret)
+    def __init__(self, max_bytes: int = 64 * 2**20) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._bodies: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+
+    def get(self, key: tuple[object, ...]) -> bytes | None:
+        """Give the body of a key; None where there is none."""
+        body = self._bodies.get(key)
+        if body is not None:
+            self._bodies.move_to_end(key)
+        return body
+
+    def put(self, key: tuple[object, ...], body: bytes) -> None:
+        """Add a body, and remove the least recently used ones beyond the limit."""
+        self._bodies[key] = body
+        self._bytes += len(body)
+        while self._bytes > self._max_bytes:
+            _, dropped = self._bodies.popitem(last=False)
+            self._bytes -= len(dropped)
+
+
+class LeyrApi:
+    """Leyr's endpoints; `credentials` are the client id and the client secret that requests must carry."""
+
+    def __init__(self, credentials: tuple[str, str], world: World, behaviour: BehaviourRegistry) -> None:
+        self._credentials = credentials
         self._world = world
         self._behaviour = behaviour
-        self._bodies = BodyCache()
+        self._bodies = _BodyCache()
 
-    def answer(self, request: Request) -> Response:
-        """Response a request, problems included."""
+    def respond(self, request: Request) -> Response:
+        """Answer a request, with an error envelope where it is wrong."""
         try:
             self._authorize(request.headers)
             return self._dispatch(request)
-        except EnvelopeError as error:
-            return error.envelope.answer()
+        except LeyrError as error:
+            return error.response()
 
     def _authorize(self, headers: Mapping[str, str]) -> None:
         for name, expected in zip(("id", "secret"), self._credentials, strict=True):
             given = headers.get(f"x-leyr-client-{name}", "")
             if not secrets.compare_digest(given.encode(), expected.encode()):
-                raise EnvelopeError(ErrorEnvelope(401, "UNAUTHORIZED", f"The client {name} is missing or not valid"))
+                raise LeyrError(401, "UNAUTHORIZED", f"The client {name} is missing or not valid")
 
     def _dispatch(self, request: Request) -> Response:
         route = request.route
         if route.endpoint is None or route.emr is None:
             # Legacy paths without a care unit and FHIR paths end here too; the real answer is unknown.
-            raise EnvelopeError(ErrorEnvelope(404, "NOT_FOUND", "The requested path does not exist"))
+            raise LeyrError(404, "NOT_FOUND", "The requested path does not exist")
         if request.method != "GET":
-            raise EnvelopeError(ErrorEnvelope(405, "METHOD_NOT_ALLOWED", "The method is not allowed for this path"))
+            raise LeyrError(405, "METHOD_NOT_ALLOWED", "The method is not allowed for this path")
         if route.emr not in EHRS:
             permitted = ", ".join(f"'{code}'" for code in EHRS)
             message = f"value is not a valid enumeration member; permitted: {permitted} (type=type_error.enum)"
@@ -74,9 +97,9 @@ class LeyrApi:
                 return self._timeslots(request, emr, care_unit)
 
     def _list(self, emr: str, items: Sequence[CareUnit | Resource | HealthcareService]) -> Response:
-        return self._array(emr, orjson.dumps([item.describe() for item in items]))
+        return self._list_response(emr, orjson.dumps([item.to_json() for item in items]))
 
-    def _array(self, emr: str, array: bytes) -> Response:
+    def _list_response(self, emr: str, array: bytes) -> Response:
         return Response(b'{"items":' + array + b"}" if self._behaviour[emr].wrapped_lists else array)
 
     def _resource(self, emr: str, resources: Sequence[Resource], typed_id: str) -> Response:
@@ -87,7 +110,7 @@ class LeyrApi:
         for resource in resources:
             known = {("emr_id", resource.emr_id), ("hsa_id", resource.hsa_id)}
             if resource.id == typed_id or (colon and (kind, value) in known):
-                return Response(orjson.dumps(resource.describe()))
+                return Response(orjson.dumps(resource.to_json()))
         raise rejected("INVALID_RESOURCE_ID", "The resource id is not valid")
 
     def _timeslots(self, request: Request, emr: str, care_unit: str) -> Response:
@@ -104,7 +127,7 @@ class LeyrApi:
         body = self._slots(query, behaviour, emr, care_unit)
         if body == b"[]" and behaviour.empty_answer == "error":
             raise rejected("NO_TIMESLOTS_AVAILABLE", "No timeslots available for the given parameters")
-        return self._array(emr, body)
+        return self._list_response(emr, body)
 
     def _check_ids(self, query: SlotQuery, emr: str, care_unit: str) -> None:
         clinic = self._world.clinic(emr, care_unit)
@@ -123,7 +146,7 @@ class LeyrApi:
         body = self._bodies.get(key)
         if body is None:
             body = calendar.write(calendar.find(slot_range), behaviour)
-            self._bodies.keep(key, body)
+            self._bodies.put(key, body)
         return body
 
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 CREDENTIALS = {"LEYR_CLIENT_ID": "simulator", "LEYR_CLIENT_SECRET": "simulator-secret-canary"}
 
-# Nobody sends requests to these who has to be told first that they stop.
+# No client of these has to see first that they stop.
 AT_ONCE = {"GATEWAY_DRAIN_SECONDS": "0"}
 
 
@@ -173,7 +173,7 @@ def test_metrics_have_a_port_of_their_own(simulator: Simulator, run: Callable[..
 EVERYWHERE = "0.0.0.0"  # noqa: S104 # what is refused
 
 
-def test_serve_lets_strangers_in_from_this_machine_alone_unless_told(
+def test_anonymous_serve_listens_on_loopback_only_unless_allowed(
     simulator: Simulator, run: Callable[..., Running]
 ) -> None:
     settings = {"LEYR_BASE_URL": f"{simulator.url}/api", **CREDENTIALS}
@@ -187,7 +187,7 @@ def test_serve_lets_strangers_in_from_this_machine_alone_unless_told(
     assert httpx.get(f"{allowed.url(LISTENING)}/livez", timeout=20).status_code == 200
 
 
-def test_a_taken_port_is_said(simulator: Simulator) -> None:
+def test_a_taken_port_is_reported(simulator: Simulator) -> None:
     port = simulator.url.rpartition(":")[2]
 
     refused = gateway("serve", "--port", port, **CREDENTIALS)
@@ -232,7 +232,7 @@ def test_serve_finishes_what_is_in_flight_and_stops(
         httpx.get(f"{url}/livez")
 
 
-def test_simulator_serves_and_takes_manners(run: Callable[..., Running]) -> None:
+def test_simulator_serves_with_behaviour_given_in_its_older_spelling(run: Callable[..., Running]) -> None:
     simulator = run("simulator", "--port", "0", "--latency", "0", "--manners", "*.time_format=utc", "--scale", "2")
     url = simulator.url(r"Listening on (http://\S+)")
 
@@ -246,6 +246,6 @@ def test_simulator_serves_and_takes_manners(run: Callable[..., Running]) -> None
     assert simulator.stop() == 0
 
 
-def test_a_wrong_manner_is_refused() -> None:
+def test_a_wrong_behaviour_switch_is_refused() -> None:
     assert gateway("simulator", "--port", "0", "--behaviour", "webdoc.mood=bad").returncode == 1
     assert gateway("simulator", "--port", "0", "--behaviour", "webdoc").returncode == 2

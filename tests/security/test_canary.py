@@ -18,7 +18,7 @@ import pytest
 from gateway.app import create_app
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from gateway.logging import build_log, silence_others
+from gateway.logging import build_log, capture_library_logs
 from gateway.server.serving import listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
@@ -137,7 +137,7 @@ def serve_failing(trouble: str) -> None:
         raise ValueError(FORMS["twelve digits"])
 
     log = build_log("debug", sys.stderr)
-    silence_others(log)
+    capture_library_logs(log)
     bound = listening_socket("127.0.0.1", 0)
     print(url_of(bound), flush=True)  # noqa: T201 # for the test that started this
     given: dict[str, Any] = {"leyr_client_id": CLIENT_ID, "leyr_client_secret": CLIENT_SECRET}

@@ -22,7 +22,7 @@ from tests.security.wire_client import Echo, Wire
 SECONDS = 1.0
 # On a busy machine all takes longer, but not as long as the time that a server gives unless told otherwise.
 IN_TIME = ConnectionLimits().receive_seconds - 1
-LIMITS = ConnectionLimits(receive_seconds=SECONDS, idle_seconds=0.5)
+LIMITS = ConnectionLimits(receive_seconds=SECONDS, keep_alive_seconds=0.5)
 GET = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
 LARGE = GET.replace(b"one", b"large")
@@ -154,7 +154,7 @@ def test_a_connection_is_closed_when_no_next_request_comes(url: str, requests: i
 def test_the_time_of_a_request_begins_with_its_first_byte(echo: Echo) -> None:
     bound = listening_socket("127.0.0.1", 0)
     with (
-        serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=replace(LIMITS, idle_seconds=30)) as url,
+        serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=replace(LIMITS, keep_alive_seconds=30)) as url,
         Wire(url) as wire,
     ):
         for _ in range(2):

@@ -1,3 +1,5 @@
+"""The switches of an EHR's behaviour: what each changes in its answers."""
+
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -160,7 +162,7 @@ async def test_switching_an_unknown_ehr(leyr: httpx.AsyncClient) -> None:
     assert (await leyr.patch("/__manners/nobody", json={})).status_code == 400
 
 
-async def test_manners_at_start() -> None:
+async def test_behaviour_at_start() -> None:
     behaviour = {"takecare": Behaviour(time_format="utc"), "webdoc": Behaviour(filter_policy="both", latency_ms=7)}
     settings = SimulatorSettings(today=date(2026, 3, 2), latency_ms=3, behaviour=behaviour)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_simulator(settings))) as client:

@@ -1,3 +1,5 @@
+"""The recorded calls, the latency and the simulator's own pages."""
+
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import date
@@ -13,7 +15,7 @@ UNITS = "/api/emrs/webdoc/care-units"
 
 
 @pytest.fixture
-async def secretive() -> AsyncIterator[httpx.AsyncClient]:
+async def client_with_secrets() -> AsyncIterator[httpx.AsyncClient]:
     """A client with credentials that nothing else looks like, and a clock that counts."""
     settings = SimulatorSettings(today=date(2026, 3, 2), latency_ms=0, client_id="id-4711", client_secret="s3cret-0815")
     ticks = count(1)
@@ -24,12 +26,12 @@ async def secretive() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_a_call_is_told_as_it_came(secretive: httpx.AsyncClient) -> None:
+async def test_a_call_is_recorded_as_received_without_credentials(client_with_secrets: httpx.AsyncClient) -> None:
     query = "start=2026-03-02T00:00:00%2B01:00&end=2026-03-03T00:00:00%2B01:00&x=1&x=2"
     path = "/api/emrs/physica/care-units/avd%252F5/timeslots"
     headers = {"authorization": "Bearer t0ken", "accept": "application/json", "x-other": "o"}
-    assert (await secretive.get(f"{path}?{query}", headers=headers)).status_code == 200
-    answer = await secretive.get("/__calls")
+    assert (await client_with_secrets.get(f"{path}?{query}", headers=headers)).status_code == 200
+    answer = await client_with_secrets.get("/__calls")
     assert answer.json() == {
         "total": 1,
         "calls": [
@@ -81,19 +83,19 @@ async def test_admin_calls_are_not_counted_and_reset_forgets(leyr: httpx.AsyncCl
     await leyr.post("/__reset")
     for path in ("/", "/__calls", "/__manners", "/__faults", "/__nothing"):
         await leyr.get(path)
-    told = (await leyr.get("/__calls")).json()
-    assert told == {"total": 0, "calls": [], "by_endpoint": {}, "max_in_flight": {}}
+    shown = (await leyr.get("/__calls")).json()
+    assert shown == {"total": 0, "calls": [], "by_endpoint": {}, "max_in_flight": {}}
     assert (await leyr.get(UNITS)).status_code == 200
 
 
-async def test_most_calls_at_once(leyr: httpx.AsyncClient) -> None:
+async def test_max_in_flight_is_counted_by_ehr(leyr: httpx.AsyncClient) -> None:
     await leyr.patch("/__manners/webdoc", json={"latency_ms": 20, "latency_jitter": 0})
     await asyncio.gather(*(leyr.get(UNITS) for _ in range(7)), leyr.get("/api/emrs/kaddio/care-units"))
     await leyr.get(UNITS)
     assert (await leyr.get("/__calls")).json()["max_in_flight"] == {"webdoc": 7, "kaddio": 1}
 
 
-async def test_latency_varies_by_the_given_chance() -> None:
+async def test_latency_varies_by_the_given_random_numbers() -> None:
     async def durations() -> list[float]:
         settings = SimulatorSettings(today=date(2026, 3, 2), latency_ms=30)
         transport = httpx.ASGITransport(create_simulator(settings, random=rng("latency test")))
@@ -103,8 +105,8 @@ async def test_latency_varies_by_the_given_chance() -> None:
             calls = (await client.get("/__calls")).json()["calls"]
         return [call["ended_at"] - call["started_at"] for call in calls]
 
-    swings = rng("latency test")
-    expected = [0.03 * (1 + swings.uniform(-0.3, 0.3)) for _ in range(4)]
+    jitters = rng("latency test")
+    expected = [0.03 * (1 + jitters.uniform(-0.3, 0.3)) for _ in range(4)]
     shortest = await durations()
     # A busy machine makes some longer, but hardly the same one each time.
     for _ in range(20):
@@ -114,7 +116,7 @@ async def test_latency_varies_by_the_given_chance() -> None:
     assert all(-0.002 < took - meant < 0.005 for took, meant in zip(shortest, expected, strict=True))
 
 
-async def test_it_says_what_it_is(leyr: httpx.AsyncClient, settings: SimulatorSettings) -> None:
+async def test_home_page_is_the_announcement(leyr: httpx.AsyncClient, settings: SimulatorSettings) -> None:
     text = (await leyr.get("/")).text
     assert text == announcement(settings)
     assert "built from Leyr's public documentation, not from\nLeyr's code" in text

@@ -1,3 +1,5 @@
+"""Faults: what each sends, and which requests it is for."""
+
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ RESOURCES = f"{UNITS}/L0_1/resources"
 CREDENTIALS = {"x-leyr-client-id": "simulator", "x-leyr-client-secret": "simulator"}
 
 
-async def struck(leyr: httpx.AsyncClient, fault: str, path: str = UNITS, **params: str) -> httpx.Response:
+async def with_fault(leyr: httpx.AsyncClient, fault: str, path: str = UNITS, **params: str) -> httpx.Response:
     return await leyr.get(path, headers={"x-simulator-fault": fault}, params=params)
 
 
@@ -29,7 +31,7 @@ async def struck(leyr: httpx.AsyncClient, fault: str, path: str = UNITS, **param
     ],
 )
 async def test_envelopes(leyr: httpx.AsyncClient, fault: str, status: int, code: str) -> None:
-    answer = await struck(leyr, fault)
+    answer = await with_fault(leyr, fault)
     assert (answer.status_code, answer.json()["status"], answer.json()["code"]) == (status, status, code)
     assert ("retry-after" in answer.headers) == (fault == "too_many_requests")
     assert ("191212121212" in answer.text) == (fault.startswith("emr_error") or fault == "unknown_error")
@@ -39,14 +41,14 @@ async def test_envelopes(leyr: httpx.AsyncClient, fault: str, status: int, code:
     ("fault", "status"), [("bad_gateway_html", 502), ("html_200", 200), ("unauthorized_html", 401)]
 )
 async def test_html(leyr: httpx.AsyncClient, fault: str, status: int) -> None:
-    answer = await struck(leyr, fault)
+    answer = await with_fault(leyr, fault)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "text/html")
     assert answer.text.startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("fault", ["malformed_json", "truncated_json"])
 async def test_broken_json(leyr: httpx.AsyncClient, fault: str) -> None:
-    answer = await struck(leyr, fault)
+    answer = await with_fault(leyr, fault)
     assert answer.status_code == 200
     with pytest.raises(ValueError, match="line 1"):
         answer.json()
@@ -54,30 +56,30 @@ async def test_broken_json(leyr: httpx.AsyncClient, fault: str) -> None:
 
 async def test_wrong_shapes(leyr: httpx.AsyncClient, window: dict[str, str]) -> None:
     right = (await leyr.get(UNITS)).json()
-    assert (await struck(leyr, "empty_list")).json() == []
-    assert isinstance((await struck(leyr, "object_body")).json(), dict)
-    assert all(one["id"] == 12345 for one in (await struck(leyr, "wrong_types")).json())
-    without = (await struck(leyr, "item_without_id")).json()
+    assert (await with_fault(leyr, "empty_list")).json() == []
+    assert isinstance((await with_fault(leyr, "object_body")).json(), dict)
+    assert all(one["id"] == 12345 for one in (await with_fault(leyr, "wrong_types")).json())
+    without = (await with_fault(leyr, "item_without_id")).json()
     assert "id" not in without[0]
     assert without[1:] == right[1:]
-    slots = (await struck(leyr, "item_without_id", f"{UNITS}/L0_1/timeslots", **window)).json()
+    slots = (await with_fault(leyr, "item_without_id", f"{UNITS}/L0_1/timeslots", **window)).json()
     assert ["start" in slot for slot in slots[:2]] == [False, True]
-    one = (await struck(leyr, "wrong_types", f"{RESOURCES}/R1")).json()
+    one = (await with_fault(leyr, "wrong_types", f"{RESOURCES}/R1")).json()
     assert one["id"] == 12345
 
 
 async def test_wrong_shapes_within_a_wrapped_list(leyr: httpx.AsyncClient) -> None:
     await leyr.patch("/__manners/webdoc", json={"wrapped_lists": True})
-    assert "id" not in (await struck(leyr, "item_without_id")).json()["items"][0]
+    assert "id" not in (await with_fault(leyr, "item_without_id")).json()["items"][0]
 
 
-async def test_shape_faults_leave_problems_alone(leyr: httpx.AsyncClient) -> None:
-    answer = await struck(leyr, "wrong_types", "/api/emrs/nobody/care-units")
+async def test_faults_of_shape_leave_error_envelopes_alone(leyr: httpx.AsyncClient) -> None:
+    answer = await with_fault(leyr, "wrong_types", "/api/emrs/nobody/care-units")
     assert answer.json()["code"] == "BAD_REQUEST"
 
 
 async def test_redirect(leyr: httpx.AsyncClient) -> None:
-    answer = await struck(leyr, "redirect")
+    answer = await with_fault(leyr, "redirect")
     assert answer.status_code == 302
     assert answer.headers["location"].startswith("https://elsewhere.invalid/")
 
@@ -86,27 +88,27 @@ async def test_delay_and_drip(leyr: httpx.AsyncClient) -> None:
     right = (await leyr.get(UNITS)).json()
     for fault in ("delay:0.1", "drip:0.1"):
         begin = time.monotonic()
-        assert (await struck(leyr, fault)).json() == right
-        # Two seconds are what it takes unless it is told otherwise.
+        assert (await with_fault(leyr, fault)).json() == right
+        # Without seconds in the header it takes two.
         assert 0.1 <= time.monotonic() - begin < 2
 
 
 @pytest.mark.parametrize("fault", ["explode", "delay:soon", "delay:-1"])
 async def test_unknown_fault_in_header(leyr: httpx.AsyncClient, fault: str) -> None:
-    answer = await struck(leyr, fault)
+    answer = await with_fault(leyr, fault)
     assert answer.status_code == 400
     assert "service_unavailable" in answer.text
 
 
-async def test_ordered_faults_wear_off(leyr: httpx.AsyncClient) -> None:
-    order = {"fault": "service_unavailable", "times": 2}
-    assert (await leyr.post("/__faults", json=order)).status_code == 200
+async def test_a_queued_fault_ends_after_so_many_requests(leyr: httpx.AsyncClient) -> None:
+    fault = {"fault": "service_unavailable", "times": 2}
+    assert (await leyr.post("/__faults", json=fault)).status_code == 200
     assert [(await leyr.get(UNITS)).status_code for _ in range(3)] == [503, 503, 200]
     assert (await leyr.get("/__faults")).json() == {"faults": []}
 
 
 @pytest.mark.parametrize(
-    ("match", "strikes", "spares"),
+    ("match", "matched", "other"),
     [
         ({"emr": "webdoc"}, UNITS, "/api/emrs/kaddio/care-units"),
         ({"endpoint": "resources"}, RESOURCES, f"{RESOURCES}/R1"),
@@ -122,22 +124,22 @@ async def test_ordered_faults_wear_off(leyr: httpx.AsyncClient) -> None:
         ({"emr": "webdoc", "endpoint": "resources"}, RESOURCES, UNITS),
     ],
 )
-async def test_faults_strike_what_they_are_meant_for(
-    leyr: httpx.AsyncClient, match: dict[str, str], strikes: str, spares: str
+async def test_a_fault_is_for_matching_requests_only(
+    leyr: httpx.AsyncClient, match: dict[str, str], matched: str, other: str
 ) -> None:
     await leyr.post("/__faults", json={"fault": "service_unavailable", **match})
-    assert (await leyr.get(strikes)).status_code == 503
-    assert (await leyr.get(spares)).status_code != 503
+    assert (await leyr.get(matched)).status_code == 503
+    assert (await leyr.get(other)).status_code != 503
     await leyr.delete("/__faults")
-    assert (await leyr.get(strikes)).status_code == 200
+    assert (await leyr.get(matched)).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "order",
+    "fault",
     [{}, {"fault": "explode"}, {"fault": "cut", "when": 1}, {"fault": "cut", "times": 0}, []],
 )
-async def test_bad_orders(leyr: httpx.AsyncClient, order: Any) -> None:
-    answer = await leyr.post("/__faults", json=order)
+async def test_a_bad_fault_is_refused(leyr: httpx.AsyncClient, fault: Any) -> None:
+    answer = await leyr.post("/__faults", json=fault)
     assert answer.status_code == 400
     assert "known faults" in answer.json()["error"]
 

@@ -1,3 +1,5 @@
+"""Leyr's endpoints over ASGI: lists, timeslots, and an error envelope for each wrong request."""
+
 from collections.abc import Callable
 from uuid import UUID
 
@@ -29,7 +31,7 @@ def assert_envelope(answer: httpx.Response, status: int, code: str, error_code: 
 
 
 @pytest.mark.parametrize("emr", EMRS)
-async def test_every_id_it_hands_out_is_taken_back(
+async def test_every_listed_id_is_accepted(
     leyr: httpx.AsyncClient, segment: Segment, window: dict[str, str], emr: str
 ) -> None:
     units = (await leyr.get(f"/api/emrs/{emr}/care-units")).json()

@@ -22,16 +22,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import FilteringBoundLogger
 
-from gateway.logging import asyncio_handler, build_log, places, silence_others
+from gateway.logging import asyncio_handler, build_log, capture_library_logs, places
 
 ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 10, 12, 12, 0, 0, 5000, tzinfo=UTC)
 PERSONAL_NUMBER = "191212121212"
 
 
-def written(tell: Callable[[FilteringBoundLogger], object], level: str = "info", **form: bool) -> str:
+def written(write: Callable[[FilteringBoundLogger], object], level: str = "info", **form: bool) -> str:
     to = StringIO()
-    tell(build_log(level, to, now=lambda: NOON, **form))
+    write(build_log(level, to, now=lambda: NOON, **form))
     return to.getvalue()
 
 
@@ -58,14 +58,14 @@ def test_an_event_is_one_line_with_its_fields_in_their_order() -> None:
 
 
 def test_the_level_bounds_what_is_written() -> None:
-    def tell(log: FilteringBoundLogger) -> None:
+    def write(log: FilteringBoundLogger) -> None:
         log.debug("one")
         log.info("two")
         log.warning("three")
         log.error("four")
         log.critical("five")
 
-    lines = [json.loads(line) for line in written(tell, "warning").splitlines()]
+    lines = [json.loads(line) for line in written(write, "warning").splitlines()]
 
     assert [(line["level"], line["event"]) for line in lines] == [
         ("warning", "three"),
@@ -90,7 +90,7 @@ def test_each_line_is_written_in_one_piece() -> None:
 
 @pytest.mark.parametrize("console", [True, False])
 @pytest.mark.parametrize(
-    "tell",
+    "write",
     [
         lambda log: log.error("fault", exc_info=failure()),
         lambda log: log.error("fault", exc_info=(ValueError, failure(), None)),
@@ -102,29 +102,31 @@ def test_each_line_is_written_in_one_piece() -> None:
     ids=["error", "triple", "value", "list", "dataclass", "object"],
 )
 def test_no_text_of_an_error_or_an_object_is_written(
-    tell: Callable[[FilteringBoundLogger], object], console: bool
+    write: Callable[[FilteringBoundLogger], object], console: bool
 ) -> None:
-    line = written(tell, console=console)
+    line = written(write, console=console)
 
     assert PERSONAL_NUMBER not in line
     assert "ValueError" in line or "Patient" in line
 
 
-def test_an_error_being_handled_is_told_by_kind_and_places() -> None:
-    def tell(log: FilteringBoundLogger) -> None:
+def test_an_error_being_handled_is_logged_by_kind_and_places() -> None:
+    def write(log: FilteringBoundLogger) -> None:
         try:
             int(f"x{PERSONAL_NUMBER}")
         except ValueError:
             log.exception("fault")
 
-    line = json.loads(written(tell))
+    line = json.loads(written(write))
 
     assert line.keys() == {"timestamp", "level", "event", "kind", "places"}
     assert line["kind"] == "ValueError"
-    assert line["places"][-1].startswith(f"{__name__}:test_an_error_being_handled_is_told_by_kind_and_places.<locals>")
+    assert line["places"][-1].startswith(
+        f"{__name__}:test_an_error_being_handled_is_logged_by_kind_and_places.<locals>"
+    )
 
 
-def test_of_deep_errors_the_last_places_are_told() -> None:
+def test_a_deep_error_is_logged_with_its_last_places() -> None:
     def dig(depth: int) -> None:
         if depth == 0:
             raise ValueError(PERSONAL_NUMBER)
@@ -139,7 +141,7 @@ def test_of_deep_errors_the_last_places_are_told() -> None:
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text() | st.integers() | st.none() | st.binary() | st.lists(st.text())))
-def test_whatever_the_fields_hold_a_line_is_a_line(fields: dict[str, Any]) -> None:
+def test_an_event_is_one_line_for_any_fields(fields: dict[str, Any]) -> None:
     to = StringIO()
     log = build_log("info", to, now=lambda: NOON)
 
@@ -157,7 +159,7 @@ def test_what_json_cannot_hold_leaves_the_name_of_its_field(value: object) -> No
     assert line["unwritable"] == ["even", "odd"]
 
 
-def test_the_form_for_people_is_told_or_taken_for_terminals() -> None:
+def test_the_console_form_is_used_for_terminals_or_where_asked() -> None:
     class Terminal(StringIO):
         def isatty(self) -> bool:
             return True
@@ -208,14 +210,14 @@ def test_a_closed_stream_fails_nothing() -> None:
 # What follows is run in a process of its own, since it is about what a process prints.
 
 
-def trouble() -> None:
+def log_everything() -> None:
     """Everything that prints texts by itself."""
     logging.basicConfig()
     own_handler = logging.getLogger("uvicorn.error")
     own_handler.addHandler(logging.StreamHandler())
     own_handler.propagate = False
     log = build_log("info", sys.stderr)
-    silence_others(log)
+    capture_library_logs(log)
 
     logging.getLogger("uvicorn.error").error("Exception in ASGI application\n", exc_info=failure())
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
@@ -257,13 +259,13 @@ async def forget_a_task(handler: Callable[[asyncio.AbstractEventLoop, dict[str, 
 
 
 @cache
-def troubled() -> subprocess.CompletedProcess[str]:
-    run = "from tests.unit.test_logging import trouble; trouble()"
+def captured_process() -> subprocess.CompletedProcess[str]:
+    run = "from tests.unit.test_logging import log_everything; log_everything()"
     return subprocess.run([sys.executable, "-c", run], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_a_silenced_process_prints_events_only() -> None:
-    run = troubled()
+def test_a_process_whose_logs_are_captured_prints_events_only() -> None:
+    run = captured_process()
 
     assert PERSONAL_NUMBER not in run.stderr + run.stdout
     assert run.stdout == ""
@@ -271,8 +273,8 @@ def test_a_silenced_process_prints_events_only() -> None:
     assert run.returncode == 1
 
 
-def test_a_silenced_process_tells_who_spoke_and_where_it_went_wrong() -> None:
-    lines = [json.loads(line) for line in troubled().stderr.splitlines()]
+def test_captured_logs_name_the_logger_and_where_it_failed() -> None:
+    lines = [json.loads(line) for line in captured_process().stderr.splitlines()]
 
     assert [
         (line["level"], line.get("logger", line.get("where")), line.get("message"), line.get("kind")) for line in lines

@@ -75,7 +75,7 @@ def test_every_unknown_name_is_listed(load: Load) -> None:
 
 
 @pytest.mark.parametrize("name", ["GATEWAY_DIR", "GATEWAY_INTERFACE", "LEYRISH", "PATHS", "MY_GATEWAY_PORT"])
-def test_names_of_other_programs_are_none_of_our_business(load: Load, name: str) -> None:
+def test_names_of_other_programs_are_ignored(load: Load, name: str) -> None:
     assert load(**{name: "x"}) == load()
 
 
@@ -105,7 +105,7 @@ def test_a_credential_that_fits_no_header_is_refused_and_not_shown(load: Load, n
         ({"LEYR_CLIENT_ID": "x", "LEYR_CLIENT_SECRET": ""}, "LEYR_CLIENT_SECRET"),
     ],
 )
-def test_missing_credentials_are_named_with_a_way_out(load: Load, environ: dict[str, str], missing: str) -> None:
+def test_missing_credentials_are_named_with_a_remedy(load: Load, environ: dict[str, str], missing: str) -> None:
     with pytest.raises(SettingsError) as refusal:
         load(**environ).credentials()
 
@@ -177,7 +177,7 @@ def test_values_are_read_as_people_write_them(load: Load) -> None:
     assert settings.gateway_cors_origins == ("https://book.example", "http://localhost:3000")
 
 
-def test_overrides_lie_over_the_environment_where_they_are_given(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overrides_that_are_given_replace_the_environment(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     load()
     monkeypatch.setenv("GATEWAY_PORT", "1234")
 
@@ -192,7 +192,7 @@ def test_settings_are_frozen(load: Load) -> None:
         settings.gateway_port = 1
 
 
-def test_a_profile_is_laid_over_the_shipped_one(load: Load, profiles_file: Callable[[str], str]) -> None:
+def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file: Callable[[str], str]) -> None:
     path = profiles_file("""
         [takecare]
         longest_window_days = 7
@@ -214,10 +214,10 @@ def test_a_profile_is_laid_over_the_shipped_one(load: Load, profiles_file: Calla
     assert (newcomer.names_resource, newcomer.names_service) == (True, True)
 
 
-def test_a_profile_says_what_slots_name_over_what_it_is_laid_over() -> None:
+def test_a_profile_override_sets_only_what_it_names() -> None:
     nameless = EhrProfile("x", "X", names_resource=False, names_service=False)
 
-    over = ProfileOverride(names_resource=True).over(nameless)
+    over = ProfileOverride(names_resource=True).applied_to(nameless)
 
     assert (over.names_resource, over.names_service) == (True, False)
 

@@ -14,7 +14,8 @@ from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.schema.context import Context
 from gateway.schema.loaders import Loaders
-from gateway.schema.query import build_views
+from gateway.schema.node import Nodes
+from gateway.schema.query import node_types
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, TrueSlot
 
@@ -39,5 +40,5 @@ def request() -> Context:
     config = CacheConfig(NOTHING_KEPT, CacheBudget(1_000_000), lambda: 1_000.0, FragmentCache)
     catalog = Catalog(clinic, config)
     steps = TimeslotCalls(clinic, profiles, Snapshots(config), lambda: 1_000.0)
-    loaders = Loaders(catalog, steps, build_views(), FetchScope(1_000.0))
-    return Context(loaders, profiles, START, timedelta(days=366))
+    nodes = Nodes(Loaders(catalog, steps, FetchScope(1_000.0)), node_types())
+    return Context(nodes, profiles, START, timedelta(days=366))

@@ -16,13 +16,18 @@ class GatewayEngine:
     """Executes operations, and formats their errors with the reference `reference`."""
 
     def __init__(
-        self, errors: ErrorFormatter | None = None, limits: DocumentLimits | None = None, *, introspection: bool = False
+        self,
+        errors: ErrorFormatter | None = None,
+        limits: DocumentLimits | None = None,
+        *,
+        max_errors: int = 20,
+        introspection: bool = False,
     ) -> None:
         silent = structlog.wrap_logger(
             structlog.PrintLogger(StringIO()), wrapper_class=structlog.make_filtering_bound_logger(0)
         )
         self._errors = errors or ErrorFormatter(silent, suggestions=introspection)
-        self._engine = Engine(build_schema(), engine_config(limits, introspection=introspection))
+        self._engine = Engine(build_schema(), engine_config(limits, max_errors=max_errors, introspection=introspection))
 
     async def run(self, operation: Operation, context: Any, *, queries_only: bool = False) -> GraphQLResult:
         result = await self._engine.execute(operation, context, queries_only=queries_only)

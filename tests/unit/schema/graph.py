@@ -22,7 +22,8 @@ from gateway.http.error_responses import ErrorFormatter
 from gateway.logging import build_log
 from gateway.schema.context import Context, OperationLimits
 from gateway.schema.loaders import Loaders
-from gateway.schema.query import build_views
+from gateway.schema.node import Nodes
+from gateway.schema.query import node_types
 from tests.unit.asking import NOTHING_KEPT
 from tests.unit.schema.gateway_engine import GatewayEngine
 
@@ -54,6 +55,10 @@ class Answered:
         return self.codes == {"OPERATION_TOO_LARGE"} and not any((self.data or {}).values())
 
 
+# More than any document here leads to: what is left out of an answer could not be looked at.
+_MAX_ERRORS = 10_000
+
+
 @dataclass
 class Graph:
     """What requests have in common; `lifetimes` are those of all caches."""
@@ -69,21 +74,20 @@ class Graph:
         self.known = Profiles(self.profiles)
         self._catalog = Catalog(self.backend, config)
         self._steps = TimeslotCalls(self.backend, self.known, Snapshots(config), self._clock)
-        self._views = build_views()
         log = build_log("info", StringIO())
-        self.engine = GatewayEngine(ErrorFormatter(log))
+        self.engine = GatewayEngine(ErrorFormatter(log, _MAX_ERRORS), max_errors=_MAX_ERRORS)
 
     async def ask(
         self, text: str, access: Access = EVERYTHING, limits: OperationLimits = UNLIMITED, **variables: Any
     ) -> Answered:
         """The answer to a caller."""
         reading = FetchScope(self.now)
-        loaders = Loaders(self._catalog, self._steps, self._views, reading)
-        context = Context(loaders, self.known, NOW, timedelta(days=366), access, limits)
+        nodes = Nodes(Loaders(self._catalog, self._steps, reading), node_types())
+        context = Context(nodes, self.known, NOW, timedelta(days=366), access, limits)
         try:
             outcome = await self.engine.run(Operation(text, None, variables), context)
         finally:
-            loaders.close()
+            nodes.close()
         whole = b"".join(outcome.pieces())
         answer = orjson.loads(whole)
         return Answered(answer.get("data"), answer.get("errors", []), whole.decode(), reading)

@@ -1,3 +1,5 @@
+"""The settings of a simulator: their defaults, and what is refused."""
+
 from datetime import date
 
 import pytest

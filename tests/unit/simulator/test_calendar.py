@@ -1,3 +1,5 @@
+"""The invented data: free times that look like a clinic's, the same in every process, found by what is asked."""
+
 import hashlib
 import os
 import subprocess
@@ -11,21 +13,22 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.simulator.calendar import Timeslot, free_times
-from gateway.simulator.clinics import Clinic
+from gateway.simulator.calendar import Calendar, SlotQuery, Timeslot, World, invent_timeslots
+from gateway.simulator.clinics import Clinic, rng
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.world import World
 
 TODAY = date(2026, 3, 2)
 CHANGE = date(2026, 3, 29)
 EMRS = tuple(EHRS)
+MIDNIGHT = 1772406000.0  # 2026-03-02 in Sweden
+DAY_SECONDS = 24 * 60 * 60
 
 
 def make(emr: str, *, seed: int = 1, scale: int = 1) -> list[tuple[Clinic, list[Timeslot]]]:
     world = World(seed=seed, scale=scale, today=TODAY)
     zone = ZoneInfo(EHRS[emr].country.zone)
     clinics = [world.clinic(emr, unit) for unit in world.care_units(emr)]
-    return [(clinic, free_times(clinic, zone, TODAY, (seed, emr, clinic.unit.id))) for clinic in clinics]
+    return [(clinic, invent_timeslots(clinic, zone, TODAY, (seed, emr, clinic.unit.id))) for clinic in clinics]
 
 
 def local(emr: str, instant: float) -> datetime:
@@ -56,7 +59,7 @@ def test_slots_look_like_a_clinic(emr: str) -> None:
         assert {(slot.resource_id, slot.service_id) for slot in slots} <= offered
 
 
-def test_everybody_has_lunch() -> None:
+def test_every_resource_has_a_lunch_break() -> None:
     for clinic, slots in make("webdoc"):
         for resource in clinic.resources:
             weekdays = [
@@ -106,7 +109,7 @@ def test_order_is_shuffled() -> None:
 
 
 def test_data_are_the_same_in_another_process() -> None:
-    program = "import test_slots; print(test_slots.fingerprint())"
+    program = "import test_calendar; print(test_calendar.fingerprint())"
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     for salt in ("1", "2"):
         output = subprocess.check_output(
@@ -133,3 +136,42 @@ def test_ids_are_unique_within_a_care_unit() -> None:
             assert len({one.id for one in clinic.resources}) == len(clinic.resources)
             assert len({one.id for one in clinic.services}) == len(clinic.services)
             assert None in [one.emr_id for one in clinic.resources] + [one.emr_id for one in clinic.services]
+
+
+@pytest.fixture(scope="module")
+def calendar() -> Calendar:
+    return World(seed=1, scale=1, today=TODAY).calendar("webdoc", "L0_1")
+
+
+@pytest.mark.parametrize("by_start", [True, False])
+def test_find_gives_the_slots_that_the_query_holds(calendar: Calendar, by_start: bool) -> None:
+    every = calendar.find(calendar.slot_range(SlotQuery(0, 10 * MIDNIGHT, None, None), by_start=True))
+    random = rng("calendar test")
+    for _ in range(200):
+        start, end = sorted(MIDNIGHT + random.randrange(14 * DAY_SECONDS // 300) * 300 for _ in range(2))
+        one = random.choice(every)
+        query = SlotQuery(
+            start, end, random.choice((None, one.resource_id)), random.choice((None, one.service_id))
+        )  # fmt: skip
+
+        found = calendar.find(calendar.slot_range(query, by_start=by_start))
+
+        assert found == [
+            slot
+            for slot in every
+            if start <= slot.start < end
+            and (by_start or slot.end <= end)
+            and query.resource_id in (None, slot.resource_id)
+            and query.service_id in (None, slot.service_id)
+        ]
+
+
+def test_windows_that_differ_only_in_the_night_have_one_slot_range(calendar: Calendar) -> None:
+    nights = [
+        calendar.slot_range(
+            SlotQuery(MIDNIGHT + minute * 60, MIDNIGHT + 5 * DAY_SECONDS - minute, None, None), by_start=False
+        )
+        for minute in range(0, 6 * 60, 30)
+    ]
+    assert all(one == other for one, other in pairwise(nights))
+    assert len(calendar.find(nights[0])) > 10

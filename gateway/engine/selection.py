@@ -1,0 +1,108 @@
+"""How to go through what a document selects: fields, fragments with their type conditions, `@skip` and `@include`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLIncludeDirective,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLSkipDirective,
+    InlineFragmentNode,
+    SelectionNode,
+    SelectionSetNode,
+    get_directive_values,
+    is_abstract_type,
+)
+from graphql.execution.values import VariableValues
+
+
+def walk(
+    selections: SelectionSetNode, enters: Callable[[SelectionNode], bool] = lambda _: True
+) -> Iterator[tuple[SelectionNode, int]]:
+    """Each selection as it is written, with its level: 1, and one more below each field.
+
+    What fields and inline fragments hold follows where `enters` says so; spreads are not followed. The selections of
+    one set come together, before those of the sets that they hold.
+    """
+    waiting = [(selections, 1)]
+    while waiting:
+        selection_set, level = waiting.pop()
+        for selection in selection_set.selections:
+            yield selection, level
+            if isinstance(selection, FieldNode):
+                if selection.selection_set is not None and enters(selection):
+                    waiting.append((selection.selection_set, level + 1))
+            elif isinstance(selection, InlineFragmentNode) and enters(selection):
+                waiting.append((selection.selection_set, level))
+
+
+def type_within(schema: GraphQLSchema, fragment: InlineFragmentNode | FragmentDefinitionNode, parent: Any) -> Any:
+    """The type whose fields a fragment selects: that of its condition, None where the schema has none of the name."""
+    condition = fragment.type_condition
+    return parent if condition is None else schema.get_type(condition.name.value)
+
+
+class Selections(NamedTuple):
+    """What a valid document selects for one request: its variables decide."""
+
+    schema: GraphQLSchema
+    fragments: Mapping[str, FragmentDefinitionNode]
+    variables: VariableValues
+
+    def fields(
+        self, selections: SelectionSetNode | None, parent: GraphQLObjectType, entered: set[str] | None = None
+    ) -> Iterator[FieldNode]:
+        """The fields that are selected of an object, in the document's order, through fragments.
+
+        A fragment of a name in `entered` is passed over; the names of those that are gone through are added.
+        """
+        if selections is None:
+            return
+        entered = set() if entered is None else entered
+        stack = [iter(selections.selections)]
+        while stack:
+            selection = next(stack[-1], None)
+            if selection is None:
+                stack.pop()
+            elif self.includes(selection):
+                if isinstance(selection, FieldNode):
+                    yield selection
+                    continue
+                fragment = self._fragment(selection, parent, entered)
+                if fragment is not None:
+                    stack.append(iter(fragment.selection_set.selections))
+
+    def includes(self, node: SelectionNode) -> bool:
+        """Whether `@skip` and `@include` let a selection in."""
+        if not node.directives:
+            return True
+        try:
+            skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
+            include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
+        except GraphQLError:
+            return False
+        return not (skip and skip["if"]) and (include is None or include["if"])
+
+    def applies(self, fragment: InlineFragmentNode | FragmentDefinitionNode, parent: GraphQLObjectType) -> bool:
+        """Whether a fragment is about objects of a type."""
+        condition = type_within(self.schema, fragment, parent)
+        return condition is parent or (is_abstract_type(condition) and self.schema.is_sub_type(condition, parent))
+
+    def _fragment(
+        self, selection: SelectionNode, parent: GraphQLObjectType, entered: set[str]
+    ) -> InlineFragmentNode | FragmentDefinitionNode | None:
+        """The fragment to go through for a selection; None where it was before, or is about other objects."""
+        if isinstance(selection, InlineFragmentNode):
+            return selection if self.applies(selection, parent) else None
+        if not isinstance(selection, FragmentSpreadNode) or selection.name.value in entered:
+            return None
+        fragment = self.fragments[selection.name.value]
+        if not self.applies(fragment, parent):
+            return None
+        entered.add(selection.name.value)
+        return fragment
