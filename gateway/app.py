@@ -208,8 +208,9 @@ def _policies(settings: Settings, outside: _Outside) -> UpstreamPolicies:
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
         gate=ConcurrencyConfig(most=settings.gateway_calls_per_ehr),
     )
-    observers = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
-    return UpstreamPolicies(rules, PolicyDependencies(LoggedCallEvents(outside.log, CallEventsFanOut(observers))))
+    others = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
+    events = CallEventsFanOut([LoggedCallEvents(outside.log), *others])
+    return UpstreamPolicies(rules, PolicyDependencies(events))
 
 
 def _endpoint(  # noqa: PLR0917 # the root joins so much

@@ -18,7 +18,7 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
-from gateway.leyr.call_events import AttemptError, CallResult, LoggedCallEvents, NoCallEvents, result_of
+from gateway.leyr.call_events import AttemptError, CallResult, LoggedCallEvents, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import error_for, read_error_envelope
 from gateway.leyr.resilience import PolicyDependencies, UpstreamPolicies
@@ -107,7 +107,7 @@ class LeyrClient:
     ) -> None:
         self._transport = transport
         self._log = log
-        self._policies = policies or UpstreamPolicies(outside=PolicyDependencies(LoggedCallEvents(log, NoCallEvents())))
+        self._policies = policies or UpstreamPolicies(outside=PolicyDependencies(LoggedCallEvents(log)))
         self._care_units = ListDecoder(CareUnit, "id")
         self._resources = ListDecoder(Resource, "id")
         self._services = ListDecoder(HealthcareService, "id")

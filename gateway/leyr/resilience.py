@@ -26,7 +26,6 @@ from gateway.leyr.call_events import (
     AttemptError,
     CallEvents,
     CallResult,
-    NoCallEvents,
     Rejection,
 )
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
@@ -58,7 +57,7 @@ class PolicyConfig:
 class PolicyDependencies:
     """Time in seconds that only grows, chance from 0 up to 1, and whoever watches."""
 
-    observer: CallEvents = field(default_factory=NoCallEvents)
+    events: CallEvents = field(default_factory=CallEvents)
     clock: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
@@ -81,7 +80,7 @@ class UpstreamPolicy:
     def __init__(self, emr: str, rules: PolicyConfig, outside: PolicyDependencies) -> None:
         self._emr = emr
         self._rules = rules
-        self._observer = outside.observer
+        self._events = outside.events
         self._clock = outside.clock
         self._sleep = outside.sleep
         self._chance = outside.chance
@@ -89,7 +88,7 @@ class UpstreamPolicy:
         self._budget = RetryBudget(rules.budget)
         self._breaker = CircuitBreaker(rules.breaker, changed=self._breaker_changed)
         self._gate = ConcurrencyLimiter(
-            rules.gate, clock=outside.clock, changed=lambda limit: outside.observer.gate(emr, limit)
+            rules.gate, clock=outside.clock, changed=lambda limit: outside.events.limit_changed(emr, limit)
         )
 
     @property
@@ -114,7 +113,7 @@ class UpstreamPolicy:
                 delay = self._delay(retries, failed, deadline)
             if delay is None:
                 break
-            self._observer.retried(self._emr)
+            self._events.retried(self._emr)
             await self._sleep(delay)
             now = self._clock()
         told, retries = retries.told, None
@@ -138,9 +137,9 @@ class UpstreamPolicy:
             answer = await attempt(given)
             outcome = CallResult.ANSWERED
         except AttemptError as failed:
-            if failed.outcome is CallResult.TIMED_OUT and given < self._telling_seconds:
-                failed.outcome = CallResult.CUT_SHORT
-            outcome, retry_after = failed.outcome, failed.error.retry_after
+            if failed.result is CallResult.TIMED_OUT and given < self._telling_seconds:
+                failed.result = CallResult.CUT_SHORT
+            outcome, retry_after = failed.result, failed.error.retry_after
             raise
         except UpstreamInvalidAnswer:
             outcome = CallResult.INVALID_ANSWER
@@ -163,7 +162,7 @@ class UpstreamPolicy:
             if outcome is CallResult.RATE_LIMITED:
                 self._gate.slow_down(now, began, retry_after)
         self._gate.leave()
-        self._observer.attempt(self._emr, endpoint, outcome, now - began)
+        self._events.attempt_ended(self._emr, endpoint, outcome, now - began)
 
     def _delay(self, retries: RetryState, failed: AttemptError, deadline: float) -> float | None:
         now = self._clock()
@@ -194,7 +193,7 @@ class UpstreamPolicy:
         return now
 
     def _refused(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
-        self._observer.turned_away(self._emr, endpoint, reason)
+        self._events.rejected(self._emr, endpoint, reason)
         kind, message = _REFUSALS[reason]
         seconds = None if retry_after is None else round(retry_after, 3)
         return AttemptError(kind(message, retryable=True, retry_after=seconds), CallResult.TURNED_AWAY)
@@ -203,7 +202,7 @@ class UpstreamPolicy:
         if state is BreakerState.OPEN:
             # They would wait for calls that have to time out first, and hear the same then.
             self._gate.send_away()
-        self._observer.breaker(self._emr, state)
+        self._events.breaker_changed(self._emr, state)
 
 
 _RULES = PolicyConfig()

@@ -95,10 +95,10 @@ class RetryState:
         `left` is the call's remaining time, `least` what an attempt needs where the EHR is as slow as it was.
         """
         self._attempts += 1
-        if failed.outcome not in LOCAL_RESULTS:
+        if failed.result not in LOCAL_RESULTS:
             self.told = failed.error
         wait, needed = self._wait(failed), 0.0
-        if failed.outcome is CallResult.TIMED_OUT:
+        if failed.result is CallResult.TIMED_OUT:
             if self._timed_out:
                 return None
             self._timed_out, needed = True, least
@@ -110,7 +110,7 @@ class RetryState:
         """Anything from 0 to the bound, so that calls that failed together do not come back together."""
         rules, asked = self._rules, failed.error.retry_after
         bound = min(rules.base_seconds * 2.0 ** (self._attempts - 1), rules.longest_seconds)
-        match failed.outcome:
+        match failed.result:
             case CallResult.TIMED_OUT:
                 return self._chance() * bound
             case CallResult.RATE_LIMITED if asked is not None:

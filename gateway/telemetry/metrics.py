@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import Outcome, error_codes
-from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
+from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth
 from gateway.telemetry.instruments import Counters, Histograms
@@ -24,7 +24,7 @@ from gateway.telemetry.instruments import Counters, Histograms
 _BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class UpstreamMetrics:
+class UpstreamMetrics(CallEvents):
     """The observer of gateway.leyr.resilience; `emrs` are the codes of the configured EHRs."""
 
     def __init__(self, emrs: Iterable[str]) -> None:
@@ -50,12 +50,12 @@ class UpstreamMetrics:
             "gateway_breaker_openings_total", "Times that an EHR's circuit breaker opened, or opened again.", emr
         )
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """See CallEvents."""
-        self._calls.add((emr, endpoint, outcome))
+        self._calls.add((emr, endpoint, result))
         self._seconds.observe((emr, endpoint), seconds)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the protocol's signature
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base class's signature
         """See CallEvents."""
         self._turned_away.add((emr, reason))
 
@@ -63,13 +63,10 @@ class UpstreamMetrics:
         """See CallEvents."""
         self._retries.add((emr,))
 
-    def breaker(self, emr: str, state: BreakerState) -> None:
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:
         """See CallEvents; between two scrapes a breaker may open and close."""
         if state is BreakerState.OPEN:
             self._openings.add((emr,))
-
-    def gate(self, emr: str, limit: int) -> None:
-        """See CallEvents; what matters is the limit at the time of a scrape."""
 
     def families(self) -> Iterable[Metric]:
         """As the library writes them."""

@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import Outcome, Trail
-from gateway.leyr.call_events import CallResult, NoCallEvents, Rejection
+from gateway.leyr.call_events import CallEvents, CallResult, Rejection
 from gateway.telemetry.span_attributes import (
     Attributes,
     CallAttributes,
@@ -136,7 +136,7 @@ _NANOSECONDS = 1_000_000_000
 _UNHARMED = frozenset({CallResult.ANSWERED, CallResult.ABANDONED})
 
 
-class TracedCalls(NoCallEvents):
+class TracedCalls(CallEvents):
     """The observer of gateway.leyr.resilience: a span for each request that was sent, made when it has ended.
 
     It belongs to the operation that began the call, however many wait for it. A call that goes on when its operation
@@ -153,7 +153,7 @@ class TracedCalls(NoCallEvents):
         # call is made by one task, which has a context of its own.
         self._resends: ContextVar[tuple[int, int]] = ContextVar("gateway.tracing.resends", default=(0, 0))
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """See CallEvents."""
         operation = self._current.get()
         if operation is None:
@@ -162,8 +162,8 @@ class TracedCalls(NoCallEvents):
         self._resends.set((resends, 0))
         ended = self._now_ns()
         # One that was abandoned ended because its operation did, if a moment later.
-        outlived = operation.is_over and outcome is not CallResult.ABANDONED
-        name, said = self._attributes.of(emr, endpoint, outcome, resends)
+        outlived = operation.is_over and result is not CallResult.ABANDONED
+        name, said = self._attributes.of(emr, endpoint, result, resends)
         span = self._tracer.start_span(
             name,
             Context() if outlived else operation.context,
@@ -172,16 +172,16 @@ class TracedCalls(NoCallEvents):
             [operation.link()] if outlived else None,
             ended - round(seconds * _NANOSECONDS),
         )
-        if outcome not in _UNHARMED:
+        if result not in _UNHARMED:
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the protocol's signature
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base class's signature
         """See CallEvents; nothing was sent, so the next request takes the count of this one."""
         before, _ = self._resends.get()
         self._resends.set((before, 0))
 
-    def retried(self, emr: str) -> None:  # noqa: ARG002 # the protocol's signature
+    def retried(self, emr: str) -> None:  # noqa: ARG002 # the base class's signature
         """See CallEvents."""
         before, _ = self._resends.get()
         self._resends.set((before, before + 1))

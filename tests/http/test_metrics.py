@@ -136,7 +136,7 @@ def test_scrapes_beside_a_busy_loop_only_rise(scrape: Scraper, metrics: Metrics)
     def work() -> None:
         while not is_over.is_set():
             for emr in ("pmo", "elsewhere"):
-                metrics.upstream.attempt(emr, "timeslots", CallResult.ANSWERED, 0.1)
+                metrics.upstream.attempt_ended(emr, "timeslots", CallResult.ANSWERED, 0.1)
 
     loop = Thread(target=work)
     loop.start()

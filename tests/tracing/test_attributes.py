@@ -104,11 +104,11 @@ def test_a_request_counts_those_of_its_call_that_were_sent_before() -> None:
         for step in steps:
             match step:
                 case "sent":
-                    observer.attempt("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
+                    observer.attempt_ended("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
                 case "retried":
                     observer.retried("pmo")
                 case _:
-                    observer.turned_away("pmo", "timeslots", Rejection.BREAKER_OPEN)
+                    observer.rejected("pmo", "timeslots", Rejection.BREAKER_OPEN)
 
     for steps in (
         ("sent", "retried", "sent", "retried", "sent"),
@@ -128,7 +128,7 @@ def test_a_call_ends_now_and_took_its_seconds() -> None:
 
     def call() -> None:
         traces.operations.begun(Trail("id"))
-        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
+        traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 
@@ -142,7 +142,7 @@ def test_an_operation_that_is_not_recorded_takes_the_place_of_one_that_is() -> N
     def call() -> None:
         assert traces.operations.begun(Trail("id")) is not None
         assert traces.operations.begun(Trail("id")) is None
-        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
+        traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 

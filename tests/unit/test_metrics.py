@@ -103,7 +103,7 @@ def test_buckets_are_cumulative_and_their_bounds_inclusive() -> None:
     metrics = Metrics(["pmo"])
 
     for seconds in (0.0, 0.01, 0.0101, 10.0, 11.0):
-        metrics.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, seconds)
+        metrics.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, seconds)
 
     lines = [line for line in family(metrics, "gateway_upstream_seconds").splitlines() if "timeslots" in line]
     assert [(line.split('le="')[1].split('"')[0], line.split()[-1]) for line in lines if "_bucket" in line] == [
@@ -129,12 +129,12 @@ def test_upstream_is_told_by_ehr_and_endpoint() -> None:
     metrics = Metrics(EMRS)
     upstream = metrics.upstream
 
-    upstream.attempt("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
+    upstream.attempt_ended("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
     upstream.retried("pmo")
-    upstream.turned_away("webdoc", "resources", Rejection.QUEUE_FULL)
+    upstream.rejected("webdoc", "resources", Rejection.QUEUE_FULL)
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN, BreakerState.CLOSED):
-        upstream.breaker("webdoc", state)
-    upstream.gate("pmo", 3)
+        upstream.breaker_changed("webdoc", state)
+    upstream.limit_changed("pmo", 3)
 
     assert [line for line in told(metrics) if "_bucket" not in line] == [
         'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="timed_out"} 1.0',
@@ -267,10 +267,10 @@ def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
     )
 
     for first, second, third in events:
-        metrics.upstream.attempt(first, second, cast("CallResult", third), 1.0)
-        metrics.upstream.turned_away(first, second, cast("Rejection", third))
+        metrics.upstream.attempt_ended(first, second, cast("CallResult", third), 1.0)
+        metrics.upstream.rejected(first, second, cast("Rejection", third))
         metrics.upstream.retried(first)
-        metrics.upstream.breaker(first, BreakerState.OPEN)
+        metrics.upstream.breaker_changed(first, BreakerState.OPEN)
         metrics.refused(first)
         metrics.answered(
             outcome=cast("RequestOutcome", first), operation=second, seconds=1.0, reads={cast("CacheStatus", third): 1}

@@ -14,7 +14,7 @@ from gateway.domain.errors import (
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
-from gateway.leyr.call_events import AttemptError, CallResult, NoCallEvents, Rejection
+from gateway.leyr.call_events import AttemptError, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicy
 from tests.unit.leyr.virtual_time import clock
@@ -78,32 +78,32 @@ class ScriptedEhr:
 
 
 @dataclass
-class Witness(NoCallEvents):
-    """Writes down what it is told."""
+class RecordedCallEvents(CallEvents):
+    """Keeps the arguments of all events."""
 
     attempts: list[tuple[CallResult, float]] = field(default_factory=list)
-    refusals: list[Rejection] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
     retries: int = 0
     states: list[BreakerState] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         assert (emr, endpoint) == ("webdoc", "timeslots")
-        self.attempts.append((outcome, round(seconds, 3)))
+        self.attempts.append((result, round(seconds, 3)))
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:
         assert (emr, endpoint) == ("webdoc", "timeslots")
-        self.refusals.append(reason)
+        self.rejections.append(reason)
 
     def retried(self, emr: str) -> None:
         assert emr == "webdoc"
         self.retries += 1
 
-    def breaker(self, emr: str, state: BreakerState) -> None:
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:
         assert emr == "webdoc"
         self.states.append(state)
 
-    def gate(self, emr: str, limit: int) -> None:
+    def limit_changed(self, emr: str, limit: int) -> None:
         assert emr == "webdoc"
         self.limits.append(limit)
 
@@ -115,10 +115,10 @@ class Scene:
     ehr: ScriptedEhr
     rules: PolicyConfig = field(default_factory=PolicyConfig)
     chance: Callable[[], float] = lambda: 0.5
-    witness: Witness = field(default_factory=Witness)
+    events: RecordedCallEvents = field(default_factory=RecordedCallEvents)
 
     def __post_init__(self) -> None:
-        self.policy = UpstreamPolicy("webdoc", self.rules, PolicyDependencies(self.witness, clock, chance=self.chance))
+        self.policy = UpstreamPolicy("webdoc", self.rules, PolicyDependencies(self.events, clock, chance=self.chance))
 
     async def call(self) -> str:
         return await self.policy.call("timeslots", self.ehr.attempt)

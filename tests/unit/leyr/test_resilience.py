@@ -39,8 +39,8 @@ def test_what_fails_for_a_moment_is_tried_again(outcome: CallResult) -> None:
         assert found == "answer"
         # Half of what the waits may be at most.
         assert [round(began, 4) for began, _ in stage.ehr.attempts] == [0, 0.125, 0.275]
-        assert stage.witness.attempts == [(outcome, 0.1), (outcome, 0.1), (CallResult.ANSWERED, 0.1)]
-        assert stage.witness.retries == 2
+        assert stage.events.attempts == [(outcome, 0.1), (outcome, 0.1), (CallResult.ANSWERED, 0.1)]
+        assert stage.events.retries == 2
 
     run(scene())
 
@@ -64,7 +64,7 @@ def test_what_another_attempt_would_not_change_is_told_at_once(outcome: CallResu
         found, took = await stage.ending()
 
         assert isinstance(found, GatewayError)
-        assert (len(stage.ehr.attempts), stage.witness.retries) == (1, 0)
+        assert (len(stage.ehr.attempts), stage.events.retries) == (1, 0)
         assert took == pytest.approx(0.1)
 
     run(scene())
@@ -199,7 +199,7 @@ def test_a_cancelled_call_leaves_nothing_behind() -> None:
         await asyncio.gather(inside, waiting_for_nothing, between, return_exceptions=True)
 
         assert stage.is_calm()
-        assert [outcome for outcome, _ in stage.witness.attempts] == [
+        assert [outcome for outcome, _ in stage.events.attempts] == [
             CallResult.ABANDONED,
             CallResult.ABANDONED,
             CallResult.UNAVAILABLE,
@@ -221,7 +221,7 @@ def test_a_fault_of_ours_counts_against_nobody() -> None:
 
         assert stage.is_calm()
         assert stage.policy.condition.breaker is BreakerState.CLOSED
-        assert {outcome for outcome, _ in stage.witness.attempts} == {CallResult.ABANDONED}
+        assert {outcome for outcome, _ in stage.events.attempts} == {CallResult.ABANDONED}
 
     run(scene())
 

@@ -32,7 +32,7 @@ def test_an_open_breaker_answers_at_once_and_says_until_when() -> None:
         stage = Scene(ScriptedEhr(DOWN))
         await until_open(stage)
         asked = len(stage.ehr.attempts)
-        assert (asked, stage.witness.retries) == (5, 3), "the second call is not tried a third time"
+        assert (asked, stage.events.retries) == (5, 3), "the second call is not tried a third time"
         await asyncio.sleep(2)
 
         endings = await stage.endings(1_000)
@@ -94,7 +94,7 @@ def test_half_open_lets_one_through_and_its_success_everyone() -> None:
 
         assert kinds(endings).count("answer") == len(stage.ehr.attempts) - asked == 1
         assert kinds(await stage.endings(50)) == ["answer"] * 50
-        assert stage.witness.states == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]
+        assert stage.events.states == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]
 
     run(scene())
 
@@ -139,7 +139,7 @@ def test_what_is_an_answer_never_opens_it(outcome: CallResult) -> None:
         stage = Scene(ScriptedEhr(Act(0.01, outcome)))
         await stage.endings(200)
 
-        assert stage.witness.states == []
+        assert stage.events.states == []
         assert len(stage.ehr.attempts) == 200
 
     run(scene())
@@ -155,8 +155,8 @@ def test_calls_that_clients_give_up_never_open_it() -> None:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
 
-        assert stage.witness.states == []
-        assert {outcome for outcome, _ in stage.witness.attempts} == {CallResult.ABANDONED}
+        assert stage.events.states == []
+        assert {outcome for outcome, _ in stage.events.attempts} == {CallResult.ABANDONED}
         stage.ehr.goes_on_with(UP)
         assert kinds(await stage.endings(20)) == ["answer"] * 20
 
@@ -172,8 +172,8 @@ def test_attempts_that_had_hardly_any_time_say_nothing_about_an_ehr() -> None:
         endings = await stage.endings(30)
 
         assert kinds(endings) == ["answer"] * 20 + ["DEADLINE_EXCEEDED"] * 10
-        assert [outcome for outcome, _ in stage.witness.attempts[20:]] == [CallResult.CUT_SHORT] * 10
-        assert stage.witness.states == []
+        assert [outcome for outcome, _ in stage.events.attempts[20:]] == [CallResult.CUT_SHORT] * 10
+        assert stage.events.states == []
 
     run(scene())
 
@@ -202,7 +202,7 @@ def test_who_would_wait_in_too_long_a_queue_is_refused_at_once() -> None:
         assert {took for _, took in refused} == {0}
         assert all(isinstance(found, Overloaded) and found.retryable for found, _ in refused)
         assert kinds(endings[:-7]) == ["answer"] * 1_064
-        assert stage.witness.refusals == [Rejection.QUEUE_FULL] * 7
+        assert stage.events.rejections == [Rejection.QUEUE_FULL] * 7
 
     run(scene())
 
@@ -224,7 +224,7 @@ def test_a_refused_rate_halves_the_limit_and_success_brings_it_back() -> None:
     async def scene() -> None:
         stage = Scene(ScriptedEhr(*[Act(0.1, CallResult.RATE_LIMITED)] * 64, then=UP))
         await stage.endings(64)
-        assert stage.witness.limits == [32]
+        assert stage.events.limits == [32]
 
         stage.ehr.most_at_once = 0
         await stage.endings(100)
@@ -233,7 +233,7 @@ def test_a_refused_rate_halves_the_limit_and_success_brings_it_back() -> None:
             await stage.endings(100)
 
         assert stage.policy.condition.limit == 64
-        assert stage.witness.limits == list(range(32, 65))
+        assert stage.events.limits == list(range(32, 65))
 
     run(scene())
 

@@ -185,7 +185,7 @@ async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Ex
     with pytest.raises(AttemptError) as failure:
         await Wire(raising(error)).get()
 
-    assert failure.value.outcome is CallResult.UNREACHABLE
+    assert failure.value.result is CallResult.UNREACHABLE
     assert isinstance(failure.value.error, UpstreamUnavailable)
     assert failure.value.error.retryable
     assert SECRET not in repr(failure.value) + repr(failure.value.error)
@@ -196,7 +196,7 @@ async def test_connections_that_are_all_in_use_are_the_gateways_own_trouble() ->
     with pytest.raises(AttemptError) as failure:
         await Wire(raising(PoolTimeoutError("all in use"))).get()
 
-    assert failure.value.outcome is CallResult.NO_CONNECTION
+    assert failure.value.result is CallResult.NO_CONNECTION
     assert isinstance(failure.value.error, Overloaded)
     assert failure.value.error.retryable
 
@@ -209,7 +209,7 @@ async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> N
     with pytest.raises(AttemptError) as failure:
         await Wire(lambda: httpx.Response(200, content=broken())).get()
 
-    assert failure.value.outcome is CallResult.UNREACHABLE
+    assert failure.value.result is CallResult.UNREACHABLE
 
 
 async def test_time_runs_out_before_the_answer() -> None:
@@ -224,7 +224,7 @@ async def test_time_runs_out_before_the_answer() -> None:
         with pytest.raises(AttemptError) as failure:
             await transport.get("/x", within=0.02)
 
-    assert failure.value.outcome is CallResult.TIMED_OUT
+    assert failure.value.result is CallResult.TIMED_OUT
     assert isinstance(failure.value.error, DeadlineExceeded)
     assert failure.value.error.retryable
 
@@ -238,7 +238,7 @@ async def test_time_runs_out_inside_the_body() -> None:
     with pytest.raises(AttemptError) as failure:
         await Wire(lambda: httpx.Response(200, content=dripping())).get(within=0.03)
 
-    assert failure.value.outcome is CallResult.TIMED_OUT
+    assert failure.value.result is CallResult.TIMED_OUT
 
 
 async def test_a_transport_that_is_not_open_is_our_own_fault() -> None:
