@@ -179,7 +179,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 def _routes(
     settings: Settings, policies: UpstreamPolicies, readiness: Readiness, explorer: GraphiQL | None
 ) -> list[BaseRoute]:
-    ready = readyz(settings.leyr_emrs, policies.snapshot, lambda: readiness.is_stopping)
+    ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if explorer is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
@@ -206,7 +206,7 @@ def _policies(settings: Settings, outside: _Outside) -> UpstreamPolicies:
     rules = PolicyConfig(
         deadline_seconds=settings.gateway_deadline_seconds,
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
-        gate=ConcurrencyConfig(most=settings.gateway_calls_per_ehr),
+        concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
     )
     others = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
     events = CallEventsFanOut([LoggedCallEvents(outside.log), *others])
@@ -228,7 +228,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     if outside.metrics is not None:
         outside.metrics.watch(
             Gauges(
-                conditions=policies.snapshot,
+                conditions=policies.health,
                 cache_bytes=lambda: memory.bytes,
                 cache_most_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
                 requests_inside=lambda: concurrency_limit.inside,

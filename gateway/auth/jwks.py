@@ -188,7 +188,7 @@ class KeyUrl:
     async def fetch(self) -> bytes | bytearray:
         """See KeySource."""
         try:
-            reply = await self._connections.get(self._target, largest=_LARGEST_BYTES, within=_SECONDS)
+            reply = await self._connections.get(self._target, max_bytes=_LARGEST_BYTES, timeout_seconds=_SECONDS)
         except BodyTooLargeError:
             failure = _TOO_LARGE
         except TimeoutError:

@@ -77,7 +77,7 @@ class Upstream:
 
     @property
     def condition(self) -> UpstreamHealth:
-        return self.policies.snapshot()[UNIT.emr]
+        return self.policies.health()[UNIT.emr]
 
     def counted(self) -> int:
         """The calls that arrived at the simulator."""

@@ -18,7 +18,7 @@ from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import Outcome as RequestOutcome
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
-from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, UpstreamPolicies
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
 from gateway.telemetry.instruments import OTHER, Counters, Histograms
 from gateway.telemetry.metrics import UNKNOWN, Gauges, Metrics
 
@@ -199,10 +199,10 @@ def test_a_guard_tells_its_calls() -> None:
         await asyncio.sleep(0)
 
     outside = PolicyDependencies(
-        metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, chance=lambda: 0.5
+        metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, rng=lambda: 0.5
     )
-    policies = UpstreamPolicies(outside=outside)
-    metrics.watch(idle_states(conditions=policies.snapshot))
+    policies = UpstreamPolicies(PolicyConfig(), outside)
+    metrics.watch(idle_states(conditions=policies.health))
 
     def answers(*script: str | AttemptError) -> Callable[[float], Awaitable[str]]:
         steps = iter(script)

@@ -149,7 +149,7 @@ def chunked(chunks: Iterable[bytes], *fields: bytes, trailers: bytes = b"") -> b
     return b"\r\n".join([OK[:-2], *fields, b"transfer-encoding: chunked", b"", body + b"0", trailers + b"\r\n"])
 
 
-LARGEST = 1000
+MAX_BYTES = 1000
 ANSWER = sized(b"[1]")
 
 
@@ -164,7 +164,7 @@ async def pool(server: Server, **options: Any) -> AsyncIterator[ConnectionPool]:
 
 
 async def bodies(connections: ConnectionPool, calls: int) -> list[bytes | bytearray]:
-    return [(await connections.get("/", largest=LARGEST)).body for _ in range(calls)]
+    return [(await connections.get("/", max_bytes=MAX_BYTES)).body for _ in range(calls)]
 
 
 async def silent(peer: Peer) -> None:

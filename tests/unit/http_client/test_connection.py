@@ -1,4 +1,4 @@
-"""What is made of the bytes of one answer, whatever they are and however they come."""
+"""HttpConnection: the response or error for the bytes that a server sends, whatever they are and however they come."""
 
 import asyncio
 import gzip
@@ -34,11 +34,11 @@ PLAIN = b'["what can be compressed, compressed, compressed"]'
 BOMB = packed(bytes(16 * MEBIBYTE))
 
 
-async def read(script: Script, *, largest: int = MEBIBYTE) -> Response:
+async def read(script: Script, *, max_bytes: int = MEBIBYTE) -> Response:
     async with Server(script) as server, asyncio.timeout(30):
         connections = ConnectionPool(server.url, {})
         try:
-            return await connections.get("/", largest=largest)
+            return await connections.get("/", max_bytes=max_bytes)
         finally:
             await connections.close()
 
@@ -65,7 +65,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-async def test_an_answer_is_the_same_wherever_it_is_split(name: str) -> None:
+async def test_a_response_is_the_same_wherever_its_bytes_are_split(name: str) -> None:
     answer, status, body = ANSWERS[name]
     splits = [[answer], *([answer[:at], answer[at:]] for at in range(1, len(answer))), [bytes([b]) for b in answer]]
     left = iter(splits)
@@ -76,14 +76,14 @@ async def test_an_answer_is_the_same_wherever_it_is_split(name: str) -> None:
 
     async with Server(script) as server:
         connections = ConnectionPool(server.url, {})
-        replies = [await connections.get("/", largest=len(body)) for _ in splits]
+        replies = [await connections.get("/", max_bytes=len(body)) for _ in splits]
         await connections.close()
 
     assert {(reply.status, bytes(reply.body)) for reply in replies} == {(status, body)}
 
 
 @pytest.mark.parametrize("start", [OK, b"HTTP/1.0 200 OK\r\n", OK + b"connection: close\r\n"])
-async def test_a_body_of_unknown_length_ends_with_the_connection(start: bytes) -> None:
+async def test_a_close_delimited_body_ends_with_the_connection(start: bytes) -> None:
     assert (await read(closing_after(start + b"\r\n[1", b",2", b"]"))).body == b"[1,2]"
     assert (await read(closing_after(start + b"\r\n"))).body == b""
 
@@ -102,7 +102,7 @@ async def test_a_body_is_decompressed(name: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br"])
-async def test_where_there_is_no_body_its_encoding_does_not_matter(encoding: bytes) -> None:
+async def test_the_content_encoding_of_an_empty_body_does_not_matter(encoding: bytes) -> None:
     field = b"content-encoding: " + encoding
     for answer in (sized(b"", field), chunked([], field), b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % field):
         assert (await read(answering(answer))).body == b""
@@ -120,7 +120,7 @@ MISNAMED = {
 
 
 @pytest.mark.parametrize("name", MISNAMED)
-async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -> None:
+async def test_a_body_that_is_not_in_its_content_encoding_raises_content_decoding_error(name: str) -> None:
     encoding, body = MISNAMED[name]
     field = b"content-encoding: " + encoding
 
@@ -134,7 +134,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_compressed_body_that_was_cut_anywhere_is_refused(encoding: str) -> None:
+async def test_a_truncated_compressed_body_raises_content_decoding_error(encoding: str) -> None:
     body = packed(PLAIN) if encoding == "gzip" else zlib.compress(PLAIN)
     for length in range(1, len(body)):
         with pytest.raises(ContentDecodingError):
@@ -142,7 +142,7 @@ async def test_a_compressed_body_that_was_cut_anywhere_is_refused(encoding: str)
 
 
 @pytest.mark.parametrize("size", [1, 300_000])
-async def test_a_body_may_have_the_largest_size_and_not_one_byte_more(size: int) -> None:
+async def test_a_body_of_max_bytes_is_read_and_one_byte_more_is_too_large(size: int) -> None:
     body = b"x" * size
     for script in (
         answering(sized(body)),
@@ -150,9 +150,9 @@ async def test_a_body_may_have_the_largest_size_and_not_one_byte_more(size: int)
         answering(sized(packed(body), GZIPPED)),
         closing_after(OK + b"\r\n" + body),
     ):
-        assert (await read(script, largest=size)).body == body
+        assert (await read(script, max_bytes=size)).body == body
         with pytest.raises(BodyTooLargeError):
-            await read(script, largest=size - 1)
+            await read(script, max_bytes=size - 1)
 
 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -182,16 +182,16 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_there_is_an_end_to_reading(name: str) -> None:
+async def test_an_endless_response_fails_with_little_memory(name: str) -> None:
     script, error = FLOODS[name]
     with little_memory(), pytest.raises(error):
-        await read(script, largest=1000)
+        await read(script, max_bytes=1000)
 
 
 async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_size() -> None:
     script = answering(CHUNKED, *([b"2\r\nxy\r\n" * 500] * 100), b"0\r\n\r\n")
     with little_memory():
-        await read(script, largest=100_000)
+        await read(script, max_bytes=100_000)
 
 
 BROKEN = {
@@ -213,7 +213,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_what_is_no_whole_answer_is_a_failure_of_the_connection(name: str) -> None:
+async def test_a_malformed_or_incomplete_response_raises_os_error(name: str) -> None:
     with pytest.raises(OSError, match=r"not HTTP|broke"):
         await read(BROKEN[name])
 
@@ -224,7 +224,7 @@ async def test_header_names_are_in_lower_case_and_the_last_of_several_counts() -
     assert reply.headers == {"retry-after": "2", "x-name": "café", "content-length": "0"}
 
 
-async def test_what_stands_before_and_after_an_answer_adds_no_headers_to_it() -> None:
+async def test_informational_responses_trailers_and_later_responses_add_no_headers() -> None:
     for answer in (
         b"HTTP/1.1 103 Early Hints\r\nretry-after: 1\r\n\r\n" + chunked([]),
         chunked([], trailers=b"retry-after: 1\r\n"),
@@ -252,7 +252,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 @settings(deadline=None)
 @given(cases=st.lists(answers(), min_size=1, max_size=10))
-def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: list[tuple[bytes, list[bytes]]]) -> None:
+def test_responses_do_not_depend_on_how_the_network_splits_them(cases: list[tuple[bytes, list[bytes]]]) -> None:
     async def replies() -> list[Response]:
         left = iter(cases)
 
@@ -262,7 +262,7 @@ def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: lis
 
         async with Server(script) as server:
             connections = ConnectionPool(server.url, {})
-            read = [await connections.get("/", largest=300) for _ in cases]
+            read = [await connections.get("/", max_bytes=300) for _ in cases]
             await connections.close()
             assert server.connections == 1
             return read

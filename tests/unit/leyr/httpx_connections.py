@@ -15,18 +15,18 @@ class HttpxConnections:
         self._base_url = base_url
         self._headers = headers
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:
-        async with asyncio.timeout(within):
-            return await self._answered(target, largest)
+    async def get(self, target: str, *, max_bytes: int, timeout_seconds: float = 60.0) -> Response:
+        async with asyncio.timeout(timeout_seconds):
+            return await self._send(target, max_bytes)
 
-    async def _answered(self, target: str, largest: int) -> Response:
+    async def _send(self, target: str, max_bytes: int) -> Response:
         request = httpx.Request("GET", self._base_url + target, headers=self._headers)
         try:
             response = await self._transport.handle_async_request(request)
             body = b""
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > largest:
+                if len(body) > max_bytes:
                     raise BodyTooLargeError
         except httpx.DecodingError:
             raise ContentDecodingError from None

@@ -1,4 +1,4 @@
-"""An EHR that does as it is told, for tests in virtual time."""
+"""An EHR that replies by a script, and calls to it through a policy, for tests in virtual time."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -23,8 +23,8 @@ HANG = 1e9
 REFERENCE = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 
 
-def failing(outcome: CallResult, retry_after: float | None = None) -> AttemptError | GatewayError:
-    """What the client makes of such an outcome."""
+def failure(result: CallResult, retry_after: float | None = None) -> AttemptError | GatewayError:
+    """The error that the client raises for a result."""
     errors: dict[CallResult, GatewayError] = {
         CallResult.RATE_LIMITED: UpstreamRateLimited("slow down", retryable=True, retry_after=retry_after),
         CallResult.REFUSED: NotFound("nothing there"),
@@ -32,48 +32,48 @@ def failing(outcome: CallResult, retry_after: float | None = None) -> AttemptErr
         CallResult.NO_CONNECTION: Overloaded("busy", retryable=True),
         CallResult.INVALID_ANSWER: UpstreamInvalidAnswer("nonsense"),
     }
-    if outcome is CallResult.INVALID_ANSWER:
-        return errors[outcome]
+    if result is CallResult.INVALID_ANSWER:
+        return errors[result]
     down = UpstreamUnavailable("down", retryable=True, reference=REFERENCE, retry_after=retry_after)
-    return AttemptError(errors.get(outcome, down), outcome)
+    return AttemptError(errors.get(result, down), result)
 
 
 @dataclass(frozen=True)
-class Act:
-    """So many seconds, and then an answer or another outcome."""
+class Reply:
+    """What an attempt comes to, after so many seconds."""
 
     seconds: float = 0.0
-    outcome: CallResult = CallResult.ANSWERED
+    result: CallResult = CallResult.ANSWERED
     retry_after: float | None = None
 
 
 class ScriptedEhr:
-    """Its attempts, with when each began and how long it was given."""
+    """Keeps when each attempt began, and how many seconds it was given."""
 
-    def __init__(self, *acts: Act, then: Act | None = None) -> None:
-        """After `acts` come `then`s; the last of `acts` again unless told otherwise."""
+    def __init__(self, *replies: Reply, then: Reply | None = None) -> None:
+        """After `replies` every reply is `then`, or the last of them."""
         self.attempts: list[tuple[float, float]] = []
-        self.at_once = 0
-        self.most_at_once = 0
-        self._acts: Iterator[Act] = chain(acts, repeat(then or acts[-1]))
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self._replies: Iterator[Reply] = chain(replies, repeat(then or replies[-1]))
 
-    def goes_on_with(self, *acts: Act) -> None:
-        self._acts = chain(acts, repeat(acts[-1]))
+    def continue_with(self, *replies: Reply) -> None:
+        self._replies = chain(replies, repeat(replies[-1]))
 
-    async def attempt(self, within: float) -> str:
-        self.attempts.append((clock(), within))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        act = next(self._acts)
+    async def attempt(self, seconds: float) -> str:
+        self.attempts.append((clock(), seconds))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        reply = next(self._replies)
         try:
-            if act.seconds >= within:
-                await asyncio.sleep(within)
-                raise failing(CallResult.TIMED_OUT)
-            await asyncio.sleep(act.seconds)
+            if reply.seconds >= seconds:
+                await asyncio.sleep(seconds)
+                raise failure(CallResult.TIMED_OUT)
+            await asyncio.sleep(reply.seconds)
         finally:
-            self.at_once -= 1
-        if act.outcome is not CallResult.ANSWERED:
-            raise failing(act.outcome, act.retry_after)
+            self.in_flight -= 1
+        if reply.result is not CallResult.ANSWERED:
+            raise failure(reply.result, reply.retry_after)
         return "answer"
 
 
@@ -109,22 +109,22 @@ class RecordedCallEvents(CallEvents):
 
 
 @dataclass
-class Scene:
-    """A policy, its EHR, and whoever calls."""
+class PolicyHarness:
+    """Calls to a scripted EHR through its policy."""
 
     ehr: ScriptedEhr
-    rules: PolicyConfig = field(default_factory=PolicyConfig)
-    chance: Callable[[], float] = lambda: 0.5
+    config: PolicyConfig = field(default_factory=PolicyConfig)
+    rng: Callable[[], float] = lambda: 0.5
     events: RecordedCallEvents = field(default_factory=RecordedCallEvents)
 
     def __post_init__(self) -> None:
-        self.policy = UpstreamPolicy("webdoc", self.rules, PolicyDependencies(self.events, clock, chance=self.chance))
+        self.policy = UpstreamPolicy("webdoc", self.config, PolicyDependencies(self.events, clock, rng=self.rng))
 
     async def call(self) -> str:
         return await self.policy.call("timeslots", self.ehr.attempt)
 
-    async def ending(self) -> tuple[str | GatewayError, float]:
-        """What a call came to, and how long it took."""
+    async def outcome(self) -> tuple[str | GatewayError, float]:
+        """What one call returned or raised, and how many seconds it took."""
         began = clock()
         try:
             found: str | GatewayError = await self.call()
@@ -132,17 +132,17 @@ class Scene:
             found = error
         return found, clock() - began
 
-    def calls(self, number: int) -> list["asyncio.Task[tuple[str | GatewayError, float]]"]:
-        """Calls that begin together."""
-        return [asyncio.create_task(self.ending()) for _ in range(number)]
+    def start(self, number: int) -> list["asyncio.Task[tuple[str | GatewayError, float]]"]:
+        """Start calls that begin together."""
+        return [asyncio.create_task(self.outcome()) for _ in range(number)]
 
-    async def endings(self, number: int) -> list[tuple[str | GatewayError, float]]:
-        return await asyncio.gather(*self.calls(number))
+    async def outcomes(self, number: int) -> list[tuple[str | GatewayError, float]]:
+        return await asyncio.gather(*self.start(number))
 
-    def is_calm(self) -> bool:
-        """Nothing is held by nobody."""
-        return (self.policy.condition.in_flight, self.policy.condition.waiting, self.ehr.at_once) == (0, 0, 0)
+    def is_idle(self) -> bool:
+        """Whether no call runs or waits, so that every permit was released."""
+        return (self.policy.health.in_flight, self.policy.health.waiting, self.ehr.in_flight) == (0, 0, 0)
 
 
-def kinds(endings: Iterable[tuple[str | GatewayError, float]]) -> list[str]:
-    return [found if isinstance(found, str) else found.code for found, _ in endings]
+def codes(outcomes: Iterable[tuple[str | GatewayError, float]]) -> list[str]:
+    return [found if isinstance(found, str) else found.code for found, _ in outcomes]

@@ -1,4 +1,4 @@
-"""What goes over the wire to Leyr, and what is made of what comes back."""
+"""LeyrTransport: what it sends to Leyr, and which errors it raises."""
 
 import asyncio
 import gzip
@@ -32,13 +32,13 @@ class Wire:
         return self._reply()
 
     async def get(
-        self, target: str = "/x", *, base_url: str = "https://leyr.example/api", within: float = 5
+        self, target: str = "/x", *, base_url: str = "https://leyr.example/api", timeout_seconds: float = 5
     ) -> Response:
         transport = LeyrTransport(
             base_url, "client-1", SecretStr(SECRET), connections=through(httpx.MockTransport(self.handle))
         )
         async with transport:
-            return await transport.get(target, within=within)
+            return await transport.get(target, timeout_seconds=timeout_seconds)
 
 
 def raising(error: Exception) -> Callable[[], httpx.Response]:
@@ -76,7 +76,7 @@ async def test_both_credential_headers_and_the_content_type_are_sent() -> None:
         ("http://127.0.0.1:8123/sim/api", "http://127.0.0.1:8123/sim/api/a%2Fb?c=%2B"),
     ],
 )
-async def test_the_target_stands_below_the_base_url(base_url: str, sent: str) -> None:
+async def test_the_target_is_appended_to_the_base_url(base_url: str, sent: str) -> None:
     wire = Wire()
 
     await wire.get("/a%2Fb?c=%2B", base_url=base_url)
@@ -86,7 +86,7 @@ async def test_the_target_stands_below_the_base_url(base_url: str, sent: str) ->
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (299, True), (304, False), (400, False)])
-async def test_any_2xx_is_a_success(status: int, *, ok: bool) -> None:
+async def test_is_success_holds_for_any_2xx(status: int, *, ok: bool) -> None:
     answer = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
 
     assert (answer.status, answer.is_success) == (status, ok)
@@ -117,7 +117,9 @@ async def test_redirects_are_not_followed(status: int) -> None:
         ("Wed, 21 Oct 2026 07:28:00 GMT", None),
     ],
 )
-async def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float | None) -> None:
+async def test_retry_after_is_read_in_whole_seconds_and_ignored_in_other_forms(
+    header: str | None, seconds: float | None
+) -> None:
     headers = httpx.Headers() if header is None else httpx.Headers({b"retry-after": header.encode()})
 
     answer = await Wire(lambda: httpx.Response(429, headers=headers)).get()
@@ -125,13 +127,13 @@ async def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: 
     assert retry_after(answer) == seconds
 
 
-async def test_the_largest_body_is_read() -> None:
+async def test_a_body_of_ten_mebibytes_is_read() -> None:
     answer = await Wire(lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))).get()
 
     assert len(answer.body) == 10 * MEBIBYTE
 
 
-async def test_a_larger_body_is_not_read_to_its_end() -> None:
+async def test_a_larger_body_is_invalid_and_not_read_to_its_end() -> None:
     sent = 0
 
     async def long() -> AsyncIterator[bytes]:
@@ -146,7 +148,7 @@ async def test_a_larger_body_is_not_read_to_its_end() -> None:
     assert sent == 11 * MEBIBYTE
 
 
-async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
+async def test_the_size_limit_counts_decompressed_bytes() -> None:
     bomb = gzip.compress(b"x" * 20 * MEBIBYTE)
     headers = {"content-encoding": "gzip"}
 
@@ -164,7 +166,7 @@ async def test_a_compressed_body_is_read() -> None:
     assert answer.body == b"[1]"
 
 
-async def test_a_body_that_is_not_compressed_as_it_says_is_refused() -> None:
+async def test_a_body_that_is_not_in_its_content_encoding_is_invalid() -> None:
     headers = {"content-encoding": "gzip"}
 
     with pytest.raises(UpstreamInvalidAnswer, match="decompressed"):
@@ -192,7 +194,7 @@ async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Ex
     assert failure.value.__suppress_context__
 
 
-async def test_connections_that_are_all_in_use_are_the_gateways_own_trouble() -> None:
+async def test_a_pool_timeout_means_overloaded() -> None:
     with pytest.raises(AttemptError) as failure:
         await Wire(raising(PoolTimeoutError("all in use"))).get()
 
@@ -212,7 +214,7 @@ async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> N
     assert failure.value.result is CallResult.UNREACHABLE
 
 
-async def test_time_runs_out_before_the_answer() -> None:
+async def test_a_timeout_before_the_response_means_deadline_exceeded() -> None:
     async def never(_: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
         return httpx.Response(200)
@@ -222,29 +224,29 @@ async def test_time_runs_out_before_the_answer() -> None:
     )
     async with transport:
         with pytest.raises(AttemptError) as failure:
-            await transport.get("/x", within=0.02)
+            await transport.get("/x", timeout_seconds=0.02)
 
     assert failure.value.result is CallResult.TIMED_OUT
     assert isinstance(failure.value.error, DeadlineExceeded)
     assert failure.value.error.retryable
 
 
-async def test_time_runs_out_inside_the_body() -> None:
+async def test_a_timeout_inside_the_body_means_timed_out() -> None:
     async def dripping() -> AsyncIterator[bytes]:
         while True:
             await asyncio.sleep(0.005)
             yield b" "
 
     with pytest.raises(AttemptError) as failure:
-        await Wire(lambda: httpx.Response(200, content=dripping())).get(within=0.03)
+        await Wire(lambda: httpx.Response(200, content=dripping())).get(timeout_seconds=0.03)
 
     assert failure.value.result is CallResult.TIMED_OUT
 
 
-async def test_a_transport_that_is_not_open_is_our_own_fault() -> None:
+async def test_a_transport_that_is_not_open_raises_no_gateway_error() -> None:
     transport = LeyrTransport("https://leyr.example", "c", SecretStr(SECRET))
 
     with pytest.raises(RuntimeError, match="not open") as fault:
-        await transport.get("/x", within=1)
+        await transport.get("/x", timeout_seconds=1)
 
     assert not isinstance(fault.value, GatewayError)
