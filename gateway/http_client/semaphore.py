@@ -11,8 +11,6 @@ class ResizableSemaphore:
     caller can take it first, and a waiter that is cancelled in between releases it.
     """
 
-    __slots__ = ("_waiters", "in_use", "limit")
-
     def __init__(self, limit: int) -> None:
         """`limit` may be changed; call `wake_waiting` after it grew."""
         self.limit = limit

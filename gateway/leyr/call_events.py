@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from http import HTTPStatus
 
 import structlog
 
@@ -72,18 +73,15 @@ def result_of(error: GatewayError, status: int) -> CallResult:
             return CallResult.RATE_LIMITED
         case UpstreamInvalidAnswer():
             return CallResult.INVALID_ANSWER
-        case UpstreamUnavailable() if status in _TEMPORARY:
+        case UpstreamUnavailable() if status in {502, 503, 504}:
             return CallResult.UNAVAILABLE
         # 501 is about what was asked for, however well the server is.
-        case UpstreamUnavailable() if status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED:
+        case UpstreamUnavailable() if (
+            status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED
+        ):
             return CallResult.FAILED
         case _:
             return CallResult.REFUSED
-
-
-_TEMPORARY = frozenset({502, 503, 504})
-_SERVER_ERROR = 500
-_NOT_IMPLEMENTED = 501
 
 
 ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")

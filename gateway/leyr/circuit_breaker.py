@@ -15,8 +15,6 @@ _SLOTS = 10
 class RollingWindow:
     """Counts the events of the last `seconds`; a tenth of the window expires at a time."""
 
-    __slots__ = ("_counts", "_slot", "_slot_seconds", "_total")
-
     def __init__(self, seconds: float) -> None:
         self._slot_seconds = seconds / _SLOTS
         self._counts = [0] * _SLOTS

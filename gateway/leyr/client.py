@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from types import TracebackType
+from http import HTTPStatus
 from typing import Self, TypeVar
 from urllib.parse import quote
 
@@ -26,7 +26,6 @@ from gateway.leyr.resilience import UpstreamPolicies
 T = TypeVar("T", bound=msgspec.Struct)
 
 _MAX_BODY_BYTES = 10 * 1024 * 1024
-_BAD_REQUEST = 400
 
 
 class LeyrTransport:
@@ -58,9 +57,7 @@ class LeyrTransport:
         self._http_client = self._new_http_client(self._base_url, headers)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._http_client is not None:
             await self._http_client.close()
             self._http_client = None
@@ -166,7 +163,7 @@ class LeyrClient:
 
 def _has_no_timeslots(response: Response) -> bool:
     """Whether an error response only says that the list is empty; any other code or detail beside it says more."""
-    if response.status != _BAD_REQUEST:
+    if response.status != HTTPStatus.BAD_REQUEST:
         return False
     envelope = read_error_envelope(response)
     return envelope.code in {None, "BAD_REQUEST"} and set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}

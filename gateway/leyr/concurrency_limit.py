@@ -24,8 +24,6 @@ class AimdLimit:
     `now` and `began` are a monotonic clock's seconds.
     """
 
-    __slots__ = ("_config", "_decreased_at", "_level", "paused_until")
-
     def __init__(self, config: ConcurrencyConfig) -> None:
         self._config = config
         self._level = float(config.max_concurrency)

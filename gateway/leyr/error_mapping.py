@@ -7,6 +7,7 @@ included (docs pages D15, D16). No text of the envelope is passed on; it may hol
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeAlias
 
 import msgspec
@@ -76,8 +77,8 @@ def _error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
     match envelope.code:
         case "EMR_ERROR":
             return _ehr_error(response)
-        case "UNKNOWN_ERROR" if response.status != _TOO_MANY_REQUESTS:
-            is_server_error = response.status >= _SERVER_ERROR
+        case "UNKNOWN_ERROR" if response.status != HTTPStatus.TOO_MANY_REQUESTS:
+            is_server_error = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             return UpstreamUnavailable("Leyr reports an error that it does not know", retryable=is_server_error)
         case "UNKNOWN_ERROR":
             return _temporary(response, UpstreamRateLimited, Origin.LEYR)
@@ -97,7 +98,7 @@ def _ehr_error(response: Response) -> GatewayError:
             return UpstreamRejectedCredentials(message, origin=Origin.EHR)
         case 429:
             return _temporary(response, UpstreamRateLimited, Origin.EHR)
-        case status if status >= _SERVER_ERROR:
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _temporary(response, UpstreamUnavailable, Origin.EHR)
         case _:
             return UpstreamUnavailable("The clinic's EHR refused the request", origin=Origin.EHR)
@@ -108,9 +109,9 @@ def _by_status(response: Response) -> GatewayError:
     if status in _BY_STATUS:
         kind, message, origin = _BY_STATUS[status]
         return kind(message, origin=origin)
-    if status == _TOO_MANY_REQUESTS:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _temporary(response, UpstreamRateLimited, Origin.LEYR)
-    if status >= _SERVER_ERROR or status == _REQUEST_TIMEOUT:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return _temporary(response, UpstreamUnavailable, Origin.LEYR)
     return UpstreamInvalidAnswer("Leyr's answer has an unexpected status")
 
@@ -120,9 +121,6 @@ def _temporary(response: Response, kind: type[GatewayError], origin: Origin) -> 
     return kind(message, origin=origin, retryable=True, retry_after=retry_after(response))
 
 
-_SERVER_ERROR = 500
-_TOO_MANY_REQUESTS = 429
-_REQUEST_TIMEOUT = 408
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TEMPORARY_MESSAGES: Mapping[tuple[type[GatewayError], Origin], str] = {
     (UpstreamUnavailable, Origin.EHR): "The clinic's EHR is not available at the moment",

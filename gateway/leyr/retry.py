@@ -30,8 +30,6 @@ class RetryBudget:
     second there is never more than one retry to ten calls.
     """
 
-    __slots__ = ("_calls", "_min_retries", "_ratio", "_retries")
-
     def __init__(self, config: RetryBudgetConfig) -> None:
         self._ratio = config.ratio
         self._min_retries = config.min_per_second * config.window_seconds
@@ -50,7 +48,7 @@ class RetryBudget:
         return True
 
 
-_TEMPORARY = frozenset({CallResult.UNREACHABLE, CallResult.UNAVAILABLE})
+_TEMPORARY_RESULTS = frozenset({CallResult.UNREACHABLE, CallResult.UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +67,6 @@ class RetryState:
     packet or a worker that hangs is worth a second attempt, and where the EHR itself is slow, the budget and the
     breaker let few calls have one.
     """
-
-    __slots__ = ("_attempts", "_config", "_has_timed_out", "_rng", "error_to_raise")
 
     def __init__(self, first: GatewayError, config: RetryConfig, rng: Callable[[], float]) -> None:
         """`rng` returns numbers from 0 up to 1."""
@@ -112,7 +108,7 @@ class RetryState:
                 return self._rng() * longest
             case CallResult.RATE_LIMITED if retry_after is not None:
                 return retry_after + self._rng() * longest
-            case result if result in _TEMPORARY:
+            case result if result in _TEMPORARY_RESULTS:
                 return (retry_after or 0.0) + self._rng() * longest
             case _:
                 return None

@@ -48,7 +48,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-ANSWERS = {
+RESPONSES = {
     "of a length": (sized(b"[1]"), 200, b"[1]"),
     "in chunks": (chunked([b"[1", b",2]"]), 200, b"[1,2]"),
     "in no chunks": (chunked([]), 200, b""),
@@ -64,10 +64,14 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", RESPONSES)
 async def test_a_response_is_the_same_wherever_its_bytes_are_split(name: str) -> None:
-    answer, status, body = ANSWERS[name]
-    splits = [[answer], *([answer[:at], answer[at:]] for at in range(1, len(answer))), [bytes([b]) for b in answer]]
+    response, status, body = RESPONSES[name]
+    splits = [
+        [response],
+        *([response[:at], response[at:]] for at in range(1, len(response))),
+        [bytes([b]) for b in response],
+    ]
     left = iter(splits)
 
     async def script(peer: Peer) -> None:
@@ -76,10 +80,10 @@ async def test_a_response_is_the_same_wherever_its_bytes_are_split(name: str) ->
 
     async with Server(script) as server:
         connections = ConnectionPool(server.url, {})
-        replies = [await connections.get("/", max_bytes=len(body)) for _ in splits]
+        responses = [await connections.get("/", max_bytes=len(body)) for _ in splits]
         await connections.close()
 
-    assert {(reply.status, bytes(reply.body)) for reply in replies} == {(status, body)}
+    assert {(response.status, bytes(response.body)) for response in responses} == {(status, body)}
 
 
 @pytest.mark.parametrize("start", [OK, b"HTTP/1.0 200 OK\r\n", OK + b"connection: close\r\n"])
@@ -104,8 +108,8 @@ async def test_a_body_is_decompressed(name: str) -> None:
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br"])
 async def test_the_content_encoding_of_an_empty_body_does_not_matter(encoding: bytes) -> None:
     field = b"content-encoding: " + encoding
-    for answer in (sized(b"", field), chunked([], field), b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % field):
-        assert (await read(answering(answer))).body == b""
+    for response in (sized(b"", field), chunked([], field), b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % field):
+        assert (await read(answering(response))).body == b""
 
 
 MISNAMED = {
@@ -164,7 +168,7 @@ FLOODS = {
     "a chunk's extension": (endless(CHUNKED + b"1;", b"x" * 60_000), ConnectionError),
     "a header": (endless(OK + b"x: ", b"x" * 60_000), ConnectionError),
     "headers": (endless(OK, b"a: b\r\n" * 10_000), ConnectionError),
-    "informational answers": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000), ConnectionError),
+    "informational responses": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000), ConnectionError),
     "a trailer": (endless(CHUNKED + b"0\r\na: ", b"x" * 60_000), ConnectionError),
     "trailers": (endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 10_000), ConnectionError),
 }
@@ -219,18 +223,18 @@ async def test_a_malformed_or_incomplete_response_raises_os_error(name: str) -> 
 
 
 async def test_header_names_are_in_lower_case_and_the_last_of_several_counts() -> None:
-    reply = await read(answering(sized(b"", b"Retry-After: 1", b"RETRY-AFTER:  2 ", b"x-name: caf\xe9")))
+    response = await read(answering(sized(b"", b"Retry-After: 1", b"RETRY-AFTER:  2 ", b"x-name: caf\xe9")))
 
-    assert reply.headers == {"retry-after": "2", "x-name": "café", "content-length": "0"}
+    assert response.headers == {"retry-after": "2", "x-name": "café", "content-length": "0"}
 
 
 async def test_informational_responses_trailers_and_later_responses_add_no_headers() -> None:
-    for answer in (
+    for response in (
         b"HTTP/1.1 103 Early Hints\r\nretry-after: 1\r\n\r\n" + chunked([]),
         chunked([], trailers=b"retry-after: 1\r\n"),
         chunked([]) + sized(b"", b"retry-after: 1"),
     ):
-        assert (await read(answering(answer))).headers == {"transfer-encoding": "chunked"}
+        assert (await read(answering(response))).headers == {"transfer-encoding": "chunked"}
 
 
 @st.composite
@@ -240,20 +244,20 @@ def pieces(draw: st.DrawFn, whole: bytes) -> list[bytes]:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
-    """A body, and the pieces in which the answer with it comes."""
+def responses(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    """A body, and the pieces in which the response with it comes."""
     body = draw(st.binary(max_size=300))
     coded, fields = (packed(body), [GZIPPED]) if draw(st.booleans()) else (body, [])
     trailers = draw(st.sampled_from([b"", b"a: b\r\n"]))
     by_length = draw(st.booleans())
-    answer = sized(coded, *fields) if by_length else chunked(draw(pieces(coded)), *fields, trailers=trailers)
-    return body, draw(pieces(answer))
+    response = sized(coded, *fields) if by_length else chunked(draw(pieces(coded)), *fields, trailers=trailers)
+    return body, draw(pieces(response))
 
 
 @settings(deadline=None)
-@given(cases=st.lists(answers(), min_size=1, max_size=10))
+@given(cases=st.lists(responses(), min_size=1, max_size=10))
 def test_responses_do_not_depend_on_how_the_network_splits_them(cases: list[tuple[bytes, list[bytes]]]) -> None:
-    async def replies() -> list[Response]:
+    async def responses() -> list[Response]:
         left = iter(cases)
 
         async def script(peer: Peer) -> None:
@@ -267,4 +271,6 @@ def test_responses_do_not_depend_on_how_the_network_splits_them(cases: list[tupl
             assert server.connections == 1
             return read
 
-    assert [(reply.status, reply.body) for reply in asyncio.run(replies())] == [(200, body) for body, _ in cases]
+    assert [(response.status, response.body) for response in asyncio.run(responses())] == [
+        (200, body) for body, _ in cases
+    ]

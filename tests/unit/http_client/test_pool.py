@@ -1,4 +1,4 @@
-"""ConnectionPool: which connections calls use, and when these are closed, against a server on the loopback interface."""
+"""ConnectionPool: which connections calls use and when these are closed, against a server on the loopback interface."""
 
 import asyncio
 import ssl
@@ -10,9 +10,9 @@ import pytest
 
 from gateway.http_client.pool import ConnectionPool
 from tests.unit.http_client.scripted_server import (
-    ANSWER,
     MAX_BYTES,
     OK,
+    RESPONSE,
     Peer,
     Script,
     Server,
@@ -40,30 +40,30 @@ async def unfinished(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
-        ANSWER,
+        RESPONSE,
         chunked([b"[1]"], trailers=b"a: b\r\n"),
         b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 3\r\n\r\n[1]",
     ],
 )
-async def test_consecutive_calls_share_a_connection(answer: bytes) -> None:
-    async with Server(answering(answer)) as server, pool(server) as connections:
+async def test_consecutive_calls_share_a_connection(response: bytes) -> None:
+    async with Server(answering(response)) as server, pool(server) as connections:
         assert await bodies(connections, 5) == [b"[1]"] * 5
 
     assert server.connections == 1
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         sized(b"[1]", b"connection: close"),
         chunked([b"[1]"], b"Connection: x, Close"),
         b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n[1]",
     ],
 )
-async def test_a_connection_that_the_server_will_close_is_not_used_again(answer: bytes) -> None:
-    async with Server(answering(answer)) as server, pool(server) as connections:
+async def test_a_connection_that_the_server_will_close_is_not_used_again(response: bytes) -> None:
+    async with Server(answering(response)) as server, pool(server) as connections:
         assert await bodies(connections, 3) == [b"[1]"] * 3
 
     assert server.connections == 3
@@ -71,7 +71,7 @@ async def test_a_connection_that_the_server_will_close_is_not_used_again(answer:
 
 @pytest.mark.parametrize("more", [b"H", b"HTT", b"x", sized(b"[2]"), sized(b"[2]") + b"H", OK, OK + b"\r\n[2]"])
 async def test_bytes_after_a_response_close_the_connection_and_change_no_response(more: bytes) -> None:
-    scripts = answering(ANSWER + more), answering(ANSWER, more), answering(ANSWER)
+    scripts = answering(RESPONSE + more), answering(RESPONSE, more), answering(RESPONSE)
     async with Server(*scripts) as server, pool(server) as connections:
         assert await bodies(connections, 1) == [b"[1]"]
         assert await bodies(connections, 1) == [b"[1]"]
@@ -82,7 +82,7 @@ async def test_bytes_after_a_response_close_the_connection_and_change_no_respons
 
 
 async def test_idle_connections_beyond_max_keepalive_connections_are_closed() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, max_keepalive_connections=3) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server, max_keepalive_connections=3) as connections:
         await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(10)))
         await until(lambda: server.open == 3)
         await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(3)))
@@ -91,7 +91,7 @@ async def test_idle_connections_beyond_max_keepalive_connections_are_closed() ->
 
 
 async def test_a_connection_that_was_idle_beyond_its_expiry_is_not_used() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, keepalive_expiry_seconds=0) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server, keepalive_expiry_seconds=0) as connections:
         await bodies(connections, 3)
         await until(lambda: server.open == 1)
 
@@ -99,7 +99,7 @@ async def test_a_connection_that_was_idle_beyond_its_expiry_is_not_used() -> Non
 
 
 async def test_expired_idle_connections_are_closed_while_another_is_used() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, keepalive_expiry_seconds=0.2) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server, keepalive_expiry_seconds=0.2) as connections:
         await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(3)))
         async with asyncio.timeout(20):
             while server.open > 1:
@@ -109,7 +109,7 @@ async def test_expired_idle_connections_are_closed_while_another_is_used() -> No
 
 @pytest.mark.parametrize("reset", [False, True])
 async def test_a_connection_that_was_closed_while_idle_is_replaced(reset: bool) -> None:
-    async with Server(closing_after(ANSWER, reset=reset)) as server, pool(server) as connections:
+    async with Server(closing_after(RESPONSE, reset=reset)) as server, pool(server) as connections:
         for _ in range(3):
             await bodies(connections, 1)
             await until(lambda: server.open == 0)
@@ -118,9 +118,9 @@ async def test_a_connection_that_was_closed_while_idle_is_replaced(reset: bool) 
 
 
 async def once_then_close(peer: Peer) -> None:
-    """Answers one request, and closes the connection upon the next."""
+    """Responds to one request, and closes the connection upon the next."""
     await peer.request()
-    await peer.send(ANSWER)
+    await peer.send(RESPONSE)
     await peer.request()
 
 
@@ -136,26 +136,26 @@ async def once_then_break(peer: Peer) -> None:
 
 @pytest.mark.parametrize("script", [once_then_close, once_then_reset])
 async def test_a_call_on_a_stale_connection_is_sent_again_on_a_new_one(script: Script) -> None:
-    async with Server(script, answering(ANSWER)) as server, pool(server) as connections:
+    async with Server(script, answering(RESPONSE)) as server, pool(server) as connections:
         assert await bodies(connections, 2) == [b"[1]"] * 2
 
     assert (server.connections, len(server.heads)) == (2, 3)
 
 
 @pytest.mark.parametrize(
-    ("scripts", "answers", "sent"),
+    ("scripts", "responses", "sent"),
     [
         ([closing_after()], 0, (1, 1)),
         ([once_then_close, closing_after()], 1, (2, 3)),
-        ([once_then_break, answering(ANSWER)], 1, (1, 2)),
+        ([once_then_break, answering(RESPONSE)], 1, (1, 2)),
     ],
-    ids=["on a new connection", "for the second time", "inside its answer"],
+    ids=["on a new connection", "for the second time", "inside its response"],
 )
 async def test_a_call_whose_connection_breaks_otherwise_is_not_sent_again(
-    scripts: list[Script], answers: int, sent: tuple[int, int]
+    scripts: list[Script], responses: int, sent: tuple[int, int]
 ) -> None:
     async with Server(*scripts) as server, pool(server) as connections:
-        await bodies(connections, answers)
+        await bodies(connections, responses)
         with pytest.raises(ConnectionError, match="broke"):
             await bodies(connections, 1)
 
@@ -172,7 +172,7 @@ async def test_a_refused_connection_raises_os_error() -> None:
 
 
 async def echoing(peer: Peer) -> None:
-    """Answers with the target, sooner or later."""
+    """Responds with the target, after a delay that depends on it."""
     while head := await peer.request():
         target = head.split()[1]
         await asyncio.sleep(int(target[1:]) % 7 / 1000)
@@ -182,14 +182,14 @@ async def echoing(peer: Peer) -> None:
 async def test_concurrent_calls_get_their_own_responses() -> None:
     async with Server(echoing) as server, pool(server) as connections:
         for _ in range(2):
-            replies = await asyncio.gather(*(connections.get(f"/{n}", max_bytes=MAX_BYTES) for n in range(100)))
-            assert [reply.body for reply in replies] == [b"/%d" % n for n in range(100)]
+            responses = await asyncio.gather(*(connections.get(f"/{n}", max_bytes=MAX_BYTES) for n in range(100)))
+            assert [response.body for response in responses] == [b"/%d" % n for n in range(100)]
 
     assert server.connections == 100
 
 
 async def test_cancelled_calls_close_their_connections_and_block_no_other_call() -> None:
-    async with Server(*[silent, unfinished] * 100, answering(ANSWER)) as server, pool(server) as connections:
+    async with Server(*[silent, unfinished] * 100, answering(RESPONSE)) as server, pool(server) as connections:
         calls = [asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES)) for _ in range(200)]
         await until(lambda: len(server.heads) == 200)
         for call in calls:
@@ -206,7 +206,7 @@ async def test_cancelled_calls_close_their_connections_and_block_no_other_call()
 async def test_a_call_may_be_cancelled_at_any_moment(tls: ssl.SSLContext, trust: ssl.SSLContext, secure: bool) -> None:
     for turns in range(30):
         async with (
-            Server(answering(ANSWER), tls=tls if secure else None) as server,
+            Server(answering(RESPONSE), tls=tls if secure else None) as server,
             pool(server, tls=trust) as connections,
         ):
             call = asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES))
@@ -219,7 +219,7 @@ async def test_a_call_may_be_cancelled_at_any_moment(tls: ssl.SSLContext, trust:
 
 
 async def test_a_call_after_close_fails() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server) as connections:
         await bodies(connections, 1)
         await connections.close()
         with pytest.raises(OSError, match="closed"):
@@ -229,8 +229,8 @@ async def test_a_call_after_close_fails() -> None:
 
 
 async def once(peer: Peer) -> None:
-    """Answers the first request only."""
-    await closing_after(ANSWER)(peer)
+    """Responds to the first request only."""
+    await closing_after(RESPONSE)(peer)
     await silent(peer)
 
 
@@ -249,7 +249,7 @@ async def test_close_fails_the_calls_that_run(script: Script, answered: int) -> 
 
 
 async def test_close_fails_the_calls_that_are_about_to_connect() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server) as connections:
         call = asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES))
         await asyncio.sleep(0)
         await connections.close()
@@ -293,7 +293,7 @@ def test_a_request_has_a_host_header_and_the_target_unchanged(
     base_url: str, asked: tuple[str, int], host: bytes, start: bytes
 ) -> None:
     async def request(loop: Detour) -> bytes:
-        async with Server(answering(ANSWER)) as server:
+        async with Server(answering(RESPONSE)) as server:
             loop.port = server.port
             connections = ConnectionPool(base_url, {"x-name": "a value", "accept": "application/json"})
             await connections.get("/a%2Fb/%C3%A9?c=%2B&d=%20;e", max_bytes=MAX_BYTES)
@@ -313,7 +313,7 @@ def test_a_request_has_a_host_header_and_the_target_unchanged(
     "bad", ["\r", "\n", "\r\nx: y", " ", " HTTP/1.1\r\n\r\nGET /", "\t", "\0", "\x7f", "é", "\u2028"]
 )
 async def test_a_target_that_is_not_percent_encoded_is_not_sent(bad: str) -> None:
-    async with Server(answering(ANSWER)) as server, pool(server) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server) as connections:
         for target in (f"/a{bad}", f"/a{bad}b"):
             with pytest.raises(ValueError, match="percent-encoded"):
                 await connections.get(target, max_bytes=MAX_BYTES)
@@ -354,7 +354,7 @@ def trust(certificate: Path) -> ssl.SSLContext:
 
 
 async def test_a_tls_connection_is_kept_alive(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
-    async with Server(answering(ANSWER), tls=tls) as server, pool(server, tls=trust) as connections:
+    async with Server(answering(RESPONSE), tls=tls) as server, pool(server, tls=trust) as connections:
         assert await bodies(connections, 3) == [b"[1]"] * 3
 
     assert server.connections == 1
@@ -381,7 +381,7 @@ async def test_a_close_delimited_body_over_tls_is_whole_only_after_close_notify(
 async def test_a_server_without_the_right_certificate_gets_no_request(
     tls: ssl.SSLContext, trust: ssl.SSLContext, host: str, trusting: bool
 ) -> None:
-    async with Server(answering(ANSWER), tls=tls) as server:
+    async with Server(answering(RESPONSE), tls=tls) as server:
         server.url = server.url.replace("127.0.0.1", host)
         async with pool(server, tls=trust if trusting else None) as connections:
             with pytest.raises(ssl.SSLCertVerificationError):

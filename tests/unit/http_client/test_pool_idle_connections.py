@@ -12,9 +12,9 @@ import pytest
 from gateway.http_client.connection import HttpConnection
 from gateway.http_client.pool import ConnectionPool
 from tests.unit.http_client.scripted_server import (
-    ANSWER,
     MAX_BYTES,
     OK,
+    RESPONSE,
     Peer,
     Script,
     Server,
@@ -63,22 +63,22 @@ async def cancelled(calls: Iterable["asyncio.Task[None]"]) -> None:
 
 
 async def a_moment_later(peer: Peer) -> None:
-    """Answers when those that answer at once have long done so."""
+    """Responds long after those that respond at once."""
     await peer.request()
     await asyncio.sleep(0.05)
-    await peer.send(ANSWER)
+    await peer.send(RESPONSE)
     await peer.abandoned()
 
 
 async def half(peer: Peer) -> None:
-    """Sends the beginning of an answer."""
+    """Sends the beginning of a response."""
     await peer.request()
     await peer.send(OK + b"content-length: 4\r\n\r\n[1")
     await peer.abandoned()
 
 
 async def test_idle_connections_are_closed_after_their_expiry_without_further_calls() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, keepalive_expiry_seconds=0.05) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server, keepalive_expiry_seconds=0.05) as connections:
         await asked(connections, 3)
         await until(lambda: server.open == 0)
         assert await bodies(connections, 1) == [b"[1]"]
@@ -89,7 +89,7 @@ async def test_idle_connections_are_closed_after_their_expiry_without_further_ca
 
 async def test_connections_that_became_idle_later_are_closed_too() -> None:
     async with (
-        Server(answering(ANSWER), a_moment_later) as server,
+        Server(answering(RESPONSE), a_moment_later) as server,
         pool(server, keepalive_expiry_seconds=0.08) as connections,
     ):
         await asked(connections, 2)
@@ -101,7 +101,7 @@ async def test_connections_that_became_idle_later_are_closed_too() -> None:
 @pytest.mark.usefixtures("left")
 @pytest.mark.parametrize("is_closed", [True, False])
 async def test_no_timer_refers_to_a_pool_that_is_closed_or_empty(is_closed: bool) -> None:
-    async with Server(answering(ANSWER)) as server:
+    async with Server(answering(RESPONSE)) as server:
         connections = ConnectionPool(server.url, {}, keepalive_expiry_seconds=60 if is_closed else 0.05)
         await asked(connections, 3)
         if is_closed:

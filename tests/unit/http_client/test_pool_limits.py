@@ -7,8 +7,8 @@ import pytest
 
 from gateway.http_client.pool import ConnectionPool, PoolTimeoutError
 from tests.unit.http_client.scripted_server import (
-    ANSWER,
     MAX_BYTES,
+    RESPONSE,
     Peer,
     Server,
     answering,
@@ -33,10 +33,10 @@ async def _get(connections: ConnectionPool, timeout_seconds: float) -> object:
 
 
 async def slow(peer: Peer) -> None:
-    """Answers everything a moment later."""
+    """Responds to everything a moment later."""
     while await peer.request():
         await asyncio.sleep(0.001)
-        await peer.send(ANSWER)
+        await peer.send(RESPONSE)
 
 
 async def test_more_calls_than_max_connections_wait_for_a_connection() -> None:
@@ -81,7 +81,7 @@ async def test_after_the_wait_a_kept_connection_has_the_rest_of_the_timeout() ->
     async def once_slowly(peer: Peer) -> None:
         await peer.request()
         await asyncio.sleep(0.35)
-        await peer.send(ANSWER)
+        await peer.send(RESPONSE)
         await silent(peer)
 
     async def passed(pieces: int) -> None:
@@ -115,15 +115,15 @@ async def test_a_connection_that_fails_releases_its_permit() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_after_1200_cancelled_calls_all_ten_connections_are_usable(seed: int) -> None:
-    chance = Random(seed)  # noqa: S311 # the cases of a test
+    rng = Random(seed)  # noqa: S311 # the cases of a test
     async with Server(slow) as server, pool(server, max_connections=10, pool_timeout_seconds=2) as connections:
         for _ in range(12):
             calls = called(connections, 100)
-            for _ in range(chance.randrange(8)):
+            for _ in range(rng.randrange(8)):
                 await asyncio.sleep(0)
-            for call in chance.sample(calls, 100):
+            for call in rng.sample(calls, 100):
                 call.cancel()
-                if chance.random() < 0.1:
+                if rng.random() < 0.1:
                     await asyncio.sleep(0)
             await asyncio.gather(*calls, return_exceptions=True)
 
@@ -148,14 +148,14 @@ async def test_calls_that_share_few_connections_get_their_own_responses() -> Non
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + head.split()[1][1:5])
 
     async with Server(echoing) as server, pool(server, max_connections=4) as connections:
-        replies = await asyncio.gather(*(connections.get(f"/{n:04}", max_bytes=MAX_BYTES) for n in range(400)))
+        responses = await asyncio.gather(*(connections.get(f"/{n:04}", max_bytes=MAX_BYTES) for n in range(400)))
 
-    assert [reply.body for reply in replies] == [b"%04d" % n for n in range(400)]
+    assert [response.body for response in responses] == [b"%04d" % n for n in range(400)]
     assert server.connections == 4
 
 
 async def test_a_pool_opens_as_many_connections_as_there_are_concurrent_calls() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, max_connections=100) as connections:
+    async with Server(answering(RESPONSE)) as server, pool(server, max_connections=100) as connections:
         assert await asyncio.gather(*called(connections, 100)) == [b"[1]"] * 100
 
     assert server.connections == 100

@@ -1,4 +1,4 @@
-"""HttpClient over an httpx transport, so that tests of the core answer requests without a socket."""
+"""HttpClient over an httpx transport, so that tests respond to requests without a socket."""
 
 import asyncio
 from collections.abc import Callable, Mapping

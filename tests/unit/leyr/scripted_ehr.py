@@ -39,8 +39,8 @@ def failure(result: CallResult, retry_after: float | None = None) -> AttemptErro
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What an attempt comes to, after so many seconds."""
+class Attempt:
+    """How one attempt goes: what it comes to, after so many seconds."""
 
     seconds: float = 0.0
     result: CallResult = CallResult.ANSWERED
@@ -50,31 +50,31 @@ class Reply:
 class ScriptedEhr:
     """Keeps when each attempt began, and how many seconds it was given."""
 
-    def __init__(self, *replies: Reply, then: Reply | None = None) -> None:
-        """After `replies` every reply is `then`, or the last of them."""
+    def __init__(self, *script: Attempt, then: Attempt | None = None) -> None:
+        """After `script` every attempt goes like `then`, or like the last of the script."""
         self.attempts: list[tuple[float, float]] = []
         self.in_flight = 0
         self.max_in_flight = 0
-        self._replies: Iterator[Reply] = chain(replies, repeat(then or replies[-1]))
+        self._script: Iterator[Attempt] = chain(script, repeat(then or script[-1]))
 
-    def continue_with(self, *replies: Reply) -> None:
-        self._replies = chain(replies, repeat(replies[-1]))
+    def continue_with(self, *script: Attempt) -> None:
+        self._script = chain(script, repeat(script[-1]))
 
     async def attempt(self, seconds: float) -> str:
         self.attempts.append((clock(), seconds))
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        reply = next(self._replies)
+        scripted = next(self._script)
         try:
-            if reply.seconds >= seconds:
+            if scripted.seconds >= seconds:
                 await asyncio.sleep(seconds)
                 raise failure(CallResult.TIMED_OUT)
-            await asyncio.sleep(reply.seconds)
+            await asyncio.sleep(scripted.seconds)
         finally:
             self.in_flight -= 1
-        if reply.result is not CallResult.ANSWERED:
-            raise failure(reply.result, reply.retry_after)
-        return "answer"
+        if scripted.result is not CallResult.ANSWERED:
+            raise failure(scripted.result, scripted.retry_after)
+        return "success"
 
 
 @dataclass

@@ -23,7 +23,7 @@ from gateway.leyr.error_mapping import error_for, read_error_envelope
 from tests.unit.leyr.scripted_ehr import RecordedCallEvents
 
 NOT_SUPPORTED = {"code": "BAD_REQUEST", "errors": [{"error_code": "NOT_SUPPORTED"}]}
-ANSWERS = [
+ERROR_RESPONSES = [
     (429, {}, CallResult.RATE_LIMITED),
     (429, {"code": "EMR_ERROR"}, CallResult.RATE_LIMITED),
     (429, {"code": "UNKNOWN_ERROR"}, CallResult.RATE_LIMITED),
@@ -53,7 +53,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "envelope", "result"), ANSWERS)
+@pytest.mark.parametrize(("status", "envelope", "result"), ERROR_RESPONSES)
 def test_an_error_response_has_one_call_result(status: int, envelope: object, result: CallResult) -> None:
     response = Response(status, {}, json.dumps(envelope).encode())
 
@@ -61,11 +61,11 @@ def test_an_error_response_has_one_call_result(status: int, envelope: object, re
 
 
 def test_call_results_that_are_responses_never_count_as_failed_inconclusive_or_local() -> None:
-    answers = {CallResult.ANSWERED, CallResult.REFUSED, CallResult.RATE_LIMITED, CallResult.INVALID_ANSWER}
+    responses = {CallResult.ANSWERED, CallResult.REFUSED, CallResult.RATE_LIMITED, CallResult.INVALID_ANSWER}
 
-    assert not answers & (FAILED_RESULTS | INCONCLUSIVE_RESULTS | LOCAL_RESULTS)
+    assert not responses & (FAILED_RESULTS | INCONCLUSIVE_RESULTS | LOCAL_RESULTS)
     assert not FAILED_RESULTS & INCONCLUSIVE_RESULTS
-    assert set(CallResult) == answers | FAILED_RESULTS | INCONCLUSIVE_RESULTS | {CallResult.TURNED_AWAY}
+    assert set(CallResult) == responses | FAILED_RESULTS | INCONCLUSIVE_RESULTS | {CallResult.TURNED_AWAY}
 
 
 def test_events_that_an_operator_should_act_on_are_logged_and_all_reach_every_listener() -> None:
@@ -89,8 +89,8 @@ def test_events_that_an_operator_should_act_on_are_logged_and_all_reach_every_li
         [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED],
         [32, 33, 34, 17, 18],
     )
-    told = [(line["event"], line["log_level"], line.get("limit")) for line in lines.entries]
-    assert told == [
+    logged = [(line["event"], line["log_level"], line.get("limit")) for line in lines.entries]
+    assert logged == [
         ("upstream.breaker_opened", "warning", None),
         ("upstream.breaker_closed", "info", None),
         ("upstream.slowed_down", "warning", 32),

@@ -13,7 +13,7 @@ CONFIG = CircuitBreakerConfig()
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
 
-def answer(breaker: CircuitBreaker, now: float, times: int = 1) -> None:
+def succeed(breaker: CircuitBreaker, now: float, times: int = 1) -> None:
     for _ in range(times):
         breaker.record_success(breaker.begin(), now)
 
@@ -34,7 +34,7 @@ def opened(now: float = 0.0) -> CircuitBreaker:
 
 def test_the_breaker_opens_when_half_of_ten_calls_failed() -> None:
     breaker = CircuitBreaker(CONFIG)
-    answer(breaker, 0, 5)
+    succeed(breaker, 0, 5)
 
     fail(breaker, 1, 4)
     assert breaker.state is CLOSED
@@ -47,7 +47,7 @@ def test_the_breaker_opens_when_half_of_ten_calls_failed() -> None:
 def test_the_breaker_stays_closed_while_fewer_than_half_of_the_calls_fail() -> None:
     breaker = CircuitBreaker(CONFIG)
     for second in range(100):
-        answer(breaker, second, 6)
+        succeed(breaker, second, 6)
         fail(breaker, second, 5)
 
     assert breaker.state is CLOSED
@@ -55,7 +55,7 @@ def test_the_breaker_stays_closed_while_fewer_than_half_of_the_calls_fail() -> N
 
 def test_many_failures_at_once_among_more_successes_do_not_open_the_breaker() -> None:
     breaker = CircuitBreaker(CONFIG)
-    answer(breaker, 0, 1_000)
+    succeed(breaker, 0, 1_000)
     fail(breaker, 1, 900)
 
     assert breaker.state is CLOSED
@@ -63,7 +63,7 @@ def test_many_failures_at_once_among_more_successes_do_not_open_the_breaker() ->
 
 def test_five_consecutive_unreachable_calls_open_the_breaker_whatever_succeeded_before() -> None:
     breaker = CircuitBreaker(CONFIG)
-    answer(breaker, 0, 1_000)
+    succeed(breaker, 0, 1_000)
     fail(breaker, 1, 4, unreachable=True)
     fail(breaker, 1)
     fail(breaker, 1, 4, unreachable=True)
@@ -77,7 +77,7 @@ def test_five_consecutive_unreachable_calls_open_the_breaker_whatever_succeeded_
 @given(gap=st.floats(31, 10_000))
 def test_five_consecutive_failures_open_the_breaker_of_an_ehr_that_is_seldom_called(gap: float) -> None:
     breaker = CircuitBreaker(CONFIG)
-    answer(breaker, 0, 3)
+    succeed(breaker, 0, 3)
 
     for number in range(1, 6):
         assert breaker.state is CLOSED
@@ -88,9 +88,9 @@ def test_five_consecutive_failures_open_the_breaker_of_an_ehr_that_is_seldom_cal
 
 def test_calls_before_the_window_do_not_count() -> None:
     breaker = CircuitBreaker(CONFIG)
-    answer(breaker, 0, 5)
+    succeed(breaker, 0, 5)
     fail(breaker, 0, 4)
-    answer(breaker, 33, 1)
+    succeed(breaker, 33, 1)
     fail(breaker, 33, 4)
 
     assert breaker.state is CLOSED
@@ -107,11 +107,11 @@ def test_breaks_double_up_to_a_minute_and_begin_anew_after_a_success() -> None:
     assert breaks == [5, 10, 20, 40, 60, 60]
 
     now += 60
-    answer(breaker, now)
+    succeed(breaker, now)
     assert breaker.state is CLOSED
     fail(breaker, now, 5)
-    assert breaker.state is CLOSED, "an answer is remembered"
-    answer(breaker, now, 1)
+    assert breaker.state is CLOSED, "a success is remembered"
+    succeed(breaker, now, 1)
     fail(breaker, now, 5)
 
     assert breaker.wait_seconds(now) == 5
@@ -135,30 +135,30 @@ def test_after_an_abandoned_probe_the_next_call_may_be_one() -> None:
 
     assert breaker.state is HALF_OPEN
     assert breaker.wait_seconds(5) == 0
-    answer(breaker, 5)
+    succeed(breaker, 5)
     assert breaker.state is CLOSED
 
 
-@pytest.mark.parametrize("ends", ["answered", "failed", "abandoned"])
+@pytest.mark.parametrize("ends", ["succeeded", "failed", "abandoned"])
 def test_results_of_an_earlier_generation_are_ignored(ends: str) -> None:
     breaker = CircuitBreaker(CONFIG)
     late = [breaker.begin() for _ in range(3)]
     fail(breaker, 0, 5)
 
-    def end(turn: int, now: float) -> None:
-        if ends == "answered":
-            breaker.record_success(turn, now)
+    def end(generation: int, now: float) -> None:
+        if ends == "succeeded":
+            breaker.record_success(generation, now)
         elif ends == "failed":
-            breaker.record_failure(turn, now, unreachable=True)
+            breaker.record_failure(generation, now, unreachable=True)
         else:
-            breaker.record_abandoned(turn)
+            breaker.record_abandoned(generation)
 
     end(late[0], 1)
     assert (breaker.state, breaker.wait_seconds(1)) == (OPEN, 4)
     probe = breaker.begin()
     end(late[1], 5)
     assert breaker.state is HALF_OPEN
-    assert breaker.wait_seconds(5) > 0, "the probe keeps its turn"
+    assert breaker.wait_seconds(5) > 0, "the probe still runs"
     breaker.record_success(probe, 6)
     for _ in range(10):
         end(late[2], 6)
@@ -170,22 +170,22 @@ def test_on_change_gets_each_new_state_once() -> None:
     breaker = CircuitBreaker(CONFIG, on_change=states.append)
     fail(breaker, 0, 20)
     fail(breaker, 5)
-    answer(breaker, 15)
-    answer(breaker, 15)
+    succeed(breaker, 15)
+    succeed(breaker, 15)
 
     assert states == [OPEN, HALF_OPEN, OPEN, HALF_OPEN, CLOSED]
 
 
 class Calls(RuleBasedStateMachine):
-    """Calls that begin and end in any order, and the plainest account of what they should have led to."""
+    """Calls that begin and end in any order, against a plain model of the breaker."""
 
-    turns: Bundle[Any] = Bundle("turns")
+    calls: Bundle[Any] = Bundle("calls")
 
     def __init__(self) -> None:
         super().__init__()
         self.breaker = CircuitBreaker(CircuitBreakerConfig(window_seconds=30, min_calls=4, consecutive_failures=3))
         self.now = 0.0
-        self.epoch = 0
+        self.generation = 0
         self.state = CLOSED
         self.history: list[tuple[float, str]] = []
         self.probes = 0
@@ -194,32 +194,32 @@ class Calls(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(0, 70))
     def pass_time(self, seconds: int) -> None:
-        # In whole widths of the window's tenths, so that the account needs none.
+        # In whole widths of the window's tenths, so that the model needs none.
         self.now += seconds * 3
 
     @precondition(lambda self: self.breaker.wait_seconds(self.now) == 0)
-    @rule(target=turns)
+    @rule(target=calls)
     def begin(self) -> tuple[int, int]:
         if self.state is OPEN:
             assert self.now >= self.retry_at
             self.become(HALF_OPEN)
         if self.state is HALF_OPEN:
             self.probes += 1
-        return self.breaker.begin(), self.epoch
+        return self.breaker.begin(), self.generation
 
-    @rule(turn=consumes(turns))
-    def answered(self, turn: tuple[int, int]) -> None:
-        self.breaker.record_success(turn[0], self.now)
-        if turn[1] == self.epoch:
+    @rule(call=consumes(calls))
+    def succeeded(self, call: tuple[int, int]) -> None:
+        self.breaker.record_success(call[0], self.now)
+        if call[1] == self.generation:
             if self.state is HALF_OPEN:
                 self.pause = 5.0
                 self.become(CLOSED)
-            self.history.append((self.now, "answered"))
+            self.history.append((self.now, "succeeded"))
 
-    @rule(turn=consumes(turns), unreachable=st.booleans())
-    def failed(self, turn: tuple[int, int], unreachable: bool) -> None:
-        self.breaker.record_failure(turn[0], self.now, unreachable=unreachable)
-        if turn[1] == self.epoch:
+    @rule(call=consumes(calls), unreachable=st.booleans())
+    def failed(self, call: tuple[int, int], unreachable: bool) -> None:
+        self.breaker.record_failure(call[0], self.now, unreachable=unreachable)
+        if call[1] == self.generation:
             self.history.append((self.now, "unreachable" if unreachable else "failed"))
             if self.state is HALF_OPEN:
                 self.pause = min(self.pause * 2, 60)
@@ -227,20 +227,20 @@ class Calls(RuleBasedStateMachine):
             elif self.is_enough():
                 self.open()
 
-    @rule(turn=consumes(turns))
-    def abandoned(self, turn: tuple[int, int]) -> None:
-        self.breaker.record_abandoned(turn[0])
-        if turn[1] == self.epoch:
+    @rule(call=consumes(calls))
+    def abandoned(self, call: tuple[int, int]) -> None:
+        self.breaker.record_abandoned(call[0])
+        if call[1] == self.generation:
             self.probes = 0
 
     def is_enough(self) -> bool:
-        lately = [kind for at, kind in self.history if self.now - at < 30]
+        recent = [kind for at, kind in self.history if self.now - at < 30]
         kinds = [kind for _, kind in self.history]
-        bad = sum(kind != "answered" for kind in lately)
+        bad = sum(kind != "succeeded" for kind in recent)
         return (
             kinds[-3:] == ["unreachable"] * 3
-            or (len(kinds) >= 3 and "answered" not in [*kinds[-3:], *lately])
-            or (len(lately) >= 4 and bad * 2 >= len(lately))
+            or (len(kinds) >= 3 and "succeeded" not in [*kinds[-3:], *recent])
+            or (len(recent) >= 4 and bad * 2 >= len(recent))
         )
 
     def open(self) -> None:
@@ -248,12 +248,12 @@ class Calls(RuleBasedStateMachine):
         self.become(OPEN)
 
     def become(self, state: BreakerState) -> None:
-        self.state, self.epoch, self.probes = state, self.epoch + 1, 0
+        self.state, self.generation, self.probes = state, self.generation + 1, 0
         if state is not OPEN:
             self.history = []
 
     @invariant()
-    def is_as_accounted_for(self) -> None:
+    def agrees_with_the_model(self) -> None:
         assert self.breaker.state is self.state
         assert self.probes <= 1
         wait = self.breaker.wait_seconds(self.now)

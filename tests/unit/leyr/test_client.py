@@ -1,4 +1,4 @@
-"""Leyr's endpoints: the exact paths and queries, and what each answer becomes."""
+"""Leyr's endpoints: the exact paths and queries, and what each response becomes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ SPECIAL = {
 
 
 class Leyr:
-    """Answers every request alike, and keeps the raw path and query of each."""
+    """Sends the same response to every request, and keeps the raw path and query of each."""
 
     def __init__(self, found: object = (), status: int = 200) -> None:
         self.targets: list[str] = []

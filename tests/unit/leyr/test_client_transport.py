@@ -21,15 +21,15 @@ SECRET = "s3cret-of-the-test"
 
 
 class Wire:
-    """Leyr's end of the connection: answers with `reply` and keeps what it was asked."""
+    """Leyr's end of the connection: sends `respond()` and keeps the requests."""
 
-    def __init__(self, reply: Callable[[], httpx.Response] | None = None) -> None:
+    def __init__(self, respond: Callable[[], httpx.Response] | None = None) -> None:
         self.requests: list[httpx.Request] = []
-        self._reply = reply or (lambda: httpx.Response(200, content=b"[]"))
+        self._respond = respond or (lambda: httpx.Response(200, content=b"[]"))
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return self._reply()
+        return self._respond()
 
     async def get(
         self, target: str = "/x", *, base_url: str = "https://leyr.example/api", timeout_seconds: float = 5
@@ -42,10 +42,10 @@ class Wire:
 
 
 def raising(error: Exception) -> Callable[[], httpx.Response]:
-    def reply() -> httpx.Response:
+    def respond() -> httpx.Response:
         raise error
 
-    return reply
+    return respond
 
 
 async def streamed(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -87,18 +87,18 @@ async def test_the_target_is_appended_to_the_base_url(base_url: str, sent: str) 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (299, True), (304, False), (400, False)])
 async def test_is_success_holds_for_any_2xx(status: int, *, ok: bool) -> None:
-    answer = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
+    response = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
 
-    assert (answer.status, answer.is_success) == (status, ok)
+    assert (response.status, response.is_success) == (status, ok)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
     wire = Wire(lambda: httpx.Response(status, headers={"location": "https://elsewhere.example/"}))
 
-    answer = await wire.get()
+    response = await wire.get()
 
-    assert answer.status == status
+    assert response.status == status
     assert len(wire.requests) == 1
 
 
@@ -122,15 +122,15 @@ async def test_retry_after_is_read_in_whole_seconds_and_ignored_in_other_forms(
 ) -> None:
     headers = httpx.Headers() if header is None else httpx.Headers({b"retry-after": header.encode()})
 
-    answer = await Wire(lambda: httpx.Response(429, headers=headers)).get()
+    response = await Wire(lambda: httpx.Response(429, headers=headers)).get()
 
-    assert retry_after(answer) == seconds
+    assert retry_after(response) == seconds
 
 
 async def test_a_body_of_ten_mebibytes_is_read() -> None:
-    answer = await Wire(lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))).get()
+    response = await Wire(lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))).get()
 
-    assert len(answer.body) == 10 * MEBIBYTE
+    assert len(response.body) == 10 * MEBIBYTE
 
 
 async def test_a_larger_body_is_invalid_and_not_read_to_its_end() -> None:
@@ -161,9 +161,9 @@ async def test_the_size_limit_counts_decompressed_bytes() -> None:
 async def test_a_compressed_body_is_read() -> None:
     headers = {"content-encoding": "gzip"}
 
-    answer = await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))).get()
+    response = await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))).get()
 
-    assert answer.body == b"[1]"
+    assert response.body == b"[1]"
 
 
 async def test_a_body_that_is_not_in_its_content_encoding_is_invalid() -> None:

@@ -1,4 +1,4 @@
-"""Leyr's error answers: which domain error each stands for, and that none of their text comes through."""
+"""Leyr's error responses: which domain error each stands for, and that none of their text comes through."""
 
 import json
 from typing import Any
@@ -34,8 +34,8 @@ def failure(
     if details:
         envelope["errors"] = [{"error_code": detail, "details": "text", "path": None} for detail in details]
     headers = {} if retry_after is None else {"retry-after": retry_after}
-    answer = Response(status, headers, json.dumps(envelope).encode())
-    return error_for(answer, read_error_envelope(answer))
+    response = Response(status, headers, json.dumps(envelope).encode())
+    return error_for(response, read_error_envelope(response))
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_an_instance_that_is_no_uuid_is_not_passed_on_as_reference(instance: str
     ],
 )
 def test_without_an_envelope_the_status_decides_the_error(body: bytes) -> None:
-    answer = Response(502, {}, body)
+    response = Response(502, {}, body)
 
-    assert read_error_envelope(answer) == ErrorEnvelope()
-    assert type(error_for(answer, read_error_envelope(answer))) is UpstreamUnavailable
+    assert read_error_envelope(response) == ErrorEnvelope()
+    assert type(error_for(response, read_error_envelope(response))) is UpstreamUnavailable
 
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
@@ -156,9 +156,9 @@ def test_no_text_of_the_envelope_is_passed_on(status: int, code: str | None, det
     secret = "Tolvan Tolvansson 19121212-1212"
     fields = {"title": secret, "detail": secret, "type": secret, "instance": secret}
     errors = [{"error_code": each, "details": secret, "path": secret, "emr_error": secret} for each in details]
-    answer = Response(status, {}, json.dumps({"code": code, **fields, "errors": errors}).encode())
+    response = Response(status, {}, json.dumps({"code": code, **fields, "errors": errors}).encode())
 
-    error = error_for(answer, read_error_envelope(answer))
+    error = error_for(response, read_error_envelope(response))
 
     assert "Tolv" not in f"{error.message} {error} {error!r} {error.reference}"
     assert error.message
@@ -175,9 +175,9 @@ def test_unknown_codes_are_not_passed_on(text: str, status: int) -> None:
 @settings(max_examples=200, deadline=None)  # as above
 @given(st.binary(), st.integers(300, 599))
 def test_any_response_is_mapped_to_a_domain_error(body: bytes, status: int) -> None:
-    answer = Response(status, {}, body)
+    response = Response(status, {}, body)
 
-    assert isinstance(error_for(answer, read_error_envelope(answer)), GatewayError)
+    assert isinstance(error_for(response, read_error_envelope(response)), GatewayError)
 
 
 @pytest.mark.parametrize("errors", [{}, ["text"], [{"error_code": 1}], "text", 7, None, [[]]])

@@ -13,7 +13,7 @@ from gateway.domain.errors import DeadlineExceeded, GatewayError, UpstreamRateLi
 from gateway.leyr.call_events import CallResult
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
-from tests.unit.leyr.scripted_ehr import HANG, REFERENCE, PolicyHarness, Reply, ScriptedEhr, codes
+from tests.unit.leyr.scripted_ehr import HANG, REFERENCE, Attempt, PolicyHarness, ScriptedEhr, codes
 from tests.unit.leyr.virtual_time import clock, run
 
 # No test of a single call is about the breaker.
@@ -32,11 +32,11 @@ FOR_GOOD = [
 @pytest.mark.parametrize("result", FOR_A_MOMENT)
 def test_a_temporary_failure_is_retried_after_a_backoff(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(0.1, result), Reply(0.1, result), Reply(0.1)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result), Attempt(0.1, result), Attempt(0.1)), ALONE)
 
         found, _ = await harness.outcome()
 
-        assert found == "answer"
+        assert found == "success"
         # Half of what the waits may be at most.
         assert [round(began, 4) for began, _ in harness.ehr.attempts] == [0, 0.125, 0.275]
         assert harness.events.attempts == [(result, 0.1), (result, 0.1), (CallResult.ANSWERED, 0.1)]
@@ -48,7 +48,7 @@ def test_a_temporary_failure_is_retried_after_a_backoff(result: CallResult) -> N
 @pytest.mark.parametrize("result", FOR_A_MOMENT)
 def test_a_call_makes_at_most_three_attempts(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(0.1, result)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), ALONE)
 
         assert codes([await harness.outcome()]) == ["UPSTREAM_UNAVAILABLE"]
         assert len(harness.ehr.attempts) == 3
@@ -59,7 +59,7 @@ def test_a_call_makes_at_most_three_attempts(result: CallResult) -> None:
 @pytest.mark.parametrize("result", FOR_GOOD)
 def test_a_result_that_a_retry_would_not_change_is_not_retried(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(0.1, result)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), ALONE)
 
         found, took = await harness.outcome()
 
@@ -72,7 +72,7 @@ def test_a_result_that_a_retry_would_not_change_is_not_retried(result: CallResul
 
 def test_an_upstream_that_hangs_gets_two_attempts_within_the_deadline() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(HANG)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG)), ALONE)
 
         found, took = await harness.outcome()
 
@@ -86,23 +86,23 @@ def test_an_upstream_that_hangs_gets_two_attempts_within_the_deadline() -> None:
 
 def test_an_attempt_that_timed_out_is_retried_with_success() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(HANG), Reply(1)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG), Attempt(1)), ALONE)
 
-        assert (await harness.outcome())[0] == "answer"
+        assert (await harness.outcome())[0] == "success"
 
     run(scenario())
 
 
 @pytest.mark.parametrize(
-    ("replies", "attempt_seconds", "attempts"),
-    [([Reply(HANG)], 8, 1), ([Reply(4, CallResult.UNAVAILABLE), Reply(HANG)], 5, 2)],
+    ("script", "attempt_seconds", "attempts"),
+    [([Attempt(HANG)], 8, 1), ([Attempt(4, CallResult.UNAVAILABLE), Attempt(HANG)], 5, 2)],
 )
 def test_a_timeout_is_not_retried_where_another_attempt_would_have_too_little_time(
-    replies: list[Reply], attempt_seconds: float, attempts: int
+    script: list[Attempt], attempt_seconds: float, attempts: int
 ) -> None:
     async def scenario() -> None:
         harness = PolicyHarness(
-            ScriptedEhr(*replies), PolicyConfig(attempt_seconds=attempt_seconds, circuit_breaker=PATIENT)
+            ScriptedEhr(*script), PolicyConfig(attempt_seconds=attempt_seconds, circuit_breaker=PATIENT)
         )
 
         await harness.outcome()
@@ -113,16 +113,16 @@ def test_a_timeout_is_not_retried_where_another_attempt_would_have_too_little_ti
 
 
 @pytest.mark.parametrize(
-    "replies",
+    "script",
     [
-        [Reply(1, CallResult.UNAVAILABLE), Reply(HANG)],
-        [Reply(HANG), Reply(1, CallResult.UNAVAILABLE), Reply(HANG)],
-        [Reply(4, CallResult.UNAVAILABLE), Reply(4, CallResult.UNAVAILABLE), Reply(HANG)],
+        [Attempt(1, CallResult.UNAVAILABLE), Attempt(HANG)],
+        [Attempt(HANG), Attempt(1, CallResult.UNAVAILABLE), Attempt(HANG)],
+        [Attempt(4, CallResult.UNAVAILABLE), Attempt(4, CallResult.UNAVAILABLE), Attempt(HANG)],
     ],
 )
-def test_an_upstreams_error_is_raised_rather_than_a_later_or_earlier_timeout(replies: list[Reply]) -> None:
+def test_an_upstreams_error_is_raised_rather_than_a_later_or_earlier_timeout(script: list[Attempt]) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(*replies), ALONE)
+        harness = PolicyHarness(ScriptedEhr(*script), ALONE)
 
         found, took = await harness.outcome()
 
@@ -137,7 +137,7 @@ def test_an_upstreams_error_is_raised_rather_than_a_later_or_earlier_timeout(rep
 @pytest.mark.parametrize(("retry_after", "attempts"), [(0, 3), (3, 3), (9.5, 2), (10, 1), (3_600, 1)])
 def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry_after: float, attempts: int) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(0, result, retry_after)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0, result, retry_after)), ALONE)
 
         found, took = await harness.outcome()
 
@@ -150,8 +150,8 @@ def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry
     run(scenario())
 
 
-replies = st.builds(
-    Reply,
+script = st.builds(
+    Attempt,
     st.one_of(st.floats(0, 12), st.just(HANG)),
     st.sampled_from([*FOR_A_MOMENT, *FOR_GOOD, CallResult.ANSWERED]),
     st.one_of(st.none(), st.floats(0, 20)),
@@ -160,13 +160,13 @@ replies = st.builds(
 
 @settings(deadline=None, max_examples=300)
 @given(
-    replies=st.lists(replies, min_size=1, max_size=4),
+    script=st.lists(script, min_size=1, max_size=4),
     randoms=st.randoms(use_true_random=False),
     others=st.integers(0, 5),
 )
-def test_no_call_takes_longer_than_its_deadline(replies: list[Reply], randoms: Random, others: int) -> None:
+def test_no_call_takes_longer_than_its_deadline(script: list[Attempt], randoms: Random, others: int) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(*replies), rng=randoms.random)
+        harness = PolicyHarness(ScriptedEhr(*script), rng=randoms.random)
 
         outcomes = await harness.outcomes(1 + others)
 
@@ -179,7 +179,7 @@ def test_no_call_takes_longer_than_its_deadline(replies: list[Reply], randoms: R
 
 def test_the_retry_budget_bounds_the_retries_of_all_calls_together() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(0, CallResult.UNAVAILABLE)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0, CallResult.UNAVAILABLE)), ALONE)
         for _ in range(60):
             await harness.outcomes(50)
             await asyncio.sleep(1)
@@ -191,7 +191,7 @@ def test_the_retry_budget_bounds_the_retries_of_all_calls_together() -> None:
 
 def test_a_cancelled_call_releases_its_permit_at_every_stage() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(HANG), Reply(HANG), then=Reply(1, CallResult.UNAVAILABLE)))
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG), Attempt(HANG), then=Attempt(1, CallResult.UNAVAILABLE)))
         inside, waiting_for_nothing = harness.start(2)
         await asyncio.sleep(1)
         inside.cancel()
@@ -217,7 +217,7 @@ def test_a_cancelled_call_releases_its_permit_at_every_stage() -> None:
 
 def test_an_unexpected_exception_counts_as_abandoned_and_not_against_the_ehr() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply()))
+        harness = PolicyHarness(ScriptedEhr(Attempt()))
 
         async def faulty(_: float) -> str:
             raise ZeroDivisionError
@@ -236,11 +236,11 @@ def test_an_unexpected_exception_counts_as_abandoned_and_not_against_the_ehr() -
 def test_each_ehr_has_a_policy_of_its_own() -> None:
     async def scenario() -> None:
         policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies())
-        sick, well = ScriptedEhr(Reply(0, CallResult.UNREACHABLE)), ScriptedEhr(Reply())
+        sick, well = ScriptedEhr(Attempt(0, CallResult.UNREACHABLE)), ScriptedEhr(Attempt())
         for _ in range(5):
             with pytest.raises(UpstreamUnavailable):
                 await policies.of("sick").call("timeslots", sick.attempt)
-            assert await policies.of("well").call("timeslots", well.attempt) == "answer"
+            assert await policies.of("well").call("timeslots", well.attempt) == "success"
 
         found = policies.health()
 
@@ -258,7 +258,7 @@ def test_each_ehr_has_a_policy_of_its_own() -> None:
 @pytest.mark.parametrize("result", [*FOR_A_MOMENT, *FOR_GOOD])
 def test_a_raised_error_is_freed_without_the_garbage_collector(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Reply(0.1, result)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), ALONE)
         try:
             await harness.call()
         except GatewayError as error:
