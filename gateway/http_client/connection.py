@@ -9,8 +9,9 @@ from typing import cast
 import httptools
 
 _MAX_HEAD_BYTES = 64 * 1024
-# By how many times a response may exceed the largest body: in chunks of one byte a body takes six times its size.
-_MAX_OVERHEAD = 8
+# How many times `max_bytes` a response may take on the wire. A body in chunks of one byte takes six times its size;
+# endless trailers take more.
+_MAX_WIRE_FACTOR = 8
 _INFORMATIONAL = range(100, 200)
 _NO_BODY = frozenset({204, 304})
 _ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
@@ -45,7 +46,7 @@ class Response:
 
 
 class HttpConnection(asyncio.Protocol):
-    """An asyncio protocol: the loop calls `connection_made` to `data_received`, the parser calls the `on_` methods."""
+    """An asyncio Protocol for one connection; the parser of httptools calls its `on_` methods, the loop the others."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -147,7 +148,7 @@ class HttpConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Find out how the body is encoded and what ends it."""
         self._in_body = True
-        self._max_received = _MAX_HEAD_BYTES + _MAX_OVERHEAD * self._max_bytes
+        self._max_received = _MAX_HEAD_BYTES + _MAX_WIRE_FACTOR * self._max_bytes
         status = self._parser.get_status_code()
         headers = self._headers
         framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()

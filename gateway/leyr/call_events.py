@@ -41,7 +41,9 @@ class Rejection(StrEnum):
     BREAKER_OPEN = "breaker_open"
     QUEUE_FULL = "queue_full"
     RATE_LIMITED = "rate_limited"
+    """The pause that the EHR asked for ends after the deadline."""
     NO_TURN = "no_turn"
+    """No permit became free before the deadline."""
 
 
 FAILED_RESULTS = frozenset({CallResult.UNAVAILABLE, CallResult.FAILED, CallResult.UNREACHABLE, CallResult.TIMED_OUT})

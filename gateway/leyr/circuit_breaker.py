@@ -63,7 +63,7 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerConfig:
-    """When the breaker opens: see `CircuitBreaker.record_failure`. Each break is twice as long as the one before."""
+    """When the breaker opens: see `CircuitBreaker.record_failure`. Breaks double, up to the maximum."""
 
     window_seconds: float = 30.0
     min_calls: int = 10

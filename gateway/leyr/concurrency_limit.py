@@ -69,6 +69,7 @@ class ConcurrencyLimiter:
         self.limit = self._aimd.limit
         """How many calls may be in flight."""
         self._semaphore = ResizableSemaphore(self.limit)
+        # The semaphore's own methods rather than wrappers, since every call releases a permit.
         self.release = self._semaphore.release
         self.reject_waiting = self._semaphore.reject_waiting
         self._is_paused = False

@@ -19,7 +19,7 @@ from gateway.domain.window import Window
 from gateway.leyr.call_events import LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
-from tests.unit.leyr.httpx_connections import through
+from tests.unit.leyr.mock_http_client import mock_http_client
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 CET = timezone(timedelta(hours=1))
@@ -43,7 +43,7 @@ SPECIAL = {
 }
 
 
-class Leyr:
+class FakeLeyr:
     """Sends the same response to every request, and keeps the raw path and query of each."""
 
     def __init__(self, found: object = (), status: int = 200) -> None:
@@ -60,7 +60,10 @@ class Leyr:
     async def client(self) -> AsyncIterator[LeyrClient]:
         log = structlog.wrap_logger(None, processors=[self.log], wrapper_class=structlog.make_filtering_bound_logger(0))
         transport = LeyrTransport(
-            "https://leyr.example/api", "c", SecretStr("s"), connections=through(httpx.MockTransport(self.handle))
+            "https://leyr.example/api",
+            "c",
+            SecretStr("s"),
+            connections=mock_http_client(httpx.MockTransport(self.handle)),
         )
         async with transport:
             yield LeyrClient(
@@ -70,7 +73,7 @@ class Leyr:
 
 @pytest.mark.parametrize(("leyr_id", "segment"), SPECIAL.items())
 async def test_each_id_is_one_percent_encoded_path_segment(leyr_id: str, segment: str) -> None:
-    leyr = Leyr()
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         await client.care_units(leyr_id)
@@ -86,7 +89,7 @@ async def test_each_id_is_one_percent_encoded_path_segment(leyr_id: str, segment
 
 @pytest.mark.parametrize(("leyr_id", "value"), SPECIAL.items())
 async def test_each_filter_is_one_percent_encoded_query_value(leyr_id: str, value: str) -> None:
-    leyr = Leyr()
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         await client.timeslots(Step(UNIT, WINDOW, leyr_id, leyr_id))
@@ -102,7 +105,7 @@ async def test_each_filter_is_one_percent_encoded_query_value(leyr_id: str, valu
 
 
 async def test_filters_that_are_not_set_are_not_sent() -> None:
-    leyr = Leyr()
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         await client.timeslots(Step(UNIT, WINDOW))
@@ -120,7 +123,7 @@ async def test_filters_that_are_not_set_are_not_sent() -> None:
 
 @pytest.mark.parametrize("offset", ["+01:00", "-03:30", "+00:00"])
 async def test_times_in_a_query_keep_their_offset(offset: str) -> None:
-    leyr = Leyr()
+    leyr = FakeLeyr()
     start = datetime.fromisoformat(f"2026-12-01T09:00:00.000001{offset}")
 
     async with leyr.client() as client:
@@ -132,7 +135,7 @@ async def test_times_in_a_query_keep_their_offset(offset: str) -> None:
 
 @pytest.mark.parametrize("leyr_id", ["", ".", "..", "a\nb", "\x7f", "x" * 1025])
 async def test_a_care_unit_id_that_cannot_stand_in_a_url_is_not_requested(leyr_id: str) -> None:
-    leyr = Leyr()
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         with pytest.raises(UpstreamInvalidAnswer):
@@ -142,7 +145,7 @@ async def test_a_care_unit_id_that_cannot_stand_in_a_url_is_not_requested(leyr_i
 
 
 async def test_lists_are_decoded_to_structs() -> None:
-    async with Leyr([{"id": "1", "name": "One", "emr_id": "e"}]).client() as client:
+    async with FakeLeyr([{"id": "1", "name": "One", "emr_id": "e"}]).client() as client:
         assert await client.care_units("webdoc") == [CareUnit("1", "e", "One")]
         assert await client.resources(UNIT) == [Resource("1", "e", "One")]
         assert await client.healthcare_services(UNIT) == [HealthcareService("1", "e", "One")]
@@ -151,7 +154,7 @@ async def test_lists_are_decoded_to_structs() -> None:
 async def test_timeslots_are_sorted_and_without_duplicates() -> None:
     later, earlier = "2026-12-01T09:20:00+01:00", "2026-12-01T08:00:00Z"
 
-    async with Leyr([{"start": later}, {"start": earlier}, {"start": earlier}]).client() as client:
+    async with FakeLeyr([{"start": later}, {"start": earlier}, {"start": earlier}]).client() as client:
         found = await client.timeslots(Step(UNIT, WINDOW))
 
     assert found.slots == (Timeslot(earlier), Timeslot(later))
@@ -160,7 +163,7 @@ async def test_timeslots_are_sorted_and_without_duplicates() -> None:
 async def test_no_timeslots_available_is_an_empty_list() -> None:
     envelope = {"code": "BAD_REQUEST", "errors": [{"error_code": "NO_TIMESLOTS_AVAILABLE"}]}
 
-    async with Leyr(envelope, 400).client() as client:
+    async with FakeLeyr(envelope, 400).client() as client:
         assert (await client.timeslots(Step(UNIT, WINDOW))).slots == ()
 
 
@@ -176,7 +179,7 @@ NOTHING_FREE = {"error_code": "NO_TIMESLOTS_AVAILABLE"}
     ],
 )
 async def test_no_timeslots_available_beside_anything_else_is_a_failure(status: int, envelope: object) -> None:
-    async with Leyr(envelope, status).client() as client:
+    async with FakeLeyr(envelope, status).client() as client:
         with pytest.raises(UpstreamError):
             await client.timeslots(Step(UNIT, WINDOW))
 
@@ -186,7 +189,7 @@ async def test_no_timeslots_available_beside_anything_else_is_a_failure(status: 
     [(404, {}), (400, {"code": "BAD_REQUEST", "errors": [{"error_code": "INVALID_CARE_UNIT_ID"}]})],
 )
 async def test_an_unknown_care_unit_is_not_found(status: int, envelope: object) -> None:
-    async with Leyr(envelope, status).client() as client:
+    async with FakeLeyr(envelope, status).client() as client:
         with pytest.raises(NotFound):
             await client.resources(UNIT)
 
@@ -194,7 +197,7 @@ async def test_an_unknown_care_unit_is_not_found(status: int, envelope: object) 
 async def test_an_ehr_code_that_leyr_does_not_know_is_an_invalid_answer_rather_than_not_found() -> None:
     instance = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 
-    async with Leyr({"instance": instance}, 404).client() as client:
+    async with FakeLeyr({"instance": instance}, 404).client() as client:
         with pytest.raises(UpstreamInvalidAnswer) as failure:
             await client.care_units("webdoc")
 
@@ -202,7 +205,7 @@ async def test_an_ehr_code_that_leyr_does_not_know_is_an_invalid_answer_rather_t
 
 
 async def test_an_error_status_with_a_list_in_its_body_is_an_error() -> None:
-    async with Leyr([{"id": "1"}], 503).client() as client:
+    async with FakeLeyr([{"id": "1"}], 503).client() as client:
         with pytest.raises(UpstreamUnavailable):
             await client.resources(UNIT)
 
@@ -216,7 +219,7 @@ async def test_an_error_status_with_a_list_in_its_body_is_an_error() -> None:
     ],
 )
 async def test_dropped_items_and_wrapped_lists_are_logged(found: object, event: dict[str, object] | None) -> None:
-    leyr = Leyr(found)
+    leyr = FakeLeyr(found)
 
     async with leyr.client() as client:
         await client.resources(UNIT)

@@ -14,13 +14,13 @@ from gateway.http_client.pool import PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult
 from gateway.leyr.client import LeyrTransport
 from gateway.leyr.error_mapping import retry_after
-from tests.unit.leyr.httpx_connections import through
+from tests.unit.leyr.mock_http_client import mock_http_client
 
 MEBIBYTE = 1024 * 1024
 SECRET = "s3cret-of-the-test"
 
 
-class Wire:
+class FakeLeyr:
     """Leyr's end of the connection: sends `respond()` and keeps the requests."""
 
     def __init__(self, respond: Callable[[], httpx.Response] | None = None) -> None:
@@ -35,7 +35,7 @@ class Wire:
         self, target: str = "/x", *, base_url: str = "https://leyr.example/api", timeout_seconds: float = 5
     ) -> Response:
         transport = LeyrTransport(
-            base_url, "client-1", SecretStr(SECRET), connections=through(httpx.MockTransport(self.handle))
+            base_url, "client-1", SecretStr(SECRET), connections=mock_http_client(httpx.MockTransport(self.handle))
         )
         async with transport:
             return await transport.get(target, timeout_seconds=timeout_seconds)
@@ -54,16 +54,16 @@ async def streamed(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_both_credential_headers_and_the_content_type_are_sent() -> None:
-    wire = Wire()
+    leyr = FakeLeyr()
 
-    await wire.get()
+    await leyr.get()
 
-    headers = wire.requests[0].headers
+    headers = leyr.requests[0].headers
     assert headers["x-leyr-client-id"] == "client-1"
     assert headers["x-leyr-client-secret"] == SECRET
     assert headers["content-type"] == "application/json"
     assert headers["host"] == "leyr.example"
-    assert wire.requests[0].method == "GET"
+    assert leyr.requests[0].method == "GET"
 
 
 @pytest.mark.parametrize(
@@ -77,29 +77,29 @@ async def test_both_credential_headers_and_the_content_type_are_sent() -> None:
     ],
 )
 async def test_the_target_is_appended_to_the_base_url(base_url: str, sent: str) -> None:
-    wire = Wire()
+    leyr = FakeLeyr()
 
-    await wire.get("/a%2Fb?c=%2B", base_url=base_url)
+    await leyr.get("/a%2Fb?c=%2B", base_url=base_url)
 
-    url = wire.requests[0].url
+    url = leyr.requests[0].url
     assert f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}" == sent
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (299, True), (304, False), (400, False)])
 async def test_is_success_holds_for_any_2xx(status: int, *, ok: bool) -> None:
-    response = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
+    response = await FakeLeyr(lambda: httpx.Response(status, content=b"[]")).get()
 
     assert (response.status, response.is_success) == (status, ok)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    wire = Wire(lambda: httpx.Response(status, headers={"location": "https://elsewhere.example/"}))
+    leyr = FakeLeyr(lambda: httpx.Response(status, headers={"location": "https://elsewhere.example/"}))
 
-    response = await wire.get()
+    response = await leyr.get()
 
     assert response.status == status
-    assert len(wire.requests) == 1
+    assert len(leyr.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -122,13 +122,15 @@ async def test_retry_after_is_read_in_whole_seconds_and_ignored_in_other_forms(
 ) -> None:
     headers = httpx.Headers() if header is None else httpx.Headers({b"retry-after": header.encode()})
 
-    response = await Wire(lambda: httpx.Response(429, headers=headers)).get()
+    response = await FakeLeyr(lambda: httpx.Response(429, headers=headers)).get()
 
     assert retry_after(response) == seconds
 
 
 async def test_a_body_of_ten_mebibytes_is_read() -> None:
-    response = await Wire(lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))).get()
+    response = await FakeLeyr(
+        lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))
+    ).get()
 
     assert len(response.body) == 10 * MEBIBYTE
 
@@ -143,7 +145,7 @@ async def test_a_larger_body_is_invalid_and_not_read_to_its_end() -> None:
             yield b"x" * MEBIBYTE
 
     with pytest.raises(UpstreamInvalidAnswer, match="larger"):
-        await Wire(lambda: httpx.Response(200, content=long())).get()
+        await FakeLeyr(lambda: httpx.Response(200, content=long())).get()
 
     assert sent == 11 * MEBIBYTE
 
@@ -153,7 +155,7 @@ async def test_the_size_limit_counts_decompressed_bytes() -> None:
     headers = {"content-encoding": "gzip"}
 
     with pytest.raises(UpstreamInvalidAnswer, match="larger"):
-        await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(bomb))).get()
+        await FakeLeyr(lambda: httpx.Response(200, headers=headers, content=streamed(bomb))).get()
 
     assert len(bomb) < MEBIBYTE
 
@@ -161,7 +163,9 @@ async def test_the_size_limit_counts_decompressed_bytes() -> None:
 async def test_a_compressed_body_is_read() -> None:
     headers = {"content-encoding": "gzip"}
 
-    response = await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))).get()
+    response = await FakeLeyr(
+        lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))
+    ).get()
 
     assert response.body == b"[1]"
 
@@ -170,7 +174,7 @@ async def test_a_body_that_is_not_in_its_content_encoding_is_invalid() -> None:
     headers = {"content-encoding": "gzip"}
 
     with pytest.raises(UpstreamInvalidAnswer, match="decompressed"):
-        await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(b"no gzip"))).get()
+        await FakeLeyr(lambda: httpx.Response(200, headers=headers, content=streamed(b"no gzip"))).get()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,7 @@ async def test_a_body_that_is_not_in_its_content_encoding_is_invalid() -> None:
 )
 async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Exception) -> None:
     with pytest.raises(AttemptError) as failure:
-        await Wire(raising(error)).get()
+        await FakeLeyr(raising(error)).get()
 
     assert failure.value.result is CallResult.UNREACHABLE
     assert isinstance(failure.value.error, UpstreamUnavailable)
@@ -196,7 +200,7 @@ async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Ex
 
 async def test_a_pool_timeout_means_overloaded() -> None:
     with pytest.raises(AttemptError) as failure:
-        await Wire(raising(PoolTimeoutError("all in use"))).get()
+        await FakeLeyr(raising(PoolTimeoutError("all in use"))).get()
 
     assert failure.value.result is CallResult.NO_CONNECTION
     assert isinstance(failure.value.error, Overloaded)
@@ -209,7 +213,7 @@ async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> N
         raise httpx.ReadError("broken")
 
     with pytest.raises(AttemptError) as failure:
-        await Wire(lambda: httpx.Response(200, content=broken())).get()
+        await FakeLeyr(lambda: httpx.Response(200, content=broken())).get()
 
     assert failure.value.result is CallResult.UNREACHABLE
 
@@ -220,7 +224,7 @@ async def test_a_timeout_before_the_response_means_deadline_exceeded() -> None:
         return httpx.Response(200)
 
     transport = LeyrTransport(
-        "https://leyr.example", "c", SecretStr(SECRET), connections=through(httpx.MockTransport(never))
+        "https://leyr.example", "c", SecretStr(SECRET), connections=mock_http_client(httpx.MockTransport(never))
     )
     async with transport:
         with pytest.raises(AttemptError) as failure:
@@ -238,7 +242,7 @@ async def test_a_timeout_inside_the_body_means_timed_out() -> None:
             yield b" "
 
     with pytest.raises(AttemptError) as failure:
-        await Wire(lambda: httpx.Response(200, content=dripping())).get(timeout_seconds=0.03)
+        await FakeLeyr(lambda: httpx.Response(200, content=dripping())).get(timeout_seconds=0.03)
 
     assert failure.value.result is CallResult.TIMED_OUT
 

@@ -9,7 +9,7 @@ from gateway.http_client.connection import BodyTooLargeError, ContentDecodingErr
 from gateway.http_client.pool import HttpClient
 
 
-class HttpxConnections:
+class MockHttpClient:
     def __init__(self, transport: httpx.AsyncBaseTransport, base_url: str, headers: Mapping[str, str]) -> None:
         self._transport = transport
         self._base_url = base_url
@@ -38,6 +38,6 @@ class HttpxConnections:
         await self._transport.aclose()
 
 
-def through(transport: httpx.AsyncBaseTransport) -> Callable[[str, Mapping[str, str]], HttpClient]:
-    """What LeyrTransport takes for `connections`."""
-    return lambda base_url, headers: HttpxConnections(transport, base_url, headers)
+def mock_http_client(transport: httpx.AsyncBaseTransport) -> Callable[[str, Mapping[str, str]], HttpClient]:
+    """An HttpClientFactory, as LeyrTransport takes it for `connections`."""
+    return lambda base_url, headers: MockHttpClient(transport, base_url, headers)
