@@ -71,7 +71,7 @@ def act(holders: PermitHolders, action: str, number: int) -> None:
 def test_no_permit_is_lost_whichever_tasks_are_cancelled_at_whatever_moment(
     actions: list[tuple[str, int]], limit: int
 ) -> None:
-    async def scene() -> None:
+    async def scenario() -> None:
         holders = PermitHolders(limit)
         for action, number in actions:
             act(holders, action, number)
@@ -95,13 +95,13 @@ def test_no_permit_is_lost_whichever_tasks_are_cancelled_at_whatever_moment(
         assert (holders.semaphore.in_use, holders.semaphore.waiting) == (0, 0)
         assert all(holders.semaphore.try_acquire() for _ in range(5))
 
-    run(scene())
+    run(scenario())
 
 
 def with_holders(limit: int) -> Callable[[Callable[[PermitHolders], Any]], Callable[[], None]]:
-    def decorate(scene: Callable[[PermitHolders], Any]) -> Callable[[], None]:
+    def decorate(scenario: Callable[[PermitHolders], Any]) -> Callable[[], None]:
         async def play() -> None:
-            await scene(PermitHolders(limit))
+            await scenario(PermitHolders(limit))
 
         return lambda: run(play())
 

@@ -17,10 +17,10 @@ from tests.unit.leyr.scripted_ehr import HANG, REFERENCE, Attempt, PolicyHarness
 from tests.unit.leyr.virtual_time import clock, run
 
 # No test of a single call is about the breaker.
-PATIENT = CircuitBreakerConfig(min_calls=10**9, consecutive_failures=10**9)
-ALONE = PolicyConfig(circuit_breaker=PATIENT)
-FOR_A_MOMENT = [CallResult.UNREACHABLE, CallResult.UNAVAILABLE]
-FOR_GOOD = [
+NEVER_OPEN = CircuitBreakerConfig(min_calls=10**9, consecutive_failures=10**9)
+WITHOUT_BREAKER = PolicyConfig(circuit_breaker=NEVER_OPEN)
+TEMPORARY = [CallResult.UNREACHABLE, CallResult.UNAVAILABLE]
+NOT_RETRIED = [
     CallResult.REFUSED,
     CallResult.FAILED,
     CallResult.INVALID_ANSWER,
@@ -29,10 +29,10 @@ FOR_GOOD = [
 ]
 
 
-@pytest.mark.parametrize("result", FOR_A_MOMENT)
+@pytest.mark.parametrize("result", TEMPORARY)
 def test_a_temporary_failure_is_retried_after_a_backoff(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result), Attempt(0.1, result), Attempt(0.1)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result), Attempt(0.1, result), Attempt(0.1)), WITHOUT_BREAKER)
 
         found, _ = await harness.outcome()
 
@@ -45,10 +45,10 @@ def test_a_temporary_failure_is_retried_after_a_backoff(result: CallResult) -> N
     run(scenario())
 
 
-@pytest.mark.parametrize("result", FOR_A_MOMENT)
+@pytest.mark.parametrize("result", TEMPORARY)
 def test_a_call_makes_at_most_three_attempts(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), WITHOUT_BREAKER)
 
         assert codes([await harness.outcome()]) == ["UPSTREAM_UNAVAILABLE"]
         assert len(harness.ehr.attempts) == 3
@@ -56,10 +56,10 @@ def test_a_call_makes_at_most_three_attempts(result: CallResult) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("result", FOR_GOOD)
+@pytest.mark.parametrize("result", NOT_RETRIED)
 def test_a_result_that_a_retry_would_not_change_is_not_retried(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), WITHOUT_BREAKER)
 
         found, took = await harness.outcome()
 
@@ -72,7 +72,7 @@ def test_a_result_that_a_retry_would_not_change_is_not_retried(result: CallResul
 
 def test_an_upstream_that_hangs_gets_two_attempts_within_the_deadline() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(HANG)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG)), WITHOUT_BREAKER)
 
         found, took = await harness.outcome()
 
@@ -86,7 +86,7 @@ def test_an_upstream_that_hangs_gets_two_attempts_within_the_deadline() -> None:
 
 def test_an_attempt_that_timed_out_is_retried_with_success() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(HANG), Attempt(1)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG), Attempt(1)), WITHOUT_BREAKER)
 
         assert (await harness.outcome())[0] == "success"
 
@@ -102,7 +102,7 @@ def test_a_timeout_is_not_retried_where_another_attempt_would_have_too_little_ti
 ) -> None:
     async def scenario() -> None:
         harness = PolicyHarness(
-            ScriptedEhr(*script), PolicyConfig(attempt_seconds=attempt_seconds, circuit_breaker=PATIENT)
+            ScriptedEhr(*script), PolicyConfig(attempt_seconds=attempt_seconds, circuit_breaker=NEVER_OPEN)
         )
 
         await harness.outcome()
@@ -122,7 +122,7 @@ def test_a_timeout_is_not_retried_where_another_attempt_would_have_too_little_ti
 )
 def test_an_upstreams_error_is_raised_rather_than_a_later_or_earlier_timeout(script: list[Attempt]) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(*script), ALONE)
+        harness = PolicyHarness(ScriptedEhr(*script), WITHOUT_BREAKER)
 
         found, took = await harness.outcome()
 
@@ -137,7 +137,7 @@ def test_an_upstreams_error_is_raised_rather_than_a_later_or_earlier_timeout(scr
 @pytest.mark.parametrize(("retry_after", "attempts"), [(0, 3), (3, 3), (9.5, 2), (10, 1), (3_600, 1)])
 def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry_after: float, attempts: int) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(0, result, retry_after)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0, result, retry_after)), WITHOUT_BREAKER)
 
         found, took = await harness.outcome()
 
@@ -153,7 +153,7 @@ def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry
 script = st.builds(
     Attempt,
     st.one_of(st.floats(0, 12), st.just(HANG)),
-    st.sampled_from([*FOR_A_MOMENT, *FOR_GOOD, CallResult.ANSWERED]),
+    st.sampled_from([*TEMPORARY, *NOT_RETRIED, CallResult.ANSWERED]),
     st.one_of(st.none(), st.floats(0, 20)),
 )
 
@@ -179,7 +179,7 @@ def test_no_call_takes_longer_than_its_deadline(script: list[Attempt], randoms: 
 
 def test_the_retry_budget_bounds_the_retries_of_all_calls_together() -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(0, CallResult.UNAVAILABLE)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0, CallResult.UNAVAILABLE)), WITHOUT_BREAKER)
         for _ in range(60):
             await harness.outcomes(50)
             await asyncio.sleep(1)
@@ -255,10 +255,10 @@ def test_each_ehr_has_a_policy_of_its_own() -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("result", [*FOR_A_MOMENT, *FOR_GOOD])
+@pytest.mark.parametrize("result", [*TEMPORARY, *NOT_RETRIED])
 def test_a_raised_error_is_freed_without_the_garbage_collector(result: CallResult) -> None:
     async def scenario() -> None:
-        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), ALONE)
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), WITHOUT_BREAKER)
         try:
             await harness.call()
         except GatewayError as error:
