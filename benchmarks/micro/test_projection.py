@@ -13,7 +13,7 @@ from strawberry.schema.config import StrawberryConfig
 from benchmarks.micro.clinic import RESOURCES, SERVICES, answer
 from gateway.domain import models
 from gateway.engine.engine import Engine, EngineConfig, Operation
-from gateway.engine.info import Info
+from gateway.engine.executor import Info
 from gateway.engine.lazy_list import LazyObjectList, as_list
 from gateway.schema.scalars import PLAIN_SCALARS, DateTime, scalar_map
 
