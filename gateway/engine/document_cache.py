@@ -35,7 +35,7 @@ from gateway.engine.rows import Columns
 from gateway.engine.selection import walk
 
 # graphql-core reads the document's text from its start to locate an error.
-_MAX_VALIDATION_ERRORS = 20
+MAX_ERRORS = 20
 # A parsed document takes some forty times the memory of its text.
 _MAX_CHARACTERS = 256 * 1024
 _MAX_CACHED_CHARACTERS = 16 * 1024
@@ -141,14 +141,10 @@ class Document:
         operations = [node for node in self.node.definitions if isinstance(node, OperationDefinitionNode)]
         if not operations:
             raise InvalidDocumentError("The document holds no operation")
-        if name is None:
-            if len(operations) > 1:
-                raise InvalidDocumentError(
-                    "The document holds several operations; say in operationName which one to run"
-                )
-            return operations[0]
+        if name is None and len(operations) > 1:
+            raise InvalidDocumentError("The document holds several operations; say in operationName which one to run")
         for operation in operations:
-            if operation.name and operation.name.value == name:
+            if name is None or (operation.name and operation.name.value == name):
                 return operation
         raise InvalidDocumentError("The document holds no operation of the name in operationName")
 
@@ -196,7 +192,7 @@ class Documents:
         node = parse_document(text, self._limits, self._refuse_name)
         check_operations(node, self._limits, introspection=self._introspection)
         hide = not self._introspection
-        errors = validate(self._schema, node, self._validation_rules, _MAX_VALIDATION_ERRORS, hide_suggestions=hide)
+        errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
         found = Document(digest, node, errors, fragments, _directive_variables(node), len(text))
         if found.is_cacheable:

@@ -9,7 +9,7 @@ import strawberry
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, execute
 from graphql.execution.values import VariableValues
 
-from gateway.engine.document_cache import Document, Documents, digest_of
+from gateway.engine.document_cache import MAX_ERRORS, Document, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import (
     AnswerTooLargeError,
@@ -24,8 +24,6 @@ from gateway.engine.rows import Columns
 
 # Text that is written once and copied under thousands of objects makes large answers of short documents.
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
-# graphql-core reads the document's text from its start to locate an error.
-_MAX_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class EngineConfig:
     limits: DocumentLimits = field(default_factory=DocumentLimits)
     plain_scalars: frozenset[str] = frozenset()
     expected_errors: type[Exception] = RequestError
-    max_errors: int = _MAX_ERRORS
+    max_errors: int = MAX_ERRORS
     max_answer_bytes: int = _MAX_ANSWER_BYTES
     too_large_hint: str = "ask for less"
     refuse_name: Callable[[str], str | None] = lambda _: None
@@ -126,7 +124,7 @@ class Engine:
         try:
             rules = self._documents.variables(document, chosen)
             hide = not self._config.introspection
-            return rules.values(operation.variables or {}, _MAX_ERRORS, hide_suggestions=hide)
+            return rules.values(operation.variables or {}, MAX_ERRORS, hide_suggestions=hide)
         except Exception:  # noqa: BLE001 # graphql-core's executor coerces them again and reports what is wrong
             return None
 

@@ -64,10 +64,6 @@ class SameValueItems:
     groups: ItemGroups
     value: Any
 
-    def indexes(self) -> Sequence[int]:
-        """Their indexes in the list."""
-        return self.groups.indexes(self.value)
-
 
 # From the inside out, so that a key is added without a copy; None is the root.
 Path: TypeAlias = "tuple[Path, str | int | SameValueItems] | None"
@@ -79,7 +75,7 @@ def response_paths(path: Path) -> Iterator[list[str | int]]:
         yield []
         return
     outer, key = path
-    keys: Sequence[str | int] = key.indexes() if isinstance(key, SameValueItems) else (key,)
+    keys: Sequence[str | int] = key.groups.indexes(key.value) if isinstance(key, SameValueItems) else (key,)
     for start in response_paths(outer):
         for each in keys:
             yield [*start, each]
@@ -91,7 +87,7 @@ def count_response_paths(path: Path) -> int:
     while path is not None:
         path, key = path
         if isinstance(key, SameValueItems):
-            count *= len(key.indexes())
+            count *= len(key.groups.indexes(key.value))
     return count
 
 

@@ -71,7 +71,7 @@ def rows(object_type: GraphQLObjectType, columns: Sequence[Column], resolved: Se
         items: Sequence[Any]
         translated: tuple[str, ...] = ()
         if isinstance(values, LazyObjectList):
-            items, view, translated = values.items, values.view, tuple(values.translations)
+            items, view, translated = values.items, values.representative, tuple(values.translations)
         elif isinstance(values, list | tuple):
             items, view = values, _unchanged
         else:

@@ -46,7 +46,7 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
     is one. So the attributes can be read without making the views.
     """
 
-    __slots__ = ("_representative", "_view", "fragments", "items", "part", "translations")
+    __slots__ = ("_view", "fragments", "items", "part", "representative", "translations")
 
     def __init__(
         self,
@@ -68,11 +68,7 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
         self.fragments = fragments
         self.part = part
         self._view = view
-        self._representative = representative or view
-
-    def view(self, item: I) -> V:
-        """The view of an item that represents all with the same values of what a field depends on."""
-        return self._representative(item)
+        self.representative = representative or view
 
     def __len__(self) -> int:
         return len(self.items)
@@ -100,10 +96,6 @@ class ObjectList(list[V]):
         super().__init__(views)
         self.fragments = fragments
         self.part: Hashable = ()
-
-    def view(self, item: V) -> V:
-        """An item is its own view."""
-        return item
 
 
 def as_list(views: LazyObjectList[I, V]) -> list[V]:
