@@ -176,7 +176,7 @@ class _Compiler:
         each = self._value(item, details)
         if not is_non_null_type(item):
             each = field_writers.nullable_item([one.node for one in details], each)
-        return field_writers.items(each)
+        return field_writers.lists(each)
 
     def _rows(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Write | None:
         """The writer of a list whose fields are all columns; None where they are not."""

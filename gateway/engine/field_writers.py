@@ -192,7 +192,7 @@ def nullable_item(nodes: list[FieldNode], inner: Write) -> Write:
     return write
 
 
-def items(each: Write) -> Write:
+def lists(each: Write) -> Write:
     """The writer of a list, item by item."""
 
     def write(values: Any, output: Output, execution: Execution, path: Path) -> None:

@@ -80,7 +80,9 @@ def test_variables_of_any_type_get_what_graphql_core_gives_them(
 
 
 @given(operations(OWN_TYPES), INPUTS, st.booleans())
-def test_variables_of_custom_scalars_too(text: str, inputs: dict[str, Any], hidden: bool) -> None:
+def test_variables_of_custom_scalars_get_what_graphql_core_gives_them(
+    text: str, inputs: dict[str, Any], hidden: bool
+) -> None:
     agrees(SCHEMA, text, inputs, hidden=hidden)
 
 

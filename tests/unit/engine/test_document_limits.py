@@ -58,7 +58,7 @@ def test_fields_are_counted_wherever_they_stand(form: str, most: int, words: str
         ),
     ],
 )
-def test_what_is_too_much_is_refused_by_its_number(text: str, words: str) -> None:
+def test_an_operation_beyond_a_limit_is_refused_with_its_count(text: str, words: str) -> None:
     with pytest.raises(LimitExceededError, match=words):
         check(text)
 
@@ -73,14 +73,14 @@ def test_what_is_too_much_is_refused_by_its_number(text: str, words: str) -> Non
         "type T { a: Int }",
     ],
 )
-def test_what_validation_refuses_is_left_to_it(text: str) -> None:
+def test_invalid_documents_are_left_to_validation(text: str) -> None:
     check(text)
 
 
 @pytest.mark.parametrize(
     "introspection", ["{ __schema { types { name } } }", 'query { a x: __type(name: "T") { name } }']
 )
-def test_introspection_is_closed_unless_it_is_opened(introspection: str) -> None:
+def test_introspection_is_refused_unless_enabled(introspection: str) -> None:
     with pytest.raises(GraphQLError, match="GATEWAY_INTROSPECTION=on turns it on") as refused:
         check(introspection)
 
@@ -110,7 +110,7 @@ def test_the_introspection_of_explorers_and_generators_passes(depth: int) -> Non
         (f"{{ __schema {{ {'x: a ' * 31} }} }}", "The operation has 31 aliases"),
     ],
 )
-def test_introspection_has_bounds_of_its_own(text: str, words: str) -> None:
+def test_introspection_has_limits_of_its_own(text: str, words: str) -> None:
     with pytest.raises(LimitExceededError, match=words):
         check(text, introspection=True)
 
@@ -161,7 +161,7 @@ def written_out(text: str) -> Counter[str]:
 
 
 @given(documents())
-def test_the_numbers_are_those_of_the_operation_without_fragments(text: str) -> None:
+def test_counts_are_those_with_fragments_written_out(text: str) -> None:
     for what, number in written_out(text).items():
         check(text, replace(WIDE, **{what: number}))
         if number:

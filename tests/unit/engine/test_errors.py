@@ -1,4 +1,4 @@
-"""Failed fields: as many errors as there are places, as far as an answer has budget for them."""
+"""Failed fields: one error for each path in the answer, up to the most that are given, and faults always."""
 
 from operator import attrgetter
 from typing import Any
@@ -46,12 +46,12 @@ def nodes() -> list[FieldNode]:
         ),
     ],
 )
-def test_a_path_stands_for_each_item_that_is_alike(path: Path, expected: list[list[str | int]]) -> None:
+def test_a_path_stands_for_each_item_of_the_same_value(path: Path, expected: list[list[str | int]]) -> None:
     assert list(response_paths(path)) == expected
     assert count_response_paths(path) == len(expected)
 
 
-def test_what_an_answer_has_no_room_for_is_counted_but_a_fault_is_never_left_out() -> None:
+def test_errors_beyond_the_most_are_counted_and_faults_always_given() -> None:
     down = ExpectedError("down")
     field_errors = [
         field_error(down, nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
@@ -94,7 +94,7 @@ def test_errors_are_in_the_order_of_their_paths_however_they_came() -> None:
     assert [error.path for error in again] == [error.path for error in errors]
 
 
-def test_a_failure_holds_no_frame_unless_it_is_a_fault() -> None:
+def test_an_expected_error_loses_its_traceback_and_a_fault_keeps_it() -> None:
     def raised(error: Exception) -> Exception:
         with pytest.raises(Exception, match="no") as caught:
             raise error
