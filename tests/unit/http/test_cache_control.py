@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http.negotiation import MediaType
-from gateway.http.response_cache import CacheControl, GraphQLResponse, is_known
+from gateway.http.response_cache import CacheControl, GraphQLResponse, is_not_modified
 from tests.harness import Clock
 
 NOW = 1_000.0
@@ -100,20 +100,20 @@ THEIRS = answer(body=b"other").etag.decode()
     ],
 )
 def test_tags_are_compared_as_the_standard_says(asked: str, expected: bool) -> None:
-    assert is_known(answer(), {b"if-none-match": asked}) is expected
+    assert is_not_modified(answer(), {b"if-none-match": asked}) is expected
 
 
 def test_nobody_knows_an_answer_without_asking() -> None:
-    assert not is_known(answer(), {})
+    assert not is_not_modified(answer(), {})
 
 
 @pytest.mark.parametrize("asked", ["*", OURS])
 def test_an_answer_that_must_not_be_kept_is_never_known(asked: str) -> None:
-    assert not is_known(answer(None), {b"if-none-match": asked})
+    assert not is_not_modified(answer(None), {b"if-none-match": asked})
 
 
 @given(st.text(st.characters(codec="latin-1")))
 def test_no_header_is_too_odd(asked: str) -> None:
-    known = is_known(answer(), {b"if-none-match": asked})
+    known = is_not_modified(answer(), {b"if-none-match": asked})
 
     assert known == ("*" in [tag.strip() for tag in asked.split(",")])

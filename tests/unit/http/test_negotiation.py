@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.http.negotiation import MediaType, preferred
+from gateway.http.negotiation import MediaType, preferred_media_type
 
 JSON, GRAPHQL, HTML = MediaType.JSON, MediaType.GRAPHQL_RESPONSE, MediaType.HTML
 ANSWERS = (JSON, GRAPHQL)
@@ -58,7 +58,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
     ],
 )
 def test_api_clients(accept: str | None, expected: MediaType | None) -> None:
-    assert preferred(accept, ANSWERS) is expected
+    assert preferred_media_type(accept, ANSWERS) is expected
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_api_clients(accept: str | None, expected: MediaType | None) -> None:
     ],
 )
 def test_browsers_get_a_page_where_one_is_offered(accept: str | None, expected: MediaType) -> None:
-    assert preferred(accept, (*ANSWERS, HTML)) is expected
+    assert preferred_media_type(accept, (*ANSWERS, HTML)) is expected
 
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
 @given(st.text(), st.permutations([JSON, GRAPHQL, HTML]).map(tuple))
 @example("application/json;q=1e999", (JSON,))
 def test_any_text_has_an_answer(accept: str, offered: tuple[MediaType, ...]) -> None:
-    assert preferred(accept, offered) in {None, *offered}
+    assert preferred_media_type(accept, offered) in {None, *offered}
 
 
 weights = st.dictionaries(st.sampled_from([JSON, GRAPHQL, HTML]), st.integers(0, 10), min_size=1)
@@ -91,7 +91,7 @@ weights = st.dictionaries(st.sampled_from([JSON, GRAPHQL, HTML]), st.integers(0,
 def test_nothing_offered_is_liked_better(liking: dict[MediaType, int], offered: tuple[MediaType, ...]) -> None:
     accept = ", ".join(f"{media_type};q={weight / 10}" for media_type, weight in liking.items())
 
-    chosen = preferred(accept, offered)
+    chosen = preferred_media_type(accept, offered)
 
     best = max(liking.values())
     assert liking[chosen] == best if chosen else best == 0

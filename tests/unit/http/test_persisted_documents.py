@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import Forbidden, UnknownDocument
+from gateway.http.error_responses import HttpError
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
-from gateway.http.requests import GraphQLRequest, RequestRefusedError
+from gateway.http.requests import GraphQLRequest
 
 CODES, NAMES = "query Codes { emrs { code } }", "query Names { careUnits { name } }"
 ELSE = "{ __typename }"
@@ -24,8 +25,8 @@ def hashed(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def stored(by_id: dict[str, str] | None = None, *, alone: bool = False) -> PersistedDocuments:
-    return PersistedDocuments(None if by_id is None else TrustedDocuments(by_id, alone=alone))
+def stored(by_id: dict[str, str] | None = None, *, only: bool = False) -> PersistedDocuments:
+    return PersistedDocuments(None if by_id is None else TrustedDocuments(by_id, only=only))
 
 
 def by_id(document_id: str, query: str | None = None) -> GraphQLRequest:
@@ -37,7 +38,7 @@ def by_hash(text: str, query: str | None = None) -> GraphQLRequest:
 
 
 def status_of(documents: PersistedDocuments, request: GraphQLRequest) -> int:
-    with pytest.raises(RequestRefusedError) as refused:
+    with pytest.raises(HttpError) as refused:
         documents.text(request)
     assert (refused.value.status == 403) is isinstance(refused.value.error, Forbidden)
     return refused.value.status
@@ -150,9 +151,9 @@ def test_an_id_may_be_anything() -> None:
     assert documents.text(by_id("sha256:sha1:a")) == ELSE
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_an_id_that_nobody_knows_is_not_found(alone: bool) -> None:
-    documents = stored({"a": CODES}, alone=alone)
+@pytest.mark.parametrize("only", [False, True])
+def test_an_id_that_nobody_knows_is_not_found(only: bool) -> None:
+    documents = stored({"a": CODES}, only=only)
 
     for name in ("b", "A", " a", "a ", "sha1", f"sha256:{hashed(NAMES)}", "x-sha256:a"):
         assert is_unknown(documents, by_id(name))
@@ -185,7 +186,7 @@ def test_others_beside_trusted_ones_are_run_but_not_stored() -> None:
 
 
 def test_beside_trusted_ones_alone_no_text_is_run_and_none_is_stored() -> None:
-    documents = stored({"a": CODES}, alone=True)
+    documents = stored({"a": CODES}, only=True)
 
     for request in (
         GraphQLRequest(ELSE),
@@ -288,7 +289,7 @@ class LeftDocuments(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.documents = PersistedDocuments(None, most_bytes=MOST_BYTES)
+        self.documents = PersistedDocuments(None, max_bytes=MOST_BYTES)
         self.model: OrderedDict[str, None] = OrderedDict()
 
     @rule(texts=st.lists(st.sampled_from(TEXTS)))

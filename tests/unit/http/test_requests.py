@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from gateway.http.requests import GraphQLRequest, RequestLimits, RequestReader, RequestRefusedError
+from gateway.http.error_responses import HttpError
+from gateway.http.requests import GraphQLRequest, RequestLimits, RequestReader
 
 QUERY = "{ __typename }"
 KIBIBYTE = 1024
@@ -81,7 +82,7 @@ async def test_json_in_utf_8_is_taken(content_type: str) -> None:
     ],
 )
 async def test_another_content_type_is_refused(content_type: str) -> None:
-    with pytest.raises(RequestRefusedError) as refusal:
+    with pytest.raises(HttpError) as refusal:
         await post(json.dumps({"query": QUERY}).encode(), content_type=content_type)
 
     assert refusal.value.status == 415
@@ -111,7 +112,7 @@ async def test_another_content_type_is_refused(content_type: str) -> None:
     ],
 )
 async def test_a_body_that_is_no_request_is_refused(body: bytes, why: str) -> None:
-    with pytest.raises(RequestRefusedError, match=why) as refusal:
+    with pytest.raises(HttpError, match=why) as refusal:
         await post(body)
 
     assert refusal.value.status == 400
@@ -138,7 +139,7 @@ class Sending:
 async def test_a_larger_body_is_refused_when_it_was_sent_or_goes_on_and_on(kibibytes: int, left: int) -> None:
     client = Sending(kibibytes)
 
-    with pytest.raises(RequestRefusedError, match="the limit is 65536") as refusal:
+    with pytest.raises(HttpError, match="the limit is 65536") as refusal:
         await READER.body(client.receive, {})
 
     assert refusal.value.status == 413
@@ -148,7 +149,7 @@ async def test_a_larger_body_is_refused_when_it_was_sent_or_goes_on_and_on(kibib
 async def test_a_body_that_is_announced_as_huge_is_not_read() -> None:
     client = Sending(1 << 20)
 
-    with pytest.raises(RequestRefusedError, match="1048576 bytes or more"):
+    with pytest.raises(HttpError, match="1048576 bytes or more"):
         await READER.body(client.receive, {b"content-length": str(1 << 30)})
 
     assert client.left == 1 << 20
@@ -181,14 +182,14 @@ async def test_json_has_its_limits(variables: str, why: str | None) -> None:
         assert await post(body) == GraphQLRequest(QUERY)
         return
 
-    with pytest.raises(RequestRefusedError, match=why) as refusal:
+    with pytest.raises(HttpError, match=why) as refusal:
         await post(body)
 
     assert refusal.value.status == 400
 
 
 async def test_a_compressed_body_is_refused() -> None:
-    with pytest.raises(RequestRefusedError, match="content encoding") as refusal:
+    with pytest.raises(HttpError, match="content encoding") as refusal:
         READER.post({b"content-type": "application/json", b"content-encoding": "gzip"}, b"{}")
 
     assert refusal.value.status == 415
@@ -218,7 +219,7 @@ async def test_a_request_may_name_its_document(body: dict[str, Any], expected: G
     "extension", [1, [], {"version": 2, "sha256Hash": SHA256}, {"version": 1}, {"version": 1, "sha256Hash": "abc"}]
 )
 async def test_a_broken_name_of_a_document_is_refused(extension: object) -> None:
-    with pytest.raises(RequestRefusedError) as refusal:
+    with pytest.raises(HttpError) as refusal:
         await post(json.dumps({"query": QUERY, "extensions": {"persistedQuery": extension}}).encode())
 
     assert refusal.value.status == 400
@@ -229,7 +230,7 @@ async def test_a_broken_name_of_a_document_is_refused(extension: object) -> None
     [b"query={a}&query={b}", b"query=%ff", b"query=\xc3\xa5", b"&".join([b"a=1"] * 33), b"query=%ED%A0%80"],
 )
 def test_ambiguous_or_broken_parameters_are_refused(parameters: bytes) -> None:
-    with pytest.raises(RequestRefusedError) as refusal:
+    with pytest.raises(HttpError) as refusal:
         READER.get(parameters)
 
     assert refusal.value.status == 400
@@ -261,7 +262,7 @@ def test_get_carries_an_operation(parameters: bytes, operation: GraphQLRequest) 
     ],
 )
 def test_parameters_that_are_no_request_are_refused(parameters: bytes, why: str) -> None:
-    with pytest.raises(RequestRefusedError, match=why) as refusal:
+    with pytest.raises(HttpError, match=why) as refusal:
         READER.get(parameters)
 
     assert refusal.value.status == 400
@@ -276,7 +277,7 @@ def test_any_parameters_are_a_request_or_refused_without_quoting_them(query: str
     outcome: GraphQLRequest | str
     try:
         outcome = READER.get(get(query=query, variables=variables))
-    except RequestRefusedError as refusal:
+    except HttpError as refusal:
         outcome = str(refusal)
 
     assert isinstance(outcome, GraphQLRequest) or outcome in {

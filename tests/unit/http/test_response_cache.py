@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.fetch.cache_budget import CacheBudget
-from gateway.http.compression import Encoding
-from gateway.http.negotiation import MediaType
+from gateway.http.negotiation import Encoding, MediaType
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache
 
 if sys.version_info >= (3, 14):

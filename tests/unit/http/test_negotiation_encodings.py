@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from gateway.http.compression import Encoding, compressed, is_worth_it, preferred_encoding, takes_long
+from gateway.http.negotiation import (
+    ENCODINGS,
+    Encoding,
+    compressed,
+    is_worth_compressing,
+    needs_thread,
+    preferred_encoding,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -49,7 +56,7 @@ ZSTD, GZIP, IDENTITY = Encoding.ZSTD, Encoding.GZIP, Encoding.IDENTITY
     ],
 )
 def test_the_encoding_that_the_client_likes_best(accept_encoding: str | None, expected: Encoding) -> None:
-    assert preferred_encoding(accept_encoding) is expected
+    assert preferred_encoding(accept_encoding, ENCODINGS) is expected
 
 
 @pytest.mark.parametrize("encoding", [GZIP, ZSTD])
@@ -63,5 +70,5 @@ def test_what_is_decompressed_is_what_was_compressed(pieces: list[bytes], encodi
 
 
 def test_short_answers_are_not_compressed_and_long_ones_beside_other_requests() -> None:
-    assert [is_worth_it(size) for size in (0, 1023, 1024)] == [False, False, True]
-    assert [takes_long(size) for size in (0, 200_000, 300_000)] == [False, False, True]
+    assert [is_worth_compressing(size) for size in (0, 1023, 1024)] == [False, False, True]
+    assert [needs_thread(size) for size in (0, 200_000, 300_000)] == [False, False, True]

@@ -6,7 +6,7 @@ import pytest
 from graphql import GraphQLError, GraphQLSyntaxError, build_schema, parse, validate
 from graphql.execution.values import get_variable_values
 
-from gateway.http.error_messages import GENERIC_MESSAGE, safe_message
+from gateway.http.error_responses import GENERIC_MESSAGE, safe_message
 from gateway.schema.scalars import parse_date_time
 
 SCHEMA = build_schema("""
