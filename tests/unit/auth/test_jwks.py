@@ -46,10 +46,10 @@ async def test_nothing_is_fetched_before_the_first_token() -> None:
     held = Held()
     await turns()
 
-    assert held.keys.at_hand() is None
+    assert held.keys.current() is None
     assert held.published.fetches == 0
     assert await held.find() is not None
-    assert held.keys.at_hand() is not None
+    assert held.keys.current() is not None
     assert held.published.fetches == 1
 
 
@@ -88,7 +88,7 @@ async def test_a_slow_fetch_is_not_joined_by_another() -> None:
     held.published.gate.clear()
     for _ in range(3):
         held.time.seconds += 10 * MINUTE
-        assert held.keys.at_hand() is not None
+        assert held.keys.current() is not None
         await turns()
 
     assert held.published.fetches == 2
@@ -269,7 +269,7 @@ async def test_closing_ends_the_fetch_and_closes_the_source() -> None:
 
     assert held.published.closed
     assert waiting.cancelled()
-    assert held.keys.at_hand() is None
+    assert held.keys.current() is None
 
 
 moves = st.lists(

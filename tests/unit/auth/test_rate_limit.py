@@ -128,7 +128,7 @@ def test_forgetting_gives_a_full_bucket_and_not_more(asked: list[tuple[str, floa
 
 
 def test_a_caller_that_is_turned_away_is_not_forgotten_while_it_asks() -> None:
-    limits = RateLimits(Time(1_000.0), most=2)
+    limits = RateLimits(Time(1_000.0), max_callers=2)
     assert is_granted(limits, caller("loud"))
 
     for number in range(10):
