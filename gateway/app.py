@@ -241,7 +241,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     observers: list[RequestObserver | None] = [request_log, outside.metrics, tracer]
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
-        _runner(settings, outside, profiles, loaders),
+        runner=_runner(settings, outside, profiles, loaders),
         reader=RequestReader(_request_limits(settings)),
         authenticator=authenticator,
         rate_limits=RateLimits(clock),
@@ -262,8 +262,8 @@ def _runner(
     settings: Settings, outside: _Outside, profiles: Profiles, loaders: Callable[[FetchScope], Nodes]
 ) -> Runner:
     return Runner(
-        _engine(settings),
-        ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
+        engine=_engine(settings),
+        errors=ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
         documents=PersistedDocuments(trusted_documents_of(settings)),
         profiles=profiles,
         loaders=loaders,

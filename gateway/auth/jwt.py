@@ -4,7 +4,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from hashlib import blake2b, sha256
 from math import isfinite
@@ -123,22 +123,21 @@ class _Cached(NamedTuple):
     until: float
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class JwtVerifier:
     """Verifies bearer tokens.
 
-    Results are cached for minutes by the token's digest, as long as the issuer keeps the key.
+    Results are cached for minutes by the token's digest, as long as the issuer keeps the key. `secret` makes the
+    callers' names: up to 64 random bytes, different in every process.
     """
 
-    def __init__(
-        self, keys: KeySet, required: JwtRequirements, *, rate: Rate, secret: bytes, now: Callable[[], datetime]
-    ) -> None:
-        """`secret` makes the callers' names: up to 64 random bytes, different in every process."""
-        self._keys = keys
-        self._required = required
-        self._rate = rate
-        self._secret = secret
-        self._now = now
-        self._cache: OrderedDict[bytes, _Cached] = OrderedDict()
+    keys: KeySet
+    required: JwtRequirements
+    _: KW_ONLY
+    rate: Rate
+    secret: bytes
+    now: Callable[[], datetime]
+    _cache: OrderedDict[bytes, _Cached] = field(default_factory=OrderedDict, init=False)
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
         """The caller that the token names."""
@@ -154,14 +153,14 @@ class JwtVerifier:
 
     async def close(self) -> None:
         """Close the key set."""
-        await self._keys.close()
+        await self.keys.close()
 
     def _cached(self, digest: bytes) -> Caller | None:
         cached = self._cache.get(digest)
         if cached is None:
             return None
-        keys = self._keys.current()
-        if keys is None or cached.key not in keys or not cached.since <= self._now().timestamp() < cached.until:
+        keys = self.keys.current()
+        if keys is None or cached.key not in keys or not cached.since <= self.now().timestamp() < cached.until:
             del self._cache[digest]
             return None
         self._cache.move_to_end(digest)
@@ -169,14 +168,14 @@ class JwtVerifier:
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
         kid, algorithm = _signed_with(token)
-        key = await self._keys.find(kid, algorithm)
+        key = await self.keys.find(kid, algorithm)
         if key is None:
             raise Unauthenticated("The token does not name (`kid`, `alg`) a key of its issuer")
         claims = _verified_claims(token, key)
-        now = self._now().timestamp()
-        until = valid_until(claims, self._required, now)
-        name = caller_name(claims, self._required, self._secret)
-        caller = Caller(name, granted_access(claims, self._required), self._rate)
+        now = self.now().timestamp()
+        until = valid_until(claims, self.required, now)
+        name = caller_name(claims, self.required, self.secret)
+        caller = Caller(name, granted_access(claims, self.required), self.rate)
         self._cache[digest] = _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS))
         if len(self._cache) > _MAX_CACHED:
             self._cache.popitem(last=False)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import inf
 
@@ -30,18 +31,18 @@ from gateway.http.response_cache import CacheControl, CacheKey, GraphQLResponse,
 from gateway.http.runner import Runner
 
 
+@dataclass(frozen=True, slots=True)
 class DirectRoute:
     """Middleware that calls the endpoint of one path, without Starlette's router in between."""
 
-    def __init__(self, app: ASGIApp, path: str, to: ASGIApp) -> None:
-        self._app = app
-        self._path = path
-        self._to = to
+    app: ASGIApp
+    path: str
+    to: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
-        is_direct = scope["type"] == "http" and scope["path"] == self._path
-        await (self._to if is_direct else self._app)(scope, receive, send)
+        is_direct = scope["type"] == "http" and scope["path"] == self.path
+        await (self.to if is_direct else self.app)(scope, receive, send)
 
 
 _MEDIA_TYPES = (MediaType.JSON, MediaType.GRAPHQL_RESPONSE)
@@ -56,54 +57,42 @@ _SECONDS = re.compile(r"\d{1,6}(\.\d{1,6})?", re.ASCII)
 _BYPASSES_CACHE = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])", re.ASCII | re.IGNORECASE)
 
 
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class GraphQLEndpoint:
-    """Answers GraphQL requests: admits them, finds a response in the cache or makes it, sends it, tells observers."""
+    """Answers GraphQL requests: admits them, finds a response in the cache or makes it, sends it, tells observers.
 
-    def __init__(  # noqa: PLR0913 # the composition root hands in what a request needs, each by name
-        self,
-        runner: Runner,
-        *,
-        reader: RequestReader,
-        authenticator: Authenticator,
-        rate_limits: RateLimits,
-        cache: ResponseCache,
-        concurrency_limit: ConcurrencyLimit,
-        cache_control: CacheControl,
-        clock: Callable[[], float],
-        new_reference: Callable[[], str],
-        digest_key: bytes,
-        graphiql: GraphiQL | None,
-        observers: Sequence[RequestObserver],
-        tracer: RequestTracer | None,
-        on_fault: Callable[[RequestIds, Exception], None],
-    ) -> None:
-        """`observers` include the `tracer`; `on_fault` is called with each unexpected exception."""
-        self._runner = runner
-        self._reader = reader
-        self._authenticator = authenticator
-        self._rate_limits = rate_limits
-        self._vary = _VARY + authenticator.vary
-        self._cache = cache
-        self._concurrency_limit = concurrency_limit
-        self._cache_control = cache_control
-        self._clock = clock
-        self._new_reference = new_reference
-        self._digest_key = digest_key
-        self._graphiql = graphiql
-        self._observers = tuple(observers)
-        self._tracer = tracer
-        self._on_fault = on_fault
+    `observers` include the `tracer`; `on_fault` is called with each unexpected exception.
+    """
+
+    runner: Runner
+    reader: RequestReader
+    authenticator: Authenticator
+    rate_limits: RateLimits
+    cache: ResponseCache
+    concurrency_limit: ConcurrencyLimit
+    cache_control: CacheControl
+    clock: Callable[[], float]
+    new_reference: Callable[[], str]
+    digest_key: bytes
+    graphiql: GraphiQL | None
+    observers: Sequence[RequestObserver]
+    tracer: RequestTracer | None
+    on_fault: Callable[[RequestIds, Exception], None]
+    _vary: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._vary = _VARY + self.authenticator.vary
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: responds in the media type that the client prefers."""
         headers, method = _by_name(scope["headers"]), scope["method"]
-        if self._graphiql and method in _SAFE_METHODS:
+        if self.graphiql and method in _SAFE_METHODS:
             preferred = preferred_media_type(headers.get(b"accept"), _MEDIA_TYPES_AND_HTML)
             if preferred is MediaType.HTML:
-                await self._graphiql.page()(scope, receive, send)
+                await self.graphiql.page()(scope, receive, send)
                 return
-        ids, started = request_ids(headers, self._new_reference), self._clock()
-        if self._tracer is not None and (trace_id := self._tracer.started(ids)) is not None:
+        ids, started = request_ids(headers, self.new_reference), self.clock()
+        if self.tracer is not None and (trace_id := self.tracer.started(ids)) is not None:
             ids = ids._replace(new_trace_id=trace_id)
         context = RequestContext(ids, method, headers, receive, started)
         try:
@@ -116,7 +105,7 @@ class GraphQLEndpoint:
             self._finish(context, _CLIENT_CLOSED_REQUEST)
             return
         except Exception as error:  # noqa: BLE001 # a fault of ours, which must reach the client without its text
-            self._on_fault(ids, error)
+            self.on_fault(ids, error)
             context.outcome, context.codes = "failed", (Internal.code,)
             response = error_response(internal_error(), context.media_type, ids.request_id)
         await self._send(context, response, send)
@@ -126,20 +115,20 @@ class GraphQLEndpoint:
         """Raises HttpError."""
         options = context.options = await self._admit(context, scope)
         headers, is_post = context.headers, context.method == "POST"
-        body = await self._reader.body(context.receive, headers) if is_post else scope["query_string"]
+        body = await self.reader.body(context.receive, headers) if is_post else scope["query_string"]
         key = self._key(context, body)
-        kept = None if options.bypass_cache or options.explain else self._cache.find(key)
+        kept = None if options.bypass_cache or options.explain else self.cache.find(key)
         if kept is not None:
             context.outcome = "finished"
             return kept
-        request = self._reader.post(headers, body) if is_post else self._reader.get(body)
+        request = self.reader.post(headers, body) if is_post else self.reader.get(body)
         try:
-            with self._concurrency_limit:
-                response = await self._runner.run(request, context)
+            with self.concurrency_limit:
+                response = await self.runner.run(request, context)
         except GatewayError as error:
             raise http_error(error) from None
         if response.fresh_until is not None and context.reads:
-            self._cache.offer(key, response, response.fresh_until)
+            self.cache.offer(key, response, response.fresh_until)
         return response
 
     async def _admit(self, context: RequestContext, scope: Scope) -> RequestOptions:
@@ -155,11 +144,11 @@ class GraphQLEndpoint:
             message = "A GET needs a header such as `x-requested-with`, which pages of other sites cannot send"
             raise http_error(Forbidden(message))
         try:
-            caller = await self._authenticator.caller(scope["headers"], headers)
+            caller = await self.authenticator.caller(scope["headers"], headers)
             if caller is not None:
                 # Before the rate limit, so that the log tells who sends too many requests.
                 context.caller = caller.name
-                self._rate_limits.take(caller)
+                self.rate_limits.take(caller)
         except GatewayError as error:
             raise http_error(error) from None
         return RequestOptions(
@@ -172,7 +161,7 @@ class GraphQLEndpoint:
 
     def _key(self, context: RequestContext, body: bytes) -> CacheKey:
         """Digest the request: what clients send may be personal and must not be kept as long as a response."""
-        digest = blake2b(body, key=self._digest_key, digest_size=16)
+        digest = blake2b(body, key=self.digest_key, digest_size=16)
         content_type = context.headers.get(b"content-type", "")
         if content_type != MediaType.JSON:
             digest.update(content_type.encode("latin-1"))
@@ -182,7 +171,7 @@ class GraphQLEndpoint:
     async def _send(self, context: RequestContext, response: GraphQLResponse, send: Send) -> None:
         is_post = context.method == "POST"
         headers = [(b"vary", self._vary), *context.ids.headers()]
-        headers += [_NO_STORE] if is_post else self._cache_control.headers(response)
+        headers += [_NO_STORE] if is_post else self.cache_control.headers(response)
         if not is_post and is_not_modified(response, context.headers):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
@@ -192,12 +181,12 @@ class GraphQLEndpoint:
         if size < _LARGE_RESPONSE:
             await response.send(send, encoding, headers)
             return
-        with self._concurrency_limit.sending(size):
+        with self.concurrency_limit.sending(size):
             await response.send(send, encoding, headers)
 
     def _finish(self, context: RequestContext, status: int) -> None:
-        request = context.finished(status, self._clock())
-        for observer in self._observers:
+        request = context.finished(status, self.clock())
+        for observer in self.observers:
             observer.finished(request)
 
 

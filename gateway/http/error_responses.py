@@ -29,7 +29,6 @@ from gateway.domain.errors import (
     Unauthenticated,
 )
 from gateway.domain.personal_numbers import may_hold_a_personal_number
-from gateway.engine.engine import Result
 from gateway.engine.errors import LimitExceededError, RequestError
 from gateway.http.negotiation import MediaType
 from gateway.http.response_cache import GraphQLResponse
@@ -72,16 +71,17 @@ class ErrorFormatter:
         self._max_errors = max_errors
         self._suggestions = suggestions
 
-    def formatted(self, errors: Sequence[GraphQLError], reference: str) -> FormattedErrors:
-        """Format errors; `reference` is the request id.
+    def formatted(self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0) -> FormattedErrors:
+        """Format errors; `reference` is the request id, `omitted` the number of errors that were left out before.
 
         Errors of the document with the same message become one with all their locations. Faults among the errors
         that are left out are logged too, each type and place of fault once.
         """
+        if not errors:
+            return FormattedErrors((), omitted)
         made: list[dict[str, Any]] = []
         by_message: dict[str, dict[str, Any]] = {}
         logged: set[str] = set()
-        omitted = 0
         for error in errors:
             if made and _ABORTED.fullmatch(error.message):
                 omitted += 1
@@ -97,13 +97,6 @@ class ErrorFormatter:
                 if error.path is None:
                     by_message[cause.message] = made[-1]
         return FormattedErrors(made, omitted)
-
-    def of_result(self, result: Result, reference: str) -> FormattedErrors:
-        """Format the errors of a result; errors that the engine left out count as omitted."""
-        if not result.errors:
-            return FormattedErrors((), result.errors_omitted)
-        errors, omitted = self.formatted(result.errors, reference)
-        return FormattedErrors(errors, omitted + result.errors_omitted)
 
     def _formatted(self, error: GraphQLError, cause: GatewayError, reference: str) -> dict[str, Any]:
         formatted: dict[str, Any] = {"message": cause.message}

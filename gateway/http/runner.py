@@ -42,7 +42,8 @@ class GraphQLResult:
     @classmethod
     def of(cls, result: Result, errors: ErrorFormatter, reference: str) -> "GraphQLResult":
         """Format the errors of the engine's result; `reference` is the request id."""
-        return cls(result.data, *errors.of_result(result, reference), result.document_hash, result.operation_type)
+        formatted, omitted = errors.formatted(result.errors, reference, result.errors_omitted)
+        return cls(result.data, formatted, omitted, result.document_hash, result.operation_type)
 
     def pieces(self, extensions: bytes | None = None) -> list[bytes]:
         """The JSON of the whole response in pieces; `extensions` is the JSON of an object with the key `gateway`."""
@@ -59,58 +60,46 @@ class GraphQLResult:
         return [*made, b"}"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Runner:
     """Runs operations; each gets its own loaders and its own time of now."""
 
-    def __init__(  # noqa: PLR0913 # the composition root hands in what an operation needs, each by name
-        self,
-        engine: Engine,
-        errors: ErrorFormatter,
-        *,
-        documents: PersistedDocuments,
-        profiles: Profiles,
-        loaders: Callable[[FetchScope], Nodes],
-        widest_window: timedelta,
-        limits: OperationLimits,
-        now: Callable[[], datetime],
-        clock: Callable[[], float],
-    ) -> None:
-        self._engine = engine
-        self._errors = errors
-        self._documents = documents
-        self._profiles = profiles
-        self._loaders = loaders
-        self._widest_window = widest_window
-        self._limits = limits
-        self._now = now
-        self._clock = clock
+    engine: Engine
+    errors: ErrorFormatter
+    documents: PersistedDocuments
+    profiles: Profiles
+    loaders: Callable[[FetchScope], Loaders]
+    widest_window: timedelta
+    limits: OperationLimits
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
         """Run the operation and record its statistics in `context`. Raises HttpError and ClientDisconnectedError."""
         operation = self._operation(request, context.media_type)
-        options, started = context.options, self._clock()
+        options, started = context.options, self.clock()
         scope = FetchScope(started, started) if options.bypass_cache else FetchScope(started)
-        loaders = self._loaders(scope)
+        loaders = self.loaders(scope)
         resolver_context = Context(
             loaders,
-            self._profiles,
+            self.profiles,
             # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
-            self._now().replace(microsecond=0),
-            self._widest_window,
+            self.now().replace(microsecond=0),
+            self.widest_window,
             options.access,
-            self._limits,
+            self.limits,
         )
         try:
-            with RequestTimeout(scope, context.receive, min(options.timeout_seconds, self._limits.seconds)):
-                executed = await self._engine.execute(operation, resolver_context, queries_only=options.queries_only)
+            with RequestTimeout(scope, context.receive, min(options.timeout_seconds, self.limits.seconds)):
+                executed = await self.engine.execute(operation, resolver_context, queries_only=options.queries_only)
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
             loaders.close()
-        result = GraphQLResult.of(executed, self._errors, context.ids.request_id)
+        result = GraphQLResult.of(executed, self.errors, context.ids.request_id)
         _record(context, result, scope)
         # Extensions are about data, so a result without data has none.
-        extensions = fetch_report(scope, self._clock(), explain=options.explain) if result.data is not None else None
+        extensions = fetch_report(scope, self.clock(), explain=options.explain) if result.data is not None else None
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
         if not result.errors and not options.explain:
             response.fresh_until = scope.fresh_until
@@ -118,7 +107,7 @@ class Runner:
 
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
         try:
-            return Operation(self._documents.text(request), request.operation_name, request.variables)
+            return Operation(self.documents.text(request), request.operation_name, request.variables)
         except UnknownDocument as error:
             # Apollo's clients send the document along when a response with status 200 says so.
             raise HttpError(_request_error_status(media_type), error) from None

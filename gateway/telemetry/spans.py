@@ -6,6 +6,7 @@ All that a span may say is in `ALLOWED`: values from closed sets, counts, and a 
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
 from opentelemetry.context import Context
@@ -122,46 +123,38 @@ CurrentSpan: TypeAlias = ContextVar[_RequestSpan | None]
 """The span of the request that a task works for, if it is recorded. Tasks inherit it from the task that starts them."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class RequestSpans:
-    """The RequestTracer that begins and ends a span for each request."""
+    """The RequestTracer that begins and ends a span for each request; parameters as of `traces.traces_to`."""
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        current: CurrentSpan,
-        *,
-        ratio: float,
-        now_ns: Callable[[], int],
-        chance: Callable[[], float],
-    ) -> None:
-        self._tracer = tracer
-        self._current = current
-        self._ratio = ratio
-        self._now_ns = now_ns
-        self._chance = chance
+    tracer: Tracer
+    current: CurrentSpan
+    ratio: float
+    now_ns: Callable[[], int]
+    chance: Callable[[], float]
 
     def started(self, ids: RequestIds) -> str | None:
         """Begin the span of a request, if it is sampled; return the id of its trace if that is new."""
         traceparent = ids.traceparent
         # Decided before the library is asked, whose samplers take ten times as long.
-        is_sampled = self._chance() < self._ratio if traceparent is None else _is_sampled(traceparent)
+        is_sampled = self.chance() < self.ratio if traceparent is None else _is_sampled(traceparent)
         span = self._begin(traceparent) if is_sampled else None
         # None as well: the task may have inherited another request's span.
-        self._current.set(span)
+        self.current.set(span)
         if span is None or traceparent is not None:
             return None
         return format_trace_id(span.span.get_span_context().trace_id)
 
     def finished(self, request: FinishedRequest) -> None:
         """End the span of the request; called in the request's task."""
-        span = self._current.get()
+        span = self.current.get()
         if span is not None:
             span.end(request)
 
     def _begin(self, traceparent: str | None) -> _RequestSpan | None:
-        started_ns = self._now_ns()
+        started_ns = self.now_ns()
         parent = Context() if traceparent is None else _remote_parent(traceparent)
-        span = self._tracer.start_span("graphql", parent, SpanKind.SERVER, start_time=started_ns)
+        span = self.tracer.start_span("graphql", parent, SpanKind.SERVER, start_time=started_ns)
         # OTEL_SDK_DISABLED makes spans that record nothing.
         return _RequestSpan(span, started_ns) if span.is_recording() else None
 

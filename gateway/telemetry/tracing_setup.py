@@ -94,7 +94,7 @@ def build_traces(
     provider.add_span_processor(processor)
     tracer = provider.get_tracer("gateway", version(_DISTRIBUTION))
     current: CurrentSpan = ContextVar("gateway.tracing.operation", default=None)
-    requests = RequestSpans(tracer, current, ratio=ratio, now_ns=now_ns, chance=chance)
+    requests = RequestSpans(tracer, current, ratio, now_ns, chance)
     return Traces(requests, CallSpans(tracer, current, emrs=emrs, now_ns=now_ns), close)
 
 
