@@ -32,7 +32,7 @@ CODES = {*error_codes(), OTHER}
     reads=st.dictionaries(st.sampled_from(CacheStatus), st.integers(0, 9)),
     codes=st.lists(NASTY | st.sampled_from(error_codes())),
 )
-def test_an_operation_says_nothing_but_closed_sets_and_counts(
+def test_attributes_of_a_request_are_closed_sets_and_counts(
     outcome: Any, operation: str | None, document: str, reads: dict[CacheStatus, int], codes: list[str]
 ) -> None:
     said = request_attributes(
@@ -57,7 +57,7 @@ def test_an_operation_says_nothing_but_closed_sets_and_counts(
 
 
 @given(emr=NASTY, endpoint=NASTY, outcome=st.sampled_from(CallResult), resends=st.integers(0, 9))
-def test_a_call_says_nothing_but_closed_sets_and_counts(
+def test_attributes_of_a_call_are_closed_sets_and_counts(
     emr: str, endpoint: str, outcome: CallResult, resends: int
 ) -> None:
     name, said = call_attributes(emr, endpoint, outcome, resends, emrs=EMRS)
@@ -69,7 +69,7 @@ def test_a_call_says_nothing_but_closed_sets_and_counts(
     assert said[spans.OUTCOME] == outcome
 
 
-def test_of_a_document_a_part_of_its_hash_is_told() -> None:
+def test_attributes_hold_a_part_of_the_document_hash() -> None:
     said = request_attributes(FinishedRequest(RequestIds("id"), 200, 1.0, outcome="ok", document_hash="0f" * 32))
 
     assert said[spans.DOCUMENT_HASH] == "0f" * 8
@@ -87,7 +87,7 @@ def test_of_a_document_a_part_of_its_hash_is_told() -> None:
         (503, ["KEYS_UNAVAILABLE"], True),
     ],
 )
-def test_what_a_client_can_mend_is_no_failure(status: int, codes: list[str], failed: bool) -> None:
+def test_a_client_error_is_no_server_failure(status: int, codes: list[str], failed: bool) -> None:
     assert is_server_failure(status, codes) is failed
 
 
@@ -105,7 +105,7 @@ def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
     return traces, exporter
 
 
-def test_a_request_counts_those_of_its_call_that_were_sent_before() -> None:
+def test_a_call_span_counts_the_resends_before_it() -> None:
     traces, exporter = recording()
     observer = traces.upstream
 
@@ -133,7 +133,7 @@ def test_a_request_counts_those_of_its_call_that_were_sent_before() -> None:
     assert [each.get(spans.RESEND_COUNT, 0) for each in told] == [0, 1, 2, 0, 1, 0, 1, 0, 0, 0]
 
 
-def test_a_call_ends_now_and_took_its_seconds() -> None:
+def test_a_call_span_ends_now_and_lasts_its_seconds() -> None:
     traces, exporter = recording()
 
     def call() -> None:
@@ -146,7 +146,7 @@ def test_a_call_ends_now_and_took_its_seconds() -> None:
     assert (span.start_time, span.end_time) == (10**18 - 1_250_000_000, 10**18)
 
 
-def test_an_operation_that_is_not_recorded_takes_the_place_of_one_that_is() -> None:
+def test_a_request_that_is_not_sampled_replaces_the_current_span() -> None:
     traces, exporter = recording(0.25)
 
     def call() -> None:
@@ -160,7 +160,7 @@ def test_an_operation_that_is_not_recorded_takes_the_place_of_one_that_is() -> N
 
 
 @pytest.mark.parametrize(("ratio", "begun"), [(0, 0), (0.25, 1), (0.5, 2), (1, 4)])
-def test_of_the_traces_that_begin_here_a_share_is_recorded(ratio: float, begun: int) -> None:
+def test_new_traces_are_sampled_by_the_ratio(ratio: float, begun: int) -> None:
     traces, _ = recording(ratio)
 
     trace_ids = [copy_context().run(traces.requests.started, RequestIds("id")) for _ in range(4)]
@@ -169,7 +169,7 @@ def test_of_the_traces_that_begin_here_a_share_is_recorded(ratio: float, begun: 
 
 
 @pytest.mark.parametrize(("flags", "is_recorded"), [("00", False), ("01", True), ("02", False), ("03", True)])
-def test_a_clients_trace_is_recorded_where_the_client_records_it(flags: str, is_recorded: bool) -> None:
+def test_a_clients_trace_is_recorded_if_its_sampled_flag_is_set(flags: str, is_recorded: bool) -> None:
     traces, exporter = recording(0)
     ids = RequestIds("id", f"00-{'a' * 32}-{'b' * 16}-{flags}")
 

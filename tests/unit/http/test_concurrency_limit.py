@@ -1,4 +1,4 @@
-"""How many requests are inside, and how many bytes are on their way."""
+"""The limits of active requests and of unsent bytes."""
 
 from contextlib import ExitStack
 
@@ -10,7 +10,7 @@ from gateway.domain.errors import Overloaded
 from gateway.http.concurrency_limit import ConcurrencyLimit
 
 
-def test_so_many_pass_and_the_next_is_turned_away() -> None:
+def test_a_request_beyond_the_limit_is_rejected_as_overloaded() -> None:
     concurrency_limit = ConcurrencyLimit(2)
 
     with concurrency_limit, concurrency_limit:
@@ -26,7 +26,7 @@ def test_so_many_pass_and_the_next_is_turned_away() -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError(), KeyboardInterrupt(), GeneratorExit()])
-def test_whoever_fails_leaves_as_well(failure: BaseException) -> None:
+def test_a_request_that_fails_is_no_longer_counted(failure: BaseException) -> None:
     concurrency_limit = ConcurrencyLimit(1)
 
     with pytest.raises(type(failure)), concurrency_limit, concurrency_limit.sending(10):
@@ -37,7 +37,7 @@ def test_whoever_fails_leaves_as_well(failure: BaseException) -> None:
         assert concurrency_limit.active == 1
 
 
-def test_nobody_passes_while_too_much_is_unsent() -> None:
+def test_requests_are_rejected_while_too_many_bytes_are_unsent() -> None:
     concurrency_limit = ConcurrencyLimit(10, max_unsent_bytes=100)
 
     with concurrency_limit.sending(99):
@@ -49,7 +49,7 @@ def test_nobody_passes_while_too_much_is_unsent() -> None:
             assert concurrency_limit.active == 1
 
 
-def test_an_answer_is_sent_however_large_it_is() -> None:
+def test_a_response_is_sent_even_above_the_limit_of_unsent_bytes() -> None:
     concurrency_limit = ConcurrencyLimit(1, max_unsent_bytes=100)
 
     with concurrency_limit.sending(1_000), concurrency_limit.sending(1_000):
@@ -59,7 +59,7 @@ def test_an_answer_is_sent_however_large_it_is() -> None:
 
 
 @given(st.integers(1, 5), st.lists(st.booleans(), max_size=40))
-def test_never_are_more_inside_than_may_be(most: int, comings: list[bool]) -> None:
+def test_active_requests_never_exceed_the_limit(most: int, comings: list[bool]) -> None:
     concurrency_limit = ConcurrencyLimit(most)
     inside: list[ExitStack] = []
 

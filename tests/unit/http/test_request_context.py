@@ -1,4 +1,4 @@
-"""A request's ids, which are the client's only if they are UUIDs or trace parents, and the record of a request."""
+"""The ids of a request, and the record of it for observers."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -43,26 +43,26 @@ def test_both_ids_are_echoed() -> None:
 
 
 @given(uuids, st.sampled_from([str, lambda uuid: uuid.hex, lambda uuid: str(uuid).upper()]))
-def test_a_uuid_is_taken_as_it_is_unless_it_may_be_personal(uuid: UUID, form: Callable[[UUID], str]) -> None:
+def test_a_request_id_is_kept_if_it_is_a_uuid_and_not_personal(uuid: UUID, form: Callable[[UUID], str]) -> None:
     given_id = form(uuid)
 
     assert ids(x_request_id=given_id).request_id == (OURS if may_hold_a_personal_number(uuid.hex) else given_id)
 
 
 @given(traceparents)
-def test_a_trace_parent_is_taken_unless_it_may_be_personal(traceparent: str) -> None:
+def test_a_trace_parent_is_kept_unless_it_may_be_personal(traceparent: str) -> None:
     may_be_personal = may_hold_a_personal_number(traceparent.replace("-", ""))
 
     assert ids(traceparent=traceparent).traceparent == (None if may_be_personal else traceparent)
 
 
 @given(st.from_regex(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", fullmatch=True))
-def test_what_may_be_personal_as_it_is_written_is_not_taken(text: str) -> None:
+def test_a_request_id_that_may_be_personal_as_written_is_replaced(text: str) -> None:
     assert ids(x_request_id=text).request_id == OURS or not may_hold_a_personal_number(text)
 
 
 @given(st.integers(0, 26), st.sampled_from(["191212121212", "1212121212", "121212T121B", "31129912345"]))
-def test_an_id_around_a_personal_number_is_not_taken(at: int, number: str) -> None:
+def test_ids_that_contain_a_personal_number_are_replaced(at: int, number: str) -> None:
     held = ("e" * at + number.replace("T", "a") + "e" * 32)[:32]
     assume(may_hold_a_personal_number(held))
 
@@ -88,7 +88,7 @@ def test_an_id_around_a_personal_number_is_not_taken(at: int, number: str) -> No
         "٩f1b6a3e-7f5a-4f5a-8b9f-6a3e0f5a4fff",
     ],
 )
-def test_anything_but_a_uuid_is_not_taken(request_id: str) -> None:
+def test_a_request_id_that_is_no_uuid_is_replaced(request_id: str) -> None:
     assert ids(x_request_id=request_id).request_id == OURS
 
 
@@ -108,7 +108,7 @@ def test_anything_but_a_uuid_is_not_taken(request_id: str) -> None:
         TRACE.replace("4bf9", "4bg9"),
     ],
 )
-def test_anything_but_a_trace_parent_of_version_00_is_not_taken(traceparent: str) -> None:
+def test_a_trace_parent_of_another_version_or_form_is_ignored(traceparent: str) -> None:
     assert ids(traceparent=traceparent).traceparent is None
 
 

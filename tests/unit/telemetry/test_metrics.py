@@ -94,7 +94,7 @@ def test_operations_are_counted_and_timed() -> None:
     ]
 
 
-def test_a_family_is_whole_from_the_start() -> None:
+def test_a_metric_has_all_its_series_from_the_start() -> None:
     assert family(Metrics(EMRS), "gateway_upstream_retries") == (
         "# HELP gateway_upstream_retries_total Calls to Leyr that were tried again.\n"
         "# TYPE gateway_upstream_retries_total counter\n"
@@ -153,7 +153,7 @@ def test_upstream_calls_are_counted_by_ehr_and_endpoint() -> None:
 @pytest.mark.parametrize(
     "how", [{"outcome": "partial", "lists_needed": 9}, {"outcome": "ok"}, {"outcome": "ok", "lists_needed": 1}]
 )
-def test_only_what_is_known_to_be_merged_counts_as_saved(how: dict[str, Any]) -> None:
+def test_lists_count_as_merged_only_if_nothing_failed(how: dict[str, Any]) -> None:
     metrics = Metrics(EMRS)
 
     metrics.finished(operation(operation_type="query", reads={CacheStatus.FETCHED: 2}, **how))
@@ -161,7 +161,7 @@ def test_only_what_is_known_to_be_merged_counts_as_saved(how: dict[str, Any]) ->
     assert 'gateway_reads_saved_total{how="merged"} 0.0' in text(metrics)
 
 
-def test_waiting_for_longer_than_it_took_is_no_negative_overhead() -> None:
+def test_upstream_seconds_above_the_total_are_no_negative_overhead() -> None:
     metrics = Metrics(EMRS)
 
     metrics.finished(operation(outcome="ok", operation_type="query", upstream_seconds=1.5))
@@ -249,7 +249,7 @@ def test_two_registries_share_nothing() -> None:
     assert not nonzero(second)
 
 
-def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
+def test_metric_names_are_distinct_described_and_accepted_by_the_strict_parser() -> None:
     metrics = Metrics(EMRS)
     metrics.watch(idle_gauges(health=lambda: {"pmo": UpstreamHealth(BreakerState.CLOSED, None, 4, 0, 0)}))
 
@@ -264,7 +264,7 @@ def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
 
 @given(st.lists(st.tuples(NASTY, NASTY, NASTY), min_size=1, max_size=5))
 @example([(PERSONAL_NUMBER, PERSONAL_NUMBER, PERSONAL_NUMBER)])
-def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
+def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) -> None:
     metrics = Metrics(EMRS)
     metrics.watch(
         idle_gauges(health=lambda: {emr: UpstreamHealth(BreakerState.OPEN, 1.0, 1, 1, 1) for emr, *_ in events})

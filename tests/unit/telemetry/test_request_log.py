@@ -72,7 +72,7 @@ def test_an_operation_is_one_line() -> None:
     ]
 
 
-def test_what_is_not_known_is_null_and_codes_are_bounded() -> None:
+def test_unknown_fields_are_null_and_codes_are_bounded() -> None:
     [line] = lines(FinishedRequest(RequestIds(OURS), 400, 1, codes=[f"CODE_{number}" for number in range(100)]))
 
     assert "trace_id" not in line
@@ -102,7 +102,7 @@ def test_a_fault_is_logged_without_its_text() -> None:
     assert "191212121212" not in repr(line)
 
 
-def test_a_log_of_warnings_holds_no_line_for_each_request() -> None:
+def test_a_log_level_of_warning_omits_request_lines() -> None:
     to = StringIO()
 
     RequestLog(build_log("warning", to)).finished(REJECTED)
