@@ -101,8 +101,8 @@ class ResponseCache:
     never come again.
     """
 
-    def __init__(self, memory: CacheBudget, clock: Callable[[], float]) -> None:
-        self._memory = memory
+    def __init__(self, budget: CacheBudget, clock: Callable[[], float]) -> None:
+        self._budget = budget
         self._clock = clock
         self._kept: dict[CacheKey, tuple[GraphQLResponse, float]] = {}
         self._sightings: dict[int, float] = {}
@@ -114,10 +114,10 @@ class ResponseCache:
             return None
         response, fresh_until = kept
         if self._clock() >= fresh_until:
-            self._memory.drop(("answer", key))
+            self._budget.drop(("answer", key))
             self._forget(key)
             return None
-        self._memory.used(("answer", key))
+        self._budget.used(("answer", key))
         return response
 
     def offer(self, key: CacheKey, response: GraphQLResponse, fresh_until: float) -> None:
@@ -125,7 +125,7 @@ class ResponseCache:
         now = self._clock()
         if fresh_until <= now or not (key in self._kept or self._is_seen_again(key, now, fresh_until)):
             return
-        if self._memory.keep(("answer", key), response.size, lambda: self._forget(key)):
+        if self._budget.keep(("answer", key), response.size, lambda: self._forget(key)):
             self._kept[key] = response, fresh_until
         else:
             self._forget(key)
