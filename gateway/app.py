@@ -229,7 +229,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     if outside.metrics is not None:
         outside.metrics.watch(
             Gauges(
-                health=policies.snapshot,
+                health=policies.health,
                 cache_bytes=lambda: memory.bytes,
                 cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
                 active_requests=lambda: concurrency_limit.active,

@@ -21,7 +21,7 @@ import structlog
 from gateway.app import create_app
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import server_error_body
-from gateway.logging import build_log, silence_others
+from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness

@@ -195,7 +195,7 @@ class KeyUrl:
     async def fetch(self) -> bytes | bytearray:
         """Send a GET request."""
         try:
-            response = await self._connections.get(self._target, largest=_MAX_BYTES, within=_FETCH_SECONDS)
+            response = await self._connections.get(self._target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
         except BodyTooLargeError:
             failure = _TOO_LARGE
         except TimeoutError:

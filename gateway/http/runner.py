@@ -68,7 +68,7 @@ class Runner:
     errors: ErrorFormatter
     documents: PersistedDocuments
     profiles: Profiles
-    loaders: Callable[[FetchScope], Loaders]
+    loaders: Callable[[FetchScope], Nodes]
     widest_window: timedelta
     limits: OperationLimits
     now: Callable[[], datetime]

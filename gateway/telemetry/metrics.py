@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import FinishedRequest, RequestOutcome
-from gateway.leyr.call_events import ENDPOINTS, CallResult, NoCallEvents, Rejection
+from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth
 from gateway.telemetry.instruments import Counters, Histograms, error_codes
@@ -24,23 +24,23 @@ from gateway.telemetry.instruments import Counters, Histograms, error_codes
 _UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class UpstreamMetrics(NoCallEvents):
+class UpstreamMetrics(CallEvents):
     """The CallEvents that count calls to Leyr; `emrs` are the codes of the configured EHRs."""
 
     def __init__(self, emrs: Iterable[str]) -> None:
         emr = {"emr": tuple(emrs)}
         call = {**emr, "endpoint": ENDPOINTS}
         # A rejected attempt is counted by the reason instead.
-        outcomes = [outcome for outcome in CallResult if outcome is not CallResult.TURNED_AWAY]
+        results = [result for result in CallResult if result is not CallResult.TURNED_AWAY]
         self._calls = Counters(
             "gateway_upstream_calls_total",
             "Requests sent to Leyr, each attempt by itself.",
-            {**call, "outcome": outcomes},
+            {**call, "outcome": results},
         )
         self._seconds = Histograms(
             "gateway_upstream_seconds", "Time from sending a request to Leyr to its outcome.", call, _UPSTREAM_SECONDS
         )
-        self._turned_away = Counters(
+        self._rejected = Counters(
             "gateway_upstream_turned_away_total",
             "Requests that were not sent to Leyr, each attempt by itself.",
             {**emr, "reason": Rejection},
@@ -50,27 +50,27 @@ class UpstreamMetrics(NoCallEvents):
             "gateway_breaker_openings_total", "Times that an EHR's circuit breaker opened, or opened again.", emr
         )
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """Count and time an attempt."""
-        self._calls.add((emr, endpoint, outcome))
+        self._calls.add((emr, endpoint, result))
         self._seconds.observe((emr, endpoint), seconds)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
         """Count a rejected attempt."""
-        self._turned_away.add((emr, reason))
+        self._rejected.add((emr, reason))
 
     def retried(self, emr: str) -> None:
         """Count a retry."""
         self._retries.add((emr,))
 
-    def breaker(self, emr: str, state: BreakerState) -> None:
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:
         """Count the openings of a breaker, which may open and close between two scrapes."""
         if state is BreakerState.OPEN:
             self._openings.add((emr,))
 
     def families(self) -> Iterable[Metric]:
         """The library's form of the metrics."""
-        for each in (self._calls, self._seconds, self._turned_away, self._retries, self._openings):
+        for each in (self._calls, self._seconds, self._rejected, self._retries, self._openings):
             yield each.family()
 
 

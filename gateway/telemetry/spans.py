@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 from gateway.domain.errors import CallerError
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import FinishedRequest, RequestIds, RequestOutcome
-from gateway.leyr.call_events import ENDPOINTS, CallResult, NoCallEvents, Rejection
+from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
 from gateway.telemetry.instruments import OTHER, error_codes
 
 OPERATION_TYPE = "graphql.operation.type"
@@ -170,7 +170,7 @@ def _remote_parent(traceparent: str) -> Context:
     return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
-class CallSpans(NoCallEvents):
+class CallSpans(CallEvents):
     """The CallEvents that make a span of each call that was sent to Leyr, when it has ended.
 
     The parent is the request that began the call, however many wait for it. A call that goes on after that request,
@@ -189,7 +189,7 @@ class CallSpans(NoCallEvents):
         # has a context of its own.
         self._resends: ContextVar[tuple[int, int]] = ContextVar("gateway.tracing.resends", default=(0, 0))
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """Make the span of an attempt, which ends now."""
         request = self._current.get()
         if request is None:
@@ -198,8 +198,8 @@ class CallSpans(NoCallEvents):
         self._resends.set((resends, 0))
         ended = self._now_ns()
         # An abandoned call ends because its request did, if a moment later.
-        outlives_request = request.is_ended and outcome is not CallResult.ABANDONED
-        name, attributes = call_attributes(emr, endpoint, outcome, resends, emrs=self._emrs)
+        outlives_request = request.is_ended and result is not CallResult.ABANDONED
+        name, attributes = call_attributes(emr, endpoint, result, resends, emrs=self._emrs)
         span = self._tracer.start_span(
             name,
             Context() if outlives_request else request.context,
@@ -208,11 +208,11 @@ class CallSpans(NoCallEvents):
             [Link(request.span.get_span_context())] if outlives_request else None,
             ended - round(seconds * _NANOSECONDS),
         )
-        if outcome not in _SUCCESSES:
+        if result not in _SUCCESSES:
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
         """Leave the count of resends to the next attempt, since nothing was sent."""
         before, _ = self._resends.get()
         self._resends.set((before, 0))

@@ -138,7 +138,7 @@ def test_a_call_span_ends_now_and_lasts_its_seconds() -> None:
 
     def call() -> None:
         traces.requests.started(RequestIds("id"))
-        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
+        traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 
@@ -152,7 +152,7 @@ def test_a_request_that_is_not_sampled_replaces_the_current_span() -> None:
     def call() -> None:
         assert traces.requests.started(RequestIds("id")) is not None
         assert traces.requests.started(RequestIds("id")) is None
-        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
+        traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 

@@ -18,7 +18,7 @@ from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import FinishedRequest, RequestIds, RequestOutcome
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
-from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, UpstreamPolicies
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
 from gateway.telemetry.instruments import OTHER
 from gateway.telemetry.metrics import UNKNOWN, Gauges, Metrics
 
@@ -202,11 +202,11 @@ def test_an_upstream_policy_counts_its_calls() -> None:
     async def at_once(_: float) -> None:
         await asyncio.sleep(0)
 
-    outside = PolicyDependencies(
+    dependencies = PolicyDependencies(
         metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, rng=lambda: 0.5
     )
-    policies = UpstreamPolicies(outside=outside)
-    metrics.watch(idle_gauges(health=policies.snapshot))
+    policies = UpstreamPolicies(PolicyConfig(), dependencies)
+    metrics.watch(idle_gauges(health=policies.health))
 
     def answers(*script: str | AttemptError) -> Callable[[float], Awaitable[str]]:
         steps = iter(script)
@@ -274,7 +274,7 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
         metrics.upstream.attempt_ended(first, second, cast("CallResult", third), 1.0)
         metrics.upstream.rejected(first, second, cast("Rejection", third))
         metrics.upstream.retried(first)
-        metrics.upstream.breaker(first, BreakerState.OPEN)
+        metrics.upstream.breaker_changed(first, BreakerState.OPEN)
         metrics.finished(rejected(first))
         metrics.finished(operation(outcome=first, operation_type=second, reads={third: 1}))
 
