@@ -21,7 +21,7 @@ from benchmarks.processes import pinned, processors, running
 from gateway.http_client.pool import ConnectionPool
 
 _HEADERS = dict(zip(("x-leyr-client-id", "x-leyr-client-secret"), CREDENTIALS, strict=True))
-_LARGEST = 10 * 2**20
+_MAX_BYTES = 10 * 2**20
 _ROUNDS = 600
 _UNIT = "/api/emrs/webdoc/care-units/L0_"
 _WINDOW = "start=2026-01-01T00%3A00%3A00Z&end=2026-01-02T00%3A00%3A00Z"
@@ -41,7 +41,7 @@ Get = Callable[[str], Awaitable[object]]
 async def _own(url: str) -> AsyncIterator[Get]:
     connections = ConnectionPool(url, _HEADERS)
     try:
-        yield lambda target: connections.get(target, largest=_LARGEST)
+        yield lambda target: connections.get(target, max_bytes=_MAX_BYTES)
     finally:
         await connections.close()
 

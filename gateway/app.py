@@ -36,11 +36,11 @@ from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.concurrency_limit import ConcurrencyLimit
 from gateway.http.csrf import AllowedOrigins
 from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
-from gateway.http.error_responses import ErrorFormatter, elsewhere
+from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
-from gateway.http.request_context import RequestLog
+from gateway.http.request_context import RequestObserver
 from gateway.http.requests import RequestLimits, RequestReader
 from gateway.http.response_cache import CacheControl, ResponseCache
 from gateway.http.runner import Runner
@@ -57,6 +57,7 @@ from gateway.schema.query import build_schema, engine_config, node_types
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
+from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.traces import Traces
 
 
@@ -96,7 +97,7 @@ def trusted_documents_of(settings: Settings) -> TrustedDocuments | None:
         raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
     except ManifestError as error:
         raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
-    return TrustedDocuments(by_id, alone=settings.gateway_documents_only)
+    return TrustedDocuments(by_id, only=settings.gateway_documents_only)
 
 
 def _jwt_requirements(settings: Settings) -> JwtRequirements:
@@ -156,10 +157,10 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics, traces, readiness)
     policies = _policies(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
-    explorer = GraphiQL(built_graphiql(), notice) if settings.gateway_graphiql else None
+    graphiql = GraphiQL(built_graphiql(), notice) if settings.gateway_graphiql else None
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     authenticator = Authenticator(verifier)
-    endpoint = _endpoint(settings, outside, transport, policies, authenticator, explorer)
+    endpoint = _endpoint(settings, outside, transport, policies, authenticator, graphiql)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -169,8 +170,8 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         await authenticator.close()
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
-    handlers = {HTTPException: elsewhere(new_reference)}
-    routes = _routes(settings, policies, readiness, explorer)
+    handlers = {HTTPException: http_exception_handler(new_reference)}
+    routes = _routes(settings, policies, readiness, graphiql)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
@@ -178,11 +179,11 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
 
 def _routes(
-    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, explorer: GraphiQL | None
+    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, graphiql: GraphiQL | None
 ) -> list[BaseRoute]:
-    ready = readyz(settings.leyr_emrs, policies.snapshot, lambda: readiness.is_stopping)
+    ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
-    if explorer is not None:
+    if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
     return routes
@@ -207,10 +208,11 @@ def _policies(settings: Settings, outside: _Outside) -> UpstreamPolicies:
     rules = PolicyConfig(
         deadline_seconds=settings.gateway_deadline_seconds,
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
-        gate=ConcurrencyConfig(most=settings.gateway_calls_per_ehr),
+        concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
     )
-    observers = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
-    return UpstreamPolicies(rules, PolicyDependencies(LoggedCallEvents(outside.log, CallEventsFanOut(observers))))
+    others = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
+    events = CallEventsFanOut([LoggedCallEvents(outside.log), *others])
+    return UpstreamPolicies(rules, PolicyDependencies(events))
 
 
 def _endpoint(  # noqa: PLR0917 # the root joins so much
@@ -219,7 +221,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     transport: LeyrTransport,
     policies: UpstreamPolicies,
     authenticator: Authenticator,
-    explorer: GraphiQL | None,
+    graphiql: GraphiQL | None,
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
@@ -228,29 +230,32 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     if outside.metrics is not None:
         outside.metrics.watch(
             Gauges(
-                conditions=policies.snapshot,
+                health=policies.health,
                 cache_bytes=lambda: memory.bytes,
-                cache_most_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
-                requests_inside=lambda: concurrency_limit.inside,
+                cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
+                active_requests=lambda: concurrency_limit.active,
                 is_ready=lambda: not outside.readiness.is_stopping,
             )
         )
+    request_log = RequestLog(log)
+    tracer = None if outside.traces is None else outside.traces.requests
+    observers: list[RequestObserver | None] = [request_log, outside.metrics, tracer]
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
-        _runner(settings, outside, profiles, loaders),
+        runner=_runner(settings, outside, profiles, loaders),
         reader=RequestReader(_request_limits(settings)),
         authenticator=authenticator,
         rate_limits=RateLimits(clock),
-        finished=ResponseCache(memory, clock),
+        cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
-        freshness=CacheControl(clock, shared=settings.gateway_auth == "anonymous"),
-        log=RequestLog(log),
+        cache_control=CacheControl(clock, shared=settings.gateway_auth == "anonymous"),
         clock=clock,
         new_reference=outside.new_reference,
         digest_key=outside.new_secret(),
-        explorer=explorer,
-        tally=outside.metrics,
-        spans=None if outside.traces is None else outside.traces.operations,
+        graphiql=graphiql,
+        observers=[each for each in observers if each is not None],
+        tracer=tracer,
+        on_fault=request_log.fault,
     )
 
 
@@ -258,8 +263,8 @@ def _runner(
     settings: Settings, outside: _Outside, profiles: Profiles, loaders: Callable[[FetchScope], Nodes]
 ) -> Runner:
     return Runner(
-        _engine(settings),
-        ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
+        engine=_engine(settings),
+        errors=ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
         documents=PersistedDocuments(trusted_documents_of(settings)),
         profiles=profiles,
         loaders=loaders,

@@ -20,7 +20,7 @@ import structlog
 
 from gateway.app import create_app
 from gateway.dry_run import Sizes, dry_run
-from gateway.http.error_responses import wire_error
+from gateway.http.error_responses import server_error_body
 from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
@@ -32,7 +32,7 @@ from gateway.simulator import Behaviour, SimulatorSettings, announcement, create
 from gateway.telemetry.metrics import Metrics, metrics_app
 from gateway.telemetry.traces import Traces, TracesError, traces_to
 
-_ERROR_BODY = wire_error(lambda: str(uuid4()))
+_ERROR_BODY = server_error_body(lambda: str(uuid4()))
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 _MAX_ASSUMED = 1_000
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.

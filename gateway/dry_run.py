@@ -71,7 +71,7 @@ class _RecordingClient:
         self._node_ids = tuple(node_ids)
         self._sizes = sizes
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:  # noqa: ARG002 # HttpClient's signature
+    async def get(self, target: str, *, max_bytes: int, timeout_seconds: float = 60.0) -> Response:  # noqa: ARG002 # HttpClient's signature
         # In the next turn of the loop, as a real response would come: calls of one turn are planned together.
         await asyncio.sleep(0)
         match = _PATH.fullmatch(target)

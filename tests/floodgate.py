@@ -36,13 +36,13 @@ class HeldConnections:
         self._floodgate = floodgate
         self._connections = connections
 
-    async def get(self, target: str, *, largest: int, within: float = 60.0) -> Response:
+    async def get(self, target: str, *, max_bytes: int, timeout_seconds: float = 60.0) -> Response:
         self._floodgate.waiting += 1
         try:
             await asyncio.to_thread(self._floodgate.is_open.wait)
         finally:
             self._floodgate.waiting -= 1
-        return await self._connections.get(target, largest=largest, within=within)
+        return await self._connections.get(target, max_bytes=max_bytes, timeout_seconds=timeout_seconds)
 
     async def close(self) -> None:
         await self._connections.close()

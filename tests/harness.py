@@ -14,11 +14,11 @@ from uuid import uuid4
 
 import httpx
 
-from gateway.http.error_responses import wire_error
+from gateway.http.error_responses import server_error_body
 from gateway.telemetry.metrics import Metrics
 
 # What the gateway's own command line has the server say of a request that it rejects.
-ERROR_BODY = wire_error(lambda: str(uuid4()))
+ERROR_BODY = server_error_body(lambda: str(uuid4()))
 # The simulated world begins just before the change to winter time.
 TODAY = date(2026, 10, 12)
 NOW = datetime(2026, 10, 12, 5, 0, tzinfo=UTC)

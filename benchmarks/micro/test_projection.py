@@ -1,4 +1,4 @@
-"""Completing and encoding a long list, compiled and field by field."""
+"""Encoding a long list, by the engine's rows and field by field by graphql-core."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from strawberry.schema.config import StrawberryConfig
 from benchmarks.micro.clinic import RESOURCES, SERVICES, answer
 from gateway.domain import models
 from gateway.engine.engine import Engine, EngineConfig, Operation
-from gateway.engine.info import Info
+from gateway.engine.executor import Info
 from gateway.engine.lazy_list import LazyObjectList, as_list
 from gateway.schema.scalars import PLAIN_SCALARS, DateTime, scalar_map
 
@@ -53,7 +53,9 @@ QUERY = "{ timeslots { start end resourceId healthcareServiceId } }"
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "field by field"])
 def test_list(benchmark: Callable[..., Any], *, compiled: bool) -> None:
     schema = strawberry.Schema(Query, config=StrawberryConfig(info_class=Info, scalar_map=scalar_map()))
-    engine, core, slots = Engine(schema, EngineConfig(plain_scalars=PLAIN_SCALARS)), schema._schema, answer().slots  # noqa: SLF001 # as the engine does
+    core = schema._schema  # noqa: SLF001 # as the engine does
+    engine = Engine(schema, EngineConfig(plain_scalars=PLAIN_SCALARS))
+    slots = answer().slots
     document = parse(QUERY)
     assert isinstance(core, GraphQLSchema)
 

@@ -1,1 +1,1 @@
-"""Who calls: API keys, tokens, and how often each caller may ask."""
+"""Authentication by API keys and tokens, and rate limits."""

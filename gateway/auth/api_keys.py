@@ -1,4 +1,4 @@
-"""CredentialVerifier that are told by API keys, of which the gateway knows SHA-256 digests only."""
+"""API keys, of which the gateway knows SHA-256 digests only, and the file that lists them."""
 
 import re
 import tomllib
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PLACE_IN_TOML = re.compile(r"\(at [a-z0-9, ]+\)$")
 
-_OneOrSeveral = Annotated[
+_OneOrMore = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1, max_length=100),
@@ -26,11 +26,11 @@ _Names = Annotated[tuple[str, ...], Field(min_length=1, max_length=10_000)]
 
 
 class _Table(BaseModel):
-    """One table of the file."""
+    """One caller's table in the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    key_sha256: _OneOrSeveral
+    key_sha256: _OneOrMore
     emrs: _Names | None = None
     care_units: _Names | None = None
     rate_per_second: Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
@@ -59,7 +59,7 @@ class _Table(BaseModel):
         return value
 
     def caller(self, name: str, default: Rate) -> Caller:
-        """Who sends one of the keys."""
+        """The caller that the table describes."""
         emrs = None if self.emrs is None else frozenset(self.emrs)
         units = None if self.care_units is None else care_units(self.care_units)
         if emrs is not None and units is not None and any(unit.emr not in emrs for unit in units):
@@ -72,27 +72,27 @@ class _Table(BaseModel):
 
 
 class ApiKeyVerifier:
-    """Tells callers by their API keys."""
+    """Verifies API keys."""
 
     def __init__(self, callers: Mapping[bytes, Caller]) -> None:
         """`callers` by the SHA-256 digests of their keys."""
         self._callers = dict(callers)
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
-        """See CredentialVerifier."""
-        # Finding a digest in a dict takes a time that depends on the digest. That teaches nothing about a key: a guess
-        # that yields a wanted digest, or only its first bytes, cannot be computed but has to be searched for blindly.
+        """The caller whose key the headers hold."""
+        # The time of a dict lookup depends on the digest. That reveals nothing about a key: a guess whose digest begins
+        # like a known one cannot be computed, only searched for blindly.
         caller = self._callers.get(sha256(api_key(headers).encode("latin-1")).digest())
         if caller is None:
             raise Unauthenticated("This API key is not known")
         return caller
 
     async def close(self) -> None:
-        """See CredentialVerifier."""
+        """Close nothing: there are no connections."""
 
 
 def read_api_keys(text: str, default: Rate) -> ApiKeyVerifier:
-    """The callers of a keys file in TOML, one table a caller; `default` is for those without a rate of their own.
+    """Read a file of API keys: TOML with a table for each caller, which has the rate `default` unless it names one.
 
     Raises AuthSettingsError.
     """
@@ -112,7 +112,7 @@ def _tables(text: str) -> dict[str, _Table]:
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        # What else the parser says may quote the file.
+        # The rest of the parser's message may quote the file.
         place = _PLACE_IN_TOML.search(str(error))
         raise AuthSettingsError(f"the file is not TOML {place[0] if place else ''}".rstrip()) from None
     for number, name in enumerate(tables, 1):
@@ -124,10 +124,10 @@ def _tables(text: str) -> dict[str, _Table]:
     try:
         return TypeAdapter(dict[str, _Table]).validate_python(tables)
     except ValidationError as error:
-        raise AuthSettingsError("\n".join(_complaints(error))) from None
+        raise AuthSettingsError("\n".join(_messages(error))) from None
 
 
-def _complaints(error: ValidationError) -> list[str]:
+def _messages(error: ValidationError) -> list[str]:
     return [
         ": ".join((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")))
         for each in error.errors(include_url=False, include_input=False, include_context=False)

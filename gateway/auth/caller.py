@@ -1,4 +1,4 @@
-"""A caller: the credential that names it, what it may see, and how often it may ask."""
+"""Callers: their credentials, what they may see, their rate, and how a request is authenticated."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ _SPACE = " \t"
 
 
 def bearer(headers: Mapping[bytes, str]) -> str | None:
-    """What follows `Bearer`; None without the header. Raises Unauthenticated for any other scheme or form."""
+    """The bearer credential of a request, None without the header. Raises Unauthenticated for any other scheme."""
     given = headers.get(b"authorization")
     if given is None:
         return None
@@ -26,9 +26,8 @@ def bearer(headers: Mapping[bytes, str]) -> str | None:
 
 
 def api_key(headers: Mapping[bytes, str]) -> str:
-    """The one API key of a request. Raises Unauthenticated where there is none, or two that differ."""
-    own, borne = headers.get(b"x-api-key"), bearer(headers)
-    keys = {key for key in (None if own is None else own.strip(_SPACE), borne) if key}
+    """The API key of a request. Raises Unauthenticated if there is none, or two that differ."""
+    keys = {key for key in (headers.get(b"x-api-key", "").strip(_SPACE), bearer(headers)) if key}
     if not keys:
         raise Unauthenticated("Send an API key as `x-api-key`, or as `Authorization: Bearer`")
     if len(keys) > 1:
@@ -45,30 +44,29 @@ def is_emr_code(text: str) -> bool:
 
 
 def care_unit(text: str) -> CareUnitKey | None:
-    """The care unit that a node id names, or an EHR's code, `/` and Leyr's id; None where it is neither."""
+    """The care unit of a node id, or of an EHR's code, `/` and Leyr's id; None if the text is neither."""
     try:
         node = parse_node_id(text)
     except BadUserInput:
-        # Base64 knows `/` too, so a text is tried as a node id first.
+        # Base64 may contain `/` too, so a node id is tried first.
         emr, _, leyr_id = text.partition("/")
         return CareUnitKey(emr, leyr_id) if is_emr_code(emr) and is_usable(leyr_id) else None
     return node.care_unit if node.type is NodeType.CARE_UNIT else None
 
 
 def care_units(texts: Iterable[str]) -> frozenset[CareUnitKey] | None:
-    """The care units that the texts name; None where one of them names none."""
-    found = [care_unit(text) for text in texts]
-    keys = frozenset(key for key in found if key is not None)
-    return None if None in found else keys
+    """The care units of these texts; None if one of them names none."""
+    keys = {care_unit(text) for text in texts}
+    return None if None in keys else frozenset(key for key in keys if key is not None)
 
 
 class AuthSettingsError(Exception):
-    """The configuration of callers is wrong; the message says where and what to write, and never quotes a value."""
+    """The settings of callers are wrong; the message says where and what to write, and never quotes a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests a second, and `burst` of them at once after a pause. Raises ValueError for less than that."""
+    """Requests per second, and the `burst` that may come at once after a pause. Raises ValueError if too small."""
 
     per_second: float
     burst: int
@@ -80,10 +78,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request.
-
-    `name` is the same for all requests of a caller, different for each caller, and holds nothing personal.
-    """
+    """The sender of a request; `name` identifies it and holds nothing personal."""
 
     name: str
     access: Access
@@ -91,18 +86,18 @@ class Caller:
 
 
 class CredentialVerifier(Protocol):
-    """Tells callers by the credentials that they send."""
+    """Verifies the credentials of requests."""
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
-        """Who sent these headers, their names in lower case and their values decoded from Latin-1.
+        """The caller that sent these headers, with names in lower case and values decoded from Latin-1.
 
-        Raises Unauthenticated and Forbidden, neither of which quotes a credential, and KeysUnavailableError where the
-        credential could not be judged.
+        Raises Unauthenticated and Forbidden, neither of which quotes a credential, and KeysUnavailableError if the
+        credential cannot be verified now.
         """
         ...
 
     async def close(self) -> None:
-        """Give back what is held open."""
+        """Close connections, if there are any."""
         ...
 
 
@@ -110,20 +105,20 @@ _CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key"})
 
 
 class Authenticator:
-    """Finds out who sends a request; without a verifier everybody is anonymous."""
+    """Authenticates requests; without a verifier every caller is anonymous."""
 
     def __init__(self, verifier: CredentialVerifier | None) -> None:
         self._verifier = verifier
 
     @property
     def vary(self) -> bytes:
-        """The headers of a request that its caller depends on, each after a comma."""
+        """The request headers that authentication depends on, each after a comma, for `vary`."""
         return b"" if self._verifier is None else b", authorization, x-api-key"
 
     async def caller(self, raw: Iterable[tuple[bytes, bytes]], headers: Mapping[bytes, str]) -> Caller | None:
-        """Who sends a request; None for an anonymous caller. Raises what `CredentialVerifier.identify` raises.
+        """The caller of a request, None if anonymous. Raises what `CredentialVerifier.identify` raises.
 
-        `raw` are the headers as they came: one that comes twice could be one caller's here and another's elsewhere.
+        `raw` are the headers as received. A credential sent twice is refused: servers disagree on which one counts.
         """
         if self._verifier is None:
             return None
@@ -133,6 +128,6 @@ class Authenticator:
         return await self._verifier.identify(headers)
 
     async def close(self) -> None:
-        """Close what the verifier holds open."""
+        """Close the verifier's connections."""
         if self._verifier is not None:
             await self._verifier.close()

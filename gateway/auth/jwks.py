@@ -1,8 +1,8 @@
-"""An issuer's JSON Web Key Set (RFC 7517, RFC 8037): read, fetched from a file or a URL, and fetched anew.
+"""An issuer's JSON Web Key Set (RFC 7517, RFC 8037), from a file or a URL.
 
-It is fetched when the first token comes. For ten minutes it is given as it is. An older one is given while it is
-fetched anew, for as long as a day where that fails. A kid that is not in it has it fetched at once, since issuers
-change keys at any time, but not more often than tokens with made-up kids may have the issuer asked.
+The first token has it fetched. It is fresh for ten minutes; then it is used while it is refreshed, for up to a day if
+that fails. A token with an unknown kid has it fetched at once, since issuers change keys at any time, but at most every
+30 seconds, since anybody can make up kids.
 """
 
 import asyncio
@@ -29,25 +29,38 @@ from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
-_MOST_KEYS = 100
+_MAX_KEYS = 100
 # RSA keys of 12 288 bits; verifying with longer ones takes long.
-_LONGEST_MEMBER = 2_048
-_LONGEST_KID = 1_024
+_MAX_MEMBER = 2_048
+_MAX_KID = 1_024
 # By type and curve: the only algorithm that a key may be used with, and its public members.
 _KINDS = {
     ("RSA", None): ("RS256", ("n", "e")),
     ("EC", "P-256"): ("ES256", ("crv", "x", "y")),
     ("OKP", "Ed25519"): ("EdDSA", ("crv", "x")),
 }
+_MAX_BYTES = 256 * 1024
+_FETCH_SECONDS = 5.0
+_TOO_LARGE = f"it is larger than {_MAX_BYTES} bytes"
+_LIFETIMES = Lifetimes(fresh=600.0, stale=86_400.0)
+_SECONDS_BETWEEN_FETCHES = 30.0
+# Shorter, since no caller can be authenticated until there are keys.
+_SECONDS_BETWEEN_FIRST_FETCHES = 5.0
 
 
 class UnusableKeysError(Exception):
-    """No key set could be had; the message says why without quoting anything."""
+    """A key set could not be fetched or read; the message says why without quoting anything."""
+
+
+class KeysUnavailableError(GatewayError):
+    """A token cannot be verified now, since the issuer's keys could not be fetched."""
+
+    code = "KEYS_UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key, bound to one algorithm; equal where kid, algorithm and key are."""
+    """A public key for one algorithm; `digest` is that of its public members."""
 
     kid: str | None
     algorithm: str
@@ -56,7 +69,7 @@ class Key:
 
 
 class Keys:
-    """The usable keys of a set; of several with one kid and one algorithm the first counts."""
+    """The usable keys of a key set; of several with the same kid and algorithm the first is used."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         self._all = tuple(keys)
@@ -70,11 +83,11 @@ class Keys:
         return key in self._held
 
     def knows(self, kid: str | None) -> bool:
-        """Whether a key has this kid; a token without one is known, since no newer set could help it."""
+        """Whether a key has this kid. True without a kid, since a newer key set would not help such a token."""
         return kid is None or kid in self._kids
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
-        """The key that a token names; without a kid, the only one there is."""
+        """The key that a token names; without a kid, the only key of the set."""
         if kid is None and len(self._all) > 1:
             return None
         named = (key for key in self._all if kid is None or key.kid == kid)
@@ -82,19 +95,18 @@ class Keys:
 
 
 def read_keys(text: bytes | bytearray) -> Keys:
-    """The keys of a JSON Web Key Set; those of other types or for other purposes are left out.
+    """Read a JSON Web Key Set; keys of other types or for other purposes are left out.
 
-    Raises UnusableKeysError where it is no key set, or one of more than 100 keys.
+    Raises UnusableKeysError for anything else than a key set, or one of more than 100 keys.
     """
-    try:
+    found = None
+    with suppress(ValueError):
         found = orjson.loads(text)
-    except ValueError:
-        found = None
     members = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(members, list):
         raise UnusableKeysError("it is not a JSON Web Key Set")
-    if len(members) > _MOST_KEYS:
-        raise UnusableKeysError(f"it holds more than {_MOST_KEYS} keys")
+    if len(members) > _MAX_KEYS:
+        raise UnusableKeysError(f"it holds more than {_MAX_KEYS} keys")
     keys = (_key(member) for member in members if isinstance(member, dict))
     return Keys(key for key in keys if key is not None)
 
@@ -104,13 +116,13 @@ def _key(jwk: dict[str, Any]) -> Key | None:
     if not isinstance(kty, str) or not isinstance(crv, str | None) or not isinstance(kid, str | None):
         return None
     kind = _KINDS.get((kty, None if kty == "RSA" else crv))
-    if kind is None or len(kid or "") > _LONGEST_KID:
+    if kind is None or len(kid or "") > _MAX_KID:
         return None
     algorithm, names = kind
     values = [jwk.get(name) for name in names]
-    if not _is_meant_for(algorithm, jwk) or not all(isinstance(v, str) and len(v) <= _LONGEST_MEMBER for v in values):
+    if not _is_meant_for(algorithm, jwk) or not all(isinstance(v, str) and len(v) <= _MAX_MEMBER for v in values):
         return None
-    # A private key that was published by mistake is not even read.
+    # Public members only: a private key that was published by mistake is not even read.
     members = {"kty": kty, **dict(zip(names, values, strict=True))}
     public = _public(members, algorithm)
     return None if public is None else Key(kid, algorithm, sha256(orjson.dumps(members)).digest(), public)
@@ -135,20 +147,15 @@ def _public(members: dict[str, Any], algorithm: str) -> PyJWK | None:
     return None if public.Algorithm.check_key_length(public.key) else public
 
 
-_LARGEST_BYTES = 256 * 1024
-_SECONDS = 5.0
-_TOO_LARGE = f"it is larger than {_LARGEST_BYTES} bytes"
-
-
 class KeySource(Protocol):
-    """Brings the text of a key set, at most 256 KiB of it."""
+    """Fetches the text of a key set, at most 256 KiB."""
 
     async def fetch(self) -> bytes | bytearray:
         """Raises UnusableKeysError."""
         ...
 
     async def close(self) -> None:
-        """Give back what is held open."""
+        """Close connections, if there are any."""
         ...
 
 
@@ -159,58 +166,58 @@ class KeyFile:
         self._path = path
 
     async def fetch(self) -> bytes:
-        """See KeySource."""
+        """Read the file, in a thread."""
         return await asyncio.to_thread(self._read)
 
     async def close(self) -> None:
-        """See KeySource."""
+        """Close nothing: the file is not kept open."""
 
     def _read(self) -> bytes:
         try:
             with self._path.open("rb") as file:
-                text = file.read(_LARGEST_BYTES + 1)
+                text = file.read(_MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "its path is not one"
             raise UnusableKeysError(f"the file cannot be read: {reason}") from None
-        if len(text) > _LARGEST_BYTES:
+        if len(text) > _MAX_BYTES:
             raise UnusableKeysError(_TOO_LARGE)
         return text
 
 
 class KeyUrl:
-    """A key set that its issuer publishes. Redirects are not followed."""
+    """A key set at its issuer's URL. Redirects are not followed."""
 
     def __init__(self, url: str, connections: HttpClientFactory = ConnectionPool) -> None:
-        """Raises AuthSettingsError where the URL is unusable."""
-        base, self._target = _parts(url)
+        """Raises AuthSettingsError for an unusable URL."""
+        base, self._target = _split_url(url)
         self._connections = connections(base, {"accept": "application/jwk-set+json, application/json"})
 
     async def fetch(self) -> bytes | bytearray:
-        """See KeySource."""
+        """Send a GET request."""
         try:
-            reply = await self._connections.get(self._target, largest=_LARGEST_BYTES, within=_SECONDS)
+            response = await self._connections.get(self._target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
         except BodyTooLargeError:
             failure = _TOO_LARGE
         except TimeoutError:
-            failure = f"no answer within {_SECONDS:g} s"
+            failure = f"no answer within {_FETCH_SECONDS:g} s"
         except ContentDecodingError:
             failure = "the answer is not in the encoding that it names"
         # A host name that cannot be encoded is a ValueError.
         except (OSError, ValueError) as error:
             failure = f"no connection: {type(error).__name__}"
         else:
-            if reply.status == 200:  # noqa: PLR2004 # OK
-                return reply.body
-            failure = f"the answer has status {reply.status}"
+            if response.status == 200:  # noqa: PLR2004 # OK
+                return response.body
+            failure = f"the answer has status {response.status}"
         raise UnusableKeysError(failure)
 
     async def close(self) -> None:
-        """See KeySource."""
+        """Close the connections."""
         await self._connections.close()
 
 
 def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> KeySource:
-    """The source of a key set by its http or https URL, or else by its path. Raises AuthSettingsError."""
+    """The source for an http or https URL, or else for a path. Raises AuthSettingsError."""
     if re.match(r"https?:", place, re.IGNORECASE):
         return KeyUrl(place, connections)
     if "://" in place:
@@ -218,8 +225,8 @@ def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> K
     return KeyFile(Path(place))
 
 
-def _parts(url: str) -> tuple[str, str]:
-    """Scheme and host, and what to ask there for."""
+def _split_url(url: str) -> tuple[str, str]:
+    """Split a URL into its base, and the path with the query."""
     try:
         parts = urlsplit(url)
         usable = re.fullmatch(r"[!-~]+", url) and parts.hostname and parts.port != 0
@@ -233,76 +240,64 @@ def _parts(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query
 
 
-_LIFETIMES = Lifetimes(fresh=600.0, stale=86_400.0)
-_SECONDS_BETWEEN_FETCHES = 30.0
-# Nobody can be told while there are no keys at all.
-_SECONDS_BETWEEN_FIRST_FETCHES = 5.0
-
-
-class KeysUnavailableError(GatewayError):
-    """Whether a token is genuine cannot be told now, since the issuer's keys cannot be had."""
-
-    code = "KEYS_UNAVAILABLE"
-
-
 class KeySet:
-    """The keys of one issuer; to be used inside one loop."""
+    """The current keys of one issuer; to be used inside one event loop."""
 
     def __init__(self, source: KeySource, *, clock: Callable[[], float], on_failed: Callable[[str], None]) -> None:
-        """`clock` counts seconds; `on_failed` gets the reason where a fetch brought no usable key."""
+        """`clock` counts seconds; `on_failed` is called with the reason when a fetch brings no usable key."""
         self._source = source
         self._clock = clock
         self._on_failed = on_failed
         self._keys: Keys | None = None
         self._fetched_at = -inf
-        self._asked_at = -inf
+        self._last_fetch_at = -inf
         self._failed = False
-        self._flight: SharedCall[Keys] | None = None
+        self._call: SharedCall[Keys] | None = None
 
-    def at_hand(self) -> Keys | None:
-        """The keys, unless they have to be waited for; old ones are fetched anew meanwhile."""
+    def current(self) -> Keys | None:
+        """The keys, None if they are missing or too old. Begins a refresh if they are stale."""
         now = self._clock()
         age = now - self._fetched_at
         if age >= _LIFETIMES.served:
             return None
-        if age >= _LIFETIMES.fresh and self._flight is None and now - self._asked_at >= _SECONDS_BETWEEN_FETCHES:
-            self._launch(now)
+        if age >= _LIFETIMES.fresh and self._call is None and now - self._last_fetch_at >= _SECONDS_BETWEEN_FETCHES:
+            self._start_fetch(now)
         return self._keys
 
     async def find(self, kid: str | None, algorithm: str) -> Key | None:
         """The key that a token names. Raises KeysUnavailableError, with the seconds to wait."""
-        keys = self.at_hand()
+        keys = self.current()
         if keys is None:
-            keys = await self._fetched(_SECONDS_BETWEEN_FIRST_FETCHES)
+            keys = await self._after_fetch(_SECONDS_BETWEEN_FIRST_FETCHES)
         elif not keys.knows(kid):
-            keys = await self._fetched(_SECONDS_BETWEEN_FETCHES)
+            keys = await self._after_fetch(_SECONDS_BETWEEN_FETCHES)
         return keys.find(kid, algorithm)
 
     async def close(self) -> None:
-        """End a fetch that is on its way, and close the source."""
-        if self._flight is not None:
-            self._flight.release()
+        """Cancel a running fetch, and close the source."""
+        if self._call is not None:
+            self._call.release()
         await self._source.close()
 
-    async def _fetched(self, pause: float) -> Keys:
-        """What the fetch on its way brings, or else one that begins now, unless the last began within the pause."""
-        flight, now = self._flight, self._clock()
-        if flight is None:
-            wait = self._asked_at + pause - now
+    async def _after_fetch(self, pause: float) -> Keys:
+        """The keys after the running fetch, or else after a new one, unless the last began within `pause` seconds."""
+        call, now = self._call, self._clock()
+        if call is None:
+            wait = self._last_fetch_at + pause - now
             if wait > 0:
                 if self._keys is None or self._failed:
                     raise _unavailable(wait)
                 return self._keys
-            flight = self._launch(now)
+            call = self._start_fetch(now)
         with suppress(UnusableKeysError):
-            return await flight.wait()
+            return await call.wait()
         raise _unavailable(pause)
 
-    def _launch(self, now: float) -> SharedCall[Keys]:
-        """Begin a fetch. It holds itself: its time is bounded, and whoever gives up waiting leaves it to the others."""
-        self._asked_at = now
-        self._flight = SharedCall(self._fetch(now), now, self._landed)
-        return self._flight
+    def _start_fetch(self, now: float) -> SharedCall[Keys]:
+        """Begin a fetch. It holds itself, so it goes on when the requests that wait for it are cancelled."""
+        self._last_fetch_at = now
+        self._call = SharedCall(self._fetch(now), now, self._ended)
+        return self._call
 
     async def _fetch(self, started: float) -> Keys:
         try:
@@ -312,13 +307,13 @@ class KeySet:
             raise
         if not keys:
             self._on_failed(f"it holds no key for {', '.join(ALGORITHMS)}")
-        # Even so it is the issuer's word: the keys that are gone must not be used.
+        # An empty key set counts too: keys that the issuer withdrew must not be used.
         self._keys, self._fetched_at = keys, started
         return keys
 
-    def _landed(self, flight: SharedCall[Keys]) -> None:
-        self._flight = None
-        self._failed = flight.answer is None
+    def _ended(self, call: SharedCall[Keys]) -> None:
+        self._call = None
+        self._failed = call.answer is None
 
 
 def _unavailable(seconds: float) -> KeysUnavailableError:

@@ -1,4 +1,4 @@
-"""How often each caller may ask: a token bucket a caller, which is full after a pause."""
+"""Rate limits: a token bucket for each caller."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,56 +8,55 @@ from typing import NamedTuple
 from gateway.auth.caller import Caller, Rate
 from gateway.domain.errors import RateLimited
 
-# More than the rounding errors of a bucket, so that whoever waits as long as told is not turned away again.
+# More than the rounding errors of a bucket, so that a caller that waits for `retry_after` is not rejected again.
 _MARGIN_SECONDS = 1e-6
 
 
 class Bucket(NamedTuple):
-    """How many requests are left, and when they were counted, in seconds."""
+    """A token bucket: the tokens that were left at a time in seconds."""
 
-    left: float
+    tokens: float
     at: float
 
     def refilled(self, rate: Rate, now: float) -> "Bucket":
         """The bucket at a later time."""
-        gained = max(0.0, now - self.at) * rate.per_second
-        return Bucket(min(float(rate.burst), self.left + gained), now)
+        added = max(0.0, now - self.at) * rate.per_second
+        return Bucket(min(float(rate.burst), self.tokens + added), now)
 
-    def wait(self, rate: Rate) -> int:
-        """After how many whole seconds it holds a request; at least 1."""
-        return max(1, ceil((1.0 - self.left) / rate.per_second + _MARGIN_SECONDS))
+    def retry_after(self, rate: Rate) -> int:
+        """The seconds until the bucket holds a token, rounded up; at least 1."""
+        return max(1, ceil((1.0 - self.tokens) / rate.per_second + _MARGIN_SECONDS))
 
 
 class RateLimits:
-    """Counts the requests of callers, by their names.
+    """The buckets of callers, by name.
 
-    Of the buckets beyond `most`, those that were not asked for the longest are forgotten. A forgotten caller starts
-    with a full bucket, as after a pause.
+    Beyond `max_callers` the least recently used bucket is dropped. Its caller starts with a full one, as after a pause.
     """
 
-    def __init__(self, clock: Callable[[], float], most: int = 10_000) -> None:
+    def __init__(self, clock: Callable[[], float], max_callers: int = 10_000) -> None:
         self._clock = clock
-        self._most = most
+        self._max_callers = max_callers
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def take(self, caller: Caller) -> None:
-        """Count one request. Raises RateLimited, with the seconds to wait, and then counts none."""
+        """Take a token for a request. Raises RateLimited, with the seconds to wait, if there is none."""
         now, rate = self._clock(), caller.rate
         bucket = self._buckets.get(caller.name, Bucket(rate.burst, now)).refilled(rate, now)
-        if bucket.left < 1:
-            # A caller that goes on asking must not be forgotten, since that would fill its bucket.
+        if bucket.tokens < 1:
+            # Keeps the bucket of a caller that goes on sending: dropping it would fill it.
             self._buckets.move_to_end(caller.name)
-            seconds = bucket.wait(rate)
+            seconds = bucket.retry_after(rate)
             raise RateLimited(
                 f"You may send {rate.per_second:g} requests a second, and {rate.burst} at once after a pause; "
                 f"try again in {seconds} s",
                 retryable=True,
                 retry_after=seconds,
             )
-        self._buckets[caller.name] = bucket._replace(left=bucket.left - 1)
+        self._buckets[caller.name] = bucket._replace(tokens=bucket.tokens - 1)
         self._buckets.move_to_end(caller.name)
-        while len(self._buckets) > self._most:
+        while len(self._buckets) > self._max_callers:
             self._buckets.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Documents that were parsed, validated and compiled before, with the rules by which their variables are coerced."""
+"""A cache of documents: parsed, validated and compiled, with the rules by which their variables are coerced."""
 
 import hashlib
 from collections import OrderedDict
@@ -26,15 +26,26 @@ from graphql import (
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 
-from gateway.engine.compiler import Program, compiled
-from gateway.engine.document_limits import DocumentLimits, check_operations, parsed
+from gateway.engine.compiler import compile_query
+from gateway.engine.document_limits import DocumentLimits, check_operations, parse_document
 from gateway.engine.errors import InvalidDocumentError, UnsupportedError
+from gateway.engine.executor import Program
 from gateway.engine.overlapping_fields import OverlappingFieldsRule
 from gateway.engine.rows import Columns
 from gateway.engine.selection import walk
 
+# graphql-core reads the document's text from its start to locate an error.
+MAX_ERRORS = 20
+# A parsed document takes some forty times the memory of its text.
+_MAX_CHARACTERS = 256 * 1024
+_MAX_CACHED_CHARACTERS = 16 * 1024
+# A position of a compiled program takes about a kilobyte.
+_MAX_POSITIONS = 32 * 1024
 
-class _Variable(NamedTuple):
+
+class _LeafVariable(NamedTuple):
+    """A variable whose type is a scalar or an enum."""
+
     signature: GraphQLVariableSignature
     leaf: GraphQLLeafType
     is_required: bool
@@ -46,19 +57,19 @@ class VariableRules:
     def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
         self._schema = schema
         self._definitions = operation.variable_definitions or ()
-        self._plain = self._found()
+        self._leaves = self._leaf_variables()
 
     def values(
-        self, inputs: Mapping[str, Any], most_errors: int, *, hide_suggestions: bool
+        self, inputs: Mapping[str, Any], max_errors: int, *, hide_suggestions: bool
     ) -> VariableValues | list[GraphQLError]:
-        """What resolvers get, or what is wrong, as `get_variable_values` of graphql-core says it."""
-        values = self._quickly(inputs)
+        """The coerced values, or the errors that `get_variable_values` of graphql-core gives."""
+        values = self._coerced_leaves(inputs)
         if values is not None:
             return values
-        return get_variable_values(self._schema, self._definitions, dict(inputs), most_errors, hide_suggestions)
+        return get_variable_values(self._schema, self._definitions, dict(inputs), max_errors, hide_suggestions)
 
-    def _found(self) -> list[_Variable] | None:
-        """The variables, where each is a scalar or an enum."""
+    def _leaf_variables(self) -> list[_LeafVariable] | None:
+        """The variables; None where one has another type."""
         found = []
         for definition in self._definitions:
             signature = get_variable_signature(self._schema, definition)
@@ -67,16 +78,16 @@ class VariableRules:
             leaf = get_nullable_type(signature.type)
             if not is_leaf_type(leaf):
                 return None
-            found.append(_Variable(signature, leaf, is_non_null_type(signature.type)))
+            found.append(_LeafVariable(signature, leaf, is_non_null_type(signature.type)))
         return found
 
-    def _quickly(self, inputs: Mapping[str, Any]) -> VariableValues | None:
-        """The values, where nothing is wrong and no default is wanted."""
-        if self._plain is None:
+    def _coerced_leaves(self, inputs: Mapping[str, Any]) -> VariableValues | None:
+        """The values, by the shortest way; None where one is wrong or a default is needed."""
+        if self._leaves is None:
             return None
         sources: dict[str, VariableValueSource] = {}
         coerced: dict[str, Any] = {}
-        for signature, leaf, is_required in self._plain:
+        for signature, leaf, is_required in self._leaves:
             name = signature.name
             value = inputs.get(name, Undefined)
             if value is Undefined:
@@ -91,27 +102,20 @@ class VariableRules:
                 coerced[name] = None
                 continue
             try:
-                made = leaf.coerce_input_value(value)
+                coerced[name] = leaf.coerce_input_value(value)
             except Exception:  # noqa: BLE001 # whatever it is, graphql-core meets it again and says what is wrong
                 return None
-            if made is Undefined:
+            if coerced[name] is Undefined:
                 return None
-            coerced[name] = made
         return VariableValues(sources, coerced)
-
-
-# Telling the place of an error takes a look through the text.
-_MAX_VALIDATION_ERRORS = 20
-# A parsed document takes some forty times the memory of its text.
-_MOST_CHARACTERS = 256 * 1024
-_LONGEST_KEPT = 16 * 1024
-# A position of a compiled program takes about a kilobyte.
-_MOST_POSITIONS = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """A parsed document, what is wrong with it, and what was compiled of it; `digest` is its text's."""
+    """A parsed document with its validation errors, and what was compiled of it.
+
+    `digest` is its text's, and `directive_variables` are those that decide what is selected.
+    """
 
     digest: str
     node: DocumentNode
@@ -123,13 +127,13 @@ class Document:
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
 
     @property
-    def is_kept(self) -> bool:
-        """Whether it is short enough to be kept."""
-        return self.characters <= _LONGEST_KEPT
+    def is_cacheable(self) -> bool:
+        """Whether it is short enough to be cached."""
+        return self.characters <= _MAX_CACHED_CHARACTERS
 
     @property
     def positions(self) -> int:
-        """The positions of all its programs; one that could not be compiled counts too."""
+        """The positions of all its programs; an operation that could not be compiled counts as one."""
         return sum(1 if program is None else program.positions for program in self.programs.values())
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
@@ -137,25 +141,21 @@ class Document:
         operations = [node for node in self.node.definitions if isinstance(node, OperationDefinitionNode)]
         if not operations:
             raise InvalidDocumentError("The document holds no operation")
-        if name is None:
-            if len(operations) > 1:
-                raise InvalidDocumentError(
-                    "The document holds several operations; say in operationName which one to run"
-                )
-            return operations[0]
+        if name is None and len(operations) > 1:
+            raise InvalidDocumentError("The document holds several operations; say in operationName which one to run")
         for operation in operations:
-            if operation.name and operation.name.value == name:
+            if name is None or (operation.name and operation.name.value == name):
                 return operation
         raise InvalidDocumentError("The document holds no operation of the name in operationName")
 
 
 def digest_of(text: str) -> str:
-    """The SHA-256 of a document in hexadecimal: what it is known by, since its text may hold personal data."""
+    """The SHA-256 of a document in hexadecimal, which stands for it in logs, since its text may hold personal data."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class Documents:
-    """Parses, validates and compiles; keeps what it made, least recently used first to go, in a bound of text."""
+    """Parses, validates and compiles documents, and caches them: the least recently used go first."""
 
     def __init__(
         self,
@@ -171,33 +171,32 @@ class Documents:
         self._limits = limits or DocumentLimits()
         self._refuse_name = refuse_name
         self._introspection = introspection
-        self._rules = [
+        self._validation_rules = [
             OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         ]
-        self._kept: OrderedDict[str, Document] = OrderedDict()
+        self._cache: OrderedDict[str, Document] = OrderedDict()
         self._characters = 0
         self._positions = 0
 
     def read(self, text: str) -> Document:
-        """The document of a text, valid or not.
+        """The document of a text, with its validation errors.
 
-        Raises GraphQLError for what is wrong before it could be validated, LimitExceededError where it passes a limit,
-        and RecursionError for endless nesting.
+        Raises GraphQLError for syntax and names that are refused, LimitExceededError, and RecursionError where the
+        text nests too deeply.
         """
         digest = digest_of(text)
-        found = self._kept.get(digest)
+        found = self._cache.get(digest)
         if found is not None:
-            self._kept.move_to_end(digest)
+            self._cache.move_to_end(digest)
             return found
-        node = parsed(text, self._limits, self._refuse_name)
+        node = parse_document(text, self._limits, self._refuse_name)
         check_operations(node, self._limits, introspection=self._introspection)
-        errors = validate(
-            self._schema, node, self._rules, _MAX_VALIDATION_ERRORS, hide_suggestions=not self._introspection
-        )
+        hide = not self._introspection
+        errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
         found = Document(digest, node, errors, fragments, _directive_variables(node), len(text))
-        if found.is_kept:
-            self._keep(found)
+        if found.is_cacheable:
+            self._insert(found)
         return found
 
     def variables(self, document: Document, operation: OperationDefinitionNode) -> VariableRules:
@@ -211,40 +210,39 @@ class Documents:
     def program(
         self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
     ) -> Program | None:
-        """A valid query, compiled for these variables; None where only ordinary execution will do."""
+        """A valid query, compiled for these variables; None where only graphql-core's executor can run it."""
         setting = tuple(variables.coerced.get(name) for name in sorted(document.directive_variables))
         key = (operation.name.value if operation.name else None, setting)
         if key not in document.programs:
             try:
-                made = compiled(self._schema, operation, document.fragments, variables, self._columns)
+                program = compile_query(self._schema, operation, document.fragments, variables, self._columns)
             except (UnsupportedError, GraphQLError, RecursionError):
-                made = None
-            if document.is_kept:
-                self._make_room(1 if made is None else made.positions)
-            document.programs[key] = made
+                program = None
+            if document.is_cacheable:
+                self._evict_programs(1 if program is None else program.positions)
+            document.programs[key] = program
         return document.programs[key]
 
-    def _make_room(self, positions: int) -> None:
-        """Forget what was compiled of the documents that were not used for longest."""
+    def _evict_programs(self, positions: int) -> None:
+        """Drop programs of the least recently used documents until so many more positions have room."""
         self._positions += positions
-        for document in self._kept.values():
-            if self._positions <= _MOST_POSITIONS:
+        for document in self._cache.values():
+            if self._positions <= _MAX_POSITIONS:
                 break
             self._positions -= document.positions
             document.programs.clear()
 
-    def _keep(self, document: Document) -> None:
-        self._kept[document.digest] = document
+    def _insert(self, document: Document) -> None:
+        self._cache[document.digest] = document
         self._characters += document.characters
-        while self._characters > _MOST_CHARACTERS:
-            _, forgotten = self._kept.popitem(last=False)
-            self._characters -= forgotten.characters
-            self._positions -= forgotten.positions
-            forgotten.programs.clear()
+        while self._characters > _MAX_CHARACTERS:
+            _, evicted = self._cache.popitem(last=False)
+            self._characters -= evicted.characters
+            self._positions -= evicted.positions
+            evicted.programs.clear()
 
 
 def _directive_variables(document: DocumentNode) -> frozenset[str]:
-    """The variables in directives: they decide what is selected."""
     names: set[str] = set()
     for definition in document.definitions:
         if not isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):

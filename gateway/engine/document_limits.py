@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from graphql import (
     DirectiveNode,
@@ -23,8 +24,8 @@ from graphql import (
 from gateway.engine.errors import InvalidDocumentError, LimitExceededError, RequestError
 from gateway.engine.selection import walk
 
-# Fragments make astronomical numbers of little text; beyond this nobody cares how large they are.
-_UNCOUNTED = 1_000_000
+# Fragments make astronomical numbers of little text; counts stop here.
+_MAX_COUNT = 1_000_000
 _INTROSPECTION = frozenset({"__schema", "__type"})
 # The introspection query of GraphiQL and of code generators goes 15 deep: types of types of types.
 _INTROSPECTION_DEPTH = 20
@@ -34,10 +35,10 @@ _INTROSPECTION_DEPTH = 20
 class DocumentLimits:
     """What a document may hold at most.
 
-    `tokens` bounds the text, and its comments by themselves; `integer_digits`, `value_depth` (lists and objects in
-    each other, list types too) and `name_characters` hold anywhere in it. The others count one operation with its
-    fragments written out: levels of fields, aliases, fields at the root with every repetition, directives, and
-    selections.
+    `tokens` bounds the tokens of the text, and its comments by themselves; `integer_digits`, `value_depth` (lists and
+    objects in each other, list types too) and `name_characters` hold anywhere in it. The others count in one operation
+    with its fragments written out: levels of fields, aliases, fields at the root with every repetition, directives,
+    and selections.
     """
 
     tokens: int = 1_000
@@ -53,145 +54,134 @@ class DocumentLimits:
 
 @dataclass(slots=True)
 class _Size:
-    """What a selection set comes to; what lies below `__schema` and `__type` counts by itself."""
+    """The counts of a selection set with what it holds."""
 
     depth: int = 0
     aliases: int = 0
     root_fields: int = 0
     directives: int = 0
     selections: int = 0
-    introspection_depth: int = 0
-    introspection_selections: int = 0
 
+    def count(self, selection: SelectionNode, level: int) -> None:
+        """Add one selection."""
+        self.selections += 1
+        self.directives += len(selection.directives or ())
+        if isinstance(selection, FieldNode):
+            self.depth = max(self.depth, level)
+            self.aliases += selection.alias is not None
+            self.root_fields += level == 1
 
-_NOTHING = _Size()
+    def add(self, spread: "_Size", level: int) -> None:
+        """Add the size of a fragment that is spread at a level."""
+        self.depth = min(max(self.depth, level - 1 + spread.depth), _MAX_COUNT)
+        self.aliases = min(self.aliases + spread.aliases, _MAX_COUNT)
+        self.root_fields = min(self.root_fields + (spread.root_fields if level == 1 else 0), _MAX_COUNT)
+        self.directives = min(self.directives + spread.directives, _MAX_COUNT)
+        self.selections = min(self.selections + spread.selections, _MAX_COUNT)
 
 
 @dataclass(slots=True)
 class _Part:
-    """An operation or a fragment: its size without its fragments, and where it spreads them."""
+    """An operation or a fragment: its size, that of what lies below its `__schema` and `__type`, and its spreads."""
 
-    size: _Size
+    size: _Size = field(default_factory=_Size)
+    introspection: _Size = field(default_factory=_Size)
     spreads: list[tuple[str, int, bool]] = field(default_factory=list)
-    """The fragment's name, its level, and whether it lies in an introspection."""
+    """The fragment's name, the level of the spread, and whether that lies below `__schema` or `__type`."""
+
+    def count(self, selection: SelectionNode, level: int, *, inside: bool) -> None:
+        """Add one selection; `inside` where it lies below `__schema` or `__type`, from which its level then counts."""
+        (self.introspection if inside else self.size).count(selection, level)
+        if isinstance(selection, FragmentSpreadNode):
+            self.spreads.append((selection.name.value, level, inside))
+
+    def include_fragments(self, fragments: Mapping[str, "_Part"]) -> None:
+        """Add the sizes of the fragments that are spread; they include their own already."""
+        for name, level, inside in self.spreads:
+            fragment = fragments.get(name)
+            if fragment is not None:
+                (self.introspection if inside else self.size).add(fragment.size, level)
+                self.introspection.add(fragment.introspection, level if inside else 1)
 
 
 def check_operations(document: DocumentNode, limits: DocumentLimits, *, introspection: bool) -> None:
-    """Whether every operation keeps to the limits; linear in the document, and each fragment is measured once.
+    """Hold every operation to the limits, in linear time: each fragment is measured once.
 
-    Fragments in a cycle are left out of account: such a document is not valid. Raises LimitExceededError, and
-    GraphQLError for introspection where that is off.
+    Fragments in a cycle are not counted: such a document is not valid. Raises LimitExceededError, and GraphQLError for
+    introspection where that is off.
     """
     fragments: dict[str, _Part] = {}
     operations: list[_Part] = []
     for definition in document.definitions:
         if isinstance(definition, FragmentDefinitionNode):
-            fragments[definition.name.value] = _measured(
+            fragments[definition.name.value] = _measure(
                 definition.selection_set, definition.directives or (), introspection=introspection
             )
         elif isinstance(definition, OperationDefinitionNode):
             directives = list(definition.directives or ())
             for variable in definition.variable_definitions or ():
                 directives += variable.directives or ()
-            operations.append(_measured(definition.selection_set, directives, introspection=introspection))
-    sizes = _written_out(fragments)
+            operations.append(_measure(definition.selection_set, directives, introspection=introspection))
+    complete = _with_fragments(fragments)
     for operation in operations:
-        _check(_whole(operation, sizes), limits)
+        operation.include_fragments(complete)
+        _check(operation, limits)
 
 
-def _measured(selections: SelectionSetNode, directives: Sequence[DirectiveNode], *, introspection: bool) -> _Part:
+def _measure(selections: SelectionSetNode, directives: Sequence[DirectiveNode], *, introspection: bool) -> _Part:
     part = _Part(_Size(directives=len(directives)))
-    for selection, level in walk(selections, enters=lambda node: not _introspects(node)):
-        _count(part, selection, level, inside=False)
-        if isinstance(selection, FieldNode) and _introspects(selection):
+    for selection, level in walk(selections, enters=lambda node: not _is_introspection(node)):
+        part.count(selection, level, inside=False)
+        if _is_introspection(selection):
             if not introspection:
-                raise _closed(selection)
+                error = InvalidDocumentError("Introspection is off; GATEWAY_INTROSPECTION=on turns it on")
+                raise GraphQLError(error.message, selection, original_error=error)
             for each, depth in walk(selection.selection_set) if selection.selection_set else ():
-                _count(part, each, depth, inside=True)
+                part.count(each, depth, inside=True)
     return part
 
 
-def _introspects(node: SelectionNode) -> bool:
+def _is_introspection(node: SelectionNode) -> TypeGuard[FieldNode]:
     return isinstance(node, FieldNode) and node.name.value in _INTROSPECTION
 
 
-def _count(part: _Part, selection: SelectionNode, level: int, *, inside: bool) -> None:
-    """Add one selection; `inside` where it lies below `__schema` or `__type`, from which its level then counts."""
-    size = part.size
-    is_field = isinstance(selection, FieldNode)
-    size.directives += len(selection.directives or ())
-    if isinstance(selection, FragmentSpreadNode):
-        part.spreads.append((selection.name.value, level, inside))
-    elif isinstance(selection, FieldNode):
-        size.aliases += selection.alias is not None
-    if inside:
-        size.introspection_selections += 1
-        size.introspection_depth = max(size.introspection_depth, level if is_field else 0)
-        return
-    size.selections += 1
-    if is_field:
-        size.depth = max(size.depth, level)
-        size.root_fields += level == 1
-
-
-def _closed(node: SelectionNode) -> GraphQLError:
-    error = InvalidDocumentError("Introspection is off; GATEWAY_INTROSPECTION=on turns it on")
-    return GraphQLError(error.message, node, original_error=error)
-
-
-def _written_out(fragments: Mapping[str, _Part]) -> dict[str, _Size]:
-    """The sizes of all fragments, each after those that it spreads."""
-    sizes: dict[str, _Size] = {}
+def _with_fragments(fragments: Mapping[str, _Part]) -> dict[str, _Part]:
+    """The fragments with the sizes of those that they spread, which are completed first."""
+    complete: dict[str, _Part] = {}
     begun: set[str] = set()
     waiting = list(fragments)
     while waiting:
         name = waiting[-1]
-        if name in sizes:
+        if name in complete:
             waiting.pop()
         elif name in begun:
-            sizes[name] = _whole(fragments[name], sizes)
+            fragments[name].include_fragments(complete)
+            complete[name] = fragments[name]
             waiting.pop()
         else:
             begun.add(name)
             waiting += {spread for spread, _, _ in fragments[name].spreads if spread in fragments} - begun
-    return sizes
+    return complete
 
 
-def _whole(part: _Part, sizes: Mapping[str, _Size]) -> _Size:
-    whole = replace(part.size)
-    for name, level, inside in part.spreads:
-        spread = sizes.get(name, _NOTHING)
-        whole.aliases += spread.aliases
-        whole.directives += spread.directives
-        whole.introspection_selections += spread.introspection_selections
-        if inside:
-            deepest = level - 1 + max(spread.depth, spread.introspection_depth)
-            whole.introspection_selections += spread.selections
-        else:
-            deepest = spread.introspection_depth
-            whole.selections += spread.selections
-            whole.depth = max(whole.depth, level - 1 + spread.depth)
-            whole.root_fields += spread.root_fields if level == 1 else 0
-        whole.introspection_depth = max(whole.introspection_depth, deepest)
-    return _Size(*(min(getattr(whole, each.name), _UNCOUNTED) for each in fields(_Size)))
-
-
-def _check(size: _Size, limits: DocumentLimits) -> None:
-    for found, limit, words in (
+def _check(part: _Part, limits: DocumentLimits) -> None:
+    size, introspection = part.size, part.introspection
+    for count, limit, words in (
         (size.depth, limits.depth, "operation is {} levels deep"),
         (size.root_fields, limits.root_fields, "operation has {} root fields"),
-        (size.aliases, limits.aliases, "operation has {} aliases"),
-        (size.directives, limits.directives, "operation has {} directives"),
+        (size.aliases + introspection.aliases, limits.aliases, "operation has {} aliases"),
+        (size.directives + introspection.directives, limits.directives, "operation has {} directives"),
         (size.selections, limits.selections, "operation has {} selections, those of its fragments included"),
-        (size.introspection_depth, _INTROSPECTION_DEPTH, "introspection is {} levels deep"),
-        (size.introspection_selections, limits.selections, "introspection has {} selections"),
+        (introspection.depth, _INTROSPECTION_DEPTH, "introspection is {} levels deep"),
+        (introspection.selections, limits.selections, "introspection has {} selections"),
     ):
+        found = min(count, _MAX_COUNT)
         if found > limit:
-            number = f"{found} or more" if found == _UNCOUNTED else str(found)
+            number = f"{found} or more" if found == _MAX_COUNT else str(found)
             raise LimitExceededError(f"The {words.format(number)}; the limit is {limit}")
 
 
-# The place of every error is looked for from the text's start, line by line.
+# graphql-core looks for the location of every error from the text's start, line by line.
 _LINES_PER_TOKEN = 5
 _FLOAT = re.compile(r"-?(\d+)(?:\.\d+)?(?:[eE][+-]?0*(\d*))?")
 # Python's largest float has as many digits before the point.
@@ -200,12 +190,12 @@ _OPENING = frozenset({TokenKind.BRACKET_L, TokenKind.BRACE_L})
 _CLOSING = frozenset({TokenKind.BRACKET_R, TokenKind.BRACE_R})
 
 
-def parsed(
+def parse_document(
     text: str, limits: DocumentLimits, refuse_name: Callable[[str], str | None] = lambda _: None
 ) -> DocumentNode:
     """The syntax tree of a text; `refuse_name` gives the reason to refuse a name in it.
 
-    Raises LimitExceededError, GraphQLError for whatever else is wrong, and RecursionError for endless nesting.
+    Raises LimitExceededError, GraphQLError for all else that is wrong, and RecursionError where it nests too deeply.
     """
     lines = 1 + text.count("\n") + text.count("\r") - text.count("\r\n")
     if lines > limits.tokens * _LINES_PER_TOKEN:
@@ -213,13 +203,13 @@ def parsed(
     try:
         document = parse(text, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
     except GraphQLSyntaxError as error:
-        raise _too_large(error, limits) or error from None
+        raise _limit_exceeded(error, limits) or error from None
     _check_tokens(document, limits, refuse_name)
     return document
 
 
-def _too_large(error: GraphQLSyntaxError, limits: DocumentLimits) -> LimitExceededError | None:
-    """What the parser gave up on, unless it is the syntax."""
+def _limit_exceeded(error: GraphQLSyntaxError, limits: DocumentLimits) -> LimitExceededError | None:
+    """The limit at which the parser stopped; None for an error of syntax."""
     far = f"The document is nested hundreds of levels deep; the limit is {limits.depth} levels of fields"
     for ending, words in (
         (" tokens. Parsing aborted.", f"The document has more than {limits.tokens} tokens, which is the limit"),
@@ -232,7 +222,7 @@ def _too_large(error: GraphQLSyntaxError, limits: DocumentLimits) -> LimitExceed
 
 
 def _check_tokens(document: DocumentNode, limits: DocumentLimits, refuse_name: Callable[[str], str | None]) -> None:
-    """Names, numbers and nested values wherever they stand. Raises GraphQLError."""
+    """Check names, numbers and nested values. Raises GraphQLError."""
     token = document.loc.start_token if document.loc else None
     parentheses = 0
     nesting = 0

@@ -1,16 +1,15 @@
-"""The engine's door: a document, its variables and a context in; pieces of JSON and errors out."""
+"""The engine's door: takes an operation and a context, gives the JSON of its answer and its errors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import orjson
 import strawberry
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, execute
 from graphql.execution.values import VariableValues
 
-from gateway.engine.document_cache import Document, Documents, digest_of
+from gateway.engine.document_cache import MAX_ERRORS, Document, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import (
     AnswerTooLargeError,
@@ -18,16 +17,13 @@ from gateway.engine.errors import (
     LimitExceededError,
     MutationNotAllowedError,
     RequestError,
+    located_errors,
 )
-from gateway.engine.executor import Execution, ExecutionConfig
-from gateway.engine.field_errors import located
-from gateway.engine.info import Info
+from gateway.engine.executor import Execution, ExecutionConfig, Info
 from gateway.engine.rows import Columns
 
-# What is written once and stands under thousands of objects makes much of little: so many bytes no client wants.
+# Text that is written once and copied under thousands of objects makes large answers of short documents.
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
-# Telling the place of an error takes a look through the document's text.
-_MAX_ERRORS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +54,9 @@ class Result:
 class EngineConfig:
     """What the engine is told of the application that it serves.
 
-    `plain_scalars` are custom scalars whose Python values leave as they are. `expected_errors` is the root of the
-    error tree that resolvers raise from; anything else is a fault. Of a result's errors at most `max_errors` are
-    given, faults in any case. `too_large_hint` tells a client how to get a smaller answer. `refuse_name` gives the
+    `plain_scalars` are custom scalars whose Python values are encoded as they are. `expected_errors` is the root of the
+    error tree that resolvers raise from; anything else is a fault. A result has at most `max_errors` errors of failed
+    fields, but faults in any case. `too_large_hint` tells a client how to get a smaller answer. `refuse_name` gives the
     reason to refuse a name in a document, None for most. `introspection` opens `__schema` and `__type`, and has
     graphql-core suggest names of the schema.
     """
@@ -68,7 +64,7 @@ class EngineConfig:
     limits: DocumentLimits = field(default_factory=DocumentLimits)
     plain_scalars: frozenset[str] = frozenset()
     expected_errors: type[Exception] = RequestError
-    max_errors: int = _MAX_ERRORS
+    max_errors: int = MAX_ERRORS
     max_answer_bytes: int = _MAX_ANSWER_BYTES
     too_large_hint: str = "ask for less"
     refuse_name: Callable[[str], str | None] = lambda _: None
@@ -83,12 +79,10 @@ class Engine:
         config = config or EngineConfig()
         info_class = schema.config.info_class
         if not issubclass(info_class, Info):
-            raise TypeError("the schema's info_class does not extend gateway.engine.info.Info")
+            raise TypeError("the schema's info_class does not extend gateway.engine.executor.Info")
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
         self._config = config
-        self._execution = ExecutionConfig(
-            msgspec.json.Encoder(), info_class, config.expected_errors, config.max_answer_bytes
-        )
+        self._execution = ExecutionConfig(info_class, config.expected_errors, config.max_answer_bytes)
         self._documents = Documents(
             self._schema,
             Columns(config.plain_scalars),
@@ -102,38 +96,19 @@ class Engine:
         try:
             document, chosen = self._read(operation)
         except (GraphQLError, RequestError) as error:
-            return Result(None, [_wrapped(error)], document_hash=digest_of(operation.query))
+            return Result(None, [_graphql_error(error)], document_hash=digest_of(operation.query))
         if queries_only and chosen.operation is not OperationType.QUERY:
             raise MutationNotAllowedError
         if document.errors:
-            return _result(None, document.errors, document, chosen)
+            return _result(document, chosen, None, document.errors)
         variables = self._variables(document, chosen, operation)
         if isinstance(variables, list):
-            return _result(None, variables, document, chosen)
+            return _result(document, chosen, None, variables)
         if variables is not None and chosen.operation is OperationType.QUERY:
-            compiled = await self._executed(document, chosen, variables, context)
-            if compiled is not None:
-                return compiled
-        return await self._executed_by_core(document, chosen, operation, context)
-
-    async def _executed(
-        self, document: Document, chosen: OperationDefinitionNode, variables: VariableValues, context: Any
-    ) -> Result | None:
-        """The result of a compiled query; None where only graphql-core's executor can give it."""
-        program = self._documents.program(document, chosen, variables)
-        if program is None:
-            return None
-        execution = Execution(program, context, variables, self._execution)
-        try:
-            data = await execution.answer()
-        except AnswerTooLargeError:
-            return _result(None, [_wrapped(self._too_large())], document, chosen)
-        if data is None or not execution.field_errors:
-            return None if data is None else _result(data, (), document, chosen)
-        errors, omitted = located(
-            execution.field_errors, self._config.max_errors, expected=self._config.expected_errors
-        )
-        return _result(data, errors, document, chosen, omitted)
+            result = await self._execute_compiled(document, chosen, variables, context)
+            if result is not None:
+                return result
+        return await self._execute_by_core(document, chosen, operation, context)
 
     def _read(self, operation: Operation) -> tuple[Document, OperationDefinitionNode]:
         try:
@@ -145,15 +120,34 @@ class Engine:
     def _variables(
         self, document: Document, chosen: OperationDefinitionNode, operation: Operation
     ) -> VariableValues | list[GraphQLError] | None:
-        """The variables, or what is wrong with them; None where graphql-core's executor has to find that out."""
+        """The variables, or their errors; None where graphql-core's executor has to coerce them."""
         try:
             rules = self._documents.variables(document, chosen)
             hide = not self._config.introspection
-            return rules.values(operation.variables or {}, _MAX_ERRORS, hide_suggestions=hide)
+            return rules.values(operation.variables or {}, MAX_ERRORS, hide_suggestions=hide)
         except Exception:  # noqa: BLE001 # graphql-core's executor coerces them again and reports what is wrong
             return None
 
-    async def _executed_by_core(
+    async def _execute_compiled(
+        self, document: Document, chosen: OperationDefinitionNode, variables: VariableValues, context: Any
+    ) -> Result | None:
+        """The result of a compiled query; None where graphql-core's executor has to give it."""
+        program = self._documents.program(document, chosen, variables)
+        if program is None:
+            return None
+        execution = Execution(program, context, variables, self._execution)
+        try:
+            data = await execution.run()
+        except AnswerTooLargeError:
+            return _result(document, chosen, None, [self._too_large()])
+        if data is None or not execution.field_errors:
+            return None if data is None else _result(document, chosen, data)
+        errors, omitted = located_errors(
+            execution.field_errors, self._config.max_errors, expected=self._config.expected_errors
+        )
+        return _result(document, chosen, data, errors, omitted)
+
+    async def _execute_by_core(
         self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Any
     ) -> Result:
         outcome = execute(
@@ -167,26 +161,26 @@ class Engine:
         result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         errors = result.errors or []
         if result.data is None and all(error.path is None for error in errors):
-            return _result(None, errors, document, chosen)
+            return _result(document, chosen, None, errors)
         data = orjson.dumps(result.data)
         if len(data) > self._config.max_answer_bytes:
-            return _result(None, [_wrapped(self._too_large())], document, chosen)
-        return _result([data], errors, document, chosen)
+            return _result(document, chosen, None, [self._too_large()])
+        return _result(document, chosen, [data], errors)
 
-    def _too_large(self) -> LimitExceededError:
-        most = self._config.max_answer_bytes
-        return LimitExceededError(f"The answer would take more than {most} bytes; {self._config.too_large_hint}")
+    def _too_large(self) -> GraphQLError:
+        limit, hint = self._config.max_answer_bytes, self._config.too_large_hint
+        return _graphql_error(LimitExceededError(f"The answer would take more than {limit} bytes; {hint}"))
 
 
-def _wrapped(error: GraphQLError | RequestError) -> GraphQLError:
+def _graphql_error(error: GraphQLError | RequestError) -> GraphQLError:
     return error if isinstance(error, GraphQLError) else GraphQLError(error.message, original_error=error)
 
 
 def _result(
-    data: Sequence[bytes] | None,
-    errors: Sequence[GraphQLError],
     document: Document,
     chosen: OperationDefinitionNode,
+    data: Sequence[bytes] | None,
+    errors: Sequence[GraphQLError] = (),
     omitted: int = 0,
 ) -> Result:
     return Result(data, errors, omitted, document.digest, chosen.operation.value)

@@ -1,7 +1,14 @@
-"""What the engine raises, and what it reports in place of a document's or a variable's own error.
+"""The engine's errors: why a request is refused, what the compiled executor gives up on, and fields that failed.
 
-Whoever serves it maps these to codes. Their messages are safe to show: they never quote a value.
+Their messages are safe to show to clients: they never quote a value.
 """
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from graphql import FieldNode, GraphQLError
+from graphql.error import located_error
 
 
 class RequestError(Exception):
@@ -30,3 +37,98 @@ class UnsupportedError(Exception):
 
 class AnswerTooLargeError(Exception):
     """An answer would take more bytes than its size budget."""
+
+
+class ItemGroups:
+    """The items of a list, grouped by the value of some attributes when somebody asks for a group."""
+
+    __slots__ = ("_indexes", "_items", "_read")
+
+    def __init__(self, items: Sequence[Any], read: Callable[[Any], Any]) -> None:
+        self._items = items
+        self._read = read
+        self._indexes: dict[Any, list[int]] = {}
+
+    def indexes(self, value: Any) -> Sequence[int]:
+        """The indexes of the items with a value."""
+        if not self._indexes:
+            for index, found in enumerate(map(self._read, self._items)):
+                self._indexes.setdefault(found, []).append(index)
+        return self._indexes.get(value, ())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SameValueItems:
+    """A key of a path: all items of a list with the same value of some attributes, which share what is written."""
+
+    groups: ItemGroups
+    value: Any
+
+
+# From the inside out, so that a key is added without a copy; None is the root.
+Path: TypeAlias = "tuple[Path, str | int | SameValueItems] | None"
+
+
+def response_paths(path: Path) -> Iterator[list[str | int]]:
+    """The paths, as GraphQL writes them in errors, that a path stands for."""
+    if path is None:
+        yield []
+        return
+    outer, key = path
+    keys: Sequence[str | int] = key.groups.indexes(key.value) if isinstance(key, SameValueItems) else (key,)
+    for start in response_paths(outer):
+        for each in keys:
+            yield [*start, each]
+
+
+def count_response_paths(path: Path) -> int:
+    """How many they are."""
+    count = 1
+    while path is not None:
+        path, key = path
+        if isinstance(key, SameValueItems):
+            count *= len(key.groups.indexes(key.value))
+    return count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FieldError:
+    """What a resolver raised, and the field that is null because of it."""
+
+    cause: Exception
+    nodes: list[FieldNode]
+    path: Path
+
+
+def field_error(cause: Exception, nodes: list[FieldNode], path: Path, *, expected: type[Exception]) -> FieldError:
+    """The error of a field, without its traceback, whose frames would keep the request alive in a cycle.
+
+    A fault, which is an error that is not `expected`, keeps its traceback for the log.
+    """
+    if isinstance(cause, expected):
+        cause.__traceback__ = cause.__context__ = None
+    return FieldError(cause, nodes, path)
+
+
+def located_errors(
+    field_errors: Sequence[FieldError], max_errors: int, *, expected: type[Exception]
+) -> tuple[list[GraphQLError], int]:
+    """The first `max_errors` errors by their paths, and how many are left out; each fault is given once at least.
+
+    The order of paths makes an answer the same, whichever field failed first.
+    """
+    errors: list[GraphQLError] = []
+    omitted = 0
+    for failed in sorted(field_errors, key=_order):
+        count = count_response_paths(failed.path)
+        left = max_errors - len(errors)
+        if not isinstance(failed.cause, expected):
+            left = max(left, 1)
+        paths = zip(range(min(left, count)), response_paths(failed.path), strict=False)
+        errors += [located_error(failed.cause, failed.nodes, path) for _, path in paths]
+        omitted += count - max(0, min(left, count))
+    return errors, omitted
+
+
+def _order(failed: FieldError) -> list[tuple[bool, str | int]]:
+    return [(isinstance(key, str), key) for key in next(response_paths(failed.path))]

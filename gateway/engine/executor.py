@@ -1,10 +1,10 @@
-"""Direct execution: an operation that was compiled to writers puts the JSON of its answer together at once.
+"""Executes a compiled operation: its writers append the JSON of the answer to an output, field by field.
 
-A writer appends the bytes of one value to an output. Where a resolver has to wait, a gap (an output of its own) holds
-its place, and the resolver goes on as soon as the future that it waits for is done. So an operation takes neither a
-task a field nor a visit a value. A field that fails and may be null is null, and its error is noted with its place.
-Whatever is out of the ordinary, such as a null where none may be, ends direct execution; ordinary execution then
-gives the answer, from the same loaders and so without another upstream call.
+Where a resolver has to wait, a placeholder, which is an output too, keeps the place of its value; the resolver goes
+on as soon as the future that it awaits is done. So a field costs no task, and a value no visit. A field that fails and
+may be null is null, and its error is recorded with its path. Anything else that is out of the ordinary, such as a null
+where none may be, ends the execution: graphql-core's executor then answers, from the same loaders and so without
+loading twice.
 
 Resolvers have no task of their own: the current task is the request's. So they may await whatever they like, but
 `asyncio.timeout` and `TaskGroup`, which cancel the current task, belong into tasks that they start.
@@ -12,124 +12,195 @@ Resolvers have no task of their own: the current task is the request's. So they 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-import msgspec
-from graphql import FieldNode, GraphQLError, GraphQLResolveInfo
+import strawberry
+from graphql import (
+    FieldNode,
+    FragmentDefinitionNode,
+    GraphQLError,
+    GraphQLField,
+    GraphQLObjectType,
+    GraphQLResolveInfo,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    is_non_null_type,
+)
 from graphql.execution.values import VariableValues, get_argument_values
 from graphql.pyutils import Path as CorePath
 from graphql.pyutils import is_awaitable
 from graphql.type.definition import GraphQLResolveInfoHelpers
+from strawberry.types.field import StrawberryField
 
-from gateway.engine.compiler import Program
-from gateway.engine.errors import AnswerTooLargeError, UnsupportedError
-from gateway.engine.field_errors import FieldError, Path, field_error
-from gateway.engine.field_writers import Place, Position
-from gateway.engine.info import Info
+from gateway.engine.errors import AnswerTooLargeError, FieldError, Path, UnsupportedError, field_error
 from gateway.engine.output import Output, SizeBudget, pieces
 
+ContextT = TypeVar("ContextT")
+RootT = TypeVar("RootT")
 
-async def _unused(_: Sequence[Awaitable[Any]]) -> list[Any]:
-    raise UnsupportedError
+
+@dataclass
+class Info(strawberry.Info[ContextT, RootT], Generic[ContextT, RootT]):
+    """Strawberry's info for resolvers, with graphql-core's own for those that look ahead in the document.
+
+    `memo` belongs to a field of a document and lives as long as its compiled program; graphql-core's executor gives an
+    empty one.
+    """
+
+    memo: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def raw(self) -> GraphQLResolveInfo[ContextT]:
+        """The document, its fragments and variables, and the nodes of the field that is resolved."""
+        return self._raw_info
 
 
-# Resolvers get graphql-core's helpers, of which none of ours makes use.
-_HELPERS = GraphQLResolveInfoHelpers(gather=_unused, track=lambda _: None)
+Write: TypeAlias = Callable[[Any, Output, "Execution", Path], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Position:
+    """A field with a resolver, where it stands in a document; `key` is its name or alias in the answer."""
+
+    key: str
+    nodes: list[FieldNode]
+    definition: GraphQLField
+    parent_type: GraphQLObjectType
+    declared: StrawberryField
+    python_names: Mapping[str, str]
+    memo: dict[str, Any] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """Where in an answer the value of a resolver goes, and what writes it there."""
+
+    position: Position
+    write: Write
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A compiled operation; `write` starts from the root value None."""
+
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    fragments: dict[str, FragmentDefinitionNode]
+    write: Write
+    positions: int
+    """How many fields were compiled: the program's memory grows with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionConfig:
     """What all executions of an engine share."""
 
-    encoder: msgspec.json.Encoder
     info_class: type[Info[Any, None]]
     expected_errors: type[Exception]
     max_bytes: int
 
 
+async def _no_helper(_: Sequence[Awaitable[Any]]) -> list[Any]:
+    raise UnsupportedError
+
+
+# Part of graphql-core's info; resolvers that are compiled may not use them.
+_HELPERS = GraphQLResolveInfoHelpers(gather=_no_helper, track=lambda _: None)
+
+
 class Execution:
-    """One operation on its way; `answer` may be awaited once, and `field_errors` stand when it is there."""
+    """One execution of a program. `run` may be awaited once; `field_errors` are complete after it."""
 
     def __init__(self, program: Program, context: Any, variables: VariableValues, config: ExecutionConfig) -> None:
         self._context = context
         self._config = config
-        self.encoder = config.encoder
         self.budget = SizeBudget(config.max_bytes)
         self._program = program
         self._variables = variables
         self._arguments: dict[Position, dict[str, Any]] = {}
         self._infos: dict[Position, Info[Any, None]] = {}
-        self._waiting: dict[Coroutine[Any, Any, Any], tuple[Place, Output, asyncio.Future[Any] | None]] = {}
+        self._suspended: dict[Coroutine[Any, Any, Any], tuple[Place, Output, asyncio.Future[Any] | None]] = {}
         self._ready: deque[Coroutine[Any, Any, Any]] = deque()
-        self._wake: asyncio.Future[None] | None = None
+        self._wakeup: asyncio.Future[None] | None = None
         self.field_errors: list[FieldError] = []
 
-    async def answer(self) -> list[bytes] | None:
-        """The JSON of `data` in pieces, or None where ordinary execution has to answer.
+    async def run(self) -> list[bytes] | None:
+        """The JSON of `data` in pieces, or None where graphql-core's executor has to answer.
 
-        Raises AnswerTooLargeError: ordinary execution would take as much memory, and more time.
+        Raises AnswerTooLargeError: graphql-core's executor would take as much memory, and more time.
         """
         output: Output = []
         try:
             self._program.write(None, output, self, None)
-            while self._waiting:
-                await self._until_ready()
+            while self._suspended:
+                if not self._ready:
+                    self._wakeup = asyncio.get_running_loop().create_future()
+                    await self._wakeup
+                    self._wakeup = None
                 while self._ready:
                     coroutine = self._ready.popleft()
-                    place, gap, _ = self._waiting.pop(coroutine)
-                    self.drive(coroutine, place, gap)
-            return pieces(output, self.encoder, self.budget)
+                    place, placeholder, _ = self._suspended.pop(coroutine)
+                    self.advance(coroutine, place, placeholder)
+            return pieces(output, self.budget)
         except asyncio.CancelledError:
-            self._cancel_awaited()
+            # What the suspended resolvers await is cancelled, as a cancelled task does.
+            for _, _, future in self._suspended.values():
+                if future is not None:
+                    future.cancel()
             raise
         except AnswerTooLargeError:
             raise
-        except Exception:  # noqa: BLE001 # whatever it is, ordinary execution meets it again and reports it
+        except Exception:  # noqa: BLE001 # whatever it is, graphql-core's executor meets it again and reports it
             return None
         finally:
-            self._abandon()
+            self._close()
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any], place: Place, output: Output) -> None:
-        """Let a resolver run as far as it gets; then write its value, or leave a gap for it."""
+    def advance(self, coroutine: Coroutine[Any, Any, Any], place: Place, output: Output) -> None:
+        """Run a resolver until it waits or returns; then write its value, or leave a placeholder for it."""
         try:
             awaited = coroutine.send(None)
-        except StopIteration as done:
-            value = done.value
+        except StopIteration as returned:
+            value = returned.value
         except asyncio.CancelledError:
-            # Something that the resolver awaited was cancelled; whoever awaits the answer was not.
+            # A future that the resolver awaited was cancelled; the task that executes the operation was not.
             raise UnsupportedError from None
         except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
-            place.position.may_fail()
-            self.fail(error, place.position.nodes, place.path, output)
+            self.fail_field(error, place.position, place.path, output)
             return
         else:
-            self._wait(coroutine, awaited, place, output)
+            self._suspend(coroutine, awaited, place, output)
             return
-        # Not while the end of the coroutine is handled: what fails below would keep that as its context.
+        # Outside of the except clause: an error raised below would keep StopIteration as its context.
         place.write(value, output, self, place.path)
 
-    def _wait(self, coroutine: Coroutine[Any, Any, Any], awaited: Any, place: Place, output: Output) -> None:
-        gap: Output = []
-        output.append(gap)
+    def _suspend(self, coroutine: Coroutine[Any, Any, Any], awaited: Any, place: Place, output: Output) -> None:
+        placeholder: Output = []
+        output.append(placeholder)
         future = awaited if asyncio.isfuture(awaited) else None
-        self._waiting[coroutine] = place, gap, future
+        self._suspended[coroutine] = place, placeholder, future
         if future is not None:
-            # What a task does with a future that its coroutine gives it.
-            future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with whoever runs coroutines
+            # What a task does with a future that its coroutine yields.
+            future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with what runs coroutines
             future.add_done_callback(partial(self._resume, coroutine))
         elif awaited is None:
             asyncio.get_running_loop().call_soon(self._resume, coroutine)
         else:
             raise UnsupportedError
 
+    def fail_field(self, error: Exception, position: Position, path: Path, output: Output) -> None:
+        """Write null for a field whose resolver failed. Raises UnsupportedError where the field may not be null."""
+        if is_non_null_type(position.definition.type):
+            raise UnsupportedError from None
+        self.fail(error, position.nodes, path, output)
+
     def fail(self, error: Exception, nodes: list[FieldNode], path: Path, output: Output) -> None:
-        """Write null for a value that failed and may be null."""
+        """Write null for a value that failed and may be null, and record its error."""
         if isinstance(error, GraphQLError):
-            # What it says of itself, such as its place, is for graphql-core to join.
+            # It may have locations and a path of its own, which graphql-core completes.
             raise UnsupportedError from None
         self.field_errors.append(field_error(error, nodes, path, expected=self._config.expected_errors))
         output.append(b"null")
@@ -139,12 +210,12 @@ class Execution:
         found = self._arguments.get(position)
         if found is None:
             values = get_argument_values(position.definition, position.nodes[0], self._variables)
-            found = {position.python_names[name]: _own(value) for name, value in values.items()}
+            found = {position.python_names[name]: _copied(value) for name, value in values.items()}
             self._arguments[position] = found
         return found
 
     def info(self, position: Position) -> Info[Any, None]:
-        """What a resolver at a position is told; its path names the field alone."""
+        """The info of a resolver; its path names the field alone."""
         found = self._infos.get(position)
         if found is None:
             raw: GraphQLResolveInfo[Any] = GraphQLResolveInfo(
@@ -168,36 +239,24 @@ class Execution:
             )
         return found
 
-    async def _until_ready(self) -> None:
-        if not self._ready:
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-            self._wake = None
-
     def _resume(self, coroutine: Coroutine[Any, Any, Any], done: asyncio.Future[Any] | None = None) -> None:
-        if coroutine in self._waiting:
+        if coroutine in self._suspended:
             self._ready.append(coroutine)
-            if self._wake is not None and not self._wake.done():
-                self._wake.set_result(None)
+            if self._wakeup is not None and not self._wakeup.done():
+                self._wakeup.set_result(None)
         elif done is not None and not done.cancelled():
-            # Nobody waits any more, so a field_error must not be reported as lost.
+            # Nobody waits for it any more, so asyncio must not log its exception as never retrieved.
             done.exception()
 
-    def _cancel_awaited(self) -> None:
-        """Cancel what is awaited, as a cancelled task does."""
-        for _, _, awaited in self._waiting.values():
-            if awaited is not None:
-                awaited.cancel()
-
-    def _abandon(self) -> None:
-        """Close what waits; futures go on, since ordinary execution may await the same ones."""
-        waiting, self._waiting = self._waiting, {}
-        for coroutine in waiting:
-            # One that refuses must not keep the others open.
+    def _close(self) -> None:
+        """Close suspended resolvers; their futures go on, since graphql-core's executor may await the same ones."""
+        suspended, self._suspended = self._suspended, {}
+        for coroutine in suspended:
+            # A resolver that refuses to be closed must not keep the others open.
             with suppress(Exception):
                 coroutine.close()
 
 
-def _own(value: Any) -> Any:
+def _copied(value: Any) -> Any:
     """A copy of a list: a default or a variable is shared, and a resolver may change what it gets."""
-    return [_own(each) for each in value] if isinstance(value, list) else value
+    return [_copied(each) for each in value] if isinstance(value, list) else value

@@ -1,52 +1,52 @@
-"""Long lists of small objects, kept as they came and viewed only where one is looked at; and bytes made of them."""
+"""Lists that resolvers may return for speed: views made when one is looked at, and JSON that is encoded once."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast, overload
 
 
 class FragmentCache:
-    """What answers held of a list before, by how it was selected; `budget` bounds it in bytes."""
+    """The JSON of one list by what was selected of it, at most `budget` bytes."""
 
-    __slots__ = ("_budget", "_kept", "_left")
+    __slots__ = ("_budget", "_fragments", "_left")
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._left = budget
-        self._kept: dict[Hashable, bytes] = {}
+        self._fragments: dict[Hashable, bytes] = {}
 
     def get(self, selected: Hashable) -> bytes | None:
-        """The bytes of a selection, where they are kept."""
-        return self._kept.get(selected)
+        """The JSON of a selection, where it is cached."""
+        return self._fragments.get(selected)
 
-    def keep(self, selected: Hashable, made: bytes) -> None:
-        """Keep bytes while there is budget; where there is none, what was kept before makes way."""
-        if len(made) > self._budget:
+    def keep(self, selected: Hashable, fragment: bytes) -> None:
+        """Cache the JSON of a selection; where the budget is spent, all others are dropped first."""
+        if len(fragment) > self._budget:
             return
-        if len(made) > self._left:
-            self._kept.clear()
+        if len(fragment) > self._left:
+            self._fragments.clear()
             self._left = self._budget
-        self._kept[selected] = made
-        self._left -= len(made)
+        self._fragments[selected] = fragment
+        self._left -= len(fragment)
 
 
 V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 # the item that a view is made of
 
 DEPENDS_ONLY_ON = "depends_only_on"
-"""Metadata of a field with a resolver: the attributes, of view and item alike, on which its value depends alone.
+"""Metadata of a field with a resolver: the attributes, of view and item alike, on which alone its value depends.
 
-Within one list the resolver then runs once for each combination of their values, not once an object.
+Within one list the resolver then runs once for each combination of their values, not once for each object.
 """
 
 
 class LazyObjectList(Sequence[V], Generic[I, V]):
     """A sequence of views over plain items.
 
-    A view's plain attribute is the item's attribute of that name, sent through the translation of that name where
-    there is one. So whoever needs attributes alone can do without the views.
+    An attribute of a view is the item's attribute of that name, looked up in the translation of that name where there
+    is one. So the attributes can be read without making the views.
     """
 
-    __slots__ = ("_representative", "_view", "fragments", "items", "part", "translations")
+    __slots__ = ("_view", "fragments", "items", "part", "representative", "translations")
 
     def __init__(
         self,
@@ -58,21 +58,17 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
         *,
         representative: Callable[[I], V] | None = None,
     ) -> None:
-        """`translations` are by attribute, and know every value that the items have there.
+        """`translations` are by attribute, and hold every value that the items have there.
 
-        `fragments` keeps bytes made of the list, or of the one that this is a part of. `representative` makes the view
-        of an item that stands for all those which are the same for some field.
+        `fragments` caches JSON of the list, or of a longer one of which this is the part `part`. `representative` makes
+        the view of an item that stands for all items with the same values of some attributes.
         """
         self.items = items
         self.translations = translations
         self.fragments = fragments
         self.part = part
         self._view = view
-        self._representative = representative or view
-
-    def view(self, item: I) -> V:
-        """The view of an item, for a field whose value is written wherever it is the same (`DEPENDS_ONLY_ON`)."""
-        return self._representative(item)
+        self.representative = representative or view
 
     def __len__(self) -> int:
         return len(self.items)
@@ -82,7 +78,7 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
     @overload
     def __getitem__(self, index: slice) -> list[V]: ...
     def __getitem__(self, index: int | slice) -> V | list[V]:
-        """The view of an item, or those of a stretch of them."""
+        """The view of an item, or those of a slice."""
         if isinstance(index, slice):
             return [self._view(item) for item in self.items[index]]
         return self._view(self.items[index])
@@ -92,7 +88,7 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
 
 
 class ObjectList(list[V]):
-    """A list that is viewed already, with a place for bytes made of it."""
+    """A list of views that are made already, with a cache for its JSON."""
 
     __slots__ = ("fragments", "part")
 
@@ -101,11 +97,7 @@ class ObjectList(list[V]):
         self.fragments = fragments
         self.part: Hashable = ()
 
-    def view(self, item: V) -> V:
-        """An item is its own view."""
-        return item
-
 
 def as_list(views: LazyObjectList[I, V]) -> list[V]:
-    """The same, as the type that Strawberry takes for a list in a resolver's annotation."""
+    """The same, typed as the `list` that Strawberry needs in a resolver's annotation."""
     return cast("list[V]", views)

@@ -1,4 +1,4 @@
-"""Sheets: the bytes of an answer in the order in which they leave, with gaps for what is still awaited."""
+"""The output of an execution: the bytes of its answer in order, with placeholders for values still awaited."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -11,113 +11,106 @@ from gateway.engine.lazy_list import FragmentCache, LazyObjectList, ObjectList
 from gateway.engine.rows import Projection
 
 Output: TypeAlias = "list[bytes | DeferredRows | Output]"
-# Pieces below this many bytes are joined: copying them costs less than handing each on.
-_WORTH_ITS_OWN = 64 * 1024
+# Pieces below this many bytes are joined: copying them costs less than sending each by itself.
+_MIN_PIECE_BYTES = 64 * 1024
+_ENCODER = msgspec.json.Encoder()
 
 
 class SizeBudget:
-    """The bytes that an answer may still take; what is written for rows to link to counts by itself too."""
+    """The bytes that an answer may still take; what is written for rows to copy counts by itself too."""
 
-    __slots__ = ("left", "most")
+    __slots__ = ("left",)
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.left = most
+    def __init__(self, max_bytes: int) -> None:
+        self.left = max_bytes
 
-    def take(self, size: int) -> None:
+    def spend(self, size: int) -> None:
         """Raises AnswerTooLargeError."""
         self.left -= size
         if self.left < 0:
             raise AnswerTooLargeError
 
-    def check(self, size: int) -> None:
-        """Raises AnswerTooLargeError where so many bytes, which are not made yet, would be too many."""
-        if size > self.left:
-            raise AnswerTooLargeError
-
 
 class DeferredRows:
-    """A list that is encoded when the whole answer is known to stand."""
+    """A list that is encoded when all resolvers of the answer have returned."""
 
-    __slots__ = ("_fragments", "_kept_as", "_links", "_objects", "_projection")
+    __slots__ = ("_fragment_key", "_fragments", "_objects", "_projection", "_resolved")
 
     def __init__(
-        self, projection: Projection, objects: Sequence[Any], links: Mapping[str, Mapping[Any, Output]]
+        self, projection: Projection, objects: Sequence[Any], resolved: Mapping[str, Mapping[Any, Output]]
     ) -> None:
         self._projection = projection
         self._objects = objects
-        self._links = links
+        self._resolved = resolved
         self._fragments: FragmentCache | None = None
-        self._kept_as: Hashable = None
-        # What linked objects say may differ between answers, so such rows are not kept.
-        if not links and isinstance(objects, LazyObjectList | ObjectList):
+        self._fragment_key: Hashable = None
+        # What resolvers give may differ between answers, so rows with it are not cached.
+        if not resolved and isinstance(objects, LazyObjectList | ObjectList):
             self._fragments = objects.fragments
-            self._kept_as = (projection.identity, objects.part)
+            self._fragment_key = (projection.identity, objects.part)
 
-    def encoded(self, encoder: msgspec.json.Encoder, budget: SizeBudget) -> bytes:
+    def encoded(self, budget: SizeBudget) -> bytes:
         """The JSON array. Raises what `Projection.rows` raises, and AnswerTooLargeError."""
-        if self._fragments is not None and (kept := self._fragments.get(self._kept_as)) is not None:
-            return kept
+        if self._fragments is not None and (cached := self._fragments.get(self._fragment_key)) is not None:
+            return cached
         texts = {
-            key: {value: joined(output, encoder, budget) for value, output in values.items()}
-            for key, values in self._links.items()
+            key: {value: joined(output, budget) for value, output in outputs.items()}
+            for key, outputs in self._resolved.items()
         }
         if texts:
-            self._check(texts, budget)
-        links = {key: {value: msgspec.Raw(text) for value, text in each.items()} for key, each in texts.items()}
-        made = encoder.encode(self._projection.rows(self._objects, links))
+            self._check_size(texts, budget)
+        resolved = {key: {value: msgspec.Raw(text) for value, text in each.items()} for key, each in texts.items()}
+        encoded = _ENCODER.encode(self._projection.rows(self._objects, resolved))
         if self._fragments is not None:
-            self._fragments.keep(self._kept_as, made)
-        return made
+            self._fragments.keep(self._fragment_key, encoded)
+        return encoded
 
-    def _check(self, texts: Mapping[str, Mapping[Any, bytes]], budget: SizeBudget) -> None:
-        """Raises AnswerTooLargeError: what links say is written once, and copied into every row."""
+    def _check_size(self, texts: Mapping[str, Mapping[Any, bytes]], budget: SizeBudget) -> None:
+        """Raises AnswerTooLargeError: what a resolver gives is written once, and copied into every row."""
         longest = sum(max(map(len, each.values()), default=0) for each in texts.values())
-        if len(self._objects) * longest > budget.left:
-            budget.check(
-                sum(
-                    len(texts[key][value]) * times
-                    for key, values in self._projection.linked(self._objects)
-                    for value, times in Counter(values).items()
-                )
-            )
+        if len(self._objects) * longest <= budget.left:
+            return
+        size = sum(
+            len(texts[key][value]) * count
+            for key, values in self._projection.resolved_values(self._objects)
+            for value, count in Counter(values).items()
+        )
+        if size > budget.left:
+            raise AnswerTooLargeError
 
 
-def joined(output: Output, encoder: msgspec.json.Encoder, budget: SizeBudget) -> bytes:
-    """A output without gaps left, as one text. Raises AnswerTooLargeError."""
-    made = b"".join(_flat(output, encoder, budget))
-    budget.take(len(made))
-    return made
+def joined(output: Output, budget: SizeBudget) -> bytes:
+    """A complete output as one text. Raises AnswerTooLargeError."""
+    text = b"".join(_flattened(output, budget))
+    budget.spend(len(text))
+    return text
 
 
-def pieces(output: Output, encoder: msgspec.json.Encoder, budget: SizeBudget) -> list[bytes]:
-    """A output without gaps left, in pieces that are worth their own message; large ones are not copied again.
-
-    Raises AnswerTooLargeError.
-    """
-    made: list[bytes] = []
+def pieces(output: Output, budget: SizeBudget) -> list[bytes]:
+    """A complete output in pieces of a size to send; large ones are not copied again. Raises AnswerTooLargeError."""
+    found: list[bytes] = []
     small: list[bytes] = []
-    waiting = 0
-    for piece in _flat(output, encoder, budget):
-        if len(piece) >= _WORTH_ITS_OWN:
-            budget.take(len(piece))
-            made += (b"".join(small), piece) if small else (piece,)
-            small, waiting = [], 0
+    size = 0
+    for piece in _flattened(output, budget):
+        if len(piece) >= _MIN_PIECE_BYTES:
+            budget.spend(len(piece))
+            found += (b"".join(small), piece) if small else (piece,)
+            small, size = [], 0
             continue
         small.append(piece)
-        waiting += len(piece)
-        if waiting >= _WORTH_ITS_OWN:
-            budget.take(waiting)
-            made.append(b"".join(small))
-            small, waiting = [], 0
-    return [*made, b"".join(small)] if small else made
+        size += len(piece)
+        if size >= _MIN_PIECE_BYTES:
+            budget.spend(size)
+            found.append(b"".join(small))
+            small, size = [], 0
+    return [*found, b"".join(small)] if small else found
 
 
-def _flat(output: Output, encoder: msgspec.json.Encoder, budget: SizeBudget) -> Iterator[bytes]:
+def _flattened(output: Output, budget: SizeBudget) -> Iterator[bytes]:
     for piece in output:
         if type(piece) is bytes:
             yield piece
         elif isinstance(piece, DeferredRows):
-            yield piece.encoded(encoder, budget)
+            yield piece.encoded(budget)
         elif isinstance(piece, list):
-            yield from _flat(piece, encoder, budget)
+            yield from _flattened(piece, budget)

@@ -1,1 +1,1 @@
-"""The HTTP edge: GraphQL over HTTP, GraphiQL and probes."""
+"""GraphQL over HTTP, GraphiQL and the probes."""

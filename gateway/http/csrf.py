@@ -1,9 +1,9 @@
-"""Requests that another site's page may have sent without a browser asking first.
+"""Requests of other sites' pages: the check against CSRF, and CORS for the origins that are allowed.
 
 A browser sends some requests across sites without a preflight: a GET without headers of its own, or a POST of a form
 or of plain text. POST must be JSON here, which takes a preflight. A GET must show that it took one too, or that no
-page elsewhere sent it: pages cannot set `Sec-Fetch-` headers (Fetch Metadata, section 2), and browsers send Mode and
-Site together, so Mode alone comes from another program, such as fetch of Node.js.
+page of another site sent it: pages cannot set `Sec-Fetch-` headers (Fetch Metadata, section 2), and browsers send Mode
+and Site together, so Mode alone comes from another program, such as fetch of Node.js.
 """
 
 from collections.abc import Mapping
@@ -23,25 +23,25 @@ _OWN_SITE = frozenset({"same-origin", "none"})
 
 def may_be_csrf(headers: Mapping[bytes, str]) -> bool:
     """Whether a GET may come from another site's page, without a preflight; header names are in lower case."""
-    if any(name in headers for name in _FORCES_PREFLIGHT) or _is_json(headers) or _holds_a_token(headers):
+    if any(name in headers for name in _FORCES_PREFLIGHT) or _is_json(headers) or _has_bearer_token(headers):
         return False
     site = headers.get(b"sec-fetch-site")
     return site.strip().lower() not in _OWN_SITE if site is not None else b"sec-fetch-mode" not in headers
 
 
 def _is_json(headers: Mapping[bytes, str]) -> bool:
-    # Others take a preflight as well by the standard, but a browser has sent some without: GHSA-9q82-xgwf-vj6h.
+    # By the standard other types take a preflight too, but a browser sent some without: GHSA-9q82-xgwf-vj6h.
     return headers.get(b"content-type", "").partition(";")[0].strip().lower() == "application/json"
 
 
-def _holds_a_token(headers: Mapping[bytes, str]) -> bool:
-    # Whoever logged in by Basic, Digest or Negotiate has a browser that adds those to every site's requests.
+def _has_bearer_token(headers: Mapping[bytes, str]) -> bool:
+    # A browser adds credentials of Basic, Digest and Negotiate to the requests of every site's pages.
     scheme, _, token = headers.get(b"authorization", "").strip().partition(" ")
     return scheme.lower() == "bearer" and bool(token)
 
 
 class AllowedOrigins(CORSMiddleware):
-    """CORS for named origins; to others it says nothing, not even what it would allow."""
+    """CORS for named origins; other origins get no CORS headers at all."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application."""

@@ -1,4 +1,9 @@
-"""Errors as clients see them: safe messages, extensions that say what to do, and refusals of whole requests."""
+"""Errors as clients see them: the errors of a GraphQL result, HTTP error responses, and the messages of both.
+
+A client may see a message of graphql-core only in a form that is listed here, where the client's own part of it is
+names that the document was checked for. Any other message, of this version of graphql-core or a later one, becomes
+one generic sentence, so that no value of a client's is ever repeated.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 import structlog
-from graphql import GraphQLError
+from graphql import GraphQLError, GraphQLSyntaxError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,86 +28,89 @@ from gateway.domain.errors import (
     RateLimited,
     Unauthenticated,
 )
-from gateway.engine.engine import Result
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.engine.errors import LimitExceededError, RequestError
-from gateway.http.error_messages import GENERIC_MESSAGE, safe_message
 from gateway.http.negotiation import MediaType
-from gateway.http.requests import RequestRefusedError
 from gateway.http.response_cache import GraphQLResponse
 from gateway.logging import places
 
-# To find the place of an error takes a look through the text.
-MOST_ERRORS: Final = 20
-# What graphql-core adds where it stops looking for errors.
-_GAVE_UP = re.compile(
+_FAULT_MESSAGE = "The gateway failed at this; its log has the details under the reference"
+# graphql-core searches the document's text for the location of each error.
+MAX_ERRORS: Final = 20
+# What graphql-core adds when it stops looking for errors.
+_ABORTED = re.compile(
     r"Too many [a-z ]*errors[a-z ]*, error limit reached\. [A-Z][a-z]+ aborted\.|Validation aborted\."
 )
 
 
-class Reported(NamedTuple):
-    """The errors of an answer, and how many more there are, at least."""
+class HttpError(Exception):
+    """The request gets an error response with this status; the error's message never quotes the request."""
+
+    def __init__(self, status: int, error: GatewayError | str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self.error = BadUserInput(error) if isinstance(error, str) else error
+        super().__init__(self.error.message)
+        self.status = status
+        self.headers = headers
+
+
+class FormattedErrors(NamedTuple):
+    """GraphQL error objects, and the least number of further errors that were left out."""
 
     errors: Sequence[dict[str, Any]] = ()
     omitted: int = 0
 
 
 class ErrorFormatter:
-    """Turns whatever went wrong into the errors of an answer, and logs what it has to mask."""
+    """Formats errors for clients, and logs the faults whose message it masks."""
 
     def __init__(
-        self, log: structlog.typing.FilteringBoundLogger, most: int = MOST_ERRORS, *, suggestions: bool = False
+        self, log: structlog.typing.FilteringBoundLogger, max_errors: int = MAX_ERRORS, *, suggestions: bool = False
     ) -> None:
-        """At most `most` errors are in an answer; `suggestions` lets through which names of the schema may be meant."""
+        """A response holds at most `max_errors`; `suggestions` keeps the names of the schema that may be meant."""
         self._log = log
-        self._most = most
+        self._max_errors = max_errors
         self._suggestions = suggestions
 
-    def formatted(self, errors: Sequence[GraphQLError], reference: str) -> Reported:
-        """GraphQL's error objects; `reference` is the request's own.
+    def formatted(self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0) -> FormattedErrors:
+        """Format errors; `reference` is the request id, `omitted` the number of errors that were left out before.
 
-        Errors of the document that say the same become one with all their places. What is left out is counted, and
-        a fault in it is logged all the same, each kind and place of fault once.
+        Errors of the document with the same message become one with all their locations. Faults among the errors
+        that are left out are logged too, each type and place of fault once.
         """
+        if not errors:
+            return FormattedErrors((), omitted)
         made: list[dict[str, Any]] = []
         by_message: dict[str, dict[str, Any]] = {}
         logged: set[str] = set()
-        omitted = 0
         for error in errors:
-            if made and _GAVE_UP.fullmatch(error.message):
+            if made and _ABORTED.fullmatch(error.message):
                 omitted += 1
                 continue
             cause = self._cause(error, reference, logged)
             same = by_message.get(cause.message) if error.path is None else None
             if same is not None:
-                self._add_places(same, error)
-            elif len(made) >= self._most:
+                self._add_locations(same, error)
+            elif len(made) >= self._max_errors:
                 omitted += 1
             else:
                 made.append(self._formatted(error, cause, reference))
                 if error.path is None:
                     by_message[cause.message] = made[-1]
-        return Reported(made, omitted)
-
-    def of_result(self, result: Result, reference: str) -> Reported:
-        """The same for the errors of a result, with those that the engine left out."""
-        if not result.errors:
-            return Reported((), result.errors_omitted)
-        reported = self.formatted(result.errors, reference)
-        return Reported(reported.errors, reported.omitted + result.errors_omitted)
+        return FormattedErrors(made, omitted)
 
     def _formatted(self, error: GraphQLError, cause: GatewayError, reference: str) -> dict[str, Any]:
         formatted: dict[str, Any] = {"message": cause.message}
-        self._add_places(formatted, error)
+        self._add_locations(formatted, error)
         if error.path is not None:
             formatted["path"] = error.path
         formatted["extensions"] = extensions_of(cause, reference)
         return formatted
 
-    def _add_places(self, formatted: dict[str, Any], error: GraphQLError) -> None:
+    def _add_locations(self, formatted: dict[str, Any], error: GraphQLError) -> None:
         if error.locations:
-            places = formatted.setdefault("locations", [])
-            budget = self._most - len(places)
-            places += [{"line": at.line, "column": at.column} for at in error.locations[:budget]]
+            locations = formatted.setdefault("locations", [])
+            budget = self._max_errors - len(locations)
+            locations += [{"line": at.line, "column": at.column} for at in error.locations[:budget]]
 
     def _cause(self, error: GraphQLError, reference: str, logged: set[str]) -> GatewayError:
         original = error.original_error
@@ -114,17 +122,17 @@ class ErrorFormatter:
             kind = OperationTooLarge if isinstance(original, LimitExceededError) else BadUserInput
             return kind(original.message)
         if original is None or isinstance(original, GraphQLError):
-            wording = safe_message(error, suggestions=self._suggestions)
-            if error.path is None or wording != GENERIC_MESSAGE:
-                return BadUserInput(wording)
+            message = safe_message(error, suggestions=self._suggestions)
+            if error.path is None or message != GENERIC_MESSAGE:
+                return BadUserInput(message)
         if error.path is None:
             # No field ran, so the document or the variables are at fault.
             return BadUserInput(GENERIC_MESSAGE)
         self._log_fault(original or error, reference, logged)
-        return Internal("The gateway failed at this; its log has the details under the reference")
+        return Internal(_FAULT_MESSAGE)
 
     def _log_fault(self, fault: BaseException, reference: str, logged: set[str]) -> None:
-        # The text of a fault may hold anything, so only its kind and place are logged.
+        # The text of a fault may hold anything, so only its type and places are logged.
         kind, found = type(fault).__name__, places(fault)
         identity = repr((kind, found))
         if identity in logged:
@@ -140,7 +148,7 @@ class ErrorFormatter:
 
 
 def extensions_of(error: GatewayError, reference: str) -> dict[str, Any]:
-    """What a client needs to act: code, retryable, reference, origin, and retryAfter in seconds where known."""
+    """The `extensions` of an error: code, retryable, reference, origin, and retryAfter in seconds if known."""
     extensions: dict[str, Any] = {
         "code": error.code,
         "retryable": error.retryable,
@@ -162,27 +170,27 @@ _STATUSES: Mapping[type[GatewayError], int] = {
 }
 
 
-def refused(error: GatewayError) -> RequestRefusedError:
-    """The refusal of a whole request for a reason that has a status of its own."""
+def http_error(error: GatewayError) -> HttpError:
+    """The HTTP error that goes with an error of the gateway; its status is 400 unless the error has its own."""
     headers = ((b"www-authenticate", b"Bearer"),) if isinstance(error, Unauthenticated) else ()
-    return RequestRefusedError(_STATUSES.get(type(error), 400), error, headers)
+    return HttpError(_STATUSES.get(type(error), 400), error, headers)
 
 
-def fault() -> RequestRefusedError:
-    """What clients get where the gateway itself is at fault."""
-    return refused(Internal("The gateway failed at this; its log has the details under the reference"))
+def internal_error() -> HttpError:
+    """The HTTP error for an unexpected exception, which tells the client nothing of it."""
+    return http_error(Internal(_FAULT_MESSAGE))
 
 
-def refusal_answer(refusal: RequestRefusedError, media_type: MediaType, reference: str) -> GraphQLResponse:
-    """The answer to a request for an operation."""
-    headers = list(refusal.headers)
-    if refusal.error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % max(1, ceil(refusal.error.retry_after))))
-    return GraphQLResponse(refusal.status, media_type, [_body(refusal.error, reference)], headers)
+def error_response(error: HttpError, media_type: MediaType, reference: str) -> GraphQLResponse:
+    """The response to a GraphQL request that failed with an HTTP error."""
+    headers = list(error.headers)
+    if error.error.retry_after is not None:
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.error.retry_after))))
+    return GraphQLResponse(error.status, media_type, [_body(error.error, reference)], headers)
 
 
-def wire_error(new_reference: Callable[[], str]) -> Callable[[int, str], tuple[bytes, bytes]]:
-    """The content type and the body of what the server rejects before the application sees it."""
+def server_error_body(new_reference: Callable[[], str]) -> Callable[[int, str], tuple[bytes, bytes]]:
+    """Make the function that gives the server the content type and body of responses to malformed HTTP requests."""
 
     def body(status: int, message: str) -> tuple[bytes, bytes]:
         kind = RateLimited if status == 429 else BadUserInput  # noqa: PLR2004 # HTTP's
@@ -191,13 +199,13 @@ def wire_error(new_reference: Callable[[], str]) -> Callable[[int, str], tuple[b
     return body
 
 
-def elsewhere(new_reference: Callable[[], str]) -> Callable[[Request, Exception], Response]:
-    """The handler of what Starlette refuses: paths that do not exist, and methods that a probe does not take."""
+def http_exception_handler(new_reference: Callable[[], str]) -> Callable[[Request, Exception], Response]:
+    """Make Starlette's handler of HTTPException: for unknown paths, and for methods that a probe does not take."""
 
     def handle(_: Request, error: Exception) -> Response:
         status: int = getattr(error, "status_code", 500)
-        missing = NotFound("There is nothing at this path; GraphQL is at /graphql")
-        found = missing if status == 404 else BadUserInput("This path does not take this method")  # noqa: PLR2004 # HTTP's
+        not_found = NotFound("There is nothing at this path; GraphQL is at /graphql")
+        found = not_found if status == 404 else BadUserInput("This path does not take this method")  # noqa: PLR2004 # HTTP's
         headers = {"cache-control": "no-store", **(getattr(error, "headers", None) or {})}
         return Response(_body(found, new_reference()), status, headers, MediaType.JSON)
 
@@ -206,3 +214,126 @@ def elsewhere(new_reference: Callable[[], str]) -> Callable[[Request, Exception]
 
 def _body(error: GatewayError, reference: str) -> bytes:
     return orjson.dumps({"errors": [{"message": error.message, "extensions": extensions_of(error, reference)}]})
+
+
+GENERIC_MESSAGE: Final = "The document or its variables hold something that is not allowed here"
+_MAX_MESSAGE = 400
+# The form of a message is known from its start; the rest is a value, of any length.
+_MAX_READ = 2_000
+
+# A text with broken syntax was not checked for anything, so none of its words may be repeated.
+_TOKEN = r"(?:'[^'\w]{1,3}'|<[SE]OF>|Name|Int|Float|String|BlockString|Comment)"  # noqa: S105 # a token of GraphQL
+_CHARACTER = r"(?:'.'|U\+[0-9A-F]+|<EOF>)"
+_SYNTAX = re.compile(
+    rf"""Syntax\ Error:\ (?:
+      Expected\ (?:{_TOKEN}|'[a-z]+'),\ found\ {_TOKEN}
+    | Unexpected\ (?:{_TOKEN}|variable|single\ quote\ character|'\.\.')
+    | Unexpected\ description,[a-zA-Z ]+
+    | (?:Unexpected|Invalid)\ character:\ {_CHARACTER}
+    | Invalid\ number,\ (?:unexpected\ digit\ after\ 0|expected\ digit(?:\ before\ '\.'|\ but\ got:\ {_CHARACTER}))
+    | Invalid\ (?:Unicode|character)\ escape\ sequence
+    | Invalid\ character\ within\ String
+    | Unterminated\ string
+    )""",
+    re.VERBOSE,
+)
+
+_QUOTED = r"'[$@]?[\w.\[\]!]+(?:\(\w+:\))?'"
+_WHERE = r"(?:(?:Variable '\$\w+'|Argument '\w+') has invalid (?:default )?value(?: at [\w.\[\]]+)?: )?"
+# Messages of our own scalar DateTime quote nothing but an example, which looks like a personal number.
+_DATE_TIME = "(?:A|This) DateTime [^']+"
+# {} stands for one or several names of the document or the schema, ... for words of graphql-core.
+_FORMS = """
+Cannot query field {} on type {}.
+Field {} must not have a selection since type {} has no subfields.
+Field {} of type {} must have a selection of subfields.
+Field {} of type {} must have at least one field selected.
+Unknown argument {} on ... {}.
+Unknown ... {}.
+Directive {} may not be used on ....
+The directive {} can only be used once at this location.
+There can be only one ... named {}.
+Variable {} is not defined by operation {}.
+Variable {} is not defined.
+Variable {} is never used in operation {}.
+Variable {} is never used.
+Variable {} of type {} used in position expecting type {}.
+Variable {} is of type {} but must be non-nullable to be used for OneOf Input Object {}.
+Variable {} cannot be non-input type {}.
+Variable {} expected value of type {} which cannot be used as an input type.
+Fragment {} is never used.
+Fragment {} cannot condition on non composite type {}.
+Fragment cannot condition on non composite type {}.
+Fragment {} cannot be spread here as objects of type {} can never be of type {}.
+Fragment cannot be spread here as objects of type {} can never be of type {}.
+Cannot spread fragment {} within itself.
+Cannot spread fragment {} within itself via {}.
+Argument {} of type {} is required, but it was not provided.
+Argument {} of required type {} was not provided.
+The {} definition is not executable.
+The ... definition is not executable.
+The ... operation is not supported by the schema.
+This anonymous operation must be the only defined operation.
+Maximum introspection depth exceeded
+Validation aborted.
+Expected value of non-null type {} not to be None.
+Expected a value of non-null type {} to be provided.
+Expected variable {} provided to ...type {} to provide a runtime value.
+Expected variable {} provided to ...type {} not to be None.
+Expected value of type {}
+Expected value of type {} to be an object
+Expected value of type {} to include required field {}
+Expected value of type {} not to include unknown field
+Within OneOf Input Object type {}, exactly one field must be specified, and the value for that field must be non-null.
+... cannot represent ... value
+... cannot represent value
+Enum {} cannot represent ... value
+Enum {} cannot represent value
+Value does not exist in {} enum.
+"""
+_KNOWN = re.compile(
+    _WHERE
+    + "(?:"
+    + "|".join(
+        re.escape(form).replace(r"\{\}", rf"{_QUOTED}(?:, {_QUOTED})*").replace(r"\.\.\.", r"[\w -]*")
+        for form in _FORMS.strip().splitlines()
+    )
+    + f"|{_DATE_TIME})"
+)
+# The client's value, up to the message's end.
+_VALUE = re.compile(
+    r"( cannot represent [\w -]*value\b|(?<= not to include unknown field)(?= ')|, found\b|, but encountered\b).*",
+    re.DOTALL,
+)
+_KEPT = " cannot represent "
+_ENUM_VALUE = re.compile(r"\bValue '.*' does not exist in ('\w+') enum\..*", re.DOTALL)
+_SUGGESTION = re.compile(r" Did you mean [^?]+\?$")
+
+
+def safe_message(error: GraphQLError, *, suggestions: bool) -> str:
+    """The message of an error of graphql-core as clients may see it.
+
+    Without `suggestions` it holds no names of the schema that the client did not send.
+    """
+    original = error.message[:_MAX_READ]
+    is_syntax = isinstance(error, GraphQLSyntaxError)
+    message = _syntax_message(original) if is_syntax else _known_message(original, suggestions=suggestions)
+    if message is None or may_hold_a_personal_number(re.sub(_DATE_TIME, "", message)):
+        return GENERIC_MESSAGE
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
+
+
+def _syntax_message(message: str) -> str:
+    found = _SYNTAX.match(message)
+    return f"{found.group()}." if found else "Syntax Error: The document cannot be read here."
+
+
+def _known_message(message: str, *, suggestions: bool) -> str | None:
+    suggestion = _SUGGESTION.search(message)
+    safe = _SUGGESTION.sub("", message)
+    safe = _ENUM_VALUE.sub(r"Value does not exist in \1 enum.", safe)
+    safe = _VALUE.sub(lambda cut: cut[1] if cut[1].startswith(_KEPT) else "", safe)
+    if not _KNOWN.fullmatch(safe):
+        return None
+    is_whole = suggestions and suggestion is not None and message == safe + suggestion.group() and safe.endswith(".")
+    return message if is_whole else safe

@@ -38,15 +38,15 @@ class GraphiQL:
         self._page = self._page.replace(_NOTICE, f'<meta name="gateway-notice" content="{escape(notice)}" />')
 
     def page(self) -> Response:
-        """The page, under a policy that keeps it to this host."""
+        """The page, with a Content-Security-Policy that lets it reach this host only."""
         return HTMLResponse(self._page, headers=_HEADERS)
 
 
 class GraphiQLAssets(StaticFiles):
-    """The page's scripts and styles; their names hold their hash, so they never change."""
+    """The page's scripts and styles; a file's name holds its hash, so its content never changes."""
 
     def file_response(self, *args: object, **options: object) -> Response:
-        """A file, to be kept for a year."""
+        """Serve a file that browsers may keep for a year."""
         response = super().file_response(*args, **options)  # type: ignore[arg-type] # passed on as they come
         response.headers["cache-control"] = "public, max-age=31536000, immutable"
         response.headers["x-content-type-options"] = "nosniff"
@@ -54,5 +54,5 @@ class GraphiQLAssets(StaticFiles):
 
 
 def built_graphiql() -> Path:
-    """Where `make explorer` puts its files, and the wheel carries them."""
+    """The folder of the files that `make explorer` builds, which the wheel contains too."""
     return Path(__file__).parent / "static"

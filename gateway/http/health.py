@@ -1,4 +1,4 @@
-"""`/livez` and `/readyz`: whether the process runs, and whether it should get requests."""
+"""The probes `/livez` and `/readyz`: whether the process runs, and whether it should get requests."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
@@ -7,34 +7,34 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.leyr.resilience import UpstreamHealth
 
-_NOT_KEPT = {"cache-control": "no-store"}
+_NO_STORE = {"cache-control": "no-store"}
 
 
 async def livez(_: Request) -> Response:
-    """The process answers."""
-    return JSONResponse({"status": "alive"}, headers=_NOT_KEPT)
+    """Answer that the process runs."""
+    return JSONResponse({"status": "alive"}, headers=_NO_STORE)
 
 
 def readyz(
-    emrs: Iterable[str], conditions: Callable[[], Mapping[str, UpstreamHealth]], is_stopping: Callable[[], bool]
+    emrs: Iterable[str], health: Callable[[], Mapping[str, UpstreamHealth]], is_stopping: Callable[[], bool]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Ready until the server is told to stop, then 503; how each EHR does is told, and makes nothing unready.
+    """Make the handler of `/readyz`: it answers 200 until the server is told to stop, then 503.
 
-    A sick EHR is no reason to send requests for the others elsewhere, where it is just as sick.
+    It reports the health of each EHR, which does not affect the status: another gateway would reach no more of them.
     """
 
     async def handle(_: Request) -> Response:
-        found = conditions()
-        told = {emr: _told(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
+        found = health()
+        reports = {emr: _report(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
         if is_stopping():
-            return JSONResponse({"status": "stopping", "emrs": told}, status_code=503, headers=_NOT_KEPT)
-        return JSONResponse({"status": "ready", "emrs": told}, headers=_NOT_KEPT)
+            return JSONResponse({"status": "stopping", "emrs": reports}, status_code=503, headers=_NO_STORE)
+        return JSONResponse({"status": "ready", "emrs": reports}, headers=_NO_STORE)
 
     return handle
 
 
-def _told(condition: UpstreamHealth) -> dict[str, object]:
-    told: dict[str, object] = {"breaker": condition.breaker.value}
-    if condition.retry_after is not None:
-        told["retryAfter"] = round(condition.retry_after, 1)
-    return told
+def _report(health: UpstreamHealth) -> dict[str, object]:
+    report: dict[str, object] = {"breaker": health.breaker.value}
+    if health.retry_after is not None:
+        report["retryAfter"] = round(health.retry_after, 1)
+    return report

@@ -1,23 +1,23 @@
-"""What a request leaves behind: the ids that follow it (W3C Trace Context, version 00), and its line in the log."""
+"""One GraphQL request: its ids and options, what it comes to, and the record of it that observers get."""
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
-from structlog.typing import FilteringBoundLogger
+from starlette.types import Receive
 
-from gateway.domain import errors
+from gateway.domain.models import EVERYTHING, Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
-from gateway.fetch.fetch_scope import CacheStatus
-from gateway.logging import places
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord
+from gateway.http.negotiation import MediaType
 
-Outcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
-"""`finished` is an answer that was kept whole, `refused` an operation of which no field ran, `left` one whose client
-did not wait."""
+RequestOutcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
+"""`finished` is a response from the response cache, `refused` an operation of which no field ran, and `left` an
+operation whose client disconnected before it got a response."""
 
-_ANONYMOUS = "anonymous"
-_MOST_CODES = 8
-_DOCUMENT_CHARACTERS = 16
 _is_uuid = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE
 ).fullmatch
@@ -27,32 +27,32 @@ _is_traceparent = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0
 _may_be_dated = re.compile(r"[0-9]{2}(?:0[1-9]|1[0-2])[0-9]{2}[a-z]?[0-9]{3}[0-9a-z]", re.IGNORECASE).search
 
 
-class Trail(NamedTuple):
-    """The ids that follow one request through logs; both are the client's own where they can be nothing else."""
+class RequestIds(NamedTuple):
+    """The ids that follow a request through logs and traces; `traceparent` is as in W3C Trace Context, version 00."""
 
     request_id: str
     traceparent: str | None = None
-    begun_trace: str | None = None
-    """The id of the trace that the gateway began, where the client told none."""
+    new_trace_id: str | None = None
+    """The id of the trace that the gateway began, where the client sent no `traceparent`."""
 
     @property
     def trace_id(self) -> str | None:
-        """The id of the trace that the request belongs to, where there is one."""
-        return self.begun_trace if self.traceparent is None else self.traceparent[3:35]
+        """The id of the trace that the request belongs to, if any."""
+        return self.new_trace_id if self.traceparent is None else self.traceparent[3:35]
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """The response headers that tell the client what its request goes by."""
-        told = [(b"x-request-id", self.request_id.encode())]
+        """The response headers that tell the client the ids."""
+        headers = [(b"x-request-id", self.request_id.encode())]
         if self.traceparent is not None:
-            told.append((b"traceparent", self.traceparent.encode()))
-        return told
+            headers.append((b"traceparent", self.traceparent.encode()))
+        return headers
 
 
-def trail_of(headers: Mapping[bytes, str], new_request_id: Callable[[], str]) -> Trail:
-    """The ids in a request's headers, by lower-case name.
+def request_ids(headers: Mapping[bytes, str], new_request_id: Callable[[], str]) -> RequestIds:
+    """Take the ids from a request's headers, whose names are in lower case.
 
-    Anything but a UUID or a W3C trace parent is left out, and so is one whose digits could be a personal number:
-    one of 25 random UUIDs, one of 13 random trace parents.
+    A request id must be a UUID, a `traceparent` of version 00. The gateway ignores any other, and also those whose
+    digits could be a personal number: one in 25 random UUIDs, one in 13 random trace parents.
     """
     request_id = headers.get(b"x-request-id")
     if request_id is None or not _is_uuid(request_id) or _may_be_personal(request_id):
@@ -60,144 +60,108 @@ def trail_of(headers: Mapping[bytes, str], new_request_id: Callable[[], str]) ->
     traceparent = headers.get(b"traceparent")
     if traceparent is not None and (not _is_traceparent(traceparent) or _may_be_personal(traceparent)):
         traceparent = None
-    return Trail(request_id, traceparent)
-
-
-class Tally(Protocol):
-    """Counts what is logged."""
-
-    def answered(
-        self,
-        *,
-        outcome: Outcome,
-        operation: str | None,
-        seconds: float,
-        waited_seconds: float = 0.0,
-        reads: Mapping[CacheStatus, int],
-        asked: int = 0,
-    ) -> None:
-        """An operation was answered."""
-        ...
-
-    def refused(self, code: str) -> None:
-        """A request was turned away."""
-        ...
-
-
-class OperationSpan(Protocol):
-    """A request in a trace, from its head to the end of its answer; one of the two is called, once."""
-
-    @property
-    def begun_trace(self) -> str | None:
-        """The id of the trace that began with it, if one did: 32 hexadecimal digits."""
-        ...
-
-    def answered(  # what a line of the log has, too
-        self,
-        *,
-        outcome: Outcome,
-        operation: str | None,
-        document: str | None,
-        seconds: float,
-        reads: Mapping[CacheStatus, int],
-        status: int,
-        codes: Collection[str],
-    ) -> None:
-        """An operation was answered."""
-        ...
-
-    def refused(self, code: str, *, seconds: float, status: int) -> None:
-        """A request was turned away."""
-        ...
-
-
-class OperationSpans(Protocol):
-    """Traces what is logged."""
-
-    def begun(self, trail: Trail) -> OperationSpan | None:
-        """A request came; the calls to Leyr that this task and those it starts make belong to it.
-
-        None where its trace is not recorded.
-        """
-        ...
-
-
-def error_codes(root: type[errors.GatewayError] = errors.GatewayError) -> list[str]:
-    """The codes of the error tree, or of a branch, which are all that a failure is labelled with."""
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    return sorted({kind.code for kind in kinds if issubclass(kind, root)})
-
-
-class RequestLog:
-    """Writes one line for each request. All it is given is from closed sets, counted or measured, save the trail."""
-
-    def __init__(self, log: FilteringBoundLogger) -> None:
-        self._log = log
-
-    def answered(  # noqa: PLR0913 # a line of the log has so many fields
-        self,
-        trail: Trail,
-        *,
-        caller: str | None,
-        operation: str | None,
-        document: str | None,
-        seconds: float,
-        reads: Mapping[CacheStatus, int],
-        outcome: Outcome,
-        status: int,
-        codes: Collection[str] = (),
-    ) -> None:
-        """An operation was answered.
-
-        `caller` is its label in the configuration, None for nobody in particular; `operation` is `query` or
-        `mutation` and `document` the SHA-256 of the document in hexadecimal digits, where they became known.
-        """
-        self._log.info(
-            "operation.answered",
-            **_ids(trail),
-            caller=caller or _ANONYMOUS,
-            operation=operation,
-            document=document[:_DOCUMENT_CHARACTERS] if document else None,
-            duration_ms=round(seconds * 1000, 3),
-            upstream_calls=reads.get(CacheStatus.FETCHED, 0),
-            joined=reads.get(CacheStatus.JOINED, 0),
-            cached=reads.get(CacheStatus.CACHED, 0),
-            stale=reads.get(CacheStatus.STALE, 0),
-            outcome=outcome,
-            status=status,
-            codes=sorted(set(codes))[:_MOST_CODES] if codes else [],
-        )
-
-    def fault(self, trail: Trail, error: BaseException) -> None:
-        """Something failed that should not; of the error only its kind and its places are told."""
-        self._log.error(
-            "request.fault",
-            **_ids(trail),
-            kind=type(error).__name__,
-            places=places(error),
-            action="report this to the gateway's developers with the request id",
-        )
-
-    def refused(self, trail: Trail, *, caller: str | None, seconds: float, status: int, code: str) -> None:
-        """A request was turned away before it became an operation."""
-        self._log.info(
-            "request.refused",
-            **_ids(trail),
-            caller=caller or _ANONYMOUS,
-            duration_ms=round(seconds * 1000, 3),
-            status=status,
-            code=code,
-        )
-
-
-def _ids(trail: Trail) -> dict[str, str]:
-    trace_id = trail.trace_id
-    if trace_id is None:
-        return {"request_id": trail.request_id}
-    return {"request_id": trail.request_id, "trace_id": trace_id}
+    return RequestIds(request_id, traceparent)
 
 
 def _may_be_personal(text: str) -> bool:
     # A hyphen of the form may stand inside a number, even beside the letter of a Finnish one.
     plain = text.replace("-", "")
     return _may_be_dated(plain) is not None and may_hold_a_personal_number(plain)
+
+
+class RequestOptions(NamedTuple):
+    """What a request's head asks for, and what its caller may see."""
+
+    queries_only: bool = False
+    bypass_cache: bool = False
+    explain: bool = False
+    timeout_seconds: float = inf
+    access: Access = EVERYTHING
+
+
+_NO_OPTIONS = RequestOptions()
+
+
+class FinishedRequest(NamedTuple):
+    """What observers are told of a request. Only `ids` may hold something that the client chose.
+
+    `rejection` is the error code of a request that got an error response instead of becoming an operation, else None.
+    `caller` is None for an anonymous caller. `operation_type` and `document_hash` (SHA-256, hexadecimal) are empty
+    where they did not become known. `lists_needed` is the number of lists that fields asked for, `reads` the number
+    of lists that were read for them, by cache status. `seconds` is the time from the request's head to the end of its
+    response, `upstream_seconds` the part of it in which the request waited for Leyr.
+    """
+
+    ids: RequestIds
+    status: int
+    seconds: float
+    rejection: str | None = None
+    caller: str | None = None
+    outcome: RequestOutcome = "refused"
+    codes: Sequence[str] = ()
+    operation_type: str | None = None
+    document_hash: str = ""
+    reads: Mapping[CacheStatus, int] = {}
+    lists_needed: int = 0
+    upstream_seconds: float = 0.0
+
+
+class RequestObserver(Protocol):
+    """Is told of every request to `/graphql` when its response is sent."""
+
+    def finished(self, request: FinishedRequest) -> None:
+        """Record the request. Must neither raise nor wait."""
+        ...
+
+
+class RequestTracer(RequestObserver, Protocol):
+    """An observer that is also told when a request begins, in the request's own task."""
+
+    def started(self, ids: RequestIds) -> str | None:
+        """Begin a span. Return its trace id, 32 hexadecimal digits, if it is recorded and begins a new trace."""
+        ...
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """A request on its way to its response. The endpoint makes it; the endpoint and the runner fill it in.
+
+    `started` is the clock's time. The other fields are as in FinishedRequest.
+    """
+
+    ids: RequestIds
+    method: str
+    headers: Mapping[bytes, str]
+    receive: Receive
+    started: float
+    media_type: MediaType = MediaType.JSON
+    options: RequestOptions = _NO_OPTIONS
+    caller: str | None = None
+    rejection: str | None = None
+    outcome: RequestOutcome = "refused"
+    codes: Sequence[str] = ()
+    operation_type: str | None = None
+    document_hash: str = ""
+    reads: Sequence[FetchRecord] = ()
+    lists_needed: int = 0
+    upstream_seconds: float = 0.0
+
+    def finished(self, status: int, now: float) -> FinishedRequest:
+        """Make the record for observers; `now` is the clock's time."""
+        seconds = now - self.started
+        if self.rejection is not None:
+            return FinishedRequest(self.ids, status, seconds, self.rejection, self.caller, codes=(self.rejection,))
+        return FinishedRequest(
+            self.ids,
+            status,
+            seconds,
+            None,
+            self.caller,
+            self.outcome,
+            self.codes,
+            self.operation_type,
+            self.document_hash,
+            Counter([read.origin for read in self.reads]) if self.reads else {},
+            self.lists_needed,
+            self.upstream_seconds,
+        )

@@ -9,29 +9,20 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive
 
-from gateway.domain.errors import BadUserInput, GatewayError
+from gateway.http.error_responses import HttpError
 
+# A client that is still sending reads no response, so a body is read up to this multiple of its limit and then refused.
+_READ_FACTOR = 16
+_CLOSE = ((b"connection", b"close"),)
 _PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
-_MOST_PARAMETERS = 32
-_LONGEST_LENGTH = 20
+_MAX_PARAMETERS = 32
+_MAX_LENGTH_DIGITS = 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-# Bodies that are longer than granted are read on for a while: a client that is still sending cannot hear an answer.
-_READ_BEYOND = 16
-
-
-class RequestRefusedError(Exception):
-    """The request was not taken; the error's message says why without quoting it."""
-
-    def __init__(self, status: int, error: GatewayError | str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        self.error = BadUserInput(error) if isinstance(error, str) else error
-        super().__init__(self.error.message)
-        self.status = status
-        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """A request for an operation: the document or what names it, which of its operations to run, and the variables.
+    """A GraphQL request: the document or a name of it, which of its operations to run, and the variables.
 
     `document_id` is the id of a trusted document, `sha256` the hash in Apollo's `persistedQuery`.
     """
@@ -60,22 +51,22 @@ class RequestReader:
         self._long_number = re.compile(rb"(?<![.\d])\d{%d}" % (limits.integer_digits + 1))
 
     async def body(self, receive: Receive, headers: Mapping[bytes, str]) -> bytes:
-        """The body. Raises RequestRefusedError where it is too large or breaks off."""
+        """Read the body. Raises HttpError if it is too large or incomplete."""
         limit = self._limits.body_bytes
         announced = headers.get(b"content-length", "0")
-        if len(announced) > _LONGEST_LENGTH or (announced.isdecimal() and int(announced) > limit * _READ_BEYOND):
-            raise self._too_large(limit * _READ_BEYOND)
+        if len(announced) > _MAX_LENGTH_DIGITS or (announced.isdecimal() and int(announced) > limit * _READ_FACTOR):
+            raise self._too_large(limit * _READ_FACTOR)
         chunks: list[bytes] = []
         size = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise RequestRefusedError(400, "The body ended before it was whole")
+                raise HttpError(400, "The body ended before it was whole")
             chunk = message.get("body", b"")
             size += len(chunk)
             if size <= limit:
                 chunks.append(chunk)
-            elif size > limit * _READ_BEYOND:
+            elif size > limit * _READ_FACTOR:
                 raise self._too_large(size)
             if not message.get("more_body", False):
                 if size > limit:
@@ -83,33 +74,31 @@ class RequestReader:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def post(self, headers: Mapping[bytes, str], body: bytes) -> GraphQLRequest:
-        """The request in a JSON body. Raises RequestRefusedError."""
+        """Parse the request in a JSON body. Raises HttpError."""
         if not _is_json(headers.get(b"content-type", "")):
-            raise RequestRefusedError(415, "Send the request as application/json in UTF-8")
+            raise HttpError(415, "Send the request as application/json in UTF-8")
         if headers.get(b"content-encoding", "identity").strip().lower() != "identity":
-            raise RequestRefusedError(415, "Send the request without a content encoding")
+            raise HttpError(415, "Send the request without a content encoding")
         found = self._loaded(body, "The body")
         if not isinstance(found, dict):
-            raise RequestRefusedError(400, "The body is not a JSON object; batches are not taken")
+            raise HttpError(400, "The body is not a JSON object; batches are not taken")
         return _request(found)
 
     def get(self, query_string: bytes) -> GraphQLRequest:
-        """The request in a URL's parameters. Raises RequestRefusedError."""
+        """Parse the request in a URL's parameters. Raises HttpError."""
         try:
             pairs = parse_qsl(
                 query_string.decode("ascii"),
                 keep_blank_values=True,
                 errors="strict",
-                max_num_fields=_MOST_PARAMETERS,
+                max_num_fields=_MAX_PARAMETERS,
             )
         except ValueError:
-            raise RequestRefusedError(
-                400, "The URL's parameters are too many, or not UTF-8 in percent-encoding"
-            ) from None
+            raise HttpError(400, "The URL's parameters are too many, or not UTF-8 in percent-encoding") from None
         ours = [(name, value) for name, value in pairs if name in _PARAMETERS]
         found: dict[str, Any] = dict(ours)
         if len(found) < len(ours):
-            raise RequestRefusedError(400, "A parameter of the URL is given twice")
+            raise HttpError(400, "A parameter of the URL is given twice")
         for name in ("variables", "extensions"):
             text = found.pop(name, "")
             if text:
@@ -120,33 +109,26 @@ class RequestReader:
         try:
             found = orjson.loads(text)
         except orjson.JSONDecodeError:
-            raise RequestRefusedError(400, f"{what} is not JSON in UTF-8") from None
-        # Whatever is deep has many brackets, and most requests have few, strings included.
+            raise HttpError(400, f"{what} is not JSON in UTF-8") from None
+        # Deep JSON has many brackets, and most requests have few, even with those in strings.
         if text.count(b"{") + text.count(b"[") > self._limits.json_depth:
             deepest = _depth(found)
             if deepest > self._limits.json_depth:
-                raise RequestRefusedError(
-                    400, f"{what} is nested {deepest} deep; the limit is {self._limits.json_depth}"
-                )
+                raise HttpError(400, f"{what} is nested {deepest} deep; the limit is {self._limits.json_depth}")
         if self._long_number.search(text) and self._long_number.search(_STRING.sub(b'""', text)):
-            raise RequestRefusedError(
+            raise HttpError(
                 400, f"{what} holds an integer of more than {self._limits.integer_digits} digits, which is the limit"
             )
         return found
 
-    def _too_large(self, size: int) -> RequestRefusedError:
+    def _too_large(self, size: int) -> HttpError:
         limit = self._limits.body_bytes
-        return RequestRefusedError(413, f"The body has {size} bytes or more; the limit is {limit}", _CLOSE)
-
-
-_CLOSE = ((b"connection", b"close"),)
+        return HttpError(413, f"The body has {size} bytes or more; the limit is {limit}", _CLOSE)
 
 
 def _is_json(content_type: str) -> bool:
-    return content_type == "application/json" or _says_json(content_type)
-
-
-def _says_json(content_type: str) -> bool:
+    if content_type == "application/json":
+        return True
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     charsets = {
         value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == "charset"
@@ -155,7 +137,7 @@ def _says_json(content_type: str) -> bool:
 
 
 def _depth(found: Any) -> int:
-    """How deep arrays and objects are nested; a level at a time, since a client chooses how many there are."""
+    """How deep arrays and objects are nested. Without recursion, since a client chooses the depth."""
     depth = 0
     level = [found]
     while True:
@@ -173,7 +155,7 @@ def _request(found: dict[str, Any]) -> GraphQLRequest:
     sha256 = _persisted((found.get("extensions") or {}).get("persistedQuery"))
     if not (query and query.strip()):
         if not document_id and not sha256:
-            raise RequestRefusedError(400, "The request holds no query; send a GraphQL document as the string `query`")
+            raise HttpError(400, "The request holds no query; send a GraphQL document as the string `query`")
         query = None
     return GraphQLRequest(
         query, found.get("operationName") or None, found.get("variables"), document_id or None, sha256
@@ -183,11 +165,11 @@ def _request(found: dict[str, Any]) -> GraphQLRequest:
 def _check_types(found: dict[str, Any], kind: type, *names: str) -> None:
     for name in names:
         if not isinstance(found.get(name), kind | None):
-            raise RequestRefusedError(400, f"{name} is not {'a string' if kind is str else 'an object'}")
+            raise HttpError(400, f"{name} is not {'a string' if kind is str else 'an object'}")
 
 
 def _persisted(extension: object) -> str | None:
-    """The hash in Apollo's extension, which is also how its clients announce what they send."""
+    """The hash in Apollo's extension `persistedQuery`, which its clients send with or without the document."""
     if extension is None:
         return None
     if (
@@ -195,8 +177,8 @@ def _persisted(extension: object) -> str | None:
         or extension.get("version") != 1
         or not isinstance(extension.get("sha256Hash"), str)
     ):
-        raise RequestRefusedError(400, "persistedQuery is not an object with version 1 and a string sha256Hash")
+        raise HttpError(400, "persistedQuery is not an object with version 1 and a string sha256Hash")
     found: str = extension["sha256Hash"]
     if not re.fullmatch(r"[0-9a-fA-F]{64}", found):
-        raise RequestRefusedError(400, "sha256Hash is not 64 hexadecimal digits")
+        raise HttpError(400, "sha256Hash is not 64 hexadecimal digits")
     return found.lower()

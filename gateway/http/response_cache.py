@@ -1,4 +1,4 @@
-"""GraphQL responses: sent, kept to be sent again, and what they tell caches on their way (RFC 9111)."""
+"""GraphQL responses: how they are sent, the cache of whole responses, and Cache-Control headers (RFC 9111)."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -9,45 +9,44 @@ from typing import TypeAlias
 from starlette.types import Send
 
 from gateway.fetch.cache_budget import CacheBudget
-from gateway.http.compression import Encoding, compressed, is_worth_it, takes_long
-from gateway.http.negotiation import MediaType
+from gateway.http.negotiation import Encoding, MediaType, compressed, is_worth_compressing, needs_thread
 
-# What is shorter leaves as one piece: copying it costs less than a further message.
+# A shorter body is sent as one piece: copying it costs less than a further ASGI message.
 _ONE_PIECE = 256 * 1024
-_ANSWER_BYTES = 2_000
-_MOST_SIGHTINGS = 4_096
-
-
-_NOT_KEPT = ((b"cache-control", b"no-store"),)
+_OVERHEAD_BYTES = 2_000
+_MAX_SIGHTINGS = 4_096
+# Responses that need no data of Leyr's, such as introspection, change when the gateway is replaced.
+_MAX_AGE_SECONDS = 300
+_NO_STORE = ((b"cache-control", b"no-store"),)
 
 _Body: TypeAlias = tuple[Encoding, Sequence[bytes]]
 
-# What a request is answered by: what its head asks for and who asks, and a digest of its content type and body.
 CacheKey: TypeAlias = tuple[Hashable, bytes]
+"""All that a response depends on: media type, method and access; and a digest of the content type and the body."""
 
 
 @dataclass(slots=True)
 class GraphQLResponse:
-    """A response to a GraphQL request; compressed at most once for each encoding, however often it is sent."""
+    """A response to a GraphQL request: what is sent. It is compressed at most once for each encoding."""
 
     status: int
     media_type: MediaType
     pieces: Sequence[bytes]
     headers: Sequence[tuple[bytes, bytes]] = ()
     fresh_until: float | None = None
-    """The clock's time until which all of its data are fresh; None where it must not be kept."""
+    """The clock's time until which all of its data are fresh; None if it must not be cached."""
     _etag: bytes = b""
     _bodies: dict[Encoding, _Body] = field(default_factory=dict)
     _compressing: dict[Encoding, asyncio.Task[_Body]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """The bytes that it may come to take: in either encoding JSON takes less than half as many."""
-        return _ANSWER_BYTES + 2 * sum(map(len, self.pieces))
+        """The most bytes that it may take in memory: in either encoding JSON takes less than half as many."""
+        return _OVERHEAD_BYTES + 2 * sum(map(len, self.pieces))
 
     @property
     def etag(self) -> bytes:
-        """A weak tag, since an answer has one for all encodings."""
+        """A weak tag, since a response has one tag for all encodings."""
         if not self._etag:
             digest = blake2b(digest_size=16)
             for piece in self.pieces:
@@ -55,8 +54,8 @@ class GraphQLResponse:
             self._etag = b'W/"%b"' % digest.hexdigest().encode()
         return self._etag
 
-    async def send(self, send: Send, encoding: Encoding, headers: Sequence[tuple[bytes, bytes]] = _NOT_KEPT) -> None:
-        """Send it as ASGI messages; `headers` are those of this one response."""
+    async def send(self, send: Send, encoding: Encoding, headers: Sequence[tuple[bytes, bytes]] = _NO_STORE) -> None:
+        """Send it as ASGI messages, with further `headers`."""
         used, pieces = self._bodies.get(encoding) or await self._body(encoding)
         all_headers = [
             (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
@@ -72,21 +71,21 @@ class GraphQLResponse:
 
     async def _body(self, encoding: Encoding) -> _Body:
         size = sum(map(len, self.pieces))
-        if encoding is Encoding.IDENTITY or not is_worth_it(size):
+        if encoding is Encoding.IDENTITY or not is_worth_compressing(size):
             if size < _ONE_PIECE:
                 self.pieces = [b"".join(self.pieces)]
             self._bodies[encoding] = Encoding.IDENTITY, self.pieces
-        elif takes_long(size):
+        elif needs_thread(size):
             running = self._compressing.get(encoding)
             if running is None:
-                running = self._compressing[encoding] = asyncio.create_task(self._compressed_beside(encoding))
-            # Others may wait for the same; whoever came first must not take it along.
+                running = self._compressing[encoding] = asyncio.create_task(self._compressed_in_thread(encoding))
+            # Other requests may wait for it too, so the cancellation of one must not cancel it.
             return await asyncio.shield(running)
         else:
             self._bodies[encoding] = encoding, [compressed(self.pieces, encoding)]
         return self._bodies[encoding]
 
-    async def _compressed_beside(self, encoding: Encoding) -> _Body:
+    async def _compressed_in_thread(self, encoding: Encoding) -> _Body:
         try:
             body = encoding, [await asyncio.to_thread(compressed, self.pieces, encoding)]
             self._bodies[encoding] = body
@@ -96,38 +95,38 @@ class GraphQLResponse:
 
 
 class ResponseCache:
-    """Whole answers to requests that come again, as long as all their data are fresh.
+    """Whole responses by request, each for as long as all its data are fresh.
 
-    An answer is kept when its request comes the second time: most requests of a window that moves with the clock
-    never do. A key holds everything that an answer depends on: the request as it was written, and who asks.
+    A response is kept when its request comes the second time: most requests for a window that moves with the clock
+    never come again.
     """
 
-    def __init__(self, memory: CacheBudget, clock: Callable[[], float]) -> None:
-        self._memory = memory
+    def __init__(self, budget: CacheBudget, clock: Callable[[], float]) -> None:
+        self._budget = budget
         self._clock = clock
         self._kept: dict[CacheKey, tuple[GraphQLResponse, float]] = {}
         self._sightings: dict[int, float] = {}
 
     def find(self, key: CacheKey) -> GraphQLResponse | None:
-        """The answer that is kept for a key, where it is still fresh."""
+        """The response that is kept for a key, if it is still fresh."""
         kept = self._kept.get(key)
         if kept is None:
             return None
-        answer, fresh_until = kept
+        response, fresh_until = kept
         if self._clock() >= fresh_until:
-            self._memory.drop(("answer", key))
+            self._budget.drop(("answer", key))
             self._forget(key)
             return None
-        self._memory.touch(("answer", key))
-        return answer
+        self._budget.touch(("answer", key))
+        return response
 
-    def offer(self, key: CacheKey, answer: GraphQLResponse, fresh_until: float) -> None:
-        """Keep an answer, if there is reason to think that it will be asked for again before it is stale."""
+    def offer(self, key: CacheKey, response: GraphQLResponse, fresh_until: float) -> None:
+        """Keep a response if its request came before; else remember that the request came."""
         now = self._clock()
         if fresh_until <= now or not (key in self._kept or self._is_seen_again(key, now, fresh_until)):
             return
-        if self._memory.keep(("answer", key), answer.size, lambda: self._forget(key)):
-            self._kept[key] = answer, fresh_until
+        if self._budget.keep(("answer", key), response.size, lambda: self._forget(key)):
+            self._kept[key] = response, fresh_until
         else:
             self._forget(key)
 
@@ -135,7 +134,7 @@ class ResponseCache:
         sighting = hash(key)
         if self._sightings.pop(sighting, now) > now:
             return True
-        if len(self._sightings) >= _MOST_SIGHTINGS:
+        if len(self._sightings) >= _MAX_SIGHTINGS:
             del self._sightings[next(iter(self._sightings))]
         self._sightings[sighting] = fresh_until
         return False
@@ -144,34 +143,30 @@ class ResponseCache:
         self._kept.pop(key, None)
 
 
-# Answers that need no data of Leyr's, such as introspection, change when the gateway is replaced.
-_LONGEST_SECONDS = 300
-
-
 class CacheControl:
-    """Tells for how long answers are fresh, from what they were made of; `clock` is the one of the data's ages.
+    """Makes the Cache-Control and ETag headers of responses; `clock` is the one that `fresh_until` is measured with.
 
-    `shared` says whether caches that serve several callers may keep them.
+    `shared` says whether caches that serve several callers may keep responses.
     """
 
     def __init__(self, clock: Callable[[], float], *, shared: bool) -> None:
         self._clock = clock
         self._scope = b"public" if shared else b"private"
 
-    def headers(self, answer: GraphQLResponse) -> list[tuple[bytes, bytes]]:
-        """The headers of an answer to GET; one that holds an error is not to be kept at all."""
-        if answer.fresh_until is None:
-            return [(b"cache-control", b"no-store")]
-        seconds = int(min(max(answer.fresh_until - self._clock(), 0), _LONGEST_SECONDS))
+    def headers(self, response: GraphQLResponse) -> list[tuple[bytes, bytes]]:
+        """The headers of a response to GET; no cache may keep one that holds an error."""
+        if response.fresh_until is None:
+            return [*_NO_STORE]
+        seconds = int(min(max(response.fresh_until - self._clock(), 0), _MAX_AGE_SECONDS))
         kept = b"%b, max-age=%d" % (self._scope, seconds) if seconds else b"%b, no-cache" % self._scope
-        return [(b"cache-control", kept), (b"etag", answer.etag)]
+        return [(b"cache-control", kept), (b"etag", response.etag)]
 
 
-def is_known(answer: GraphQLResponse, headers: Mapping[bytes, str]) -> bool:
-    """Whether the client has this very answer already (`If-None-Match`: RFC 9110, 13.1.2)."""
-    asked = headers.get(b"if-none-match")
-    if asked is None or answer.fresh_until is None:
+def is_not_modified(response: GraphQLResponse, headers: Mapping[bytes, str]) -> bool:
+    """Whether the client has this response already (`If-None-Match`: RFC 9110, 13.1.2)."""
+    if_none_match = headers.get(b"if-none-match")
+    if if_none_match is None or response.fresh_until is None:
         return False
-    # The comparison is weak (RFC 9110, 8.8.3.2): caches on the way may have left out the mark.
-    tags = {each.strip().removeprefix("W/") for each in asked.split(",")}
-    return "*" in tags or answer.etag.decode().removeprefix("W/") in tags
+    # The comparison is weak (RFC 9110, 8.8.3.2): caches on the way may have removed the `W/`.
+    tags = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    return "*" in tags or response.etag.decode().removeprefix("W/") in tags

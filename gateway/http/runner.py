@@ -1,61 +1,36 @@
-"""From a GraphQL request that was let in to its answer."""
+"""Runs the operation of an admitted request, and makes its response."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
-from starlette.types import Receive
 
 from gateway.domain.errors import OperationTooLarge, UnknownDocument
-from gateway.domain.models import Access
+from gateway.domain.window import Window
 from gateway.engine.engine import Engine, Operation, Result
 from gateway.engine.errors import MutationNotAllowedError
-from gateway.fetch.fetch_scope import FetchRecord, FetchScope
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles
-from gateway.http.error_responses import ErrorFormatter
-from gateway.http.fetch_report import extensions
+from gateway.http.error_responses import ErrorFormatter, HttpError
 from gateway.http.negotiation import MediaType
 from gateway.http.persisted_documents import PersistedDocuments
-from gateway.http.request_context import Outcome, Trail
+from gateway.http.request_context import RequestContext
 from gateway.http.request_timeout import RequestTimeout
-from gateway.http.requests import GraphQLRequest, RequestRefusedError
+from gateway.http.requests import GraphQLRequest
 from gateway.http.response_cache import GraphQLResponse
 from gateway.schema.context import Context, OperationLimits
 from gateway.schema.node import Nodes
 
 
-class Asked(NamedTuple):
-    """What an answer depends on beside the request's body: what its head asks for, and what its caller may see."""
-
-    media_type: MediaType
-    queries_only: bool
-    truth_now: bool
-    explain: bool
-    seconds: float
-    access: Access
-
-
-@dataclass(slots=True)
-class Told:
-    """What an operation came to, for the log: nothing in it is the client's."""
-
-    operation_type: str | None = None
-    document_hash: str = ""
-    outcome: Outcome = "refused"
-    codes: Sequence[str] = ()
-    reads: Sequence[FetchRecord] = ()
-    asked: int = 0
-    waited: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
 class GraphQLResult:
-    """What a client gets: the JSON of `data` in pieces, the errors, and how many more errors there are, at least.
+    """What an operation came to: the JSON of `data` in pieces, and the errors as clients see them.
 
-    Without `data` the request was refused before any field ran. The log gets `document_hash`, the SHA-256 of the
-    document's text in hexadecimal digits, and `operation_type`, which is unknown where no operation could be chosen.
+    `data` is None where no field ran. `errors_omitted` is the least number of further errors. `document_hash` is the
+    SHA-256 of the document in hexadecimal digits; `operation_type` is None if no operation could be chosen.
     """
 
     data: Sequence[bytes] | None
@@ -66,8 +41,9 @@ class GraphQLResult:
 
     @classmethod
     def of(cls, result: Result, errors: ErrorFormatter, reference: str) -> "GraphQLResult":
-        """The engine's result with its errors as clients see them; `reference` is the request's own."""
-        return cls(result.data, *errors.of_result(result, reference), result.document_hash, result.operation_type)
+        """Format the errors of the engine's result; `reference` is the request id."""
+        formatted, omitted = errors.formatted(result.errors, reference, result.errors_omitted)
+        return cls(result.data, formatted, omitted, result.document_hash, result.operation_type)
 
     def pieces(self, extensions: bytes | None = None) -> list[bytes]:
         """The JSON of the whole response in pieces; `extensions` is the JSON of an object with the key `gateway`."""
@@ -84,71 +60,68 @@ class GraphQLResult:
         return [*made, b"}"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Runner:
-    """Runs operations; each gets its own loaders and its own idea of now."""
+    """Runs operations; each gets its own loaders and its own time of now."""
 
-    def __init__(  # noqa: PLR0913 # the composition root hands in what an operation needs, each by name
-        self,
-        engine: Engine,
-        errors: ErrorFormatter,
-        *,
-        documents: PersistedDocuments,
-        profiles: Profiles,
-        loaders: Callable[[FetchScope], Nodes],
-        widest_window: timedelta,
-        limits: OperationLimits,
-        now: Callable[[], datetime],
-        clock: Callable[[], float],
-    ) -> None:
-        self._engine = engine
-        self._errors = errors
-        self._documents = documents
-        self._profiles = profiles
-        self._loaders = loaders
-        self._widest_window = widest_window
-        self._limits = limits
-        self._now = now
-        self._clock = clock
+    engine: Engine
+    errors: ErrorFormatter
+    documents: PersistedDocuments
+    profiles: Profiles
+    loaders: Callable[[FetchScope], Nodes]
+    widest_window: timedelta
+    limits: OperationLimits
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
 
-    async def run(
-        self, request: GraphQLRequest, asked: Asked, trail: Trail, told: Told, receive: Receive
-    ) -> GraphQLResponse:
-        """The answer, and in `told` its statistics. Raises RequestRefusedError and ClientDisconnectedError."""
-        operation = self._operation(request, asked.media_type)
-        started = self._clock()
-        scope = FetchScope(started, started) if asked.truth_now else FetchScope(started)
-        loaders = self._loaders(scope)
-        context = Context(
+    async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
+        """Run the operation and record its statistics in `context`. Raises HttpError and ClientDisconnectedError."""
+        operation = self._operation(request, context.media_type)
+        options, started = context.options, self.clock()
+        scope = FetchScope(started, started) if options.bypass_cache else FetchScope(started)
+        loaders = self.loaders(scope)
+        resolver_context = Context(
             loaders,
-            self._profiles,
+            self.profiles,
             # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
-            self._now().replace(microsecond=0),
-            self._widest_window,
-            asked.access,
-            self._limits,
+            self.now().replace(microsecond=0),
+            self.widest_window,
+            options.access,
+            self.limits,
         )
         try:
-            with RequestTimeout(scope, receive, min(asked.seconds, self._limits.seconds)):
-                result = await self._engine.execute(operation, context, queries_only=asked.queries_only)
+            with RequestTimeout(scope, context.receive, min(options.timeout_seconds, self.limits.seconds)):
+                executed = await self.engine.execute(operation, resolver_context, queries_only=options.queries_only)
         except MutationNotAllowedError:
-            raise RequestRefusedError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
+            raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
             loaders.close()
-        outcome = GraphQLResult.of(result, self._errors, trail.request_id)
-        _tell(told, outcome, scope)
-        # A refusal says nothing of data.
-        found = extensions(scope, self._clock(), explain=asked.explain) if outcome.data is not None else None
-        answer = GraphQLResponse(_status(outcome, asked.media_type), asked.media_type, outcome.pieces(found))
-        if not outcome.errors and not asked.explain:
-            answer.fresh_until = scope.fresh_until
-        return answer
+        result = GraphQLResult.of(executed, self.errors, context.ids.request_id)
+        _record(context, result, scope)
+        # Extensions are about data, so a result without data has none.
+        extensions = fetch_report(scope, self.clock(), explain=options.explain) if result.data is not None else None
+        response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
+        if not result.errors and not options.explain:
+            response.fresh_until = scope.fresh_until
+        return response
 
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
         try:
-            return Operation(self._documents.text(request), request.operation_name, request.variables)
+            return Operation(self.documents.text(request), request.operation_name, request.variables)
         except UnknownDocument as error:
-            # Apollo's clients send the document along when they are told so by 200.
-            raise RequestRefusedError(_refused_status(media_type), error) from None
+            # Apollo's clients send the document along when a response with status 200 says so.
+            raise HttpError(_request_error_status(media_type), error) from None
+
+
+def _record(context: RequestContext, result: GraphQLResult, scope: FetchScope) -> None:
+    context.operation_type = result.operation_type
+    context.document_hash = result.document_hash
+    context.codes = [error["extensions"]["code"] for error in result.errors]
+    context.reads = scope.reads
+    context.lists_needed = scope.asked
+    context.upstream_seconds = scope.waited
+    if result.data is not None:
+        context.outcome = "partial" if result.errors else "ok"
 
 
 def _with_omitted(extensions: bytes | None, omitted: int) -> bytes:
@@ -156,25 +129,64 @@ def _with_omitted(extensions: bytes | None, omitted: int) -> bytes:
     return orjson.dumps({**given, "gateway": {**given.get("gateway", {}), "errorsOmitted": omitted}})
 
 
-def _tell(told: Told, outcome: GraphQLResult, scope: FetchScope) -> None:
-    told.operation_type = outcome.operation_type
-    told.document_hash = outcome.document_hash
-    told.codes = [error["extensions"]["code"] for error in outcome.errors]
-    told.reads = scope.reads
-    told.asked = scope.asked
-    told.waited = scope.waited
-    if outcome.data is not None:
-        told.outcome = "partial" if outcome.errors else "ok"
-
-
-def _status(outcome: GraphQLResult, media_type: MediaType) -> int:
-    if outcome.data is not None:
+def _status(result: GraphQLResult, media_type: MediaType) -> int:
+    if result.data is not None:
         return 200
-    if outcome.errors and outcome.errors[0]["extensions"]["code"] == OperationTooLarge.code:
-        # Not for what is wrong with the document, which GraphQL over HTTP answers by 200 in application/json.
+    if result.errors and result.errors[0]["extensions"]["code"] == OperationTooLarge.code:
+        # Not for an invalid document, which GraphQL over HTTP answers by 200 in application/json.
         return 400
-    return _refused_status(media_type)
+    return _request_error_status(media_type)
 
 
-def _refused_status(media_type: MediaType) -> int:
+def _request_error_status(media_type: MediaType) -> int:
     return 400 if media_type is MediaType.GRAPHQL_RESPONSE else 200
+
+
+_MAX_REPORTED_READS = 200
+_SUBJECT = ("emr", "careUnit", "window", "resource", "healthcareService")
+
+
+def fetch_report(scope: FetchScope, now: float, *, explain: bool) -> bytes | None:
+    """The JSON of `extensions`, None if it would be empty; `now` is the clock's time.
+
+    `overdue` reports lists whose refresh failed, by endpoint and EHR: how many the response holds, and the age of the
+    oldest. With `explain` the report says which reads the operation made.
+    """
+    report = _explanation(scope, now) if explain else {}
+    overdue: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for read in scope.reads:
+        if read.is_overdue:
+            overdue[read.endpoint, read.subject[0]].append(now - read.fetched_at)
+    if overdue:
+        report["overdue"] = [
+            {"endpoint": endpoint, "emr": emr, "lists": len(ages), "ageSeconds": round(max(ages), 3)}
+            for (endpoint, emr), ages in overdue.items()
+        ]
+    return orjson.dumps({"gateway": report}) if report else None
+
+
+def _explanation(scope: FetchScope, now: float) -> dict[str, Any]:
+    """The reads of an operation.
+
+    `planned` counts the lists that were read, `merged` the lists that fields asked for beyond those; the four cache
+    statuses add up to `planned`. `ageSeconds` is the age of the oldest data.
+    """
+    origins = Counter(read.origin for read in scope.reads)
+    ages = [now - read.fetched_at for read in scope.reads]
+    return {
+        "planned": len(scope.reads),
+        "merged": max(scope.asked - len(scope.reads), 0),
+        **{origin.value: origins[origin] for origin in CacheStatus},
+        "ageSeconds": round(max(ages, default=0.0), 3),
+        "reads": [_read_report(read, now) for read in scope.reads[:_MAX_REPORTED_READS]],
+    }
+
+
+def _read_report(read: FetchRecord, now: float) -> Mapping[str, Any]:
+    report: dict[str, Any] = {"endpoint": read.endpoint, "origin": read.origin.value}
+    for name, value in zip(_SUBJECT, read.subject, strict=False):
+        if isinstance(value, Window):
+            report["start"], report["end"] = value.start.isoformat(), value.end.isoformat()
+        elif value is not None:
+            report[name] = value
+    return {**report, "ageSeconds": round(now - read.fetched_at, 3)}

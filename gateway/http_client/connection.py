@@ -1,4 +1,4 @@
-"""One connection to Leyr, which carries one HTTP/1.1 request at a time; the parser is llhttp's, through httptools."""
+"""One HTTP/1.1 connection that carries one GET request at a time; the parser is llhttp's, through httptools."""
 
 import asyncio
 import zlib
@@ -8,12 +8,13 @@ from typing import cast
 
 import httptools
 
-_LONGEST_HEAD = 64 * 1024
-# A body in chunks of one byte takes six times its size on the wire; endless trailers take more.
-_MOST_ON_THE_WIRE = 8
+_MAX_HEAD_BYTES = 64 * 1024
+# How many times `max_bytes` a response may take on the wire. A body in chunks of one byte takes six times its size;
+# endless trailers take more.
+_MAX_WIRE_FACTOR = 8
 _INFORMATIONAL = range(100, 200)
 _NO_BODY = frozenset({204, 304})
-_INFLATABLE = frozenset({"gzip", "x-gzip", "deflate"})
+_ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 # zlib's name for a stream with a gzip or zlib header.
 _ANY_HEADER = zlib.MAX_WBITS | 32
 
@@ -23,16 +24,16 @@ class ContentDecodingError(Exception):
 
 
 class BodyTooLargeError(Exception):
-    """The body is larger than whoever asked wants to read."""
+    """The decompressed body is larger than the caller's limit."""
 
 
 class StaleConnectionError(ConnectionError):
-    """A kept connection was closed before any byte of the answer came: the server had given it up."""
+    """The server had closed a kept connection: it ended before the first byte of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer, its body decompressed; header names are lower-case, and of several alike the last one counts."""
+    """A response with its body decompressed. Header names are lower-case; of repeated headers the last one counts."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,75 +46,77 @@ class Response:
 
 
 class HttpConnection(asyncio.Protocol):
-    """The protocol of one connection; its futures give a Response, or raise OSError or one of the first two errors."""
+    """An asyncio Protocol for one connection; the parser of httptools calls its `on_` methods, the loop the others."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._expiry: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
-        self._reply: asyncio.Future[Response] | None = None
-        self._uses = 0
-        self._ends_with_the_connection = False
-        self._longest = _LONGEST_HEAD
+        self._response: asyncio.Future[Response] | None = None
+        self._requests = 0
+        # Whether the end of the connection ends the body (RFC 9112, section 6.3).
+        self._is_close_delimited = False
+        self._max_received = _MAX_HEAD_BYTES
 
     @property
-    def reusable(self) -> bool:
-        """Whether another request may follow."""
-        return not self.closed and self._reply is None
+    def is_reusable(self) -> bool:
+        """Whether another request may be sent."""
+        return not self.closed and self._response is None
 
-    def request(self, head: bytes, largest: int, within: float) -> "asyncio.Future[Response]":
+    def request(self, head: bytes, max_bytes: int, timeout_seconds: float) -> "asyncio.Future[Response]":
         """Send a request without a body.
 
-        `largest` bounds the answer's body in bytes, `within` the seconds to its last byte: after them the future
-        raises TimeoutError.
+        The future raises TimeoutError where the whole response is not there after `timeout_seconds`, BodyTooLargeError
+        for a body of more than `max_bytes`, ContentDecodingError, or a ConnectionError.
         """
-        if self._transport is None or not self.reusable:
+        if self._transport is None or not self.is_reusable:
             raise ConnectionError("closed")
-        if not self._uses:
-            # No sooner: a connection that is given up while it is made is told of nothing that would part the two.
+        if not self._requests:
+            # The two refer to each other, which `connection_lost` ends; a connection that is given up while it is
+            # made gets no such call, so there must not be a parser yet.
             self._parser = httptools.HttpResponseParser(self)
-        self._uses += 1
-        self._largest = largest
+        self._requests += 1
+        self._max_bytes = max_bytes
         self._received = 0
-        self._reply = self._loop.create_future()
-        self._expiry = self._loop.call_later(within, self._expire)
+        self._response = self._loop.create_future()
+        self._timer = self._loop.call_later(timeout_seconds, self._fail, TimeoutError)
         self._transport.write(head)
-        return self._reply
+        return self._response
 
     def close(self) -> None:
-        """Give the socket back at once, with whatever is on its way."""
+        """Close the socket at once; nothing more is sent or received."""
         self.closed = True
-        self._stop_waiting()
+        self._cancel_timer()
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
+        """Keep the transport to write to."""
         self._transport = cast("asyncio.Transport", transport)
 
     def eof_received(self) -> None:
-        """Called by the loop where the server closed the connection in order, unlike one that was reset or aborted."""
+        """End a close-delimited body: the server closed the connection in order, unlike one that was reset."""
         self.closed = True
-        if self._ends_with_the_connection:
+        if self._is_close_delimited:
             self._finish()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Called by the loop, as the last of all."""
+        """Fail the request that still runs; the loop calls nothing after this."""
         self.closed = True
-        if self._reply is not None:
-            given_up = self._uses > 1 and not self._received
-            self._fail(StaleConnectionError("closed") if given_up else ConnectionError("the connection broke"))
-        # Both hold this object: left joined, they would wait for the collector.
+        if self._response is not None:
+            is_stale = self._requests > 1 and not self._received
+            self._fail(StaleConnectionError("closed") if is_stale else ConnectionError("the connection broke"))
+        # Both refer to this object, and would wait for the garbage collector.
         self._transport = None
-        if self._uses:
+        if self._requests:
             del self._parser
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop."""
-        if self._reply is None:
+        """Parse what arrived; fail where it is not HTTP, or too much."""
+        if self._response is None:
             self.close()
             return
         self._received += len(data)
@@ -121,46 +124,46 @@ class HttpConnection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(ConnectionError("the answer is not HTTP"))
-        if self._received > self._longest and self._reply is not None:
+        if self._received > self._max_received and self._response is not None:
             self._fail(ConnectionError("the answer is too long for what it holds"))
 
     def on_message_begin(self) -> None:
-        """Called by the parser, after an informational answer again."""
-        if self._reply is None:
-            # Nobody asked for a second answer, so what follows it cannot be trusted either.
+        """Begin a response; after an informational one another begins."""
+        if self._response is None:
+            # No request belongs to a second response, so what follows cannot be trusted either.
             self.close()
         self._headers: dict[str, str] = {}
         self._body: bytes | bytearray = b""
         self._encoding = ""
-        self._inflate: zlib._Decompress | None = None
+        self._decompressor: zlib._Decompress | None = None
         self._in_body = False
-        self._longest = _LONGEST_HEAD
+        self._max_received = _MAX_HEAD_BYTES
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser, for trailers too."""
+        """Keep a header, but no trailer."""
         if not self._in_body:
             # llhttp leaves white space at a value's end.
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").rstrip(" \t")
 
     def on_headers_complete(self) -> None:
-        """Called by the parser."""
+        """Find out how the body is encoded and what ends it."""
         self._in_body = True
-        self._longest = _LONGEST_HEAD + _MOST_ON_THE_WIRE * self._largest
+        self._max_received = _MAX_HEAD_BYTES + _MAX_WIRE_FACTOR * self._max_bytes
         status = self._parser.get_status_code()
         headers = self._headers
         framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
-        self._ends_with_the_connection = not framed and status not in _NO_BODY and status not in _INFORMATIONAL
+        self._is_close_delimited = not framed and status not in _NO_BODY and status not in _INFORMATIONAL
         encoding = headers.get("content-encoding", "").lower()
         self._encoding = "" if encoding == "identity" else encoding
 
     def on_body(self, chunk: bytes) -> None:
-        """Called by the parser."""
-        if self._reply is None:
+        """Decompress and keep a part of the body."""
+        if self._response is None:
             return
         if self._encoding:
-            chunk = self._inflated(chunk)
-        if len(self._body) + len(chunk) > self._largest:
-            self._fail(BodyTooLargeError())
+            chunk = self._decompressed(chunk)
+        if len(self._body) + len(chunk) > self._max_bytes:
+            self._fail(BodyTooLargeError)
         elif not self._body:
             self._body = chunk
         else:
@@ -170,51 +173,48 @@ class HttpConnection(asyncio.Protocol):
             self._body += chunk
 
     def on_message_complete(self) -> None:
-        """Called by the parser."""
+        """End the response, unless another follows an informational one."""
         if self._parser.get_status_code() not in _INFORMATIONAL:
             self._finish()
 
-    def _inflated(self, chunk: bytes) -> bytes:
-        if self._inflate is None and self._encoding in _INFLATABLE:
-            self._inflate = zlib.decompressobj(_ANY_HEADER)
+    def _decompressed(self, chunk: bytes) -> bytes:
+        if self._decompressor is None and self._encoding in _ZLIB_ENCODINGS:
+            self._decompressor = zlib.decompressobj(_ANY_HEADER)
         try:
-            if self._inflate is not None:
-                plain = self._inflate.decompress(chunk, self._largest - len(self._body) + 1)
-                if not self._inflate.unused_data:
+            if self._decompressor is not None:
+                plain = self._decompressor.decompress(chunk, self._max_bytes - len(self._body) + 1)
+                if not self._decompressor.unused_data:
                     return plain
         except zlib.error:
             pass
-        self._fail(ContentDecodingError())
+        self._fail(ContentDecodingError)
         return b""
 
-    def _expire(self) -> None:
-        self._fail(TimeoutError())
-
-    def _stop_waiting(self) -> None:
-        # A timer that is left would keep the connection, and so the answer, until it goes off.
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
+    def _cancel_timer(self) -> None:
+        # A timer that is left would keep the connection, and so the response, until it goes off.
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _finish(self) -> None:
-        reply, self._reply = self._reply, None
-        self._stop_waiting()
-        if reply is None:
+        response, self._response = self._response, None
+        self._cancel_timer()
+        if response is None:
             return
-        whole = self._inflate is None or self._inflate.eof
-        if self._ends_with_the_connection or not self._parser.should_keep_alive() or not whole:
+        is_whole = self._decompressor is None or self._decompressor.eof
+        if self._is_close_delimited or not self._parser.should_keep_alive() or not is_whole:
             self.close()
-        if reply.done():
+        if response.done():
             return
-        if whole:
-            reply.set_result(Response(self._parser.get_status_code(), self._headers, self._body))
+        if is_whole:
+            response.set_result(Response(self._parser.get_status_code(), self._headers, self._body))
         else:
-            reply.set_exception(ContentDecodingError())
+            response.set_exception(ContentDecodingError)
         self._body = b""
 
-    def _fail(self, error: Exception) -> None:
-        reply, self._reply = self._reply, None
+    def _fail(self, error: Exception | type[Exception]) -> None:
+        response, self._response = self._response, None
         self._body = b""
         self.close()
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
+        if response is not None and not response.done():
+            response.set_exception(error)

@@ -1,75 +1,73 @@
-"""So many at a time, and the others in order: what asyncio's semaphore does, for a number that changes."""
+"""A semaphore for asyncio whose limit may change at any time."""
 
 import asyncio
 from collections import OrderedDict
 
 
 class ResizableSemaphore:
-    """Taken and given back; to be used inside one loop.
+    """Hands out permits in the order in which they were asked for; to be used inside one loop.
 
-    Whoever waits is handed a place by whoever frees one, and holds it from that moment on. So nobody who comes later
-    can take it before, and where the waiter is cancelled meanwhile, it gives the place back.
+    `release` gives a permit to the first waiter, which holds it from that moment on, before its task runs. So no later
+    caller can take it first, and a waiter that is cancelled in between releases it.
     """
 
-    __slots__ = ("_line", "most", "taken")
-
-    def __init__(self, most: int) -> None:
-        """`most` may change; `fill` has to follow where it grew."""
-        self.most = most
-        self.taken = 0
-        # A deque would keep those that left, or take a walk through it for each.
-        self._line: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
+    def __init__(self, limit: int) -> None:
+        """`limit` may be changed; call `wake_waiting` after it grew."""
+        self.limit = limit
+        self.in_use = 0
+        # A deque would keep the waiters that left, or have to be searched for each of them.
+        self._waiters: OrderedDict[asyncio.Future[bool], None] = OrderedDict()
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
-        return len(self._line)
+        """How many callers wait for a permit."""
+        return len(self._waiters)
 
-    def take(self) -> bool:
-        """Take a place, where one is free; it is free only when nobody waits for it."""
-        if self.taken < self.most:
-            self.taken += 1
+    def try_acquire(self) -> bool:
+        """Take a permit if one is free; none is free while others wait."""
+        if self.in_use < self.limit:
+            self.in_use += 1
             return True
         return False
 
-    async def wait(self, seconds: float) -> bool:
-        """Take a place when it is one's turn; False where there was none in time, or everybody was sent away."""
+    async def acquire(self, timeout_seconds: float) -> bool:
+        """Wait for a permit; False where none came in time, or `reject_waiting` was called."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        self._line[waiter] = None
-        timer = loop.call_later(seconds, self._send_away, waiter)
+        self._waiters[waiter] = None
+        timer = loop.call_later(timeout_seconds, self._reject, waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                self._line.pop(waiter, None)
+                self._waiters.pop(waiter, None)
             elif waiter.result():
-                self.give_back()
+                self.release()
             raise
         finally:
             timer.cancel()
 
-    def give_back(self) -> None:
-        """Leave a place to the next."""
-        self.taken -= 1
-        if self._line:
-            self.fill()
+    def release(self) -> None:
+        """Give a permit back, and on to the first waiter if there is one."""
+        self.in_use -= 1
+        if self._waiters:
+            self.wake_waiting()
 
-    def fill(self) -> None:
-        """Hand out the places that are free."""
-        while self._line and self.taken < self.most:
-            waiter, _ = self._line.popitem(last=False)
-            # One that was cancelled in this turn of the loop has not yet gone.
+    def wake_waiting(self) -> None:
+        """Give the free permits to those that wait."""
+        while self._waiters and self.in_use < self.limit:
+            waiter, _ = self._waiters.popitem(last=False)
+            # One that was cancelled in this turn of the loop has not yet left.
             if not waiter.done():
-                self.taken += 1
+                self.in_use += 1
                 waiter.set_result(True)
 
-    def send_away(self) -> None:
-        """Nobody shall wait any longer."""
-        for waiter in tuple(self._line):
-            self._send_away(waiter)
+    def reject_waiting(self) -> None:
+        """Make every pending `acquire` return False."""
+        for waiter in tuple(self._waiters):
+            self._reject(waiter)
 
-    def _send_away(self, waiter: "asyncio.Future[bool]") -> None:
-        self._line.pop(waiter, None)
+    def _reject(self, waiter: "asyncio.Future[bool]") -> None:
+        self._waiters.pop(waiter, None)
         if not waiter.done():
             waiter.set_result(False)

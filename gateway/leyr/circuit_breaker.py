@@ -1,7 +1,7 @@
-"""Whether an EHR is asked at all: the circuit breaker, as a state machine without a clock.
+"""The circuit breaker that decides whether an EHR is called at all: a state machine without a clock.
 
-The bounds are those that are widely used: a window of 30 seconds and a first break of 5 (Polly), half of the calls
-failing (Hystrix, resilience4j), five failures in a row (Envoy's outlier detection). Hystrix wants 20 calls before it
+The thresholds are those that are widely used: a window of 30 seconds and a first break of 5 (Polly), half of the calls
+failing (Hystrix, resilience4j), five consecutive failures (Envoy's outlier detection). Hystrix wants 20 calls before it
 judges and Polly 100; a clinic's EHR gets few, so it is 10 here.
 """
 
@@ -13,35 +13,33 @@ _SLOTS = 10
 
 
 class RollingWindow:
-    """A count of the last `seconds`, which forgets a tenth of them at a time."""
-
-    __slots__ = ("_counts", "_slot", "_total", "_width")
+    """Counts the events of the last `seconds`; a tenth of the window expires at a time."""
 
     def __init__(self, seconds: float) -> None:
-        self._width = seconds / _SLOTS
+        self._slot_seconds = seconds / _SLOTS
         self._counts = [0] * _SLOTS
         self._slot = 0
         self._total = 0
 
     def add(self, now: float) -> None:
-        """It happened once more."""
-        slot = int(now / self._width)
+        """Count an event that happens now."""
+        slot = int(now / self._slot_seconds)
         if slot != self._slot:
-            self._forget(slot)
+            self._expire(slot)
         self._counts[self._slot % _SLOTS] += 1
         self._total += 1
 
     def total(self, now: float) -> int:
-        """How often it happened."""
-        self._forget(int(now / self._width))
+        """How many events there were in the window that ends now."""
+        self._expire(int(now / self._slot_seconds))
         return self._total
 
     def clear(self) -> None:
-        """It never happened."""
+        """Forget all events."""
         self._counts = [0] * _SLOTS
         self._total = 0
 
-    def _forget(self, slot: int) -> None:
+    def _expire(self, slot: int) -> None:
         passed = slot - self._slot
         if passed <= 0:
             return
@@ -51,7 +49,7 @@ class RollingWindow:
         self._slot = slot
 
 
-# A probe is on its way, and nobody knows for how long.
+# How long to wait for a probe that is in flight; when it will end is not known.
 _PROBE_SECONDS = 1.0
 
 
@@ -65,128 +63,112 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerConfig:
-    """When it opens: see `CircuitBreaker.failed`. A break is twice as long as the one before, up to the longest."""
+    """When the breaker opens: see `CircuitBreaker.record_failure`. Breaks double, up to the maximum."""
 
     window_seconds: float = 30.0
-    least_calls: int = 10
-    failing_share: float = 0.5
-    in_a_row: int = 5
-    first_break_seconds: float = 5.0
-    longest_break_seconds: float = 60.0
-
-
-_CONFIG = CircuitBreakerConfig()
+    min_calls: int = 10
+    failure_ratio: float = 0.5
+    consecutive_failures: int = 5
+    base_break_seconds: float = 5.0
+    max_break_seconds: float = 60.0
 
 
 class CircuitBreaker:
-    """Asked before each call, told after it. `now` is a monotonic clock's seconds.
+    """Asked before each call by `wait_seconds`, and told of its result by a `record_` method.
 
-    A turn is what a call gets at its beginning and gives back with what became of it, once. Turns from before the
-    last change of state count no more: what began while an EHR was well says nothing about whether it is again.
+    Each change of state begins a new generation. `begin` returns the current one, and results of calls of an earlier
+    generation are ignored: a call that began while an EHR was well does not tell whether it is well again.
+    `now` is a monotonic clock's seconds.
     """
 
-    __slots__ = (
-        "_answers",
-        "_break",
-        "_changed",
-        "_failures",
-        "_in_a_row",
-        "_probing",
-        "_retry_at",
-        "_rules",
-        "_turn",
-        "_unreachable_in_a_row",
-        "state",
-    )
-
     def __init__(
-        self, rules: CircuitBreakerConfig = _CONFIG, *, changed: Callable[[BreakerState], None] = lambda _: None
+        self, config: CircuitBreakerConfig, *, on_change: Callable[[BreakerState], None] = lambda _: None
     ) -> None:
-        """`changed` is told each new state."""
-        self._rules = rules
-        self._changed = changed
+        """`on_change` gets each new state."""
+        self._config = config
+        self._on_change = on_change
         self.state = BreakerState.CLOSED
-        self._turn = 0
-        self._answers = RollingWindow(rules.window_seconds)
-        self._failures = RollingWindow(rules.window_seconds)
-        self._in_a_row = 0
-        self._unreachable_in_a_row = 0
-        self._break = rules.first_break_seconds
-        self._retry_at = 0.0
-        self._probing = False
+        self._generation = 0
+        self._successes = RollingWindow(config.window_seconds)
+        self._failures = RollingWindow(config.window_seconds)
+        self._consecutive_failures = 0
+        self._consecutive_unreachable = 0
+        self._break_seconds = config.base_break_seconds
+        self._half_open_at = 0.0
+        self._is_probing = False
 
-    def wait(self, now: float) -> float:
-        """Seconds until a call may be tried; 0 where one may go now."""
+    def wait_seconds(self, now: float) -> float:
+        """Seconds until a call may be tried; 0 where it may begin now."""
         if self.state is BreakerState.CLOSED:
             return 0.0
         if self.state is BreakerState.OPEN:
-            return max(0.0, self._retry_at - now)
-        return _PROBE_SECONDS if self._probing else 0.0
+            return max(0.0, self._half_open_at - now)
+        return _PROBE_SECONDS if self._is_probing else 0.0
 
     def begin(self) -> int:
-        """Take a turn, where there is nothing to wait for."""
+        """Begin a call, which is a probe unless the breaker is closed; only where `wait_seconds` is 0."""
         if self.state is not BreakerState.CLOSED:
-            self._probing = True
+            self._is_probing = True
             if self.state is BreakerState.OPEN:
-                self._become(BreakerState.HALF_OPEN)
-        return self._turn
+                self._change(BreakerState.HALF_OPEN)
+        return self._generation
 
-    def answered(self, turn: int, now: float) -> None:
-        """There was an answer, be it a refusal: the EHR can be reached."""
-        if turn != self._turn:
+    def record_success(self, generation: int, now: float) -> None:
+        """Record a call that got a response, even one about an error of the request: the EHR can be reached."""
+        if generation != self._generation:
             return
         if self.state is BreakerState.HALF_OPEN:
             self._close()
-        self._answers.add(now)
-        self._in_a_row = self._unreachable_in_a_row = 0
+        self._successes.add(now)
+        self._consecutive_failures = self._consecutive_unreachable = 0
 
-    def failed(self, turn: int, now: float, *, unreachable: bool) -> None:
-        """There was none, or one that says that something is broken.
+    def record_failure(self, generation: int, now: float, *, unreachable: bool) -> None:
+        """Record a call that got no response, or a 5xx.
 
-        Too many in a row that found no connection open it at once. So do too many in a row of any kind, where
-        nothing else is remembered: an EHR that is asked every few minutes would never make a share of many. With
-        answers to set them against, failures count by their share alone, since among a thousand calls a second's
-        trouble is five in a row as well.
+        Too many consecutive calls that were unreachable open the breaker at once. So do too many consecutive failures
+        of any kind where the window has no success: an EHR that is called every few minutes would never reach
+        `min_calls`. With successes in the window only the ratio counts, since a short disturbance among a thousand
+        calls makes five consecutive failures as well.
         """
-        if turn != self._turn:
+        if generation != self._generation:
             return
         if self.state is BreakerState.HALF_OPEN:
-            self._break = min(self._break * 2, self._rules.longest_break_seconds)
+            self._break_seconds = min(self._break_seconds * 2, self._config.max_break_seconds)
             self._open(now)
             return
         self._failures.add(now)
-        self._in_a_row += 1
-        self._unreachable_in_a_row = self._unreachable_in_a_row + 1 if unreachable else 0
-        if self._is_enough(now):
+        self._consecutive_failures += 1
+        self._consecutive_unreachable = self._consecutive_unreachable + 1 if unreachable else 0
+        if self._has_failed_enough(now):
             self._open(now)
 
-    def abandoned(self, turn: int) -> None:
-        """Nobody waited for what would come. A probe gives its place to the next call."""
-        if turn == self._turn:
-            self._probing = False
+    def record_abandoned(self, generation: int) -> None:
+        """Record a call that shows neither success nor failure; after a probe the next call may be one."""
+        if generation == self._generation:
+            self._is_probing = False
 
-    def _is_enough(self, now: float) -> bool:
-        rules = self._rules
-        answers, failures = self._answers.total(now), self._failures.total(now)
-        calls = answers + failures
+    def _has_failed_enough(self, now: float) -> bool:
+        config = self._config
+        successes, failures = self._successes.total(now), self._failures.total(now)
+        calls = successes + failures
         return (
-            self._unreachable_in_a_row >= rules.in_a_row
-            or (self._in_a_row >= rules.in_a_row and not answers)
-            or (calls >= rules.least_calls and failures >= rules.failing_share * calls)
+            self._consecutive_unreachable >= config.consecutive_failures
+            or (self._consecutive_failures >= config.consecutive_failures and not successes)
+            or (calls >= config.min_calls and failures >= config.failure_ratio * calls)
         )
 
     def _open(self, now: float) -> None:
-        self._retry_at = now + self._break
-        self._become(BreakerState.OPEN)
+        self._half_open_at = now + self._break_seconds
+        self._change(BreakerState.OPEN)
 
     def _close(self) -> None:
-        self._break = self._rules.first_break_seconds
-        self._answers.clear()
+        self._break_seconds = self._config.base_break_seconds
+        self._successes.clear()
         self._failures.clear()
-        self._become(BreakerState.CLOSED)
+        self._change(BreakerState.CLOSED)
 
-    def _become(self, state: BreakerState) -> None:
+    def _change(self, state: BreakerState) -> None:
         self.state = state
-        self._turn += 1
-        self._probing = state is BreakerState.HALF_OPEN
-        self._changed(state)
+        self._generation += 1
+        self._is_probing = state is BreakerState.HALF_OPEN
+        self._on_change(state)

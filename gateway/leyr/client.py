@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from types import TracebackType
+from http import HTTPStatus
 from typing import Self, TypeVar
 from urllib.parse import quote
 
@@ -18,19 +18,18 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
-from gateway.leyr.call_events import AttemptError, CallResult, LoggedCallEvents, NoCallEvents, result_of
+from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import error_for, read_error_envelope
-from gateway.leyr.resilience import PolicyDependencies, UpstreamPolicies
+from gateway.leyr.resilience import UpstreamPolicies
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_LARGEST_BODY = 10 * 1024 * 1024
-_BAD_REQUEST = 400
+_MAX_BODY_BYTES = 10 * 1024 * 1024
 
 
 class LeyrTransport:
-    """Sends reads to Leyr with both credential headers; owns the connections until it is closed."""
+    """Sends reads to Leyr with both credential headers; a context manager that owns the HTTP client."""
 
     def __init__(
         self,
@@ -43,40 +42,36 @@ class LeyrTransport:
         self._base_url = base_url.rstrip("/")
         self._client_id = client_id
         self._client_secret = client_secret
-        self._make_connections = connections
-        self._connections: HttpClient | None = None
+        self._new_http_client = connections
+        self._http_client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
         # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
-        self._connections = self._make_connections(
-            self._base_url,
-            {
-                "x-leyr-client-id": self._client_id,
-                "x-leyr-client-secret": self._client_secret.get_secret_value(),
-                "content-type": "application/json",
-                "accept": "application/json",
-                "user-agent": "leyr-graphql-gateway",
-            },
-        )
+        headers = {
+            "x-leyr-client-id": self._client_id,
+            "x-leyr-client-secret": self._client_secret.get_secret_value(),
+            "content-type": "application/json",
+            "accept": "application/json",
+            "user-agent": "leyr-graphql-gateway",
+        }
+        self._http_client = self._new_http_client(self._base_url, headers)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._connections is not None:
-            await self._connections.close()
-            self._connections = None
+    async def __aexit__(self, *_: object) -> None:
+        if self._http_client is not None:
+            await self._http_client.close()
+            self._http_client = None
 
-    async def get(self, target: str, *, within: float) -> Response:
-        """Read a percent-encoded path and query below the base URL, within so many seconds. Redirects are not followed.
+    async def get(self, target: str, *, timeout_seconds: float) -> Response:
+        """Request a percent-encoded path and query below the base URL. Redirects are not followed.
 
         Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
         for a body that is too large or cannot be decompressed.
         """
-        if self._connections is None:
+        if self._http_client is None:
             raise RuntimeError("the transport is not open")
         try:
-            return await self._connections.get(target, largest=_LARGEST_BODY, within=within)
+            return await self._http_client.get(target, max_bytes=_MAX_BODY_BYTES, timeout_seconds=timeout_seconds)
         except TimeoutError:
             late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
             raise AttemptError(late, CallResult.TIMED_OUT) from None
@@ -88,26 +83,23 @@ class LeyrTransport:
             busy = Overloaded("The gateway's connections to Leyr are all in use", retryable=True, retry_after=1.0)
             raise AttemptError(busy, CallResult.NO_CONNECTION) from None
         except OSError:
-            # The text may hold the URL, so it is left behind.
-            gone = UpstreamUnavailable("Leyr cannot be reached", retryable=True)
-            raise AttemptError(gone, CallResult.UNREACHABLE) from None
+            # The text may hold the URL, so it is not passed on.
+            unreachable = UpstreamUnavailable("Leyr cannot be reached", retryable=True)
+            raise AttemptError(unreachable, CallResult.UNREACHABLE) from None
 
 
 class LeyrClient:
     """Reads care units, resources, healthcare services and timeslots. Every method raises domain errors only.
 
-    Each call has the time of its policy's rules, whatever is tried within it.
+    The deadline of a call, retries included, is that of its EHR's policy.
     """
 
     def __init__(
-        self,
-        transport: LeyrTransport,
-        log: structlog.typing.FilteringBoundLogger,
-        policies: UpstreamPolicies | None = None,
+        self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger, policies: UpstreamPolicies
     ) -> None:
         self._transport = transport
         self._log = log
-        self._policies = policies or UpstreamPolicies(outside=PolicyDependencies(LoggedCallEvents(log, NoCallEvents())))
+        self._policies = policies
         self._care_units = ListDecoder(CareUnit, "id")
         self._resources = ListDecoder(Resource, "id")
         self._services = ListDecoder(HealthcareService, "id")
@@ -118,10 +110,9 @@ class LeyrClient:
         try:
             return await self._list(_path(emr), self._care_units, "care_units", emr)
         except NotFound as error:
-            # No client id is in this path, so the configuration is wrong, not the request.
-            raise UpstreamInvalidAnswer(
-                "Leyr has no care units under this EHR code", reference=error.reference
-            ) from None
+            # The path holds no id that a client sent, so the configuration is wrong, not the request.
+            message = "Leyr has no care units under this EHR code"
+            raise UpstreamInvalidAnswer(message, reference=error.reference) from None
 
     async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/resources`."""
@@ -134,33 +125,35 @@ class LeyrClient:
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
-        target = f"{_path(*step.care_unit)}/timeslots?{_between(step.window)}"
+        target = f"{_path(*step.care_unit)}/timeslots?{_window_query(step.window)}"
         if step.resource is not None:
             target += f"&resource_id={_quoted(step.resource)}"
         if step.service is not None:
             target += f"&healthcare_service_id={_quoted(step.service)}"
         emr = step.care_unit.emr
-        return await self._policies.of(emr).call("timeslots", partial(self._free, target, emr))
+        return await self._policies.of(emr).call("timeslots", partial(self._get_timeslots, target, emr))
 
-    async def _free(self, target: str, emr: str, within: float) -> TimeslotList:
-        answer = await self._transport.get(target, within=within)
-        if _says_nothing_is_free(answer):
+    async def _get_timeslots(self, target: str, emr: str, timeout_seconds: float) -> TimeslotList:
+        response = await self._transport.get(target, timeout_seconds=timeout_seconds)
+        if _has_no_timeslots(response):
             return TimeslotList()
-        decoded = self._decoded(answer, self._timeslots, "timeslots", emr)
+        decoded = self._decoded(response, self._timeslots, "timeslots", emr)
         return TimeslotList(decoded.items, times=decoded.times)
 
     async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
-        return await self._policies.of(emr).call(endpoint, partial(self._listed, path, decoder, endpoint, emr))
+        return await self._policies.of(emr).call(endpoint, partial(self._get_list, path, decoder, endpoint, emr))
 
-    async def _listed(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str, within: float) -> list[T]:
-        answer = await self._transport.get(path, within=within)
-        return self._decoded(answer, decoder, endpoint, emr).items
+    async def _get_list(
+        self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str, timeout_seconds: float
+    ) -> list[T]:
+        response = await self._transport.get(path, timeout_seconds=timeout_seconds)
+        return self._decoded(response, decoder, endpoint, emr).items
 
-    def _decoded(self, answer: Response, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
-        if not answer.is_success:
-            error = error_for(answer, read_error_envelope(answer))
-            raise AttemptError(error, result_of(error, answer.status))
-        decoded = decoder.decode(answer.body)
+    def _decoded(self, response: Response, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
+        if not response.is_success:
+            error = error_for(response, read_error_envelope(response))
+            raise AttemptError(error, result_of(error, response.status))
+        decoded = decoder.decode(response.body)
         if decoded.dropped:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
         if decoded.wrapped:
@@ -168,11 +161,11 @@ class LeyrClient:
         return decoded
 
 
-def _says_nothing_is_free(answer: Response) -> bool:
-    """Whether a refusal only means an empty list; any other code or detail beside it means more."""
-    if answer.status != _BAD_REQUEST:
+def _has_no_timeslots(response: Response) -> bool:
+    """Whether an error response only says that the list is empty; any other code or detail beside it says more."""
+    if response.status != HTTPStatus.BAD_REQUEST:
         return False
-    envelope = read_error_envelope(answer)
+    envelope = read_error_envelope(response)
     return envelope.code in {None, "BAD_REQUEST"} and set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}
 
 
@@ -188,7 +181,7 @@ def _path(emr: str, care_unit: str | None = None) -> str:
     return f"{path}/{quote(care_unit, safe='')}"
 
 
-def _between(window: Window) -> str:
+def _window_query(window: Window) -> str:
     return f"start={_quoted(window.start.isoformat())}&end={_quoted(window.end.isoformat())}"
 
 

@@ -1,4 +1,4 @@
-"""How many calls one EHR gets at a time, as it says itself by refusing some, and who waits for a permit."""
+"""How many calls to one EHR run at a time: AimdLimit decides the number, ConcurrencyLimiter makes the others wait."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,15 +10,12 @@ from gateway.http_client.semaphore import ResizableSemaphore
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyConfig:
-    """So many calls at a time, and so many that wait; what an EHR says on how long to wait counts up to a bound."""
+    """How many calls may run and wait at most, how long an EHR may pause them, and how often the limit decreases."""
 
-    most: int = 64
-    most_waiting: int = 1_000
-    longest_pause_seconds: float = 30.0
-    seconds_between_cuts: float = 1.0
-
-
-_CONFIG = ConcurrencyConfig()
+    max_concurrency: int = 64
+    max_waiting: int = 1_000
+    max_pause_seconds: float = 30.0
+    seconds_between_decreases: float = 1.0
 
 
 class AimdLimit:
@@ -27,12 +24,10 @@ class AimdLimit:
     `now` and `began` are a monotonic clock's seconds.
     """
 
-    __slots__ = ("_cut_at", "_level", "_rules", "paused_until")
-
-    def __init__(self, rules: ConcurrencyConfig = _CONFIG) -> None:
-        self._rules = rules
-        self._level = float(rules.most)
-        self._cut_at = -inf
+    def __init__(self, config: ConcurrencyConfig) -> None:
+        self._config = config
+        self._level = float(config.max_concurrency)
+        self._decreased_at = -inf
         self.paused_until = -inf
 
     @property
@@ -40,130 +35,104 @@ class AimdLimit:
         """How many calls may be in flight."""
         return int(self._level)
 
-    def speed_up(self) -> None:
-        """A call succeeded: one more at a time for every round of them."""
-        if self._level < self._rules.most:
-            self._level = min(self._level + 1 / self._level, self._rules.most)
+    def increase(self) -> None:
+        """After a success: the limit grows by one for as many successes as it has calls."""
+        if self._level < self._config.max_concurrency:
+            self._level = min(self._level + 1 / self._level, self._config.max_concurrency)
 
-    def slow_down(self, now: float, began: float, retry_after: float | None) -> None:
-        """A call was refused as one too many: half as many at a time, and none for as long as was said.
+    def decrease(self, now: float, began: float, retry_after: float | None) -> None:
+        """After a call that was rate limited: halve the limit, and pause for as long as the response said.
 
-        What was on its way at the last cut was sent at the old pace, so it cuts no more.
+        A call that began before the last decrease was sent under the old limit, so it does not halve the new one.
         """
         if retry_after is not None:
-            self.paused_until = max(self.paused_until, now + min(retry_after, self._rules.longest_pause_seconds))
-        if began >= self._cut_at and now - self._cut_at >= self._rules.seconds_between_cuts:
+            self.paused_until = max(self.paused_until, now + min(retry_after, self._config.max_pause_seconds))
+        if began >= self._decreased_at and now - self._decreased_at >= self._config.seconds_between_decreases:
             self._level = max(1.0, self._level / 2)
-            self._cut_at = now
+            self._decreased_at = now
 
 
 class ConcurrencyLimiter:
-    """Permits by ResizableSemaphore, as many as AimdLimit says; to be used inside one loop.
+    """Permits of a ResizableSemaphore, as many as AimdLimit says and none during a pause; for use inside one loop.
 
-    `now` is `clock`'s time. The loop's own timer only wakes those that wait out a pause.
+    `now` is the time of `clock`. The loop's own timer only ends a pause that calls wait for.
     """
 
-    __slots__ = (
-        "_aimd",
-        "_changed",
-        "_clock",
-        "_is_paused",
-        "_limit",
-        "_most",
-        "_most_waiting",
-        "_semaphore",
-        "_timer",
-    )
-
     def __init__(
-        self,
-        rules: ConcurrencyConfig = _CONFIG,
-        *,
-        clock: Callable[[], float],
-        changed: Callable[[int], None] = lambda _: None,
+        self, config: ConcurrencyConfig, *, clock: Callable[[], float], on_change: Callable[[int], None]
     ) -> None:
-        """`changed` is told each new limit."""
+        """`on_change` gets each new limit."""
         self._clock = clock
-        self._changed = changed
-        self._most = rules.most
-        self._most_waiting = rules.most_waiting
-        self._aimd = AimdLimit(rules)
-        self._limit = self._aimd.limit
-        self._semaphore = ResizableSemaphore(self._limit)
+        self._on_change = on_change
+        self._config = config
+        self._aimd = AimdLimit(config)
+        self.limit = self._aimd.limit
+        """How many calls may be in flight."""
+        self._semaphore = ResizableSemaphore(self.limit)
+        # The semaphore's own methods rather than wrappers, since every call releases a permit.
+        self.release = self._semaphore.release
+        self.reject_waiting = self._semaphore.reject_waiting
         self._is_paused = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def limit(self) -> int:
-        """How many calls may be in flight."""
-        return self._limit
-
-    @property
     def in_flight(self) -> int:
-        """How many are."""
-        return self._semaphore.taken
+        """How many permits are in use."""
+        return self._semaphore.in_use
 
     @property
     def waiting(self) -> int:
-        """How many wait for a turn."""
+        """How many calls wait for a permit."""
         return self._semaphore.waiting
 
     @property
-    def is_full(self) -> bool:
-        """Whether as many wait as may."""
-        return self._semaphore.waiting >= self._most_waiting
+    def is_queue_full(self) -> bool:
+        """Whether no further call may wait."""
+        return self._semaphore.waiting >= self._config.max_waiting
 
-    def pause(self, now: float) -> float:
-        """Seconds until a call may begin, as the EHR wants it."""
+    def pause_seconds(self, now: float) -> float:
+        """Seconds until a call may begin, as the EHR asked for."""
         return max(0.0, self._aimd.paused_until - now)
 
-    def enter(self, now: float) -> bool:
-        """Take a permit, where one is free that nobody waits for."""
+    def try_acquire(self, now: float) -> bool:
+        """Take a permit if one is free; none is free while others wait."""
         if self._is_paused:
             self._adjust(now)
-        return self._semaphore.take()
+        return self._semaphore.try_acquire()
 
-    async def wait(self, now: float, seconds: float) -> bool:
-        """Take a permit when it is one's turn; False where there was none in time, or everybody was sent away."""
+    async def acquire(self, now: float, timeout_seconds: float) -> bool:
+        """Wait for a permit; False where none came in time, or `reject_waiting` was called."""
         if self._is_paused:
-            self._arm(now)
-        return await self._semaphore.wait(seconds)
+            self._schedule_resume(now)
+        return await self._semaphore.acquire(timeout_seconds)
 
-    def leave(self) -> None:
-        """Give the permit back."""
-        self._semaphore.give_back()
-
-    def send_away(self) -> None:
-        """Nobody shall wait any longer."""
-        self._semaphore.send_away()
-
-    def speed_up(self, now: float) -> None:
-        """A call succeeded."""
-        if self._limit < self._most:
-            self._aimd.speed_up()
-            if self._aimd.limit != self._limit:
+    def succeeded(self, now: float) -> None:
+        """A call succeeded: the limit may grow."""
+        if self.limit < self._config.max_concurrency:
+            self._aimd.increase()
+            if self._aimd.limit != self.limit:
                 self._adjust(now)
 
-    def slow_down(self, now: float, began: float, retry_after: float | None) -> None:
-        """A call was refused as one too many."""
-        self._aimd.slow_down(now, began, retry_after)
+    def rate_limited(self, now: float, began: float, retry_after: float | None) -> None:
+        """A call was rate limited: see AimdLimit.decrease."""
+        self._aimd.decrease(now, began, retry_after)
         self._adjust(now)
 
     def _adjust(self, now: float) -> None:
         self._is_paused = now < self._aimd.paused_until
-        self._semaphore.most = 0 if self._is_paused else self._aimd.limit
+        self._semaphore.limit = 0 if self._is_paused else self._aimd.limit
         if not self._is_paused:
-            self._semaphore.fill()
+            self._semaphore.wake_waiting()
         elif self._semaphore.waiting:
-            self._arm(now)
-        if self._aimd.limit != self._limit:
-            self._limit = self._aimd.limit
-            self._changed(self._limit)
+            self._schedule_resume(now)
+        if self._aimd.limit != self.limit:
+            self.limit = self._aimd.limit
+            self._on_change(self.limit)
 
-    def _arm(self, now: float) -> None:
+    def _schedule_resume(self, now: float) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.pause(now), self._look)
+            self._timer = asyncio.get_running_loop().call_later(self.pause_seconds(now), self._resume)
 
-    def _look(self) -> None:
+    def _resume(self) -> None:
         self._timer = None
         self._adjust(self._clock())

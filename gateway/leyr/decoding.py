@@ -1,4 +1,4 @@
-"""Leyr's lists, read tolerantly (leyr-api 11.1): strict and fast first, item by item where that fails."""
+"""Decodes Leyr's lists tolerantly (leyr-api 11.1): strict and fast first, item by item where that fails."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 @dataclass(frozen=True, slots=True)
 class Decoded(Generic[T]):
-    """A list's items, how many were dropped for want of an identity, and whether an object wrapped them.
+    """A list's items, how many were dropped since they had no identity, and whether an object wrapped the list.
 
     `times` are the texts in the fields that hold times.
     """
@@ -42,19 +42,20 @@ class ListDecoder(Generic[T]):
     def decode(self, body: bytes | bytearray) -> Decoded[T]:
         """Raises UpstreamInvalidAnswer where the body is not a list of what it should hold."""
         try:
-            decoded = Decoded(self._strict.decode(body))
-        except msgspec.ValidationError:
-            decoded = self._decode_tolerantly(body)
+            try:
+                decoded = Decoded(self._strict.decode(body))
+            except msgspec.ValidationError:
+                decoded = self._decoded_tolerantly(msgspec.json.decode(body))
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
-        times = self._texts(decoded.items)
+        times = self._times(decoded.items)
         if not all(map(_is_rfc3339, times)):
             decoded = replace(decoded, items=[self._normalised(item) for item in decoded.items])
-            times = self._texts(decoded.items)
+            times = self._times(decoded.items)
         return replace(decoded, times=times) if times else decoded
 
-    def _decode_tolerantly(self, body: bytes | bytearray) -> Decoded[T]:
-        found = _decoded(body)
+    def _decoded_tolerantly(self, found: Any) -> Decoded[T]:
+        """Drop items without identity, and take empty texts for missing ones."""
         rows = found if isinstance(found, list) else _unwrapped(found)
         kept = [row for row in rows if not _lacks(row, self._identity)]
         if rows and not kept:
@@ -65,7 +66,7 @@ class ListDecoder(Generic[T]):
             raise UpstreamInvalidAnswer("Leyr's list holds something else than promised") from None
         return Decoded(items, len(rows) - len(kept), wrapped=rows is not found)
 
-    def _texts(self, items: Sequence[T]) -> set[str]:
+    def _times(self, items: Sequence[T]) -> set[str]:
         texts: set[str | None] = set()
         for read in self._readers:
             texts.update(map(read, items))
@@ -73,24 +74,15 @@ class ListDecoder(Generic[T]):
         return cast("set[str]", texts)
 
     def _normalised(self, item: T) -> T:
+        """The item with its times as RFC 3339 text."""
+        texts = {field: text for field in self._instants if (text := getattr(item, field)) is not None}
         try:
-            times = {
-                field: instant(text).isoformat()
-                for field in self._instants
-                if (text := getattr(item, field)) is not None
-            }
+            times = {field: instant(text).isoformat() for field, text in texts.items()}
         except ValueError:
             raise UpstreamInvalidAnswer("Leyr's list holds a time without an offset, or none at all") from None
-        if not all(_is_rfc3339(text) for text in times.values()):
+        if not all(map(_is_rfc3339, times.values())):
             raise UpstreamInvalidAnswer("Leyr's list holds a time whose offset is not of whole minutes")
         return msgspec.structs.replace(item, **times)
-
-
-def _decoded(body: bytes | bytearray) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except _NOT_JSON:
-        raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
 
 
 def _without_empty(row: object) -> object:
@@ -102,7 +94,7 @@ def _lacks(row: object, identity: str) -> bool:
 
 
 def _unwrapped(found: Any) -> list[Any]:
-    """The list inside an object that holds just one; an object that speaks of errors is no list."""
+    """The list inside an object that holds just one; an object with a field for errors is no list."""
     if isinstance(found, Mapping) and not {"error", "errors", "code"} & found.keys():
         lists = [value for value in found.values() if isinstance(value, list)]
         if len(lists) == 1:
@@ -110,7 +102,7 @@ def _unwrapped(found: Any) -> list[Any]:
     raise UpstreamInvalidAnswer("Leyr's answer is not a list")
 
 
-# The same times come back in one clinic's answer after the other.
+# The same times come back in one clinic's response after the other.
 @lru_cache(maxsize=16_384)
 def _is_rfc3339(text: str) -> bool:
     if _RFC_3339.fullmatch(text) is None:

@@ -1,12 +1,13 @@
-"""Leyr's error envelope, read into domain errors.
+"""Maps Leyr's error responses to domain errors.
 
-The code decides before the status: `EMR_ERROR` and `UNKNOWN_ERROR` come with any status, an EHR's own 401
+The envelope's code decides before the status: `EMR_ERROR` and `UNKNOWN_ERROR` come with any status, an EHR's own 401
 included (docs pages D15, D16). No text of the envelope is passed on; it may hold personal data.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeAlias
 
 import msgspec
@@ -35,13 +36,13 @@ class ErrorEnvelope:
     reference: str | None = None
 
 
-def read_error_envelope(answer: Response) -> ErrorEnvelope:
-    """The envelope of an answer; an empty one where the body is something else, such as a proxy's HTML.
+def read_error_envelope(response: Response) -> ErrorEnvelope:
+    """The envelope of a response; an empty one where the body is something else, such as a proxy's HTML.
 
     Each field is read by itself, so that an odd one does not hide the others.
     """
     try:
-        found = msgspec.json.decode(answer.body)
+        found = msgspec.json.decode(response.body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ErrorEnvelope()
     if not isinstance(found, dict):
@@ -57,95 +58,76 @@ def read_error_envelope(answer: Response) -> ErrorEnvelope:
     )
 
 
-def retry_after(answer: Response) -> float | None:
-    """The seconds in `Retry-After`; its date form is left alone, since it depends on the upstream's clock."""
-    text = answer.headers.get("retry-after")
+def retry_after(response: Response) -> float | None:
+    """The seconds in `Retry-After`, at most an hour; its date form is ignored, since it needs the upstream's clock."""
+    text = response.headers.get("retry-after")
     if text is None or not text.isascii() or not text.isdigit():
         return None
     return min(float(text), 3600.0)
 
 
-def error_for(answer: Response, envelope: ErrorEnvelope) -> GatewayError:
-    """The domain error that an answer outside 2xx stands for."""
-    reference = envelope.reference
+def error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
+    """The domain error for a response outside 2xx, with Leyr's reference."""
+    error = _error_for(response, envelope)
+    error.reference = envelope.reference
+    return error
+
+
+def _error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
     match envelope.code:
         case "EMR_ERROR":
-            return _ehr_error(answer, reference)
+            return _ehr_error(response)
+        case "UNKNOWN_ERROR" if response.status != HTTPStatus.TOO_MANY_REQUESTS:
+            is_server_error = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            return UpstreamUnavailable("Leyr reports an error that it does not know", retryable=is_server_error)
         case "UNKNOWN_ERROR":
-            return _unknown_error(answer, reference)
+            return _temporary(response, UpstreamRateLimited, Origin.LEYR)
         case "SERVICE_UNAVAILABLE":
-            return _unavailable(answer, reference, Origin.LEYR)
+            return _temporary(response, UpstreamUnavailable, Origin.LEYR)
     for code in envelope.details:
         if code in _BY_DETAIL:
             kind, message, origin = _BY_DETAIL[code]
-            return kind(message, origin=origin, reference=reference)
-    return _by_status(answer, reference)
+            return kind(message, origin=origin)
+    return _by_status(response)
 
 
-def _ehr_error(answer: Response, reference: str | None) -> GatewayError:
-    match answer.status:
+def _ehr_error(response: Response) -> GatewayError:
+    match response.status:
         case 401 | 403:
-            return UpstreamRejectedCredentials(
-                "The clinic's EHR refuses Leyr's login; the clinic has to renew it",
-                origin=Origin.EHR,
-                reference=reference,
-            )
+            message = "The clinic's EHR refuses Leyr's login; the clinic has to renew it"
+            return UpstreamRejectedCredentials(message, origin=Origin.EHR)
         case 429:
-            return _rate_limited(answer, reference, Origin.EHR)
-        case status if status >= _SERVER_ERROR:
-            return _unavailable(answer, reference, Origin.EHR)
+            return _temporary(response, UpstreamRateLimited, Origin.EHR)
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _temporary(response, UpstreamUnavailable, Origin.EHR)
         case _:
-            return UpstreamUnavailable("The clinic's EHR refused the request", origin=Origin.EHR, reference=reference)
+            return UpstreamUnavailable("The clinic's EHR refused the request", origin=Origin.EHR)
 
 
-def _unknown_error(answer: Response, reference: str | None) -> GatewayError:
-    if answer.status == _TOO_MANY:
-        return _rate_limited(answer, reference, Origin.LEYR)
-    return UpstreamUnavailable(
-        "Leyr reports an error that it does not know",
-        origin=Origin.LEYR,
-        reference=reference,
-        retryable=answer.status >= _SERVER_ERROR,
-    )
+def _by_status(response: Response) -> GatewayError:
+    status = response.status
+    if status in _BY_STATUS:
+        kind, message, origin = _BY_STATUS[status]
+        return kind(message, origin=origin)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return _temporary(response, UpstreamRateLimited, Origin.LEYR)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        return _temporary(response, UpstreamUnavailable, Origin.LEYR)
+    return UpstreamInvalidAnswer("Leyr's answer has an unexpected status")
 
 
-def _by_status(answer: Response, reference: str | None) -> GatewayError:
-    if answer.status in _BY_STATUS:
-        kind, message, origin = _BY_STATUS[answer.status]
-        return kind(message, origin=origin, reference=reference)
-    if answer.status == _TOO_MANY:
-        return _rate_limited(answer, reference, Origin.LEYR)
-    if answer.status >= _SERVER_ERROR or answer.status == _REQUEST_TIMEOUT:
-        return _unavailable(answer, reference, Origin.LEYR)
-    return UpstreamInvalidAnswer("Leyr's answer has an unexpected status", reference=reference)
+def _temporary(response: Response, kind: type[GatewayError], origin: Origin) -> GatewayError:
+    message = _TEMPORARY_MESSAGES[kind, origin]
+    return kind(message, origin=origin, retryable=True, retry_after=retry_after(response))
 
 
-def _unavailable(answer: Response, reference: str | None, origin: Origin) -> GatewayError:
-    who = "The clinic's EHR" if origin is Origin.EHR else "Leyr"
-    return UpstreamUnavailable(
-        f"{who} is not available at the moment",
-        origin=origin,
-        retryable=True,
-        reference=reference,
-        retry_after=retry_after(answer),
-    )
-
-
-def _rate_limited(answer: Response, reference: str | None, origin: Origin) -> GatewayError:
-    who = "the clinic's EHR" if origin is Origin.EHR else "Leyr"
-    return UpstreamRateLimited(
-        f"Too many requests for {who} at the moment",
-        origin=origin,
-        retryable=True,
-        reference=reference,
-        retry_after=retry_after(answer),
-    )
-
-
-_SERVER_ERROR = 500
-_TOO_MANY = 429
-_REQUEST_TIMEOUT = 408
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TEMPORARY_MESSAGES: Mapping[tuple[type[GatewayError], Origin], str] = {
+    (UpstreamUnavailable, Origin.EHR): "The clinic's EHR is not available at the moment",
+    (UpstreamUnavailable, Origin.LEYR): "Leyr is not available at the moment",
+    (UpstreamRateLimited, Origin.EHR): "Too many requests for the clinic's EHR at the moment",
+    (UpstreamRateLimited, Origin.LEYR): "Too many requests for Leyr at the moment",
+}
 _Known: TypeAlias = tuple[type[GatewayError], str, Origin]
 _BY_STATUS: Mapping[int, _Known] = {
     400: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),

@@ -1,14 +1,16 @@
-"""Calm when an EHR is not: time, retries, breaker and gate around every call to it.
+"""Deadline, retries, circuit breaker and concurrency limit around every call to an EHR.
 
-A call goes through the breaker, which refuses it at once where the EHR is known to be down; through the gate, where
-it may wait for its turn; and out. What fails for a moment goes the same way again, as long as the call's time and
-the EHR's retry budget last. Each attempt takes a permit of its own, so that nobody keeps one while it waits.
+A call passes the breaker, which rejects it at once where the EHR is known to be down; then the concurrency limiter,
+where it may wait for a permit; and is sent. After a temporary failure it goes the same way again, as long as the
+call's deadline and the EHR's retry budget allow. Each attempt takes a permit of its own, so that no call keeps one
+during its backoff.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TypeAlias, TypeVar
 
@@ -26,7 +28,6 @@ from gateway.leyr.call_events import (
     AttemptError,
     CallEvents,
     CallResult,
-    NoCallEvents,
     Rejection,
 )
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
@@ -37,36 +38,36 @@ T = TypeVar("T")
 Attempt: TypeAlias = Callable[[float], Awaitable[T]]
 """Makes one attempt within so many seconds. Raises AttemptError, or UpstreamInvalidAnswer."""
 
-# An attempt that had less of its time than this says little about the EHR.
-_TELLING_SHARE = 0.5
+# A timeout after less than this share of an attempt's time says little about the EHR.
+_CONCLUSIVE_SHARE = 0.5
 _QUEUE_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """What a call may take: seconds in all, seconds an attempt, and the rules of each part."""
+    """How many seconds a call and each of its attempts may take, and the configuration of each part."""
 
     deadline_seconds: float = 10.0
     attempt_seconds: float = 5.0
-    retries: RetryConfig = field(default_factory=RetryConfig)
-    budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
-    breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
-    gate: ConcurrencyConfig = field(default_factory=ConcurrencyConfig)
+    retry: RetryConfig = field(default_factory=RetryConfig)
+    retry_budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
+    circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
+    concurrency: ConcurrencyConfig = field(default_factory=ConcurrencyConfig)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDependencies:
-    """Time in seconds that only grows, chance from 0 up to 1, and whoever watches."""
+    """The listener to events, a monotonic clock in seconds, and random numbers from 0 up to 1."""
 
-    observer: CallEvents = field(default_factory=NoCallEvents)
+    events: CallEvents = field(default_factory=CallEvents)
     clock: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
+    rng: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHealth:
-    """How calls to one EHR fare; `retry_after` is the seconds until its breaker lets one through, where it is open."""
+    """The state of calls to one EHR; `retry_after` is the seconds until an open breaker lets one through."""
 
     breaker: BreakerState
     retry_after: float | None
@@ -76,139 +77,140 @@ class UpstreamHealth:
 
 
 class UpstreamPolicy:
-    """Everything that is kept about one EHR; to be used inside one loop."""
+    """Makes the calls to one EHR, and keeps its breaker, limiter and retry budget; to be used inside one loop."""
 
-    def __init__(self, emr: str, rules: PolicyConfig, outside: PolicyDependencies) -> None:
+    def __init__(self, emr: str, config: PolicyConfig, dependencies: PolicyDependencies) -> None:
         self._emr = emr
-        self._rules = rules
-        self._observer = outside.observer
-        self._clock = outside.clock
-        self._sleep = outside.sleep
-        self._chance = outside.chance
-        self._telling_seconds = min(rules.attempt_seconds, rules.deadline_seconds) * _TELLING_SHARE
-        self._budget = RetryBudget(rules.budget)
-        self._breaker = CircuitBreaker(rules.breaker, changed=self._breaker_changed)
-        self._gate = ConcurrencyLimiter(
-            rules.gate, clock=outside.clock, changed=lambda limit: outside.observer.gate(emr, limit)
+        self._config = config
+        self._events = dependencies.events
+        self._clock = dependencies.clock
+        self._sleep = dependencies.sleep
+        self._rng = dependencies.rng
+        self._conclusive_seconds = min(config.attempt_seconds, config.deadline_seconds) * _CONCLUSIVE_SHARE
+        self._budget = RetryBudget(config.retry_budget)
+        self._breaker = CircuitBreaker(config.circuit_breaker, on_change=self._breaker_changed)
+        self._limiter = ConcurrencyLimiter(
+            config.concurrency, clock=self._clock, on_change=partial(self._events.limit_changed, emr)
         )
 
     @property
-    def condition(self) -> UpstreamHealth:
-        """As it is now."""
-        wait = self._breaker.wait(self._clock())
-        closed = self._breaker.state is BreakerState.CLOSED
-        gate = self._gate
-        return UpstreamHealth(self._breaker.state, None if closed else wait, gate.limit, gate.in_flight, gate.waiting)
+    def health(self) -> UpstreamHealth:
+        """The state as it is now."""
+        state, limiter = self._breaker.state, self._limiter
+        retry_after = None if state is BreakerState.CLOSED else self._breaker.wait_seconds(self._clock())
+        return UpstreamHealth(state, retry_after, limiter.limit, limiter.in_flight, limiter.waiting)
 
     async def call(self, endpoint: str, attempt: Attempt[T]) -> T:
-        """What an attempt brings, within the deadline. Raises domain errors."""
+        """Return what an attempt returns within the deadline. Raises domain errors."""
         now = self._clock()
-        deadline = now + self._rules.deadline_seconds
+        deadline = now + self._config.deadline_seconds
         self._budget.deposit(now)
         retries: RetryState | None = None
         while True:
             try:
-                return await self._attempted(endpoint, attempt, now, deadline)
+                return await self._attempt(endpoint, attempt, now, deadline)
             except AttemptError as failed:
-                retries = retries or RetryState(failed.error, self._rules.retries, self._chance)
+                retries = retries or RetryState(failed.error, self._config.retry, self._rng)
                 delay = self._delay(retries, failed, deadline)
             if delay is None:
                 break
-            self._observer.retried(self._emr)
+            self._events.retried(self._emr)
             await self._sleep(delay)
             now = self._clock()
-        told, retries = retries.told, None
+        error, retries = retries.error_to_raise, None
         try:
-            raise told
+            raise error
         finally:
-            # An error keeps the frames that it left: one that kept the error would wait with it for the collector.
-            del told
+            # The error keeps this frame, so a variable of the frame that kept the error would make a cycle.
+            del error
 
-    async def _attempted(self, endpoint: str, attempt: Attempt[T], now: float, deadline: float) -> T:
-        if self._breaker.wait(now) or not self._gate.enter(now):
-            now = await self._turn(endpoint, now, deadline)
-        given = min(self._rules.attempt_seconds, deadline - now)
-        if given <= 0:
-            # A wait took a little longer than it should have.
-            self._gate.leave()
-            raise self._refused(endpoint, Rejection.NO_TURN, None)
-        turn = self._breaker.begin()
-        outcome, retry_after = CallResult.ABANDONED, None
+    async def _attempt(self, endpoint: str, attempt: Attempt[T], now: float, deadline: float) -> T:
+        if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):
+            now = await self._acquire(endpoint, now, deadline)
+        seconds = min(self._config.attempt_seconds, deadline - now)
+        if seconds <= 0:
+            # The wait took a little longer than it should have.
+            self._limiter.release()
+            raise self._rejected(endpoint, Rejection.NO_TURN, None)
+        generation = self._breaker.begin()
+        result, retry_after = CallResult.ABANDONED, None
         try:
-            answer = await attempt(given)
-            outcome = CallResult.ANSWERED
+            found = await attempt(seconds)
+            result = CallResult.ANSWERED
         except AttemptError as failed:
-            if failed.outcome is CallResult.TIMED_OUT and given < self._telling_seconds:
-                failed.outcome = CallResult.CUT_SHORT
-            outcome, retry_after = failed.outcome, failed.error.retry_after
+            if failed.result is CallResult.TIMED_OUT and seconds < self._conclusive_seconds:
+                failed.result = CallResult.CUT_SHORT
+            result, retry_after = failed.result, failed.error.retry_after
             raise
         except UpstreamInvalidAnswer:
-            outcome = CallResult.INVALID_ANSWER
+            result = CallResult.INVALID_ANSWER
             raise
         finally:
-            self._ended(endpoint, outcome, turn, now, retry_after)
-        return answer
+            self._record(endpoint, result, generation, now, retry_after)
+        return found
 
-    def _ended(self, endpoint: str, outcome: CallResult, turn: int, began: float, retry_after: float | None) -> None:
+    def _record(
+        self, endpoint: str, result: CallResult, generation: int, began: float, retry_after: float | None
+    ) -> None:
+        """Tell breaker, limiter and listener of an attempt that ended, and release its permit."""
         now = self._clock()
-        if outcome is CallResult.ANSWERED:
-            self._breaker.answered(turn, now)
-            self._gate.speed_up(now)
-        elif outcome in INCONCLUSIVE_RESULTS:
-            self._breaker.abandoned(turn)
-        elif outcome in FAILED_RESULTS:
-            self._breaker.failed(turn, now, unreachable=outcome is CallResult.UNREACHABLE)
+        if result is CallResult.ANSWERED:
+            self._breaker.record_success(generation, now)
+            self._limiter.succeeded(now)
+        elif result in INCONCLUSIVE_RESULTS:
+            self._breaker.record_abandoned(generation)
+        elif result in FAILED_RESULTS:
+            self._breaker.record_failure(generation, now, unreachable=result is CallResult.UNREACHABLE)
         else:
-            self._breaker.answered(turn, now)
-            if outcome is CallResult.RATE_LIMITED:
-                self._gate.slow_down(now, began, retry_after)
-        self._gate.leave()
-        self._observer.attempt(self._emr, endpoint, outcome, now - began)
+            self._breaker.record_success(generation, now)
+            if result is CallResult.RATE_LIMITED:
+                self._limiter.rate_limited(now, began, retry_after)
+        self._limiter.release()
+        self._events.attempt_ended(self._emr, endpoint, result, now - began)
 
     def _delay(self, retries: RetryState, failed: AttemptError, deadline: float) -> float | None:
+        """Seconds until the next attempt; None where there is none."""
         now = self._clock()
-        delay = retries.delay(failed, deadline - now, self._telling_seconds)
-        # The budget goes last, since what is taken from it is gone.
-        if delay is None or self._breaker.wait(now + delay) or not self._budget.withdraw(now):
+        delay = retries.delay(failed, deadline - now, self._conclusive_seconds)
+        # The budget is asked last, since a withdrawal cannot be undone.
+        if delay is None or self._breaker.wait_seconds(now + delay) or not self._budget.withdraw(now):
             return None
         return delay
 
-    async def _turn(self, endpoint: str, now: float, deadline: float) -> float:
-        """Wait for a permit, and give the time when there is one. Raises AttemptError."""
-        wait, pause = self._breaker.wait(now), self._gate.pause(now)
+    async def _acquire(self, endpoint: str, now: float, deadline: float) -> float:
+        """Wait for a permit, and return the time when there is one. Raises AttemptError."""
+        wait, pause = self._breaker.wait_seconds(now), self._limiter.pause_seconds(now)
         if wait:
-            raise self._refused(endpoint, Rejection.BREAKER_OPEN, wait)
+            raise self._rejected(endpoint, Rejection.BREAKER_OPEN, wait)
         if now + pause >= deadline:
-            raise self._refused(endpoint, Rejection.RATE_LIMITED, pause)
-        if self._gate.is_full:
-            raise self._refused(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
-        entered = await self._gate.wait(now, deadline - now)
+            raise self._rejected(endpoint, Rejection.RATE_LIMITED, pause)
+        if self._limiter.is_queue_full:
+            raise self._rejected(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
+        acquired = await self._limiter.acquire(now, deadline - now)
         now = self._clock()
-        wait = self._breaker.wait(now)
+        wait = self._breaker.wait_seconds(now)
+        if acquired and not wait:
+            return now
+        if acquired:
+            self._limiter.release()
         if wait:
-            if entered:
-                self._gate.leave()
-            raise self._refused(endpoint, Rejection.BREAKER_OPEN, wait)
-        if not entered:
-            raise self._refused(endpoint, Rejection.NO_TURN, None)
-        return now
+            raise self._rejected(endpoint, Rejection.BREAKER_OPEN, wait)
+        raise self._rejected(endpoint, Rejection.NO_TURN, None)
 
-    def _refused(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
-        self._observer.turned_away(self._emr, endpoint, reason)
-        kind, message = _REFUSALS[reason]
+    def _rejected(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
+        self._events.rejected(self._emr, endpoint, reason)
+        kind, message = _REJECTIONS[reason]
         seconds = None if retry_after is None else round(retry_after, 3)
         return AttemptError(kind(message, retryable=True, retry_after=seconds), CallResult.TURNED_AWAY)
 
     def _breaker_changed(self, state: BreakerState) -> None:
         if state is BreakerState.OPEN:
-            # They would wait for calls that have to time out first, and hear the same then.
-            self._gate.send_away()
-        self._observer.breaker(self._emr, state)
+            # They would only wait for calls that have to time out first, and then be rejected as well.
+            self._limiter.reject_waiting()
+        self._events.breaker_changed(self._emr, state)
 
 
-_RULES = PolicyConfig()
-_OUTSIDE = PolicyDependencies()
-_REFUSALS: Mapping[Rejection, tuple[type[GatewayError], str]] = {
+_REJECTIONS: Mapping[Rejection, tuple[type[GatewayError], str]] = {
     Rejection.BREAKER_OPEN: (
         UpstreamUnavailable,
         "Leyr or this EHR failed again and again, so it is left alone a while",
@@ -220,21 +222,21 @@ _REFUSALS: Mapping[Rejection, tuple[type[GatewayError], str]] = {
 
 
 class UpstreamPolicies:
-    """A policy for each EHR that was asked."""
+    """The policy of each EHR, made at its first call and kept."""
 
-    def __init__(self, rules: PolicyConfig = _RULES, outside: PolicyDependencies = _OUTSIDE) -> None:
-        self._rules = rules
-        self._outside = outside
+    def __init__(self, config: PolicyConfig, dependencies: PolicyDependencies) -> None:
+        self._config = config
+        self._dependencies = dependencies
         self._policies: dict[str, UpstreamPolicy] = {}
 
     def of(self, emr: str) -> UpstreamPolicy:
-        """The policy of an EHR, which whoever asks has to know from its settings: it is kept for good."""
+        """The policy of a configured EHR; others must not be asked for, since policies are never removed."""
         policy = self._policies.get(emr)
         if policy is None:
-            policy = self._policies[emr] = UpstreamPolicy(emr, self._rules, self._outside)
+            policy = self._policies[emr] = UpstreamPolicy(emr, self._config, self._dependencies)
         return policy
 
-    def snapshot(self) -> dict[str, UpstreamHealth]:
-        """The condition of each EHR that was asked so far."""
-        # A copy first: whoever scrapes metrics may ask from another thread.
-        return {emr: policy.condition for emr, policy in list(self._policies.items())}
+    def health(self) -> dict[str, UpstreamHealth]:
+        """The state of each EHR that was called so far."""
+        # A copy first: metrics are scraped in another thread.
+        return {emr: policy.health for emr, policy in list(self._policies.items())}

@@ -1,10 +1,9 @@
-"""Whether and when a call is tried again, and how many retries an EHR's calls may cost all together.
+"""Whether and when a call is retried, and how many retries all calls to an EHR may cost together.
 
 Every call is a read, so a repetition changes nothing at Leyr. Backoff and a number of attempts bound what one call
 does; where all calls fail they still multiply the load by that number, just when the upstream can bear it least.
 stamina and tenacity bound a call and know nothing of the others, so the budget is the gateway's own, after Finagle's
-RetryBudget (and tower's): calls are deposits that are worth a share of a retry each, and lose their worth after a
-while.
+RetryBudget (and tower's): each call deposits a fraction of a retry, which expires after a while.
 """
 
 from collections.abc import Callable
@@ -17,105 +16,99 @@ from gateway.leyr.circuit_breaker import RollingWindow
 
 @dataclass(frozen=True, slots=True)
 class RetryBudgetConfig:
-    """Within `seconds`, retries may be a share of the calls, or so many a second where that is more."""
+    """Within the window, retries may be `ratio` of the calls, or so many a second where that is more."""
 
-    share: float = 0.1
-    least_per_second: float = 2.0
-    seconds: float = 10.0
-
-
-_CONFIG = RetryBudgetConfig()
+    ratio: float = 0.1
+    min_per_second: float = 2.0
+    window_seconds: float = 10.0
 
 
 class RetryBudget:
-    """Who has it asks before each retry. `now` is a monotonic clock's seconds.
+    """Asked before each retry. `now` is a monotonic clock's seconds.
 
-    Finagle adds what calls are worth to the least; here the greater of the two counts, so that beyond 20 calls a
+    Finagle adds what calls deposit to the minimum; here the greater of the two counts, so that beyond 20 calls a
     second there is never more than one retry to ten calls.
     """
 
-    __slots__ = ("_calls", "_least", "_retries", "_share")
-
-    def __init__(self, rules: RetryBudgetConfig = _CONFIG) -> None:
-        self._share = rules.share
-        self._least = rules.least_per_second * rules.seconds
-        self._calls = RollingWindow(rules.seconds)
-        self._retries = RollingWindow(rules.seconds)
+    def __init__(self, config: RetryBudgetConfig) -> None:
+        self._ratio = config.ratio
+        self._min_retries = config.min_per_second * config.window_seconds
+        self._calls = RollingWindow(config.window_seconds)
+        self._retries = RollingWindow(config.window_seconds)
 
     def deposit(self, now: float) -> None:
-        """A call begins; its retries are no calls."""
+        """Count a call at its beginning; its retries are no calls."""
         self._calls.add(now)
 
     def withdraw(self, now: float) -> bool:
-        """Take a retry, where there is one left."""
-        if self._retries.total(now) + 1 > max(self._share * self._calls.total(now), self._least):
+        """Take one retry out of the budget, if there is one left."""
+        if self._retries.total(now) + 1 > max(self._ratio * self._calls.total(now), self._min_retries):
             return False
         self._retries.add(now)
         return True
 
 
-_FOR_A_MOMENT = frozenset({CallResult.UNREACHABLE, CallResult.UNAVAILABLE})
+_TEMPORARY_RESULTS = frozenset({CallResult.UNREACHABLE, CallResult.UNAVAILABLE})
 
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """So many attempts, the first included. The longest wait doubles with each, from `base_seconds` to a bound."""
+    """Attempts include the first. The longest backoff doubles with each, from the base up to the maximum."""
 
-    attempts: int = 3
-    base_seconds: float = 0.05
-    longest_seconds: float = 1.0
+    max_attempts: int = 3
+    base_backoff_seconds: float = 0.05
+    max_backoff_seconds: float = 1.0
 
 
 class RetryState:
-    """One call that failed at least once; made for its first failure.
+    """The failed attempts of one call; made when the first one fails.
 
-    500 is not tried again: it comes from a bug more often than from a bad moment. What timed out is, once and no
-    more: a lost packet or a worker that hangs is worth a second look, and where the EHR itself is slow, the budget
-    and the breaker see to it that few calls get one.
+    500 is not retried: it comes from a bug more often than from a passing failure. A timeout is retried once: a lost
+    packet or a worker that hangs is worth a second attempt, and where the EHR itself is slow, the budget and the
+    breaker let few calls have one.
     """
 
-    __slots__ = ("_attempts", "_chance", "_rules", "_timed_out", "told")
-
-    def __init__(self, first: GatewayError, rules: RetryConfig, chance: Callable[[], float]) -> None:
-        """`chance` gives numbers from 0 up to 1."""
-        self._rules = rules
-        self._chance = chance
+    def __init__(self, first: GatewayError, config: RetryConfig, rng: Callable[[], float]) -> None:
+        """`rng` returns numbers from 0 up to 1."""
+        self._config = config
+        self._rng = rng
         self._attempts = 0
-        self._timed_out = False
-        self.told = first
-        """What to raise where no attempt succeeds.
+        self._has_timed_out = False
+        self.error_to_raise = first
+        """What the call raises if no attempt succeeds.
 
-        An upstream that said what is wrong goes before our running out of time later: it has an origin and a
-        reference, and says when to come again.
+        An error that an upstream sent is preferred to a later one of the gateway's own, such as a timeout: it has an
+        origin and a reference, and says when to try again.
         """
 
-    def delay(self, failed: AttemptError, left: float, least: float) -> float | None:
+    def delay(self, failed: AttemptError, remaining_seconds: float, attempt_seconds: float) -> float | None:
         """Seconds until the next attempt; None where there is none.
 
-        `left` is the call's remaining time, `least` what an attempt needs where the EHR is as slow as it was.
+        `remaining_seconds` is what is left of the call's time; after a timeout the next attempt needs
+        `attempt_seconds` of it.
         """
         self._attempts += 1
-        if failed.outcome not in LOCAL_RESULTS:
-            self.told = failed.error
-        wait, needed = self._wait(failed), 0.0
-        if failed.outcome is CallResult.TIMED_OUT:
-            if self._timed_out:
+        if failed.result not in LOCAL_RESULTS:
+            self.error_to_raise = failed.error
+        delay, needed = self._backoff(failed), 0.0
+        if failed.result is CallResult.TIMED_OUT:
+            if self._has_timed_out:
                 return None
-            self._timed_out, needed = True, least
-        if wait is None or self._attempts >= self._rules.attempts or wait + needed >= left:
+            self._has_timed_out, needed = True, attempt_seconds
+        if delay is None or self._attempts >= self._config.max_attempts or delay + needed >= remaining_seconds:
             return None
-        return wait
+        return delay
 
-    def _wait(self, failed: AttemptError) -> float | None:
-        """Anything from 0 to the bound, so that calls that failed together do not come back together."""
-        rules, asked = self._rules, failed.error.retry_after
-        bound = min(rules.base_seconds * 2.0 ** (self._attempts - 1), rules.longest_seconds)
-        match failed.outcome:
+    def _backoff(self, failed: AttemptError) -> float | None:
+        """A random backoff, so that calls that failed together are not retried together; None for no retry."""
+        config, retry_after = self._config, failed.error.retry_after
+        longest = min(config.base_backoff_seconds * 2.0 ** (self._attempts - 1), config.max_backoff_seconds)
+        match failed.result:
             case CallResult.TIMED_OUT:
-                return self._chance() * bound
-            case CallResult.RATE_LIMITED if asked is not None:
-                return asked + self._chance() * bound
-            case outcome if outcome in _FOR_A_MOMENT:
-                return (asked or 0.0) + self._chance() * bound
+                return self._rng() * longest
+            case CallResult.RATE_LIMITED if retry_after is not None:
+                return retry_after + self._rng() * longest
+            case result if result in _TEMPORARY_RESULTS:
+                return (retry_after or 0.0) + self._rng() * longest
             case _:
                 return None

@@ -14,7 +14,7 @@ from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.window import Window, requested_window
-from gateway.engine import info as engine
+from gateway.engine.executor import Info as EngineInfo
 from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
 from gateway.schema.node import Nodes
@@ -215,7 +215,7 @@ class Context:
 
 
 @dataclass
-class Info(engine.Info[Context, None]):
+class Info(EngineInfo[Context, None]):
     """What resolvers are told, with the request as context."""
 
 

@@ -1,1 +1,1 @@
-"""Metrics for Prometheus, spans for OpenTelemetry, and the log of requests; every label comes from a closed set."""
+"""Prometheus metrics, OpenTelemetry spans and the request log; every label comes from a closed set."""

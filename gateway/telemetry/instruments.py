@@ -1,7 +1,7 @@
-"""Counters and histograms that cost a fraction of a microsecond each time.
+"""Counters and histograms that cost a fraction of a microsecond for each event, with labels from closed sets.
 
-The library's own take a lock at every step and tell when each series was made, which only a global switch turns off.
-Here one thread, the loop's, writes plain numbers, and whoever is asked for them makes the library's form of it.
+Those of prometheus_client take a lock for each event and add a `_created` series, which only a global switch turns
+off. Here one thread, the event loop's, writes plain numbers, and a scrape turns them into the library's families.
 """
 
 from bisect import bisect_left
@@ -10,29 +10,40 @@ from itertools import accumulate, product
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
+from gateway.domain import errors
+
 OTHER = "other"
-"""Stands for any value that is not in a label's set."""
+"""The label of any value that is not in a label's set."""
+
+
+def error_codes(root: type[errors.GatewayError] = errors.GatewayError) -> list[str]:
+    """The codes of an error class and its subclasses: the closed set that labels failures."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    return sorted({kind.code for kind in kinds if issubclass(kind, root)})
 
 
 class _Labels:
-    """A series for each combination of labels, there from the start so that the first event is seen as a rise."""
+    """Names of labels and their known values.
+
+    A series exists for each combination from the start, so that a scrape sees the first event as an increase.
+    """
 
     def __init__(self, labels: Mapping[str, Iterable[str]]) -> None:
         self.names = tuple(labels)
-        # Enumerations are strings here: their members are looked up by value all the same.
+        # Members of a StrEnum are found by their value.
         self._known = [dict.fromkeys(map(str, values)) for values in labels.values()]
 
     def all(self) -> Iterable[tuple[str, ...]]:
-        """Every combination of known values, in the order in which they were given."""
+        """Every combination of known values, in the given order."""
         return product(*self._known)
 
     def closed(self, values: Sequence[str]) -> tuple[str, ...]:
-        """The values, each that is not known replaced."""
+        """The values, with OTHER for each that is not known."""
         return tuple(value if value in known else OTHER for value, known in zip(values, self._known, strict=True))
 
 
 class Counters:
-    """Counts events; `labels` are names with all the values that each may take."""
+    """Counts events; `labels` maps names to all the values that each may take."""
 
     def __init__(self, name: str, description: str, labels: Mapping[str, Iterable[str]]) -> None:
         self._name = name
@@ -41,7 +52,7 @@ class Counters:
         self._counts = dict.fromkeys(self._labels.all(), 0)
 
     def add(self, labels: tuple[str, ...], count: int = 1) -> None:
-        """So many more events under these labels."""
+        """Count events under these labels."""
         try:
             self._counts[labels] += count
         except KeyError:
@@ -49,20 +60,20 @@ class Counters:
             self._counts[closed] = self._counts.get(closed, 0) + count
 
     def total(self, labels: tuple[str, ...]) -> int:
-        """How many there were under these labels."""
+        """The number of events under these labels."""
         return self._counts.get(labels, 0)
 
     def family(self) -> CounterMetricFamily:
-        """As the library writes it; may be called from any thread."""
+        """The library's form of the metric; may be called from any thread."""
         family = CounterMetricFamily(self._name, self._description, labels=self._labels.names)
-        # A list is made in one step, during which the loop's thread adds no series.
+        # list() is atomic, so that the loop's thread adds no series meanwhile.
         for labels, count in list(self._counts.items()):
             family.add_metric(labels, count)
         return family
 
 
 class Histograms:
-    """Measures seconds; `bounds` are the upper ends of the buckets, ascending and inclusive."""
+    """Measures seconds; `bounds` are the upper bounds of the buckets, ascending and inclusive."""
 
     def __init__(
         self, name: str, description: str, labels: Mapping[str, Iterable[str]], bounds: Sequence[float]
@@ -75,7 +86,7 @@ class Histograms:
         self._buckets = {each: _Buckets(len(self._upper)) for each in self._labels.all()}
 
     def observe(self, labels: tuple[str, ...], seconds: float) -> None:
-        """One more event that took so long."""
+        """Count an event that took `seconds`."""
         try:
             buckets = self._buckets[labels]
         except KeyError:
@@ -84,17 +95,17 @@ class Histograms:
         buckets.seconds += seconds
 
     def family(self) -> HistogramMetricFamily:
-        """As the library writes it; may be called from any thread."""
+        """The library's form of the metric; may be called from any thread."""
         family = HistogramMetricFamily(self._name, self._description, labels=self._labels.names)
         for labels, buckets in list(self._buckets.items()):
-            # The count is the last bucket's, so the two agree even where an event comes in between.
-            rising = accumulate(buckets.counts)
-            family.add_metric(labels, list(zip(self._upper, rising, strict=True)), buckets.seconds)
+            # The count is the last bucket's, so the two agree even if an event comes in between.
+            cumulative = accumulate(buckets.counts)
+            family.add_metric(labels, list(zip(self._upper, cumulative, strict=True)), buckets.seconds)
         return family
 
 
 class _Buckets:
-    """Each event is in one bucket only; they are added up when they are told."""
+    """Counts each event in one bucket only; a scrape makes them cumulative."""
 
     __slots__ = ("counts", "seconds")
 

@@ -1,4 +1,4 @@
-"""Everything that is counted and measured for Prometheus, in one registry of its own, and `/metrics`."""
+"""The Prometheus metrics of the gateway, in a registry of their own, and the endpoint `/metrics`."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,33 +14,33 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import Outcome, error_codes
-from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
+from gateway.http.request_context import FinishedRequest, RequestOutcome
+from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth
-from gateway.telemetry.instruments import Counters, Histograms
+from gateway.telemetry.instruments import Counters, Histograms, error_codes
 
-# Leyr asks an EHR behind it, which takes from some ten milliseconds to many seconds.
-_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Leyr calls an EHR, which takes from some ten milliseconds to many seconds.
+_UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class UpstreamMetrics:
-    """The observer of gateway.leyr.resilience; `emrs` are the codes of the configured EHRs."""
+class UpstreamMetrics(CallEvents):
+    """The CallEvents that count calls to Leyr; `emrs` are the codes of the configured EHRs."""
 
     def __init__(self, emrs: Iterable[str]) -> None:
         emr = {"emr": tuple(emrs)}
         call = {**emr, "endpoint": ENDPOINTS}
-        # An attempt that was not made is counted by its reason instead.
-        outcomes = [outcome for outcome in CallResult if outcome is not CallResult.TURNED_AWAY]
+        # A rejected attempt is counted by the reason instead.
+        results = [result for result in CallResult if result is not CallResult.TURNED_AWAY]
         self._calls = Counters(
             "gateway_upstream_calls_total",
             "Requests sent to Leyr, each attempt by itself.",
-            {**call, "outcome": outcomes},
+            {**call, "outcome": results},
         )
         self._seconds = Histograms(
-            "gateway_upstream_seconds", "Time from sending a request to Leyr to its outcome.", call, _BOUNDS
+            "gateway_upstream_seconds", "Time from sending a request to Leyr to its outcome.", call, _UPSTREAM_SECONDS
         )
-        self._turned_away = Counters(
+        self._rejected = Counters(
             "gateway_upstream_turned_away_total",
             "Requests that were not sent to Leyr, each attempt by itself.",
             {**emr, "reason": Rejection},
@@ -50,30 +50,27 @@ class UpstreamMetrics:
             "gateway_breaker_openings_total", "Times that an EHR's circuit breaker opened, or opened again.", emr
         )
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
-        """See CallEvents."""
-        self._calls.add((emr, endpoint, outcome))
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
+        """Count and time an attempt."""
+        self._calls.add((emr, endpoint, result))
         self._seconds.observe((emr, endpoint), seconds)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the protocol's signature
-        """See CallEvents."""
-        self._turned_away.add((emr, reason))
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
+        """Count a rejected attempt."""
+        self._rejected.add((emr, reason))
 
     def retried(self, emr: str) -> None:
-        """See CallEvents."""
+        """Count a retry."""
         self._retries.add((emr,))
 
-    def breaker(self, emr: str, state: BreakerState) -> None:
-        """See CallEvents; between two scrapes a breaker may open and close."""
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:
+        """Count the openings of a breaker, which may open and close between two scrapes."""
         if state is BreakerState.OPEN:
             self._openings.add((emr,))
 
-    def gate(self, emr: str, limit: int) -> None:
-        """See CallEvents; what matters is the limit at the time of a scrape."""
-
     def families(self) -> Iterable[Metric]:
-        """As the library writes them."""
-        for each in (self._calls, self._seconds, self._turned_away, self._retries, self._openings):
+        """The library's form of the metrics."""
+        for each in (self._calls, self._seconds, self._rejected, self._retries, self._openings):
             yield each.family()
 
 
@@ -82,56 +79,57 @@ _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPE
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Where to look; each is asked from the thread that serves the scrape, while the loop goes on."""
+    """Where to read the gauges: by the scrape's thread, while the event loop goes on.
 
-    conditions: Callable[[], Mapping[str, UpstreamHealth]]
-    """Of the EHRs that were asked so far, by code."""
+    `health` is that of the EHRs that were called so far, by code.
+    """
+
+    health: Callable[[], Mapping[str, UpstreamHealth]]
     cache_bytes: Callable[[], int]
-    cache_most_bytes: int
-    requests_inside: Callable[[], int]
+    cache_max_bytes: int
+    active_requests: Callable[[], int]
     is_ready: Callable[[], bool]
 
     def families(self, emrs: Collection[str]) -> Iterable[Metric]:
-        """As the library writes them, with those EHRs only."""
-        conditions = {emr: each for emr, each in self.conditions().items() if emr in emrs}
-        for name, description, value in _OF_EHRS:
+        """The library's form of the gauges, for these EHRs only."""
+        healths = {emr: health for emr, health in self.health().items() if emr in emrs}
+        for name, description, value in _EHR_GAUGES:
             family = GaugeMetricFamily(name, description, labels=("emr",))
-            for emr, condition in conditions.items():
-                family.add_metric((emr,), value(condition))
+            for emr, health in healths.items():
+                family.add_metric((emr,), value(health))
             yield family
         yield GaugeMetricFamily("gateway_cache_bytes", "Bytes that are remembered.", self.cache_bytes())
-        yield GaugeMetricFamily("gateway_cache_max_bytes", "Bytes that may be remembered.", self.cache_most_bytes)
+        yield GaugeMetricFamily("gateway_cache_max_bytes", "Bytes that may be remembered.", self.cache_max_bytes)
         yield GaugeMetricFamily(
-            "gateway_requests_inside", "Requests that are being answered now.", self.requests_inside()
+            "gateway_requests_inside", "Requests that are being answered now.", self.active_requests()
         )
         yield GaugeMetricFamily("gateway_ready", "1 until the gateway is told to stop, then 0.", float(self.is_ready()))
 
 
-_OF_EHRS: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
+_EHR_GAUGES: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
     (
         "gateway_breaker_open",
         "Whether an EHR's circuit breaker lets no calls through: 1 open, 0.5 half-open, 0 closed.",
-        lambda condition: _OPEN[condition.breaker],
+        lambda health: _OPEN[health.breaker],
     ),
-    ("gateway_gate_limit", "Calls to an EHR that may be in flight.", lambda condition: condition.limit),
-    ("gateway_gate_in_flight", "Calls to an EHR that are in flight.", lambda condition: condition.in_flight),
-    ("gateway_gate_waiting", "Calls to an EHR that wait for their turn.", lambda condition: condition.waiting),
+    ("gateway_gate_limit", "Calls to an EHR that may be in flight.", lambda health: health.limit),
+    ("gateway_gate_in_flight", "Calls to an EHR that are in flight.", lambda health: health.in_flight),
+    ("gateway_gate_waiting", "Calls to an EHR that wait for their turn.", lambda health: health.waiting),
 )
 
 
 UNKNOWN = "unknown"
-"""The operation of a request that came to no choice of one, or whose answer was kept whole."""
-_OUTCOMES: tuple[str, ...] = get_args(Outcome)
+"""The operation type of a request whose document chose none, or whose response came from the cache."""
+_OUTCOMES: tuple[str, ...] = get_args(RequestOutcome)
 _OPERATIONS = ("query", "mutation", "subscription", UNKNOWN)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Metrics(Collector):
-    """Told of requests inside the loop, by one thread; collected from any.
+    """The RequestObserver that counts and times requests; written by the event loop, collected from any thread.
 
-    `emrs` are the codes of the configured EHRs. What a label does not know is counted as `other`. `upstream` is the
-    observer of the calls to Leyr, `registry` what a scrape is made from.
+    `emrs` are the codes of the configured EHRs. `upstream` gets the call events; `registry` is what a scrape reads.
     """
 
     def __init__(self, emrs: Iterable[str]) -> None:
@@ -143,7 +141,7 @@ class Metrics(Collector):
             "Operations by what became of them.",
             {"outcome": _OUTCOMES, "operation": _OPERATIONS},
         )
-        self._refusals = Counters(
+        self._rejections = Counters(
             "gateway_refusals_total",
             "Requests that were turned away before they became operations, by error code.",
             {"code": error_codes()},
@@ -168,41 +166,28 @@ class Metrics(Collector):
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
-    def answered(
-        self,
-        *,
-        outcome: Outcome,
-        operation: str | None,
-        seconds: float,
-        waited_seconds: float = 0.0,
-        reads: Mapping[CacheStatus, int],
-        asked: int = 0,
-    ) -> None:
-        """An operation was answered.
-
-        `waited_seconds` is how much of its time it waited for upstream, `reads` how many lists came from where, and
-        `asked` how many its fields asked for, where that is known.
-        """
-        self._operations.add((outcome, operation or UNKNOWN))
+    def finished(self, request: FinishedRequest) -> None:
+        """Count the request, and time it if it became an operation."""
+        if request.rejection is not None:
+            self._rejections.add((request.rejection,))
+            return
+        outcome, seconds, reads = request.outcome, request.seconds, request.reads
+        self._operations.add((outcome, request.operation_type or UNKNOWN))
         self._seconds.observe((outcome,), seconds)
-        self._overhead.observe((), max(0.0, seconds - waited_seconds))
+        self._overhead.observe((), max(0.0, seconds - request.upstream_seconds))
         for origin, count in reads.items():
             self._reads.add((origin,), count)
-        # What failed was asked for and not read, so only where all went well is the rest known to be merged.
-        if asked and outcome == "ok":
-            self._merged += max(0, asked - sum(reads.values()))
-
-    def refused(self, code: str) -> None:
-        """A request was turned away before it became an operation."""
-        self._refusals.add((code,))
+        # A list whose read failed was needed and not read, so the rest is known to be merged only if nothing failed.
+        if request.lists_needed and outcome == "ok":
+            self._merged += max(0, request.lists_needed - sum(reads.values()))
 
     def watch(self, gauges: Gauges) -> None:
-        """Tell of these from now on, which are made after those that are given the observer."""
+        """Add gauges; what they read is made later than the metrics."""
         self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
-        """All families, as the library writes them."""
-        for each in (self._operations, self._refusals, self._seconds, self._overhead, self._reads):
+        """All metrics in the library's form."""
+        for each in (self._operations, self._rejections, self._seconds, self._overhead, self._reads):
             yield each.family()
         yield self._saved()
         yield from self.upstream.families()
@@ -214,35 +199,36 @@ class Metrics(Collector):
             "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
         )
         family.add_metric(("merged",), self._merged)
-        # What is stale is shown at once and fetched all the same.
+        # Not STALE: stale data are given at once, but they are fetched again.
         for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
             family.add_metric((origin,), self._reads.total((origin,)))
         return family
 
 
 _OPEN_METRICS = "application/openmetrics-text"
-_NOT_KEPT = {"cache-control": "no-store"}
+_NO_STORE = {"cache-control": "no-store"}
 
 
 def metrics_app(metrics: Metrics) -> ASGIApp:
-    """An ASGI application that answers GET and HEAD of `/metrics`, in OpenMetrics where the client takes it."""
+    """Make the ASGI application of `/metrics`, which answers in OpenMetrics if the client accepts it."""
 
-    async def scraped(request: Request) -> Response:
-        # The library would repeat the version that a client names, or fail where it is none.
-        encode, media_type = choose_encoder(f"{_OPEN_METRICS};version=1.0.0" if _takes_open_metrics(request) else "")
-        return Response(encode(metrics.registry), headers={"content-type": media_type, **_NOT_KEPT})
+    async def scrape(request: Request) -> Response:
+        # The library would repeat the version that a client names, or fail if that is invalid.
+        accept = f"{_OPEN_METRICS};version=1.0.0" if _accepts_open_metrics(request) else ""
+        encode, media_type = choose_encoder(accept)
+        return Response(encode(metrics.registry), headers={"content-type": media_type, **_NO_STORE})
 
     # A redirect would be built from the Host header, which is the client's to choose.
-    return Router([Route("/metrics", scraped)], redirect_slashes=False)
+    return Router([Route("/metrics", scrape)], redirect_slashes=False)
 
 
-def _takes_open_metrics(request: Request) -> bool:
+def _accepts_open_metrics(request: Request) -> bool:
     ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
-    return any(_takes(each) for each in ranges)
+    return any(_is_open_metrics(each) for each in ranges)
 
 
-def _takes(media_range: str) -> bool:
-    """Whether one range of an Accept header is OpenMetrics in a version that is spoken here."""
+def _is_open_metrics(media_range: str) -> bool:
+    """Whether one range of an Accept header is OpenMetrics in a version that the gateway writes."""
     kind, *parameters = (part.strip() for part in media_range.split(";"))
     named = dict(parameter.partition("=")[::2] for parameter in parameters)
     is_refused = not named.get("q", "1").strip("0.")

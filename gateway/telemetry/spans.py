@@ -1,8 +1,13 @@
-"""The spans of operations and of the calls to Leyr that they lead to."""
+"""OpenTelemetry spans: one for each request to `/graphql`, and one for each call to Leyr that it leads to.
 
+All that a span may say is in `ALLOWED`: values from closed sets, counts, and a part of the document's hash.
+"""
+
+import re
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias, get_args
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -19,169 +24,200 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from gateway.domain.errors import CallerError
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import Outcome, Trail
-from gateway.leyr.call_events import CallResult, NoCallEvents, Rejection
-from gateway.telemetry.span_attributes import (
-    Attributes,
-    CallAttributes,
-    has_failed,
-    operation_attributes,
-    operation_name,
-    refusal_attributes,
+from gateway.http.request_context import FinishedRequest, RequestIds, RequestOutcome
+from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
+from gateway.telemetry.instruments import OTHER, error_codes
+
+OPERATION_TYPE = "graphql.operation.type"
+DOCUMENT_HASH = "graphql.document.hash"
+STATUS = "http.response.status_code"
+OUTCOME = "gateway.outcome"
+CODES = "gateway.codes"
+READS: Mapping[CacheStatus, str] = {origin: f"gateway.reads.{origin}" for origin in CacheStatus}
+EMR = "gateway.emr"
+ENDPOINT = "gateway.endpoint"
+RESEND_COUNT = "http.request.resend_count"
+ALLOWED = frozenset(
+    {OPERATION_TYPE, DOCUMENT_HASH, STATUS, OUTCOME, CODES, *READS.values(), EMR, ENDPOINT, RESEND_COUNT}
 )
 
+Attributes: TypeAlias = dict[str, str | int | tuple[str, ...]]
+
+_OUTCOMES = frozenset(get_args(RequestOutcome))
+_OPERATIONS = frozenset({"query", "mutation", "subscription"})
+_CODES = frozenset(error_codes())
+_FAILURES = _CODES.difference(error_codes(CallerError))
+_ENDPOINTS = frozenset(ENDPOINTS)
+_HASH_CHARACTERS = 16
+_SERVER_ERROR = 500
 _NANOSECONDS = 1_000_000_000
+_SUCCESSES = frozenset({CallResult.ANSWERED, CallResult.ABANDONED})
+_is_hash = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
-class TracedOperation:
-    """An OperationSpan; times are in nanoseconds since 1970."""
+def request_attributes(request: FinishedRequest) -> Attributes:
+    """The attributes of a request's span; of the document's hash it gets as many digits as the log."""
+    attributes: Attributes = {STATUS: request.status, OUTCOME: _known(request.outcome, _OUTCOMES)}
+    if request.operation_type is not None:
+        attributes[OPERATION_TYPE] = _known(request.operation_type, _OPERATIONS)
+    if _is_hash(request.document_hash):
+        attributes[DOCUMENT_HASH] = request.document_hash[:_HASH_CHARACTERS]
+    for origin, name in READS.items():
+        if origin in request.reads:
+            attributes[name] = request.reads[origin]
+    if request.codes:
+        attributes[CODES] = tuple(sorted({_known(code, _CODES) for code in request.codes}))
+    return attributes
 
-    __slots__ = ("_began", "_span", "begun_trace", "context", "is_over")
 
-    def __init__(self, span: Span, began: int, *, is_root: bool) -> None:
-        self._span = span
-        self._began = began
-        self.is_over = False
+def is_server_failure(status: int, codes: Collection[str]) -> bool:
+    """Whether the gateway or its upstream failed; a client's mistake is no failure of the server."""
+    return status >= _SERVER_ERROR or not _FAILURES.isdisjoint(codes)
+
+
+def call_attributes(
+    emr: str, endpoint: str, result: CallResult, resends: int, *, emrs: Collection[str]
+) -> tuple[str, Attributes]:
+    """The name and the attributes of a call's span; `resends` is how often the call was sent before.
+
+    `emrs` are the codes of the configured EHRs.
+    """
+    endpoint = _known(endpoint, _ENDPOINTS)
+    attributes: Attributes = {EMR: _known(emr, emrs), ENDPOINT: endpoint, OUTCOME: result.value}
+    if resends:
+        attributes[RESEND_COUNT] = resends
+    return f"leyr {endpoint}", attributes
+
+
+def _known(value: str, known: Collection[str]) -> str:
+    return value if value in known else OTHER
+
+
+class _RequestSpan:
+    """The span of a request; `started_ns` is in nanoseconds since 1970."""
+
+    __slots__ = ("context", "is_ended", "span", "started_ns")
+
+    def __init__(self, span: Span, started_ns: int) -> None:
+        self.span = span
+        self.started_ns = started_ns
+        self.is_ended = False
         self.context = set_span_in_context(span, Context())
-        self.begun_trace = format_trace_id(span.get_span_context().trace_id) if is_root else None
 
-    def link(self) -> Link:
-        """What a trace of its own refers to this operation by."""
-        return Link(self._span.get_span_context())
-
-    def answered(
-        self,
-        *,
-        outcome: Outcome,
-        operation: str | None,
-        document: str | None,
-        seconds: float,
-        reads: Mapping[CacheStatus, int],
-        status: int,
-        codes: Collection[str],
-    ) -> None:
-        """See OperationSpan."""
-        self._span.update_name(operation_name(operation))
-        said = operation_attributes(
-            outcome=outcome, operation=operation, document=document, reads=reads, status=status, codes=codes
-        )
-        self._end(said, seconds, has_failed=has_failed(status, codes))
-
-    def refused(self, code: str, *, seconds: float, status: int) -> None:
-        """See OperationSpan."""
-        self._end(refusal_attributes(code, status=status), seconds, has_failed=has_failed(status, (code,)))
-
-    def _end(self, said: Attributes, seconds: float, *, has_failed: bool) -> None:
-        self._span.set_attributes(said)
-        if has_failed:
-            self._span.set_status(Status(StatusCode.ERROR))
+    def end(self, request: FinishedRequest) -> None:
+        """Set the attributes and end the span."""
+        span, operation = self.span, request.operation_type
+        if operation in _OPERATIONS:
+            span.update_name(f"graphql {operation}")
+        span.set_attributes(request_attributes(request))
+        if is_server_failure(request.status, request.codes):
+            span.set_status(Status(StatusCode.ERROR))
         # By the clock that the log measures with: the time of day may be set back meanwhile.
-        self._span.end(self._began + round(seconds * _NANOSECONDS))
-        self.is_over = True
+        span.end(self.started_ns + round(request.seconds * _NANOSECONDS))
+        self.is_ended = True
 
 
-Current: TypeAlias = ContextVar[TracedOperation | None]
-"""The operation that a task works for, if it is recorded: tasks inherit it from the one that starts them."""
+CurrentSpan: TypeAlias = ContextVar[_RequestSpan | None]
+"""The span of the request that a task works for, if it is recorded. Tasks inherit it from the task that starts them."""
 
 
-class TracedOperations:
-    """Begins spans; `current` is set for the task of each request."""
+@dataclass(frozen=True, slots=True, eq=False)
+class RequestSpans:
+    """The RequestTracer that begins and ends a span for each request; parameters as of `traces.traces_to`."""
 
-    def __init__(
-        self,
-        tracer: Tracer,
-        current: Current,
-        *,
-        ratio: float,
-        now_ns: Callable[[], int],
-        chance: Callable[[], float],
-    ) -> None:
-        self._tracer = tracer
-        self._current = current
-        self._ratio = ratio
-        self._now_ns = now_ns
-        self._chance = chance
+    tracer: Tracer
+    current: CurrentSpan
+    ratio: float
+    now_ns: Callable[[], int]
+    chance: Callable[[], float]
 
-    def begun(self, trail: Trail) -> TracedOperation | None:
-        """See OperationSpans."""
-        operation = self._recorded(trail.traceparent)
-        # None as well: a task may have inherited another's.
-        self._current.set(operation)
-        return operation
-
-    def _recorded(self, traceparent: str | None) -> TracedOperation | None:
+    def started(self, ids: RequestIds) -> str | None:
+        """Begin the span of a request, if it is sampled; return the id of its trace if that is new."""
+        traceparent = ids.traceparent
         # Decided before the library is asked, whose samplers take ten times as long.
-        if not (self._chance() < self._ratio if traceparent is None else _is_sampled(traceparent)):
+        is_sampled = self.chance() < self.ratio if traceparent is None else _is_sampled(traceparent)
+        span = self._begin(traceparent) if is_sampled else None
+        # None as well: the task may have inherited another request's span.
+        self.current.set(span)
+        if span is None or traceparent is not None:
             return None
-        began = self._now_ns()
-        parent = Context() if traceparent is None else _told(traceparent)
-        span = self._tracer.start_span(operation_name(None), parent, SpanKind.SERVER, start_time=began)
+        return format_trace_id(span.span.get_span_context().trace_id)
+
+    def finished(self, request: FinishedRequest) -> None:
+        """End the span of the request; called in the request's task."""
+        span = self.current.get()
+        if span is not None:
+            span.end(request)
+
+    def _begin(self, traceparent: str | None) -> _RequestSpan | None:
+        started_ns = self.now_ns()
+        parent = Context() if traceparent is None else _remote_parent(traceparent)
+        span = self.tracer.start_span("graphql", parent, SpanKind.SERVER, start_time=started_ns)
         # OTEL_SDK_DISABLED makes spans that record nothing.
-        return TracedOperation(span, began, is_root=traceparent is None) if span.is_recording() else None
+        return _RequestSpan(span, started_ns) if span.is_recording() else None
 
 
 def _is_sampled(traceparent: str) -> bool:
     return int(traceparent[-2:], 16) & TraceFlags.SAMPLED != 0
 
 
-def _told(traceparent: str) -> Context:
-    """The client's span, as `request_context` lets it in; its `tracestate` is free text and stays outside."""
+def _remote_parent(traceparent: str) -> Context:
+    """The client's span. Its `tracestate` is free text, which stays outside."""
     trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
-    told = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    return set_span_in_context(NonRecordingSpan(told), Context())
+    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
-_NANOSECONDS = 1_000_000_000
-_UNHARMED = frozenset({CallResult.ANSWERED, CallResult.ABANDONED})
+class CallSpans(CallEvents):
+    """The CallEvents that make a span of each call that was sent to Leyr, when it has ended.
 
-
-class TracedCalls(NoCallEvents):
-    """The observer of gateway.leyr.resilience: a span for each request that was sent, made when it has ended.
-
-    It belongs to the operation that began the call, however many wait for it. A call that goes on when its operation
-    is over, as one does that fetches anew what was served stale, is a trace of its own with a link to the operation:
-    below it, the call would stand outside its parent's time.
+    The parent is the request that began the call, however many wait for it. A call that goes on after that request,
+    such as a refresh of stale data, gets a trace of its own with a link to the request: a child must not outlive its
+    parent.
     """
 
-    def __init__(self, tracer: Tracer, current: Current, attributes: CallAttributes, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, tracer: Tracer, current: CurrentSpan, *, emrs: Collection[str], now_ns: Callable[[], int]
+    ) -> None:
         self._tracer = tracer
         self._current = current
-        self._attributes = attributes
+        self._emrs = frozenset(emrs)
         self._now_ns = now_ns
-        # Of the call that a task makes: the resends before the last request, and before the next if there is one. A
-        # call is made by one task, which has a context of its own.
+        # The resends before the last attempt, and before the next if there is one. Each call is made by one task, which
+        # has a context of its own.
         self._resends: ContextVar[tuple[int, int]] = ContextVar("gateway.tracing.resends", default=(0, 0))
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
-        """See CallEvents."""
-        operation = self._current.get()
-        if operation is None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
+        """Make the span of an attempt, which ends now."""
+        request = self._current.get()
+        if request is None:
             return
         _, resends = self._resends.get()
         self._resends.set((resends, 0))
         ended = self._now_ns()
-        # One that was abandoned ended because its operation did, if a moment later.
-        outlived = operation.is_over and outcome is not CallResult.ABANDONED
-        name, said = self._attributes.of(emr, endpoint, outcome, resends)
+        # An abandoned call ends because its request did, if a moment later.
+        outlives_request = request.is_ended and result is not CallResult.ABANDONED
+        name, attributes = call_attributes(emr, endpoint, result, resends, emrs=self._emrs)
         span = self._tracer.start_span(
             name,
-            Context() if outlived else operation.context,
+            Context() if outlives_request else request.context,
             SpanKind.CLIENT,
-            said,
-            [operation.link()] if outlived else None,
+            attributes,
+            [Link(request.span.get_span_context())] if outlives_request else None,
             ended - round(seconds * _NANOSECONDS),
         )
-        if outcome not in _UNHARMED:
+        if result not in _SUCCESSES:
             span.set_status(Status(StatusCode.ERROR))
         span.end(ended)
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the protocol's signature
-        """See CallEvents; nothing was sent, so the next request takes the count of this one."""
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
+        """Leave the count of resends to the next attempt, since nothing was sent."""
         before, _ = self._resends.get()
         self._resends.set((before, 0))
 
-    def retried(self, emr: str) -> None:  # noqa: ARG002 # the protocol's signature
-        """See CallEvents."""
+    def retried(self, emr: str) -> None:  # noqa: ARG002 # the base's signature
+        """Count a resend."""
         before, _ = self._resends.get()
         self._resends.set((before, before + 1))

@@ -1,14 +1,14 @@
-"""What traces are to the rest of the gateway, which runs without OpenTelemetry as well."""
+"""Traces as the rest of the gateway knows them: this module can be imported without OpenTelemetry."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import structlog
 
-from gateway.http.request_context import OperationSpans
+from gateway.http.request_context import RequestTracer
 from gateway.leyr.call_events import CallEvents
 
-# A file of the repository and not the package's name, which an index may give to somebody else.
+# Names a file of the repository and not the package, whose name an index may give to somebody else.
 _MISSING = (
     "GATEWAY_TRACES_URL needs the extra `tracing`, which is not installed: "
     "run `python -m pip install --require-hashes -r requirements/tracing.txt`, "
@@ -19,14 +19,14 @@ _IMPORTS = frozenset({"google", "opentelemetry", "requests"})
 
 
 class TracesError(Exception):
-    """Traces were asked for and cannot be sent; the message says what to install or to set."""
+    """Traces cannot be sent; the message says what to install or to set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Where operations and the calls to Leyr are told; `close` sends what is left, within some seconds."""
+    """Makes spans of requests and of calls to Leyr; `close` sends the remaining ones, within some seconds."""
 
-    operations: OperationSpans
+    requests: RequestTracer
     upstream: CallEvents
     close: Callable[[], None]
 
@@ -40,18 +40,18 @@ def traces_to(
     chance: Callable[[], float],
     log: structlog.typing.FilteringBoundLogger,
 ) -> Traces:
-    """Traces that go to an OTLP/HTTP collector, in batches and from a thread of their own.
+    """Make traces that are sent to an OTLP/HTTP collector, in batches and by a thread of their own.
 
-    `url` is the whole URL of its traces, or of its root; `emrs` are the codes of the configured EHRs, `ratio` the share
-    of the traces begun here that is recorded, `now_ns` the time of day in nanoseconds since 1970, `chance` a number
-    from 0 up to 1. Raises TracesError.
+    `url` is the collector's root, or the whole URL for traces. `emrs` are the codes of the configured EHRs. `ratio` is
+    the share of requests without a `traceparent` that is recorded. `now_ns` gives nanoseconds since 1970, `chance` a
+    number from 0 up to 1. Raises TracesError.
     """
     try:
-        # Only for those who ask for traces, since the rest need not have it.
-        from gateway.telemetry.tracing_setup import Collector, recorded  # noqa: PLC0415 # see above
+        # Imported here, since a gateway without traces need not have OpenTelemetry installed.
+        from gateway.telemetry.tracing_setup import Collector, build_traces  # noqa: PLC0415 # see above
 
         collector = Collector(url, log)
-        return recorded(
+        return build_traces(
             collector.processor, emrs=emrs, ratio=ratio, now_ns=now_ns, chance=chance, close=collector.close
         )
     except ModuleNotFoundError as error:

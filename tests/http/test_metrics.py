@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.http.request_context import FinishedRequest, RequestIds
 from gateway.leyr.call_events import CallResult
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.telemetry.metrics import Metrics, metrics_app
@@ -56,7 +57,7 @@ def scrape(metrics: Metrics) -> Iterator[Scraper]:
 
 
 def test_the_text_format_is_the_usual_one(scrape: Scraper, metrics: Metrics) -> None:
-    metrics.refused("FORBIDDEN")
+    metrics.finished(FinishedRequest(RequestIds("id"), 403, 0.1, "FORBIDDEN", codes=("FORBIDDEN",)))
 
     found = scrape()
 
@@ -136,7 +137,7 @@ def test_scrapes_beside_a_busy_loop_only_rise(scrape: Scraper, metrics: Metrics)
     def work() -> None:
         while not is_over.is_set():
             for emr in ("pmo", "elsewhere"):
-                metrics.upstream.attempt(emr, "timeslots", CallResult.ANSWERED, 0.1)
+                metrics.upstream.attempt_ended(emr, "timeslots", CallResult.ANSWERED, 0.1)
 
     loop = Thread(target=work)
     loop.start()

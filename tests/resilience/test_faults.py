@@ -14,7 +14,7 @@ from tests.resilience.upstream import FakeTime, upstream
 
 IMPATIENT = PolicyConfig(deadline_seconds=0.5, attempt_seconds=0.2)
 WAITED = 20.0
-PATIENT = CircuitBreakerConfig(least_calls=10**9, in_a_row=10**9)
+PATIENT = CircuitBreakerConfig(min_calls=10**9, consecutive_failures=10**9)
 
 FAULTS = [
     ("service_unavailable", "UPSTREAM_UNAVAILABLE", CallResult.UNAVAILABLE, 3),

@@ -12,7 +12,7 @@ from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Simulator
 from tests.resilience.upstream import Upstream, upstream
 
-SMALL_POOL: dict[str, Any] = {"most_open": 10, "wait_seconds": 5}
+SMALL_POOL: dict[str, Any] = {"max_connections": 10, "pool_timeout_seconds": 5}
 
 
 async def crowd(leyr: Upstream, number: int, chance: Random) -> None:
@@ -33,7 +33,7 @@ async def test_twelve_hundred_calls_that_were_given_up_leave_the_next_as_well_as
     if fault is not None:
         simulator.fault(fault, seconds=0.02)
     chance = Random(7)  # noqa: S311 # the cases of a test
-    async with upstream(simulator, PolicyConfig(gate=ConcurrencyConfig(limit)), **SMALL_POOL) as leyr:
+    async with upstream(simulator, PolicyConfig(concurrency=ConcurrencyConfig(limit)), **SMALL_POOL) as leyr:
         for _ in range(4):
             await crowd(leyr, 300, chance)
         assert (leyr.condition.in_flight, leyr.condition.waiting) == (0, 0)
@@ -58,7 +58,7 @@ async def test_calls_that_are_given_up_while_an_ehr_is_down_do_not_hinder_its_re
 
 async def test_more_calls_than_connections_and_none_is_free_in_time(simulator: Simulator) -> None:
     simulator.fault("hang")
-    async with upstream(simulator, PolicyConfig(), most_open=10, wait_seconds=0.05) as leyr:
+    async with upstream(simulator, PolicyConfig(), max_connections=10, pool_timeout_seconds=0.05) as leyr:
         hanging = [asyncio.create_task(leyr.asks()) for _ in range(10)]
         await asyncio.sleep(0.1)
 

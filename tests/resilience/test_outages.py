@@ -11,7 +11,7 @@ from tests.harness import Simulator
 from tests.resilience.upstream import FakeTime, Upstream, upstream
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
-WITHOUT_BREAKER = PolicyConfig(breaker=CircuitBreakerConfig(least_calls=10**9, in_a_row=10**9))
+WITHOUT_BREAKER = PolicyConfig(circuit_breaker=CircuitBreakerConfig(min_calls=10**9, consecutive_failures=10**9))
 
 
 async def outage(leyr: Upstream, clock: FakeTime, *, seconds: int, rate: int) -> float:

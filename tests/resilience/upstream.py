@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import CareUnitKey
 from gateway.http_client.pool import ConnectionPool, HttpClient
-from gateway.leyr.call_events import CallResult, NoCallEvents
+from gateway.leyr.call_events import CallEvents, CallResult
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
@@ -36,18 +36,18 @@ class FakeTime:
 
 
 @dataclass
-class Outcomes(NoCallEvents):
+class Outcomes(CallEvents):
     """What became of each attempt."""
 
     seen: list[CallResult] = field(default_factory=list)
     states: list[BreakerState] = field(default_factory=list)
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:  # noqa: ARG002 # the observer's
-        self.seen.append(outcome)
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:  # noqa: ARG002 # the base class's
+        self.seen.append(result)
         self.first.set()
 
-    def breaker(self, emr: str, state: BreakerState) -> None:  # noqa: ARG002 # the observer's
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:  # noqa: ARG002 # the base class's
         self.states.append(state)
 
 
@@ -77,7 +77,7 @@ class Upstream:
 
     @property
     def condition(self) -> UpstreamHealth:
-        return self.policies.snapshot()[UNIT.emr]
+        return self.policies.health()[UNIT.emr]
 
     def counted(self) -> int:
         """The calls that arrived at the simulator."""

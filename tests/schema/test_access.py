@@ -13,6 +13,7 @@ from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import Access, CareUnitKey
 from gateway.leyr.client import LeyrClient, LeyrTransport
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import build_log
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
 from tests.unit.schema.graph import Answered, Graph
@@ -34,7 +35,8 @@ def ask(simulator: Simulator) -> Ask:
         async def answer() -> Answered:
             url, secret = f"{simulator.url}/api", SecretStr(CLIENT_SECRET)
             async with LeyrTransport(url, CLIENT_ID, secret) as transport:
-                client = LeyrClient(transport, build_log("info", StringIO()))
+                policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies())
+                client = LeyrClient(transport, build_log("info", StringIO()), policies)
                 graph = Graph(client, [shipped_profile(code) for code in simulator.emrs])
                 return await graph.ask(text, access, **variables)
 

@@ -1,4 +1,4 @@
-"""Documents about the gateway's own schema are answered directly, as ordinary execution answers them."""
+"""Documents about the gateway's own schema are compiled, and answered as graphql-core's executor answers them."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from gateway.engine.rows import Columns
 from gateway.schema.query import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS
 from tests.calls.test_upstream_calls import TABLE
-from tests.unit.engine.answering import Direct, compiled, normal, ordinarily, run
+from tests.unit.engine.answering import Answer, core_result, normalised, program_of, run
 from tests.unit.engine.model_schema import core
 from tests.unit.model_ehr import RESOURCES, UNIT
 from tests.unit.schema.clinic import request
@@ -39,15 +39,15 @@ SELECTIONS = [
         f'query($id: ID!) {{ nodes(ids: [$id, "{RESOURCE_ID}"]) {{ id ... on Resource {{ name }} }} }}',
     ],
 )
-def test_a_document_without_trouble_is_answered_directly(text: str) -> None:
-    async def both() -> tuple[Direct | None, ExecutionResult]:
-        program, variables = compiled(Documents(SCHEMA, Columns(PLAIN_SCALARS)), text, {"id": UNIT_ID}, SCHEMA)
-        direct = await run(program, request(), variables)
-        return direct, await ordinarily(text, request(), {"id": UNIT_ID}, schema=SCHEMA)
+def test_a_document_without_errors_is_compiled(text: str) -> None:
+    async def both() -> tuple[Answer | None, ExecutionResult]:
+        program, variables = program_of(Documents(SCHEMA, Columns(PLAIN_SCALARS)), text, {"id": UNIT_ID}, SCHEMA)
+        compiled = await run(program, request(), variables)
+        return compiled, await core_result(text, request(), {"id": UNIT_ID}, schema=SCHEMA)
 
-    direct, ordinary = asyncio.run(both())
+    compiled, core = asyncio.run(both())
 
-    assert not ordinary.errors
-    assert direct is not None
-    assert not direct.errors
-    assert normal(direct.data) == orjson.dumps(ordinary.data)
+    assert not core.errors
+    assert compiled is not None
+    assert not compiled.errors
+    assert normalised(compiled.data) == orjson.dumps(core.data)

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from gateway.telemetry.tracing_setup import recorded
+from gateway.telemetry.tracing_setup import build_traces
 from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW
 from tests.security.planting import Request
 
@@ -182,7 +182,7 @@ def watched(
         **CACHES_ON,
     }
     log, spans = StringIO(), InMemorySpanExporter()
-    traces = recorded(
+    traces = build_traces(
         SimpleSpanProcessor(spans), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0, close=spans.shutdown
     )
     app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})

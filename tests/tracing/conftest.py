@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
-from gateway.telemetry.tracing_setup import recorded
+from gateway.telemetry.tracing_setup import build_traces
 from tests.harness import Clock, Gateway, Simulator
 
 
@@ -86,7 +86,7 @@ def serve_traced(serve_gateway: Callable[..., Gateway], simulator: Simulator) ->
 
     def start(*, clock: Clock | None = None, ratio: float = 1, **settings: Any) -> Traced:
         exporter = InMemorySpanExporter()
-        traces = recorded(
+        traces = build_traces(
             SimpleSpanProcessor(exporter),
             emrs=simulator.emrs,
             ratio=ratio,

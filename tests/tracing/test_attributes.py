@@ -1,4 +1,4 @@
-"""Attributes, counts of resends and shares, by themselves: whatever they are given, they say what is allowed."""
+"""Spans without a gateway: their attributes are allowed ones whatever they are given, resends, and sampling."""
 
 from contextvars import copy_context
 from itertools import cycle
@@ -11,12 +11,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import Trail, error_codes
+from gateway.http.request_context import FinishedRequest, RequestIds
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
-from gateway.telemetry import span_attributes as attributes
-from gateway.telemetry.span_attributes import ALLOWED, OTHER, CallAttributes, has_failed, operation_attributes
+from gateway.telemetry import spans
+from gateway.telemetry.instruments import OTHER, error_codes
+from gateway.telemetry.spans import ALLOWED, call_attributes, is_server_failure, request_attributes
 from gateway.telemetry.traces import Traces
-from gateway.telemetry.tracing_setup import recorded
+from gateway.telemetry.tracing_setup import build_traces
 
 EMRS = ("pmo", "webdoc")
 PERSONAL_NUMBER = "191212121212"
@@ -27,42 +28,51 @@ CODES = {*error_codes(), OTHER}
 @given(
     outcome=NASTY,
     operation=st.none() | NASTY,
-    document=st.none() | NASTY,
+    document=NASTY,
     reads=st.dictionaries(st.sampled_from(CacheStatus), st.integers(0, 9)),
     codes=st.lists(NASTY | st.sampled_from(error_codes())),
 )
-def test_an_operation_says_nothing_but_closed_sets_and_counts(
-    outcome: Any, operation: str | None, document: str | None, reads: dict[CacheStatus, int], codes: list[str]
+def test_attributes_of_a_request_are_closed_sets_and_counts(
+    outcome: Any, operation: str | None, document: str, reads: dict[CacheStatus, int], codes: list[str]
 ) -> None:
-    said = operation_attributes(
-        outcome=outcome, operation=operation, document=document, reads=reads, status=200, codes=codes
+    said = request_attributes(
+        FinishedRequest(
+            RequestIds("id"),
+            200,
+            1.0,
+            outcome=outcome,
+            operation_type=operation,
+            document_hash=document,
+            reads=reads,
+            codes=codes,
+        )
     )
 
     assert said.keys() <= ALLOWED
-    assert said.pop(attributes.OUTCOME) in {"ok", "partial", "failed", "refused", "finished", "left", OTHER}
-    assert said.pop(attributes.OPERATION_TYPE, OTHER) in {"query", "mutation", "subscription", OTHER}
-    assert {*cast("tuple[str, ...]", said.pop(attributes.CODES, ()))} <= CODES
-    assert attributes.DOCUMENT_HASH not in said
+    assert said.pop(spans.OUTCOME) in {"ok", "partial", "failed", "refused", "finished", "left", OTHER}
+    assert said.pop(spans.OPERATION_TYPE, OTHER) in {"query", "mutation", "subscription", OTHER}
+    assert {*cast("tuple[str, ...]", said.pop(spans.CODES, ()))} <= CODES
+    assert spans.DOCUMENT_HASH not in said
     assert all(isinstance(value, int) for value in said.values())
 
 
 @given(emr=NASTY, endpoint=NASTY, outcome=st.sampled_from(CallResult), resends=st.integers(0, 9))
-def test_a_call_says_nothing_but_closed_sets_and_counts(
+def test_attributes_of_a_call_are_closed_sets_and_counts(
     emr: str, endpoint: str, outcome: CallResult, resends: int
 ) -> None:
-    name, said = CallAttributes(EMRS).of(emr, endpoint, outcome, resends)
+    name, said = call_attributes(emr, endpoint, outcome, resends, emrs=EMRS)
 
     assert said.keys() <= ALLOWED
     assert name in {f"leyr {each}" for each in (*ENDPOINTS, OTHER)}
-    assert said[attributes.EMR] in {*EMRS, OTHER}
-    assert said[attributes.ENDPOINT] in {*ENDPOINTS, OTHER}
-    assert said[attributes.OUTCOME] == outcome
+    assert said[spans.EMR] in {*EMRS, OTHER}
+    assert said[spans.ENDPOINT] in {*ENDPOINTS, OTHER}
+    assert said[spans.OUTCOME] == outcome
 
 
-def test_of_a_document_a_part_of_its_hash_is_told() -> None:
-    said = operation_attributes(outcome="ok", operation="query", document="0f" * 32, reads={}, status=200, codes=())
+def test_attributes_hold_a_part_of_the_document_hash() -> None:
+    said = request_attributes(FinishedRequest(RequestIds("id"), 200, 1.0, outcome="ok", document_hash="0f" * 32))
 
-    assert said[attributes.DOCUMENT_HASH] == "0f" * 8
+    assert said[spans.DOCUMENT_HASH] == "0f" * 8
 
 
 @pytest.mark.parametrize(
@@ -77,14 +87,14 @@ def test_of_a_document_a_part_of_its_hash_is_told() -> None:
         (503, ["KEYS_UNAVAILABLE"], True),
     ],
 )
-def test_what_a_client_can_mend_is_no_failure(status: int, codes: list[str], failed: bool) -> None:
-    assert has_failed(status, codes) is failed
+def test_a_client_error_is_no_server_failure(status: int, codes: list[str], failed: bool) -> None:
+    assert is_server_failure(status, codes) is failed
 
 
 def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
     """Traces of which chance says: in this quarter, the next, and so on."""
     exporter, chances = InMemorySpanExporter(), cycle([0, 0.25, 0.5, 0.75])
-    traces = recorded(
+    traces = build_traces(
         SimpleSpanProcessor(exporter),
         emrs=EMRS,
         ratio=ratio,
@@ -95,20 +105,20 @@ def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
     return traces, exporter
 
 
-def test_a_request_counts_those_of_its_call_that_were_sent_before() -> None:
+def test_a_call_span_counts_the_resends_before_it() -> None:
     traces, exporter = recording()
     observer = traces.upstream
 
     def call(*steps: str) -> None:
-        traces.operations.begun(Trail("id"))
+        traces.requests.started(RequestIds("id"))
         for step in steps:
             match step:
                 case "sent":
-                    observer.attempt("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
+                    observer.attempt_ended("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
                 case "retried":
                     observer.retried("pmo")
                 case _:
-                    observer.turned_away("pmo", "timeslots", Rejection.BREAKER_OPEN)
+                    observer.rejected("pmo", "timeslots", Rejection.BREAKER_OPEN)
 
     for steps in (
         ("sent", "retried", "sent", "retried", "sent"),
@@ -120,15 +130,15 @@ def test_a_request_counts_those_of_its_call_that_were_sent_before() -> None:
         copy_context().run(call, *steps)
 
     told = [dict(span.attributes or {}) for span in exporter.get_finished_spans()]
-    assert [each.get(attributes.RESEND_COUNT, 0) for each in told] == [0, 1, 2, 0, 1, 0, 1, 0, 0, 0]
+    assert [each.get(spans.RESEND_COUNT, 0) for each in told] == [0, 1, 2, 0, 1, 0, 1, 0, 0, 0]
 
 
-def test_a_call_ends_now_and_took_its_seconds() -> None:
+def test_a_call_span_ends_now_and_lasts_its_seconds() -> None:
     traces, exporter = recording()
 
     def call() -> None:
-        traces.operations.begun(Trail("id"))
-        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
+        traces.requests.started(RequestIds("id"))
+        traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 
@@ -136,13 +146,13 @@ def test_a_call_ends_now_and_took_its_seconds() -> None:
     assert (span.start_time, span.end_time) == (10**18 - 1_250_000_000, 10**18)
 
 
-def test_an_operation_that_is_not_recorded_takes_the_place_of_one_that_is() -> None:
+def test_a_request_that_is_not_sampled_replaces_the_current_span() -> None:
     traces, exporter = recording(0.25)
 
     def call() -> None:
-        assert traces.operations.begun(Trail("id")) is not None
-        assert traces.operations.begun(Trail("id")) is None
-        traces.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, 1.25)
+        assert traces.requests.started(RequestIds("id")) is not None
+        assert traces.requests.started(RequestIds("id")) is None
+        traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
 
@@ -150,17 +160,23 @@ def test_an_operation_that_is_not_recorded_takes_the_place_of_one_that_is() -> N
 
 
 @pytest.mark.parametrize(("ratio", "begun"), [(0, 0), (0.25, 1), (0.5, 2), (1, 4)])
-def test_of_the_traces_that_begin_here_a_share_is_recorded(ratio: float, begun: int) -> None:
+def test_new_traces_are_sampled_by_the_ratio(ratio: float, begun: int) -> None:
     traces, _ = recording(ratio)
 
-    spans = [copy_context().run(traces.operations.begun, Trail("id")) for _ in range(4)]
+    trace_ids = [copy_context().run(traces.requests.started, RequestIds("id")) for _ in range(4)]
 
-    assert len([span for span in spans if span is not None]) == begun
+    assert len([trace_id for trace_id in trace_ids if trace_id is not None]) == begun
 
 
 @pytest.mark.parametrize(("flags", "is_recorded"), [("00", False), ("01", True), ("02", False), ("03", True)])
-def test_a_clients_trace_is_recorded_where_the_client_records_it(flags: str, is_recorded: bool) -> None:
-    traces, _ = recording(0)
-    trail = Trail("id", f"00-{'a' * 32}-{'b' * 16}-{flags}")
+def test_a_clients_trace_is_recorded_if_its_sampled_flag_is_set(flags: str, is_recorded: bool) -> None:
+    traces, exporter = recording(0)
+    ids = RequestIds("id", f"00-{'a' * 32}-{'b' * 16}-{flags}")
 
-    assert (copy_context().run(traces.operations.begun, trail) is not None) is is_recorded
+    def request() -> None:
+        assert traces.requests.started(ids) is None, "the trace is not new"
+        traces.requests.finished(FinishedRequest(ids, 200, 1.0))
+
+    copy_context().run(request)
+
+    assert len(exporter.get_finished_spans()) == is_recorded

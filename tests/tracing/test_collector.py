@@ -19,7 +19,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.http.request_context import Trail
+from gateway.http.request_context import FinishedRequest, RequestIds
 from gateway.logging import build_log
 from gateway.telemetry.traces import traces_to
 from tests.cli.test_commands import CLEAN, CREDENTIALS, LISTENING, ROOT, gateway
@@ -220,9 +220,8 @@ def test_more_than_can_wait_is_dropped_and_nobody_waits_for_it() -> None:
             url, emrs=("webdoc",), ratio=1, now_ns=time.time_ns, chance=lambda: 0, log=build_log("info", to)
         )
         for _ in range(10_000):
-            span = traces.operations.begun(Trail("id"))
-            assert span is not None
-            span.refused("INTERNAL", seconds=0.1, status=500)
+            assert traces.requests.started(RequestIds("id")) is not None
+            traces.requests.finished(FinishedRequest(RequestIds("id"), 500, 0.1, "INTERNAL", codes=("INTERNAL",)))
         began = time.monotonic()
         traces.close()
 

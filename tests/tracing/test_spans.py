@@ -8,7 +8,7 @@ import httpx
 import pytest
 from opentelemetry.trace import SpanKind
 
-from gateway.telemetry.span_attributes import ALLOWED
+from gateway.telemetry.spans import ALLOWED
 from tests.harness import CACHES_ON, Clock, Simulator
 from tests.tracing.conftest import Traced
 

@@ -1,4 +1,4 @@
-"""An issuer of tokens with real keys, and where its key set can be had."""
+"""An issuer of tokens with real keys, and its key set."""
 
 import asyncio
 import json

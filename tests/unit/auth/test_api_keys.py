@@ -1,4 +1,4 @@
-"""Callers with API keys: who is let in, and which files are refused."""
+"""Verification of API keys, and the file that lists them."""
 
 from hashlib import sha256
 
@@ -62,11 +62,11 @@ def keys() -> ApiKeyVerifier:
         {b"authorization": f"Bearer {on_the_wire(NEW_KEY)}"},
     ],
 )
-async def test_a_key_tells_its_caller(keys: ApiKeyVerifier, headers: dict[bytes, str]) -> None:
+async def test_an_api_key_identifies_its_caller(keys: ApiKeyVerifier, headers: dict[bytes, str]) -> None:
     assert await keys.identify(headers) == BOOKING_WEB
 
 
-async def test_what_is_left_out_is_everything_at_the_default_rate(keys: ApiKeyVerifier) -> None:
+async def test_a_caller_without_limits_sees_everything_at_the_default_rate(keys: ApiKeyVerifier) -> None:
     assert await keys.identify({b"x-api-key": OTHER_KEY}) == Caller("kiosk.2", EVERYTHING, DEFAULT)
     await keys.close()
 
@@ -91,7 +91,9 @@ async def test_what_is_left_out_is_everything_at_the_default_rate(keys: ApiKeyVe
         ({b"authorization": f"Bearer {KEY},Bearer {KEY}"}, "must be `Bearer`"),
     ],
 )
-async def test_others_are_not_let_in(keys: ApiKeyVerifier, headers: dict[bytes, str], message: str) -> None:
+async def test_unknown_missing_or_contradicting_keys_are_unauthenticated(
+    keys: ApiKeyVerifier, headers: dict[bytes, str], message: str
+) -> None:
     with pytest.raises(Unauthenticated, match=message) as refusal:
         await keys.identify(headers)
 
@@ -145,7 +147,7 @@ async def test_others_are_not_let_in(keys: ApiKeyVerifier, headers: dict[bytes, 
         (f'[a]\nkey_sha256 = "{digest("a")}"\nburst = true', "^a.burst: "),
     ],
 )
-def test_a_file_that_may_be_meant_otherwise_is_refused(text: str, message: str) -> None:
+def test_an_invalid_keys_file_is_refused(text: str, message: str) -> None:
     with pytest.raises(AuthSettingsError, match=message) as refusal:
         read_api_keys(text, DEFAULT)
 
@@ -154,7 +156,7 @@ def test_a_file_that_may_be_meant_otherwise_is_refused(text: str, message: str) 
 
 
 @pytest.mark.parametrize("unit", ["webdoc/12345", "webdoc/L0_1", "webdoc/ö"])
-async def test_an_id_that_is_base64_by_chance_is_a_raw_one(unit: str) -> None:
+async def test_a_raw_care_unit_id_may_look_like_base64(unit: str) -> None:
     keys = read_api_keys(f'[a]\nkey_sha256 = "{digest(KEY)}"\ncare_units = ["{unit}"]', DEFAULT)
 
     expected = Access(care_units=frozenset({CareUnitKey("webdoc", unit.removeprefix("webdoc/"))}))
@@ -162,7 +164,7 @@ async def test_an_id_that_is_base64_by_chance_is_a_raw_one(unit: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_keys_file_is_read_or_refused(text: str) -> None:
     for file in (text, f"[a]\nkey_sha256 = '''{text}'''"):
         with pytest.raises(AuthSettingsError):
             read_api_keys(file, DEFAULT)

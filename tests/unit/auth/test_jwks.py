@@ -1,4 +1,4 @@
-"""When keys are fetched, who waits for it, and what happens while they cannot be had."""
+"""When an issuer's keys are fetched, which requests wait for it, and what happens while fetches fail."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -15,8 +15,8 @@ OLD, NEW = (key_set(public_jwk(private_key("EdDSA", kid), kid)) for kid in ("old
 MINUTE, DAY = 60.0, 86_400.0
 
 
-class Held:
-    """A key set whose issuer and clock the test has in hand."""
+class KeySetUnderTest:
+    """A key set with an issuer and a clock that the test controls."""
 
     def __init__(self, text: bytes = OLD) -> None:
         self.published = Published(text)
@@ -43,18 +43,18 @@ async def turns() -> None:
 
 
 async def test_nothing_is_fetched_before_the_first_token() -> None:
-    held = Held()
+    held = KeySetUnderTest()
     await turns()
 
-    assert held.keys.at_hand() is None
+    assert held.keys.current() is None
     assert held.published.fetches == 0
     assert await held.find() is not None
-    assert held.keys.at_hand() is not None
+    assert held.keys.current() is not None
     assert held.published.fetches == 1
 
 
 async def test_fresh_keys_are_not_fetched_again() -> None:
-    held = Held()
+    held = KeySetUnderTest()
     await held.find()
 
     held.time.seconds += 10 * MINUTE - 1
@@ -64,8 +64,8 @@ async def test_fresh_keys_are_not_fetched_again() -> None:
     assert held.published.fetches == 1
 
 
-async def test_older_keys_are_given_while_they_are_fetched_anew() -> None:
-    held = Held()
+async def test_stale_keys_are_used_while_they_are_refreshed() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.text = NEW
     held.published.gate.clear()
@@ -82,21 +82,21 @@ async def test_older_keys_are_given_while_they_are_fetched_anew() -> None:
     assert held.published.fetches == 2
 
 
-async def test_a_slow_fetch_is_not_joined_by_another() -> None:
-    held = Held()
+async def test_only_one_fetch_runs_at_a_time() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.gate.clear()
     for _ in range(3):
         held.time.seconds += 10 * MINUTE
-        assert held.keys.at_hand() is not None
+        assert held.keys.current() is not None
         await turns()
 
     assert held.published.fetches == 2
     await held.keys.close()
 
 
-async def test_everybody_waits_for_the_one_fetch() -> None:
-    held = Held()
+async def test_all_requests_wait_for_one_fetch() -> None:
+    held = KeySetUnderTest()
     held.published.gate.clear()
     waiting = [asyncio.ensure_future(held.find()) for _ in range(50)]
     await turns()
@@ -107,8 +107,8 @@ async def test_everybody_waits_for_the_one_fetch() -> None:
     assert held.published.fetches == 1
 
 
-async def test_whoever_gives_up_leaves_the_fetch_to_the_others() -> None:
-    held = Held()
+async def test_a_cancelled_request_does_not_cancel_the_fetch_for_others() -> None:
+    held = KeySetUnderTest()
     held.published.gate.clear()
     first, second, third = (asyncio.ensure_future(held.find()) for _ in range(3))
     await turns()
@@ -124,8 +124,8 @@ async def test_whoever_gives_up_leaves_the_fetch_to_the_others() -> None:
     assert held.published.fetches == 1
 
 
-async def test_a_fetch_that_nobody_waits_for_any_more_is_of_use_to_the_next() -> None:
-    held = Held()
+async def test_a_fetch_without_waiters_goes_on_and_serves_the_next_request() -> None:
+    held = KeySetUnderTest()
     held.published.gate.clear()
     for _ in range(20):
         waiting = asyncio.ensure_future(held.find())
@@ -139,8 +139,8 @@ async def test_a_fetch_that_nobody_waits_for_any_more_is_of_use_to_the_next() ->
     assert held.published.fetches == 1
 
 
-async def test_keys_that_cannot_be_had_are_not_the_callers_fault() -> None:
-    held = Held()
+async def test_keys_that_cannot_be_fetched_are_unavailable_with_retry_after() -> None:
+    held = KeySetUnderTest()
     held.published.failure = NO_ANSWER
 
     assert await held.wait(held.find()) == 5
@@ -155,8 +155,8 @@ async def test_keys_that_cannot_be_had_are_not_the_callers_fault() -> None:
     assert held.published.fetches == 2
 
 
-async def test_all_who_wait_are_told_of_a_failure() -> None:
-    held = Held()
+async def test_all_waiting_requests_get_the_failure_of_a_fetch() -> None:
+    held = KeySetUnderTest()
     held.published.failure = NO_ANSWER
     held.published.gate.clear()
     waiting = [asyncio.ensure_future(held.find()) for _ in range(5)]
@@ -169,8 +169,8 @@ async def test_all_who_wait_are_told_of_a_failure() -> None:
     assert held.reasons == ["no answer within 5 s"]
 
 
-async def test_while_the_fetch_fails_keys_serve_for_a_day() -> None:
-    held = Held()
+async def test_stale_keys_are_used_for_a_day_while_fetches_fail() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.failure = NO_ANSWER
     for _ in range(10 * 60):
@@ -188,8 +188,8 @@ async def test_while_the_fetch_fails_keys_serve_for_a_day() -> None:
     assert len(held.reasons) == held.published.fetches - 1
 
 
-async def test_a_failing_issuer_is_asked_every_half_minute_at_most() -> None:
-    held = Held()
+async def test_failing_fetches_are_thirty_seconds_apart() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.failure = NO_ANSWER
     held.time.seconds += 10 * MINUTE
@@ -201,8 +201,8 @@ async def test_a_failing_issuer_is_asked_every_half_minute_at_most() -> None:
     assert held.published.fetches == 1 + 4
 
 
-async def test_an_unknown_kid_brings_the_issuers_new_keys() -> None:
-    held = Held()
+async def test_an_unknown_kid_has_the_keys_fetched() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.text = NEW
     held.time.seconds += 30
@@ -212,8 +212,8 @@ async def test_an_unknown_kid_brings_the_issuers_new_keys() -> None:
     assert held.published.fetches == 2
 
 
-async def test_made_up_kids_have_the_issuer_asked_every_half_minute_at_most() -> None:
-    held = Held()
+async def test_fetches_for_unknown_kids_are_thirty_seconds_apart() -> None:
+    held = KeySetUnderTest()
     for number in range(300):
         assert await held.find(f"made up {number}\r\n") is None
         held.time.seconds += 1
@@ -221,8 +221,8 @@ async def test_made_up_kids_have_the_issuer_asked_every_half_minute_at_most() ->
     assert held.published.fetches == 10
 
 
-async def test_a_kid_is_not_called_unknown_while_the_issuer_cannot_be_asked() -> None:
-    held = Held()
+async def test_an_unknown_kid_is_unavailable_while_fetches_fail() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.failure = NO_ANSWER
     held.time.seconds += 40
@@ -234,8 +234,8 @@ async def test_a_kid_is_not_called_unknown_while_the_issuer_cannot_be_asked() ->
     assert held.published.fetches == 2
 
 
-async def test_a_set_without_usable_keys_revokes_and_is_reported() -> None:
-    held = Held()
+async def test_a_key_set_without_usable_keys_revokes_all_and_is_reported() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.text = key_set({"kty": "oct", "k": "c2VjcmV0"})
     held.time.seconds += 10 * MINUTE
@@ -246,8 +246,8 @@ async def test_a_set_without_usable_keys_revokes_and_is_reported() -> None:
     assert held.reasons == ["it holds no key for RS256, ES256, EdDSA"]
 
 
-async def test_what_is_no_key_set_leaves_the_keys_as_they_are() -> None:
-    held = Held()
+async def test_an_invalid_key_set_leaves_the_keys_unchanged() -> None:
+    held = KeySetUnderTest()
     await held.find()
     held.published.text = b"<html>canary</html>"
     held.time.seconds += 10 * MINUTE
@@ -258,8 +258,8 @@ async def test_what_is_no_key_set_leaves_the_keys_as_they_are() -> None:
     assert held.reasons == ["it is not a JSON Web Key Set"]
 
 
-async def test_closing_ends_the_fetch_and_closes_the_source() -> None:
-    held = Held()
+async def test_closing_cancels_the_fetch_and_closes_the_source() -> None:
+    held = KeySetUnderTest()
     held.published.gate.clear()
     waiting = asyncio.ensure_future(held.find())
     await turns()
@@ -269,7 +269,7 @@ async def test_closing_ends_the_fetch_and_closes_the_source() -> None:
 
     assert held.published.closed
     assert waiting.cancelled()
-    assert held.keys.at_hand() is None
+    assert held.keys.current() is None
 
 
 moves = st.lists(
@@ -284,9 +284,9 @@ moves = st.lists(
 
 
 @given(moves)
-def test_whatever_comes_the_issuer_is_spared_and_old_keys_end(steps: list[tuple[float, str, bytes, bool]]) -> None:
+def test_any_sequence_keeps_fetches_apart_and_ends_old_keys(steps: list[tuple[float, str, bytes, bool]]) -> None:
     async def run() -> None:
-        held = Held()
+        held = KeySetUnderTest()
         asked: list[float] = []
         vouched: dict[str, float] = {}
         for pause, kid, text, fails in steps:
@@ -310,8 +310,8 @@ def test_whatever_comes_the_issuer_is_spared_and_old_keys_end(steps: list[tuple[
     asyncio.run(run())
 
 
-async def test_a_fault_of_the_source_is_no_fault_of_the_next_fetch() -> None:
-    held = Held()
+async def test_a_fetch_after_a_fault_of_the_source_succeeds() -> None:
+    held = KeySetUnderTest()
     held.published.failure = RuntimeError("a fault")
     with pytest.raises(RuntimeError):
         await held.find()

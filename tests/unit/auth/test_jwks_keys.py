@@ -1,4 +1,4 @@
-"""What a key set says, whatever stands in it."""
+"""Which keys of a key set are used."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ EC = public_jwk(private_key("ES256"), "k2")
 OKP = public_jwk(private_key("EdDSA"), "k3")
 
 
-def test_each_key_serves_its_own_algorithm() -> None:
+def test_a_key_is_found_for_its_own_algorithm_only() -> None:
     keys = read_keys(key_set(RSA, EC, OKP))
 
     found = {(kid, algorithm) for kid in ("k1", "k2", "k3") for algorithm in ALGORITHMS if keys.find(kid, algorithm)}
@@ -55,7 +55,7 @@ def test_each_key_serves_its_own_algorithm() -> None:
         {},
     ],
 )
-def test_a_key_that_does_not_fit_is_left_out(jwk: dict[str, Any]) -> None:
+def test_an_unsuitable_key_is_left_out(jwk: dict[str, Any]) -> None:
     assert len(read_keys(key_set(jwk))) == 0
     assert len(read_keys(key_set(jwk, RSA))) == 1
 
@@ -78,14 +78,14 @@ def test_a_private_key_published_by_mistake_is_used_as_the_public_one() -> None:
     assert key == same
 
 
-def test_without_a_kid_only_a_lone_key_is_found() -> None:
+def test_without_a_kid_a_key_is_found_only_if_it_is_the_only_one() -> None:
     assert read_keys(key_set(RSA)).find(None, "RS256") is not None
     assert read_keys(key_set(RSA)).find(None, "ES256") is None
     assert read_keys(key_set(RSA, EC)).find(None, "RS256") is None
     assert read_keys(key_set(RSA | {"kid": None})).find("k1", "RS256") is None
 
 
-def test_of_keys_with_one_kid_the_first_of_an_algorithm_counts() -> None:
+def test_of_keys_with_the_same_kid_the_first_of_the_algorithm_is_used() -> None:
     later = public_jwk(private_key("RS256", "second"), "k1")
     keys = read_keys(key_set(RSA, later, EC | {"kid": "k1"}))
 
@@ -93,7 +93,7 @@ def test_of_keys_with_one_kid_the_first_of_an_algorithm_counts() -> None:
     assert keys.find("k1", "ES256") is not None
 
 
-def test_a_key_is_the_same_only_with_its_kid_and_its_numbers() -> None:
+def test_keys_are_equal_only_with_equal_kid_and_public_members() -> None:
     held = read_keys(key_set(RSA))
     others = [RSA | {"kid": "k9"}, public_jwk(private_key("RS256", "second"), "k1")]
     again = read_keys(key_set(RSA | {"use": "sig", "x5t": "ignored"})).find("k1", "RS256")
@@ -107,12 +107,12 @@ def test_a_key_is_the_same_only_with_its_kid_and_its_numbers() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"keys":{}}', b'"canary"', b"canary\xff", b"[" * 100_000])
-def test_what_is_no_key_set_is_unusable(text: bytes) -> None:
+def test_anything_but_a_key_set_is_unusable(text: bytes) -> None:
     with pytest.raises(UnusableKeysError, match=r"^it is not a JSON Web Key Set$"):
         read_keys(text)
 
 
-def test_a_hundred_keys_are_enough() -> None:
+def test_more_than_a_hundred_keys_are_unusable() -> None:
     assert len(read_keys(key_set(*[OKP] * 100))) == 100
     with pytest.raises(UnusableKeysError, match="more than 100 keys"):
         read_keys(key_set(*[OKP] * 101))
@@ -127,7 +127,7 @@ altered = st.tuples(st.sampled_from([RSA, EC, OKP, {}]), st.dictionaries(names, 
 
 
 @given(st.lists(values | altered.map(lambda pair: pair[0] | pair[1]), max_size=5))
-def test_any_set_is_read(members: list[Any]) -> None:
+def test_any_key_set_is_read(members: list[Any]) -> None:
     keys = read_keys(orjson.dumps({"keys": members}))
 
     assert len(keys) <= len(members)

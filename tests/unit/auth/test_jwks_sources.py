@@ -1,4 +1,4 @@
-"""Key sets from files and over HTTP, bounded, with failures that say what to look at."""
+"""Key sets from files and over HTTP: limits, and the reasons of failures."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ async def failure(source: KeySource) -> str:
     return str(refusal.value)
 
 
-async def test_a_file_is_read_each_time(tmp_path: Path) -> None:
+async def test_a_key_file_is_read_for_each_fetch(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     async with opened(str(path)) as source:
         assert isinstance(source, KeyFile)
@@ -47,11 +47,11 @@ async def test_a_file_is_read_each_time(tmp_path: Path) -> None:
         assert await failure(source) == "it is larger than 262144 bytes"
 
 
-async def test_a_path_that_is_none_is_a_failure() -> None:
+async def test_an_invalid_path_is_a_failure() -> None:
     assert await failure(key_source("canary\0")) == "the file cannot be read: its path is not one"
 
 
-async def test_a_url_is_asked_for_its_path_and_query() -> None:
+async def test_a_key_url_is_requested_with_its_path_and_query() -> None:
     async with Server(answer()) as server, opened(f"{server.url}/a/keys?p=%20b") as source:
         assert isinstance(source, KeyUrl)
         assert await source.fetch() == BODY
@@ -61,7 +61,7 @@ async def test_a_url_is_asked_for_its_path_and_query() -> None:
     assert b"\r\naccept: application/jwk-set+json, application/json\r\n" in first
 
 
-async def test_a_url_without_a_path_asks_for_the_root() -> None:
+async def test_a_key_url_without_a_path_requests_the_root() -> None:
     async with Server(answer()) as server, opened(server.url.replace("http", "HTTP", 1)) as source:
         assert await source.fetch() == BODY
     assert server.heads[0].startswith(b"GET / HTTP/1.1\r\n")
@@ -77,19 +77,19 @@ async def test_a_url_without_a_path_asks_for_the_root() -> None:
         (answering(b"canary\r\n\r\n"), "no connection: ConnectionError"),
     ],
 )
-async def test_an_answer_that_is_no_key_set_is_a_failure(script: Script, reason: str) -> None:
+async def test_an_unusable_response_is_a_failure(script: Script, reason: str) -> None:
     async with Server(script) as server, opened(server.url) as source:
         assert await failure(source) == reason
 
 
-async def test_no_server_is_a_failure() -> None:
+async def test_an_unreachable_server_is_a_failure() -> None:
     async with Server(answer()) as server:
         url = server.url
     async with opened(url) as source:
         assert await failure(source) == "no connection: ConnectionRefusedError"
 
 
-async def test_a_host_that_no_name_can_have_is_a_failure() -> None:
+async def test_an_impossible_host_name_is_a_failure() -> None:
     async with opened(f"http://{'a' * 64}.example/") as source:
         assert (await failure(source)).startswith("no connection: ")
 
@@ -114,7 +114,7 @@ async def test_a_host_that_no_name_can_have_is_a_failure() -> None:
         "file:///canary",
     ],
 )
-def test_a_url_that_cannot_be_asked_is_refused(url: str) -> None:
+def test_an_unusable_key_url_is_refused(url: str) -> None:
     with pytest.raises(AuthSettingsError) as refusal:
         key_source(url)
 

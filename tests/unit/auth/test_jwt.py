@@ -1,4 +1,4 @@
-"""Callers with tokens: which are let in, for how long, and that nothing of a token shows."""
+"""Verification of tokens, how long it is cached, and that no message quotes a token."""
 
 import json
 import logging
@@ -39,8 +39,8 @@ KEYS = key_set(
 )
 
 
-class Door:
-    """JwtVerifier beside the parts that a test moves."""
+class VerifierUnderTest:
+    """A JwtVerifier with an issuer and a clock that the test controls."""
 
     def __init__(self, text: bytes = KEYS) -> None:
         self.published = Published(text)
@@ -70,8 +70,8 @@ def part(value: object) -> str:
 
 
 @pytest.mark.parametrize(("algorithm", "kid"), [("RS256", "k1"), ("ES256", "k2"), ("EdDSA", "k3")])
-async def test_a_signed_token_tells_its_caller(algorithm: str, kid: str) -> None:
-    caller = await Door().enter(signed(said(), algorithm, kid))
+async def test_a_signed_token_identifies_its_caller(algorithm: str, kid: str) -> None:
+    caller = await VerifierUnderTest().enter(signed(said(), algorithm, kid))
 
     assert caller.access == Access(frozenset({"webdoc"}))
     assert caller.rate == RATE
@@ -79,16 +79,19 @@ async def test_a_signed_token_tells_its_caller(algorithm: str, kid: str) -> None
     assert SUBJECT not in repr(caller)
 
 
-async def test_a_token_may_say_of_which_type_it_is() -> None:
-    assert await Door().enter(sealed({"alg": "RS256", "kid": "k1", "typ": "at+jwt"})) is not None
+async def test_a_token_may_have_a_type_in_its_header() -> None:
+    assert await VerifierUnderTest().enter(sealed({"alg": "RS256", "kid": "k1", "typ": "at+jwt"})) is not None
 
 
-async def test_tokens_of_one_subject_tell_one_caller() -> None:
-    door = Door()
-    first, second = await door.enter(signed(said())), await door.enter(signed(said(exp=START + 9), "ES256", "k2"))
+async def test_tokens_of_one_subject_identify_one_caller() -> None:
+    verifier = VerifierUnderTest()
+    first, second = (
+        await verifier.enter(signed(said())),
+        await verifier.enter(signed(said(exp=START + 9), "ES256", "k2")),
+    )
 
     assert first == second
-    assert first.name != (await door.enter(signed(said(sub="another")))).name
+    assert first.name != (await verifier.enter(signed(said(sub="another")))).name
 
 
 @pytest.mark.parametrize(
@@ -104,12 +107,12 @@ async def test_tokens_of_one_subject_tell_one_caller() -> None:
         ({"iss": None}, "`iss`"),
     ],
 )
-async def test_a_genuine_token_is_refused_for_what_it_says(claims: dict[str, Any], message: str) -> None:
-    assert message in await Door().refusal(signed(said(**claims)))
+async def test_a_genuine_token_with_invalid_claims_is_unauthenticated(claims: dict[str, Any], message: str) -> None:
+    assert message in await VerifierUnderTest().refusal(signed(said(**claims)))
 
 
 async def test_a_token_that_allows_no_ehr_is_forbidden() -> None:
-    assert "`emrs`" in await Door().refusal(signed(said(emrs=None)), Forbidden)
+    assert "`emrs`" in await VerifierUnderTest().refusal(signed(said(emrs=None)), Forbidden)
 
 
 def forged(algorithm: str) -> str:
@@ -182,122 +185,122 @@ RSA = private_key("RS256")
     ],
     ids=range(43),
 )
-async def test_what_is_not_signed_by_the_issuer_is_refused(token: str, message: str) -> None:
-    assert message in await Door().refusal(token)
+async def test_a_token_not_signed_by_the_issuer_is_unauthenticated(token: str, message: str) -> None:
+    assert message in await VerifierUnderTest().refusal(token)
 
 
 @pytest.mark.parametrize(
     "headers",
     [{}, {b"x-api-key": WHOLE}, {b"authorization": ""}, {b"authorization": f"Bearer {WHOLE}, Bearer {WHOLE}"}],
 )
-async def test_a_token_comes_as_bearer_alone(headers: dict[bytes, str]) -> None:
-    door = Door()
+async def test_a_token_is_accepted_as_bearer_only(headers: dict[bytes, str]) -> None:
+    verifier = VerifierUnderTest()
     with pytest.raises(Unauthenticated, match="Bearer") as refusal:
-        await door.callers.identify(headers)
+        await verifier.callers.identify(headers)
 
     assert WHOLE not in repr(refusal.value)
-    assert door.published.fetches == 0
+    assert verifier.published.fetches == 0
 
 
-async def test_without_a_kid_the_lone_key_is_meant() -> None:
-    lone = Door(key_set(public_jwk(RSA)))
+async def test_a_token_without_a_kid_is_verified_with_the_only_key() -> None:
+    lone = VerifierUnderTest(key_set(public_jwk(RSA)))
 
     await lone.enter(signed(said(), kid=None))
     await lone.refusal(signed(said(), kid=None, which="second"))
 
 
-async def test_a_token_is_remembered_until_it_expires() -> None:
-    door = Door()
+async def test_a_verified_token_is_cached_until_it_expires() -> None:
+    verifier = VerifierUnderTest()
     token = signed(said(exp=START + 100))
-    first = await door.enter(token)
+    first = await verifier.enter(token)
 
-    door.time.seconds += 129.5
-    assert await door.enter(token) is first
-    door.time.seconds += 0.5
+    verifier.time.seconds += 129.5
+    assert await verifier.enter(token) is first
+    verifier.time.seconds += 0.5
 
-    assert "expired" in await door.refusal(token)
+    assert "expired" in await verifier.refusal(token)
 
 
-async def test_a_token_is_judged_anew_after_five_minutes_and_where_the_clock_went_back() -> None:
-    door = Door()
+async def test_a_token_is_verified_again_after_five_minutes_or_a_clock_step_back() -> None:
+    verifier = VerifierUnderTest()
     token = signed(said(nbf=START - 30))
-    first = await door.enter(token)
+    first = await verifier.enter(token)
 
-    door.time.seconds += 299
-    assert await door.enter(token) is first
-    door.time.seconds += 1
-    again = await door.enter(token)
+    verifier.time.seconds += 299
+    assert await verifier.enter(token) is first
+    verifier.time.seconds += 1
+    again = await verifier.enter(token)
     assert again == first
     assert again is not first
-    door.time.seconds = START - 61
+    verifier.time.seconds = START - 61
 
-    assert "not hold yet" in await door.refusal(token)
+    assert "not hold yet" in await verifier.refusal(token)
 
 
-async def test_the_oldest_of_many_tokens_are_judged_anew() -> None:
-    door = Door(key_set(public_jwk(private_key("EdDSA"), "k3")))
+async def test_the_least_recently_used_of_many_tokens_are_verified_again() -> None:
+    verifier = VerifierUnderTest(key_set(public_jwk(private_key("EdDSA"), "k3")))
     tokens = [signed(said(jti=str(number)), "EdDSA", "k3") for number in range(2_049)]
-    first, second = await door.enter(tokens[0]), await door.enter(tokens[1])
+    first, second = await verifier.enter(tokens[0]), await verifier.enter(tokens[1])
     for token in (*tokens[:1], *tokens[2:]):
-        await door.enter(token)
+        await verifier.enter(token)
 
-    assert await door.enter(tokens[0]) is first
-    assert await door.enter(tokens[1]) is not second
+    assert await verifier.enter(tokens[0]) is first
+    assert await verifier.enter(tokens[1]) is not second
 
 
-async def test_a_key_that_the_issuer_gives_up_takes_its_tokens_along() -> None:
-    door = Door()
+async def test_a_withdrawn_key_invalidates_its_cached_tokens() -> None:
+    verifier = VerifierUnderTest()
     token, other = signed(said()), signed(said(), "ES256", "k2")
-    await door.enter(token)
-    kept = await door.enter(other)
+    await verifier.enter(token)
+    kept = await verifier.enter(other)
 
-    door.published.text = key_set(public_jwk(private_key("ES256"), "k2"), public_jwk(private_key("EdDSA"), "k9"))
-    door.time.seconds += 30
-    await door.enter(signed(said(), "EdDSA", "k9"))
+    verifier.published.text = key_set(public_jwk(private_key("ES256"), "k2"), public_jwk(private_key("EdDSA"), "k9"))
+    verifier.time.seconds += 30
+    await verifier.enter(signed(said(), "EdDSA", "k9"))
 
-    assert "does not name" in await door.refusal(token)
-    assert await door.enter(other) is kept
+    assert "does not name" in await verifier.refusal(token)
+    assert await verifier.enter(other) is kept
 
 
-async def test_another_key_under_the_same_kid_takes_the_tokens_of_the_first_along() -> None:
-    door = Door()
+async def test_a_replaced_key_with_the_same_kid_invalidates_cached_tokens() -> None:
+    verifier = VerifierUnderTest()
     token = signed(said())
-    await door.enter(token)
+    await verifier.enter(token)
 
-    door.published.text = key_set(public_jwk(private_key("RS256", "second"), "k1"))
-    door.time.seconds += 30
-    await door.refusal(signed(said(), "ES256", "k9"))
+    verifier.published.text = key_set(public_jwk(private_key("RS256", "second"), "k1"))
+    verifier.time.seconds += 30
+    await verifier.refusal(signed(said(), "ES256", "k9"))
 
-    assert "signature is wrong" in await door.refusal(token)
-    await door.enter(signed(said(), which="second"))
+    assert "signature is wrong" in await verifier.refusal(token)
+    await verifier.enter(signed(said(), which="second"))
 
 
-async def test_tokens_cannot_be_judged_without_keys() -> None:
-    door = Door()
-    door.published.failure = NO_ANSWER
+async def test_without_keys_a_token_is_keys_unavailable() -> None:
+    verifier = VerifierUnderTest()
+    verifier.published.failure = NO_ANSWER
 
-    message = await door.refusal(WHOLE, KeysUnavailableError)
+    message = await verifier.refusal(WHOLE, KeysUnavailableError)
 
     assert "try again" in message
-    await door.callers.close()
-    assert door.published.closed
+    await verifier.callers.close()
+    assert verifier.published.closed
 
 
-async def test_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_verifying_tokens_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    door = Door()
-    await door.enter(WHOLE)
-    await door.refusal(signed(said(), which="second"))
+    verifier = VerifierUnderTest()
+    await verifier.enter(WHOLE)
+    await verifier.refusal(signed(said(), which="second"))
 
     assert SUBJECT not in caplog.text
     assert PAYLOAD not in caplog.text
 
 
 @given(st.text(max_size=50) | st.lists(st.sampled_from([HEAD, PAYLOAD, SIGNATURE, "", "A"]), max_size=4).map(".".join))
-async def test_any_text_is_refused_unless_it_is_the_token(text: str) -> None:
-    door = Door()
+async def test_any_other_text_than_the_token_is_unauthenticated(text: str) -> None:
+    verifier = VerifierUnderTest()
     try:
-        await door.callers.identify({b"authorization": f"Bearer {text}"})
+        await verifier.callers.identify({b"authorization": f"Bearer {text}"})
     except Unauthenticated:
         return
     assert text.strip() == WHOLE

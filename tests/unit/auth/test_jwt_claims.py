@@ -1,4 +1,4 @@
-"""What a genuine token must say, and what its caller may see."""
+"""The claims that a token must have, and the access that it grants."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ NODE = care_unit_id(UNIT)
         ({"sub": None}, START + 630),
     ],
 )
-def test_a_token_holds_until_it_expires(claims: dict[str, Any], until: float) -> None:
+def test_a_token_is_valid_until_it_expires(claims: dict[str, Any], until: float) -> None:
     assert valid_until(said(**claims), RULES, START) == until
 
 
@@ -58,7 +58,7 @@ def test_a_token_holds_until_it_expires(claims: dict[str, Any], until: float) ->
         ({"iat": {}}, "`iat` is not a number"),
     ],
 )
-def test_a_token_that_does_not_hold_is_refused(claims: dict[str, Any], message: str) -> None:
+def test_an_invalid_token_is_unauthenticated(claims: dict[str, Any], message: str) -> None:
     with pytest.raises(Unauthenticated, match=message) as refusal:
         valid_until(said(**claims), RULES, START)
 
@@ -81,11 +81,11 @@ def test_a_token_that_does_not_hold_is_refused(claims: dict[str, Any], message: 
         ({"emrs": "*", "care_units": ["other/ö 1"]}, Access(None, frozenset({CareUnitKey("other", "ö 1")}))),
     ],
 )
-def test_a_token_lists_what_its_caller_may_see(claims: dict[str, Any], expected: Access) -> None:
+def test_a_token_grants_access_to_what_it_lists(claims: dict[str, Any], expected: Access) -> None:
     assert granted_access(said(**claims), RULES) == expected
 
 
-def test_the_claims_may_be_called_otherwise() -> None:
+def test_the_names_of_the_access_claims_are_configurable() -> None:
     rules = JwtRequirements(ISSUER, AUDIENCE, "https://x.example/ehrs", "units")
     claims = said() | {"https://x.example/ehrs": "b", "units": "b/1", "care_units": "webdoc/1"}
 
@@ -97,7 +97,7 @@ def test_the_claims_may_be_called_otherwise() -> None:
 @pytest.mark.parametrize(
     "emrs", [None, [], "", " ", 1, {}, {"webdoc": 1}, ["webdoc", 1], [["webdoc"]], ["can ary"], "a/b"]
 )
-def test_a_token_that_allows_no_ehr_is_of_no_use(emrs: object) -> None:
+def test_a_token_that_lists_no_ehr_is_forbidden(emrs: object) -> None:
     with pytest.raises(Forbidden, match="claim `emrs` must list the EHRs"):
         granted_access(said(emrs=emrs), RULES)
 
@@ -108,19 +108,19 @@ RESOURCE = node_id(NodeType.RESOURCE, UNIT, "canary")
 @pytest.mark.parametrize(
     "units", [[], "", 1, {}, {NODE: 1}, [NODE, 1], [RESOURCE], ["canary"], [NODE, "webdoc/"], "/1"]
 )
-def test_a_list_of_care_units_that_cannot_be_read_does_not_stand_for_all(units: object) -> None:
+def test_an_invalid_list_of_care_units_is_forbidden(units: object) -> None:
     with pytest.raises(Forbidden, match="claim `care_units` must list the care units") as refusal:
         granted_access(said(care_units=units), RULES)
 
     assert "canary" not in refusal.value.message
 
 
-def test_null_does_not_stand_for_all() -> None:
+def test_a_null_list_of_care_units_is_forbidden() -> None:
     with pytest.raises(Forbidden):
         granted_access(said() | {"care_units": None}, RULES)
 
 
-def test_a_name_is_the_same_for_a_subject_and_tells_nothing_without_the_secret() -> None:
+def test_a_caller_name_depends_on_the_subject_and_the_secret() -> None:
     mine = caller_name(said(), RULES, SECRET)
 
     assert mine == caller_name(said(exp=1, emrs="*"), RULES, SECRET)
@@ -137,7 +137,7 @@ def test_a_name_is_the_same_for_a_subject_and_tells_nothing_without_the_secret()
 
 
 @pytest.mark.parametrize("sub", [1, ["a"], {}, False])
-def test_a_subject_is_a_text(sub: object) -> None:
+def test_a_subject_that_is_no_text_is_unauthenticated(sub: object) -> None:
     with pytest.raises(Unauthenticated, match="`sub`"):
         caller_name(said(sub=sub), RULES, SECRET)
 
@@ -151,7 +151,7 @@ claim_names = st.sampled_from(["iss", "aud", "exp", "nbf", "iat", "sub", "azp", 
 
 
 @given(st.dictionaries(claim_names, json, max_size=5))
-def test_any_claims_are_taken_or_refused(claims: dict[str, Any]) -> None:
+def test_any_claims_are_accepted_or_refused(claims: dict[str, Any]) -> None:
     for judge in (lambda each: valid_until(each, RULES, START), lambda each: granted_access(each, RULES)):
         try:
             judge(said() | claims)
@@ -160,7 +160,7 @@ def test_any_claims_are_taken_or_refused(claims: dict[str, Any]) -> None:
 
 
 @given(json)
-def test_whatever_a_token_says_it_never_shows_more_than_it_lists(units: object) -> None:
+def test_any_token_grants_at_most_what_it_lists(units: object) -> None:
     claims = said() | {"care_units": units}
     try:
         seen = granted_access(claims, RULES)

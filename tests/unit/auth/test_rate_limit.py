@@ -1,4 +1,4 @@
-"""No caller gets more than it was granted, and none pays for another."""
+"""No caller gets more requests than its rate, and none is affected by another."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ def granted(limits: RateLimits, time: Time, who: Caller, gaps: Sequence[float]) 
 
 
 @given(rates, pauses)
-def test_no_interval_holds_more_than_the_burst_and_what_was_gained_meanwhile(rate: Rate, gaps: list[float]) -> None:
+def test_an_interval_grants_at_most_the_burst_plus_the_refill(rate: Rate, gaps: list[float]) -> None:
     time = Time(1_000.0)
 
     times = granted(RateLimits(time), time, caller(rate=rate), gaps)
@@ -52,7 +52,7 @@ def test_no_interval_holds_more_than_the_burst_and_what_was_gained_meanwhile(rat
 
 
 @given(rates, st.floats(0, 1e9))
-def test_a_pause_of_any_length_gains_no_more_than_the_burst(rate: Rate, pause: float) -> None:
+def test_a_pause_of_any_length_refills_at_most_the_burst(rate: Rate, pause: float) -> None:
     time = Time(1_000.0)
     limits, who = RateLimits(time), caller(rate=rate)
     limits.take(who)
@@ -61,7 +61,7 @@ def test_a_pause_of_any_length_gains_no_more_than_the_burst(rate: Rate, pause: f
 
 
 @given(rates, pauses)
-def test_whoever_keeps_to_the_rate_is_never_turned_away(rate: Rate, gaps: list[float]) -> None:
+def test_a_caller_within_its_rate_is_never_rejected(rate: Rate, gaps: list[float]) -> None:
     time = Time(1_000.0)
     slow = [max(gap, (1 + ROUNDING) / rate.per_second) for gap in gaps]
 
@@ -69,7 +69,7 @@ def test_whoever_keeps_to_the_rate_is_never_turned_away(rate: Rate, gaps: list[f
 
 
 @given(rates, pauses)
-def test_a_request_is_granted_after_the_wait_that_was_told(rate: Rate, gaps: list[float]) -> None:
+def test_a_request_after_retry_after_is_granted(rate: Rate, gaps: list[float]) -> None:
     time = Time(1_000.0)
     limits, who = RateLimits(time), caller(rate=rate)
     granted(limits, time, who, gaps)
@@ -87,7 +87,7 @@ def test_a_request_is_granted_after_the_wait_that_was_told(rate: Rate, gaps: lis
 
 
 @given(rates)
-def test_a_wait_is_not_longer_than_it_must_be(rate: Rate) -> None:
+def test_retry_after_is_not_longer_than_needed(rate: Rate) -> None:
     time = Time(1_000.0)
     limits, who = RateLimits(time), caller(rate=rate)
     while is_granted(limits, who):
@@ -101,7 +101,7 @@ def test_a_wait_is_not_longer_than_it_must_be(rate: Rate) -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 20))
-def test_a_caller_at_ten_times_its_rate_leaves_others_alone(per_second: int, burst: int) -> None:
+def test_a_caller_at_ten_times_its_rate_does_not_affect_others(per_second: int, burst: int) -> None:
     time = Time(1_000.0)
     limits, rate = RateLimits(time), Rate(per_second, burst)
     loud, quiet = caller("loud", rate), caller("quiet", rate)
@@ -115,7 +115,7 @@ def test_a_caller_at_ten_times_its_rate_leaves_others_alone(per_second: int, bur
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 0.3)), max_size=100), st.integers(1, 4))
-def test_forgetting_gives_a_full_bucket_and_not_more(asked: list[tuple[str, float]], most: int) -> None:
+def test_a_dropped_bucket_starts_full_and_no_fuller(asked: list[tuple[str, float]], most: int) -> None:
     time = Time(1_000.0)
     limits, rate = RateLimits(time, most), Rate(2, 3)
     for name, gap in asked:
@@ -127,8 +127,8 @@ def test_forgetting_gives_a_full_bucket_and_not_more(asked: list[tuple[str, floa
         assert sum(is_granted(limits, caller(name, rate)) for _ in range(10)) <= rate.burst
 
 
-def test_a_caller_that_is_turned_away_is_not_forgotten_while_it_asks() -> None:
-    limits = RateLimits(Time(1_000.0), most=2)
+def test_the_bucket_of_a_rejected_caller_is_kept_while_it_sends() -> None:
+    limits = RateLimits(Time(1_000.0), max_callers=2)
     assert is_granted(limits, caller("loud"))
 
     for number in range(10):
@@ -138,7 +138,7 @@ def test_a_caller_that_is_turned_away_is_not_forgotten_while_it_asks() -> None:
     assert not is_granted(limits, caller("loud"))
 
 
-def test_a_clock_that_goes_back_takes_nothing() -> None:
+def test_a_clock_step_back_takes_no_token() -> None:
     time = Time(1_000.0)
     limits, who = RateLimits(time), caller(rate=Rate(1, 2))
     assert is_granted(limits, who)
@@ -149,7 +149,7 @@ def test_a_clock_that_goes_back_takes_nothing() -> None:
     assert not is_granted(limits, who)
 
 
-def test_the_message_says_what_was_granted() -> None:
+def test_the_message_of_a_rejection_names_rate_and_burst() -> None:
     limits = RateLimits(Time(1_000.0))
     limits.take(caller(rate=Rate(0.25, 1)))
 
@@ -158,6 +158,6 @@ def test_the_message_says_what_was_granted() -> None:
 
 
 @pytest.mark.parametrize(("per_second", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (float("inf"), 1), (1, 0)])
-def test_a_rate_grants_something(per_second: float, burst: int) -> None:
+def test_a_rate_without_requests_is_a_value_error(per_second: float, burst: int) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Rate(per_second, burst)

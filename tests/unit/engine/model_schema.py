@@ -1,4 +1,4 @@
-"""A schema with a field of every manner, whose documents say how long each resolver takes and in what way."""
+"""A schema with every kind of field, whose `pace` arguments say how long a resolver takes and in what way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -13,7 +13,7 @@ from graphql import GraphQLSchema
 from strawberry import UNSET
 from strawberry.schema.config import StrawberryConfig
 
-from gateway.engine.info import Info as EngineInfo
+from gateway.engine.executor import Info as EngineInfo
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, FragmentCache, LazyObjectList, ObjectList, as_list
 
 DateTime = NewType("DateTime", str)
@@ -31,7 +31,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Item:
-    """What a compact list holds: codes for colour, grade, stock and owner."""
+    """An item of a lazy list: codes for colour, grade, stock and owner, which translations make values of."""
 
     name: str | None = "one"
     when: str = "2026-12-01T08:00:00Z"
@@ -46,7 +46,7 @@ class Item:
 
 @dataclass
 class World:
-    """What a request finds, and which of its resolvers wait for what never comes."""
+    """The context of a request, with the paces of resolvers that are still waiting."""
 
     items: list[Item]
     fragments: FragmentCache = field(default_factory=lambda: FragmentCache(100_000))
@@ -54,7 +54,7 @@ class World:
 
 
 class Info(EngineInfo[World, None]):
-    """What the resolvers below are told."""
+    """The info of the resolvers below."""
 
 
 async def paced(pace: str, world: World) -> None:
@@ -169,7 +169,7 @@ BAD_PACES: dict[str, Callable[[World], Awaitable[None]]] = {
     "fails": _fails,
     "fails late": _fails_late,
     "failed": _failed,
-    "gathers a field_error": _gathers_a_failure,
+    "gathers a failure": _gathers_a_failure,
 }
 PACES = {
     **GOOD_PACES,
@@ -250,7 +250,7 @@ class Thing(Named):
 
 
 class _Made(dict[Any, Any]):
-    """Makes a translation when it is asked for, null first of all."""
+    """Makes a translation when one is looked up."""
 
     def __missing__(self, code: Any) -> Any:
         made = self[code] = {None: "none", 1: "good", 2: "bad"}.get(code)

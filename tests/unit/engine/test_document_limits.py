@@ -1,4 +1,4 @@
-"""What an operation comes to is counted with its fragments written out, and each limit holds to the number."""
+"""Texts and operations are held to each limit, to the number; fragments count as if written out."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from graphql import GraphQLError, get_introspection_query, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.engine.document_limits import DocumentLimits, check_operations, parsed
-from gateway.engine.errors import LimitExceededError
+from gateway.engine.document_limits import DocumentLimits, check_operations, parse_document
+from gateway.engine.errors import InvalidDocumentError, LimitExceededError, RequestError
 
 LIMITS = DocumentLimits()
 WIDE = DocumentLimits(10**6, 10**6, 10**6, 10**6, 10**6, 10**6)
@@ -58,7 +58,7 @@ def test_fields_are_counted_wherever_they_stand(form: str, most: int, words: str
         ),
     ],
 )
-def test_what_is_too_much_is_refused_by_its_number(text: str, words: str) -> None:
+def test_an_operation_beyond_a_limit_is_refused_with_its_count(text: str, words: str) -> None:
     with pytest.raises(LimitExceededError, match=words):
         check(text)
 
@@ -73,14 +73,14 @@ def test_what_is_too_much_is_refused_by_its_number(text: str, words: str) -> Non
         "type T { a: Int }",
     ],
 )
-def test_what_validation_refuses_is_left_to_it(text: str) -> None:
+def test_invalid_documents_are_left_to_validation(text: str) -> None:
     check(text)
 
 
 @pytest.mark.parametrize(
     "introspection", ["{ __schema { types { name } } }", 'query { a x: __type(name: "T") { name } }']
 )
-def test_introspection_is_closed_unless_it_is_opened(introspection: str) -> None:
+def test_introspection_is_refused_unless_enabled(introspection: str) -> None:
     with pytest.raises(GraphQLError, match="GATEWAY_INTROSPECTION=on turns it on") as refused:
         check(introspection)
 
@@ -94,7 +94,7 @@ def test_the_introspection_of_explorers_and_generators_passes(depth: int) -> Non
     every = {"specified_by_url": True, "schema_description": True, "input_value_deprecation": True}
     text = get_introspection_query(**every, directive_is_repeatable=True, one_of=True, type_depth=depth)
 
-    check_operations(parsed(text, LIMITS), LIMITS, introspection=True)
+    check_operations(parse_document(text, LIMITS), LIMITS, introspection=True)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_introspection_of_explorers_and_generators_passes(depth: int) -> Non
         (f"{{ __schema {{ {'x: a ' * 31} }} }}", "The operation has 31 aliases"),
     ],
 )
-def test_introspection_has_bounds_of_its_own(text: str, words: str) -> None:
+def test_introspection_has_limits_of_its_own(text: str, words: str) -> None:
     with pytest.raises(LimitExceededError, match=words):
         check(text, introspection=True)
 
@@ -161,9 +161,108 @@ def written_out(text: str) -> Counter[str]:
 
 
 @given(documents())
-def test_the_numbers_are_those_of_the_operation_without_fragments(text: str) -> None:
+def test_counts_are_those_with_fragments_written_out(text: str) -> None:
     for what, number in written_out(text).items():
         check(text, replace(WIDE, **{what: number}))
         if number:
             with pytest.raises(LimitExceededError, match=rf" {number} "):
                 check(text, replace(WIDE, **{what: number - 1}))
+
+
+def refusal(
+    text: str, limits: DocumentLimits = LIMITS, refuse_name: Callable[[str], str | None] = lambda _: None
+) -> RequestError:
+    """The error that a text is refused with, as clients get to see it."""
+    with pytest.raises((GraphQLError, RequestError)) as refused:
+        parse_document(text, limits, refuse_name)
+    error = refused.value
+    if isinstance(error, GraphQLError):
+        assert isinstance(error.original_error, RequestError)
+        assert error.locations
+        return error.original_error
+    assert isinstance(error, RequestError)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{" + "a " * 999 + "}", "The document has more than 1000 tokens, which is the limit"),
+        ("{ a }" + "#\n" * 1_001, "The document has more than 1000 comments, which is the limit"),
+        ("{ a }" + "\n" * 5_000, "The document has 5001 lines; the limit is 5000"),
+        ("{ a }" + "\r\n" * 5_000, "The document has 5001 lines; the limit is 5000"),
+        ("{ a }" + "\r" * 5_000, "The document has 5001 lines; the limit is 5000"),
+        ("{a" * 300, "The document is nested hundreds of levels deep; the limit is 10 levels of fields and 16 "),
+        (f"{{ {'a' * 257} }}", "A name in the document has 257 characters; the limit is 256"),
+        (f"{{ a(b: {'[' * 17}1{']' * 17}) }}", "A value or a type in the document is nested 17 levels deep or more;"),
+        (f"{{ a(b: {'{c: ' * 17}1{'}' * 17}) }}", "A value or a type in the document is nested 17 levels deep or mor"),
+        (f"query($v: {'[' * 17}I{']' * 17}) {{ a }}", "A value or a type in the document is nested 17 levels deep or"),
+    ],
+)
+def test_a_text_that_is_too_large_is_refused(text: str, words: str) -> None:
+    error = refusal(text)
+
+    assert isinstance(error, LimitExceededError)
+    assert error.message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + "a " * 998 + "}",
+        "{ a }" + "#\n" * 1_000,
+        "{ a }" + "\n" * 4_999,
+        f"{{ {'a' * 256} }}",
+        f"{{ a(b: {'[' * 16}1{']' * 16}, c: {'{d: ' * 16}1{'}' * 16}) {{ b }} }}",
+        f"query($v: {'[' * 16}I{']' * 16} = {'[' * 16}1{']' * 16}) {{ a(b: [[1], [2], {{c: [1]}}]) }}",
+        f"{{ {'a {' * 20} b {'}' * 20} }}",
+        f"{{ a(b: -{'1' * 20}, c: {'1' * 20}.5, d: 1e308, e: 1.5E-0308, f: 0.{'1' * 50}) }}",
+    ],
+)
+def test_a_text_at_the_limit_is_read(text: str) -> None:
+    assert parse_document(text, LIMITS).definitions
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("1" * 21, "An integer in the document has 21 digits; the limit is 20"),
+        ("-" + "1" * 5_000, "An integer in the document has 5000 digits; the limit is 20"),
+        (f"{'1' * 21}.0", "A number in the document has 21 digits before its point; the limit is 20"),
+        ("1e309", "A number in the document has an exponent beyond 308, which is the limit"),
+        ("-1.5E-99999", "A number in the document has an exponent beyond 308, which is the limit"),
+    ],
+)
+@pytest.mark.parametrize("form", ["{{ a(b: {}) }}", "{{ a(b: [{{c: {}}}]) }}", "query($v: I = {}) {{ a @d(e: 1) }}"])
+def test_a_number_that_is_too_long_is_refused(form: str, number: str, words: str) -> None:
+    error = refusal(form.format(number))
+
+    assert isinstance(error, InvalidDocumentError)
+    assert error.message == words
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{{ {} }}",
+        "{{ {}: a }}",
+        "{{ a({}: 1) }}",
+        "{{ a(b: {}) }}",
+        "{{ a(b: {{{}: 1}}) }}",
+        "{{ a(b: ${}) }}",
+        "{{ a @{} }}",
+        "{{ a @d({}: 1) }}",
+        "{{ ...{} }}",
+        "{{ ... on {} {{ a }} }}",
+        "query {} {{ a }}",
+        "query(${}: I) {{ a }}",
+        "query($v: {}) {{ a }}",
+        "fragment {} on T {{ a }}",
+        "type {} {{ a: Int }}",
+    ],
+)
+def test_a_name_that_is_refused_is_found_wherever_it_stands(form: str) -> None:
+    error = refusal(form.format("_1"), refuse_name=lambda name: "Not this name" if name == "_1" else None)
+
+    assert isinstance(error, InvalidDocumentError)
+    assert error.message == "Not this name"

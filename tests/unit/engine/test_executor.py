@@ -1,4 +1,4 @@
-"""Direct execution gives the JSON that ordinary execution gives, or leaves the answer to it."""
+"""A compiled operation gives the JSON that graphql-core's executor gives, or leaves the answer to it."""
 
 import asyncio
 import gc
@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.engine.answering import (
-    KEPT,
+    DOCUMENTS,
     THINGS,
-    Direct,
-    directly,
-    normal,
-    ordinarily,
-    outcome,
-    settled,
-    told,
+    Answer,
+    compiled_answer,
+    compiled_data,
+    core_result,
+    messages,
+    normalised,
+    tasks_ended,
 )
 from tests.unit.engine.model_schema import BAD_PACES, GOOD_PACES, Item, Kind, World
 
@@ -151,28 +151,28 @@ documents = blocks("Query", 3).map(lambda text: f"{HEAD} {text} {TAIL}")
 @same
 @given(documents, VARIABLES, ITEMS)
 def test_compiled_answers_are_those_of_graphql_core(text: str, variables: dict[str, Any], items: list[Item]) -> None:
-    problems = KEPT.read(text).errors
+    problems = DOCUMENTS.read(text).errors
     assert all("never used" in problem.message for problem in problems)
 
-    async def everyway() -> tuple[Direct | None, ExecutionResult]:
+    async def both() -> tuple[Answer | None, ExecutionResult]:
         world = World(items)
-        direct = await outcome(text, world, variables)
-        again = await outcome(text, world, variables)  # some of it from what is kept
-        assert (direct and direct.data) == (again and again.data)
+        compiled = await compiled_answer(text, world, variables)
+        again = await compiled_answer(text, world, variables)  # some of it from the fragment cache
+        assert (compiled and compiled.data) == (again and again.data)
         found = (
-            direct,
-            await ordinarily(text, World(items), variables),
+            compiled,
+            await core_result(text, World(items), variables),
         )
-        await settled()
+        await tasks_ended()
         return found
 
-    direct, ordinary = asyncio.run(everyway())
+    compiled, core = asyncio.run(both())
 
-    if direct is not None:
-        assert told(direct.errors) == told(ordinary.errors)
-        assert normal(direct.data) == orjson.dumps(ordinary.data)
-    elif not ordinary.errors:
-        # A null in a list of objects is all that takes the ordinary way without an error.
+    if compiled is not None:
+        assert messages(compiled.errors) == messages(core.errors)
+        assert normalised(compiled.data) == orjson.dumps(core.data)
+    elif not core.errors:
+        # A null in a list of objects is all that falls back to graphql-core without an error.
         assert "owned" in text
 
 
@@ -188,13 +188,13 @@ FAILING = [
 
 @pytest.mark.parametrize("text", FAILING)
 def test_a_field_that_fails_and_may_be_null_leaves_the_rest_as_it_is(text: str) -> None:
-    direct = asyncio.run(outcome(text, World(THINGS)))
-    ordinary = asyncio.run(ordinarily(text, World(THINGS), {}))
+    compiled = asyncio.run(compiled_answer(text, World(THINGS)))
+    core = asyncio.run(core_result(text, World(THINGS), {}))
 
-    assert direct is not None
-    assert direct.errors
-    assert told(direct.errors) == told(ordinary.errors)
-    assert normal(direct.data) == orjson.dumps(ordinary.data)
+    assert compiled is not None
+    assert compiled.errors
+    assert messages(compiled.errors) == messages(core.errors)
+    assert normalised(compiled.data) == orjson.dumps(core.data)
 
 
 NEVER = 'a: strict(pace: "never") { name } b: compact(pace: "never gathered") { name }'
@@ -215,11 +215,11 @@ NEVER = 'a: strict(pace: "never") { name } b: compact(pace: "never gathered") { 
         *(f'{{ compact(pace: "{pace}") {{ owner(pace: "{pace}") {{ name }} }} }}' for pace in GOOD_PACES),
     ],
 )
-def test_a_plain_document_is_answered_directly(text: str) -> None:
-    direct = asyncio.run(directly(text, World(THINGS)))
+def test_a_supported_document_is_compiled(text: str) -> None:
+    compiled = asyncio.run(compiled_data(text, World(THINGS)))
 
-    assert direct is not None
-    assert normal(direct) == orjson.dumps(asyncio.run(ordinarily(text, World(THINGS), {})).data)
+    assert compiled is not None
+    assert normalised(compiled) == orjson.dumps(asyncio.run(core_result(text, World(THINGS), {})).data)
 
 
 @pytest.mark.parametrize(
@@ -242,13 +242,13 @@ def test_a_plain_document_is_answered_directly(text: str) -> None:
         f'{{ strict(pace: "fails late") {{ name }} stubborn: named(pace: "stubborn") {{ name }} {NEVER} }}',
     ],
 )
-def test_what_is_out_of_the_ordinary_is_left_to_ordinary_execution(text: str) -> None:
+def test_unsupported_fields_and_values_are_left_to_graphql_core(text: str) -> None:
     reports: list[dict[str, Any]] = []
 
     async def story() -> World:
         asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
         world = World(THINGS)
-        assert await directly(text, world) is None
+        assert await compiled_data(text, world) is None
         return world
 
     world = asyncio.run(story())
@@ -268,21 +268,21 @@ def test_what_is_out_of_the_ordinary_is_left_to_ordinary_execution(text: str) ->
         ("size", Item(size=2**31)),
     ],
 )
-def test_a_value_that_may_not_be_is_left_to_ordinary_execution(field: str, name: str, item: Item) -> None:
+def test_a_forbidden_value_is_left_to_graphql_core(field: str, name: str, item: Item) -> None:
     text = f"{{ {field} {{ {name} }} }}"
 
-    assert asyncio.run(directly(text, World([item]))) is None
-    assert asyncio.run(directly(text, World([Item()]))) is not None
+    assert asyncio.run(compiled_data(text, World([item]))) is None
+    assert asyncio.run(compiled_data(text, World([Item()]))) is not None
 
 
-def test_a_failure_that_comes_too_late_is_not_reported_as_lost() -> None:
+def test_an_exception_after_the_execution_is_not_logged_as_never_retrieved() -> None:
     reports: list[dict[str, Any]] = []
 
     async def story() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
-        text = '{ strict(pace: "fails late") { name } compact(pace: "gathers a field_error") { name } }'
-        assert await directly(text, World(THINGS)) is None
-        await settled()
+        text = '{ strict(pace: "fails late") { name } compact(pace: "gathers a failure") { name } }'
+        assert await compiled_data(text, World(THINGS)) is None
+        await tasks_ended()
 
     asyncio.run(story())
     gc.collect()
@@ -290,12 +290,12 @@ def test_a_failure_that_comes_too_late_is_not_reported_as_lost() -> None:
     assert reports == []
 
 
-def test_a_cancelled_operation_leaves_nothing_behind() -> None:
+def test_a_cancelled_execution_cancels_futures_and_closes_resolvers() -> None:
     text = f'{{ things {{ owner(pace: "never") {{ name }} home(pace: "sleep") {{ name }} }} {NEVER} }}'
 
     async def story() -> None:
         world = World(THINGS)
-        task = asyncio.create_task(directly(text, world))
+        task = asyncio.create_task(compiled_data(text, world))
         for _ in range(5):
             await asyncio.sleep(0)
         assert sorted(world.waiting) == ["never"] * 4 + ["never gathered"]
@@ -303,7 +303,7 @@ def test_a_cancelled_operation_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert world.waiting == []
-        await settled()
+        await tasks_ended()
 
     asyncio.run(story())
     gc.collect()

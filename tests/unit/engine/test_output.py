@@ -1,31 +1,33 @@
-"""What is kept of lists stays in its bound."""
+"""The size budget bounds an answer in bytes, however often the same text is copied in it."""
 
-import asyncio
-from collections.abc import Hashable
+from dataclasses import replace
 
-from gateway.engine.lazy_list import FragmentCache
-from tests.unit.engine.answering import THINGS, directly
+import pytest
+
+from gateway.engine.errors import AnswerTooLargeError
+from gateway.engine.executor import Execution
+from tests.unit.engine.answering import CONFIG, DOCUMENTS, THINGS, compiled_data, program_of
 from tests.unit.engine.model_schema import World
 
-
-class Watched(FragmentCache):
-    """Knows what it was asked to keep."""
-
-    def __init__(self, budget: int) -> None:
-        super().__init__(budget)
-        self.asked: set[Hashable] = set()
-
-    def keep(self, selected: Hashable, made: bytes) -> None:
-        self.asked.add(selected)
-        super().keep(selected, made)
+TEXTS = [
+    "{ things { name } }",
+    "{ things { name owner { name } } }",
+    "{ things { owner { name } } again: things { name } }",
+]
 
 
-def test_what_is_kept_of_lists_stays_within_its_room() -> None:
-    fragments = Watched(300)
-    world = World(THINGS, fragments)
-    for names in ("name", "when", "name when", "colour size when grade kind", "owner { name }"):
-        asyncio.run(directly(f"{{ compact {{ {names} }} viewed {{ {names} }} }}", world))
+@pytest.mark.parametrize("text", TEXTS)
+async def test_an_answer_beyond_its_budget_is_refused_and_one_within_is_whole(text: str) -> None:
+    complete = await compiled_data(text, World(THINGS * 20_000))
+    assert complete is not None
+    program, variables = program_of(DOCUMENTS, text, {})
+    assert program is not None
 
-    kept = [fragments.get(each) or b"" for each in fragments.asked]
-    assert len(kept) == 8
-    assert 0 < sum(map(len, kept)) <= 300
+    async def within(most: int) -> bytes:
+        pieces = await Execution(program, World(THINGS * 20_000), variables, replace(CONFIG, max_bytes=most)).run()
+        assert pieces is not None
+        return b"".join(pieces)
+
+    assert await within(3 * len(complete)) == complete
+    with pytest.raises(AnswerTooLargeError):
+        await within(len(complete) // 2)

@@ -1,4 +1,4 @@
-"""Which GETs another site's page may have sent without a preflight."""
+"""Which GETs another site's page can send without a preflight."""
 
 import pytest
 from hypothesis import given
@@ -60,39 +60,41 @@ FROM_HERE = [
 
 
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE)
-def test_what_a_page_elsewhere_may_send_proves_nothing(headers: dict[bytes, str]) -> None:
+def test_a_get_that_another_sites_page_can_send_may_be_csrf(headers: dict[bytes, str]) -> None:
     assert may_be_csrf(headers)
 
 
 @pytest.mark.parametrize("content_type", SIMPLE_TYPES)
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE[:4])
-def test_content_types_other_than_json_prove_nothing(content_type: str, headers: dict[bytes, str]) -> None:
+def test_a_content_type_other_than_json_may_be_csrf(content_type: str, headers: dict[bytes, str]) -> None:
     assert may_be_csrf({**headers, b"content-type": content_type})
 
 
 @pytest.mark.parametrize("proof", PROOFS)
 @pytest.mark.parametrize("headers", FROM_ELSEWHERE[:8])
-def test_what_takes_a_preflight_is_let_in_from_anywhere(proof: dict[bytes, str], headers: dict[bytes, str]) -> None:
+def test_a_get_that_needs_a_preflight_is_no_csrf(proof: dict[bytes, str], headers: dict[bytes, str]) -> None:
     assert not may_be_csrf({**headers, **proof})
 
 
 @pytest.mark.parametrize("headers", FROM_HERE)
 @pytest.mark.parametrize("content_type", [None, *SIMPLE_TYPES])
-def test_what_no_page_elsewhere_sends_is_let_in(headers: dict[bytes, str], content_type: str | None) -> None:
+def test_a_get_that_no_other_sites_page_can_send_is_no_csrf(
+    headers: dict[bytes, str], content_type: str | None
+) -> None:
     given_type = {} if content_type is None else {b"content-type": content_type}
 
     assert not may_be_csrf({**headers, **given_type})
 
 
 @given(st.text(st.characters(codec="latin-1")))
-def test_a_site_that_is_not_known_is_elsewhere(site: str) -> None:
+def test_an_unknown_fetch_site_may_be_csrf(site: str) -> None:
     own = site.strip().lower() in {"same-origin", "none"}
 
     assert may_be_csrf({b"sec-fetch-site": site, b"sec-fetch-mode": "cors"}) is not own
 
 
 @given(st.text(st.characters(codec="latin-1"), max_size=8))
-def test_a_content_type_proves_something_only_as_json(rest: str) -> None:
+def test_any_content_type_is_no_csrf_only_if_it_is_json(rest: str) -> None:
     is_json = not rest.partition(";")[0].strip()
 
     assert may_be_csrf({b"content-type": f"application/json{rest}"}) is not is_json

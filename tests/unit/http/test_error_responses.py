@@ -48,11 +48,13 @@ def formatter(log: LogCapture) -> ErrorFormatter:
         ),
     ],
 )
-def test_extensions_say_what_a_client_needs_to_act(error: GatewayError, extensions: dict[str, object]) -> None:
+def test_extensions_hold_code_retryable_reference_origin_and_retry_after(
+    error: GatewayError, extensions: dict[str, object]
+) -> None:
     assert extensions_of(error, OURS) == extensions
 
 
-def test_a_domain_error_keeps_its_message_place_and_path(formatter: ErrorFormatter, log: LogCapture) -> None:
+def test_a_domain_error_keeps_its_message_location_and_path(formatter: ErrorFormatter, log: LogCapture) -> None:
     node = parse("{ a }").definitions[0]
     nested = GraphQLError("wrapped", original_error=NotFound("gone"))
 
@@ -65,7 +67,7 @@ def test_a_domain_error_keeps_its_message_place_and_path(formatter: ErrorFormatt
     assert log.entries == []
 
 
-def test_an_error_of_graphql_is_the_clients(formatter: ErrorFormatter) -> None:
+def test_an_error_of_graphql_core_is_bad_user_input(formatter: ErrorFormatter) -> None:
     (formatted,), _ = formatter.formatted([GraphQLError("Cannot query field 'x' on type 'Query'.")], OURS)
 
     assert formatted["message"] == "Cannot query field 'x' on type 'Query'."
@@ -78,7 +80,7 @@ def test_an_error_of_graphql_is_the_clients(formatter: ErrorFormatter) -> None:
     assert formatted.keys() == {"message", "extensions"}
 
 
-def test_a_fault_is_masked_and_logged_by_kind_and_place(formatter: ErrorFormatter, log: LogCapture) -> None:
+def test_a_fault_is_masked_and_logged_by_type_and_place(formatter: ErrorFormatter, log: LogCapture) -> None:
     def fail() -> None:
         raise KeyError("Tolvan Tolvansson")
 
@@ -97,7 +99,7 @@ def test_a_fault_is_masked_and_logged_by_kind_and_place(formatter: ErrorFormatte
     assert "Tolvan" not in json.dumps([formatted, log.entries])
 
 
-def test_errors_of_the_document_that_say_the_same_become_one(formatter: ErrorFormatter) -> None:
+def test_document_errors_with_the_same_message_become_one(formatter: ErrorFormatter) -> None:
     first, second = parse("{ a b }").definitions[0].selection_set.selections  # type: ignore[attr-defined] # one kind
     unknown = "Unknown type 'T'."
 
@@ -118,7 +120,7 @@ def test_errors_of_the_document_that_say_the_same_become_one(formatter: ErrorFor
     assert omitted == 0
 
 
-def test_errors_and_their_places_are_bounded_and_the_rest_is_counted(formatter: ErrorFormatter) -> None:
+def test_errors_and_locations_beyond_the_limit_are_counted_as_omitted(formatter: ErrorFormatter) -> None:
     node = parse("{ a }").definitions[0]
     many = [GraphQLError("x", node, path=["a", number], original_error=NotFound("gone")) for number in range(33)]
     same = [GraphQLError("Unknown type 'T'.", [node] * 3) for _ in range(33)]
@@ -140,16 +142,14 @@ def test_errors_and_their_places_are_bounded_and_the_rest_is_counted(formatter: 
         "Validation aborted.",
     ],
 )
-def test_that_there_are_more_errors_is_a_number_and_no_error(message: str, formatter: ErrorFormatter) -> None:
+def test_an_aborted_validation_counts_as_an_omitted_error(message: str, formatter: ErrorFormatter) -> None:
     formatted, omitted = formatter.formatted([GraphQLError("Unknown type 'T'."), GraphQLError(message)], OURS)
 
     assert [each["message"] for each in formatted] == ["Unknown type 'T'."]
     assert omitted == 1
 
 
-def test_a_fault_that_is_left_out_is_logged_and_one_fault_is_logged_once(
-    formatter: ErrorFormatter, log: LogCapture
-) -> None:
+def test_a_fault_among_omitted_errors_is_logged_and_each_fault_once(formatter: ErrorFormatter, log: LogCapture) -> None:
     errors = [GraphQLError("x", path=[number], original_error=NotFound("gone")) for number in range(20)]
     errors += [GraphQLError("x", path=[20 + number], original_error=KeyError("Tolvan")) for number in range(9)]
     errors += [GraphQLError("x", path=[30], original_error=ValueError("Tolvan"))]
@@ -161,9 +161,7 @@ def test_a_fault_that_is_left_out_is_logged_and_one_fault_is_logged_once(
     assert [entry["kind"] for entry in log.entries] == ["KeyError", "ValueError"]
 
 
-def test_what_graphql_core_finds_wrong_with_an_answer_is_a_fault_of_ours(
-    formatter: ErrorFormatter, log: LogCapture
-) -> None:
+def test_an_error_of_graphql_core_about_a_result_is_a_fault(formatter: ErrorFormatter, log: LogCapture) -> None:
     error = GraphQLError("Expected Iterable, but did not find one for field 'Tolvan'.", path=["a"])
 
     (formatted,), _ = formatter.formatted([error], OURS)
@@ -173,7 +171,7 @@ def test_what_graphql_core_finds_wrong_with_an_answer_is_a_fault_of_ours(
     assert "Tolvan" not in json.dumps([formatted, log.entries])
 
 
-def test_a_value_that_a_scalar_cannot_read_is_the_clients_fault(formatter: ErrorFormatter, log: LogCapture) -> None:
+def test_a_value_that_a_scalar_cannot_parse_is_bad_user_input(formatter: ErrorFormatter, log: LogCapture) -> None:
     error = GraphQLError(
         "Expected value of type 'Date', but encountered error 'Tolvan'", original_error=ValueError("x")
     )

@@ -1,10 +1,10 @@
-"""Which media type an Accept header prefers."""
+"""The media type that an Accept header prefers."""
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.http.negotiation import MediaType, preferred
+from gateway.http.negotiation import MediaType, preferred_media_type
 
 JSON, GRAPHQL, HTML = MediaType.JSON, MediaType.GRAPHQL_RESPONSE, MediaType.HTML
 ANSWERS = (JSON, GRAPHQL)
@@ -57,8 +57,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
         ("junk, ,;, application/graphql-response+json", GRAPHQL),
     ],
 )
-def test_api_clients(accept: str | None, expected: MediaType | None) -> None:
-    assert preferred(accept, ANSWERS) is expected
+def test_media_type_of_an_api_client_follows_its_accept_header(accept: str | None, expected: MediaType | None) -> None:
+    assert preferred_media_type(accept, ANSWERS) is expected
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_api_clients(accept: str | None, expected: MediaType | None) -> None:
         (None, JSON),
     ],
 )
-def test_browsers_get_a_page_where_one_is_offered(accept: str | None, expected: MediaType) -> None:
-    assert preferred(accept, (*ANSWERS, HTML)) is expected
+def test_media_type_of_a_browser_is_html_if_offered(accept: str | None, expected: MediaType) -> None:
+    assert preferred_media_type(accept, (*ANSWERS, HTML)) is expected
 
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
 @given(st.text(), st.permutations([JSON, GRAPHQL, HTML]).map(tuple))
 @example("application/json;q=1e999", (JSON,))
-def test_any_text_has_an_answer(accept: str, offered: tuple[MediaType, ...]) -> None:
-    assert preferred(accept, offered) in {None, *offered}
+def test_any_accept_header_leads_to_an_offered_type_or_none(accept: str, offered: tuple[MediaType, ...]) -> None:
+    assert preferred_media_type(accept, offered) in {None, *offered}
 
 
 weights = st.dictionaries(st.sampled_from([JSON, GRAPHQL, HTML]), st.integers(0, 10), min_size=1)
@@ -88,10 +88,12 @@ weights = st.dictionaries(st.sampled_from([JSON, GRAPHQL, HTML]), st.integers(0,
 
 @settings(max_examples=200, deadline=None)  # as above
 @given(weights, st.permutations([JSON, GRAPHQL, HTML]).map(tuple))
-def test_nothing_offered_is_liked_better(liking: dict[MediaType, int], offered: tuple[MediaType, ...]) -> None:
+def test_the_chosen_media_type_has_the_highest_weight(
+    liking: dict[MediaType, int], offered: tuple[MediaType, ...]
+) -> None:
     accept = ", ".join(f"{media_type};q={weight / 10}" for media_type, weight in liking.items())
 
-    chosen = preferred(accept, offered)
+    chosen = preferred_media_type(accept, offered)
 
     best = max(liking.values())
     assert liking[chosen] == best if chosen else best == 0

@@ -1,4 +1,4 @@
-"""Which document a request means: trusted ones, those that clients left, and what manifests look like."""
+"""The document of a request: trusted documents, registered ones, and the forms of manifests."""
 
 import json
 from collections import OrderedDict
@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import Forbidden, UnknownDocument
+from gateway.http.error_responses import HttpError
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
-from gateway.http.requests import GraphQLRequest, RequestRefusedError
+from gateway.http.requests import GraphQLRequest
 
 CODES, NAMES = "query Codes { emrs { code } }", "query Names { careUnits { name } }"
 ELSE = "{ __typename }"
@@ -24,8 +25,8 @@ def hashed(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def stored(by_id: dict[str, str] | None = None, *, alone: bool = False) -> PersistedDocuments:
-    return PersistedDocuments(None if by_id is None else TrustedDocuments(by_id, alone=alone))
+def stored(by_id: dict[str, str] | None = None, *, only: bool = False) -> PersistedDocuments:
+    return PersistedDocuments(None if by_id is None else TrustedDocuments(by_id, only=only))
 
 
 def by_id(document_id: str, query: str | None = None) -> GraphQLRequest:
@@ -37,7 +38,7 @@ def by_hash(text: str, query: str | None = None) -> GraphQLRequest:
 
 
 def status_of(documents: PersistedDocuments, request: GraphQLRequest) -> int:
-    with pytest.raises(RequestRefusedError) as refused:
+    with pytest.raises(HttpError) as refused:
         documents.text(request)
     assert (refused.value.status == 403) is isinstance(refused.value.error, Forbidden)
     return refused.value.status
@@ -52,11 +53,11 @@ def is_unknown(documents: PersistedDocuments, request: GraphQLRequest) -> bool:
     return False
 
 
-def test_the_manifest_of_codegen_is_texts_by_hash() -> None:
+def test_a_codegen_manifest_is_read_as_texts_by_hash() -> None:
     assert read_manifest(json.dumps({"a": CODES, "b": NAMES}).encode()) == {"a": CODES, "b": NAMES}
 
 
-def test_the_manifest_of_apollo_is_a_list_of_operations() -> None:
+def test_an_apollo_manifest_is_read_as_a_list_of_operations() -> None:
     operations = [
         {"id": "a", "name": "Codes", "type": "query", "body": CODES},
         {"id": "b", "name": "Names", "type": "query", "body": NAMES},
@@ -72,7 +73,7 @@ def test_the_manifest_of_apollo_is_a_list_of_operations() -> None:
      b'["canary"]', b'{"canary": 1}', b'{"canary": null}', b'{"canary": ""}', b'{"canary": " \\n"}',
      b'{"": "{ a }"}', b'{"a": {"canary": "{ a }"}}'],
 )  # fmt: skip
-def test_a_broken_manifest_is_refused_and_not_quoted(text: bytes) -> None:
+def test_an_invalid_manifest_is_refused_without_quoting_it(text: bytes) -> None:
     with pytest.raises(ManifestError) as refused:
         read_manifest(text)
     assert "canary" not in str(refused.value)
@@ -98,7 +99,7 @@ def test_a_broken_manifest_is_refused_and_not_quoted(text: bytes) -> None:
         {"operations": [{"id": "canary", "body": CODES}, {"id": "canary", "body": NAMES}]},
     ],
 )
-def test_a_broken_manifest_of_apollo_is_refused_and_not_quoted(changes: dict[str, Any]) -> None:
+def test_an_invalid_apollo_manifest_is_refused_without_quoting_it(changes: dict[str, Any]) -> None:
     manifest = {"format": APOLLO, "version": 1, "operations": [{"id": "a", "body": CODES}], **changes}
 
     with pytest.raises(ManifestError) as refused:
@@ -109,7 +110,7 @@ def test_a_broken_manifest_of_apollo_is_refused_and_not_quoted(changes: dict[str
 @given(
     st.recursive(st.none() | st.integers() | st.text(), lambda some: st.lists(some) | st.dictionaries(st.text(), some))
 )
-def test_whatever_is_read_from_a_manifest_is_documents_by_id(found: Any) -> None:
+def test_any_manifest_is_documents_by_id_or_refused(found: Any) -> None:
     for text in (found, {"format": APOLLO, "version": 1, "operations": found}):
         try:
             manifest = read_manifest(json.dumps(text).encode())
@@ -121,7 +122,7 @@ def test_whatever_is_read_from_a_manifest_is_documents_by_id(found: Any) -> None
 
 @pytest.mark.parametrize("prefix", ["", "sha1:", "SHA1:"])
 @pytest.mark.parametrize("known_as", ["", "sha1:"])
-def test_an_id_may_name_its_algorithm(prefix: str, known_as: str) -> None:
+def test_a_document_id_may_name_its_hash_algorithm(prefix: str, known_as: str) -> None:
     name = "0b" * 20
     documents = stored({f"{known_as}{name}": CODES, "a": NAMES})
 
@@ -129,7 +130,7 @@ def test_an_id_may_name_its_algorithm(prefix: str, known_as: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", [md5, sha1, sha256, sha512])
-def test_a_document_is_found_by_its_hash_whatever_the_manifest_goes_by(algorithm: Any) -> None:
+def test_a_trusted_document_is_found_by_its_hash_whatever_its_id(algorithm: Any) -> None:
     name = algorithm(CODES.encode()).hexdigest()
     documents = stored({name: CODES})
 
@@ -142,7 +143,7 @@ def test_a_document_is_found_by_its_hash_whatever_the_manifest_goes_by(algorithm
         assert documents.text(request) == CODES
 
 
-def test_an_id_may_be_anything() -> None:
+def test_a_document_id_may_be_any_text() -> None:
     documents = stored({"x-codes": CODES, "sha1:": NAMES, "sha256:sha1:a": ELSE})
 
     assert documents.text(by_id("x-codes")) == CODES
@@ -150,16 +151,16 @@ def test_an_id_may_be_anything() -> None:
     assert documents.text(by_id("sha256:sha1:a")) == ELSE
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_an_id_that_nobody_knows_is_not_found(alone: bool) -> None:
-    documents = stored({"a": CODES}, alone=alone)
+@pytest.mark.parametrize("only", [False, True])
+def test_an_unknown_document_id_is_not_found(only: bool) -> None:
+    documents = stored({"a": CODES}, only=only)
 
     for name in ("b", "A", " a", "a ", "sha1", f"sha256:{hashed(NAMES)}", "x-sha256:a"):
         assert is_unknown(documents, by_id(name))
     assert is_unknown(documents, by_hash(NAMES))
 
 
-def test_a_query_beside_an_id_must_be_what_it_names() -> None:
+def test_a_query_with_a_document_id_must_be_that_document() -> None:
     documents = stored({"a": CODES, "b": NAMES})
 
     assert documents.text(by_id("a", CODES)) == documents.text(by_hash(CODES, CODES)) == CODES
@@ -167,7 +168,7 @@ def test_a_query_beside_an_id_must_be_what_it_names() -> None:
     assert status_of(documents, by_hash(CODES, NAMES)) == 400
 
 
-def test_an_id_and_a_hash_must_name_the_same() -> None:
+def test_a_document_id_and_a_hash_must_name_the_same_document() -> None:
     documents = stored({"a": CODES, "b": NAMES})
 
     assert documents.text(GraphQLRequest(document_id="a", sha256=hashed(CODES))) == CODES
@@ -176,7 +177,7 @@ def test_an_id_and_a_hash_must_name_the_same() -> None:
     assert is_unknown(documents, GraphQLRequest(document_id="c", sha256=hashed(CODES)))
 
 
-def test_others_beside_trusted_ones_are_run_but_not_stored() -> None:
+def test_with_trusted_documents_others_are_run_but_not_registered() -> None:
     documents = stored({"a": CODES})
 
     assert documents.text(GraphQLRequest(ELSE)) == documents.text(by_hash(ELSE, ELSE)) == ELSE
@@ -184,8 +185,8 @@ def test_others_beside_trusted_ones_are_run_but_not_stored() -> None:
     assert status_of(documents, by_hash(ELSE, ELSE + " ")) == 400
 
 
-def test_beside_trusted_ones_alone_no_text_is_run_and_none_is_stored() -> None:
-    documents = stored({"a": CODES}, alone=True)
+def test_with_trusted_documents_only_a_query_is_refused_and_not_registered() -> None:
+    documents = stored({"a": CODES}, only=True)
 
     for request in (
         GraphQLRequest(ELSE),
@@ -202,7 +203,7 @@ def test_beside_trusted_ones_alone_no_text_is_run_and_none_is_stored() -> None:
     assert documents.text(by_id("a")) == documents.text(by_hash(CODES)) == CODES
 
 
-def test_a_document_is_found_once_it_was_left() -> None:
+def test_a_document_is_found_by_hash_once_registered() -> None:
     documents = stored()
 
     assert is_unknown(documents, by_hash(CODES))
@@ -211,14 +212,14 @@ def test_a_document_is_found_once_it_was_left() -> None:
     assert is_unknown(documents, by_id(hashed(CODES)))
 
 
-def test_a_document_that_is_not_named_is_not_left() -> None:
+def test_a_document_without_a_hash_is_not_registered() -> None:
     documents = stored()
 
     assert documents.text(GraphQLRequest(CODES)) == CODES
     assert is_unknown(documents, by_hash(CODES))
 
 
-def test_nothing_is_left_under_another_hash() -> None:
+def test_a_document_with_another_hash_is_refused_and_not_registered() -> None:
     documents = stored()
 
     assert status_of(documents, by_hash(CODES, NAMES)) == 400
@@ -226,7 +227,7 @@ def test_nothing_is_left_under_another_hash() -> None:
     assert is_unknown(documents, by_hash(NAMES))
 
 
-def test_nothing_under_another_hash_takes_the_place_of_what_was_left() -> None:
+def test_a_document_with_another_hash_does_not_replace_a_registered_one() -> None:
     documents = stored()
     documents.text(by_hash(CODES, CODES))
 
@@ -234,18 +235,18 @@ def test_nothing_under_another_hash_takes_the_place_of_what_was_left() -> None:
     assert documents.text(by_hash(CODES)) == CODES
 
 
-def test_a_sixteenth_of_the_room_is_the_most_for_one() -> None:
+def test_a_document_larger_than_a_sixteenth_is_not_registered() -> None:
     documents = stored()
-    for size, is_left in ((MIBIBYTE // 16, True), (MIBIBYTE // 16 + 1, False)):
+    for size, is_registered in ((MIBIBYTE // 16, True), (MIBIBYTE // 16 + 1, False)):
         text = "#" * size
         assert documents.text(by_hash(text, text)) == text
-        assert is_unknown(documents, by_hash(text)) is not is_left
+        assert is_unknown(documents, by_hash(text)) is not is_registered
     wide = "å" * (MIBIBYTE // 32 + 1)
     assert documents.text(by_hash(wide, wide)) == wide
     assert is_unknown(documents, by_hash(wide))
 
 
-def test_sixteen_of_a_sixteenth_fit() -> None:
+def test_sixteen_documents_of_a_sixteenth_fit() -> None:
     documents = stored()
     texts = [f"{number:x}" * (MIBIBYTE // 16) for number in range(16)]
     for text in texts:
@@ -257,7 +258,7 @@ def test_sixteen_of_a_sixteenth_fit() -> None:
     assert [is_unknown(documents, by_hash(text)) for text in texts] == [True] + [False] * 15
 
 
-def test_short_ones_do_not_add_up_without_end() -> None:
+def test_the_number_of_registered_documents_is_bounded() -> None:
     documents = stored()
     texts = [f"{{ a{number} }}" for number in range(5_000)]
     for text in texts:
@@ -283,12 +284,12 @@ TEXTS = [
 ]
 
 
-class LeftDocuments(RuleBasedStateMachine):
-    """Against a model: a document is known exactly as long as those used since leave it room."""
+class RegisteredDocuments(RuleBasedStateMachine):
+    """Against a model: a document is known until the documents used since then fill the store."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.documents = PersistedDocuments(None, most_bytes=MOST_BYTES)
+        self.documents = PersistedDocuments(None, max_bytes=MOST_BYTES)
         self.model: OrderedDict[str, None] = OrderedDict()
 
     @rule(texts=st.lists(st.sampled_from(TEXTS)))
@@ -324,5 +325,5 @@ class LeftDocuments(RuleBasedStateMachine):
             assert is_unknown(self.documents, by_hash(text)) is (text not in self.model)
 
 
-TestAgainstAModel = LeftDocuments.TestCase
+TestAgainstAModel = RegisteredDocuments.TestCase
 TestAgainstAModel.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

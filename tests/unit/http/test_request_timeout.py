@@ -1,4 +1,4 @@
-"""Whether a client has left, by what its server says while the request waits."""
+"""A client that disconnects while its request waits."""
 
 import asyncio
 from collections.abc import Iterator
@@ -39,16 +39,16 @@ async def waits_long(server: Server) -> None:
 
 
 @pytest.mark.parametrize("before", [[], [WHOLE], [MORE, WHOLE], [MORE, MORE, MORE, WHOLE]])
-async def test_a_client_that_leaves_ends_its_request(before: list[Message]) -> None:
+async def test_a_disconnected_client_cancels_its_request(before: list[Message]) -> None:
     with pytest.raises(ClientDisconnectedError):
         await waits_long(Server(iter([*before, GONE])))
 
 
-async def test_a_client_that_stays_gets_its_answer() -> None:
+async def test_a_connected_client_gets_its_response() -> None:
     await waits_long(Server(iter([WHOLE])))
 
 
-async def test_a_server_that_says_the_same_for_ever_is_not_listened_to() -> None:
+async def test_messages_after_a_whole_request_are_ignored() -> None:
     server = Server(iter(lambda: WHOLE, None))
 
     await waits_long(server)

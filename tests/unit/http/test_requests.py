@@ -1,4 +1,4 @@
-"""What counts as a GraphQL request."""
+"""Parsing of GraphQL requests."""
 
 import json
 from collections.abc import AsyncIterator
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from gateway.http.requests import GraphQLRequest, RequestLimits, RequestReader, RequestRefusedError
+from gateway.http.error_responses import HttpError
+from gateway.http.requests import GraphQLRequest, RequestLimits, RequestReader
 
 QUERY = "{ __typename }"
 KIBIBYTE = 1024
@@ -41,7 +42,7 @@ def get(**parameters: str) -> bytes:
         ({"query": QUERY, "variables": {}}, GraphQLRequest(QUERY, None, {})),
     ],
 )
-async def test_post_carries_an_operation(body: dict[str, Any], operation: GraphQLRequest) -> None:
+async def test_post_is_parsed_as_a_graphql_request(body: dict[str, Any], operation: GraphQLRequest) -> None:
     assert await post(json.dumps(body).encode()) == operation
 
 
@@ -62,7 +63,7 @@ async def test_a_body_may_come_in_chunks() -> None:
         'application/json; charset="utf-8"',
     ],
 )
-async def test_json_in_utf_8_is_taken(content_type: str) -> None:
+async def test_json_content_types_are_accepted(content_type: str) -> None:
     assert await post(json.dumps({"query": QUERY}).encode(), content_type=content_type) == GraphQLRequest(QUERY)
 
 
@@ -80,8 +81,8 @@ async def test_json_in_utf_8_is_taken(content_type: str) -> None:
         "application/json, text/plain",
     ],
 )
-async def test_another_content_type_is_refused(content_type: str) -> None:
-    with pytest.raises(RequestRefusedError) as refusal:
+async def test_other_content_types_are_refused(content_type: str) -> None:
+    with pytest.raises(HttpError) as refusal:
         await post(json.dumps({"query": QUERY}).encode(), content_type=content_type)
 
     assert refusal.value.status == 415
@@ -110,14 +111,14 @@ async def test_another_content_type_is_refused(content_type: str) -> None:
         (b'{"query": "{a}", "extensions": 1}', "extensions"),
     ],
 )
-async def test_a_body_that_is_no_request_is_refused(body: bytes, why: str) -> None:
-    with pytest.raises(RequestRefusedError, match=why) as refusal:
+async def test_a_body_that_is_no_graphql_request_is_refused(body: bytes, why: str) -> None:
+    with pytest.raises(HttpError, match=why) as refusal:
         await post(body)
 
     assert refusal.value.status == 400
 
 
-async def test_the_largest_body_is_taken() -> None:
+async def test_a_body_of_the_largest_size_is_accepted() -> None:
     body = json.dumps({"query": QUERY}).encode().ljust(64 * KIBIBYTE)
 
     assert await post(body) == GraphQLRequest(QUERY)
@@ -135,20 +136,20 @@ class Sending:
 
 
 @pytest.mark.parametrize(("kibibytes", "left"), [(68, 0), (1024, 0), (1 << 20, (1 << 20) - 1028)])
-async def test_a_larger_body_is_refused_when_it_was_sent_or_goes_on_and_on(kibibytes: int, left: int) -> None:
+async def test_a_too_large_body_is_refused_after_its_end_or_a_multiple_of_the_limit(kibibytes: int, left: int) -> None:
     client = Sending(kibibytes)
 
-    with pytest.raises(RequestRefusedError, match="the limit is 65536") as refusal:
+    with pytest.raises(HttpError, match="the limit is 65536") as refusal:
         await READER.body(client.receive, {})
 
     assert refusal.value.status == 413
     assert client.left == left
 
 
-async def test_a_body_that_is_announced_as_huge_is_not_read() -> None:
+async def test_a_body_with_a_huge_content_length_is_not_read() -> None:
     client = Sending(1 << 20)
 
-    with pytest.raises(RequestRefusedError, match="1048576 bytes or more"):
+    with pytest.raises(HttpError, match="1048576 bytes or more"):
         await READER.body(client.receive, {b"content-length": str(1 << 30)})
 
     assert client.left == 1 << 20
@@ -175,20 +176,20 @@ async def test_a_body_that_is_announced_as_huge_is_not_read() -> None:
         ('"\\ud800"', "not JSON"),
     ],
 )
-async def test_json_has_its_limits(variables: str, why: str | None) -> None:
+async def test_json_beyond_the_limits_is_refused(variables: str, why: str | None) -> None:
     body = f'{{"query": "{QUERY}", "x": {variables}}}'.encode()
     if why is None:
         assert await post(body) == GraphQLRequest(QUERY)
         return
 
-    with pytest.raises(RequestRefusedError, match=why) as refusal:
+    with pytest.raises(HttpError, match=why) as refusal:
         await post(body)
 
     assert refusal.value.status == 400
 
 
 async def test_a_compressed_body_is_refused() -> None:
-    with pytest.raises(RequestRefusedError, match="content encoding") as refusal:
+    with pytest.raises(HttpError, match="content encoding") as refusal:
         READER.post({b"content-type": "application/json", b"content-encoding": "gzip"}, b"{}")
 
     assert refusal.value.status == 415
@@ -210,15 +211,15 @@ SHA256 = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38"
         ),
     ],
 )
-async def test_a_request_may_name_its_document(body: dict[str, Any], expected: GraphQLRequest) -> None:
+async def test_a_request_may_name_a_persisted_document(body: dict[str, Any], expected: GraphQLRequest) -> None:
     assert await post(json.dumps(body).encode()) == expected
 
 
 @pytest.mark.parametrize(
     "extension", [1, [], {"version": 2, "sha256Hash": SHA256}, {"version": 1}, {"version": 1, "sha256Hash": "abc"}]
 )
-async def test_a_broken_name_of_a_document_is_refused(extension: object) -> None:
-    with pytest.raises(RequestRefusedError) as refusal:
+async def test_an_invalid_persisted_query_extension_is_refused(extension: object) -> None:
+    with pytest.raises(HttpError) as refusal:
         await post(json.dumps({"query": QUERY, "extensions": {"persistedQuery": extension}}).encode())
 
     assert refusal.value.status == 400
@@ -228,8 +229,8 @@ async def test_a_broken_name_of_a_document_is_refused(extension: object) -> None
     "parameters",
     [b"query={a}&query={b}", b"query=%ff", b"query=\xc3\xa5", b"&".join([b"a=1"] * 33), b"query=%ED%A0%80"],
 )
-def test_ambiguous_or_broken_parameters_are_refused(parameters: bytes) -> None:
-    with pytest.raises(RequestRefusedError) as refusal:
+def test_ambiguous_or_malformed_url_parameters_are_refused(parameters: bytes) -> None:
+    with pytest.raises(HttpError) as refusal:
         READER.get(parameters)
 
     assert refusal.value.status == 400
@@ -244,7 +245,7 @@ def test_ambiguous_or_broken_parameters_are_refused(parameters: bytes) -> None:
         (get(query=QUERY, variables="null", unknown="["), GraphQLRequest(QUERY)),
     ],
 )
-def test_get_carries_an_operation(parameters: bytes, operation: GraphQLRequest) -> None:
+def test_get_is_parsed_as_a_graphql_request(parameters: bytes, operation: GraphQLRequest) -> None:
     assert READER.get(parameters) == operation
 
 
@@ -260,8 +261,8 @@ def test_get_carries_an_operation(parameters: bytes, operation: GraphQLRequest) 
         (get(query=QUERY, extensions="1"), "extensions is not an object"),
     ],
 )
-def test_parameters_that_are_no_request_are_refused(parameters: bytes, why: str) -> None:
-    with pytest.raises(RequestRefusedError, match=why) as refusal:
+def test_url_parameters_that_are_no_graphql_request_are_refused(parameters: bytes, why: str) -> None:
+    with pytest.raises(HttpError, match=why) as refusal:
         READER.get(parameters)
 
     assert refusal.value.status == 400
@@ -272,11 +273,11 @@ TEXT = st.text(st.characters(codec="utf-8"))
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
 @given(TEXT, TEXT)
-def test_any_parameters_are_a_request_or_refused_without_quoting_them(query: str, variables: str) -> None:
+def test_any_url_parameters_are_a_request_or_refused_without_quoting_them(query: str, variables: str) -> None:
     outcome: GraphQLRequest | str
     try:
         outcome = READER.get(get(query=query, variables=variables))
-    except RequestRefusedError as refusal:
+    except HttpError as refusal:
         outcome = str(refusal)
 
     assert isinstance(outcome, GraphQLRequest) or outcome in {

@@ -1,4 +1,4 @@
-"""Answers as ASGI messages, and finished ones that are sent again."""
+"""Responses as ASGI messages, and the cache of whole responses."""
 
 import asyncio
 import gzip
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.fetch.cache_budget import CacheBudget
-from gateway.http.compression import Encoding
-from gateway.http.negotiation import MediaType
+from gateway.http.negotiation import Encoding, MediaType
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache
 
 if sys.version_info >= (3, 14):
@@ -65,7 +64,7 @@ async def sent(given: GraphQLResponse, encoding: Encoding) -> Client:
 
 @pytest.mark.parametrize("pieces", [LONG, VERY_LONG, [b"{}"]])
 @pytest.mark.parametrize("encoding", Encoding)
-async def test_every_encoding_says_the_same(encoding: Encoding, pieces: list[bytes]) -> None:
+async def test_a_response_is_the_same_in_every_encoding(encoding: Encoding, pieces: list[bytes]) -> None:
     given = answer(pieces)
     whole = b"".join(pieces)
 
@@ -79,7 +78,7 @@ async def test_every_encoding_says_the_same(encoding: Encoding, pieces: list[byt
     assert len(once.pieces) < len(pieces) or len(whole) > 256 * 1024 or len(pieces) == 1
 
 
-async def test_a_refusal_keeps_its_status_and_headers() -> None:
+async def test_a_response_keeps_its_status_and_headers() -> None:
     client = await sent(GraphQLResponse(405, MediaType.GRAPHQL_RESPONSE, [b"{}"], [(b"allow", b"POST")]), Encoding.GZIP)
 
     assert client.status == 405
@@ -88,7 +87,7 @@ async def test_a_refusal_keeps_its_status_and_headers() -> None:
 
 
 @pytest.mark.parametrize("pieces", [LONG, VERY_LONG])
-async def test_an_answer_is_compressed_once_however_often_it_is_sent(pieces: list[bytes]) -> None:
+async def test_a_response_is_compressed_once_for_each_encoding(pieces: list[bytes]) -> None:
     given = answer(pieces)
 
     clients = await asyncio.gather(*(sent(given, Encoding.ZSTD) for _ in range(20)))
@@ -96,7 +95,7 @@ async def test_an_answer_is_compressed_once_however_often_it_is_sent(pieces: lis
     assert len({id(client.pieces[0]) for client in clients}) == 1
 
 
-async def test_a_client_that_leaves_takes_nobodys_compression_along() -> None:
+async def test_a_cancelled_send_does_not_cancel_the_compression_for_others() -> None:
     given = answer(VERY_LONG)
     leaving, staying = (asyncio.create_task(sent(given, Encoding.GZIP)) for _ in range(2))
     await asyncio.sleep(0)
@@ -107,7 +106,7 @@ async def test_a_client_that_leaves_takes_nobodys_compression_along() -> None:
 
 
 @pytest.mark.parametrize("pieces", [LONG, VERY_LONG])
-async def test_no_answer_takes_more_than_it_was_counted_for(pieces: list[bytes]) -> None:
+async def test_a_response_takes_at_most_its_counted_size(pieces: list[bytes]) -> None:
     given = answer(pieces)
     counted = given.size
 
@@ -116,8 +115,8 @@ async def test_no_answer_takes_more_than_it_was_counted_for(pieces: list[bytes])
     assert sum(len(piece) for client in bodies for piece in client.pieces) < counted
 
 
-class World:
-    """Finished answers, and a clock that a test moves."""
+class CacheUnderTest:
+    """A response cache with a clock that the test controls."""
 
     def __init__(self, most_bytes: int = 1_000_000) -> None:
         self.now = 100.0
@@ -132,8 +131,8 @@ def key(body: bytes = b"query", head: str = "json") -> CacheKey:
     return head, body
 
 
-def test_an_answer_is_kept_when_its_request_comes_the_second_time() -> None:
-    world, first, second = World(), answer(), answer()
+def test_a_response_is_cached_when_its_request_comes_the_second_time() -> None:
+    world, first, second = CacheUnderTest(), answer(), answer()
 
     world.offer(key(), first)
     assert world.finished.find(key()) is None
@@ -143,16 +142,16 @@ def test_an_answer_is_kept_when_its_request_comes_the_second_time() -> None:
 
 
 @pytest.mark.parametrize("other", [key(b"another"), key(head="graphql")])
-def test_another_request_is_another_answer(other: CacheKey) -> None:
-    world = World()
+def test_another_key_gets_another_response(other: CacheKey) -> None:
+    world = CacheUnderTest()
     world.offer(key(), answer())
     world.offer(key(), answer())
 
     assert world.finished.find(other) is None
 
 
-def test_what_is_stale_is_neither_given_nor_kept() -> None:
-    world = World()
+def test_a_stale_response_is_dropped_from_the_cache() -> None:
+    world = CacheUnderTest()
     world.offer(key(), answer())
     world.offer(key(), answer())
     world.now += 15
@@ -161,8 +160,8 @@ def test_what_is_stale_is_neither_given_nor_kept() -> None:
     assert world.memory.bytes == 0
 
 
-def test_a_request_that_comes_again_too_late_comes_for_the_first_time() -> None:
-    world = World()
+def test_a_request_repeated_after_its_response_is_stale_counts_as_the_first() -> None:
+    world = CacheUnderTest()
     world.offer(key(), answer())
 
     world.now += 15
@@ -172,8 +171,8 @@ def test_a_request_that_comes_again_too_late_comes_for_the_first_time() -> None:
     assert world.memory.bytes == 0
 
 
-def test_what_is_stale_already_is_not_kept() -> None:
-    world = World()
+def test_a_response_that_is_stale_already_is_not_cached() -> None:
+    world = CacheUnderTest()
 
     for _ in range(3):
         world.offer(key(), answer(), fresh=0)
@@ -181,8 +180,8 @@ def test_what_is_stale_already_is_not_kept() -> None:
     assert world.finished.find(key()) is None
 
 
-def test_a_newer_answer_takes_the_place_of_the_one_that_is_kept() -> None:
-    world, newer = World(), answer()
+def test_a_newer_response_replaces_the_cached_one() -> None:
+    world, newer = CacheUnderTest(), answer()
     world.offer(key(), answer())
     world.offer(key(), answer())
 
@@ -191,8 +190,8 @@ def test_a_newer_answer_takes_the_place_of_the_one_that_is_kept() -> None:
     assert world.finished.find(key()) is newer
 
 
-def test_a_newer_answer_that_is_too_large_takes_the_older_one_along() -> None:
-    world = World(20_000)
+def test_a_newer_response_that_is_too_large_drops_the_cached_one() -> None:
+    world = CacheUnderTest(20_000)
     world.offer(key(), answer())
     world.offer(key(), answer())
 
@@ -202,8 +201,8 @@ def test_a_newer_answer_that_is_too_large_takes_the_older_one_along() -> None:
     assert world.memory.bytes == 0
 
 
-def test_all_answers_stay_within_the_bound() -> None:
-    world = World(100_000)
+def test_cached_responses_stay_within_the_budget() -> None:
+    world = CacheUnderTest(100_000)
 
     for number in range(2_000):
         for _ in range(2):
@@ -215,8 +214,8 @@ def test_all_answers_stay_within_the_bound() -> None:
     assert 0 < world.memory.bytes <= 100_000
 
 
-def test_requests_that_came_once_are_forgotten_after_many_others() -> None:
-    world = World()
+def test_requests_seen_once_are_forgotten_after_many_others() -> None:
+    world = CacheUnderTest()
     world.offer(key(b"first"), answer())
 
     for number in range(5_000):

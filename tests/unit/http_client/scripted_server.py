@@ -1,4 +1,4 @@
-"""A server that sends what a script says, byte for byte, and tells what it was sent."""
+"""A server that sends the bytes that a script says, and keeps the heads of requests."""
 
 import asyncio
 import socket
@@ -42,7 +42,7 @@ class Peer:
             pass
 
     def drop(self, *, reset: bool = False) -> None:
-        """Close the connection without TLS's farewell."""
+        """Close the connection without TLS's close_notify."""
         if reset:
             connection: socket.socket = self._writer.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -63,7 +63,7 @@ Script: TypeAlias = Callable[[Peer], Awaitable[None]]
 
 
 class Server:
-    """Runs a script for each connection, the last one for all further; leaving it, no socket may be left."""
+    """Runs a script for each connection, the last one for all further; when it is left, no socket may be open."""
 
     def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
         self.heads: list[bytes] = []
@@ -107,7 +107,7 @@ class Server:
 
 
 def answering(*pieces: bytes) -> Script:
-    """Answers every request alike."""
+    """Sends the same response to every request."""
 
     async def script(peer: Peer) -> None:
         while await peer.request():
@@ -117,7 +117,7 @@ def answering(*pieces: bytes) -> Script:
 
 
 def closing_after(*pieces: bytes, reset: bool = False) -> Script:
-    """Answers one request and closes the connection."""
+    """Responds to one request and closes the connection."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -129,7 +129,7 @@ def closing_after(*pieces: bytes, reset: bool = False) -> Script:
 
 
 def endless(start: bytes, piece: bytes) -> Script:
-    """Answers one request until the client has had enough."""
+    """Responds to one request until the client has had enough."""
 
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -149,8 +149,8 @@ def chunked(chunks: Iterable[bytes], *fields: bytes, trailers: bytes = b"") -> b
     return b"\r\n".join([OK[:-2], *fields, b"transfer-encoding: chunked", b"", body + b"0", trailers + b"\r\n"])
 
 
-LARGEST = 1000
-ANSWER = sized(b"[1]")
+MAX_BYTES = 1000
+RESPONSE = sized(b"[1]")
 
 
 @asynccontextmanager
@@ -164,10 +164,10 @@ async def pool(server: Server, **options: Any) -> AsyncIterator[ConnectionPool]:
 
 
 async def bodies(connections: ConnectionPool, calls: int) -> list[bytes | bytearray]:
-    return [(await connections.get("/", largest=LARGEST)).body for _ in range(calls)]
+    return [(await connections.get("/", max_bytes=MAX_BYTES)).body for _ in range(calls)]
 
 
 async def silent(peer: Peer) -> None:
-    """Reads requests and answers none."""
+    """Reads requests and never responds."""
     while await peer.request():
         pass

@@ -1,4 +1,4 @@
-"""What is made of the bytes of one answer, whatever they are and however they come."""
+"""HttpConnection: the response or error for the bytes that a server sends, whatever they are and however they come."""
 
 import asyncio
 import gzip
@@ -34,11 +34,11 @@ PLAIN = b'["what can be compressed, compressed, compressed"]'
 BOMB = packed(bytes(16 * MEBIBYTE))
 
 
-async def read(script: Script, *, largest: int = MEBIBYTE) -> Response:
+async def read(script: Script, *, max_bytes: int = MEBIBYTE) -> Response:
     async with Server(script) as server, asyncio.timeout(30):
         connections = ConnectionPool(server.url, {})
         try:
-            return await connections.get("/", largest=largest)
+            return await connections.get("/", max_bytes=max_bytes)
         finally:
             await connections.close()
 
@@ -48,7 +48,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-ANSWERS = {
+RESPONSES = {
     "of a length": (sized(b"[1]"), 200, b"[1]"),
     "in chunks": (chunked([b"[1", b",2]"]), 200, b"[1,2]"),
     "in no chunks": (chunked([]), 200, b""),
@@ -64,10 +64,14 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
-async def test_an_answer_is_the_same_wherever_it_is_split(name: str) -> None:
-    answer, status, body = ANSWERS[name]
-    splits = [[answer], *([answer[:at], answer[at:]] for at in range(1, len(answer))), [bytes([b]) for b in answer]]
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_response_is_the_same_wherever_its_bytes_are_split(name: str) -> None:
+    response, status, body = RESPONSES[name]
+    splits = [
+        [response],
+        *([response[:at], response[at:]] for at in range(1, len(response))),
+        [bytes([b]) for b in response],
+    ]
     left = iter(splits)
 
     async def script(peer: Peer) -> None:
@@ -76,14 +80,14 @@ async def test_an_answer_is_the_same_wherever_it_is_split(name: str) -> None:
 
     async with Server(script) as server:
         connections = ConnectionPool(server.url, {})
-        replies = [await connections.get("/", largest=len(body)) for _ in splits]
+        responses = [await connections.get("/", max_bytes=len(body)) for _ in splits]
         await connections.close()
 
-    assert {(reply.status, bytes(reply.body)) for reply in replies} == {(status, body)}
+    assert {(response.status, bytes(response.body)) for response in responses} == {(status, body)}
 
 
 @pytest.mark.parametrize("start", [OK, b"HTTP/1.0 200 OK\r\n", OK + b"connection: close\r\n"])
-async def test_a_body_of_unknown_length_ends_with_the_connection(start: bytes) -> None:
+async def test_a_close_delimited_body_ends_with_the_connection(start: bytes) -> None:
     assert (await read(closing_after(start + b"\r\n[1", b",2", b"]"))).body == b"[1,2]"
     assert (await read(closing_after(start + b"\r\n"))).body == b""
 
@@ -102,10 +106,10 @@ async def test_a_body_is_decompressed(name: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate", b"br"])
-async def test_where_there_is_no_body_its_encoding_does_not_matter(encoding: bytes) -> None:
+async def test_the_content_encoding_of_an_empty_body_does_not_matter(encoding: bytes) -> None:
     field = b"content-encoding: " + encoding
-    for answer in (sized(b"", field), chunked([], field), b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % field):
-        assert (await read(answering(answer))).body == b""
+    for response in (sized(b"", field), chunked([], field), b"HTTP/1.1 204 No Content\r\n%b\r\n\r\n" % field):
+        assert (await read(answering(response))).body == b""
 
 
 MISNAMED = {
@@ -120,7 +124,7 @@ MISNAMED = {
 
 
 @pytest.mark.parametrize("name", MISNAMED)
-async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -> None:
+async def test_a_body_that_is_not_in_its_content_encoding_raises_content_decoding_error(name: str) -> None:
     encoding, body = MISNAMED[name]
     field = b"content-encoding: " + encoding
 
@@ -134,7 +138,7 @@ async def test_a_body_that_is_not_what_its_encoding_says_is_refused(name: str) -
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-async def test_a_compressed_body_that_was_cut_anywhere_is_refused(encoding: str) -> None:
+async def test_a_truncated_compressed_body_raises_content_decoding_error(encoding: str) -> None:
     body = packed(PLAIN) if encoding == "gzip" else zlib.compress(PLAIN)
     for length in range(1, len(body)):
         with pytest.raises(ContentDecodingError):
@@ -142,7 +146,7 @@ async def test_a_compressed_body_that_was_cut_anywhere_is_refused(encoding: str)
 
 
 @pytest.mark.parametrize("size", [1, 300_000])
-async def test_a_body_may_have_the_largest_size_and_not_one_byte_more(size: int) -> None:
+async def test_a_body_of_max_bytes_is_read_and_one_byte_more_is_too_large(size: int) -> None:
     body = b"x" * size
     for script in (
         answering(sized(body)),
@@ -150,9 +154,9 @@ async def test_a_body_may_have_the_largest_size_and_not_one_byte_more(size: int)
         answering(sized(packed(body), GZIPPED)),
         closing_after(OK + b"\r\n" + body),
     ):
-        assert (await read(script, largest=size)).body == body
+        assert (await read(script, max_bytes=size)).body == body
         with pytest.raises(BodyTooLargeError):
-            await read(script, largest=size - 1)
+            await read(script, max_bytes=size - 1)
 
 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -164,7 +168,7 @@ FLOODS = {
     "a chunk's extension": (endless(CHUNKED + b"1;", b"x" * 60_000), ConnectionError),
     "a header": (endless(OK + b"x: ", b"x" * 60_000), ConnectionError),
     "headers": (endless(OK, b"a: b\r\n" * 10_000), ConnectionError),
-    "informational answers": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000), ConnectionError),
+    "informational responses": (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000), ConnectionError),
     "a trailer": (endless(CHUNKED + b"0\r\na: ", b"x" * 60_000), ConnectionError),
     "trailers": (endless(CHUNKED + b"0\r\n", b"a: b\r\n" * 10_000), ConnectionError),
 }
@@ -182,16 +186,16 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", FLOODS)
-async def test_there_is_an_end_to_reading(name: str) -> None:
+async def test_an_endless_response_fails_with_little_memory(name: str) -> None:
     script, error = FLOODS[name]
     with little_memory(), pytest.raises(error):
-        await read(script, largest=1000)
+        await read(script, max_bytes=1000)
 
 
 async def test_a_body_in_tiny_chunks_takes_little_more_memory_than_its_size() -> None:
     script = answering(CHUNKED, *([b"2\r\nxy\r\n" * 500] * 100), b"0\r\n\r\n")
     with little_memory():
-        await read(script, largest=100_000)
+        await read(script, max_bytes=100_000)
 
 
 BROKEN = {
@@ -213,24 +217,24 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_what_is_no_whole_answer_is_a_failure_of_the_connection(name: str) -> None:
+async def test_a_malformed_or_incomplete_response_raises_os_error(name: str) -> None:
     with pytest.raises(OSError, match=r"not HTTP|broke"):
         await read(BROKEN[name])
 
 
 async def test_header_names_are_in_lower_case_and_the_last_of_several_counts() -> None:
-    reply = await read(answering(sized(b"", b"Retry-After: 1", b"RETRY-AFTER:  2 ", b"x-name: caf\xe9")))
+    response = await read(answering(sized(b"", b"Retry-After: 1", b"RETRY-AFTER:  2 ", b"x-name: caf\xe9")))
 
-    assert reply.headers == {"retry-after": "2", "x-name": "café", "content-length": "0"}
+    assert response.headers == {"retry-after": "2", "x-name": "café", "content-length": "0"}
 
 
-async def test_what_stands_before_and_after_an_answer_adds_no_headers_to_it() -> None:
-    for answer in (
+async def test_informational_responses_trailers_and_later_responses_add_no_headers() -> None:
+    for response in (
         b"HTTP/1.1 103 Early Hints\r\nretry-after: 1\r\n\r\n" + chunked([]),
         chunked([], trailers=b"retry-after: 1\r\n"),
         chunked([]) + sized(b"", b"retry-after: 1"),
     ):
-        assert (await read(answering(answer))).headers == {"transfer-encoding": "chunked"}
+        assert (await read(answering(response))).headers == {"transfer-encoding": "chunked"}
 
 
 @st.composite
@@ -240,20 +244,20 @@ def pieces(draw: st.DrawFn, whole: bytes) -> list[bytes]:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
-    """A body, and the pieces in which the answer with it comes."""
+def responses(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    """A body, and the pieces in which the response with it comes."""
     body = draw(st.binary(max_size=300))
     coded, fields = (packed(body), [GZIPPED]) if draw(st.booleans()) else (body, [])
     trailers = draw(st.sampled_from([b"", b"a: b\r\n"]))
     by_length = draw(st.booleans())
-    answer = sized(coded, *fields) if by_length else chunked(draw(pieces(coded)), *fields, trailers=trailers)
-    return body, draw(pieces(answer))
+    response = sized(coded, *fields) if by_length else chunked(draw(pieces(coded)), *fields, trailers=trailers)
+    return body, draw(pieces(response))
 
 
 @settings(deadline=None)
-@given(cases=st.lists(answers(), min_size=1, max_size=10))
-def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: list[tuple[bytes, list[bytes]]]) -> None:
-    async def replies() -> list[Response]:
+@given(cases=st.lists(responses(), min_size=1, max_size=10))
+def test_responses_do_not_depend_on_how_the_network_splits_them(cases: list[tuple[bytes, list[bytes]]]) -> None:
+    async def responses() -> list[Response]:
         left = iter(cases)
 
         async def script(peer: Peer) -> None:
@@ -262,9 +266,11 @@ def test_a_reply_does_not_depend_on_how_the_network_splits_the_answer(cases: lis
 
         async with Server(script) as server:
             connections = ConnectionPool(server.url, {})
-            read = [await connections.get("/", largest=300) for _ in cases]
+            read = [await connections.get("/", max_bytes=300) for _ in cases]
             await connections.close()
             assert server.connections == 1
             return read
 
-    assert [(reply.status, reply.body) for reply in asyncio.run(replies())] == [(200, body) for body, _ in cases]
+    assert [(response.status, response.body) for response in asyncio.run(responses())] == [
+        (200, body) for body, _ in cases
+    ]

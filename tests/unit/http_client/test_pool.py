@@ -1,12 +1,30 @@
-"""How many connections there may be, and what becomes of calls that find none free."""
+"""ConnectionPool: which connections calls use and when these are closed, against a server on the loopback interface."""
 
 import asyncio
-from random import Random
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.http_client.pool import ConnectionPool, PoolTimeoutError
-from tests.unit.http_client.scripted_server import ANSWER, LARGEST, Peer, Server, answering, bodies, pool, silent, until
+from gateway.http_client.pool import ConnectionPool
+from tests.unit.http_client.scripted_server import (
+    MAX_BYTES,
+    OK,
+    RESPONSE,
+    Peer,
+    Script,
+    Server,
+    answering,
+    bodies,
+    chunked,
+    closing_after,
+    pool,
+    silent,
+    sized,
+    until,
+)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -14,138 +32,359 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-def called(connections: ConnectionPool, number: int, within: float = 60) -> list["asyncio.Task[object]"]:
-    return [asyncio.create_task(_get(connections, within)) for _ in range(number)]
+async def unfinished(peer: Peer) -> None:
+    """Begins a body that ends with the connection, and does not end it."""
+    await peer.request()
+    await peer.send(OK + b"\r\n[1]")
+    await peer.abandoned()
 
 
-async def _get(connections: ConnectionPool, within: float) -> object:
-    return (await connections.get("/", largest=LARGEST, within=within)).body
+@pytest.mark.parametrize(
+    "response",
+    [
+        RESPONSE,
+        chunked([b"[1]"], trailers=b"a: b\r\n"),
+        b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 3\r\n\r\n[1]",
+    ],
+)
+async def test_consecutive_calls_share_a_connection(response: bytes) -> None:
+    async with Server(answering(response)) as server, pool(server) as connections:
+        assert await bodies(connections, 5) == [b"[1]"] * 5
+
+    assert server.connections == 1
 
 
-async def slow(peer: Peer) -> None:
-    """Answers everything a moment later."""
-    while await peer.request():
-        await asyncio.sleep(0.001)
-        await peer.send(ANSWER)
+@pytest.mark.parametrize(
+    "response",
+    [
+        sized(b"[1]", b"connection: close"),
+        chunked([b"[1]"], b"Connection: x, Close"),
+        b"HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n[1]",
+    ],
+)
+async def test_a_connection_that_the_server_will_close_is_not_used_again(response: bytes) -> None:
+    async with Server(answering(response)) as server, pool(server) as connections:
+        assert await bodies(connections, 3) == [b"[1]"] * 3
 
-
-async def test_more_calls_than_connections_take_turns() -> None:
-    async with Server(slow) as server, pool(server, most_open=3) as connections:
-        found = await asyncio.gather(*called(connections, 60))
-
-    assert found == [b"[1]"] * 60
     assert server.connections == 3
 
 
-async def test_a_call_that_finds_no_connection_in_time_says_so_and_sends_nothing() -> None:
-    async with Server(silent) as server, pool(server, most_open=2, wait_seconds=0.01) as connections:
-        calls = called(connections, 2)
-        await until(lambda: len(server.heads) == 2)
+@pytest.mark.parametrize("more", [b"H", b"HTT", b"x", sized(b"[2]"), sized(b"[2]") + b"H", OK, OK + b"\r\n[2]"])
+async def test_bytes_after_a_response_close_the_connection_and_change_no_response(more: bytes) -> None:
+    scripts = answering(RESPONSE + more), answering(RESPONSE, more), answering(RESPONSE)
+    async with Server(*scripts) as server, pool(server) as connections:
+        assert await bodies(connections, 1) == [b"[1]"]
+        assert await bodies(connections, 1) == [b"[1]"]
+        await until(lambda: server.open == 0)
+        assert await bodies(connections, 2) == [b"[1]"] * 2
 
-        with pytest.raises(PoolTimeoutError, match="in use"):
+    assert server.connections == 3
+
+
+async def test_idle_connections_beyond_max_keepalive_connections_are_closed() -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server, max_keepalive_connections=3) as connections:
+        await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(10)))
+        await until(lambda: server.open == 3)
+        await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(3)))
+
+    assert server.connections == 10
+
+
+async def test_a_connection_that_was_idle_beyond_its_expiry_is_not_used() -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server, keepalive_expiry_seconds=0) as connections:
+        await bodies(connections, 3)
+        await until(lambda: server.open == 1)
+
+    assert server.connections == 3
+
+
+async def test_expired_idle_connections_are_closed_while_another_is_used() -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server, keepalive_expiry_seconds=0.2) as connections:
+        await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(3)))
+        async with asyncio.timeout(20):
+            while server.open > 1:
+                await bodies(connections, 1)
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_that_was_closed_while_idle_is_replaced(reset: bool) -> None:
+    async with Server(closing_after(RESPONSE, reset=reset)) as server, pool(server) as connections:
+        for _ in range(3):
+            await bodies(connections, 1)
+            await until(lambda: server.open == 0)
+
+    assert server.connections == len(server.heads) == 3
+
+
+async def once_then_close(peer: Peer) -> None:
+    """Responds to one request, and closes the connection upon the next."""
+    await peer.request()
+    await peer.send(RESPONSE)
+    await peer.request()
+
+
+async def once_then_reset(peer: Peer) -> None:
+    await once_then_close(peer)
+    peer.drop(reset=True)
+
+
+async def once_then_break(peer: Peer) -> None:
+    await once_then_close(peer)
+    await peer.send(b"H")
+
+
+@pytest.mark.parametrize("script", [once_then_close, once_then_reset])
+async def test_a_call_on_a_stale_connection_is_sent_again_on_a_new_one(script: Script) -> None:
+    async with Server(script, answering(RESPONSE)) as server, pool(server) as connections:
+        assert await bodies(connections, 2) == [b"[1]"] * 2
+
+    assert (server.connections, len(server.heads)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "responses", "sent"),
+    [
+        ([closing_after()], 0, (1, 1)),
+        ([once_then_close, closing_after()], 1, (2, 3)),
+        ([once_then_break, answering(RESPONSE)], 1, (1, 2)),
+    ],
+    ids=["on a new connection", "for the second time", "inside its response"],
+)
+async def test_a_call_whose_connection_breaks_otherwise_is_not_sent_again(
+    scripts: list[Script], responses: int, sent: tuple[int, int]
+) -> None:
+    async with Server(*scripts) as server, pool(server) as connections:
+        await bodies(connections, responses)
+        with pytest.raises(ConnectionError, match="broke"):
             await bodies(connections, 1)
 
-        assert len(server.heads) == 2
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+    assert (server.connections, len(server.heads)) == sent
 
 
-async def test_waiting_for_a_connection_counts_as_time() -> None:
-    async with Server(silent) as server, pool(server, most_open=1, wait_seconds=5) as connections:
-        calls = called(connections, 1)
-        await until(lambda: len(server.heads) == 1)
-
-        with pytest.raises(TimeoutError):
-            await connections.get("/", largest=LARGEST, within=0.01)
-
-        # What is left of a call's time is all that its attempt gets.
-        late = called(connections, 1, within=0.05)
-        await asyncio.sleep(0.01)
-        calls[0].cancel()
-        assert [type(each) for each in await asyncio.gather(*late, return_exceptions=True)] == [TimeoutError]
-        await asyncio.gather(*calls, return_exceptions=True)
-
-
-async def test_a_kept_connection_gets_what_is_left_of_a_calls_time() -> None:
-    async def once_slowly(peer: Peer) -> None:
-        await peer.request()
-        await asyncio.sleep(0.35)
-        await peer.send(ANSWER)
-        await silent(peer)
-
-    async def passed(pieces: int) -> None:
-        # A pause of the machine, however long, takes no more than one of them.
-        for _ in range(pieces):
-            await asyncio.sleep(0.05)
-
-    async with Server(once_slowly) as server, pool(server, most_open=1, wait_seconds=5) as connections:
-        (first,) = called(connections, 1)
-        await until(lambda: len(server.heads) == 1)
-        # With all of its time from the moment on when there is a connection it would take 0.75 seconds.
-        too_long = asyncio.create_task(passed(13))
-
-        with pytest.raises(TimeoutError):
-            await connections.get("/", largest=LARGEST, within=0.4)
-
-        assert not too_long.done()
-        too_long.cancel()
-        assert await first == b"[1]"
-
-
-async def test_a_connection_that_fails_leaves_its_place() -> None:
+async def test_a_refused_connection_raises_os_error() -> None:
     async with Server(silent) as server:
         pass
 
-    async with pool(server, most_open=2) as connections:
-        for _ in range(5):
-            with pytest.raises(OSError, match=r"refused|Connect"):
+    async with pool(server) as connections:
+        with pytest.raises(OSError, match=r"refused|Connect"):
+            await bodies(connections, 1)
+
+
+async def echoing(peer: Peer) -> None:
+    """Responds with the target, after a delay that depends on it."""
+    while head := await peer.request():
+        target = head.split()[1]
+        await asyncio.sleep(int(target[1:]) % 7 / 1000)
+        await peer.send(sized(target))
+
+
+async def test_concurrent_calls_get_their_own_responses() -> None:
+    async with Server(echoing) as server, pool(server) as connections:
+        for _ in range(2):
+            responses = await asyncio.gather(*(connections.get(f"/{n}", max_bytes=MAX_BYTES) for n in range(100)))
+            assert [response.body for response in responses] == [b"/%d" % n for n in range(100)]
+
+    assert server.connections == 100
+
+
+async def test_cancelled_calls_close_their_connections_and_block_no_other_call() -> None:
+    async with Server(*[silent, unfinished] * 100, answering(RESPONSE)) as server, pool(server) as connections:
+        calls = [asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES)) for _ in range(200)]
+        await until(lambda: len(server.heads) == 200)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: server.open == 0)
+
+        assert await bodies(connections, 20) == [b"[1]"] * 20
+
+    assert server.connections == 201
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_call_may_be_cancelled_at_any_moment(tls: ssl.SSLContext, trust: ssl.SSLContext, secure: bool) -> None:
+    for turns in range(30):
+        async with (
+            Server(answering(RESPONSE), tls=tls if secure else None) as server,
+            pool(server, tls=trust) as connections,
+        ):
+            call = asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+
+            assert await bodies(connections, 2) == [b"[1]"] * 2
+
+
+async def test_a_call_after_close_fails() -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server) as connections:
+        await bodies(connections, 1)
+        await connections.close()
+        with pytest.raises(OSError, match="closed"):
+            await bodies(connections, 1)
+
+    assert server.connections == 1
+
+
+async def once(peer: Peer) -> None:
+    """Responds to the first request only."""
+    await closing_after(RESPONSE)(peer)
+    await silent(peer)
+
+
+@pytest.mark.parametrize(("script", "answered"), [(silent, 0), (unfinished, 0), (once, 20)])
+async def test_close_fails_the_calls_that_run(script: Script, answered: int) -> None:
+    async with Server(script) as server, pool(server) as connections:
+        await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(answered)))
+        calls = [asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES)) for _ in range(20)]
+        await until(lambda: len(server.heads) == answered + 20)
+        await connections.close()
+        endings = await asyncio.gather(*calls, return_exceptions=True)
+        await until(lambda: server.open == 0)
+
+    assert all(isinstance(ending, OSError) for ending in endings)
+    assert server.connections == 20
+
+
+async def test_close_fails_the_calls_that_are_about_to_connect() -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server) as connections:
+        call = asyncio.create_task(connections.get("/", max_bytes=MAX_BYTES))
+        await asyncio.sleep(0)
+        await connections.close()
+        with pytest.raises(OSError, match="closed"):
+            await call
+
+    assert server.heads == []
+
+
+async def test_connecting_fails_after_the_connect_timeout() -> None:
+    async with Server(Peer.abandoned) as server:
+        server.url = server.url.replace("http:", "https:")
+        async with pool(server, connect_timeout_seconds=0.05, tls=ssl.create_default_context()) as connections:
+            with pytest.raises(ConnectionError, match="in time"):
                 await bodies(connections, 1)
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_twelve_hundred_cancelled_calls_leave_ten_connections_as_good_as_new(seed: int) -> None:
-    chance = Random(seed)  # noqa: S311 # the cases of a test
-    async with Server(slow) as server, pool(server, most_open=10, wait_seconds=2) as connections:
-        for _ in range(12):
-            calls = called(connections, 100)
-            for _ in range(chance.randrange(8)):
-                await asyncio.sleep(0)
-            for call in chance.sample(calls, 100):
-                call.cancel()
-                if chance.random() < 0.1:
-                    await asyncio.sleep(0)
-            await asyncio.gather(*calls, return_exceptions=True)
+class Detour(asyncio.SelectorEventLoop):
+    """A loop for which every host is the test's server."""
 
-        assert await asyncio.gather(*called(connections, 20)) == [b"[1]"] * 20
-        await until(lambda: server.open <= 10)
+    port: int
+    asked: tuple[object, object]
+
+    async def create_connection(self, factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:  # type: ignore[override] # as it is called
+        self.asked = (host, port)
+        return await super().create_connection(factory, "127.0.0.1", self.port)
 
 
-async def test_closing_sends_away_those_that_wait() -> None:
-    async with Server(silent) as server, pool(server, most_open=1, wait_seconds=60) as connections:
-        calls = called(connections, 5)
-        await until(lambda: len(server.heads) == 1)
-        await connections.close()
-        endings = await asyncio.gather(*calls, return_exceptions=True)
+@pytest.mark.parametrize(
+    ("base_url", "asked", "host", "start"),
+    [
+        ("http://leyr.example", ("leyr.example", 80), b"leyr.example", b""),
+        ("http://leyr.example/", ("leyr.example", 80), b"leyr.example", b""),
+        ("https://leyr.example/api", ("leyr.example", 443), b"leyr.example", b"/api"),
+        ("http://leyr.example:8080/api/v1/", ("leyr.example", 8080), b"leyr.example:8080", b"/api/v1"),
+        ("http://127.0.0.1:8080/a%2Fb", ("127.0.0.1", 8080), b"127.0.0.1:8080", b"/a%2Fb"),
+        ("http://[::1]:8080", ("::1", 8080), b"[::1]:8080", b""),
+    ],
+)
+def test_a_request_has_a_host_header_and_the_target_unchanged(
+    base_url: str, asked: tuple[str, int], host: bytes, start: bytes
+) -> None:
+    async def request(loop: Detour) -> bytes:
+        async with Server(answering(RESPONSE)) as server:
+            loop.port = server.port
+            connections = ConnectionPool(base_url, {"x-name": "a value", "accept": "application/json"})
+            await connections.get("/a%2Fb/%C3%A9?c=%2B&d=%20;e", max_bytes=MAX_BYTES)
+            await connections.close()
+            return server.heads[0]
 
-    assert all(isinstance(ending, ConnectionError) for ending in endings)
-    assert not any(isinstance(ending, PoolTimeoutError) for ending in endings)
+    loop = Detour()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        lines = runner.run(request(loop)).split(b"\r\n")
+
+    assert loop.asked == asked
+    assert lines[:2] == [b"GET %b/a%%2Fb/%%C3%%A9?c=%%2B&d=%%20;e HTTP/1.1" % start, b"host: " + host]
+    assert lines[2:] == [b"x-name: a value", b"accept: application/json", b"accept-encoding: gzip", b"", b""]
 
 
-async def test_answers_go_to_whoever_asked_however_often_places_change_hands() -> None:
-    async def echoing(peer: Peer) -> None:
-        while head := await peer.request():
-            await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + head.split()[1][1:5])
+@pytest.mark.parametrize(
+    "bad", ["\r", "\n", "\r\nx: y", " ", " HTTP/1.1\r\n\r\nGET /", "\t", "\0", "\x7f", "é", "\u2028"]
+)
+async def test_a_target_that_is_not_percent_encoded_is_not_sent(bad: str) -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server) as connections:
+        for target in (f"/a{bad}", f"/a{bad}b"):
+            with pytest.raises(ValueError, match="percent-encoded"):
+                await connections.get(target, max_bytes=MAX_BYTES)
 
-    async with Server(echoing) as server, pool(server, most_open=4) as connections:
-        replies = await asyncio.gather(*(connections.get(f"/{n:04}", largest=LARGEST) for n in range(400)))
-
-    assert [reply.body for reply in replies] == [b"%04d" % n for n in range(400)]
-    assert server.connections == 4
+    assert server.connections == 0
 
 
-async def test_a_pool_of_many_connections_serves_them_all_at_once() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, most_open=100) as connections:
-        assert await asyncio.gather(*called(connections, 100)) == [b"[1]"] * 100
+@pytest.mark.parametrize("bad", ["a\r\nb: c", "a\n", "a\0", "é"])
+def test_a_header_that_would_not_stay_within_its_line_raises_without_quoting_it(bad: str) -> None:
+    for headers in ({bad: "value"}, {"name": bad}):
+        with pytest.raises(ValueError, match="cannot be sent") as failure:
+            ConnectionPool("http://127.0.0.1", headers)
+        assert bad not in str(failure.value)
 
-    assert server.connections == 100
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for 127.0.0.1, good for a day, in one file."""
+    pem = tmp_path_factory.mktemp("tls") / "both.pem"
+    kind = ["-x509", "-days", "1", "-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(pem)]
+    made = subprocess.run(["openssl", "req", *kind, *key], check=True, capture_output=True)
+    pem.write_bytes(pem.read_bytes() + made.stdout)
+    return pem
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    """The server's end."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+def trust(certificate: Path) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate))
+
+
+async def test_a_tls_connection_is_kept_alive(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with Server(answering(RESPONSE), tls=tls) as server, pool(server, tls=trust) as connections:
+        assert await bodies(connections, 3) == [b"[1]"] * 3
+
+    assert server.connections == 1
+
+
+# asyncio's own loop tells its protocols of a farewell where there was none.
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
+async def test_a_close_delimited_body_over_tls_is_whole_only_after_close_notify(
+    tls: ssl.SSLContext, trust: ssl.SSLContext
+) -> None:
+    whole = closing_after(OK + b"\r\n[1]")
+
+    async def broken(peer: Peer) -> None:
+        await whole(peer)
+        peer.drop()
+
+    async with Server(whole, broken, tls=tls) as server, pool(server, tls=trust) as connections:
+        assert await bodies(connections, 1) == [b"[1]"]
+        with pytest.raises(ConnectionError, match="broke"):
+            await bodies(connections, 1)
+
+
+@pytest.mark.parametrize(("host", "trusting"), [("127.0.0.1", False), ("localhost", True)])
+async def test_a_server_without_the_right_certificate_gets_no_request(
+    tls: ssl.SSLContext, trust: ssl.SSLContext, host: str, trusting: bool
+) -> None:
+    async with Server(answering(RESPONSE), tls=tls) as server:
+        server.url = server.url.replace("127.0.0.1", host)
+        async with pool(server, tls=trust if trusting else None) as connections:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await bodies(connections, 1)
+
+    assert server.heads == []

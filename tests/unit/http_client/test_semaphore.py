@@ -1,4 +1,4 @@
-"""ResizableSemaphore are handed out in order, and none is ever lost."""
+"""ResizableSemaphore: permits are handed out in order, and none is ever lost."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,156 +11,158 @@ from hypothesis import strategies as st
 from gateway.http_client.semaphore import ResizableSemaphore
 from tests.unit.leyr.virtual_time import clock, run
 
-ACTIONS = ("come", "come", "come", "finish", "cancel", "widen", "narrow", "turn", "send away", "pass time")
+ACTIONS = ("start", "start", "start", "finish", "cancel", "grow", "shrink", "turn", "reject waiting", "pass time")
 actions = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 1_000)), max_size=80)
 
 
-class Crowd:
-    """Whoever comes, waits, and leaves, by number."""
+class PermitHolders:
+    """Tasks that acquire a permit, hold it until told to finish, and release it; each has a number."""
 
-    def __init__(self, most: int) -> None:
-        self.places = ResizableSemaphore(most)
-        self.visits: list[asyncio.Task[None]] = []
-        self.inside: list[int] = []
-        self.entered: list[int] = []
+    def __init__(self, limit: int) -> None:
+        self.semaphore = ResizableSemaphore(limit)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.holding: list[int] = []
+        self.acquired: list[int] = []
         self.waited: list[int] = []
-        self.unlucky: set[int] = set()
-        self.over: dict[int, asyncio.Event] = {}
+        self.rejected: set[int] = set()
+        self.may_finish: dict[int, asyncio.Event] = {}
 
-    def come(self) -> None:
-        number = len(self.visits)
-        self.over[number] = asyncio.Event()
-        self.visits.append(asyncio.create_task(self._visit(number)))
+    def start(self) -> None:
+        number = len(self.tasks)
+        self.may_finish[number] = asyncio.Event()
+        self.tasks.append(asyncio.create_task(self._hold(number)))
 
-    async def _visit(self, number: int) -> None:
-        if not self.places.take():
-            if not await self.places.wait(10):
-                self.unlucky.add(number)
+    async def _hold(self, number: int) -> None:
+        if not self.semaphore.try_acquire():
+            if not await self.semaphore.acquire(10):
+                self.rejected.add(number)
                 return
             self.waited.append(number)
         try:
-            self.entered.append(number)
-            self.inside.append(number)
-            await self.over[number].wait()
+            self.acquired.append(number)
+            self.holding.append(number)
+            await self.may_finish[number].wait()
         finally:
-            self.inside.remove(number)
-            self.places.give_back()
+            self.holding.remove(number)
+            self.semaphore.release()
 
     async def settle(self) -> None:
         for _ in range(5):
             await asyncio.sleep(0)
 
 
-def act(crowd: Crowd, action: str, number: int) -> None:
+def act(holders: PermitHolders, action: str, number: int) -> None:
     match action:
-        case "come":
-            crowd.come()
-        case "finish" if crowd.inside:
-            crowd.over[crowd.inside[number % len(crowd.inside)]].set()
-        case "cancel" if crowd.visits:
-            crowd.visits[number % len(crowd.visits)].cancel()
-        case "widen" | "narrow":
-            crowd.places.most = number % 4 if action == "narrow" else 4 + number % 4
-            crowd.places.fill()
-        case "send away":
-            crowd.places.send_away()
+        case "start":
+            holders.start()
+        case "finish" if holders.holding:
+            holders.may_finish[holders.holding[number % len(holders.holding)]].set()
+        case "cancel" if holders.tasks:
+            holders.tasks[number % len(holders.tasks)].cancel()
+        case "grow" | "shrink":
+            holders.semaphore.limit = number % 4 if action == "shrink" else 4 + number % 4
+            holders.semaphore.wake_waiting()
+        case "reject waiting":
+            holders.semaphore.reject_waiting()
 
 
 @settings(deadline=None, max_examples=300)
-@given(actions=actions, most=st.integers(1, 5))
-def test_whoever_is_cancelled_whenever_no_place_is_lost(actions: list[tuple[str, int]], most: int) -> None:
-    async def scene() -> None:
-        crowd = Crowd(most)
+@given(actions=actions, limit=st.integers(1, 5))
+def test_no_permit_is_lost_whichever_tasks_are_cancelled_at_whatever_moment(
+    actions: list[tuple[str, int]], limit: int
+) -> None:
+    async def scenario() -> None:
+        holders = PermitHolders(limit)
         for action, number in actions:
-            act(crowd, action, number)
-            if action in {"come", "turn"}:
+            act(holders, action, number)
+            if action in {"start", "turn"}:
                 await asyncio.sleep(0)
             elif action == "pass time":
                 await asyncio.sleep(number % 12)
-            assert crowd.places.taken <= 8
-            assert len(crowd.inside) <= crowd.places.taken
-        await crowd.settle()
-        assert crowd.places.taken == len(crowd.inside)
-        assert not crowd.places.waiting or crowd.places.taken >= crowd.places.most
-        # Who is handed a place enters a turn later; whoever finds another one free in that turn overtakes nobody.
-        assert crowd.waited == sorted(crowd.waited)
+            assert holders.semaphore.in_use <= 8
+            assert len(holders.holding) <= holders.semaphore.in_use
+        await holders.settle()
+        assert holders.semaphore.in_use == len(holders.holding)
+        assert not holders.semaphore.waiting or holders.semaphore.in_use >= holders.semaphore.limit
+        # A waiter runs a turn after it was given its permit; a task that finds one free meanwhile overtakes none.
+        assert holders.waited == sorted(holders.waited)
 
-        for over in crowd.over.values():
-            over.set()
-        crowd.places.most = 5
-        crowd.places.fill()
-        await asyncio.gather(*crowd.visits, return_exceptions=True)
-        assert (crowd.places.taken, crowd.places.waiting) == (0, 0)
-        assert all(crowd.places.take() for _ in range(5))
+        for event in holders.may_finish.values():
+            event.set()
+        holders.semaphore.limit = 5
+        holders.semaphore.wake_waiting()
+        await asyncio.gather(*holders.tasks, return_exceptions=True)
+        assert (holders.semaphore.in_use, holders.semaphore.waiting) == (0, 0)
+        assert all(holders.semaphore.try_acquire() for _ in range(5))
 
-    run(scene())
+    run(scenario())
 
 
-def in_a_crowd(most: int) -> Callable[[Callable[[Crowd], Any]], Callable[[], None]]:
-    def decorate(scene: Callable[[Crowd], Any]) -> Callable[[], None]:
+def with_holders(limit: int) -> Callable[[Callable[[PermitHolders], Any]], Callable[[], None]]:
+    def decorate(scenario: Callable[[PermitHolders], Any]) -> Callable[[], None]:
         async def play() -> None:
-            await scene(Crowd(most))
+            await scenario(PermitHolders(limit))
 
         return lambda: run(play())
 
     return decorate
 
 
-@in_a_crowd(most=2)
-async def test_who_comes_later_does_not_overtake(crowd: Crowd) -> None:
+@with_holders(limit=2)
+async def test_try_acquire_fails_once_a_waiter_was_given_the_free_permit(holders: PermitHolders) -> None:
     for _ in range(4):
-        crowd.come()
-    await crowd.settle()
-    crowd.over[0].set()
+        holders.start()
+    await holders.settle()
+    holders.may_finish[0].set()
     await asyncio.sleep(0)
-    # The place is already the third's, though it has not noticed yet.
-    assert not crowd.places.take()
-    crowd.over[1].set()
-    await crowd.settle()
-    assert crowd.inside == [2, 3]
+    # The permit is already the third task's, which has not run since.
+    assert not holders.semaphore.try_acquire()
+    holders.may_finish[1].set()
+    await holders.settle()
+    assert holders.holding == [2, 3]
     for number in (2, 3):
-        crowd.over[number].set()
-    await crowd.settle()
+        holders.may_finish[number].set()
+    await holders.settle()
 
 
-@in_a_crowd(most=1)
-async def test_who_is_cancelled_with_a_place_in_hand_passes_it_on(crowd: Crowd) -> None:
+@with_holders(limit=1)
+async def test_a_waiter_that_is_cancelled_after_it_was_given_a_permit_passes_it_on(holders: PermitHolders) -> None:
     for _ in range(3):
-        crowd.come()
-    await crowd.settle()
-    crowd.visits[0].cancel()
+        holders.start()
+    await holders.settle()
+    holders.tasks[0].cancel()
     await asyncio.sleep(0)
-    assert crowd.places.taken == 1
-    crowd.visits[1].cancel()
-    await crowd.settle()
+    assert holders.semaphore.in_use == 1
+    holders.tasks[1].cancel()
+    await holders.settle()
 
-    assert crowd.entered == [0, 2]
-    crowd.over[2].set()
-    await crowd.settle()
-    assert crowd.places.taken == 0
+    assert holders.acquired == [0, 2]
+    holders.may_finish[2].set()
+    await holders.settle()
+    assert holders.semaphore.in_use == 0
 
 
-@in_a_crowd(most=1)
-async def test_nobody_waits_longer_than_they_said(crowd: Crowd) -> None:
-    crowd.come()
-    await crowd.settle()
+@with_holders(limit=1)
+async def test_acquire_returns_false_after_its_timeout(holders: PermitHolders) -> None:
+    holders.start()
+    await holders.settle()
     began = clock()
-    assert not await crowd.places.wait(3)
+    assert not await holders.semaphore.acquire(3)
     assert clock() - began == pytest.approx(3)
-    assert crowd.places.waiting == 0
-    crowd.over[0].set()
-    await crowd.settle()
+    assert holders.semaphore.waiting == 0
+    holders.may_finish[0].set()
+    await holders.settle()
 
 
-@in_a_crowd(most=1)
-async def test_all_that_wait_can_be_sent_away(crowd: Crowd) -> None:
+@with_holders(limit=1)
+async def test_reject_waiting_makes_every_pending_acquire_return_false(holders: PermitHolders) -> None:
     for _ in range(5):
-        crowd.come()
-    await crowd.settle()
-    crowd.places.send_away()
-    await crowd.settle()
+        holders.start()
+    await holders.settle()
+    holders.semaphore.reject_waiting()
+    await holders.settle()
 
-    assert crowd.unlucky == {1, 2, 3, 4}
-    crowd.over[0].set()
-    await crowd.settle()
-    assert crowd.places.take()
+    assert holders.rejected == {1, 2, 3, 4}
+    holders.may_finish[0].set()
+    await holders.settle()
+    assert holders.semaphore.try_acquire()

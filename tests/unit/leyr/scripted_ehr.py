@@ -1,4 +1,4 @@
-"""An EHR that does as it is told, for tests in virtual time."""
+"""An EHR that replies by a script, and calls to it through a policy, for tests in virtual time."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from gateway.domain.errors import (
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
-from gateway.leyr.call_events import AttemptError, CallResult, NoCallEvents, Rejection
+from gateway.leyr.call_events import AttemptError, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicy
 from tests.unit.leyr.virtual_time import clock
@@ -23,8 +23,8 @@ HANG = 1e9
 REFERENCE = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 
 
-def failing(outcome: CallResult, retry_after: float | None = None) -> AttemptError | GatewayError:
-    """What the client makes of such an outcome."""
+def failure(result: CallResult, retry_after: float | None = None) -> AttemptError | GatewayError:
+    """The error that the client raises for a result."""
     errors: dict[CallResult, GatewayError] = {
         CallResult.RATE_LIMITED: UpstreamRateLimited("slow down", retryable=True, retry_after=retry_after),
         CallResult.REFUSED: NotFound("nothing there"),
@@ -32,99 +32,99 @@ def failing(outcome: CallResult, retry_after: float | None = None) -> AttemptErr
         CallResult.NO_CONNECTION: Overloaded("busy", retryable=True),
         CallResult.INVALID_ANSWER: UpstreamInvalidAnswer("nonsense"),
     }
-    if outcome is CallResult.INVALID_ANSWER:
-        return errors[outcome]
+    if result is CallResult.INVALID_ANSWER:
+        return errors[result]
     down = UpstreamUnavailable("down", retryable=True, reference=REFERENCE, retry_after=retry_after)
-    return AttemptError(errors.get(outcome, down), outcome)
+    return AttemptError(errors.get(result, down), result)
 
 
 @dataclass(frozen=True)
-class Act:
-    """So many seconds, and then an answer or another outcome."""
+class Attempt:
+    """How one attempt goes: what it comes to, after so many seconds."""
 
     seconds: float = 0.0
-    outcome: CallResult = CallResult.ANSWERED
+    result: CallResult = CallResult.ANSWERED
     retry_after: float | None = None
 
 
 class ScriptedEhr:
-    """Its attempts, with when each began and how long it was given."""
+    """Keeps when each attempt began, and how many seconds it was given."""
 
-    def __init__(self, *acts: Act, then: Act | None = None) -> None:
-        """After `acts` come `then`s; the last of `acts` again unless told otherwise."""
+    def __init__(self, *script: Attempt, then: Attempt | None = None) -> None:
+        """After `script` every attempt goes like `then`, or like the last of the script."""
         self.attempts: list[tuple[float, float]] = []
-        self.at_once = 0
-        self.most_at_once = 0
-        self._acts: Iterator[Act] = chain(acts, repeat(then or acts[-1]))
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self._script: Iterator[Attempt] = chain(script, repeat(then or script[-1]))
 
-    def goes_on_with(self, *acts: Act) -> None:
-        self._acts = chain(acts, repeat(acts[-1]))
+    def continue_with(self, *script: Attempt) -> None:
+        self._script = chain(script, repeat(script[-1]))
 
-    async def attempt(self, within: float) -> str:
-        self.attempts.append((clock(), within))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        act = next(self._acts)
+    async def attempt(self, seconds: float) -> str:
+        self.attempts.append((clock(), seconds))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        scripted = next(self._script)
         try:
-            if act.seconds >= within:
-                await asyncio.sleep(within)
-                raise failing(CallResult.TIMED_OUT)
-            await asyncio.sleep(act.seconds)
+            if scripted.seconds >= seconds:
+                await asyncio.sleep(seconds)
+                raise failure(CallResult.TIMED_OUT)
+            await asyncio.sleep(scripted.seconds)
         finally:
-            self.at_once -= 1
-        if act.outcome is not CallResult.ANSWERED:
-            raise failing(act.outcome, act.retry_after)
-        return "answer"
+            self.in_flight -= 1
+        if scripted.result is not CallResult.ANSWERED:
+            raise failure(scripted.result, scripted.retry_after)
+        return "success"
 
 
 @dataclass
-class Witness(NoCallEvents):
-    """Writes down what it is told."""
+class RecordedCallEvents(CallEvents):
+    """Keeps the arguments of all events."""
 
     attempts: list[tuple[CallResult, float]] = field(default_factory=list)
-    refusals: list[Rejection] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
     retries: int = 0
     states: list[BreakerState] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
 
-    def attempt(self, emr: str, endpoint: str, outcome: CallResult, seconds: float) -> None:
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         assert (emr, endpoint) == ("webdoc", "timeslots")
-        self.attempts.append((outcome, round(seconds, 3)))
+        self.attempts.append((result, round(seconds, 3)))
 
-    def turned_away(self, emr: str, endpoint: str, reason: Rejection) -> None:
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:
         assert (emr, endpoint) == ("webdoc", "timeslots")
-        self.refusals.append(reason)
+        self.rejections.append(reason)
 
     def retried(self, emr: str) -> None:
         assert emr == "webdoc"
         self.retries += 1
 
-    def breaker(self, emr: str, state: BreakerState) -> None:
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:
         assert emr == "webdoc"
         self.states.append(state)
 
-    def gate(self, emr: str, limit: int) -> None:
+    def limit_changed(self, emr: str, limit: int) -> None:
         assert emr == "webdoc"
         self.limits.append(limit)
 
 
 @dataclass
-class Scene:
-    """A policy, its EHR, and whoever calls."""
+class PolicyHarness:
+    """Calls to a scripted EHR through its policy."""
 
     ehr: ScriptedEhr
-    rules: PolicyConfig = field(default_factory=PolicyConfig)
-    chance: Callable[[], float] = lambda: 0.5
-    witness: Witness = field(default_factory=Witness)
+    config: PolicyConfig = field(default_factory=PolicyConfig)
+    rng: Callable[[], float] = lambda: 0.5
+    events: RecordedCallEvents = field(default_factory=RecordedCallEvents)
 
     def __post_init__(self) -> None:
-        self.policy = UpstreamPolicy("webdoc", self.rules, PolicyDependencies(self.witness, clock, chance=self.chance))
+        self.policy = UpstreamPolicy("webdoc", self.config, PolicyDependencies(self.events, clock, rng=self.rng))
 
     async def call(self) -> str:
         return await self.policy.call("timeslots", self.ehr.attempt)
 
-    async def ending(self) -> tuple[str | GatewayError, float]:
-        """What a call came to, and how long it took."""
+    async def outcome(self) -> tuple[str | GatewayError, float]:
+        """What one call returned or raised, and how many seconds it took."""
         began = clock()
         try:
             found: str | GatewayError = await self.call()
@@ -132,17 +132,17 @@ class Scene:
             found = error
         return found, clock() - began
 
-    def calls(self, number: int) -> list["asyncio.Task[tuple[str | GatewayError, float]]"]:
-        """Calls that begin together."""
-        return [asyncio.create_task(self.ending()) for _ in range(number)]
+    def start(self, number: int) -> list["asyncio.Task[tuple[str | GatewayError, float]]"]:
+        """Start calls that begin together."""
+        return [asyncio.create_task(self.outcome()) for _ in range(number)]
 
-    async def endings(self, number: int) -> list[tuple[str | GatewayError, float]]:
-        return await asyncio.gather(*self.calls(number))
+    async def outcomes(self, number: int) -> list[tuple[str | GatewayError, float]]:
+        return await asyncio.gather(*self.start(number))
 
-    def is_calm(self) -> bool:
-        """Nothing is held by nobody."""
-        return (self.policy.condition.in_flight, self.policy.condition.waiting, self.ehr.at_once) == (0, 0, 0)
+    def is_idle(self) -> bool:
+        """Whether no call runs or waits, so that every permit was released."""
+        return (self.policy.health.in_flight, self.policy.health.waiting, self.ehr.in_flight) == (0, 0, 0)
 
 
-def kinds(endings: Iterable[tuple[str | GatewayError, float]]) -> list[str]:
-    return [found if isinstance(found, str) else found.code for found, _ in endings]
+def codes(outcomes: Iterable[tuple[str | GatewayError, float]]) -> list[str]:
+    return [found if isinstance(found, str) else found.code for found, _ in outcomes]

@@ -1,4 +1,4 @@
-"""What each answer says about the attempts to come."""
+"""Call events: the result of each error response, and which listeners hear of what."""
 
 import json
 
@@ -11,6 +11,8 @@ from gateway.leyr.call_events import (
     FAILED_RESULTS,
     INCONCLUSIVE_RESULTS,
     LOCAL_RESULTS,
+    CallEvents,
+    CallEventsFanOut,
     CallResult,
     LoggedCallEvents,
     Rejection,
@@ -18,10 +20,10 @@ from gateway.leyr.call_events import (
 )
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.error_mapping import error_for, read_error_envelope
-from tests.unit.leyr.scripted_ehr import Witness
+from tests.unit.leyr.scripted_ehr import RecordedCallEvents
 
 NOT_SUPPORTED = {"code": "BAD_REQUEST", "errors": [{"error_code": "NOT_SUPPORTED"}]}
-ANSWERS = [
+ERROR_RESPONSES = [
     (429, {}, CallResult.RATE_LIMITED),
     (429, {"code": "EMR_ERROR"}, CallResult.RATE_LIMITED),
     (429, {"code": "UNKNOWN_ERROR"}, CallResult.RATE_LIMITED),
@@ -51,43 +53,44 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "envelope", "outcome"), ANSWERS)
-def test_an_answer_that_is_an_error_has_an_outcome(status: int, envelope: object, outcome: CallResult) -> None:
-    answer = Response(status, {}, json.dumps(envelope).encode())
+@pytest.mark.parametrize(("status", "envelope", "result"), ERROR_RESPONSES)
+def test_an_error_response_has_one_call_result(status: int, envelope: object, result: CallResult) -> None:
+    response = Response(status, {}, json.dumps(envelope).encode())
 
-    assert result_of(error_for(answer, read_error_envelope(answer)), status) is outcome
+    assert result_of(error_for(response, read_error_envelope(response)), status) is result
 
 
-def test_answers_are_never_held_against_an_ehr() -> None:
-    answers = {CallResult.ANSWERED, CallResult.REFUSED, CallResult.RATE_LIMITED, CallResult.INVALID_ANSWER}
+def test_call_results_that_are_responses_never_count_as_failed_inconclusive_or_local() -> None:
+    responses = {CallResult.ANSWERED, CallResult.REFUSED, CallResult.RATE_LIMITED, CallResult.INVALID_ANSWER}
 
-    assert not answers & (FAILED_RESULTS | INCONCLUSIVE_RESULTS | LOCAL_RESULTS)
+    assert not responses & (FAILED_RESULTS | INCONCLUSIVE_RESULTS | LOCAL_RESULTS)
     assert not FAILED_RESULTS & INCONCLUSIVE_RESULTS
-    assert set(CallResult) == answers | FAILED_RESULTS | INCONCLUSIVE_RESULTS | {CallResult.TURNED_AWAY}
+    assert set(CallResult) == responses | FAILED_RESULTS | INCONCLUSIVE_RESULTS | {CallResult.TURNED_AWAY}
 
 
-def test_what_an_operator_should_know_is_logged_and_all_is_passed_on() -> None:
-    lines, witness = LogCapture(), Witness()
+def test_events_that_an_operator_should_act_on_are_logged_and_all_reach_every_listener() -> None:
+    lines, first, last = LogCapture(), RecordedCallEvents(), RecordedCallEvents()
     log = structlog.wrap_logger(None, processors=[lines], wrapper_class=structlog.make_filtering_bound_logger(0))
-    observer = LoggedCallEvents(log, witness)
+    events = CallEventsFanOut([LoggedCallEvents(log), first, CallEvents(), last])
 
-    observer.attempt("webdoc", "timeslots", CallResult.ANSWERED, 0.5)
-    observer.turned_away("webdoc", "timeslots", Rejection.QUEUE_FULL)
-    observer.retried("webdoc")
+    events.attempt_ended("webdoc", "timeslots", CallResult.ANSWERED, 0.5)
+    events.rejected("webdoc", "timeslots", Rejection.QUEUE_FULL)
+    events.retried("webdoc")
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED):
-        observer.breaker("webdoc", state)
+        events.breaker_changed("webdoc", state)
     for limit in (32, 33, 34, 17, 18):
-        observer.gate("webdoc", limit)
+        events.limit_changed("webdoc", limit)
 
-    assert witness == Witness(
+    assert first == last
+    assert first == RecordedCallEvents(
         [(CallResult.ANSWERED, 0.5)],
         [Rejection.QUEUE_FULL],
         1,
         [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED],
         [32, 33, 34, 17, 18],
     )
-    told = [(line["event"], line["log_level"], line.get("limit")) for line in lines.entries]
-    assert told == [
+    logged = [(line["event"], line["log_level"], line.get("limit")) for line in lines.entries]
+    assert logged == [
         ("upstream.breaker_opened", "warning", None),
         ("upstream.breaker_closed", "info", None),
         ("upstream.slowed_down", "warning", 32),

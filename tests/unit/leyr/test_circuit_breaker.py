@@ -1,4 +1,4 @@
-"""When an EHR is asked and when it is left alone."""
+"""CircuitBreaker: when it opens, half-opens and closes; RollingWindow: which events it counts."""
 
 from typing import Any
 
@@ -7,62 +7,63 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
-from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
+from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig, RollingWindow
 
+CONFIG = CircuitBreakerConfig()
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
 
-def answer(breaker: CircuitBreaker, now: float, times: int = 1) -> None:
+def succeed(breaker: CircuitBreaker, now: float, times: int = 1) -> None:
     for _ in range(times):
-        breaker.answered(breaker.begin(), now)
+        breaker.record_success(breaker.begin(), now)
 
 
 def fail(breaker: CircuitBreaker, now: float, times: int = 1, *, unreachable: bool = False) -> None:
     """Let calls fail, one after another, as long as there may be any."""
     for _ in range(times):
-        if not breaker.wait(now):
-            breaker.failed(breaker.begin(), now, unreachable=unreachable)
+        if not breaker.wait_seconds(now):
+            breaker.record_failure(breaker.begin(), now, unreachable=unreachable)
 
 
 def opened(now: float = 0.0) -> CircuitBreaker:
-    breaker = CircuitBreaker()
+    breaker = CircuitBreaker(CONFIG)
     fail(breaker, now, 5)
     assert breaker.state is OPEN
     return breaker
 
 
-def test_half_of_ten_calls_open_it() -> None:
-    breaker = CircuitBreaker()
-    answer(breaker, 0, 5)
+def test_the_breaker_opens_when_half_of_ten_calls_failed() -> None:
+    breaker = CircuitBreaker(CONFIG)
+    succeed(breaker, 0, 5)
 
     fail(breaker, 1, 4)
     assert breaker.state is CLOSED
     fail(breaker, 1)
 
     assert breaker.state is OPEN
-    assert breaker.wait(1) == 5
+    assert breaker.wait_seconds(1) == 5
 
 
-def test_fewer_than_half_do_not() -> None:
-    breaker = CircuitBreaker()
+def test_the_breaker_stays_closed_while_fewer_than_half_of_the_calls_fail() -> None:
+    breaker = CircuitBreaker(CONFIG)
     for second in range(100):
-        answer(breaker, second, 6)
+        succeed(breaker, second, 6)
         fail(breaker, second, 5)
 
     assert breaker.state is CLOSED
 
 
-def test_a_moments_trouble_among_many_answers_does_not_open_it() -> None:
-    breaker = CircuitBreaker()
-    answer(breaker, 0, 1_000)
+def test_many_failures_at_once_among_more_successes_do_not_open_the_breaker() -> None:
+    breaker = CircuitBreaker(CONFIG)
+    succeed(breaker, 0, 1_000)
     fail(breaker, 1, 900)
 
     assert breaker.state is CLOSED
 
 
-def test_five_in_a_row_that_found_no_connection_do_whatever_was_before() -> None:
-    breaker = CircuitBreaker()
-    answer(breaker, 0, 1_000)
+def test_five_consecutive_unreachable_calls_open_the_breaker_whatever_succeeded_before() -> None:
+    breaker = CircuitBreaker(CONFIG)
+    succeed(breaker, 0, 1_000)
     fail(breaker, 1, 4, unreachable=True)
     fail(breaker, 1)
     fail(breaker, 1, 4, unreachable=True)
@@ -74,9 +75,9 @@ def test_five_in_a_row_that_found_no_connection_do_whatever_was_before() -> None
 
 
 @given(gap=st.floats(31, 10_000))
-def test_an_ehr_that_is_seldom_asked_is_found_out_too(gap: float) -> None:
-    breaker = CircuitBreaker()
-    answer(breaker, 0, 3)
+def test_five_consecutive_failures_open_the_breaker_of_an_ehr_that_is_seldom_called(gap: float) -> None:
+    breaker = CircuitBreaker(CONFIG)
+    succeed(breaker, 0, 3)
 
     for number in range(1, 6):
         assert breaker.state is CLOSED
@@ -85,106 +86,106 @@ def test_an_ehr_that_is_seldom_asked_is_found_out_too(gap: float) -> None:
     assert breaker.state is OPEN
 
 
-def test_what_is_older_than_the_window_does_not_count() -> None:
-    breaker = CircuitBreaker()
-    answer(breaker, 0, 5)
+def test_calls_before_the_window_do_not_count() -> None:
+    breaker = CircuitBreaker(CONFIG)
+    succeed(breaker, 0, 5)
     fail(breaker, 0, 4)
-    answer(breaker, 33, 1)
+    succeed(breaker, 33, 1)
     fail(breaker, 33, 4)
 
     assert breaker.state is CLOSED
 
 
-def test_breaks_double_up_to_a_minute_and_begin_anew_after_an_answer() -> None:
+def test_breaks_double_up_to_a_minute_and_begin_anew_after_a_success() -> None:
     breaker, now = opened(), 0.0
     breaks = []
     for _ in range(6):
-        breaks.append(breaker.wait(now))
-        assert breaker.wait(now + breaks[-1] - 0.001) > 0
+        breaks.append(breaker.wait_seconds(now))
+        assert breaker.wait_seconds(now + breaks[-1] - 0.001) > 0
         now += breaks[-1]
         fail(breaker, now)
     assert breaks == [5, 10, 20, 40, 60, 60]
 
     now += 60
-    answer(breaker, now)
+    succeed(breaker, now)
     assert breaker.state is CLOSED
     fail(breaker, now, 5)
-    assert breaker.state is CLOSED, "an answer is remembered"
-    answer(breaker, now, 1)
+    assert breaker.state is CLOSED, "a success is remembered"
+    succeed(breaker, now, 1)
     fail(breaker, now, 5)
 
-    assert breaker.wait(now) == 5
+    assert breaker.wait_seconds(now) == 5
 
 
-def test_one_probe_at_a_time() -> None:
+def test_a_half_open_breaker_allows_one_probe_at_a_time() -> None:
     breaker = opened()
-    assert breaker.wait(5) == 0
+    assert breaker.wait_seconds(5) == 0
     probe = breaker.begin()
 
     assert breaker.state is HALF_OPEN
-    assert breaker.wait(5) > 0
-    assert breaker.wait(1_000) > 0
-    breaker.answered(probe, 6)
-    assert breaker.wait(6) == 0
+    assert breaker.wait_seconds(5) > 0
+    assert breaker.wait_seconds(1_000) > 0
+    breaker.record_success(probe, 6)
+    assert breaker.wait_seconds(6) == 0
 
 
-def test_a_probe_that_is_abandoned_gives_its_turn_to_the_next() -> None:
+def test_after_an_abandoned_probe_the_next_call_may_be_one() -> None:
     breaker = opened()
-    breaker.abandoned(breaker.begin())
+    breaker.record_abandoned(breaker.begin())
 
     assert breaker.state is HALF_OPEN
-    assert breaker.wait(5) == 0
-    answer(breaker, 5)
+    assert breaker.wait_seconds(5) == 0
+    succeed(breaker, 5)
     assert breaker.state is CLOSED
 
 
-@pytest.mark.parametrize("ends", ["answered", "failed", "abandoned"])
-def test_turns_from_before_the_last_change_count_no_more(ends: str) -> None:
-    breaker = CircuitBreaker()
+@pytest.mark.parametrize("ends", ["succeeded", "failed", "abandoned"])
+def test_results_of_an_earlier_generation_are_ignored(ends: str) -> None:
+    breaker = CircuitBreaker(CONFIG)
     late = [breaker.begin() for _ in range(3)]
     fail(breaker, 0, 5)
 
-    def end(turn: int, now: float) -> None:
-        if ends == "answered":
-            breaker.answered(turn, now)
+    def end(generation: int, now: float) -> None:
+        if ends == "succeeded":
+            breaker.record_success(generation, now)
         elif ends == "failed":
-            breaker.failed(turn, now, unreachable=True)
+            breaker.record_failure(generation, now, unreachable=True)
         else:
-            breaker.abandoned(turn)
+            breaker.record_abandoned(generation)
 
     end(late[0], 1)
-    assert (breaker.state, breaker.wait(1)) == (OPEN, 4)
+    assert (breaker.state, breaker.wait_seconds(1)) == (OPEN, 4)
     probe = breaker.begin()
     end(late[1], 5)
     assert breaker.state is HALF_OPEN
-    assert breaker.wait(5) > 0, "the probe keeps its turn"
-    breaker.answered(probe, 6)
+    assert breaker.wait_seconds(5) > 0, "the probe still runs"
+    breaker.record_success(probe, 6)
     for _ in range(10):
         end(late[2], 6)
     assert breaker.state is CLOSED
 
 
-def test_each_change_is_told_once() -> None:
-    told: list[BreakerState] = []
-    breaker = CircuitBreaker(changed=told.append)
+def test_on_change_gets_each_new_state_once() -> None:
+    states: list[BreakerState] = []
+    breaker = CircuitBreaker(CONFIG, on_change=states.append)
     fail(breaker, 0, 20)
     fail(breaker, 5)
-    answer(breaker, 15)
-    answer(breaker, 15)
+    succeed(breaker, 15)
+    succeed(breaker, 15)
 
-    assert told == [OPEN, HALF_OPEN, OPEN, HALF_OPEN, CLOSED]
+    assert states == [OPEN, HALF_OPEN, OPEN, HALF_OPEN, CLOSED]
 
 
 class Calls(RuleBasedStateMachine):
-    """Calls that begin and end in any order, and the plainest account of what they should have led to."""
+    """Calls that begin and end in any order, against a plain model of the breaker."""
 
-    turns: Bundle[Any] = Bundle("turns")
+    calls: Bundle[Any] = Bundle("calls")
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = CircuitBreaker(CircuitBreakerConfig(window_seconds=30, least_calls=4, in_a_row=3))
+        self.breaker = CircuitBreaker(CircuitBreakerConfig(window_seconds=30, min_calls=4, consecutive_failures=3))
         self.now = 0.0
-        self.epoch = 0
+        self.generation = 0
         self.state = CLOSED
         self.history: list[tuple[float, str]] = []
         self.probes = 0
@@ -193,32 +194,32 @@ class Calls(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(0, 70))
     def pass_time(self, seconds: int) -> None:
-        # In whole widths of the window's tenths, so that the account needs none.
+        # In whole widths of the window's tenths, so that the model needs none.
         self.now += seconds * 3
 
-    @precondition(lambda self: self.breaker.wait(self.now) == 0)
-    @rule(target=turns)
+    @precondition(lambda self: self.breaker.wait_seconds(self.now) == 0)
+    @rule(target=calls)
     def begin(self) -> tuple[int, int]:
         if self.state is OPEN:
             assert self.now >= self.retry_at
             self.become(HALF_OPEN)
         if self.state is HALF_OPEN:
             self.probes += 1
-        return self.breaker.begin(), self.epoch
+        return self.breaker.begin(), self.generation
 
-    @rule(turn=consumes(turns))
-    def answered(self, turn: tuple[int, int]) -> None:
-        self.breaker.answered(turn[0], self.now)
-        if turn[1] == self.epoch:
+    @rule(call=consumes(calls))
+    def succeeded(self, call: tuple[int, int]) -> None:
+        self.breaker.record_success(call[0], self.now)
+        if call[1] == self.generation:
             if self.state is HALF_OPEN:
                 self.pause = 5.0
                 self.become(CLOSED)
-            self.history.append((self.now, "answered"))
+            self.history.append((self.now, "succeeded"))
 
-    @rule(turn=consumes(turns), unreachable=st.booleans())
-    def failed(self, turn: tuple[int, int], unreachable: bool) -> None:
-        self.breaker.failed(turn[0], self.now, unreachable=unreachable)
-        if turn[1] == self.epoch:
+    @rule(call=consumes(calls), unreachable=st.booleans())
+    def failed(self, call: tuple[int, int], unreachable: bool) -> None:
+        self.breaker.record_failure(call[0], self.now, unreachable=unreachable)
+        if call[1] == self.generation:
             self.history.append((self.now, "unreachable" if unreachable else "failed"))
             if self.state is HALF_OPEN:
                 self.pause = min(self.pause * 2, 60)
@@ -226,20 +227,20 @@ class Calls(RuleBasedStateMachine):
             elif self.is_enough():
                 self.open()
 
-    @rule(turn=consumes(turns))
-    def abandoned(self, turn: tuple[int, int]) -> None:
-        self.breaker.abandoned(turn[0])
-        if turn[1] == self.epoch:
+    @rule(call=consumes(calls))
+    def abandoned(self, call: tuple[int, int]) -> None:
+        self.breaker.record_abandoned(call[0])
+        if call[1] == self.generation:
             self.probes = 0
 
     def is_enough(self) -> bool:
-        lately = [kind for at, kind in self.history if self.now - at < 30]
+        recent = [kind for at, kind in self.history if self.now - at < 30]
         kinds = [kind for _, kind in self.history]
-        bad = sum(kind != "answered" for kind in lately)
+        bad = sum(kind != "succeeded" for kind in recent)
         return (
             kinds[-3:] == ["unreachable"] * 3
-            or (len(kinds) >= 3 and "answered" not in [*kinds[-3:], *lately])
-            or (len(lately) >= 4 and bad * 2 >= len(lately))
+            or (len(kinds) >= 3 and "succeeded" not in [*kinds[-3:], *recent])
+            or (len(recent) >= 4 and bad * 2 >= len(recent))
         )
 
     def open(self) -> None:
@@ -247,15 +248,15 @@ class Calls(RuleBasedStateMachine):
         self.become(OPEN)
 
     def become(self, state: BreakerState) -> None:
-        self.state, self.epoch, self.probes = state, self.epoch + 1, 0
+        self.state, self.generation, self.probes = state, self.generation + 1, 0
         if state is not OPEN:
             self.history = []
 
     @invariant()
-    def is_as_accounted_for(self) -> None:
+    def agrees_with_the_model(self) -> None:
         assert self.breaker.state is self.state
         assert self.probes <= 1
-        wait = self.breaker.wait(self.now)
+        wait = self.breaker.wait_seconds(self.now)
         match self.state:
             case BreakerState.CLOSED:
                 assert wait == 0
@@ -267,3 +268,52 @@ class Calls(RuleBasedStateMachine):
 
 TestCalls = Calls.TestCase
 TestCalls.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+window_steps = st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=60)
+
+
+@given(steps=window_steps, seconds=st.sampled_from([10, 20, 40]), start=st.integers(0, 10**6))
+def test_a_rolling_window_window_expires_a_tenth_at_a_time(
+    steps: list[tuple[int, bool]], seconds: int, start: int
+) -> None:
+    window = RollingWindow(seconds)
+    happened: list[int] = []
+    # In tenths of the window's tenths, so that no rounding decides.
+    time = start * 10
+    for passed, happens in steps:
+        time += passed
+        now = time * seconds / 100
+        if happens:
+            happened.append(time)
+            window.add(now)
+        else:
+            assert window.total(now) == sum(time // 10 - 10 < each // 10 for each in happened)
+
+
+@given(times=st.lists(st.floats(0, 100), max_size=50), now=st.floats(0, 200))
+def test_a_rolling_window_window_keeps_all_of_nine_tenths_and_nothing_older(times: list[float], now: float) -> None:
+    window = RollingWindow(10)
+    past = sorted(each for each in times if each <= now)
+    for each in past:
+        window.add(each)
+
+    found = window.total(now)
+
+    assert sum(now - each < 8.99 for each in past) <= found <= sum(now - each <= 10.01 for each in past)
+
+
+def test_a_rolling_window_window_loses_nothing_when_the_clock_goes_back() -> None:
+    window = RollingWindow(10)
+    for now in (50.0, 43.0, 50.5):
+        window.add(now)
+
+    assert window.total(47.0) == 3
+
+
+def test_a_cleared_rolling_window_window_counts_nothing() -> None:
+    window = RollingWindow(10)
+    window.add(1.0)
+    window.clear()
+
+    assert window.total(1.0) == 0

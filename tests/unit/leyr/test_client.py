@@ -1,4 +1,4 @@
-"""Leyr's endpoints: the exact paths and queries, and what each answer becomes."""
+"""Leyr's endpoints: the exact paths and queries, and what each response becomes."""
 
 import json
 from collections.abc import AsyncIterator
@@ -16,8 +16,10 @@ from gateway.domain.errors import NotFound, UpstreamError, UpstreamInvalidAnswer
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.queries import Step
 from gateway.domain.window import Window
+from gateway.leyr.call_events import LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
-from tests.unit.leyr.httpx_connections import through
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
+from tests.unit.leyr.mock_http_client import mock_http_client
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 CET = timezone(timedelta(hours=1))
@@ -41,8 +43,8 @@ SPECIAL = {
 }
 
 
-class Leyr:
-    """Answers every request alike, and keeps the raw path and query of each."""
+class FakeLeyr:
+    """Sends the same response to every request, and keeps the raw path and query of each."""
 
     def __init__(self, found: object = (), status: int = 200) -> None:
         self.targets: list[str] = []
@@ -58,15 +60,20 @@ class Leyr:
     async def client(self) -> AsyncIterator[LeyrClient]:
         log = structlog.wrap_logger(None, processors=[self.log], wrapper_class=structlog.make_filtering_bound_logger(0))
         transport = LeyrTransport(
-            "https://leyr.example/api", "c", SecretStr("s"), connections=through(httpx.MockTransport(self.handle))
+            "https://leyr.example/api",
+            "c",
+            SecretStr("s"),
+            connections=mock_http_client(httpx.MockTransport(self.handle)),
         )
         async with transport:
-            yield LeyrClient(transport, log)
+            yield LeyrClient(
+                transport, log, UpstreamPolicies(PolicyConfig(), PolicyDependencies(LoggedCallEvents(log)))
+            )
 
 
 @pytest.mark.parametrize(("leyr_id", "segment"), SPECIAL.items())
-async def test_each_id_is_one_segment(leyr_id: str, segment: str) -> None:
-    leyr = Leyr()
+async def test_each_id_is_one_percent_encoded_path_segment(leyr_id: str, segment: str) -> None:
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         await client.care_units(leyr_id)
@@ -81,8 +88,8 @@ async def test_each_id_is_one_segment(leyr_id: str, segment: str) -> None:
 
 
 @pytest.mark.parametrize(("leyr_id", "value"), SPECIAL.items())
-async def test_each_filter_is_one_value(leyr_id: str, value: str) -> None:
-    leyr = Leyr()
+async def test_each_filter_is_one_percent_encoded_query_value(leyr_id: str, value: str) -> None:
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         await client.timeslots(Step(UNIT, WINDOW, leyr_id, leyr_id))
@@ -98,7 +105,7 @@ async def test_each_filter_is_one_value(leyr_id: str, value: str) -> None:
 
 
 async def test_filters_that_are_not_set_are_not_sent() -> None:
-    leyr = Leyr()
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         await client.timeslots(Step(UNIT, WINDOW))
@@ -115,8 +122,8 @@ async def test_filters_that_are_not_set_are_not_sent() -> None:
 
 
 @pytest.mark.parametrize("offset", ["+01:00", "-03:30", "+00:00"])
-async def test_times_keep_their_offset(offset: str) -> None:
-    leyr = Leyr()
+async def test_times_in_a_query_keep_their_offset(offset: str) -> None:
+    leyr = FakeLeyr()
     start = datetime.fromisoformat(f"2026-12-01T09:00:00.000001{offset}")
 
     async with leyr.client() as client:
@@ -127,8 +134,8 @@ async def test_times_keep_their_offset(offset: str) -> None:
 
 
 @pytest.mark.parametrize("leyr_id", ["", ".", "..", "a\nb", "\x7f", "x" * 1025])
-async def test_a_care_unit_that_cannot_stand_in_a_url_is_not_asked_about(leyr_id: str) -> None:
-    leyr = Leyr()
+async def test_a_care_unit_id_that_cannot_stand_in_a_url_is_not_requested(leyr_id: str) -> None:
+    leyr = FakeLeyr()
 
     async with leyr.client() as client:
         with pytest.raises(UpstreamInvalidAnswer):
@@ -137,17 +144,17 @@ async def test_a_care_unit_that_cannot_stand_in_a_url_is_not_asked_about(leyr_id
     assert leyr.targets == []
 
 
-async def test_lists_become_structs() -> None:
-    async with Leyr([{"id": "1", "name": "One", "emr_id": "e"}]).client() as client:
+async def test_lists_are_decoded_to_structs() -> None:
+    async with FakeLeyr([{"id": "1", "name": "One", "emr_id": "e"}]).client() as client:
         assert await client.care_units("webdoc") == [CareUnit("1", "e", "One")]
         assert await client.resources(UNIT) == [Resource("1", "e", "One")]
         assert await client.healthcare_services(UNIT) == [HealthcareService("1", "e", "One")]
 
 
-async def test_timeslots_come_in_order() -> None:
+async def test_timeslots_are_sorted_and_without_duplicates() -> None:
     later, earlier = "2026-12-01T09:20:00+01:00", "2026-12-01T08:00:00Z"
 
-    async with Leyr([{"start": later}, {"start": earlier}, {"start": earlier}]).client() as client:
+    async with FakeLeyr([{"start": later}, {"start": earlier}, {"start": earlier}]).client() as client:
         found = await client.timeslots(Step(UNIT, WINDOW))
 
     assert found.slots == (Timeslot(earlier), Timeslot(later))
@@ -156,7 +163,7 @@ async def test_timeslots_come_in_order() -> None:
 async def test_no_timeslots_available_is_an_empty_list() -> None:
     envelope = {"code": "BAD_REQUEST", "errors": [{"error_code": "NO_TIMESLOTS_AVAILABLE"}]}
 
-    async with Leyr(envelope, 400).client() as client:
+    async with FakeLeyr(envelope, 400).client() as client:
         assert (await client.timeslots(Step(UNIT, WINDOW))).slots == ()
 
 
@@ -172,7 +179,7 @@ NOTHING_FREE = {"error_code": "NO_TIMESLOTS_AVAILABLE"}
     ],
 )
 async def test_no_timeslots_available_beside_anything_else_is_a_failure(status: int, envelope: object) -> None:
-    async with Leyr(envelope, status).client() as client:
+    async with FakeLeyr(envelope, status).client() as client:
         with pytest.raises(UpstreamError):
             await client.timeslots(Step(UNIT, WINDOW))
 
@@ -182,23 +189,23 @@ async def test_no_timeslots_available_beside_anything_else_is_a_failure(status: 
     [(404, {}), (400, {"code": "BAD_REQUEST", "errors": [{"error_code": "INVALID_CARE_UNIT_ID"}]})],
 )
 async def test_an_unknown_care_unit_is_not_found(status: int, envelope: object) -> None:
-    async with Leyr(envelope, status).client() as client:
+    async with FakeLeyr(envelope, status).client() as client:
         with pytest.raises(NotFound):
             await client.resources(UNIT)
 
 
-async def test_an_ehr_code_that_leyr_does_not_know_is_not_the_callers_mistake() -> None:
+async def test_an_ehr_code_that_leyr_does_not_know_is_an_invalid_answer_rather_than_not_found() -> None:
     instance = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 
-    async with Leyr({"instance": instance}, 404).client() as client:
+    async with FakeLeyr({"instance": instance}, 404).client() as client:
         with pytest.raises(UpstreamInvalidAnswer) as failure:
             await client.care_units("webdoc")
 
     assert failure.value.reference == instance
 
 
-async def test_an_error_with_a_list_inside_is_an_error() -> None:
-    async with Leyr([{"id": "1"}], 503).client() as client:
+async def test_an_error_status_with_a_list_in_its_body_is_an_error() -> None:
+    async with FakeLeyr([{"id": "1"}], 503).client() as client:
         with pytest.raises(UpstreamUnavailable):
             await client.resources(UNIT)
 
@@ -211,8 +218,8 @@ async def test_an_error_with_a_list_inside_is_an_error() -> None:
         ([{"id": "1"}], None),
     ],
 )
-async def test_what_the_decoder_had_to_forgive_is_logged(found: object, event: dict[str, object] | None) -> None:
-    leyr = Leyr(found)
+async def test_dropped_items_and_wrapped_lists_are_logged(found: object, event: dict[str, object] | None) -> None:
+    leyr = FakeLeyr(found)
 
     async with leyr.client() as client:
         await client.resources(UNIT)

@@ -1,4 +1,4 @@
-"""Leyr's error answers: which domain error each stands for, and that none of their text comes through."""
+"""Leyr's error responses: which domain error each stands for, and that none of their text comes through."""
 
 import json
 from typing import Any
@@ -34,8 +34,8 @@ def failure(
     if details:
         envelope["errors"] = [{"error_code": detail, "details": "text", "path": None} for detail in details]
     headers = {} if retry_after is None else {"retry-after": retry_after}
-    answer = Response(status, headers, json.dumps(envelope).encode())
-    return error_for(answer, read_error_envelope(answer))
+    response = Response(status, headers, json.dumps(envelope).encode())
+    return error_for(response, read_error_envelope(response))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def failure(
         (302, None, UpstreamInvalidAnswer, Origin.LEYR, False),
     ],
 )
-def test_code_and_status_decide(
+def test_the_code_and_then_the_status_decide_the_error(
     status: int, code: str | None, kind: type[GatewayError], origin: Origin, *, retryable: bool
 ) -> None:
     error = failure(status, code)
@@ -96,7 +96,9 @@ def test_code_and_status_decide(
         ("NEW", UpstreamRefused, Origin.LEYR),
     ],
 )
-def test_the_detailed_code_says_what_was_refused(detail: str, kind: type[GatewayError], origin: Origin) -> None:
+def test_the_detailed_code_decides_the_error_of_a_bad_request(
+    detail: str, kind: type[GatewayError], origin: Origin
+) -> None:
     error = failure(400, "BAD_REQUEST", detail)
 
     assert type(error) is kind
@@ -104,26 +106,26 @@ def test_the_detailed_code_says_what_was_refused(detail: str, kind: type[Gateway
     assert error.reference == INSTANCE
 
 
-def test_a_detail_that_nobody_knows_does_not_hide_one_that_is_known() -> None:
+def test_an_unknown_detailed_code_does_not_hide_a_known_one() -> None:
     assert type(failure(400, "BAD_REQUEST", "NEW", "INVALID_RESOURCE_ID")) is NotFound
 
 
 @pytest.mark.parametrize(("code", "kind"), [("EMR_ERROR", UpstreamUnavailable), ("UNKNOWN_ERROR", UpstreamUnavailable)])
-def test_the_class_of_error_decides_before_its_details(code: str, kind: type[GatewayError]) -> None:
+def test_the_code_decides_before_the_detailed_code(code: str, kind: type[GatewayError]) -> None:
     assert type(failure(400, code, "INVALID_RESOURCE_ID")) is kind
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(429, None), (503, None), (429, "EMR_ERROR"), (503, "SERVICE_UNAVAILABLE")]
 )
-def test_the_wait_that_the_upstream_asks_for_is_passed_on(status: int, code: str | None) -> None:
+def test_retry_after_is_passed_on(status: int, code: str | None) -> None:
     assert failure(status, code, retry_after="7").retry_after == 7.0
 
 
 @pytest.mark.parametrize(
     "instance", [None, "", "19121212-1212", "Anna", f"{INSTANCE} Anna", f"{INSTANCE}\n", INSTANCE[1:]]
 )
-def test_an_instance_that_is_no_uuid_is_no_reference(instance: str | None) -> None:
+def test_an_instance_that_is_no_uuid_is_not_passed_on_as_reference(instance: str | None) -> None:
     assert failure(400, "BAD_REQUEST", instance=instance).reference is None
 
 
@@ -141,11 +143,11 @@ def test_an_instance_that_is_no_uuid_is_no_reference(instance: str | None) -> No
         b'{"code": "EMR_',
     ],
 )
-def test_a_body_that_is_no_envelope_leaves_the_status(body: bytes) -> None:
-    answer = Response(502, {}, body)
+def test_without_an_envelope_the_status_decides_the_error(body: bytes) -> None:
+    response = Response(502, {}, body)
 
-    assert read_error_envelope(answer) == ErrorEnvelope()
-    assert type(error_for(answer, read_error_envelope(answer))) is UpstreamUnavailable
+    assert read_error_envelope(response) == ErrorEnvelope()
+    assert type(error_for(response, read_error_envelope(response))) is UpstreamUnavailable
 
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
@@ -154,9 +156,9 @@ def test_no_text_of_the_envelope_is_passed_on(status: int, code: str | None, det
     secret = "Tolvan Tolvansson 19121212-1212"
     fields = {"title": secret, "detail": secret, "type": secret, "instance": secret}
     errors = [{"error_code": each, "details": secret, "path": secret, "emr_error": secret} for each in details]
-    answer = Response(status, {}, json.dumps({"code": code, **fields, "errors": errors}).encode())
+    response = Response(status, {}, json.dumps({"code": code, **fields, "errors": errors}).encode())
 
-    error = error_for(answer, read_error_envelope(answer))
+    error = error_for(response, read_error_envelope(response))
 
     assert "Tolv" not in f"{error.message} {error} {error!r} {error.reference}"
     assert error.message
@@ -164,7 +166,7 @@ def test_no_text_of_the_envelope_is_passed_on(status: int, code: str | None, det
 
 @settings(max_examples=200, deadline=None)  # as above
 @given(st.text(min_size=4).filter(lambda text: "\x00" not in text), st.integers(300, 599))
-def test_even_the_codes_themselves_are_not_passed_on(text: str, status: int) -> None:
+def test_unknown_codes_are_not_passed_on(text: str, status: int) -> None:
     plain, named = failure(status, None), failure(status, f"<{text}>", f"<{text}>", detail=text)
 
     assert named.message == plain.message
@@ -172,10 +174,10 @@ def test_even_the_codes_themselves_are_not_passed_on(text: str, status: int) -> 
 
 @settings(max_examples=200, deadline=None)  # as above
 @given(st.binary(), st.integers(300, 599))
-def test_any_answer_is_some_domain_error(body: bytes, status: int) -> None:
-    answer = Response(status, {}, body)
+def test_any_response_is_mapped_to_a_domain_error(body: bytes, status: int) -> None:
+    response = Response(status, {}, body)
 
-    assert isinstance(error_for(answer, read_error_envelope(answer)), GatewayError)
+    assert isinstance(error_for(response, read_error_envelope(response)), GatewayError)
 
 
 @pytest.mark.parametrize("errors", [{}, ["text"], [{"error_code": 1}], "text", 7, None, [[]]])

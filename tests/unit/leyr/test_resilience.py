@@ -1,4 +1,4 @@
-"""One call: its time, its attempts, and what it says in the end."""
+"""UpstreamPolicy with one call: its deadline, its attempts, and what it returns or raises."""
 
 import asyncio
 import gc
@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from gateway.domain.errors import DeadlineExceeded, GatewayError, UpstreamRateLimited, UpstreamUnavailable
 from gateway.leyr.call_events import CallResult
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
-from gateway.leyr.resilience import PolicyConfig, UpstreamPolicies
-from tests.unit.leyr.scripted_ehr import HANG, REFERENCE, Act, Scene, ScriptedEhr, kinds
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
+from tests.unit.leyr.scripted_ehr import HANG, REFERENCE, Attempt, PolicyHarness, ScriptedEhr, codes
 from tests.unit.leyr.virtual_time import clock, run
 
 # No test of a single call is about the breaker.
-PATIENT = CircuitBreakerConfig(least_calls=10**9, in_a_row=10**9)
-ALONE = PolicyConfig(breaker=PATIENT)
-FOR_A_MOMENT = [CallResult.UNREACHABLE, CallResult.UNAVAILABLE]
-FOR_GOOD = [
+NEVER_OPEN = CircuitBreakerConfig(min_calls=10**9, consecutive_failures=10**9)
+WITHOUT_BREAKER = PolicyConfig(circuit_breaker=NEVER_OPEN)
+TEMPORARY = [CallResult.UNREACHABLE, CallResult.UNAVAILABLE]
+NOT_RETRIED = [
     CallResult.REFUSED,
     CallResult.FAILED,
     CallResult.INVALID_ANSWER,
@@ -29,213 +29,220 @@ FOR_GOOD = [
 ]
 
 
-@pytest.mark.parametrize("outcome", FOR_A_MOMENT)
-def test_what_fails_for_a_moment_is_tried_again(outcome: CallResult) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0.1, outcome), Act(0.1, outcome), Act(0.1)), ALONE)
+@pytest.mark.parametrize("result", TEMPORARY)
+def test_a_temporary_failure_is_retried_after_a_backoff(result: CallResult) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result), Attempt(0.1, result), Attempt(0.1)), WITHOUT_BREAKER)
 
-        found, _ = await stage.ending()
+        found, _ = await harness.outcome()
 
-        assert found == "answer"
+        assert found == "success"
         # Half of what the waits may be at most.
-        assert [round(began, 4) for began, _ in stage.ehr.attempts] == [0, 0.125, 0.275]
-        assert stage.witness.attempts == [(outcome, 0.1), (outcome, 0.1), (CallResult.ANSWERED, 0.1)]
-        assert stage.witness.retries == 2
+        assert [round(began, 4) for began, _ in harness.ehr.attempts] == [0, 0.125, 0.275]
+        assert harness.events.attempts == [(result, 0.1), (result, 0.1), (CallResult.ANSWERED, 0.1)]
+        assert harness.events.retries == 2
 
-    run(scene())
-
-
-@pytest.mark.parametrize("outcome", FOR_A_MOMENT)
-def test_three_attempts_are_all(outcome: CallResult) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
-
-        assert kinds([await stage.ending()]) == ["UPSTREAM_UNAVAILABLE"]
-        assert len(stage.ehr.attempts) == 3
-
-    run(scene())
+    run(scenario())
 
 
-@pytest.mark.parametrize("outcome", FOR_GOOD)
-def test_what_another_attempt_would_not_change_is_told_at_once(outcome: CallResult) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
+@pytest.mark.parametrize("result", TEMPORARY)
+def test_a_call_makes_at_most_three_attempts(result: CallResult) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), WITHOUT_BREAKER)
 
-        found, took = await stage.ending()
+        assert codes([await harness.outcome()]) == ["UPSTREAM_UNAVAILABLE"]
+        assert len(harness.ehr.attempts) == 3
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("result", NOT_RETRIED)
+def test_a_result_that_a_retry_would_not_change_is_not_retried(result: CallResult) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), WITHOUT_BREAKER)
+
+        found, took = await harness.outcome()
 
         assert isinstance(found, GatewayError)
-        assert (len(stage.ehr.attempts), stage.witness.retries) == (1, 0)
+        assert (len(harness.ehr.attempts), harness.events.retries) == (1, 0)
         assert took == pytest.approx(0.1)
 
-    run(scene())
+    run(scenario())
 
 
-def test_an_upstream_that_hangs_is_asked_twice_within_the_deadline() -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(HANG)), ALONE)
+def test_an_upstream_that_hangs_gets_two_attempts_within_the_deadline() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG)), WITHOUT_BREAKER)
 
-        found, took = await stage.ending()
+        found, took = await harness.outcome()
 
         assert isinstance(found, DeadlineExceeded)
         assert found.retryable
         assert took == pytest.approx(10)
-        assert stage.ehr.attempts == [(0, 5), (pytest.approx(5.025), pytest.approx(4.975))]
+        assert harness.ehr.attempts == [(0, 5), (pytest.approx(5.025), pytest.approx(4.975))]
 
-    run(scene())
+    run(scenario())
 
 
-def test_one_hanging_call_is_saved() -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(HANG), Act(1)), ALONE)
+def test_an_attempt_that_timed_out_is_retried_with_success() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG), Attempt(1)), WITHOUT_BREAKER)
 
-        assert (await stage.ending())[0] == "answer"
+        assert (await harness.outcome())[0] == "success"
 
-    run(scene())
+    run(scenario())
 
 
 @pytest.mark.parametrize(
-    ("acts", "attempt_seconds", "attempts"), [([Act(HANG)], 8, 1), ([Act(4, CallResult.UNAVAILABLE), Act(HANG)], 5, 2)]
+    ("script", "attempt_seconds", "attempts"),
+    [([Attempt(HANG)], 8, 1), ([Attempt(4, CallResult.UNAVAILABLE), Attempt(HANG)], 5, 2)],
 )
-def test_a_slow_upstream_is_not_asked_again_where_it_could_not_answer_in_time(
-    acts: list[Act], attempt_seconds: float, attempts: int
+def test_a_timeout_is_not_retried_where_another_attempt_would_have_too_little_time(
+    script: list[Attempt], attempt_seconds: float, attempts: int
 ) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(*acts), PolicyConfig(attempt_seconds=attempt_seconds, breaker=PATIENT))
+    async def scenario() -> None:
+        harness = PolicyHarness(
+            ScriptedEhr(*script), PolicyConfig(attempt_seconds=attempt_seconds, circuit_breaker=NEVER_OPEN)
+        )
 
-        await stage.ending()
+        await harness.outcome()
 
-        assert len(stage.ehr.attempts) == attempts
+        assert len(harness.ehr.attempts) == attempts
 
-    run(scene())
+    run(scenario())
 
 
 @pytest.mark.parametrize(
-    "acts",
+    "script",
     [
-        [Act(1, CallResult.UNAVAILABLE), Act(HANG)],
-        [Act(HANG), Act(1, CallResult.UNAVAILABLE), Act(HANG)],
-        [Act(4, CallResult.UNAVAILABLE), Act(4, CallResult.UNAVAILABLE), Act(HANG)],
+        [Attempt(1, CallResult.UNAVAILABLE), Attempt(HANG)],
+        [Attempt(HANG), Attempt(1, CallResult.UNAVAILABLE), Attempt(HANG)],
+        [Attempt(4, CallResult.UNAVAILABLE), Attempt(4, CallResult.UNAVAILABLE), Attempt(HANG)],
     ],
 )
-def test_what_an_upstream_said_goes_before_our_running_out_of_time(acts: list[Act]) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(*acts), ALONE)
+def test_an_upstreams_error_is_raised_rather_than_a_later_or_earlier_timeout(script: list[Attempt]) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(*script), WITHOUT_BREAKER)
 
-        found, took = await stage.ending()
+        found, took = await harness.outcome()
 
         assert isinstance(found, UpstreamUnavailable)
         assert found.reference == REFERENCE
         assert took <= 10
 
-    run(scene())
+    run(scenario())
 
 
-@pytest.mark.parametrize("outcome", [CallResult.RATE_LIMITED, CallResult.UNAVAILABLE])
+@pytest.mark.parametrize("result", [CallResult.RATE_LIMITED, CallResult.UNAVAILABLE])
 @pytest.mark.parametrize(("retry_after", "attempts"), [(0, 3), (3, 3), (9.5, 2), (10, 1), (3_600, 1)])
-def test_how_long_to_wait_is_for_the_upstream_to_say(outcome: CallResult, retry_after: float, attempts: int) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0, outcome, retry_after)), ALONE)
+def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry_after: float, attempts: int) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(0, result, retry_after)), WITHOUT_BREAKER)
 
-        found, took = await stage.ending()
+        found, took = await harness.outcome()
 
         assert isinstance(found, UpstreamRateLimited | UpstreamUnavailable)
         assert found.retry_after == retry_after
-        assert len(stage.ehr.attempts) == attempts
+        assert len(harness.ehr.attempts) == attempts
         assert took >= retry_after * (attempts - 1)
         assert took <= 10
 
-    run(scene())
+    run(scenario())
 
 
-acts = st.builds(
-    Act,
+script = st.builds(
+    Attempt,
     st.one_of(st.floats(0, 12), st.just(HANG)),
-    st.sampled_from([*FOR_A_MOMENT, *FOR_GOOD, CallResult.ANSWERED]),
+    st.sampled_from([*TEMPORARY, *NOT_RETRIED, CallResult.ANSWERED]),
     st.one_of(st.none(), st.floats(0, 20)),
 )
 
 
 @settings(deadline=None, max_examples=300)
-@given(acts=st.lists(acts, min_size=1, max_size=4), randoms=st.randoms(use_true_random=False), others=st.integers(0, 5))
-def test_no_call_takes_longer_than_its_deadline(acts: list[Act], randoms: Random, others: int) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(*acts), chance=randoms.random)
+@given(
+    script=st.lists(script, min_size=1, max_size=4),
+    randoms=st.randoms(use_true_random=False),
+    others=st.integers(0, 5),
+)
+def test_no_call_takes_longer_than_its_deadline(script: list[Attempt], randoms: Random, others: int) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(*script), rng=randoms.random)
 
-        endings = await stage.endings(1 + others)
+        outcomes = await harness.outcomes(1 + others)
 
-        assert all(took <= 10 + 1e-6 for _, took in endings)
-        assert len(stage.ehr.attempts) <= 3 * len(endings)
-        assert stage.is_calm()
+        assert all(took <= 10 + 1e-6 for _, took in outcomes)
+        assert len(harness.ehr.attempts) <= 3 * len(outcomes)
+        assert harness.is_idle()
 
-    run(scene())
+    run(scenario())
 
 
-def test_retries_of_all_calls_together_are_few() -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0, CallResult.UNAVAILABLE)), ALONE)
+def test_the_retry_budget_bounds_the_retries_of_all_calls_together() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(0, CallResult.UNAVAILABLE)), WITHOUT_BREAKER)
         for _ in range(60):
-            await stage.endings(50)
+            await harness.outcomes(50)
             await asyncio.sleep(1)
 
-        assert len(stage.ehr.attempts) <= 1.1 * 3_000 + 20
+        assert len(harness.ehr.attempts) <= 1.1 * 3_000 + 20
 
-    run(scene())
+    run(scenario())
 
 
-def test_a_cancelled_call_leaves_nothing_behind() -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(HANG), Act(HANG), then=Act(1, CallResult.UNAVAILABLE)))
-        inside, waiting_for_nothing = stage.calls(2)
+def test_a_cancelled_call_releases_its_permit_at_every_stage() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG), Attempt(HANG), then=Attempt(1, CallResult.UNAVAILABLE)))
+        inside, waiting_for_nothing = harness.start(2)
         await asyncio.sleep(1)
         inside.cancel()
         await asyncio.sleep(0)
-        assert stage.policy.condition.in_flight == 1
+        assert harness.policy.health.in_flight == 1
         waiting_for_nothing.cancel()
         # One that waits between two attempts.
-        (between,) = stage.calls(1)
+        (between,) = harness.start(1)
         await asyncio.sleep(1.01)
-        assert stage.is_calm()
+        assert harness.is_idle()
         between.cancel()
         await asyncio.gather(inside, waiting_for_nothing, between, return_exceptions=True)
 
-        assert stage.is_calm()
-        assert [outcome for outcome, _ in stage.witness.attempts] == [
+        assert harness.is_idle()
+        assert [result for result, _ in harness.events.attempts] == [
             CallResult.ABANDONED,
             CallResult.ABANDONED,
             CallResult.UNAVAILABLE,
         ]
 
-    run(scene())
+    run(scenario())
 
 
-def test_a_fault_of_ours_counts_against_nobody() -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act()))
+def test_an_unexpected_exception_counts_as_abandoned_and_not_against_the_ehr() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt()))
 
         async def faulty(_: float) -> str:
             raise ZeroDivisionError
 
         for _ in range(50):
             with pytest.raises(ZeroDivisionError):
-                await stage.policy.call("timeslots", faulty)
+                await harness.policy.call("timeslots", faulty)
 
-        assert stage.is_calm()
-        assert stage.policy.condition.breaker is BreakerState.CLOSED
-        assert {outcome for outcome, _ in stage.witness.attempts} == {CallResult.ABANDONED}
+        assert harness.is_idle()
+        assert harness.policy.health.breaker is BreakerState.CLOSED
+        assert {result for result, _ in harness.events.attempts} == {CallResult.ABANDONED}
 
-    run(scene())
+    run(scenario())
 
 
-def test_each_ehr_has_a_guard_of_its_own() -> None:
-    async def scene() -> None:
-        policies = UpstreamPolicies()
-        sick, well = ScriptedEhr(Act(0, CallResult.UNREACHABLE)), ScriptedEhr(Act())
+def test_each_ehr_has_a_policy_of_its_own() -> None:
+    async def scenario() -> None:
+        policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies())
+        sick, well = ScriptedEhr(Attempt(0, CallResult.UNREACHABLE)), ScriptedEhr(Attempt())
         for _ in range(5):
             with pytest.raises(UpstreamUnavailable):
                 await policies.of("sick").call("timeslots", sick.attempt)
-            assert await policies.of("well").call("timeslots", well.attempt) == "answer"
+            assert await policies.of("well").call("timeslots", well.attempt) == "success"
 
-        found = policies.snapshot()
+        found = policies.health()
 
         assert {emr: each.breaker for emr, each in found.items()} == {
             "sick": BreakerState.OPEN,
@@ -245,15 +252,15 @@ def test_each_ehr_has_a_guard_of_its_own() -> None:
         assert (found["well"].limit, found["well"].in_flight, found["well"].waiting) == (64, 0, 0)
         assert 0 < (found["sick"].retry_after or 0) <= 5
 
-    run(scene())
+    run(scenario())
 
 
-@pytest.mark.parametrize("outcome", [*FOR_A_MOMENT, *FOR_GOOD])
-def test_an_error_goes_with_whoever_heard_of_it(outcome: CallResult) -> None:
-    async def scene() -> None:
-        stage = Scene(ScriptedEhr(Act(0.1, outcome)), ALONE)
+@pytest.mark.parametrize("result", [*TEMPORARY, *NOT_RETRIED])
+def test_a_raised_error_is_freed_without_the_garbage_collector(result: CallResult) -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(0.1, result)), WITHOUT_BREAKER)
         try:
-            await stage.call()
+            await harness.call()
         except GatewayError as error:
             heard = weakref.ref(error)
         # Nor in a cycle, which the collector would have to find.
@@ -261,14 +268,14 @@ def test_an_error_goes_with_whoever_heard_of_it(outcome: CallResult) -> None:
 
     gc.disable()
     try:
-        run(scene())
+        run(scenario())
     finally:
         gc.enable()
 
 
 def test_virtual_time_passes_at_once() -> None:
-    async def scene() -> float:
+    async def scenario() -> float:
         await asyncio.sleep(3_600)
         return clock()
 
-    assert run(scene()) == 3_600
+    assert run(scenario()) == 3_600

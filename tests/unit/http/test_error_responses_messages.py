@@ -1,4 +1,4 @@
-"""What graphql-core says reaches clients without their values; what it was not known to say reaches nobody."""
+"""Messages of graphql-core lose the values in them; unknown messages become the generic one."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from graphql import GraphQLError, GraphQLSyntaxError, build_schema, parse, validate
 from graphql.execution.values import get_variable_values
 
-from gateway.http.error_messages import GENERIC_MESSAGE, safe_message
+from gateway.http.error_responses import GENERIC_MESSAGE, safe_message
 from gateway.schema.scalars import parse_date_time
 
 SCHEMA = build_schema("""
@@ -113,7 +113,7 @@ def rows(table: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("text", "words"), rows(PLAIN))
-def test_what_is_wrong_with_a_document_is_said_without_its_values(text: str, words: str) -> None:
+def test_a_validation_message_holds_no_value_of_the_document(text: str, words: str) -> None:
     told = {safe_message(error, suggestions=False) for error in validate(SCHEMA, parse(text))}
 
     assert words in told
@@ -122,7 +122,7 @@ def test_what_is_wrong_with_a_document_is_said_without_its_values(text: str, wor
 
 
 @pytest.mark.parametrize(("text", "words"), rows(SYNTAX))
-def test_broken_syntax_is_told_without_its_words(text: str, words: str) -> None:
+def test_a_syntax_error_message_holds_no_word_of_the_document(text: str, words: str) -> None:
     with pytest.raises(GraphQLSyntaxError) as broken:
         parse(text)
 
@@ -130,7 +130,7 @@ def test_broken_syntax_is_told_without_its_words(text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("declared", "value", "words"), VARIABLES)
-def test_what_is_wrong_with_a_variable_is_said_without_its_value(declared: str, value: Any, words: str) -> None:
+def test_a_variable_error_message_holds_no_value(declared: str, value: Any, words: str) -> None:
     (operation,) = parse(f"query($v: {declared}) {{ name }}").definitions
 
     errors = get_variable_values(SCHEMA, operation.variable_definitions, {"v": value})  # type: ignore[attr-defined] # no union
@@ -152,7 +152,7 @@ def test_what_is_wrong_with_a_variable_is_said_without_its_value(declared: str, 
         ),
     ],
 )
-def test_suggestions_are_for_those_who_may_have_them(text: str, words: str) -> None:
+def test_suggestions_are_kept_only_where_they_are_enabled(text: str, words: str) -> None:
     told = [safe_message(error, suggestions=True) for error in validate(SCHEMA, parse(text))]
 
     assert any(each.startswith(words) for each in told)
@@ -171,11 +171,11 @@ def test_suggestions_are_for_those_who_may_have_them(text: str, words: str) -> N
         "Unknown type '_19121212_1212'. A DateTime is RFC 3339 text",
     ],
 )
-def test_what_is_not_known_to_be_safe_is_not_said(message: str) -> None:
+def test_an_unknown_message_becomes_the_generic_one(message: str) -> None:
     assert safe_message(GraphQLError(message), suggestions=True) == GENERIC_MESSAGE
 
 
-def test_the_scalar_of_ours_gets_through_with_its_example() -> None:
+def test_a_date_time_message_keeps_its_example() -> None:
     with pytest.raises(GraphQLError) as refused:
         parse_date_time("17")
 
@@ -184,7 +184,7 @@ def test_the_scalar_of_ours_gets_through_with_its_example() -> None:
     assert told.startswith("Variable '$v' has invalid value: A DateTime is RFC 3339 text with an offset, such as 20")
 
 
-def test_a_long_message_is_cut() -> None:
+def test_a_long_message_is_truncated() -> None:
     told = safe_message(GraphQLError(f"Unknown type '{'a' * 1_000}'."), suggestions=False)
 
     assert told == f"Unknown type '{'a' * 386}..."

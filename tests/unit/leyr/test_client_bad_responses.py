@@ -1,4 +1,4 @@
-"""Answers that promise to be a list and are none: refused after one look, with little memory, and never asked again."""
+"""Successful responses that are not the list they should be: invalid, read with little memory, and never retried."""
 
 import asyncio
 import gzip
@@ -15,7 +15,7 @@ from gateway.domain.models import CareUnitKey, Resource
 from gateway.domain.queries import Step
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import LeyrClient, LeyrTransport
-from gateway.leyr.resilience import UpstreamPolicies
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from tests.unit.http_client.scripted_server import OK, Peer, Script, Server, answering, sized
 from tests.unit.leyr.test_client import WINDOW
 
@@ -61,6 +61,10 @@ BAD = {
 }
 
 
+def new_policies() -> UpstreamPolicies:
+    return UpstreamPolicies(PolicyConfig(), PolicyDependencies())
+
+
 @asynccontextmanager
 async def client(server: Server, policies: UpstreamPolicies) -> AsyncIterator[LeyrClient]:
     log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
@@ -69,8 +73,8 @@ async def client(server: Server, policies: UpstreamPolicies) -> AsyncIterator[Le
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_answer_is_named_so_and_asked_for_once(name: str) -> None:
-    policies = UpstreamPolicies()
+async def test_a_bad_response_is_invalid_and_not_retried(name: str) -> None:
+    policies = new_policies()
     async with Server(BAD[name]) as server, client(server, policies) as leyr:
         with pytest.raises(UpstreamInvalidAnswer) as lists:
             await leyr.resources(UNIT)
@@ -80,13 +84,13 @@ async def test_a_bad_answer_is_named_so_and_asked_for_once(name: str) -> None:
     assert len(server.heads) == 2
     assert not lists.value.retryable
     assert not slots.value.retryable
-    found = policies.snapshot()["webdoc"]
+    found = policies.health()["webdoc"]
     assert (found.breaker, found.in_flight, found.waiting) == (BreakerState.CLOSED, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["a hundred megabytes", "a bomb"])
-async def test_what_is_too_large_is_not_held_in_memory(name: str) -> None:
-    async with Server(BAD[name]) as server, client(server, UpstreamPolicies()) as leyr:
+async def test_a_response_that_is_too_large_is_not_held_in_memory(name: str) -> None:
+    async with Server(BAD[name]) as server, client(server, new_policies()) as leyr:
         tracemalloc.start()
         try:
             with pytest.raises(UpstreamInvalidAnswer, match="larger"):
@@ -98,14 +102,14 @@ async def test_what_is_too_large_is_not_held_in_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize("deep", [nested(20), b'{"a":' * 20 + b"1" + b"}" * 20])
-async def test_depth_in_what_is_not_read_does_no_harm(deep: bytes) -> None:
+async def test_deep_nesting_in_a_field_that_is_not_read_is_accepted(deep: bytes) -> None:
     body = b'[{"id":"1","extra":' + deep + b"}]"
-    async with Server(answering(sized(body))) as server, client(server, UpstreamPolicies()) as leyr:
+    async with Server(answering(sized(body))) as server, client(server, new_policies()) as leyr:
         assert await leyr.resources(UNIT) == [Resource("1")]
 
 
-async def test_ids_that_come_twice_are_passed_on_as_they_are() -> None:
+async def test_items_with_the_same_id_are_all_passed_on() -> None:
     # Which of them counts is for the catalogue to say.
     body = b'[{"id":"1","name":"One"},{"id":"1","name":"Two"}]'
-    async with Server(answering(sized(body))) as server, client(server, UpstreamPolicies()) as leyr:
+    async with Server(answering(sized(body))) as server, client(server, new_policies()) as leyr:
         assert await leyr.resources(UNIT) == [Resource("1", name="One"), Resource("1", name="Two")]

@@ -1,11 +1,18 @@
-"""Which encoding an answer gets, and that it is the same answer in each."""
+"""The content coding that an Accept-Encoding header prefers, and compression."""
 
 import gzip
 import sys
 
 import pytest
 
-from gateway.http.compression import Encoding, compressed, is_worth_it, preferred_encoding, takes_long
+from gateway.http.negotiation import (
+    ENCODINGS,
+    Encoding,
+    compressed,
+    is_worth_compressing,
+    needs_thread,
+    preferred_encoding,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -48,20 +55,20 @@ ZSTD, GZIP, IDENTITY = Encoding.ZSTD, Encoding.GZIP, Encoding.IDENTITY
         (",,;q=1,", IDENTITY),
     ],
 )
-def test_the_encoding_that_the_client_likes_best(accept_encoding: str | None, expected: Encoding) -> None:
-    assert preferred_encoding(accept_encoding) is expected
+def test_encoding_follows_the_accept_encoding_header(accept_encoding: str | None, expected: Encoding) -> None:
+    assert preferred_encoding(accept_encoding, ENCODINGS) is expected
 
 
 @pytest.mark.parametrize("encoding", [GZIP, ZSTD])
 @pytest.mark.parametrize(
     "pieces", [[], [b""], [b"a"], [b"ab" * 9_000, b"", b"c"], [bytes(at * at % 251 for at in range(300_000))]]
 )
-def test_what_is_decompressed_is_what_was_compressed(pieces: list[bytes], encoding: Encoding) -> None:
+def test_a_compressed_body_decompresses_to_the_original(pieces: list[bytes], encoding: Encoding) -> None:
     unpack = gzip.decompress if encoding is GZIP else zstd.decompress
 
     assert unpack(compressed(pieces, encoding)) == b"".join(pieces)
 
 
-def test_short_answers_are_not_compressed_and_long_ones_beside_other_requests() -> None:
-    assert [is_worth_it(size) for size in (0, 1023, 1024)] == [False, False, True]
-    assert [takes_long(size) for size in (0, 200_000, 300_000)] == [False, False, True]
+def test_small_bodies_are_not_compressed_and_large_ones_in_a_thread() -> None:
+    assert [is_worth_compressing(size) for size in (0, 1023, 1024)] == [False, False, True]
+    assert [needs_thread(size) for size in (0, 200_000, 300_000)] == [False, False, True]

@@ -1,4 +1,4 @@
-"""What becomes of connections that nobody uses, and what is left of those that are closed."""
+"""ConnectionPool: idle connections expire, and closed ones leave nothing in memory."""
 
 import asyncio
 import gc
@@ -12,9 +12,9 @@ import pytest
 from gateway.http_client.connection import HttpConnection
 from gateway.http_client.pool import ConnectionPool
 from tests.unit.http_client.scripted_server import (
-    ANSWER,
-    LARGEST,
+    MAX_BYTES,
     OK,
+    RESPONSE,
     Peer,
     Script,
     Server,
@@ -52,7 +52,7 @@ def of_connections() -> list[Any]:
 
 async def asked(connections: ConnectionPool, calls: int) -> None:
     """So many calls at once."""
-    await asyncio.gather(*(connections.get("/", largest=LARGEST) for _ in range(calls)))
+    await asyncio.gather(*(connections.get("/", max_bytes=MAX_BYTES) for _ in range(calls)))
 
 
 async def cancelled(calls: Iterable["asyncio.Task[None]"]) -> None:
@@ -63,22 +63,22 @@ async def cancelled(calls: Iterable["asyncio.Task[None]"]) -> None:
 
 
 async def a_moment_later(peer: Peer) -> None:
-    """Answers when those that answer at once have long done so."""
+    """Responds long after those that respond at once."""
     await peer.request()
     await asyncio.sleep(0.05)
-    await peer.send(ANSWER)
+    await peer.send(RESPONSE)
     await peer.abandoned()
 
 
 async def half(peer: Peer) -> None:
-    """Sends the beginning of an answer."""
+    """Sends the beginning of a response."""
     await peer.request()
     await peer.send(OK + b"content-length: 4\r\n\r\n[1")
     await peer.abandoned()
 
 
-async def test_what_nobody_uses_is_closed_though_nobody_calls() -> None:
-    async with Server(answering(ANSWER)) as server, pool(server, idle_seconds=0.05) as connections:
+async def test_idle_connections_are_closed_after_their_expiry_without_further_calls() -> None:
+    async with Server(answering(RESPONSE)) as server, pool(server, keepalive_expiry_seconds=0.05) as connections:
         await asked(connections, 3)
         await until(lambda: server.open == 0)
         assert await bodies(connections, 1) == [b"[1]"]
@@ -87,8 +87,11 @@ async def test_what_nobody_uses_is_closed_though_nobody_calls() -> None:
     assert server.connections == 4
 
 
-async def test_what_came_to_rest_later_is_closed_later() -> None:
-    async with Server(answering(ANSWER), a_moment_later) as server, pool(server, idle_seconds=0.08) as connections:
+async def test_connections_that_became_idle_later_are_closed_too() -> None:
+    async with (
+        Server(answering(RESPONSE), a_moment_later) as server,
+        pool(server, keepalive_expiry_seconds=0.08) as connections,
+    ):
         await asked(connections, 2)
         await until(lambda: server.open == 0)
 
@@ -97,9 +100,9 @@ async def test_what_came_to_rest_later_is_closed_later() -> None:
 
 @pytest.mark.usefixtures("left")
 @pytest.mark.parametrize("is_closed", [True, False])
-async def test_nothing_waits_for_a_pool_that_is_closed_or_empty(is_closed: bool) -> None:
-    async with Server(answering(ANSWER)) as server:
-        connections = ConnectionPool(server.url, {}, idle_seconds=60 if is_closed else 0.05)
+async def test_no_timer_refers_to_a_pool_that_is_closed_or_empty(is_closed: bool) -> None:
+    async with Server(answering(RESPONSE)) as server:
+        connections = ConnectionPool(server.url, {}, keepalive_expiry_seconds=60 if is_closed else 0.05)
         await asked(connections, 3)
         if is_closed:
             await connections.close()
@@ -116,10 +119,10 @@ async def test_nothing_waits_for_a_pool_that_is_closed_or_empty(is_closed: bool)
     [silent, half, closing_after(), closing_after(OK, reset=True), closing_after(sized(b"[1]", b"connection: close"))],
     ids=["silent", "half", "cut", "reset", "whole"],
 )
-async def test_a_closed_connection_is_no_cycle(script: Script, left: Left) -> None:
+async def test_a_closed_connection_is_freed_without_the_garbage_collector(script: Script, left: Left) -> None:
     async with Server(script) as server, pool(server) as connections:
         for _ in range(2):
-            calls = [connections.get("/", largest=LARGEST, within=0.3) for _ in range(5)]
+            calls = [connections.get("/", max_bytes=MAX_BYTES, timeout_seconds=0.3) for _ in range(5)]
             await asyncio.gather(*calls, return_exceptions=True)
         await until(lambda: server.open == 0 and left() == [])
 
@@ -127,7 +130,7 @@ async def test_a_closed_connection_is_no_cycle(script: Script, left: Left) -> No
 # asyncio's own `create_connection` keeps what was cancelled in cycles of its own.
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
 @pytest.mark.parametrize("turns", range(2, 9))
-async def test_a_call_that_is_cancelled_is_no_cycle(turns: int, left: Left) -> None:
+async def test_a_cancelled_call_is_freed_without_the_garbage_collector(turns: int, left: Left) -> None:
     async with Server(silent) as server, pool(server) as connections:
         calls = [asyncio.create_task(asked(connections, 1)) for _ in range(20)]
         for _ in range(turns):

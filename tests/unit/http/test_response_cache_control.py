@@ -1,4 +1,4 @@
-"""For how long answers are fresh, and which of them a client has already."""
+"""Cache-Control, ETag and If-None-Match."""
 
 from itertools import pairwise
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.http.negotiation import MediaType
-from gateway.http.response_cache import CacheControl, GraphQLResponse, is_known
+from gateway.http.response_cache import CacheControl, GraphQLResponse, is_not_modified
 from tests.harness import Clock
 
 NOW = 1_000.0
@@ -39,11 +39,11 @@ def cache_control(fresh_until: float | None, *, now: float = NOW, shared: bool =
         (None, b"no-store"),
     ],
 )
-def test_an_answer_is_kept_as_long_as_its_data_are_fresh(fresh_until: float | None, expected: bytes) -> None:
+def test_max_age_is_how_long_the_data_are_fresh(fresh_until: float | None, expected: bytes) -> None:
     assert cache_control(fresh_until) == expected
 
 
-def test_an_answer_that_is_sent_again_says_what_is_left() -> None:
+def test_max_age_of_a_cached_response_is_the_remaining_time() -> None:
     assert [cache_control(NOW + 15, now=NOW + passed) for passed in (0, 10, 14.5, 15, 60)] == [
         b"public, max-age=15",
         b"public, max-age=5",
@@ -53,20 +53,20 @@ def test_an_answer_that_is_sent_again_says_what_is_left() -> None:
     ]
 
 
-def test_answers_to_known_callers_are_theirs_alone() -> None:
+def test_responses_to_known_callers_are_private() -> None:
     assert cache_control(NOW + 15, shared=False) == b"private, max-age=15"
     assert cache_control(NOW, shared=False) == b"private, no-cache"
     assert cache_control(None, shared=False) == b"no-store"
 
 
-def test_an_answer_with_errors_has_no_tag() -> None:
+def test_a_response_with_errors_has_no_etag() -> None:
     headers = CacheControl(Clock(NOW), shared=True).headers(answer(None))
 
     assert [name for name, _ in headers] == [b"cache-control"]
 
 
 @given(st.binary(), st.lists(st.integers(0, 40)))
-def test_a_tag_is_of_the_bytes_however_they_are_cut(body: bytes, cuts: list[int]) -> None:
+def test_an_etag_depends_on_the_bytes_and_not_on_the_pieces(body: bytes, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     pieces = [body[start:end] for start, end in pairwise(places)]
 
@@ -99,21 +99,21 @@ THEIRS = answer(body=b"other").etag.decode()
         ('"*"', False),
     ],
 )
-def test_tags_are_compared_as_the_standard_says(asked: str, expected: bool) -> None:
-    assert is_known(answer(), {b"if-none-match": asked}) is expected
+def test_if_none_match_compares_etags_weakly(asked: str, expected: bool) -> None:
+    assert is_not_modified(answer(), {b"if-none-match": asked}) is expected
 
 
-def test_nobody_knows_an_answer_without_asking() -> None:
-    assert not is_known(answer(), {})
+def test_without_if_none_match_a_response_is_modified() -> None:
+    assert not is_not_modified(answer(), {})
 
 
 @pytest.mark.parametrize("asked", ["*", OURS])
-def test_an_answer_that_must_not_be_kept_is_never_known(asked: str) -> None:
-    assert not is_known(answer(None), {b"if-none-match": asked})
+def test_a_response_that_must_not_be_cached_is_always_modified(asked: str) -> None:
+    assert not is_not_modified(answer(None), {b"if-none-match": asked})
 
 
 @given(st.text(st.characters(codec="latin-1")))
-def test_no_header_is_too_odd(asked: str) -> None:
-    known = is_known(answer(), {b"if-none-match": asked})
+def test_any_if_none_match_header_is_compared(asked: str) -> None:
+    known = is_not_modified(answer(), {b"if-none-match": asked})
 
     assert known == ("*" in [tag.strip() for tag in asked.split(",")])

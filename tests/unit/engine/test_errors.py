@@ -1,4 +1,4 @@
-"""Failed fields: as many errors as there are places, as far as an answer has budget for them."""
+"""Failed fields: one error for each path in the answer, up to the most that are given, and faults always."""
 
 from operator import attrgetter
 from typing import Any
@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 from graphql import FieldNode, parse
 
-from gateway.engine.field_errors import ItemGroups, Path, SameValueItems, field_error, located, places, times
+from gateway.engine.errors import (
+    ItemGroups,
+    Path,
+    SameValueItems,
+    count_response_paths,
+    field_error,
+    located_errors,
+    response_paths,
+)
 from tests.unit.engine.answering import ExpectedError
 from tests.unit.engine.model_schema import Item
 
@@ -38,12 +46,12 @@ def nodes() -> list[FieldNode]:
         ),
     ],
 )
-def test_a_path_stands_for_each_item_that_is_alike(path: Path, expected: list[list[str | int]]) -> None:
-    assert list(places(path)) == expected
-    assert times(path) == len(expected)
+def test_a_path_stands_for_each_item_of_the_same_value(path: Path, expected: list[list[str | int]]) -> None:
+    assert list(response_paths(path)) == expected
+    assert count_response_paths(path) == len(expected)
 
 
-def test_what_an_answer_has_no_room_for_is_counted_but_a_fault_is_never_left_out() -> None:
+def test_errors_beyond_the_most_are_counted_and_faults_always_given() -> None:
     down = ExpectedError("down")
     field_errors = [
         field_error(down, nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
@@ -51,7 +59,7 @@ def test_what_an_answer_has_no_room_for_is_counted_but_a_fault_is_never_left_out
         field_error(ValueError(), nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
     ]
 
-    errors, omitted = located(field_errors, 2, expected=ExpectedError)
+    errors, omitted = located_errors(field_errors, 2, expected=ExpectedError)
 
     assert [(error.path, type(error.original_error)) for error in errors] == [
         (["things", 0], ExpectedError),
@@ -71,8 +79,8 @@ def test_errors_are_in_the_order_of_their_paths_however_they_came() -> None:
     ]
     field_errors = [field_error(ExpectedError("down"), nodes(), path, expected=ExpectedError) for path in paths]
 
-    errors, _ = located(field_errors, 20, expected=ExpectedError)
-    again, _ = located(field_errors[::-1], 20, expected=ExpectedError)
+    errors, _ = located_errors(field_errors, 20, expected=ExpectedError)
+    again, _ = located_errors(field_errors[::-1], 20, expected=ExpectedError)
 
     assert [error.path for error in errors] == [
         ["more"],
@@ -86,7 +94,7 @@ def test_errors_are_in_the_order_of_their_paths_however_they_came() -> None:
     assert [error.path for error in again] == [error.path for error in errors]
 
 
-def test_a_failure_holds_no_frame_unless_it_is_a_fault() -> None:
+def test_an_expected_error_loses_its_traceback_and_a_fault_keeps_it() -> None:
     def raised(error: Exception) -> Exception:
         with pytest.raises(Exception, match="no") as caught:
             raise error

@@ -1,4 +1,4 @@
-"""Whatever a client writes, and wherever, no personal number of it gets into an error or into the log."""
+"""No personal number that a client sends gets into an error or into the log, wherever it stands."""
 
 import asyncio
 import json
@@ -117,7 +117,7 @@ def literals(draw: Draw) -> str:
 
 @given(st.sampled_from(DOCUMENTS), literals(), st.one_of(st.just("careUnits"), st.sampled_from(NAMES)))
 @settings(max_examples=300)
-def test_a_number_in_a_document_is_not_repeated(form: str, literal: str, name: str) -> None:
+def test_a_personal_number_in_a_document_is_not_repeated(form: str, literal: str, name: str) -> None:
     text = form.replace("VALUE", literal).replace("NAME", name)
 
     messages = LISTENER.ask(text, name if "query NAME" in form else None)
@@ -126,13 +126,13 @@ def test_a_number_in_a_document_is_not_repeated(form: str, literal: str, name: s
 
 
 @given(st.sampled_from(NAMES))
-def test_a_number_in_the_name_of_the_operation_is_not_repeated(name: str) -> None:
+def test_a_personal_number_in_the_operation_name_is_not_repeated(name: str) -> None:
     assert LISTENER.ask("query A { emrs { code } } query B { emrs { code } }", name)
 
 
 @pytest.mark.parametrize("number", ["FORM", '"FORM"', '"""FORM"""', "_FORM"])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_number_in_broken_syntax_is_not_repeated(form: str, number: str) -> None:
+def test_a_personal_number_in_broken_syntax_is_not_repeated(form: str, number: str) -> None:
     planted = number.replace("FORM", form)
     text = (
         f"query Q($v: ID = {planted}) {{ a: node(id: {planted}) @skip(if: {planted}) {{ ...{planted} }} }} #{planted}"
@@ -176,7 +176,7 @@ PLACES = [
 
 
 @given(st.sampled_from(PLACES), values)
-def test_a_number_in_a_variable_is_not_repeated(place: tuple[str, str], value: Any) -> None:
+def test_a_personal_number_in_a_variable_is_not_repeated(place: tuple[str, str], value: Any) -> None:
     declared, field = place
 
     messages = LISTENER.ask(f"query($v: {declared}) {{ {field} }}", None, {"v": value, FORMS[0]: value})
@@ -186,7 +186,7 @@ def test_a_number_in_a_variable_is_not_repeated(place: tuple[str, str], value: A
 
 @given(st.sampled_from(["In", "[In!]", "One", "E", "[[Float]]", "Boolean!", "String", "ID", "Int"]), values)
 @settings(max_examples=200)
-def test_a_number_in_an_object_is_not_repeated(declared: str, value: Any) -> None:
+def test_a_personal_number_in_an_input_object_is_not_repeated(declared: str, value: Any) -> None:
     (operation,) = parse(f"query($v: {declared}) {{ a }}").definitions
     assert isinstance(operation, OperationDefinitionNode)
     errors = get_variable_values(INPUTS, operation.variable_definitions or (), {"v": value})
@@ -197,7 +197,7 @@ def test_a_number_in_an_object_is_not_repeated(declared: str, value: Any) -> Non
 
 
 @given(st.sampled_from(["i", "e", "f", "b", "s", "d", "n"]), literals())
-def test_a_number_in_a_literal_object_is_not_repeated(argument: str, literal: str) -> None:
+def test_a_personal_number_in_a_literal_object_is_not_repeated(argument: str, literal: str) -> None:
     document = parse(f"{{ a({argument}: {{p: {literal}, q: {literal}, r: {{t: {literal}}}, z: {literal}}}) }}")
     formatted, _ = LISTENER.errors.formatted(validate(INPUTS, document), "reference")
 

@@ -1,4 +1,4 @@
-"""Metrics: what is told by scripted events, that labels stay in their sets, and that nothing personal gets in."""
+"""Metrics: what scripted events come to, and that labels stay in their closed sets, so that none is personal."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,11 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import Outcome as RequestOutcome
+from gateway.http.request_context import FinishedRequest, RequestIds, RequestOutcome
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
-from gateway.leyr.resilience import PolicyDependencies, UpstreamHealth, UpstreamPolicies
-from gateway.telemetry.instruments import OTHER, Counters, Histograms
+from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
+from gateway.telemetry.instruments import OTHER
 from gateway.telemetry.metrics import UNKNOWN, Gauges, Metrics
 
 EMRS = ("pmo", "webdoc")
@@ -34,8 +34,8 @@ def text(metrics: Metrics) -> str:
     return generate_latest(metrics.registry).decode()
 
 
-def told(metrics: Metrics) -> list[str]:
-    """The lines of the gateway's own that are not nought."""
+def nonzero(metrics: Metrics) -> list[str]:
+    """The lines of the gateway's own metrics that are not 0."""
     lines = [line for line in text(metrics).splitlines() if line.startswith("gateway_")]
     return [line for line in lines if not line.endswith(" 0.0")]
 
@@ -50,31 +50,35 @@ def series(metrics: Metrics) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     return {(sample.name, tuple(sample.labels.items())) for each in families for sample in each.samples}
 
 
-def idle_states(**changes: Any) -> Gauges:
+def idle_gauges(**changes: Any) -> Gauges:
     parts: dict[str, Any] = {
-        "conditions": dict,
+        "health": dict,
         "cache_bytes": lambda: 0,
-        "cache_most_bytes": 1,
-        "requests_inside": lambda: 0,
+        "cache_max_bytes": 1,
+        "active_requests": lambda: 0,
         "is_ready": lambda: True,
     }
     return Gauges(**(parts | changes))
 
 
+def operation(seconds: float = 1.0, **fields: Any) -> FinishedRequest:
+    return FinishedRequest(RequestIds("id"), 200, seconds, **fields)
+
+
+def rejected(code: str) -> FinishedRequest:
+    return FinishedRequest(RequestIds("id"), 400, 1.0, code, codes=(code,))
+
+
 def test_operations_are_counted_and_timed() -> None:
     metrics = Metrics(EMRS)
 
-    metrics.answered(
-        outcome="ok",
-        operation="query",
-        seconds=0.5,
-        waited_seconds=0.375,
-        reads={CacheStatus.FETCHED: 2, CacheStatus.JOINED: 1, CacheStatus.STALE: 1},
-        asked=7,
+    reads = {CacheStatus.FETCHED: 2, CacheStatus.JOINED: 1, CacheStatus.STALE: 1}
+    metrics.finished(
+        operation(0.5, outcome="ok", operation_type="query", upstream_seconds=0.375, reads=reads, lists_needed=7)
     )
-    metrics.answered(outcome="finished", operation=None, seconds=0.0, reads={})
+    metrics.finished(operation(0.0, outcome="finished"))
 
-    assert [line for line in told(metrics) if "_bucket" not in line] == [
+    assert [line for line in nonzero(metrics) if "_bucket" not in line] == [
         'gateway_operations_total{operation="query",outcome="ok"} 1.0',
         'gateway_operations_total{operation="unknown",outcome="finished"} 1.0',
         'gateway_operation_seconds_count{outcome="ok"} 1.0',
@@ -90,7 +94,7 @@ def test_operations_are_counted_and_timed() -> None:
     ]
 
 
-def test_a_family_is_whole_from_the_start() -> None:
+def test_a_metric_has_all_its_series_from_the_start() -> None:
     assert family(Metrics(EMRS), "gateway_upstream_retries") == (
         "# HELP gateway_upstream_retries_total Calls to Leyr that were tried again.\n"
         "# TYPE gateway_upstream_retries_total counter\n"
@@ -103,7 +107,7 @@ def test_buckets_are_cumulative_and_their_bounds_inclusive() -> None:
     metrics = Metrics(["pmo"])
 
     for seconds in (0.0, 0.01, 0.0101, 10.0, 11.0):
-        metrics.upstream.attempt("pmo", "timeslots", CallResult.ANSWERED, seconds)
+        metrics.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, seconds)
 
     lines = [line for line in family(metrics, "gateway_upstream_seconds").splitlines() if "timeslots" in line]
     assert [(line.split('le="')[1].split('"')[0], line.split()[-1]) for line in lines if "_bucket" in line] == [
@@ -112,31 +116,31 @@ def test_buckets_are_cumulative_and_their_bounds_inclusive() -> None:
     ]
 
 
-def test_refusals_are_counted_by_code() -> None:
+def test_rejected_requests_are_counted_by_code() -> None:
     metrics = Metrics(EMRS)
 
-    metrics.refused("RATE_LIMITED")
-    metrics.refused("OVERLOADED")
-    metrics.refused("RATE_LIMITED")
+    metrics.finished(rejected("RATE_LIMITED"))
+    metrics.finished(rejected("OVERLOADED"))
+    metrics.finished(rejected("RATE_LIMITED"))
 
-    assert told(metrics) == [
+    assert nonzero(metrics) == [
         'gateway_refusals_total{code="OVERLOADED"} 1.0',
         'gateway_refusals_total{code="RATE_LIMITED"} 2.0',
     ]
 
 
-def test_upstream_is_told_by_ehr_and_endpoint() -> None:
+def test_upstream_calls_are_counted_by_ehr_and_endpoint() -> None:
     metrics = Metrics(EMRS)
     upstream = metrics.upstream
 
-    upstream.attempt("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
+    upstream.attempt_ended("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
     upstream.retried("pmo")
-    upstream.turned_away("webdoc", "resources", Rejection.QUEUE_FULL)
+    upstream.rejected("webdoc", "resources", Rejection.QUEUE_FULL)
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN, BreakerState.CLOSED):
-        upstream.breaker("webdoc", state)
-    upstream.gate("pmo", 3)
+        upstream.breaker_changed("webdoc", state)
+    upstream.limit_changed("pmo", 3)
 
-    assert [line for line in told(metrics) if "_bucket" not in line] == [
+    assert [line for line in nonzero(metrics) if "_bucket" not in line] == [
         'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="timed_out"} 1.0',
         'gateway_upstream_seconds_count{emr="pmo",endpoint="timeslots"} 1.0',
         'gateway_upstream_seconds_sum{emr="pmo",endpoint="timeslots"} 4.0',
@@ -146,36 +150,36 @@ def test_upstream_is_told_by_ehr_and_endpoint() -> None:
     ]
 
 
-@pytest.mark.parametrize("how", [{"outcome": "partial", "asked": 9}, {"outcome": "ok"}, {"outcome": "ok", "asked": 1}])
-def test_only_what_is_known_to_be_merged_counts_as_saved(how: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "how", [{"outcome": "partial", "lists_needed": 9}, {"outcome": "ok"}, {"outcome": "ok", "lists_needed": 1}]
+)
+def test_lists_count_as_merged_only_if_nothing_failed(how: dict[str, Any]) -> None:
     metrics = Metrics(EMRS)
 
-    metrics.answered(operation="query", seconds=1.0, reads={CacheStatus.FETCHED: 2}, **how)
+    metrics.finished(operation(operation_type="query", reads={CacheStatus.FETCHED: 2}, **how))
 
     assert 'gateway_reads_saved_total{how="merged"} 0.0' in text(metrics)
 
 
-def test_waiting_for_longer_than_it_took_is_no_negative_overhead() -> None:
+def test_upstream_seconds_above_the_total_are_no_negative_overhead() -> None:
     metrics = Metrics(EMRS)
 
-    metrics.answered(outcome="ok", operation="query", seconds=1.0, waited_seconds=1.5, reads={})
+    metrics.finished(operation(outcome="ok", operation_type="query", upstream_seconds=1.5))
 
     assert "gateway_overhead_seconds_sum 0.0" in text(metrics)
 
 
-def test_states_are_looked_at_when_asked_for() -> None:
+def test_gauges_are_read_at_each_scrape() -> None:
     metrics = Metrics(EMRS)
-    conditions = {
+    health = {
         "pmo": UpstreamHealth(BreakerState.OPEN, 2.0, 4, 3, 2),
         "webdoc": UpstreamHealth(BreakerState.HALF_OPEN, 0.0, 8, 1, 0),
         PERSONAL_NUMBER: UpstreamHealth(BreakerState.OPEN, 2.0, 4, 3, 2),
     }
-    inside = count(5)
-    metrics.watch(
-        idle_states(conditions=lambda: conditions, cache_bytes=lambda: 4096, requests_inside=lambda: next(inside))
-    )
+    active = count(5)
+    metrics.watch(idle_gauges(health=lambda: health, cache_bytes=lambda: 4096, active_requests=lambda: next(active)))
 
-    assert told(metrics) == [
+    assert nonzero(metrics) == [
         'gateway_breaker_open{emr="pmo"} 1.0',
         'gateway_breaker_open{emr="webdoc"} 0.5',
         'gateway_gate_limit{emr="pmo"} 4.0',
@@ -191,18 +195,18 @@ def test_states_are_looked_at_when_asked_for() -> None:
     assert "gateway_requests_inside 6.0" in text(metrics)
 
 
-def test_a_guard_tells_its_calls() -> None:
+def test_an_upstream_policy_counts_its_calls() -> None:
     metrics = Metrics(EMRS)
     time = count()
 
     async def at_once(_: float) -> None:
         await asyncio.sleep(0)
 
-    outside = PolicyDependencies(
-        metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, chance=lambda: 0.5
+    dependencies = PolicyDependencies(
+        metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, rng=lambda: 0.5
     )
-    policies = UpstreamPolicies(outside=outside)
-    metrics.watch(idle_states(conditions=policies.snapshot))
+    policies = UpstreamPolicies(PolicyConfig(), dependencies)
+    metrics.watch(idle_gauges(health=policies.health))
 
     def answers(*script: str | AttemptError) -> Callable[[float], Awaitable[str]]:
         steps = iter(script)
@@ -219,7 +223,7 @@ def test_a_guard_tells_its_calls() -> None:
     down = AttemptError(UpstreamUnavailable("down", retryable=True), CallResult.UNAVAILABLE)
     asyncio.run(cast("Any", policies.of("pmo").call("timeslots", answers(down, "free"))))
 
-    lines = told(metrics)
+    lines = nonzero(metrics)
     assert {
         'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="answered"} 1.0',
         'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="unavailable"} 1.0',
@@ -228,7 +232,7 @@ def test_a_guard_tells_its_calls() -> None:
     assert 'gateway_breaker_open{emr="pmo"} 0.0' in text(metrics)
 
 
-def test_the_process_is_told_of_and_nothing_that_never_changes() -> None:
+def test_metrics_of_the_process_are_there_and_nothing_that_never_changes() -> None:
     lines = text(Metrics(EMRS))
 
     assert "process_resident_memory_bytes" in lines
@@ -236,18 +240,18 @@ def test_the_process_is_told_of_and_nothing_that_never_changes() -> None:
     assert "_created" not in lines
 
 
-def test_two_of_them_share_nothing() -> None:
+def test_two_registries_share_nothing() -> None:
     first, second = Metrics(EMRS), Metrics(EMRS)
 
-    first.refused("INTERNAL")
+    first.finished(rejected("INTERNAL"))
 
-    assert told(first)
-    assert not told(second)
+    assert nonzero(first)
+    assert not nonzero(second)
 
 
-def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
+def test_metric_names_are_distinct_described_and_accepted_by_the_strict_parser() -> None:
     metrics = Metrics(EMRS)
-    metrics.watch(idle_states(conditions=lambda: {"pmo": UpstreamHealth(BreakerState.CLOSED, None, 4, 0, 0)}))
+    metrics.watch(idle_gauges(health=lambda: {"pmo": UpstreamHealth(BreakerState.CLOSED, None, 4, 0, 0)}))
 
     encode, _ = choose_encoder("application/openmetrics-text;version=1.0.0")
     parse: Any = openmetrics.text_string_to_metric_families  # the library leaves it without types
@@ -260,21 +264,19 @@ def test_names_are_distinct_described_and_taken_by_the_strict_parser() -> None:
 
 @given(st.lists(st.tuples(NASTY, NASTY, NASTY), min_size=1, max_size=5))
 @example([(PERSONAL_NUMBER, PERSONAL_NUMBER, PERSONAL_NUMBER)])
-def test_labels_stay_in_their_sets(events: list[tuple[str, str, str]]) -> None:
+def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) -> None:
     metrics = Metrics(EMRS)
     metrics.watch(
-        idle_states(conditions=lambda: {emr: UpstreamHealth(BreakerState.OPEN, 1.0, 1, 1, 1) for emr, *_ in events})
+        idle_gauges(health=lambda: {emr: UpstreamHealth(BreakerState.OPEN, 1.0, 1, 1, 1) for emr, *_ in events})
     )
 
     for first, second, third in events:
-        metrics.upstream.attempt(first, second, cast("CallResult", third), 1.0)
-        metrics.upstream.turned_away(first, second, cast("Rejection", third))
+        metrics.upstream.attempt_ended(first, second, cast("CallResult", third), 1.0)
+        metrics.upstream.rejected(first, second, cast("Rejection", third))
         metrics.upstream.retried(first)
-        metrics.upstream.breaker(first, BreakerState.OPEN)
-        metrics.refused(first)
-        metrics.answered(
-            outcome=cast("RequestOutcome", first), operation=second, seconds=1.0, reads={cast("CacheStatus", third): 1}
-        )
+        metrics.upstream.breaker_changed(first, BreakerState.OPEN)
+        metrics.finished(rejected(first))
+        metrics.finished(operation(outcome=first, operation_type=second, reads={third: 1}))
 
     known = {
         "emr": {*EMRS},
@@ -304,32 +306,7 @@ def test_each_configured_ehr_has_its_series(emrs: list[str]) -> None:
 
     metrics.upstream.retried(emrs[0])
 
-    assert f'gateway_upstream_retries_total{{emr="{emrs[0]}"}} 1.0' in told(metrics)
+    assert f'gateway_upstream_retries_total{{emr="{emrs[0]}"}} 1.0' in nonzero(metrics)
     assert {labels for name, labels in series(metrics) if name == "gateway_upstream_retries_total"} == {
         (("emr", emr),) for emr in emrs
     }
-
-
-@given(st.lists(st.floats(min_value=0, max_value=100), max_size=30))
-def test_a_histogram_counts_each_event_once(events: list[float]) -> None:
-    bounds = (0.1, 1.0, 10.0)
-    histograms = Histograms("seconds", "Seconds.", {}, bounds)
-
-    for seconds in events:
-        histograms.observe((), seconds)
-
-    found = {(sample.name, sample.labels.get("le")): sample.value for sample in histograms.family().samples}
-    assert found["seconds_count", None] == found["seconds_bucket", "+Inf"] == len(events)
-    assert found["seconds_sum", None] == pytest.approx(sum(events))
-    for bound in bounds:
-        assert found["seconds_bucket", str(bound)] == sum(seconds <= bound for seconds in events)
-
-
-def test_each_unknown_value_is_folded_by_itself() -> None:
-    counters = Counters("calls_total", "Calls.", {"emr": EMRS, "endpoint": ENDPOINTS})
-
-    counters.add(("pmo", PERSONAL_NUMBER), 2)
-    counters.add(("pmo", "slots"))
-
-    assert counters.total(("pmo", OTHER)) == 3
-    assert counters.total((OTHER, OTHER)) == 0

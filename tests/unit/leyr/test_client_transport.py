@@ -1,4 +1,4 @@
-"""What goes over the wire to Leyr, and what is made of what comes back."""
+"""LeyrTransport: what it sends to Leyr, and which errors it raises."""
 
 import asyncio
 import gzip
@@ -14,38 +14,38 @@ from gateway.http_client.pool import PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult
 from gateway.leyr.client import LeyrTransport
 from gateway.leyr.error_mapping import retry_after
-from tests.unit.leyr.httpx_connections import through
+from tests.unit.leyr.mock_http_client import mock_http_client
 
 MEBIBYTE = 1024 * 1024
 SECRET = "s3cret-of-the-test"
 
 
-class Wire:
-    """Leyr's end of the connection: answers with `reply` and keeps what it was asked."""
+class FakeLeyr:
+    """Leyr's end of the connection: sends `respond()` and keeps the requests."""
 
-    def __init__(self, reply: Callable[[], httpx.Response] | None = None) -> None:
+    def __init__(self, respond: Callable[[], httpx.Response] | None = None) -> None:
         self.requests: list[httpx.Request] = []
-        self._reply = reply or (lambda: httpx.Response(200, content=b"[]"))
+        self._respond = respond or (lambda: httpx.Response(200, content=b"[]"))
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
-        return self._reply()
+        return self._respond()
 
     async def get(
-        self, target: str = "/x", *, base_url: str = "https://leyr.example/api", within: float = 5
+        self, target: str = "/x", *, base_url: str = "https://leyr.example/api", timeout_seconds: float = 5
     ) -> Response:
         transport = LeyrTransport(
-            base_url, "client-1", SecretStr(SECRET), connections=through(httpx.MockTransport(self.handle))
+            base_url, "client-1", SecretStr(SECRET), connections=mock_http_client(httpx.MockTransport(self.handle))
         )
         async with transport:
-            return await transport.get(target, within=within)
+            return await transport.get(target, timeout_seconds=timeout_seconds)
 
 
 def raising(error: Exception) -> Callable[[], httpx.Response]:
-    def reply() -> httpx.Response:
+    def respond() -> httpx.Response:
         raise error
 
-    return reply
+    return respond
 
 
 async def streamed(*chunks: bytes) -> AsyncIterator[bytes]:
@@ -54,16 +54,16 @@ async def streamed(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 async def test_both_credential_headers_and_the_content_type_are_sent() -> None:
-    wire = Wire()
+    leyr = FakeLeyr()
 
-    await wire.get()
+    await leyr.get()
 
-    headers = wire.requests[0].headers
+    headers = leyr.requests[0].headers
     assert headers["x-leyr-client-id"] == "client-1"
     assert headers["x-leyr-client-secret"] == SECRET
     assert headers["content-type"] == "application/json"
     assert headers["host"] == "leyr.example"
-    assert wire.requests[0].method == "GET"
+    assert leyr.requests[0].method == "GET"
 
 
 @pytest.mark.parametrize(
@@ -76,30 +76,30 @@ async def test_both_credential_headers_and_the_content_type_are_sent() -> None:
         ("http://127.0.0.1:8123/sim/api", "http://127.0.0.1:8123/sim/api/a%2Fb?c=%2B"),
     ],
 )
-async def test_the_target_stands_below_the_base_url(base_url: str, sent: str) -> None:
-    wire = Wire()
+async def test_the_target_is_appended_to_the_base_url(base_url: str, sent: str) -> None:
+    leyr = FakeLeyr()
 
-    await wire.get("/a%2Fb?c=%2B", base_url=base_url)
+    await leyr.get("/a%2Fb?c=%2B", base_url=base_url)
 
-    url = wire.requests[0].url
+    url = leyr.requests[0].url
     assert f"{url.scheme}://{url.netloc.decode()}{url.raw_path.decode()}" == sent
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (299, True), (304, False), (400, False)])
-async def test_any_2xx_is_a_success(status: int, *, ok: bool) -> None:
-    answer = await Wire(lambda: httpx.Response(status, content=b"[]")).get()
+async def test_is_success_holds_for_any_2xx(status: int, *, ok: bool) -> None:
+    response = await FakeLeyr(lambda: httpx.Response(status, content=b"[]")).get()
 
-    assert (answer.status, answer.is_success) == (status, ok)
+    assert (response.status, response.is_success) == (status, ok)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirects_are_not_followed(status: int) -> None:
-    wire = Wire(lambda: httpx.Response(status, headers={"location": "https://elsewhere.example/"}))
+    leyr = FakeLeyr(lambda: httpx.Response(status, headers={"location": "https://elsewhere.example/"}))
 
-    answer = await wire.get()
+    response = await leyr.get()
 
-    assert answer.status == status
-    assert len(wire.requests) == 1
+    assert response.status == status
+    assert len(leyr.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -117,21 +117,25 @@ async def test_redirects_are_not_followed(status: int) -> None:
         ("Wed, 21 Oct 2026 07:28:00 GMT", None),
     ],
 )
-async def test_retry_after_counts_in_whole_seconds(header: str | None, seconds: float | None) -> None:
+async def test_retry_after_is_read_in_whole_seconds_and_ignored_in_other_forms(
+    header: str | None, seconds: float | None
+) -> None:
     headers = httpx.Headers() if header is None else httpx.Headers({b"retry-after": header.encode()})
 
-    answer = await Wire(lambda: httpx.Response(429, headers=headers)).get()
+    response = await FakeLeyr(lambda: httpx.Response(429, headers=headers)).get()
 
-    assert retry_after(answer) == seconds
-
-
-async def test_the_largest_body_is_read() -> None:
-    answer = await Wire(lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))).get()
-
-    assert len(answer.body) == 10 * MEBIBYTE
+    assert retry_after(response) == seconds
 
 
-async def test_a_larger_body_is_not_read_to_its_end() -> None:
+async def test_a_body_of_ten_mebibytes_is_read() -> None:
+    response = await FakeLeyr(
+        lambda: httpx.Response(200, content=streamed(b"x" * MEBIBYTE * 5, b"x" * MEBIBYTE * 5))
+    ).get()
+
+    assert len(response.body) == 10 * MEBIBYTE
+
+
+async def test_a_larger_body_is_invalid_and_not_read_to_its_end() -> None:
     sent = 0
 
     async def long() -> AsyncIterator[bytes]:
@@ -141,17 +145,17 @@ async def test_a_larger_body_is_not_read_to_its_end() -> None:
             yield b"x" * MEBIBYTE
 
     with pytest.raises(UpstreamInvalidAnswer, match="larger"):
-        await Wire(lambda: httpx.Response(200, content=long())).get()
+        await FakeLeyr(lambda: httpx.Response(200, content=long())).get()
 
     assert sent == 11 * MEBIBYTE
 
 
-async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
+async def test_the_size_limit_counts_decompressed_bytes() -> None:
     bomb = gzip.compress(b"x" * 20 * MEBIBYTE)
     headers = {"content-encoding": "gzip"}
 
     with pytest.raises(UpstreamInvalidAnswer, match="larger"):
-        await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(bomb))).get()
+        await FakeLeyr(lambda: httpx.Response(200, headers=headers, content=streamed(bomb))).get()
 
     assert len(bomb) < MEBIBYTE
 
@@ -159,16 +163,18 @@ async def test_a_compressed_body_counts_by_what_it_becomes() -> None:
 async def test_a_compressed_body_is_read() -> None:
     headers = {"content-encoding": "gzip"}
 
-    answer = await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))).get()
+    response = await FakeLeyr(
+        lambda: httpx.Response(200, headers=headers, content=streamed(gzip.compress(b"[1]")))
+    ).get()
 
-    assert answer.body == b"[1]"
+    assert response.body == b"[1]"
 
 
-async def test_a_body_that_is_not_compressed_as_it_says_is_refused() -> None:
+async def test_a_body_that_is_not_in_its_content_encoding_is_invalid() -> None:
     headers = {"content-encoding": "gzip"}
 
     with pytest.raises(UpstreamInvalidAnswer, match="decompressed"):
-        await Wire(lambda: httpx.Response(200, headers=headers, content=streamed(b"no gzip"))).get()
+        await FakeLeyr(lambda: httpx.Response(200, headers=headers, content=streamed(b"no gzip"))).get()
 
 
 @pytest.mark.parametrize(
@@ -183,20 +189,20 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_refused() -> None:
 )
 async def test_a_broken_connection_means_unavailable_and_shows_nothing(error: Exception) -> None:
     with pytest.raises(AttemptError) as failure:
-        await Wire(raising(error)).get()
+        await FakeLeyr(raising(error)).get()
 
-    assert failure.value.outcome is CallResult.UNREACHABLE
+    assert failure.value.result is CallResult.UNREACHABLE
     assert isinstance(failure.value.error, UpstreamUnavailable)
     assert failure.value.error.retryable
     assert SECRET not in repr(failure.value) + repr(failure.value.error)
     assert failure.value.__suppress_context__
 
 
-async def test_connections_that_are_all_in_use_are_the_gateways_own_trouble() -> None:
+async def test_a_pool_timeout_means_overloaded() -> None:
     with pytest.raises(AttemptError) as failure:
-        await Wire(raising(PoolTimeoutError("all in use"))).get()
+        await FakeLeyr(raising(PoolTimeoutError("all in use"))).get()
 
-    assert failure.value.outcome is CallResult.NO_CONNECTION
+    assert failure.value.result is CallResult.NO_CONNECTION
     assert isinstance(failure.value.error, Overloaded)
     assert failure.value.error.retryable
 
@@ -207,44 +213,44 @@ async def test_a_connection_that_breaks_inside_the_body_means_unavailable() -> N
         raise httpx.ReadError("broken")
 
     with pytest.raises(AttemptError) as failure:
-        await Wire(lambda: httpx.Response(200, content=broken())).get()
+        await FakeLeyr(lambda: httpx.Response(200, content=broken())).get()
 
-    assert failure.value.outcome is CallResult.UNREACHABLE
+    assert failure.value.result is CallResult.UNREACHABLE
 
 
-async def test_time_runs_out_before_the_answer() -> None:
+async def test_a_timeout_before_the_response_means_deadline_exceeded() -> None:
     async def never(_: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
         return httpx.Response(200)
 
     transport = LeyrTransport(
-        "https://leyr.example", "c", SecretStr(SECRET), connections=through(httpx.MockTransport(never))
+        "https://leyr.example", "c", SecretStr(SECRET), connections=mock_http_client(httpx.MockTransport(never))
     )
     async with transport:
         with pytest.raises(AttemptError) as failure:
-            await transport.get("/x", within=0.02)
+            await transport.get("/x", timeout_seconds=0.02)
 
-    assert failure.value.outcome is CallResult.TIMED_OUT
+    assert failure.value.result is CallResult.TIMED_OUT
     assert isinstance(failure.value.error, DeadlineExceeded)
     assert failure.value.error.retryable
 
 
-async def test_time_runs_out_inside_the_body() -> None:
+async def test_a_timeout_inside_the_body_means_timed_out() -> None:
     async def dripping() -> AsyncIterator[bytes]:
         while True:
             await asyncio.sleep(0.005)
             yield b" "
 
     with pytest.raises(AttemptError) as failure:
-        await Wire(lambda: httpx.Response(200, content=dripping())).get(within=0.03)
+        await FakeLeyr(lambda: httpx.Response(200, content=dripping())).get(timeout_seconds=0.03)
 
-    assert failure.value.outcome is CallResult.TIMED_OUT
+    assert failure.value.result is CallResult.TIMED_OUT
 
 
-async def test_a_transport_that_is_not_open_is_our_own_fault() -> None:
+async def test_a_transport_that_is_not_open_raises_no_gateway_error() -> None:
     transport = LeyrTransport("https://leyr.example", "c", SecretStr(SECRET))
 
     with pytest.raises(RuntimeError, match="not open") as fault:
-        await transport.get("/x", within=1)
+        await transport.get("/x", timeout_seconds=1)
 
     assert not isinstance(fault.value, GatewayError)

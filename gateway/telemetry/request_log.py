@@ -1,0 +1,64 @@
+"""The log of requests: one line for each request, and one for each fault of the gateway."""
+
+from structlog.typing import FilteringBoundLogger
+
+from gateway.fetch.fetch_scope import CacheStatus
+from gateway.http.request_context import FinishedRequest, RequestIds
+from gateway.logging import places
+
+_ANONYMOUS = "anonymous"
+_MAX_CODES = 8
+_DOCUMENT_CHARACTERS = 16
+
+
+class RequestLog:
+    """The RequestObserver that logs. All values but the ids are from closed sets, counted or measured."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+
+    def finished(self, request: FinishedRequest) -> None:
+        """Log the request as `operation.answered`, or as `request.refused` if it did not become an operation."""
+        if request.rejection is not None:
+            self._log.info(
+                "request.refused",
+                **_ids(request.ids),
+                caller=request.caller or _ANONYMOUS,
+                duration_ms=round(request.seconds * 1000, 3),
+                status=request.status,
+                code=request.rejection,
+            )
+            return
+        reads, codes = request.reads, request.codes
+        self._log.info(
+            "operation.answered",
+            **_ids(request.ids),
+            caller=request.caller or _ANONYMOUS,
+            operation=request.operation_type,
+            document=request.document_hash[:_DOCUMENT_CHARACTERS] or None,
+            duration_ms=round(request.seconds * 1000, 3),
+            upstream_calls=reads.get(CacheStatus.FETCHED, 0),
+            joined=reads.get(CacheStatus.JOINED, 0),
+            cached=reads.get(CacheStatus.CACHED, 0),
+            stale=reads.get(CacheStatus.STALE, 0),
+            outcome=request.outcome,
+            status=request.status,
+            codes=sorted(set(codes))[:_MAX_CODES] if codes else [],
+        )
+
+    def fault(self, ids: RequestIds, error: BaseException) -> None:
+        """Log an unexpected exception: its type and its places in the code, never its text."""
+        self._log.error(
+            "request.fault",
+            **_ids(ids),
+            kind=type(error).__name__,
+            places=places(error),
+            action="report this to the gateway's developers with the request id",
+        )
+
+
+def _ids(ids: RequestIds) -> dict[str, str]:
+    trace_id = ids.trace_id
+    if trace_id is None:
+        return {"request_id": ids.request_id}
+    return {"request_id": ids.request_id, "trace_id": trace_id}
