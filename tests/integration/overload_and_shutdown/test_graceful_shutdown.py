@@ -19,7 +19,7 @@ import pytest
 
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 IN_FLIGHT = 200
 # Each wants an answer from after its beginning, so each has a call of its own.

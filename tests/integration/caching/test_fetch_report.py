@@ -9,8 +9,8 @@ import pytest
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from tests.floodgate import Floodgate
 from tests.harness import CACHES_ON, PATIENT, Clock, Gateway, Simulator
+from tests.stand_ins.http_client import Floodgate
 
 ORIGINS = ("fetched", "joined", "cached", "stale")
 NAMES = {"care-units": "care_units", "healthcare-services": "healthcare_services"}

@@ -24,7 +24,7 @@ import pytest
 from benchmarks.storm import SETTINGS, WELL_EHRS, codes, storm, strike, truths, windows, wishes, wrong
 from gateway.domain.errors import GatewayError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 REQUESTS, AT_A_TIME = 1_000, 80
 # Ten times the deadline; what misses it hangs for minutes, or drips for one.

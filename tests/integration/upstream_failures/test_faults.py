@@ -10,7 +10,7 @@ from gateway.leyr.call_events import CallResult
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
 from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Gateway, Simulator, nobody_listens
-from tests.resilience.upstream import FakeTime, upstream
+from tests.integration.upstream_failures.watched_client import FakeTime, upstream
 
 IMPATIENT = PolicyConfig(deadline_seconds=0.5, attempt_seconds=0.2)
 WAITED = 20.0

@@ -10,7 +10,7 @@ from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Simulator
-from tests.resilience.upstream import Upstream, upstream
+from tests.integration.upstream_failures.watched_client import Upstream, upstream
 
 SMALL_POOL: dict[str, Any] = {"max_connections": 10, "pool_timeout_seconds": 5}
 

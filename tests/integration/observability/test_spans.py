@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from gateway.telemetry.spans import ALLOWED
 from tests.harness import CACHES_ON, Clock, Simulator
-from tests.tracing.conftest import Traced
+from tests.integration.observability.conftest import Traced
 
 EVERYTHING = "{ careUnits { id resources { id } healthcareServices { id } timeslots { start resource { id } } } }"
 UNITS = "{ careUnits { name } }"

@@ -11,7 +11,7 @@ from gateway.engine.document_cache import Documents
 from gateway.engine.rows import Columns
 from gateway.schema.query import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS
-from tests.calls.test_upstream_calls import TABLE
+from tests.integration.upstream_calls.test_calls_per_document import TABLE
 from tests.unit.engine.answering import Answer, core_result, normalised, program_of, run
 from tests.unit.engine.model_schema import core
 from tests.unit.model_ehr import RESOURCES, UNIT

@@ -15,8 +15,8 @@ import pytest
 from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from tests.floodgate import Floodgate
 from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
+from tests.stand_ins.http_client import Floodgate
 
 PLACES = 2
 JSON = {"content-type": "application/json"}

@@ -1,3 +1,5 @@
+"""What all tests of running gateways share."""
+
 import pytest
 
 

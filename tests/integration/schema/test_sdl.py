@@ -9,7 +9,7 @@ from graphql.type import GraphQLEnumType, GraphQLInterfaceType, GraphQLObjectTyp
 from gateway.schema.query import build_schema as build_gateway_schema
 from gateway.schema.query import print_sdl
 
-COMMITTED = (Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8")
+COMMITTED = (Path(__file__).parents[3] / "schema.graphql").read_text(encoding="utf-8")
 PROMISED = """
 scalar DateTime
 interface Node { id: ID! }

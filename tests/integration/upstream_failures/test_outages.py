@@ -8,7 +8,7 @@ from gateway.domain.errors import UpstreamUnavailable
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
 from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Simulator
-from tests.resilience.upstream import FakeTime, Upstream, upstream
+from tests.integration.upstream_failures.watched_client import FakeTime, Upstream, upstream
 
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 WITHOUT_BREAKER = PolicyConfig(circuit_breaker=CircuitBreakerConfig(min_calls=10**9, consecutive_failures=10**9))

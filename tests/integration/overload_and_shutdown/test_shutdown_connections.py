@@ -16,7 +16,7 @@ import pytest
 from gateway.server.serving import listening_socket, serve_in_thread
 from tests.security.wire_client import Answered, Echo, Wire
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GET = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
 WAITING, RELEASE, HUGE, STUCK = (GET.replace(b"one", name) for name in (b"waiting", b"release", b"huge", b"stuck"))
