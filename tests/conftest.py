@@ -17,7 +17,7 @@ from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.traces import Traces
-from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, TODAY, Clock, Gateway, Simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, TODAY, Clock, Gateway, Simulator, leyr_settings
 
 
 def pytest_configure() -> None:
@@ -65,10 +65,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             **settings: Any,
         ) -> Gateway:
             given: dict[str, Any] = {
-                "leyr_base_url": f"{simulator.url}/api",
-                "leyr_client_id": CLIENT_ID,
-                "leyr_client_secret": CLIENT_SECRET,
-                "leyr_emrs": simulator.emrs,
+                **leyr_settings(simulator.url, simulator.emrs),
                 # Most tests change what upstream says from one query to the next; those of the caches turn them on.
                 "gateway_cache_catalog_seconds": 0,
                 "gateway_cache_timeslots_seconds": 0,

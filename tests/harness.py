@@ -86,6 +86,16 @@ class Simulator:
         assert response.status_code == 200, response.text
 
 
+def leyr_settings(url: str, emrs: tuple[str, ...]) -> dict[str, Any]:
+    """What a gateway needs to be told of the Leyr that it is to call."""
+    return {
+        "leyr_base_url": f"{url}/api",
+        "leyr_client_id": CLIENT_ID,
+        "leyr_client_secret": CLIENT_SECRET,
+        "leyr_emrs": emrs,
+    }
+
+
 @dataclass
 class Clock:
     """A gateway's clock and its time of day, which stand still until a test moves them."""

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterator
 from io import StringIO
-from typing import Any
 
 import httpx
 import pytest
@@ -11,20 +10,15 @@ import pytest
 from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, Gateway, Simulator
+from tests.harness import ERROR_BODY, NOW, Gateway, Simulator, leyr_settings
 
 
 @pytest.fixture(scope="module")
 def closed_gateway(simulator_server: Simulator) -> Iterator[Gateway]:
     """A gateway with the limits and caches that it has unless told otherwise; introspection and GraphiQL are off."""
-    given: dict[str, Any] = {
-        "leyr_base_url": f"{simulator_server.url}/api",
-        "leyr_client_id": CLIENT_ID,
-        "leyr_client_secret": CLIENT_SECRET,
-        "leyr_emrs": simulator_server.emrs,
-    }
+    settings = Settings(**leyr_settings(simulator_server.url, simulator_server.emrs))
     log = StringIO()
-    app = create_app(Settings(**given), now=lambda: NOW, log_to=log)
+    app = create_app(settings, now=lambda: NOW, log_to=log)
     with (
         serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url,
         httpx.Client(base_url=url, timeout=30) as http,

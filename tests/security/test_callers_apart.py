@@ -17,7 +17,7 @@ import pytest
 from gateway.app import create_app
 from gateway.domain.models import Access, CareUnitKey
 from gateway.settings import Settings
-from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, Clock, Simulator
+from tests.harness import CACHES_ON, Clock, Simulator, leyr_settings
 from tests.security.rights import EMRS, LISTED, UNITS, Ask, Rights, Thing, ask, asks, hidden_texts, texts_in, things
 
 ONE = Rights("one", Access(emrs=frozenset({"webdoc", "kaddio"})))
@@ -88,10 +88,7 @@ class World:
     async def serving(self, callers: Iterable[Rights], settings: Mapping[str, float]) -> AsyncIterator[Served]:
         self.keys.write_text("".join(each.table for each in callers), encoding="utf-8")
         given: dict[str, Any] = {
-            "leyr_base_url": f"{self.simulator.url}/api",
-            "leyr_client_id": CLIENT_ID,
-            "leyr_client_secret": CLIENT_SECRET,
-            "leyr_emrs": EMRS,
+            **leyr_settings(self.simulator.url, EMRS),
             "gateway_auth": "api-keys",
             "gateway_api_keys": self.keys,
             **settings,

@@ -1,15 +1,10 @@
 """A personal number that is planted on any way into the gateway comes out of none, and stays nowhere in it."""
 
-import os
-import re
-import signal
-import subprocess
 import sys
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -22,12 +17,23 @@ from gateway.logging import build_log, capture_library_logs
 from gateway.server.serving import listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
-from tests.security.evidence import Watched, holds_the_number, kept_keys, watched
-from tests.security.planting import FORMS, ROUTES, Request, bodies, digits_of, literals, names, post, urls
-from tests.security.talkative import Failing, Talkative, care_units, errors, failures
+from tests.processes import PythonProcess
+from tests.security.leak_search import Watched, holds_the_number, kept_keys, watched
+from tests.security.personal_numbers_in_requests import (
+    FORMS,
+    ROUTES,
+    Request,
+    bodies,
+    digits_of,
+    literals,
+    names,
+    post,
+    urls,
+)
+from tests.security.personal_numbers_in_responses import care_units, errors, failures
+from tests.stand_ins.canned_application import CannedApplication
+from tests.stand_ins.http_client import UpstreamScript
 
-ROOT = Path(__file__).parents[2]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 EVERYTHING = "{ careUnits { id resources { id } healthcareServices { id } timeslots { start resource { id } } } }"
 
 
@@ -83,19 +89,19 @@ def test_what_an_upstream_says_comes_out_nowhere(
     form: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     number = FORMS[form]
-    upstream = Talkative()
+    upstream = CannedApplication()
     ask = post(EVERYTHING, headers={"cache-control": "no-cache"})
     with (
         serve_in_thread(upstream, listening_socket("127.0.0.1", 0)) as url,
         watched(url, ("webdoc",), lambda: upstream.calls, capfd, caplog) as gateway,
     ):
-        for upstream.answer in failures(number):
+        for upstream.response in failures(number):
             for upstream.care_units in (None, care_units("L0_1", "A clinic")):
                 assert gateway.send(ask).json()["errors"]
         assert gateway.look_everywhere() == []
 
         # An id that Leyr itself lists is data: it stands in URLs and names what is kept, but is in no log or error.
-        for upstream.answer in failures(number):
+        for upstream.response in failures(number):
             upstream.care_units = care_units(number, number)
             assert gateway.send(ask).json()["errors"]
         gateway.look_outside()
@@ -109,9 +115,10 @@ def test_what_an_error_of_the_gateway_says_comes_out_nowhere(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    failing = Failing()
-    with watched(simulator.url, ("webdoc",), simulator.calls, capfd, caplog, connections=failing) as gateway:
-        for failing.error in errors(FORMS[form]):
+    script = UpstreamScript()
+    calls = {"connections": script.connections}
+    with watched(simulator.url, ("webdoc",), simulator.calls, capfd, caplog, **calls) as gateway:
+        for script.error in errors(FORMS[form]):
             assert gateway.send(post(EVERYTHING)).json()["errors"]
 
         assert gateway.look_everywhere() == []
@@ -120,14 +127,14 @@ def test_what_an_error_of_the_gateway_says_comes_out_nowhere(
 @pytest.mark.parametrize("trouble", ["new_reference", "clock"])
 def test_a_process_with_a_failing_part_prints_no_text_of_the_failure(trouble: str, tmp_path: Path) -> None:
     run = f"from tests.security.test_canary import serve_failing; serve_failing({trouble!r})"
-    with Running(tmp_path, "-c", run) as process:
-        url = process.url(r"(http://\S+)")
+    with PythonProcess(tmp_path / "output", "-c", run) as process:
+        url = process.printed(r"(http://\S+)\n")
         for method in ("GET", "POST"):
             assert httpx.request(method, f"{url}/graphql", json={"query": EVERYTHING}).status_code == 500
+        assert process.stop() == 0
 
-    assert process.stop() == 0
-    assert "ValueError" in process.printed
-    assert [line for line in process.printed.splitlines() if holds_the_number(line)] == []
+    assert "ValueError" in process.output
+    assert [line for line in process.output.splitlines() if holds_the_number(line)] == []
 
 
 def serve_failing(trouble: str) -> None:
@@ -146,49 +153,17 @@ def serve_failing(trouble: str) -> None:
 
 
 def test_a_process_prints_nothing_of_what_clients_send(tmp_path: Path) -> None:
-    with Running(tmp_path, "-m", "gateway", "dev", "--port", "0", "--simulator-port", "0", "--latency", "0") as process:
-        url = process.url(r"GraphQL: *(http://[^\s/]+)")
+    command = ("-m", "gateway", "dev", "--port", "0", "--simulator-port", "0", "--latency", "0")
+    with PythonProcess(tmp_path / "output", *command) as process:
+        url = process.printed(r"GraphQL: *(http://[^\s/]+)/")
         with httpx.Client(base_url=url) as http:
             for number in (FORMS["twelve digits and a hyphen"], FORMS["percent encoded"], FORMS["base64"]):
                 for request in (each for route in (literals, names, urls, bodies) for each in route(number)):
                     http.request(request.method, request.target, content=request.body, headers=request.headers)
+        assert process.stop() == 0
 
-    assert process.stop() == 0
-    assert "operation.answered" in process.printed
-    assert [line for line in process.printed.splitlines() if holds_the_number(line)] == []
-
-
-class Running:
-    """Python in a process of its own; what it prints goes to a file."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self._path = folder / "printed"
-        with self._path.open("wb") as to:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, env=CLEAN, stdout=to, stderr=subprocess.STDOUT
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def printed(self) -> str:
-        return self._path.read_text(encoding="utf-8")
-
-    def url(self, pattern: str) -> str:
-        for _ in range(300):
-            if found := re.search(pattern, self.printed):
-                return found[1]
-            time.sleep(0.1)
-        raise AssertionError(self.printed)
-
-    def stop(self) -> int:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout=30)
+    assert "operation.answered" in process.output
+    assert [line for line in process.output.splitlines() if holds_the_number(line)] == []
 
 
 @pytest.mark.parametrize("form", FORMS)

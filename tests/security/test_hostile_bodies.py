@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.harness import Gateway
-from tests.security.exchanges import GOOD, JSON_BODY, answered, exchanged, next_reply, refusal, written
-from tests.security.wire_client import Wire
+from tests.security.raw_requests import GOOD, JSON_BODY, answered, exchanged, next_reply, refusal, written
+from tests.stand_ins.raw_client import RawConnection
 
 TYPENAME = {"query": "{ __typename }"}
 TWO = "query A { __typename } query B { __typename }"
@@ -238,7 +238,7 @@ def test_a_chunked_body_above_the_limit_is_refused(target: Gateway) -> None:
 
 @pytest.mark.parametrize("body", [b"", b'{"query"', GOOD])
 def test_a_body_that_breaks_off_harms_nobody(body: bytes, target: Gateway) -> None:
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         wire.send(written(headers=(JSON_BODY, (b"Content-Length", b"1000")), body=body))
         wire.socket.shutdown(SHUT_WR)
         reply = next_reply(wire)

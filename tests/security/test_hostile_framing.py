@@ -7,7 +7,7 @@ nothing that follows it is run.
 import pytest
 
 from tests.harness import Gateway
-from tests.security.exchanges import (
+from tests.security.raw_requests import (
     GOOD,
     JSON_BODY,
     PREFLIGHTED,
@@ -18,7 +18,7 @@ from tests.security.exchanges import (
     refusal,
     written,
 )
-from tests.security.wire_client import Wire
+from tests.stand_ins.raw_client import RawConnection
 
 CHUNKED = (b"Transfer-Encoding", b"chunked")
 LENGTH = (b"Content-Length", b"%d" % len(GOOD))
@@ -80,7 +80,7 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("message", AMBIGUOUS.values(), ids=AMBIGUOUS)
 def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(message: bytes, target: Gateway) -> None:
     replies = []
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         wire.send(message + SMUGGLED)
         while (reply := next_reply(wire)) is not None:
             replies.append(reply)
@@ -100,7 +100,7 @@ def test_chunks_of_any_size_are_taken(size: int, target: Gateway) -> None:
 
 
 def test_one_byte_at_a_time_is_taken(target: Gateway) -> None:
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         for byte in written():
             wire.send(bytes([byte]))
 
@@ -108,7 +108,7 @@ def test_one_byte_at_a_time_is_taken(target: Gateway) -> None:
 
 
 def test_requests_in_one_piece_are_answered_in_order(target: Gateway) -> None:
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         wire.send(written() + written(body=b"{") + written())
 
         answered(wire.answer())
@@ -123,7 +123,7 @@ def test_a_body_of_get_is_no_request(target: Gateway) -> None:
 
 
 def test_http_1_0_is_answered_and_closed(target: Gateway) -> None:
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         wire.send(written(version=b"HTTP/1.0"))
 
         answered(wire.answer())
@@ -137,7 +137,7 @@ def test_expecting_anything_unknown_harms_nobody(expected: bytes, target: Gatewa
 
 def test_a_client_that_waits_to_be_asked_is_answered(target: Gateway) -> None:
     head, _, body = written(headers=[JSON_BODY, (b"Expect", b"100-continue")]).partition(b"\r\n\r\n")
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         wire.send(head + b"\r\n\r\n")
 
         assert wire.answer().status == 100
@@ -147,5 +147,5 @@ def test_a_client_that_waits_to_be_asked_is_answered(target: Gateway) -> None:
 
 @pytest.mark.parametrize("message", [b"", b"P", b"POST /graphql HTTP/1.1\r\n", written()[:-1], written()])
 def test_leaving_without_an_answer_harms_nobody(message: bytes, target: Gateway) -> None:
-    with Wire(target.url) as wire:
+    with RawConnection(target.url) as wire:
         wire.send(message)

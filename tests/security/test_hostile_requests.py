@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.harness import Gateway
-from tests.security.exchanges import (
+from tests.security.raw_requests import (
     GOOD,
     JSON_BODY,
     PREFLIGHTED,

@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.harness import Gateway
-from tests.security.exchanges import JSON_BODY, PREFLIGHTED, answered, exchanged, no_fault, refusal, written
-from tests.security.wire_client import Answered
+from tests.security.raw_requests import JSON_BODY, PREFLIGHTED, answered, exchanged, no_fault, refusal, written
+from tests.stand_ins.raw_client import RawResponse
 
 TYPENAME = b"query=%7B__typename%7D"
 
@@ -55,7 +55,7 @@ def test_odd_targets_harm_nobody(method: bytes, odd: bytes, target: Gateway) -> 
     no_fault(exchanged(target.url, written(method, odd, [JSON_BODY, PREFLIGHTED])))
 
 
-def got(target: Gateway, query_string: bytes) -> Answered | None:
+def got(target: Gateway, query_string: bytes) -> RawResponse | None:
     return exchanged(target.url, written(b"GET", b"/graphql?" + query_string, [PREFLIGHTED], b""))
 
 

@@ -10,7 +10,7 @@ import pytest
 from graphql import GraphQLArgument, GraphQLObjectType, build_schema, get_named_type
 
 from tests.harness import Gateway, Simulator
-from tests.security.exchanges import CLIENTS_FAULTS
+from tests.security.raw_requests import CLIENTS_FAULTS
 
 SCHEMA = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text(encoding="utf-8"))
 # How a query gets to an object of a type.

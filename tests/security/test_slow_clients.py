@@ -17,7 +17,8 @@ import pytest
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import listening_socket, serve_in_thread
 from tests.harness import ERROR_BODY
-from tests.security.wire_client import Echo, Wire
+from tests.stand_ins.echo_application import Echo
+from tests.stand_ins.raw_client import RawConnection
 
 SECONDS = 1.0
 # On a busy machine all takes longer, but not as long as the time that a server gives unless told otherwise.
@@ -74,7 +75,7 @@ async def dribble(url: str, start: bytes, piece: bytes) -> bytes:
 
 async def never_read(url: str, request: bytes) -> bytes:
     """Ask and read nothing until the server ends it."""
-    with Wire(url, buffer=65_536).send(request) as wire:
+    with RawConnection(url, buffer=65_536).send(request) as wire:
         while not wire.is_dropped():  # noqa: ASYNC110 # nobody tells of what happens to a socket that is not read
             await asyncio.sleep(0.02)
     return b""
@@ -123,7 +124,7 @@ async def test_slow_clients_are_dropped_while_others_are_served(url: str, echo: 
 
 def test_an_answer_that_is_read_slowly_is_sent_whole(url: str, echo: Echo) -> None:
     def read(request: bytes) -> tuple[int, int]:
-        with Wire(url, buffer=65_536) as wire:
+        with RawConnection(url, buffer=65_536) as wire:
             wire.send(request)
             slowly = 0
             for _ in range(12):
@@ -142,7 +143,7 @@ def test_an_answer_that_is_read_slowly_is_sent_whole(url: str, echo: Echo) -> No
 
 @pytest.mark.parametrize("requests", [1, 3])
 def test_a_connection_is_closed_when_no_next_request_comes(url: str, requests: int) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(GET * requests)
         assert [wire.answer().status for _ in range(requests)] == [200] * requests
         before = time.monotonic()
@@ -155,7 +156,7 @@ def test_the_time_of_a_request_begins_with_its_first_byte(echo: Echo) -> None:
     bound = listening_socket("127.0.0.1", 0)
     with (
         serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=replace(LIMITS, keep_alive_seconds=30)) as url,
-        Wire(url) as wire,
+        RawConnection(url) as wire,
     ):
         for _ in range(2):
             time.sleep(0.4)
@@ -169,13 +170,13 @@ def test_the_time_of_a_request_begins_with_its_first_byte(echo: Echo) -> None:
 
 
 def test_an_answer_before_the_body_does_not_keep_the_connection(url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         before = time.monotonic()
         assert wire.send(POST.replace(b"/one", b"/early")).answer().status == 200
 
         assert wire.ends()
         assert time.monotonic() - before < IN_TIME
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         assert wire.send(POST.replace(b"/one", b"/early")).answer().status == 200
         assert wire.send(b"a" * 100 + GET).answer().status == 200
 
@@ -183,7 +184,7 @@ def test_an_answer_before_the_body_does_not_keep_the_connection(url: str) -> Non
 def test_a_client_that_waits_for_us_is_not_late(url: str, echo: Echo) -> None:
     # The second request's body is not read before the first is answered.
     body = b"a" * 3_000_000
-    with Wire(url, buffer=65_536) as wire:
+    with RawConnection(url, buffer=65_536) as wire:
         wire.send(GET.replace(b"/one", b"/waiting"))
         wire.send(b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body))
         wire.socket.settimeout(0.2)
@@ -204,7 +205,7 @@ def test_a_client_that_waits_for_us_is_not_late(url: str, echo: Echo) -> None:
 def test_stopping_finishes_what_is_in_flight_and_closes_what_is_idle(echo: Echo) -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
         with serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url:
-            idle, unused, busy = (stack.enter_context(Wire(url, buffer=65_536)) for _ in range(3))
+            idle, unused, busy = (stack.enter_context(RawConnection(url, buffer=65_536)) for _ in range(3))
             assert idle.send(GET).answer().status == 200
             busy.send(LARGE + GET)
             busy.socket.recv(1, socket.MSG_PEEK)
@@ -226,7 +227,7 @@ def test_stopping_finishes_what_is_in_flight_and_closes_what_is_idle(echo: Echo)
 def test_a_client_that_leaves_takes_its_requests_along(
     url: str, echo: Echo, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Wire(url, buffer=65_536) as wire:
+    with RawConnection(url, buffer=65_536) as wire:
         wire.send(LARGE + GET)
         wire.socket.recv(1, socket.MSG_PEEK)
     while echo.ended != ["/large"]:
@@ -242,21 +243,21 @@ def test_connections_beyond_the_limit_are_dropped(echo: Echo) -> None:
         ExitStack() as stack,
         serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=ConnectionLimits(connections=3)) as url,
     ):
-        first, second, third, beyond = (stack.enter_context(Wire(url)) for _ in range(4))
+        first, second, third, beyond = (stack.enter_context(RawConnection(url)) for _ in range(4))
         assert beyond.ends()
         assert [each.send(GET).answer().status for each in (first, second, third)] == [200] * 3
 
         first.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         assert first.answer().status == 200
         assert first.ends()
-        assert stack.enter_context(Wire(url)).send(GET).answer().status == 200
+        assert stack.enter_context(RawConnection(url)).send(GET).answer().status == 200
 
 
 FEW_DESCRIPTORS = """
 import resource
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import listening_socket, serve, url_of
-from tests.security.wire_client import Echo
+from tests.stand_ins.echo_application import Echo
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, 200))
 bound = listening_socket("127.0.0.1", 0)
@@ -271,11 +272,11 @@ def test_more_clients_than_descriptors_do_not_stop_it() -> None:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         before = time.monotonic()
-        clients = [stack.enter_context(Wire(url)) for _ in range(120)]
+        clients = [stack.enter_context(RawConnection(url)) for _ in range(120)]
         # With a soft limit of 32 there would be fewer.
         assert sum(not each.is_dropped() for each in clients) > 50
         assert all(each.ends() for each in clients)
         assert time.monotonic() - before < IN_TIME
-        assert stack.enter_context(Wire(url)).send(GET).answer().status == 200
+        assert stack.enter_context(RawConnection(url)).send(GET).answer().status == 200
         process.terminate()
     assert process.returncode == 0

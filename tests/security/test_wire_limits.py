@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import listening_socket, serve_in_thread
 from tests.harness import ERROR_BODY
-from tests.security.wire_client import Answered, Echo, Wire
+from tests.stand_ins.echo_application import Echo
+from tests.stand_ins.raw_client import RawConnection, RawResponse
 
 LIMITS = ConnectionLimits()
 HOST = b"Host: a\r\n"
@@ -40,7 +41,7 @@ def url(server: tuple[Echo, str]) -> str:
     return server[1]
 
 
-def assert_refused(answer: Answered, status: int, *words: str) -> None:
+def assert_refused(answer: RawResponse, status: int, *words: str) -> None:
     (error,) = answer.json()["errors"]
     assert answer.status == status
     assert answer.headers["content-type"] == "application/json"
@@ -74,7 +75,7 @@ def field_of(size: int) -> bytes:
 def test_what_is_too_large_is_refused_before_the_application_is_called(
     echo: Echo, url: str, request_bytes: bytes, status: int, words: str, piece: int
 ) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(*(request_bytes[at : at + piece] for at in range(0, len(request_bytes), piece)))
 
         assert_refused(wire.answer(), status, words)
@@ -83,7 +84,7 @@ def test_what_is_too_large_is_refused_before_the_application_is_called(
 
 
 def test_what_is_just_within_the_limits_is_taken(url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(GET + field_of(LIMITS.header_bytes - len(HOST)) + b"\r\n")
         assert wire.answer().status == 200
 
@@ -108,7 +109,7 @@ def test_what_is_just_within_the_limits_is_taken(url: str) -> None:
     ids=["value", "fields", "url", "empty lines", "chunk extension", "trailer", "trailers"],
 )
 def test_what_never_ends_is_answered_and_cut(url: str, start: bytes, piece: bytes, status: int) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(start)
 
         wire.send_until_cut(piece, most=1_000_000_000)
@@ -169,7 +170,7 @@ BROKEN_BODIES = {
 def test_what_is_malformed_or_ambiguous_is_refused(
     echo: Echo, url: str, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         # Whatever a server took for the next request would be answered too.
         wire.send(request_bytes + GET + b"\r\n")
 
@@ -182,7 +183,10 @@ def test_what_is_malformed_or_ambiguous_is_refused(
 @pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES.keys())
 def test_a_body_that_is_not_in_chunks_is_refused(body: bytes) -> None:
     echo = Echo()
-    with serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url, Wire(url) as wire:
+    with (
+        serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url,
+        RawConnection(url) as wire,
+    ):
         wire.send(CHUNKED + body + GET + b"\r\n")
 
         assert_refused(wire.answer(), 400)
@@ -201,7 +205,7 @@ def test_nothing_of_a_request_is_quoted_or_logged(url: str, caplog: pytest.LogCa
         GET + b"X-A: " + secret * 2_000,
         GET + b"Connection: upgrade\r\nUpgrade: websocket\r\nX-A: " + secret + b"\0\r\n\r\n",
     ):
-        with Wire(url) as wire:
+        with RawConnection(url) as wire:
             answer = wire.send(request).answer()
             assert answer.status in {400, 431}
             assert SECRET not in f"{answer.headers}{answer.body!r}"
@@ -209,7 +213,7 @@ def test_nothing_of_a_request_is_quoted_or_logged(url: str, caplog: pytest.LogCa
 
 
 def test_a_refusal_comes_after_the_answers_before_it(echo: Echo, url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(GET.replace(b"/one", b"/large") + b"\r\n" + GET + b"\r\n" + GET + b"NO\r\n\r\n")
 
         assert len(wire.answer().body) == echo.pieces * 65_536
@@ -220,7 +224,7 @@ def test_a_refusal_comes_after_the_answers_before_it(echo: Echo, url: str) -> No
 
 
 def test_a_queued_request_whose_body_breaks_is_never_run(echo: Echo, url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(GET.replace(b"/one", b"/large") + b"\r\n" + CHUNKED + b"zz\r\n")
 
         assert wire.answer().status == 200
@@ -230,7 +234,7 @@ def test_a_queued_request_whose_body_breaks_is_never_run(echo: Echo, url: str) -
 
 
 def test_so_many_requests_may_be_sent_ahead(echo: Echo, url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send((GET + b"\r\n") * 5_000)
         answers = [wire.answer() for _ in range(LIMITS.pipelined + 2)]
 
@@ -241,7 +245,7 @@ def test_so_many_requests_may_be_sent_ahead(echo: Echo, url: str) -> None:
 
 
 def test_trailers_are_not_headers(url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(CHUNKED + b"2\r\nab\r\n0\r\nAuthorization: c\r\n\r\n")
 
         told = wire.answer().json()
@@ -252,7 +256,7 @@ def test_trailers_are_not_headers(url: str) -> None:
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
 def test_a_wish_for_another_protocol_is_ignored(url: str, protocol: bytes, caplog: pytest.LogCaptureFixture) -> None:
     wish = b"Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: " + protocol + b"\r\nHTTP2-Settings: AA\r\n"
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         wire.send(GET + wish + b"\r\n")
         assert wire.answer().json()["method"] == "GET"
 
@@ -266,7 +270,7 @@ def test_a_wish_for_another_protocol_is_ignored(url: str, protocol: bytes, caplo
 
 
 def test_what_is_in_order_keeps_working(url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         head = wire.send(GET.replace(b"GET", b"HEAD") + b"\r\n").answer(to="HEAD")
         assert (head.status, head.body) == (200, b"")
 
@@ -279,7 +283,7 @@ def test_what_is_in_order_keeps_working(url: str) -> None:
         wire.send(GET + b"Connection: close\r\n\r\n")
         assert wire.answer().headers["connection"] == "close"
         assert wire.ends()
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         assert wire.send(b"GET /one HTTP/1.0\r\n\r\n").answer().status == 200
         assert wire.ends()
 
@@ -301,14 +305,14 @@ STREAM = (
 @given(cuts=st.sets(st.integers(1, len(STREAM) - 1), max_size=12))
 def test_it_does_not_matter_how_the_bytes_are_cut(server: tuple[Echo, str], cuts: set[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
-    with Wire(server[1]) as wire:
+    with RawConnection(server[1]) as wire:
         wire.send(*(STREAM[start:end] for start, end in pairwise(edges)))
 
         assert [wire.answer().json()["body"] for _ in range(4)] == ["", "abcde", "fgh", "ij"]
 
 
 def test_the_body_of_a_refusal_is_json(url: str) -> None:
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         body = wire.send(b"\0").answer().body
 
     assert list(json.loads(body)) == ["errors"]

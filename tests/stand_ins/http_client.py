@@ -1,7 +1,8 @@
-"""A way to hold the calls to Leyr back until a test lets them go."""
+"""The gateway's HTTP client towards Leyr, where a test has to hold calls back or let them fail."""
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from threading import Event
 from time import sleep
 
@@ -11,38 +12,50 @@ from gateway.http_client.pool import ConnectionPool
 _PAUSE = 0.005
 
 
-class Floodgate:
-    """The way to the simulator: calls wait at it until it is opened."""
+@dataclass
+class UpstreamScript:
+    """What becomes of the calls: they wait for `released` if `held`, then fail with `error`, or go to the simulator.
 
-    def __init__(self) -> None:
-        self.is_open = Event()
-        self.waiting = 0
+    `connections` is what create_app takes under this name.
+    """
 
-    def let_through(self) -> None:
-        """Open it for those that wait, and close it behind them."""
-        self.is_open.set()
+    held: bool = False
+    error: Exception | None = None
+    waiting: int = 0
+    """How many calls are held at the moment."""
+    released: Event = field(default_factory=Event)
+
+    def release_waiting(self) -> None:
+        """Let those go that wait, and hold the next ones again."""
+        self.released.set()
         while self.waiting:
             sleep(_PAUSE)
-        self.is_open.clear()
+        self.released.clear()
 
-    def connections(self, base_url: str, headers: Mapping[str, str]) -> "HeldConnections":
-        return HeldConnections(self, ConnectionPool(base_url, headers))
+    def connections(self, base_url: str, headers: Mapping[str, str]) -> "ScriptedHttpClient":
+        return ScriptedHttpClient(self, ConnectionPool(base_url, headers))
 
 
-class HeldConnections:
-    """HttpClient whose calls wait at a floodgate first."""
+class ScriptedHttpClient:
+    """HttpClient that does with each call as its script says."""
 
-    def __init__(self, floodgate: Floodgate, connections: ConnectionPool) -> None:
-        self._floodgate = floodgate
+    def __init__(self, script: UpstreamScript, connections: ConnectionPool) -> None:
+        self._script = script
         self._connections = connections
 
     async def get(self, target: str, *, max_bytes: int, timeout_seconds: float = 60.0) -> Response:
-        self._floodgate.waiting += 1
-        try:
-            await asyncio.to_thread(self._floodgate.is_open.wait)
-        finally:
-            self._floodgate.waiting -= 1
+        if self._script.held:
+            await self._wait()
+        if self._script.error is not None:
+            raise self._script.error
         return await self._connections.get(target, max_bytes=max_bytes, timeout_seconds=timeout_seconds)
+
+    async def _wait(self) -> None:
+        self._script.waiting += 1
+        try:
+            await asyncio.to_thread(self._script.released.wait)
+        finally:
+            self._script.waiting -= 1
 
     async def close(self) -> None:
         await self._connections.close()

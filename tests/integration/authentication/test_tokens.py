@@ -7,23 +7,19 @@ import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
 from gateway.server.serving import serve_in_thread
 from gateway.settings import SettingsError
 from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator, refusal
+from tests.stand_ins.canned_application import CannedApplication, CannedResponse
 from tests.unit.auth.issuer import (
     AUDIENCE,
     ISSUER,
@@ -45,40 +41,41 @@ JWT: dict[str, Any] = {"gateway_auth": "jwt", "gateway_jwt_issuer": ISSUER, "gat
 Serve = Callable[..., Gateway]
 
 
-@dataclass
-class Issuer:
-    """Publishes its keys on a port of this machine, which is closed until it opens."""
+def published(keys: bytes, status: int = 200) -> CannedResponse:
+    return CannedResponse(status, keys, ((b"content-type", b"application/jwk-set+json"),))
 
-    stack: ExitStack
-    text: bytes = KEYS
-    status: int = 200
-    asked: int = 0
 
-    def __post_init__(self) -> None:
+class KeyServer(CannedApplication):
+    """Publishes an issuer's key set on a port of this machine, which is closed until it opens."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(published(KEYS))
+        self._stack = stack
         # Bound but not listened on, so that whoever connects is refused and nobody else gets the port.
-        self._bound = self.stack.enter_context(socket.socket())
+        self._bound = stack.enter_context(socket.socket())
         self._bound.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._bound.getsockname()[1]}/keys"
 
     def open(self) -> None:
         self._bound.listen()
-        self.stack.enter_context(serve_in_thread(Starlette(routes=[Route("/keys", self._answer)]), self._bound))
+        self._stack.enter_context(serve_in_thread(self, self._bound))
 
-    async def _answer(self, _: Request) -> Response:
-        self.asked += 1
-        return Response(self.text, self.status, media_type="application/jwk-set+json")
+    @property
+    def asked(self) -> int:
+        """How often its keys were fetched."""
+        return self.calls.count("/keys?")
 
 
 @pytest.fixture
-def closed_issuer() -> Iterator[Issuer]:
+def closed_key_server() -> Iterator[KeyServer]:
     with ExitStack() as stack:
-        yield Issuer(stack)
+        yield KeyServer(stack)
 
 
 @pytest.fixture
-def issuer(closed_issuer: Issuer) -> Issuer:
-    closed_issuer.open()
-    return closed_issuer
+def key_server(closed_key_server: KeyServer) -> KeyServer:
+    closed_key_server.open()
+    return closed_key_server
 
 
 @pytest.fixture
@@ -135,14 +132,14 @@ def forged(header: Mapping[str, Any], secret: bytes | None = None) -> str:
 @pytest.mark.parametrize("by_url", [False, True])
 @pytest.mark.parametrize(("algorithm", "kid"), [(RSA, "k1"), (EC, "k2"), (ED, "k3")])
 def test_a_signed_token_comes_in(
-    serve: Serve, issuer: Issuer, key_file: Path, algorithm: str, kid: str, by_url: bool
+    serve: Serve, key_server: KeyServer, key_file: Path, algorithm: str, kid: str, by_url: bool
 ) -> None:
-    gateway = serve(issuer.url if by_url else key_file)
+    gateway = serve(key_server.url if by_url else key_file)
 
     answers = [post(gateway, token(algorithm, kid)) for _ in range(3)]
 
     assert [each.json() for each in answers] == [{"data": {"emrs": [{"code": "webdoc"}]}}] * 3
-    assert issuer.asked == int(by_url)
+    assert key_server.asked == int(by_url)
 
 
 JWK = public_jwk(private_key(RSA), "k1")
@@ -235,12 +232,14 @@ def test_a_token_holds_no_longer_than_it_says(gateway: Gateway, clock: Clock) ->
 
 
 @pytest.mark.parametrize("by_url", [False, True])
-def test_an_issuer_changes_its_keys(serve: Serve, issuer: Issuer, key_file: Path, clock: Clock, by_url: bool) -> None:
-    gateway = serve(issuer.url if by_url else key_file)
+def test_an_issuer_changes_its_keys(
+    serve: Serve, key_server: KeyServer, key_file: Path, clock: Clock, by_url: bool
+) -> None:
+    gateway = serve(key_server.url if by_url else key_file)
     assert post(gateway, token()).status_code == 200
     assert refusal(post(gateway, new_token())) == (401, "UNAUTHENTICATED")
 
-    issuer.text = NEW_KEYS
+    key_server.response = published(NEW_KEYS)
     key_file.write_bytes(NEW_KEYS)
     clock.seconds += 30
 
@@ -248,21 +247,21 @@ def test_an_issuer_changes_its_keys(serve: Serve, issuer: Issuer, key_file: Path
     assert refusal(post(gateway, token())) == (401, "UNAUTHENTICATED")
 
 
-def test_made_up_kids_do_not_trouble_the_issuer(serve: Serve, issuer: Issuer, clock: Clock) -> None:
-    gateway = serve(issuer.url)
+def test_made_up_kids_do_not_trouble_the_issuer(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
+    gateway = serve(key_server.url)
     assert post(gateway, token()).status_code == 200
     for _ in range(3):
         clock.seconds += 30
         assert {post(gateway, token(kid=f"made-up-{n}")).status_code for n in range(20)} == {401}
 
-    assert issuer.asked == 4
+    assert key_server.asked == 4
     assert post(gateway, token()).status_code == 200
 
 
 def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
-    serve: Serve, closed_issuer: Issuer, simulator: Simulator, clock: Clock
+    serve: Serve, closed_key_server: KeyServer, simulator: Simulator, clock: Clock
 ) -> None:
-    gateway = serve(closed_issuer.url)
+    gateway = serve(closed_key_server.url)
     down = [post(gateway, token()) for _ in range(3)]
     assert [refusal(each) for each in down] == [(503, "KEYS_UNAVAILABLE")] * 3
     assert {each.headers["retry-after"] for each in down} == {"5"}
@@ -271,15 +270,15 @@ def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
     assert refusal(post(gateway, None)) == (401, "UNAUTHENTICATED")
     assert [gateway.http.get(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
 
-    closed_issuer.open()
-    closed_issuer.status = 500
+    closed_key_server.open()
+    closed_key_server.response = published(KEYS, 500)
     clock.seconds += 5
     assert refusal(post(gateway, token())) == (503, "KEYS_UNAVAILABLE")
-    closed_issuer.status = 200
+    closed_key_server.response = published(KEYS)
     clock.seconds += 5
 
     assert post(gateway, token()).status_code == 200
-    assert closed_issuer.asked == 2
+    assert closed_key_server.asked == 2
     failed = [line for line in gateway.lines() if line["event"] == "callers.keys_failed"]
     assert [line["reason"] for line in failed] == [
         "no connection: ConnectionRefusedError",
@@ -288,10 +287,10 @@ def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
     assert simulator.calls() == []
 
 
-def test_an_issuer_that_goes_down_later_locks_nobody_out(serve: Serve, issuer: Issuer, clock: Clock) -> None:
-    gateway = serve(issuer.url)
+def test_an_issuer_that_goes_down_later_locks_nobody_out(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
+    gateway = serve(key_server.url)
     assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
-    issuer.status = 503
+    key_server.response = published(KEYS, 503)
     for _ in range(10):
         clock.seconds += 2 * 3_600
         assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
@@ -327,14 +326,14 @@ def test_a_caller_is_its_subject_however_many_tokens_it_has(serve: Serve, key_fi
 
 
 def test_neither_subject_nor_token_is_in_a_log_or_an_answer(
-    serve: Serve, issuer: Issuer, clock: Clock, caplog: pytest.LogCaptureFixture
+    serve: Serve, key_server: KeyServer, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    gateway = serve(issuer.url, gateway_log_level="debug", gateway_rate_per_second=1, gateway_rate_burst=4)
+    gateway = serve(key_server.url, gateway_log_level="debug", gateway_rate_per_second=1, gateway_rate_burst=4)
     bearers = [each for each in REFUSED.values() if each is not None]
     bearers += [token(emrs=None), token(emrs=[SUBJECT]), token(), token(), token(), token(), token(kid=SUBJECT)]
     answers = [post(gateway, each, UNITS, **{"x-gateway-explain": "1"}) for each in bearers]
-    issuer.status = 500
+    key_server.response = published(KEYS, 500)
     clock.seconds += 3 * 86_400
     bearers.append(token(exp=IN_TEN_MINUTES + 4 * 86_400))
     answers.append(post(gateway, bearers[-1]))

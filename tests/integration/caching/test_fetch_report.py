@@ -10,7 +10,7 @@ import pytest
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
 from tests.harness import CACHES_ON, PATIENT, Clock, Gateway, Simulator
-from tests.stand_ins.http_client import Floodgate
+from tests.stand_ins.http_client import UpstreamScript
 
 ORIGINS = ("fetched", "joined", "cached", "stale")
 NAMES = {"care-units": "care_units", "healthcare-services": "healthcare_services"}
@@ -99,8 +99,8 @@ def test_stale_data_are_told_apart_and_their_refresh_is_no_read(
 async def test_what_others_had_begun_to_fetch_is_joined(
     serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
 ) -> None:
-    floodgate = Floodgate()
-    gateway = serve_gateway(clock=clock, connections=floodgate.connections, **CACHES_ON, **PATIENT)
+    script = UpstreamScript(held=True)
+    gateway = serve_gateway(clock=clock, connections=script.connections, **CACHES_ON, **PATIENT)
     question = {
         "query": "query($id: ID!) { careUnit(id: $id) { name timeslots { start } } }",
         "variables": {"id": care_unit_id(CareUnitKey("webdoc", "L0_1"))},
@@ -113,7 +113,7 @@ async def test_what_others_had_begun_to_fetch_is_joined(
                 await asyncio.sleep(0.01)
             # When this is answered, the last of them has begun what it waits for.
             await http.get("/livez")
-        floodgate.is_open.set()
+        script.released.set()
         answers = await asking
 
     found = [answer.json()["extensions"]["gateway"] for answer in answers]

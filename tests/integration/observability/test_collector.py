@@ -1,11 +1,8 @@
 """`gateway serve` and a collector, each a process or a thread of its own: spans arrive, and nobody waits for them."""
 
 import gzip
-import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,9 +19,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from gateway.http.request_context import FinishedRequest, RequestIds
 from gateway.logging import build_log
 from gateway.telemetry.traces import traces_to
-from tests.cli.test_commands import CLEAN, CREDENTIALS, LISTENING, ROOT, gateway
-from tests.harness import Simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
+from tests.processes import PythonProcess, run_python
 
+CREDENTIALS = {"LEYR_CLIENT_ID": CLIENT_ID, "LEYR_CLIENT_SECRET": CLIENT_SECRET}
 UNITS = {"query": "{ careUnits { name } }"}
 # What a stop may take of which the last spans get three seconds.
 STOP_SECONDS = 8
@@ -85,43 +83,18 @@ def collector() -> Iterator[Collector]:
         yield found
 
 
-class Serving:
-    """`gateway serve` with traces; what it prints goes to a file, since nobody reads it meanwhile."""
-
-    def __init__(self, path: Path, **environment: str) -> None:
-        self._path = path
-        with path.open("wb") as to:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "--port", "0"],
-                cwd=ROOT, env={**CLEAN, **CREDENTIALS, **environment}, stdout=to, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-
-    @property
-    def output(self) -> str:
-        return self._path.read_text(encoding="utf-8")
-
-    def url(self) -> str:
-        for _ in range(300):
-            if found := re.search(LISTENING, self.output):
-                return found[1]
-            time.sleep(0.05)
-        raise AssertionError(self.output)
+class Serving(PythonProcess):
+    """`gateway serve` with traces."""
 
     def ask(self, times: int = 1) -> None:
-        with httpx.Client(base_url=self.url()) as http:
+        with httpx.Client(base_url=self.printed(r'"url":"(http://[^"]+)"')) as http:
             for _ in range(times):
                 assert http.post("/graphql", json=UNITS).status_code == 200
 
-    def stop(self) -> float:
-        """The seconds that it takes."""
+    def seconds_to_stop(self) -> float:
         began = time.monotonic()
-        self._process.send_signal(signal.SIGINT)
-        assert self._process.wait(timeout=30) == 0
+        assert self.stop(signal.SIGINT) == 0
         return time.monotonic() - began
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture
@@ -129,10 +102,9 @@ def serve(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., Servin
     with ExitStack() as stack:
 
         def start(url: str, **environment: str) -> Serving:
-            upstream = f"{simulator.url}/api"
-            serving = Serving(tmp_path / "printed", LEYR_BASE_URL=upstream, GATEWAY_TRACES_URL=url, **environment)
-            stack.callback(serving.kill)
-            return serving
+            settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_TRACES_URL": url, **CREDENTIALS}
+            command = ("-m", "gateway", "serve", "--port", "0")
+            return stack.enter_context(Serving(tmp_path / "output", *command, **settings, **environment))
 
         yield start
 
@@ -141,7 +113,7 @@ def test_spans_arrive_at_a_collector(serve: Callable[..., Serving], collector: C
     serving = serve(collector.url, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20token-canary")
     serving.ask(times=2)
 
-    assert serving.stop() < STOP_SECONDS
+    assert serving.seconds_to_stop() < STOP_SECONDS
 
     assert sorted(collector.spans()) == ["graphql query", "graphql query", "leyr care_units"]
     assert {*collector.paths} == {"/v1/traces"}
@@ -204,7 +176,7 @@ def test_without_a_collector_everything_is_answered_and_it_stops(
         serving = serve(url, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20canary,broken canary")
         serving.ask(times=1_500)
 
-        assert serving.stop() < STOP_SECONDS
+        assert serving.seconds_to_stop() < STOP_SECONDS
 
     told = [line for line in serving.output.splitlines() if "operation.answered" not in line]
     assert [line for line in told if not line.startswith("{")] == []
@@ -239,7 +211,7 @@ def test_more_than_can_wait_is_dropped_and_nobody_waits_for_it() -> None:
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
-    refused = gateway("serve", **{**CREDENTIALS, name: value})
+    refused = run_python("-m", "gateway", "serve", **{**CREDENTIALS, name: value})
 
     assert refused.returncode == 1
     assert name in refused.stderr
@@ -247,9 +219,8 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
 
 
 def test_a_wrong_setting_of_the_library_is_told_as_such() -> None:
-    refused = gateway(
-        "serve", **CREDENTIALS, GATEWAY_TRACES_URL="http://127.0.0.1:4318", OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="canary"
-    )
+    settings = {"GATEWAY_TRACES_URL": "http://127.0.0.1:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "canary"}
+    refused = run_python("-m", "gateway", "serve", **CREDENTIALS, **settings)
 
     assert refused.returncode == 1
     assert refused.stderr.startswith("gateway: OpenTelemetry does not take one of its own settings")

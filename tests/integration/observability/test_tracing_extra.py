@@ -1,25 +1,18 @@
 """The gateway without OpenTelemetry, as it is when the extra is not installed."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.cli.test_commands import CLEAN, CREDENTIALS, ROOT
+from tests.harness import CLIENT_ID, CLIENT_SECRET
+from tests.processes import run_python
 
-
-def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**CLEAN, **environment}, capture_output=True, text=True,
-        timeout=30, check=False,
-    )  # fmt: skip
+CREDENTIALS = {"LEYR_CLIENT_ID": CLIENT_ID, "LEYR_CLIENT_SECRET": CLIENT_SECRET}
 
 
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk", "opentelemetry.exporter", "requests"])
 def test_traces_without_the_extra_say_what_to_install(missing: str) -> None:
     run = f"import sys; sys.modules[{missing!r}] = None; from gateway.cli import main; sys.exit(main(['serve']))"
 
-    refused = python(run, **CREDENTIALS, GATEWAY_TRACES_URL="http://127.0.0.1:4318", GATEWAY_PORT="0")
+    refused = run_python("-c", run, **CREDENTIALS, GATEWAY_TRACES_URL="http://127.0.0.1:4318", GATEWAY_PORT="0")
 
     assert refused.returncode == 1
     assert refused.stderr == (
@@ -32,6 +25,6 @@ def test_traces_without_the_extra_say_what_to_install(missing: str) -> None:
 def test_nothing_of_the_extra_is_imported_unless_asked_for() -> None:
     show = "print([name for name in sys.modules if name.partition('.')[0] in {'opentelemetry', 'requests', 'google'}])"
 
-    done = python(f"import sys; from gateway.cli import main; main(['schema']); {show}")
+    done = run_python("-c", f"import sys; from gateway.cli import main; main(['schema']); {show}")
 
     assert done.stdout.splitlines()[-1] == "[]"

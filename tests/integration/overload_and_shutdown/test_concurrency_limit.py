@@ -15,8 +15,8 @@ import pytest
 from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
-from tests.stand_ins.http_client import Floodgate
+from tests.harness import NOW, Simulator, leyr_settings
+from tests.stand_ins.http_client import UpstreamScript
 
 PLACES = 2
 JSON = {"content-type": "application/json"}
@@ -24,7 +24,7 @@ STATIC = "{ __typename }"
 PAUSE = 0.005
 
 
-class Visitor:
+class Client:
     """A client on a connection of its own."""
 
     def __init__(self, url: str) -> None:
@@ -37,16 +37,16 @@ class Visitor:
         found: socket.socket = self._connection.sock
         return found
 
-    def asks(self, query: str, **headers: str) -> "Visitor":
+    def asks(self, query: str, **headers: str) -> "Client":
         body = json.dumps({"query": query})
         self._connection.request("POST", "/graphql", body, {**JSON, **headers})
         return self
 
-    def gets(self, path: str) -> "Visitor":
+    def gets(self, path: str) -> "Client":
         self._connection.request("GET", path, headers={"x-requested-with": "fetch"})
         return self
 
-    def begins(self, body: bytes, *, rest: int) -> "Visitor":
+    def begins(self, body: bytes, *, rest: int) -> "Client":
         """Send a request but for so many bytes of its body."""
         self._connection.putrequest("POST", "/graphql")
         for name, value in {**JSON, "content-length": str(len(body))}.items():
@@ -66,66 +66,63 @@ class Visitor:
         self._connection.close()
 
 
-class Hall:
+class LimitedGateway:
     """A gateway with two places, whose upstream waits until a test lets it answer."""
 
-    def __init__(self, url: str, emrs: tuple[str, ...], stack: ExitStack, floodgate: Floodgate) -> None:
+    def __init__(self, url: str, emrs: tuple[str, ...], stack: ExitStack, upstream: UpstreamScript) -> None:
         self.url = url
-        self.floodgate = floodgate
+        self.upstream = upstream
         self._emrs = emrs
         self._stack = stack
 
-    def visitor(self) -> Visitor:
-        visitor = Visitor(self.url)
-        self._stack.callback(visitor.leaves)
-        return visitor
+    def client(self) -> Client:
+        client = Client(self.url)
+        self._stack.callback(client.leaves)
+        return client
 
-    def fill(self) -> list[Visitor]:
+    def fill(self) -> list[Client]:
         """Take every place, each by a call of its own."""
         return [self._enter(emr) for emr in self._emrs[:PLACES]]
 
-    def _enter(self, emr: str) -> Visitor:
+    def _enter(self, emr: str) -> Client:
         """Try until there is a place, since the gateway may not have noticed yet that one is free."""
-        before = self.floodgate.waiting
+        before = self.upstream.waiting
         for _ in range(1_000):
-            visitor = self.visitor().asks(f'{{ careUnits(emr: "{emr}") {{ name }} }}')
-            while not visitor.is_answered():
-                if self.floodgate.waiting > before:
-                    return visitor
+            client = self.client().asks(f'{{ careUnits(emr: "{emr}") {{ name }} }}')
+            while not client.is_answered():
+                if self.upstream.waiting > before:
+                    return client
         raise AssertionError("no place was given back")
 
     def has_room(self) -> bool:
-        response, _ = self.visitor().asks(STATIC).hears()
+        response, _ = self.client().asks(STATIC).hears()
         return response.status == 200
 
 
 @pytest.fixture
-def hall(simulator: Simulator) -> Iterator[Hall]:
-    floodgate = Floodgate()
+def gateway(simulator: Simulator) -> Iterator[LimitedGateway]:
+    upstream = UpstreamScript(held=True)
     settings = Settings.model_validate(
         {
-            "leyr_base_url": f"{simulator.url}/api",
-            "leyr_client_id": CLIENT_ID,
-            "leyr_client_secret": CLIENT_SECRET,
-            "leyr_emrs": simulator.emrs,
+            **leyr_settings(simulator.url, simulator.emrs),
             "gateway_max_concurrent_requests": PLACES,
             "gateway_cache_catalog_seconds": 0,
         }
     )
-    app = create_app(settings, now=lambda: NOW, connections=floodgate.connections, log_to=StringIO())
+    app = create_app(settings, now=lambda: NOW, connections=upstream.connections, log_to=StringIO())
     with ExitStack() as stack:
         url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0)))
         # Before the server stops, since it waits for what is inside.
-        stack.callback(floodgate.is_open.set)
-        yield Hall(url, simulator.emrs, stack, floodgate)
+        stack.callback(upstream.released.set)
+        yield LimitedGateway(url, simulator.emrs, stack, upstream)
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json"])
-def test_the_next_is_turned_away_at_once(accept: str, hall: Hall) -> None:
-    hall.fill()
+def test_the_next_is_turned_away_at_once(accept: str, gateway: LimitedGateway) -> None:
+    gateway.fill()
 
     for _ in range(3):
-        response, answer = hall.visitor().asks(STATIC, accept=accept).hears()
+        response, answer = gateway.client().asks(STATIC, accept=accept).hears()
 
         assert response.status == 503
         assert response.getheader("content-type") == f"{accept}; charset=utf-8"
@@ -136,106 +133,106 @@ def test_the_next_is_turned_away_at_once(accept: str, hall: Hall) -> None:
         assert error["extensions"].pop("reference")
         assert error["extensions"] == {"code": "OVERLOADED", "origin": "gateway", "retryable": True, "retryAfter": 1.0}
     # Nobody inside was done meanwhile.
-    assert hall.floodgate.waiting == PLACES
+    assert gateway.upstream.waiting == PLACES
 
 
-def test_a_get_is_turned_away_as_well(hall: Hall) -> None:
-    hall.fill()
+def test_a_get_is_turned_away_as_well(gateway: LimitedGateway) -> None:
+    gateway.fill()
 
-    response, answer = hall.visitor().gets(f"/graphql?query={quote(STATIC)}").hears()
+    response, answer = gateway.client().gets(f"/graphql?query={quote(STATIC)}").hears()
 
     assert response.status == 503
     assert response.getheader("retry-after") == "1"
     assert answer["errors"][0]["extensions"]["code"] == "OVERLOADED"
 
 
-def test_places_are_free_again_after_answers(hall: Hall) -> None:
-    inside = hall.fill()
-    assert not hall.has_room()
-    hall.floodgate.is_open.set()
+def test_places_are_free_again_after_answers(gateway: LimitedGateway) -> None:
+    inside = gateway.fill()
+    assert not gateway.has_room()
+    gateway.upstream.released.set()
 
-    for visitor in inside:
-        response, answer = visitor.hears()
+    for client in inside:
+        response, answer = client.hears()
         assert response.status == 200
         assert answer["data"]["careUnits"]
         assert "errors" not in answer
-    assert hall.has_room()
+    assert gateway.has_room()
 
 
-def test_places_are_free_again_after_errors(hall: Hall, simulator: Simulator) -> None:
+def test_places_are_free_again_after_errors(gateway: LimitedGateway, simulator: Simulator) -> None:
     simulator.fault("service_unavailable", endpoint="care_units")
-    inside = hall.fill()
-    hall.floodgate.is_open.set()
+    inside = gateway.fill()
+    gateway.upstream.released.set()
 
-    for visitor in inside:
-        _, answer = visitor.hears()
+    for client in inside:
+        _, answer = client.hears()
         assert answer["errors"]
-    assert hall.has_room()
+    assert gateway.has_room()
     # What is refused after it was let in leaves its place too.
     for _ in range(PLACES + 1):
-        visitor = hall.visitor()
-        assert visitor.asks("{ nothing }").hears()[1]["errors"]
-        assert visitor.gets("/graphql?query=mutation{book}").hears()[0].status == 405
-        assert visitor.gets("/graphql?documentId=unknown").hears()[1]["errors"]
-    assert hall.has_room()
+        client = gateway.client()
+        assert client.asks("{ nothing }").hears()[1]["errors"]
+        assert client.gets("/graphql?query=mutation{book}").hears()[0].status == 405
+        assert client.gets("/graphql?documentId=unknown").hears()[1]["errors"]
+    assert gateway.has_room()
 
 
-def test_places_are_free_again_after_clients_that_left(hall: Hall) -> None:
+def test_places_are_free_again_after_clients_that_left(gateway: LimitedGateway) -> None:
     for _ in range(3):
-        for visitor in hall.fill():
-            visitor.leaves()
-        hall.floodgate.let_through()
+        for client in gateway.fill():
+            client.leaves()
+        gateway.upstream.release_waiting()
 
-    assert len(hall.fill()) == PLACES
-    assert not hall.has_room()
-
-
-def test_idle_connections_take_no_place(hall: Hall) -> None:
-    idle = [hall.visitor() for _ in range(5 * PLACES)]
-    kept_alive = [hall.visitor() for _ in range(PLACES)]
-    for visitor in kept_alive:
-        assert visitor.asks(STATIC).hears()[0].status == 200
-    begun = [hall.visitor() for _ in range(2 * PLACES)]
-    for visitor in begun:
-        visitor.socket.sendall(b"POST /graphql HTTP/1.1\r\nhost: a\r\n")
-
-    assert len(hall.fill()) == PLACES
-
-    assert not hall.has_room()
-    assert len({visitor.socket for visitor in (*idle, *kept_alive, *begun)}) == 8 * PLACES
+    assert len(gateway.fill()) == PLACES
+    assert not gateway.has_room()
 
 
-def test_a_body_that_is_still_arriving_takes_no_place(hall: Hall) -> None:
+def test_idle_connections_take_no_place(gateway: LimitedGateway) -> None:
+    idle = [gateway.client() for _ in range(5 * PLACES)]
+    kept_alive = [gateway.client() for _ in range(PLACES)]
+    for client in kept_alive:
+        assert client.asks(STATIC).hears()[0].status == 200
+    begun = [gateway.client() for _ in range(2 * PLACES)]
+    for client in begun:
+        client.socket.sendall(b"POST /graphql HTTP/1.1\r\nhost: a\r\n")
+
+    assert len(gateway.fill()) == PLACES
+
+    assert not gateway.has_room()
+    assert len({client.socket for client in (*idle, *kept_alive, *begun)}) == 8 * PLACES
+
+
+def test_a_body_that_is_still_arriving_takes_no_place(gateway: LimitedGateway) -> None:
     body = json.dumps({"query": STATIC}).encode()
-    arriving = [hall.visitor().begins(body, rest=1) for _ in range(3 * PLACES)]
-    inside = hall.fill()
+    arriving = [gateway.client().begins(body, rest=1) for _ in range(3 * PLACES)]
+    inside = gateway.fill()
 
     # Whoever's body is whole now comes too late; the others still have their chance.
     arriving[0].socket.sendall(body[-1:])
     assert arriving[0].hears()[0].status == 503
-    hall.floodgate.is_open.set()
-    for visitor in inside:
-        assert visitor.hears()[0].status == 200
-    for visitor in arriving[1:]:
-        visitor.socket.sendall(body[-1:])
-        response, answer = visitor.hears()
+    gateway.upstream.released.set()
+    for client in inside:
+        assert client.hears()[0].status == 200
+    for client in arriving[1:]:
+        client.socket.sendall(body[-1:])
+        response, answer = client.hears()
         assert response.status == 200
         assert answer == {"data": {"__typename": "Query"}}
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_probes_are_answered_when_every_place_is_taken(path: str, hall: Hall) -> None:
-    hall.fill()
+def test_probes_are_answered_when_every_place_is_taken(path: str, gateway: LimitedGateway) -> None:
+    gateway.fill()
 
     for _ in range(2 * PLACES):
-        assert hall.visitor().gets(path).hears()[0].status == 200
+        assert gateway.client().gets(path).hears()[0].status == 200
 
 
-def test_what_needs_no_work_is_answered_when_every_place_is_taken(hall: Hall) -> None:
-    hall.fill()
-    visitor = hall.visitor()
+def test_what_needs_no_work_is_answered_when_every_place_is_taken(gateway: LimitedGateway) -> None:
+    gateway.fill()
+    client = gateway.client()
 
-    assert visitor.gets("/nothing").hears()[0].status == 404
-    assert visitor.gets("/graphql").hears()[0].status == 400
-    assert visitor.asks("", accept="image/png").hears()[0].status == 406
-    assert visitor.asks(STATIC, **{"content-encoding": "gzip"}).hears()[0].status == 415
+    assert client.gets("/nothing").hears()[0].status == 404
+    assert client.gets("/graphql").hears()[0].status == 400
+    assert client.asks("", accept="image/png").hears()[0].status == 406
+    assert client.asks(STATIC, **{"content-encoding": "gzip"}).hears()[0].status == 415

@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,8 @@ import httpx
 import pytest
 
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
+from tests.processes import PythonProcess
 
-ROOT = Path(__file__).parents[3]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 IN_FLIGHT = 200
 # Each wants an answer from after its beginning, so each has a call of its own.
 OWN_CALL = {"content-type": "application/json", "cache-control": "no-cache"}
@@ -28,20 +24,11 @@ QUERY = "query($emr: String!) { careUnits(emr: $emr) { leyrId } }"
 STARTS_WITHIN, STOPS_WITHIN = 20, 20
 
 
-@dataclass(frozen=True)
-class Serving:
-    """`gateway serve` as a process that logs to a file, since a pipe that nobody reads would stop it."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
+class Serving(PythonProcess):
+    """`gateway serve`."""
 
     def url(self, event: str = "gateway.serving") -> str:
-        for _ in range(STARTS_WITHIN * 100):
-            if found := re.search(rf'"event":"{event}","url":"(http://[^"]+)"', self.log.read_text()):
-                return found[1]
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.01)
-        raise TimeoutError
+        return self.printed(rf'"event":"{event}","url":"(http://[^"]+)"')
 
     async def ended(self) -> int:
         """Its exit status."""
@@ -49,33 +36,26 @@ class Serving:
 
     def events(self, level: str | None = None) -> Counter[str]:
         """How many log events there were of each kind."""
-        lines: list[dict[str, Any]] = [json.loads(line) for line in self.log.read_text().splitlines()]
+        lines: list[dict[str, Any]] = [json.loads(line) for line in self.output.splitlines()]
         return Counter(line["event"] for line in lines if level in (None, line["level"]))
 
 
 @pytest.fixture
 def serve(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., Serving]]:
-    started: list[Serving] = []
+    with ExitStack() as stack:
 
-    def start(**settings: str) -> Serving:
-        environment = {
-            **CLEAN,
-            "LEYR_BASE_URL": f"{simulator.url}/api",
-            "LEYR_CLIENT_ID": CLIENT_ID,
-            "LEYR_CLIENT_SECRET": CLIENT_SECRET,
-            "LEYR_EMRS": ",".join(simulator.emrs),
-            **settings,
-        }
-        path = tmp_path / "log"
-        with path.open("wb") as log:
-            command = [sys.executable, "-m", "gateway", "serve", "--port", "0"]
-            started.append(Serving(subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log), path))
-        return started[-1]
+        def start(**settings: str) -> Serving:
+            environment = {
+                "LEYR_BASE_URL": f"{simulator.url}/api",
+                "LEYR_CLIENT_ID": CLIENT_ID,
+                "LEYR_CLIENT_SECRET": CLIENT_SECRET,
+                "LEYR_EMRS": ",".join(simulator.emrs),
+                **settings,
+            }
+            command = ("-m", "gateway", "serve", "--port", "0")
+            return stack.enter_context(Serving(tmp_path / "output", *command, **environment))
 
-    yield start
-    for each in started:
-        each.process.kill()
-        each.process.wait()
+        yield start
 
 
 async def asks(http: httpx.AsyncClient, emr: str) -> httpx.Response:

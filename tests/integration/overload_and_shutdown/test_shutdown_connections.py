@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from gateway.server.serving import listening_socket, serve_in_thread
-from tests.security.wire_client import Answered, Echo, Wire
+from tests.stand_ins.echo_application import Echo
+from tests.stand_ins.raw_client import RawConnection, RawResponse
 
 ROOT = Path(__file__).parents[3]
 GET = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -26,7 +27,7 @@ SERVED = """
 import asyncio
 import sys
 from gateway.server.serving import ShutdownTimeouts, listening_socket, serve, url_of
-from tests.security.wire_client import Echo
+from tests.stand_ins.echo_application import Echo
 
 class Served(Echo):
     async def __call__(self, scope, receive, send):
@@ -58,8 +59,8 @@ class Served:
         while not is_last(self.answer(GET)):
             time.sleep(0.01)
 
-    def answer(self, request: bytes) -> Answered:
-        with Wire(self.url) as wire:
+    def answer(self, request: bytes) -> RawResponse:
+        with RawConnection(self.url) as wire:
             return wire.send(request).answer()
 
 
@@ -80,7 +81,7 @@ def serve() -> Iterator[Callable[[float, float], Served]]:
         yield start
 
 
-def is_last(answer: Answered) -> bool:
+def is_last(answer: RawResponse) -> bool:
     return answer.headers.get("connection") == "close"
 
 
@@ -88,7 +89,7 @@ def test_during_the_drain_the_newest_request_of_a_connection_is_the_last(
     serve: Callable[[float, float], Served],
 ) -> None:
     served = serve(300, 10)
-    with Wire(served.url) as wire, Wire(served.url) as kept, Wire(served.url) as begun:
+    with RawConnection(served.url) as wire, RawConnection(served.url) as kept, RawConnection(served.url) as begun:
         wire.send(WAITING)
         assert not is_last(kept.send(GET).answer())
         begun.send(GET[:10])
@@ -111,13 +112,13 @@ def test_during_the_drain_the_newest_request_of_a_connection_is_the_last(
 def test_requests_that_were_begun_are_answered_while_what_rests_is_closed() -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
         with serve_in_thread(Echo(), listening_socket("127.0.0.1", 0)) as url:
-            idle, head, body = (stack.enter_context(Wire(url)) for _ in range(3))
-            fresh = stack.enter_context(Wire(url))
+            idle, head, body = (stack.enter_context(RawConnection(url)) for _ in range(3))
+            fresh = stack.enter_context(RawConnection(url))
             assert [each.send(GET).answer().status for each in (idle, head, body)] == [200, 200, 200]
             head.send(GET[:10])
             body.send(POST)
 
-            def finish() -> list[Answered]:
+            def finish() -> list[RawResponse]:
                 assert idle.ends()
                 # Whoever has only just come and asked nothing yet is waited for a little longer.
                 return [fresh.send(GET).answer(), head.send(GET[10:]).answer(), body.send(b"a" * 9).answer()]
@@ -137,7 +138,11 @@ def test_neither_slow_clients_nor_a_stuck_answer_hold_it_up_beyond_the_grace(
     serve: Callable[[float, float], Served],
 ) -> None:
     served = serve(0, 1)
-    with Wire(served.url, buffer=65_536) as huge, Wire(served.url) as stuck, Wire(served.url) as head:
+    with (
+        RawConnection(served.url, buffer=65_536) as huge,
+        RawConnection(served.url) as stuck,
+        RawConnection(served.url) as head,
+    ):
         huge.send(HUGE).socket.recv(1, socket.MSG_PEEK)
         stuck.send(STUCK)
         assert served.process.stdout is not None

@@ -14,7 +14,7 @@ from gateway.app import create_app
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
 from gateway.settings import Settings
-from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, NOW, Clock, Gateway, Simulator
+from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator, leyr_settings
 
 UNIT = care_unit_id(CareUnitKey("webdoc", "L0_1"))
 SLOTS = """
@@ -133,10 +133,7 @@ async def test_those_that_stay_never_notice_that_the_first_one_left(
 async def gateway_inside(simulator: Simulator) -> AsyncIterator[Starlette]:
     """A gateway in this loop, whose requests can be cancelled as tasks."""
     settings: dict[str, Any] = {
-        "leyr_base_url": f"{simulator.url}/api",
-        "leyr_client_id": CLIENT_ID,
-        "leyr_client_secret": CLIENT_SECRET,
-        "leyr_emrs": simulator.emrs,
+        **leyr_settings(simulator.url, simulator.emrs),
         "gateway_log_level": "error",
         "gateway_cache_catalog_seconds": 0,
         "gateway_cache_timeslots_seconds": 0,

@@ -5,11 +5,6 @@ exactly deadlines are kept is for `benchmarks.storm` to measure.
 """
 
 import asyncio
-import os
-import re
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +18,11 @@ import pytest
 
 from benchmarks.storm import SETTINGS, WELL_EHRS, codes, storm, strike, truths, windows, wishes, wrong
 from gateway.domain.errors import GatewayError
+from tests.processes import PythonProcess
 
-ROOT = Path(__file__).parents[3]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 REQUESTS, AT_A_TIME = 1_000, 80
 # Ten times the deadline; what misses it hangs for minutes, or drips for one.
 LATEST_SECONDS = 15
-STARTS_WITHIN = 60
 EXPECTED = {"DEADLINE_EXCEEDED", "UPSTREAM_UNAVAILABLE", "UPSTREAM_INVALID_ANSWER", "UPSTREAM_RATE_LIMITED"}
 # It goes on though nobody listens.
 DRIPS = "/api/emrs/pridok/care-units/2/timeslots"
@@ -38,25 +31,8 @@ DRIPS = "/api/emrs/pridok/care-units/2/timeslots"
 @contextmanager
 def running(log: Path, *command: str, **settings: str) -> Iterator[str]:
     """A command of the gateway that serves, and writes where it does into the log before anything else."""
-    with log.open("wb") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "gateway", *command, "--port", "0"],
-            env={**CLEAN, **settings}, cwd=ROOT, stdout=said, stderr=said,
-        )  # fmt: skip
-    try:
-        yield url_in(log, process)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def url_in(log: Path, process: "subprocess.Popen[bytes]") -> str:
-    for _ in range(STARTS_WITHIN * 50):
-        if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
-            return found[0]
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    raise TimeoutError
+    with PythonProcess(log, "-m", "gateway", *command, "--port", "0", **settings) as process:
+        yield process.printed(r"(http://127\.0\.0\.1:\d+)")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from tests.security.wire_client import Answered, Wire
+from tests.stand_ins.raw_client import RawConnection, RawResponse
 
 Header = tuple[bytes, bytes]
 
@@ -35,9 +35,9 @@ def written(
     return b"%s %s %s\r\n%s\r\n%s" % (method, target, version, head, body)
 
 
-def exchanged(url: str, data: bytes, method: bytes = b"POST") -> Answered | None:
+def exchanged(url: str, data: bytes, method: bytes = b"POST") -> RawResponse | None:
     """The reply to a request, None where the server closed without one; the connection must work afterwards, or end."""
-    with Wire(url) as wire:
+    with RawConnection(url) as wire:
         # A server may answer and close before it has taken everything.
         with suppress(BrokenPipeError, ConnectionResetError):
             wire.send(data)
@@ -46,7 +46,7 @@ def exchanged(url: str, data: bytes, method: bytes = b"POST") -> Answered | None
         return reply
 
 
-def next_reply(wire: Wire, method: bytes = b"POST") -> Answered | None:
+def next_reply(wire: RawConnection, method: bytes = b"POST") -> RawResponse | None:
     """The next reply; None where the server closed without one."""
     try:
         return wire.answer(to=method.decode("latin-1"))
@@ -54,7 +54,7 @@ def next_reply(wire: Wire, method: bytes = b"POST") -> Answered | None:
         return None
 
 
-def works_or_ends(wire: Wire) -> None:
+def works_or_ends(wire: RawConnection) -> None:
     """The connection takes another request as it should, or the server has closed it."""
     with suppress(BrokenPipeError, ConnectionResetError):
         wire.send(written(headers=(JSON_BODY, (b"Connection", b"close"))))
@@ -63,14 +63,14 @@ def works_or_ends(wire: Wire) -> None:
         answered(reply)
 
 
-def answered(reply: Answered | None) -> Answered:
+def answered(reply: RawResponse | None) -> RawResponse:
     """The reply, which must be the answer to the query that is sent by default."""
     assert reply is not None, "closed without an answer"
     assert (reply.status, reply.json()) == (200, {"data": {"__typename": "Query"}})
     return reply
 
 
-def refusal(reply: Answered | None, *statuses: int) -> dict[str, Any]:
+def refusal(reply: RawResponse | None, *statuses: int) -> dict[str, Any]:
     """The one error of a reply with such a status, which has the form and the members that every error has."""
     assert reply is not None, "closed without an answer"
     assert reply.status in statuses, reply
@@ -86,7 +86,7 @@ def refusal(reply: Answered | None, *statuses: int) -> dict[str, Any]:
     return dict(error)
 
 
-def no_fault(reply: Answered | None) -> None:
+def no_fault(reply: RawResponse | None) -> None:
     """Whatever became of a request, it was no fault of the server; None is a connection that was closed."""
     if reply is None:
         return

@@ -26,8 +26,8 @@ from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from gateway.telemetry.tracing_setup import build_traces
-from tests.harness import CACHES_ON, CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW
-from tests.security.planting import Request
+from tests.harness import CACHES_ON, ERROR_BODY, NOW, leyr_settings
+from tests.security.personal_numbers_in_requests import Request
 
 _DIGITS = "1212121212"
 _BETWEEN = re.compile(r"(?<=\d)[^0-9A-Za-z]{1,4}(?=\d)")
@@ -173,10 +173,7 @@ def watched(
     for cache in gateway_caches():
         cache.cache_clear()
     given: dict[str, Any] = {
-        "leyr_base_url": f"{url}/api",
-        "leyr_client_id": CLIENT_ID,
-        "leyr_client_secret": CLIENT_SECRET,
-        "leyr_emrs": emrs,
+        **leyr_settings(url, emrs),
         "gateway_log_level": "debug",
         "gateway_cors_origins": ("https://book.example",),
         **CACHES_ON,

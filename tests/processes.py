@@ -1,0 +1,61 @@
+"""Commands of the gateway as processes, untouched by settings of the machine."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
+STARTS_WITHIN, STOPS_WITHIN = 60, 30
+_A_MOMENT = 0.02
+
+
+def run_python(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python to its end."""
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env={**ENVIRONMENT, **environment}, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+
+
+class PythonProcess:
+    """Python that goes on until it is stopped; what it prints goes to a file, since a full pipe would stop it."""
+
+    def __init__(self, output: Path, *arguments: str, **environment: str) -> None:
+        self._output = output
+        with output.open("wb") as to:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", *arguments], cwd=ROOT, env={**ENVIRONMENT, **environment},
+                stdout=to, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text(encoding="utf-8")
+
+    def printed(self, pattern: str) -> str:
+        """The first group of a pattern, as soon as the output holds it."""
+        until = time.monotonic() + STARTS_WITHIN
+        while time.monotonic() < until:
+            if found := re.search(pattern, self.output):
+                return found[1]
+            assert self.process.poll() is None, self.output
+            time.sleep(_A_MOMENT)
+        raise AssertionError(self.output)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=STOPS_WITHIN)
