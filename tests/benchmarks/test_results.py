@@ -38,7 +38,7 @@ def test_medians_over_rounds_and_ratios_within() -> None:
     assert "* `small`: 1 care units, 1 resources, 2 slots, 8 connections, windows that move" in table
 
 
-def test_a_wrong_answer_is_no_figure() -> None:
+def test_wrong_answer_is_shown_instead_of_a_figure() -> None:
     made = results()
     made.failures["small", PLAIN] = "a slot is missing"
 

@@ -11,7 +11,7 @@ from benchmarks.run import main
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc")
 
 
-def test_the_tiniest_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_smallest_run_measures_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--rounds", "1", "--seconds", "0.2", "--scenario", "warm"])
 
     printed, progress = capsys.readouterr()

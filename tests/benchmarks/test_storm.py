@@ -42,7 +42,7 @@ def test_a_storm_is_fine_where_every_answer_is_in_time_and_whole(
     assert f"{int(answer.seconds > DEADLINE_SECONDS + MOST_OVERDUE_SECONDS)} of" in capsys.readouterr().out
 
 
-def test_what_is_missing_is_named() -> None:
+def test_verdict_names_what_is_missing() -> None:
     assert wrong([heard()], TRUTH) == [(("physica", "1", "2026-10-13T06:00:00Z"), None, 0.1, None)]
 
 

@@ -52,7 +52,7 @@ def test_node_ids_stand_for_leyrs() -> None:
         {"more": 1},
     ],
 )
-def test_what_differs_is_wrong(wrong: dict[str, Any]) -> None:
+def test_different_answer_is_wrong(wrong: dict[str, Any]) -> None:
     judge = Judge(TRUTH)
     judge.judge(200, body())
 

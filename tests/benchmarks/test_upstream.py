@@ -38,7 +38,7 @@ def request(target: str, **headers: str) -> bytes:
     "target",
     [UNITS, f"{UNITS}/L0_1/resources", f"{UNITS}/L0_2/healthcare-services", f"{UNITS}/L0_3/timeslots?{WINDOW}"],
 )
-async def test_it_says_what_the_simulator_says(target: str) -> None:
+async def test_upstream_answers_as_the_simulator_does(target: str) -> None:
     async with httpx.AsyncClient(transport=simulator(), base_url="http://leyr.test", headers=CREDENTIALS) as client:
         told = await client.get(target)
     asked = upstream()
@@ -51,11 +51,11 @@ async def test_it_says_what_the_simulator_says(target: str) -> None:
     assert b"content-length: %d\r\n" % len(told.content) in first.head
 
 
-def test_it_refuses_strangers() -> None:
+def test_upstream_refuses_wrong_credentials() -> None:
     assert upstream().answer(request(UNITS, accept="*/*")).head.startswith(b"HTTP/1.1 401 ")
 
 
-def test_it_counts_every_call() -> None:
+def test_upstream_counts_every_call() -> None:
     asked = upstream()
     for target in (UNITS, UNITS, f"{UNITS}/L0_1/resources"):
         asked.answer(request(target))
@@ -67,7 +67,7 @@ def test_it_counts_every_call() -> None:
     assert forgotten["total"] == 0
 
 
-def test_what_it_keeps_is_bounded() -> None:
+def test_upstream_keeps_a_bounded_number_of_answers() -> None:
     asked = upstream(most_bytes=5000)
     for number in range(20):
         asked.answer(request(f"{UNITS}/L0_1/resources?n={number}"))

@@ -200,7 +200,9 @@ async def ask_at_once(
 
 
 @pytest.mark.parametrize(("callers", "requests"), [([ONE, OTHER], 4_000), ([ONE, OTHER, NARROW], 6_000)])
-async def test_no_caller_is_told_what_is_anothers(world: World, callers: list[Rights], requests: int) -> None:
+async def test_no_caller_gets_data_that_only_another_may_see(
+    world: World, callers: list[Rights], requests: int
+) -> None:
     random = Random(requests)  # noqa: S311 # the same mixture each time
     pool = asks(world.things, random)
     judge = judge_of(world, callers, await world.wanted(callers, pool))
@@ -225,7 +227,7 @@ async def test_no_caller_is_told_what_is_anothers(world: World, callers: list[Ri
 
 
 @pytest.mark.parametrize("first", [0, 1, 2])
-async def test_callers_who_wait_for_the_same_calls_get_their_own_answers(world: World, first: int) -> None:
+async def test_callers_who_share_calls_get_only_what_each_may_see(world: World, first: int) -> None:
     callers = [ONE, OTHER, NARROW]
     pool = [ask(query, emr=emr) for query in (LISTED, UNITS) for emr in ("webdoc", "kaddio", "takecare")]
     judge = judge_of(world, callers, await world.wanted(callers, pool))
@@ -249,7 +251,7 @@ async def test_callers_who_wait_for_the_same_calls_get_their_own_answers(world: 
     assert all(joined[each.name] > 0 for each in callers)
 
 
-async def test_what_is_hidden_counts_for_nothing(world: World) -> None:
+async def test_hidden_care_units_do_not_count_towards_the_call_limit(world: World) -> None:
     listed = ask(LISTED, emr="webdoc")
     wanted = await world.wanted([NARROW], [listed])
     async with world.serving([ONE, NARROW], {**CACHES_ON, "gateway_max_upstream_calls": 6}) as served:

@@ -47,7 +47,7 @@ def gateway(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.__name__)
-def test_what_clients_plant_comes_out_nowhere(
+def test_personal_number_in_a_request_comes_out_nowhere(
     route: Callable[[str], Iterator[Request]], form: str, gateway: Watched
 ) -> None:
     for request in route(FORMS[form]):
@@ -62,7 +62,7 @@ def test_what_clients_plant_comes_out_nowhere(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_http_libraries_would_not_send_comes_out_nowhere(form: str, gateway: Watched) -> None:
+def test_personal_number_in_malformed_http_comes_out_nowhere(form: str, gateway: Watched) -> None:
     number, digits = FORMS[form], digits_of(FORMS[form])
     post_head = "POST /graphql HTTP/1.1\r\nhost: gateway.example\r\nconnection: close\r\ncontent-type: application/json"
     for head in (
@@ -85,7 +85,7 @@ def test_what_http_libraries_would_not_send_comes_out_nowhere(form: str, gateway
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_an_upstream_says_comes_out_nowhere(
+def test_personal_number_in_an_upstream_response_comes_out_nowhere(
     form: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     number = FORMS[form]
@@ -109,7 +109,7 @@ def test_what_an_upstream_says_comes_out_nowhere(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_an_error_of_the_gateway_says_comes_out_nowhere(
+def test_personal_number_in_an_exception_comes_out_nowhere(
     form: str,
     simulator: Simulator,
     capfd: pytest.CaptureFixture[str],
@@ -125,7 +125,7 @@ def test_what_an_error_of_the_gateway_says_comes_out_nowhere(
 
 
 @pytest.mark.parametrize("trouble", ["new_reference", "clock"])
-def test_a_process_with_a_failing_part_prints_no_text_of_the_failure(trouble: str, tmp_path: Path) -> None:
+def test_process_with_a_failing_part_prints_no_text_of_the_exception(trouble: str, tmp_path: Path) -> None:
     run = f"from tests.security.test_canary import serve_failing; serve_failing({trouble!r})"
     with PythonProcess(tmp_path / "output", "-c", run) as process:
         url = process.printed(r"(http://\S+)\n")

@@ -152,6 +152,6 @@ def test_a_probe_finds_nothing(probe: Callable[[httpx.Client], bool], scanner: h
     assert not probe(scanner)
 
 
-def test_the_probes_find_what_is_opened(serve_gateway: Callable[..., Gateway]) -> None:
+def test_probes_find_what_an_open_gateway_allows(serve_gateway: Callable[..., Gateway]) -> None:
     with scanner_of(serve_gateway(gateway_introspection=True)) as client:
         assert [probe.__name__ for probe in PROBES if probe(client)] == ["field_suggestions", "introspection"]

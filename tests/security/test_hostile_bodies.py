@@ -81,7 +81,7 @@ BROKEN_TEXT = {
 
 
 @pytest.mark.parametrize("body", BROKEN_TEXT.values(), ids=BROKEN_TEXT)
-def test_what_is_no_json_within_bounds_is_refused(body: bytes, target: Gateway) -> None:
+def test_body_that_is_no_json_within_bounds_is_400(body: bytes, target: Gateway) -> None:
     error = refusal(exchanged(target.url, written(body=body)), 400)
 
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
@@ -115,7 +115,7 @@ WRONG_MEMBERS = {
 
 
 @pytest.mark.parametrize("body", WRONG_MEMBERS.values(), ids=WRONG_MEMBERS)
-def test_members_of_the_wrong_type_are_refused(body: bytes, target: Gateway) -> None:
+def test_members_of_the_wrong_type_are_400(body: bytes, target: Gateway) -> None:
     error = refusal(exchanged(target.url, written(body=body)), 400)
 
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
@@ -136,7 +136,7 @@ ODD_AND_RIGHT = {
 
 
 @pytest.mark.parametrize("body", ODD_AND_RIGHT.values(), ids=ODD_AND_RIGHT)
-def test_what_is_odd_and_right_is_answered(body: dict[str, Any], target: Gateway) -> None:
+def test_unusual_but_valid_body_is_answered(body: dict[str, Any], target: Gateway) -> None:
     answered(exchanged(target.url, written(body=json.dumps(body).encode())))
 
 
@@ -148,7 +148,7 @@ def test_json_may_be_as_deep_as_the_limit(depth: int, target: Gateway) -> None:
 @pytest.mark.parametrize(
     "members", [b'"query": "{ a }", "query": "{ __typename }"', b'"\\u0071uery": "{ a }", "query": ""']
 )
-def test_names_given_twice_are_harmless(members: bytes, target: Gateway) -> None:
+def test_duplicate_names_are_harmless(members: bytes, target: Gateway) -> None:
     reply = exchanged(target.url, written(body=b"{" + members + b"}"))
 
     assert reply is not None

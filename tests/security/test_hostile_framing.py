@@ -78,7 +78,7 @@ AMBIGUOUS = {
 
 
 @pytest.mark.parametrize("message", AMBIGUOUS.values(), ids=AMBIGUOUS)
-def test_what_can_be_read_in_two_ways_is_refused_and_the_connection_closed(message: bytes, target: Gateway) -> None:
+def test_ambiguous_framing_is_refused_and_the_connection_closed(message: bytes, target: Gateway) -> None:
     replies = []
     with RawConnection(target.url) as wire:
         wire.send(message + SMUGGLED)

@@ -36,7 +36,7 @@ def test_other_methods_are_refused(method: bytes, body: bytes, target: Gateway) 
 @pytest.mark.parametrize(
     "method", [b"CONNECT", b"BREW", b"post", b"P OST", b"", b"\xc3\xa9", b"POST\0", b"A" * 10_000, b"PRI"]
 )
-def test_methods_that_are_none_harm_nobody(method: bytes, target: Gateway) -> None:
+def test_invalid_methods_harm_nobody(method: bytes, target: Gateway) -> None:
     no_fault(exchanged(target.url, written(method)))
 
 
@@ -190,7 +190,7 @@ ACCEPTS: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize(("accept", "status"), ACCEPTS.values(), ids=ACCEPTS)
-def test_odd_accepts(accept: bytes, status: int, target: Gateway) -> None:
+def test_unusual_accept_headers_are_answered_or_406(accept: bytes, status: int, target: Gateway) -> None:
     reply = exchanged(target.url, written(headers=[JSON_BODY, (b"Accept", accept)]))
 
     assert reply is not None

@@ -181,7 +181,7 @@ def test_an_answer_before_the_body_does_not_keep_the_connection(url: str) -> Non
         assert wire.send(b"a" * 100 + GET).answer().status == 200
 
 
-def test_a_client_that_waits_for_us_is_not_late(url: str, echo: Echo) -> None:
+def test_client_that_waits_for_the_server_is_not_timed_out(url: str, echo: Echo) -> None:
     # The second request's body is not read before the first is answered.
     body = b"a" * 3_000_000
     with RawConnection(url, buffer=65_536) as wire:
@@ -224,7 +224,7 @@ def test_stopping_finishes_what_is_in_flight_and_closes_what_is_idle(echo: Echo)
     assert seconds < ConnectionLimits().receive_seconds
 
 
-def test_a_client_that_leaves_takes_its_requests_along(
+def test_requests_of_a_disconnected_client_are_not_run(
     url: str, echo: Echo, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with RawConnection(url, buffer=65_536) as wire:
@@ -266,7 +266,7 @@ serve(Echo(), bound, limits=ConnectionLimits(receive_seconds=1))
 """
 
 
-def test_more_clients_than_descriptors_do_not_stop_it() -> None:
+def test_more_clients_than_file_descriptors_do_not_stop_the_server() -> None:
     command = [sys.executable, "-c", FEW_DESCRIPTORS]
     with ExitStack() as stack, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -72,7 +72,7 @@ def field_of(size: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("piece", [1_000, 1_000_000])
-def test_what_is_too_large_is_refused_before_the_application_is_called(
+def test_oversized_head_is_refused_before_the_application_is_called(
     echo: Echo, url: str, request_bytes: bytes, status: int, words: str, piece: int
 ) -> None:
     with RawConnection(url) as wire:
@@ -83,7 +83,7 @@ def test_what_is_too_large_is_refused_before_the_application_is_called(
     assert echo.called == []
 
 
-def test_what_is_just_within_the_limits_is_taken(url: str) -> None:
+def test_head_just_within_the_limits_is_accepted(url: str) -> None:
     with RawConnection(url) as wire:
         wire.send(GET + field_of(LIMITS.header_bytes - len(HOST)) + b"\r\n")
         assert wire.answer().status == 200
@@ -108,7 +108,7 @@ def test_what_is_just_within_the_limits_is_taken(url: str) -> None:
     ],
     ids=["value", "fields", "url", "empty lines", "chunk extension", "trailer", "trailers"],
 )
-def test_what_never_ends_is_answered_and_cut(url: str, start: bytes, piece: bytes, status: int) -> None:
+def test_endless_head_or_trailer_is_refused_and_cut_off(url: str, start: bytes, piece: bytes, status: int) -> None:
     with RawConnection(url) as wire:
         wire.send(start)
 
@@ -167,7 +167,7 @@ BROKEN_BODIES = {
 
 
 @pytest.mark.parametrize("request_bytes", MALFORMED.values(), ids=MALFORMED.keys())
-def test_what_is_malformed_or_ambiguous_is_refused(
+def test_malformed_or_ambiguous_request_is_400(
     echo: Echo, url: str, request_bytes: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with RawConnection(url) as wire:
@@ -181,7 +181,7 @@ def test_what_is_malformed_or_ambiguous_is_refused(
 
 
 @pytest.mark.parametrize("body", BROKEN_BODIES.values(), ids=BROKEN_BODIES.keys())
-def test_a_body_that_is_not_in_chunks_is_refused(body: bytes) -> None:
+def test_invalid_chunks_are_400(body: bytes) -> None:
     echo = Echo()
     with (
         serve_in_thread(echo, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as url,
@@ -233,7 +233,7 @@ def test_a_queued_request_whose_body_breaks_is_never_run(echo: Echo, url: str) -
     assert echo.called == ["/large"]
 
 
-def test_so_many_requests_may_be_sent_ahead(echo: Echo, url: str) -> None:
+def test_pipelined_requests_beyond_the_limit_are_429(echo: Echo, url: str) -> None:
     with RawConnection(url) as wire:
         wire.send((GET + b"\r\n") * 5_000)
         answers = [wire.answer() for _ in range(LIMITS.pipelined + 2)]
@@ -254,7 +254,7 @@ def test_trailers_are_not_headers(url: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
-def test_a_wish_for_another_protocol_is_ignored(url: str, protocol: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_upgrade_to_another_protocol_is_ignored(url: str, protocol: bytes, caplog: pytest.LogCaptureFixture) -> None:
     wish = b"Connection: keep-alive, Upgrade, HTTP2-Settings\r\nUpgrade: " + protocol + b"\r\nHTTP2-Settings: AA\r\n"
     with RawConnection(url) as wire:
         wire.send(GET + wish + b"\r\n")
@@ -269,7 +269,7 @@ def test_a_wish_for_another_protocol_is_ignored(url: str, protocol: bytes, caplo
     assert caplog.records == []
 
 
-def test_what_is_in_order_keeps_working(url: str) -> None:
+def test_valid_requests_keep_working(url: str) -> None:
     with RawConnection(url) as wire:
         head = wire.send(GET.replace(b"GET", b"HEAD") + b"\r\n").answer(to="HEAD")
         assert (head.status, head.body) == (200, b"")
@@ -303,7 +303,7 @@ STREAM = (
 
 @settings(max_examples=40, deadline=None)
 @given(cuts=st.sets(st.integers(1, len(STREAM) - 1), max_size=12))
-def test_it_does_not_matter_how_the_bytes_are_cut(server: tuple[Echo, str], cuts: set[int]) -> None:
+def test_result_does_not_depend_on_how_the_bytes_are_split(server: tuple[Echo, str], cuts: set[int]) -> None:
     edges = [0, *sorted(cuts), len(STREAM)]
     with RawConnection(server[1]) as wire:
         wire.send(*(STREAM[start:end] for start, end in pairwise(edges)))

@@ -45,7 +45,7 @@ def ask(simulator: Simulator) -> Ask:
     return asked
 
 
-def test_lists_hold_what_is_visible(ask: Ask, simulator: Simulator) -> None:
+def test_lists_hold_only_what_is_visible(ask: Ask, simulator: Simulator) -> None:
     query = "{ emrs { code } careUnits { id resources { name timeslots(first: 1) { start } } } }"
 
     answer = ask(query, ONE_UNIT)
@@ -97,7 +97,7 @@ def test_an_ehr_that_is_not_visible_is_refused(
 @pytest.mark.parametrize("key", [HIDDEN, CareUnitKey("webdoc", "L9_9"), ELSEWHERE, CareUnitKey("takecare", "none")])
 @pytest.mark.parametrize("kind", list(NodeType))
 @pytest.mark.parametrize("leyr_id", ["R1", "nobody"])
-def test_what_is_hidden_is_forbidden_before_any_call_whether_it_exists_or_not(
+def test_hidden_id_is_forbidden_before_any_call_whether_it_exists_or_not(
     key: CareUnitKey, kind: NodeType, leyr_id: str, ask: Ask, simulator: Simulator
 ) -> None:
     unit = care_unit_id(key)
@@ -116,7 +116,7 @@ def test_what_is_hidden_is_forbidden_before_any_call_whether_it_exists_or_not(
     assert simulator.calls() == []
 
 
-def test_an_ehr_that_is_not_configured_is_no_hint_at_the_others(ask: Ask, simulator: Simulator) -> None:
+def test_error_for_an_unconfigured_ehr_names_only_visible_ehrs(ask: Ask, simulator: Simulator) -> None:
     text = b64encode(b"CareUnit:elsewhere/1").decode()
 
     answer = ask("query($id: ID!) { node(id: $id) { id } }", ONE_UNIT, id=text)

@@ -92,7 +92,7 @@ UNWELCOME: list[list[tuple[str, str]]] = [
 
 
 @pytest.mark.parametrize("headers", UNWELCOME, ids=str)
-def test_nobody_comes_in_without_one_known_key(
+def test_request_without_exactly_one_known_key_is_401(
     gateway: Gateway, simulator: Simulator, headers: list[tuple[str, str]]
 ) -> None:
     posted = post(gateway, UNITS, headers)
@@ -104,7 +104,7 @@ def test_nobody_comes_in_without_one_known_key(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"query": "{"}', b"x" * 100_000])
-def test_who_is_not_known_learns_nothing_about_what_was_sent(gateway: Gateway, body: bytes) -> None:
+def test_unauthenticated_request_is_401_whatever_its_body(gateway: Gateway, body: bytes) -> None:
     response = gateway.http.post("/graphql", content=body)
 
     assert refusal(response) == (401, "UNAUTHENTICATED")
@@ -112,7 +112,7 @@ def test_who_is_not_known_learns_nothing_about_what_was_sent(gateway: Gateway, b
 
 @pytest.mark.parametrize("key", [KEY, NEXT_KEY])
 @pytest.mark.parametrize("name", ["x-api-key", "authorization", "both"])
-def test_either_key_comes_in_by_either_header(gateway: Gateway, key: str, name: str) -> None:
+def test_each_key_of_a_caller_is_accepted_in_each_header(gateway: Gateway, key: str, name: str) -> None:
     ways = {"x-api-key": key, "authorization": f"Bearer {key}"}
     headers = ways if name == "both" else {name: ways[name]}
 
@@ -120,14 +120,14 @@ def test_either_key_comes_in_by_either_header(gateway: Gateway, key: str, name: 
     assert gateway.lines()[-1]["caller"] == "booking-web"
 
 
-def test_a_key_that_is_taken_out_of_the_file_is_of_no_use_any_more(serve: Serve) -> None:
+def test_key_removed_from_the_file_is_401(serve: Serve) -> None:
     gateway = serve(CALLERS.replace(f'"{digest(KEY)}", ', ""))
 
     assert refusal(post(gateway, EMRS, by(KEY))) == (401, "UNAUTHENTICATED")
     assert post(gateway, EMRS, by(NEXT_KEY)).status_code == 200
 
 
-def test_each_caller_sees_what_is_its_own(gateway: Gateway) -> None:
+def test_each_caller_sees_only_its_own_ehrs(gateway: Gateway) -> None:
     seen = {
         key: post(gateway, "{ emrs { code } careUnits { emr { code } } }", by(key)).json() for key in (KEY, OTHER_KEY)
     }
@@ -175,7 +175,7 @@ def test_the_log_names_the_caller(gateway: Gateway) -> None:
     ]
 
 
-def test_one_caller_at_ten_times_its_rate_takes_nothing_from_another(gateway: Gateway, clock: Clock) -> None:
+def test_caller_above_its_rate_is_429_while_others_are_answered(gateway: Gateway, clock: Clock) -> None:
     busy, others = [], []
     for _ in range(4):
         for turn in range(50):
@@ -192,7 +192,7 @@ def test_one_caller_at_ten_times_its_rate_takes_nothing_from_another(gateway: Ga
     assert all(each.json()["errors"][0]["extensions"]["retryable"] for each in turned_away)
 
 
-def test_whoever_waits_as_long_as_told_comes_in(serve: Serve, clock: Clock) -> None:
+def test_caller_that_waits_for_retry_after_is_answered(serve: Serve, clock: Clock) -> None:
     gateway = serve(f'[slow]\nkey_sha256 = "{digest(KEY)}"\nrate_per_second = 0.1\nburst = 1', clock=clock)
     assert post(gateway, EMRS, by(KEY)).status_code == 200
 
@@ -203,7 +203,7 @@ def test_whoever_waits_as_long_as_told_comes_in(serve: Serve, clock: Clock) -> N
     assert post(gateway, EMRS, by(KEY)).status_code == 200
 
 
-def test_both_keys_of_a_caller_count_as_one(serve: Serve, clock: Clock) -> None:
+def test_rate_limit_counts_both_keys_of_a_caller_together(serve: Serve, clock: Clock) -> None:
     gateway = serve(clock=clock, gateway_rate_per_second=1, gateway_rate_burst=2)
 
     answers = [post(gateway, EMRS, by(key)).status_code for key in (KEY, NEXT_KEY, KEY, OTHER_KEY)]
@@ -211,20 +211,20 @@ def test_both_keys_of_a_caller_count_as_one(serve: Serve, clock: Clock) -> None:
     assert answers == [200, 200, 429, 200]
 
 
-def test_wrong_keys_use_up_nobodys_rate(serve: Serve, clock: Clock) -> None:
+def test_unknown_keys_use_up_no_callers_rate(serve: Serve, clock: Clock) -> None:
     gateway = serve(clock=clock, gateway_rate_per_second=1, gateway_rate_burst=2)
 
     assert {post(gateway, EMRS, by("canary")).status_code for _ in range(20)} == {401}
     assert post(gateway, EMRS, by(KEY)).status_code == 200
 
 
-def test_an_answer_that_was_kept_counts_too(serve: Serve, clock: Clock) -> None:
+def test_rate_limit_counts_cached_responses(serve: Serve, clock: Clock) -> None:
     gateway = serve(clock=clock, gateway_rate_per_second=1, gateway_rate_burst=4)
 
     assert [get(gateway, UNITS, KEY).status_code for _ in range(6)] == [200] * 4 + [429] * 2
 
 
-def test_probes_and_the_page_need_no_key(serve: Serve) -> None:
+def test_probes_graphiql_and_preflights_need_no_key(serve: Serve) -> None:
     gateway = serve(gateway_graphiql=True, gateway_cors_origins=("https://book.example",))
     page = gateway.http.get("/graphql", headers={"accept": "text/html"})
     asked = {"origin": "https://book.example", "access-control-request-method": "POST"}
@@ -239,7 +239,7 @@ def test_probes_and_the_page_need_no_key(serve: Serve) -> None:
     assert refused.headers["access-control-allow-origin"] == "https://book.example"
 
 
-def test_caches_on_the_way_keep_callers_apart(gateway: Gateway, clock: Clock) -> None:
+def test_cache_headers_keep_callers_apart(gateway: Gateway, clock: Clock) -> None:
     first, second = get(gateway, UNITS, KEY), get(gateway, UNITS, OTHER_KEY)
     clock.seconds += 10
     tag = first.headers["etag"]
@@ -274,7 +274,7 @@ FINE = f'key_sha256 = "{digest(KEY)}"'
         (f"[a]\n{FINE}\nburst = 0\nrate = 1", "a.burst: "),
     ],
 )
-def test_a_file_that_is_wrong_stops_the_start(serve: Serve, text: str | bytes, message: str, tmp_path: Path) -> None:
+def test_invalid_keys_file_stops_the_start(serve: Serve, text: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as refused:
         serve(text)
 
@@ -286,6 +286,6 @@ def test_a_file_that_is_wrong_stops_the_start(serve: Serve, text: str | bytes, m
 
 
 @pytest.mark.parametrize("name", ["missing-canary.toml", ".", "canary" * 100])
-def test_a_file_that_cannot_be_read_stops_the_start(serve_gateway: Serve, tmp_path: Path, name: str) -> None:
+def test_unreadable_keys_file_stops_the_start(serve_gateway: Serve, tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=r"^GATEWAY_API_KEYS: the file cannot be read as text: \w+$"):
         serve_gateway(gateway_auth="api-keys", gateway_api_keys=tmp_path / name)

@@ -131,7 +131,7 @@ def forged(header: Mapping[str, Any], secret: bytes | None = None) -> str:
 
 @pytest.mark.parametrize("by_url", [False, True])
 @pytest.mark.parametrize(("algorithm", "kid"), [(RSA, "k1"), (EC, "k2"), (ED, "k3")])
-def test_a_signed_token_comes_in(
+def test_validly_signed_token_is_accepted(
     serve: Serve, key_server: KeyServer, key_file: Path, algorithm: str, kid: str, by_url: bool
 ) -> None:
     gateway = serve(key_server.url if by_url else key_file)
@@ -167,7 +167,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("bearer", REFUSED.values(), ids=REFUSED.keys())
-def test_what_proves_nothing_is_refused(gateway: Gateway, simulator: Simulator, bearer: str | None) -> None:
+def test_invalid_token_is_401(gateway: Gateway, simulator: Simulator, bearer: str | None) -> None:
     response = post(gateway, bearer, UNITS)
 
     assert refusal(response) == (401, "UNAUTHENTICATED")
@@ -186,7 +186,7 @@ def test_what_proves_nothing_is_refused(gateway: Gateway, simulator: Simulator, 
         ({"emrs": "*", "care_units": [care_unit_id(CareUnitKey("kaddio", "1"))]}, ["kaddio"]),
     ],
 )
-def test_the_claim_lists_the_ehrs(
+def test_emrs_claim_decides_which_ehrs_are_visible(
     gateway: Gateway, simulator: Simulator, claims: dict[str, Any], codes: list[str] | None
 ) -> None:
     expected = simulator.emrs if codes is None else codes
@@ -199,7 +199,7 @@ def test_the_claim_lists_the_ehrs(
     assert {call["emr"] for call in simulator.calls()} == set(expected)
 
 
-def test_the_claims_may_narrow_an_ehr_to_a_care_unit(gateway: Gateway) -> None:
+def test_care_units_claim_narrows_an_ehr_to_a_care_unit(gateway: Gateway) -> None:
     unit = care_unit_id(CareUnitKey("webdoc", "L0_2"))
 
     assert post(gateway, token(care_units=[unit]), UNITS).json() == {"data": {"careUnits": [{"id": unit}]}}
@@ -207,21 +207,21 @@ def test_the_claims_may_narrow_an_ehr_to_a_care_unit(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("claims", [{"emrs": None}, {"emrs": []}, {"emrs": 1}, {"care_units": []}])
-def test_a_token_that_allows_nothing_is_forbidden(gateway: Gateway, claims: dict[str, Any]) -> None:
+def test_token_that_allows_nothing_is_403(gateway: Gateway, claims: dict[str, Any]) -> None:
     response = post(gateway, token(**claims))
 
     assert refusal(response) == (403, "FORBIDDEN")
     assert "www-authenticate" not in response.headers
 
 
-def test_the_claim_may_have_another_name(serve: Serve, key_file: Path) -> None:
+def test_emrs_claim_may_have_another_name(serve: Serve, key_file: Path) -> None:
     gateway = serve(key_file, gateway_jwt_emrs_claim="https://x.example/ehrs")
 
     assert post(gateway, token(**{"https://x.example/ehrs": "kaddio"})).json()["data"]["emrs"] == [{"code": "kaddio"}]
     assert refusal(post(gateway, token())) == (403, "FORBIDDEN")
 
 
-def test_a_token_holds_no_longer_than_it_says(gateway: Gateway, clock: Clock) -> None:
+def test_expired_token_is_401_though_its_response_is_cached(gateway: Gateway, clock: Clock) -> None:
     # The third answer is one that was kept.
     assert [post(gateway, token(), UNITS).status_code for _ in range(3)] == [200] * 3
     clock.seconds += 629
@@ -232,7 +232,7 @@ def test_a_token_holds_no_longer_than_it_says(gateway: Gateway, clock: Clock) ->
 
 
 @pytest.mark.parametrize("by_url", [False, True])
-def test_an_issuer_changes_its_keys(
+def test_rotated_keys_replace_the_former_ones(
     serve: Serve, key_server: KeyServer, key_file: Path, clock: Clock, by_url: bool
 ) -> None:
     gateway = serve(key_server.url if by_url else key_file)
@@ -247,7 +247,7 @@ def test_an_issuer_changes_its_keys(
     assert refusal(post(gateway, token())) == (401, "UNAUTHENTICATED")
 
 
-def test_made_up_kids_do_not_trouble_the_issuer(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
+def test_unknown_key_ids_do_not_refetch_keys_each_time(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
     gateway = serve(key_server.url)
     assert post(gateway, token()).status_code == 200
     for _ in range(3):
@@ -258,7 +258,7 @@ def test_made_up_kids_do_not_trouble_the_issuer(serve: Serve, key_server: KeySer
     assert post(gateway, token()).status_code == 200
 
 
-def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
+def test_unavailable_keys_are_503_until_they_can_be_fetched(
     serve: Serve, closed_key_server: KeyServer, simulator: Simulator, clock: Clock
 ) -> None:
     gateway = serve(closed_key_server.url)
@@ -287,7 +287,7 @@ def test_keys_that_cannot_be_had_are_not_the_tokens_fault(
     assert simulator.calls() == []
 
 
-def test_an_issuer_that_goes_down_later_locks_nobody_out(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
+def test_keys_fetched_once_outlive_an_outage_of_the_issuer(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
     gateway = serve(key_server.url)
     assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
     key_server.response = published(KEYS, 503)
@@ -299,7 +299,7 @@ def test_an_issuer_that_goes_down_later_locks_nobody_out(serve: Serve, key_serve
     assert refusal(post(gateway, token(exp=IN_TEN_MINUTES + 2 * 86_400))) == (503, "KEYS_UNAVAILABLE")
 
 
-def test_a_file_that_is_not_there_yet_is_waited_for(serve: Serve, tmp_path: Path, clock: Clock) -> None:
+def test_key_file_that_appears_later_is_read(serve: Serve, tmp_path: Path, clock: Clock) -> None:
     path = tmp_path / "later-canary.json"
     gateway = serve(path)
     response = post(gateway, token())
@@ -312,7 +312,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for(serve: Serve, tmp_path: Path
     assert "canary" not in response.text + repr(gateway.lines())
 
 
-def test_a_caller_is_its_subject_however_many_tokens_it_has(serve: Serve, key_file: Path) -> None:
+def test_rate_limit_counts_all_tokens_of_a_subject_together(serve: Serve, key_file: Path) -> None:
     gateway = serve(key_file, gateway_rate_per_second=1, gateway_rate_burst=2)
     other = token(sub="somebody-else")
 
@@ -348,7 +348,7 @@ def test_neither_subject_nor_token_is_in_a_log_or_an_answer(
     assert not [part for part in parts if part in seen]
 
 
-def test_what_caches_keep_is_private(gateway: Gateway) -> None:
+def test_cache_control_is_private_for_callers_with_tokens(gateway: Gateway) -> None:
     own = {"authorization": f"Bearer {token()}", "x-requested-with": "fetch"}
     response = gateway.http.get("/graphql", params={"query": UNITS}, headers=own)
 
@@ -359,7 +359,7 @@ def test_what_caches_keep_is_private(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "place", ["ftp://canary.example/keys", "https://canary@x.example/", "http://", "https://x/#canary"]
 )
-def test_a_place_that_is_none_stops_the_start(serve: Serve, place: str) -> None:
+def test_invalid_place_of_keys_stops_the_start(serve: Serve, place: str) -> None:
     with pytest.raises(SettingsError, match=r"^GATEWAY_JWT_JWKS: ") as refused:
         serve(place)
 

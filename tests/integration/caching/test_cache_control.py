@@ -42,14 +42,16 @@ def kept(gateway: Gateway, query: str, **headers: str) -> str:
     return str(response.headers["cache-control"])
 
 
-def test_the_shortest_life_of_what_is_served_decides(gateway: Gateway) -> None:
+def test_max_age_is_the_shortest_lifetime_of_the_data(gateway: Gateway) -> None:
     assert kept(gateway, STATIC) == "public, max-age=300"
     assert kept(gateway, UNITS) == "public, max-age=300"
     assert kept(gateway, SLOTS) == "public, max-age=15"
     assert kept(gateway, f"{{ first: {UNITS[1:-1]} second: {SLOTS[1:-1]} }}") == "public, max-age=15"
 
 
-def test_an_answer_that_comes_again_says_what_is_left(gateway: Gateway, clock: Clock, simulator: Simulator) -> None:
+def test_max_age_of_a_cached_response_is_its_remaining_lifetime(
+    gateway: Gateway, clock: Clock, simulator: Simulator
+) -> None:
     # The third is sent as it was made for the second.
     said = [kept(gateway, SLOTS) for _ in range(3)]
     executed = clock.times_asked
@@ -63,7 +65,7 @@ def test_an_answer_that_comes_again_says_what_is_left(gateway: Gateway, clock: C
     assert simulator.count() == {"care_units": 1, "timeslots": 1}
 
 
-def test_an_answer_that_is_made_again_says_what_is_left_of_its_data(gateway: Gateway, clock: Clock) -> None:
+def test_max_age_of_a_new_response_is_the_remaining_lifetime_of_its_data(gateway: Gateway, clock: Clock) -> None:
     assert kept(gateway, SLOTS) == "public, max-age=15"
     clock.seconds += 10
 
@@ -73,7 +75,7 @@ def test_an_answer_that_is_made_again_says_what_is_left_of_its_data(gateway: Gat
     assert kept(gateway, SLOTS.replace("name", "leyrId")) == "public, max-age=10"
 
 
-def test_the_truth_now_is_kept_for_a_whole_life(gateway: Gateway, clock: Clock) -> None:
+def test_max_age_after_a_no_cache_request_is_a_whole_lifetime(gateway: Gateway, clock: Clock) -> None:
     kept(gateway, SLOTS)
     clock.seconds += 10
 
@@ -81,7 +83,7 @@ def test_the_truth_now_is_kept_for_a_whole_life(gateway: Gateway, clock: Clock) 
     assert kept(gateway, SLOTS) == "public, max-age=15"
 
 
-def test_what_was_stale_is_not_kept_without_asking(gateway: Gateway, clock: Clock, simulator: Simulator) -> None:
+def test_response_with_stale_data_must_be_revalidated(gateway: Gateway, clock: Clock, simulator: Simulator) -> None:
     kept(gateway, SLOTS)
     clock.seconds += 15
     simulator.fault("hang", endpoint="timeslots")
@@ -90,7 +92,7 @@ def test_what_was_stale_is_not_kept_without_asking(gateway: Gateway, clock: Cloc
     assert kept(gateway, UNITS) == "public, max-age=285"
 
 
-def test_what_is_fresh_again_is_kept_again(gateway: Gateway, clock: Clock) -> None:
+def test_max_age_returns_after_a_refresh(gateway: Gateway, clock: Clock) -> None:
     kept(gateway, SLOTS)
     clock.seconds += 20
     assert kept(gateway, SLOTS) == "public, no-cache"
@@ -99,7 +101,7 @@ def test_what_is_fresh_again_is_kept_again(gateway: Gateway, clock: Clock) -> No
     assert kept(gateway, SLOTS) == "public, max-age=15"
 
 
-def test_nothing_is_kept_without_asking_where_caches_are_off(serve_gateway: Callable[..., Gateway]) -> None:
+def test_responses_must_be_revalidated_where_caches_are_off(serve_gateway: Callable[..., Gateway]) -> None:
     gateway = serve_gateway(clock=Clock())
 
     assert kept(gateway, UNITS) == kept(gateway, SLOTS) == "public, no-cache"
@@ -112,7 +114,7 @@ def test_nothing_is_kept_without_asking_where_caches_are_off(serve_gateway: Call
     ("query", "status"),
     [("{ nothing }", 200), ("{", 200), ("", 400), ("mutation { book }", 405), ('{ node(id: "nonsense") { id } }', 200)],
 )
-def test_errors_are_not_kept(query: str, status: int, gateway: Gateway) -> None:
+def test_responses_with_errors_are_no_store(query: str, status: int, gateway: Gateway) -> None:
     for condition in ({}, {"if_none_match": "*"}):
         response = get(gateway, query, **condition)
 
@@ -122,7 +124,7 @@ def test_errors_are_not_kept(query: str, status: int, gateway: Gateway) -> None:
         assert "etag" not in response.headers
 
 
-def test_an_answer_that_misses_a_part_is_not_kept(gateway: Gateway, simulator: Simulator) -> None:
+def test_partial_responses_are_no_store(gateway: Gateway, simulator: Simulator) -> None:
     simulator.fault("service_unavailable", endpoint="timeslots")
 
     response = get(gateway, SLOTS, if_none_match="*")
@@ -132,7 +134,7 @@ def test_an_answer_that_misses_a_part_is_not_kept(gateway: Gateway, simulator: S
     assert response.headers["cache-control"] == "no-store"
 
 
-def test_explanations_are_not_kept(gateway: Gateway) -> None:
+def test_responses_with_a_fetch_report_are_no_store(gateway: Gateway) -> None:
     response = get(gateway, SLOTS, x_gateway_explain="1", if_none_match="*")
 
     assert response.json()["extensions"]
@@ -140,7 +142,7 @@ def test_explanations_are_not_kept(gateway: Gateway) -> None:
     assert kept(gateway, SLOTS) == "public, max-age=15"
 
 
-def test_answers_to_post_are_not_kept(gateway: Gateway) -> None:
+def test_responses_to_post_are_no_store(gateway: Gateway) -> None:
     tag = get(gateway, UNITS).headers["etag"]
 
     for _ in range(3):
@@ -150,7 +152,7 @@ def test_answers_to_post_are_not_kept(gateway: Gateway) -> None:
         assert "etag" not in response.headers
 
 
-def test_a_tag_is_the_same_in_every_encoding(gateway: Gateway) -> None:
+def test_etag_is_the_same_in_every_encoding(gateway: Gateway) -> None:
     responses = [get(gateway, LARGE, accept_encoding=encoding) for encoding in ("identity", "gzip", "zstd", "identity")]
 
     assert [response.headers.get("content-encoding") for response in responses] == [None, "gzip", "zstd", None]
@@ -158,7 +160,7 @@ def test_a_tag_is_the_same_in_every_encoding(gateway: Gateway) -> None:
     assert responses[0].headers["etag"] != get(gateway, UNITS).headers["etag"]
 
 
-def test_a_tag_lives_as_long_as_what_it_stands_for(gateway: Gateway, clock: Clock, simulator: Simulator) -> None:
+def test_etag_changes_only_with_the_response(gateway: Gateway, clock: Clock, simulator: Simulator) -> None:
     tag = get(gateway, SLOTS).headers["etag"]
     clock.seconds += 40
     assert get(gateway, SLOTS, if_none_match=tag).status_code == 304
@@ -171,7 +173,7 @@ def test_a_tag_lives_as_long_as_what_it_stands_for(gateway: Gateway, clock: Cloc
     assert changed.headers["etag"] != tag
 
 
-def test_whoever_has_an_answer_gets_its_head_alone(gateway: Gateway, clock: Clock) -> None:
+def test_matching_if_none_match_is_304(gateway: Gateway, clock: Clock) -> None:
     whole = get(gateway, LARGE)
     tag = whole.headers["etag"]
     clock.seconds += 5
@@ -192,14 +194,14 @@ def test_whoever_has_an_answer_gets_its_head_alone(gateway: Gateway, clock: Cloc
     assert get(gateway, LARGE).json() == whole.json()
 
 
-def test_whoever_has_another_answer_gets_this_one(gateway: Gateway) -> None:
+def test_other_if_none_match_is_200(gateway: Gateway) -> None:
     tag = get(gateway, UNITS).headers["etag"]
 
     for asked in ('"other"', tag.strip('W/"'), tag[:-2] + '"', "", get(gateway, SLOTS).headers["etag"]):
         assert get(gateway, UNITS, if_none_match=asked).status_code == 200
 
 
-def test_head_says_what_get_says(gateway: Gateway) -> None:
+def test_head_has_the_headers_of_get(gateway: Gateway) -> None:
     whole = get(gateway, LARGE)
     head = gateway.http.head("/graphql", params={"query": LARGE}, headers=OWN)
     known = gateway.http.head("/graphql", params={"query": LARGE}, headers={**OWN, "if-none-match": "*"})
@@ -210,21 +212,21 @@ def test_head_says_what_get_says(gateway: Gateway) -> None:
     assert get(gateway, LARGE).json() == whole.json()
 
 
-def test_what_an_answer_depends_on_is_named(gateway: Gateway) -> None:
+def test_vary_names_the_request_headers_that_matter(gateway: Gateway) -> None:
     post = gateway.http.post("/graphql", json={"query": UNITS})
 
     for response in (get(gateway, UNITS), get(gateway, "{"), get(gateway, UNITS, if_none_match="*"), post):
         assert {"accept", "accept-encoding", "x-gateway-explain"} <= set(response.headers["vary"].lower().split(", "))
 
 
-def test_a_media_type_of_its_own_is_a_body_of_its_own(gateway: Gateway) -> None:
+def test_response_media_type_has_its_own_body_and_lifetime(gateway: Gateway) -> None:
     accept = "application/graphql-response+json"
 
     assert get(gateway, UNITS, accept=accept).headers["content-type"].startswith(accept)
     assert kept(gateway, UNITS, accept=accept) == "public, max-age=300"
 
 
-def test_a_document_that_is_named_is_kept_like_one_that_is_sent(gateway: Gateway) -> None:
+def test_persisted_document_has_the_cache_headers_of_its_text(gateway: Gateway) -> None:
     persisted = {"persistedQuery": {"version": 1, "sha256Hash": sha256(UNITS.encode()).hexdigest()}}
 
     def named() -> Any:

@@ -18,7 +18,7 @@ def people(gateway: Gateway) -> int:
     return len(gateway.data(PEOPLE, id=care_unit_id(UNIT))["careUnit"]["resources"])
 
 
-def test_what_is_fresh_takes_no_call(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+def test_fresh_lists_take_no_upstream_call(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
     found = people(gateway)
 
     clock.seconds += 299
@@ -28,7 +28,9 @@ def test_what_is_fresh_takes_no_call(gateway: Gateway, simulator: Simulator, clo
     assert simulator.count() == {"care_units": 1, "resources": 1}
 
 
-def test_lists_that_changed_are_seen_after_the_refresh(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+def test_changed_lists_are_served_after_a_background_refresh(
+    gateway: Gateway, simulator: Simulator, clock: Clock
+) -> None:
     before = people(gateway)
     simulator.fault("empty_list", endpoint="resources")
     clock.seconds += 300
@@ -40,7 +42,7 @@ def test_lists_that_changed_are_seen_after_the_refresh(gateway: Gateway, simulat
     assert simulator.count() == {"care_units": 2, "resources": 2}
 
 
-def test_nobody_waits_for_a_refresh_and_there_is_one(
+def test_stale_lists_are_served_at_once_during_one_single_refresh(
     serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
 ) -> None:
     gateway = serve_gateway(clock=clock, **CACHES_ON, **PATIENT)
@@ -69,7 +71,7 @@ def test_a_failing_refresh_is_tried_every_five_seconds(gateway: Gateway, simulat
         clock.seconds += 5
 
 
-def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+def test_lists_beyond_the_stale_lifetime_are_not_served(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
     before = people(gateway)
     simulator.fault("emr_error_500", endpoint="resources")
 
@@ -81,7 +83,7 @@ def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, 
     assert answer["errors"][0]["extensions"]["code"] == "UPSTREAM_UNAVAILABLE"
 
 
-def test_a_failure_is_not_remembered(gateway: Gateway, simulator: Simulator) -> None:
+def test_failed_fetch_is_not_cached(gateway: Gateway, simulator: Simulator) -> None:
     simulator.fault("emr_error_500", endpoint="resources", times=1)
 
     assert "errors" in gateway.ask(PEOPLE, id=care_unit_id(UNIT))
@@ -90,7 +92,7 @@ def test_a_failure_is_not_remembered(gateway: Gateway, simulator: Simulator) -> 
 
 
 @pytest.mark.parametrize("seconds", [0, 300])
-def test_zero_turns_the_memory_off(
+def test_zero_seconds_turn_the_cache_off(
     seconds: int, serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
 ) -> None:
     gateway = serve_gateway(clock=clock, **{**CACHES_ON, "gateway_cache_catalog_seconds": seconds})

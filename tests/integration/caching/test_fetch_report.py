@@ -38,7 +38,7 @@ def explained(gateway: Gateway, selection: str, emr: str = "webdoc", care_unit: 
 
 @pytest.mark.parametrize(("emr", "care_unit"), [("webdoc", "L0_1"), ("takecare", "10")])
 @pytest.mark.parametrize("selection", SELECTIONS)
-def test_what_was_fetched_are_the_calls(
+def test_fetched_reads_are_the_upstream_calls(
     selection: str, emr: str, care_unit: str, gateway: Gateway, simulator: Simulator
 ) -> None:
     first = explained(gateway, selection, emr, care_unit)
@@ -54,7 +54,7 @@ def test_what_was_fetched_are_the_calls(
     assert simulator.count() == calls
 
 
-def test_what_fields_ask_for_beyond_the_calls_is_merged(gateway: Gateway, simulator: Simulator) -> None:
+def test_reads_that_shared_a_call_are_counted_as_merged(gateway: Gateway, simulator: Simulator) -> None:
     people = len(simulator.rest("/emrs/webdoc/care-units/L0_1/resources"))
     selection = "resources { timeslots { start } } timeslots { start }"
 
@@ -66,7 +66,7 @@ def test_what_fields_ask_for_beyond_the_calls_is_merged(gateway: Gateway, simula
         assert found["merged"] == 2 + people + 1 - 3
 
 
-def test_the_age_is_that_of_the_oldest(gateway: Gateway, clock: Clock) -> None:
+def test_age_is_that_of_the_oldest_data(gateway: Gateway, clock: Clock) -> None:
     explained(gateway, "name")
     clock.seconds += 7
     explained(gateway, "name resources { name }")
@@ -83,9 +83,7 @@ def test_the_age_is_that_of_the_oldest(gateway: Gateway, clock: Clock) -> None:
     assert (found["cached"], found["fetched"], found["stale"]) == (2, 1, 0)
 
 
-def test_stale_data_are_told_apart_and_their_refresh_is_no_read(
-    gateway: Gateway, simulator: Simulator, clock: Clock
-) -> None:
+def test_stale_data_are_reported_and_their_refresh_is_not(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
     explained(gateway, "timeslots { start }")
     simulator.fault("hang", endpoint="timeslots")
     clock.seconds += 20
@@ -96,7 +94,7 @@ def test_stale_data_are_told_apart_and_their_refresh_is_no_read(
     assert found["ageSeconds"] == 20
 
 
-async def test_what_others_had_begun_to_fetch_is_joined(
+async def test_reads_that_wait_for_another_requests_call_are_joined(
     serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
 ) -> None:
     script = UpstreamScript(held=True)
@@ -121,7 +119,7 @@ async def test_what_others_had_begun_to_fetch_is_joined(
     assert sum(each["joined"] for each in found) == 2 * 10 - 2
 
 
-def test_a_read_names_its_subject(gateway: Gateway) -> None:
+def test_each_read_names_its_subject(gateway: Gateway) -> None:
     found = explained(gateway, 'timeslots(resourceId: "R1", start: "2026-10-13T00:00:00+02:00") { start }')
 
     [_, read] = found["reads"]
@@ -138,13 +136,13 @@ def test_a_read_names_its_subject(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-gateway-explain": "0"}, {"x-gateway-explain": ""}])
-def test_without_the_header_there_is_no_explanation(headers: dict[str, str], gateway: Gateway) -> None:
+def test_response_without_the_header_has_no_report(headers: dict[str, str], gateway: Gateway) -> None:
     answer = gateway.http.post("/graphql", json={"query": "{ careUnits { name } }"}, headers=headers).json()
 
     assert list(answer) == ["data"]
 
 
-def test_a_request_that_was_not_executed_has_none(gateway: Gateway) -> None:
+def test_request_that_was_not_executed_has_no_report(gateway: Gateway) -> None:
     answer = gateway.http.post("/graphql", json={"query": "{ nothing }"}, headers={"x-gateway-explain": "1"}).json()
 
     assert list(answer) == ["errors"]

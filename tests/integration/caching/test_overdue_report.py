@@ -28,7 +28,7 @@ def says(gateway: Gateway, query: str, lists: int) -> dict[str, Any]:
     raise AssertionError(answer.get("extensions"))
 
 
-def test_lists_that_could_not_be_fetched_anew_are_told_until_they_are(
+def test_lists_whose_refresh_failed_are_reported_as_overdue_until_it_succeeds(
     gateway: Gateway, simulator: Simulator, clock: Clock
 ) -> None:
     known = gateway.ask(CATALOGUE)
@@ -48,7 +48,7 @@ def test_lists_that_could_not_be_fetched_anew_are_told_until_they_are(
     assert says(gateway, CATALOGUE, 0) == known
 
 
-def test_free_times_that_could_not_be_fetched_anew_are_told(
+def test_timeslots_whose_refresh_failed_are_reported_as_overdue(
     gateway: Gateway, simulator: Simulator, clock: Clock
 ) -> None:
     known = gateway.ask(TIMESLOTS)

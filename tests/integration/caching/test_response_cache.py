@@ -38,7 +38,7 @@ def client(gateway: Gateway, clock: Clock) -> Client:
     return Client(gateway, clock)
 
 
-def test_the_third_request_is_not_executed(client: Client, simulator: Simulator) -> None:
+def test_third_equal_request_is_served_from_the_response_cache(client: Client, simulator: Simulator) -> None:
     executed = [client.is_executed()]
     first = client.body
     executed += [client.is_executed() for _ in range(4)]
@@ -48,7 +48,7 @@ def test_the_third_request_is_not_executed(client: Client, simulator: Simulator)
     assert simulator.count() == {"care_units": 1, "timeslots": 1}
 
 
-def test_a_get_request_is_kept_as_well(gateway: Gateway, clock: Clock) -> None:
+def test_responses_to_get_are_cached(gateway: Gateway, clock: Clock) -> None:
     for _ in range(4):
         assert gateway.http.get(
             "/graphql", params={"query": "{ careUnits { name } }"}, headers={"x-requested-with": "test"}
@@ -57,7 +57,7 @@ def test_a_get_request_is_kept_as_well(gateway: Gateway, clock: Clock) -> None:
     assert clock.times_asked == 2
 
 
-def test_another_request_is_executed(client: Client) -> None:
+def test_different_request_is_executed(client: Client) -> None:
     for _ in range(3):
         client.is_executed()
 
@@ -65,13 +65,13 @@ def test_another_request_is_executed(client: Client) -> None:
     assert client.is_executed({**QUESTION, "query": QUESTION["query"].replace("first: 3", "first: 4")})
 
 
-def test_a_media_type_has_answers_of_its_own(client: Client) -> None:
+def test_each_media_type_has_responses_of_its_own(client: Client) -> None:
     executed = [client.is_executed(accept=accept) for accept in (JSON, JSON, JSON, GRAPHQL, GRAPHQL, GRAPHQL, JSON)]
 
     assert executed == [True, True, False, True, True, False, False]
 
 
-def test_what_is_kept_ends_with_the_youth_of_its_data(
+def test_cached_response_expires_with_its_freshest_data(
     client: Client, gateway: Gateway, clock: Clock, simulator: Simulator
 ) -> None:
     for _ in range(3):
@@ -92,7 +92,7 @@ def test_what_is_kept_ends_with_the_youth_of_its_data(
     assert client.body != fresh
 
 
-def test_an_answer_of_stale_data_is_never_kept(client: Client, clock: Clock, simulator: Simulator) -> None:
+def test_response_with_stale_data_is_not_cached(client: Client, clock: Clock, simulator: Simulator) -> None:
     client.is_executed()
     clock.seconds += 15
     simulator.fault("hang", endpoint="timeslots")
@@ -100,7 +100,7 @@ def test_an_answer_of_stale_data_is_never_kept(client: Client, clock: Clock, sim
     assert [client.is_executed() for _ in range(4)] == [True] * 4
 
 
-def test_the_truth_now_is_executed_and_takes_the_place_of_what_is_kept(client: Client, simulator: Simulator) -> None:
+def test_no_cache_request_is_executed_and_replaces_the_cached_response(client: Client, simulator: Simulator) -> None:
     for _ in range(3):
         client.is_executed()
     older = client.body
@@ -113,7 +113,7 @@ def test_the_truth_now_is_executed_and_takes_the_place_of_what_is_kept(client: C
     assert client.body == newer != older
 
 
-def test_explanations_are_neither_kept_nor_given_from_what_is_kept(client: Client) -> None:
+def test_responses_with_a_fetch_report_bypass_the_response_cache(client: Client) -> None:
     assert [client.is_executed(x_gateway_explain="1") for _ in range(4)] == [True] * 4
     assert [client.is_executed() for _ in range(3)] == [True, True, False]
     assert client.is_executed(x_gateway_explain="1")
@@ -129,7 +129,7 @@ def test_explanations_are_neither_kept_nor_given_from_what_is_kept(client: Clien
         {"query": "{ __typename }"},
     ],
 )
-def test_errors_and_what_reads_nothing_are_not_kept(question: dict[str, Any], client: Client) -> None:
+def test_responses_with_errors_or_without_reads_are_not_cached(question: dict[str, Any], client: Client) -> None:
     bodies = set()
     for _ in range(4):
         client.is_executed(question)
@@ -138,7 +138,7 @@ def test_errors_and_what_reads_nothing_are_not_kept(question: dict[str, Any], cl
     assert "__typename" in str(question) or len(bodies) == 4, "each error has a reference of its own"
 
 
-def test_a_part_that_failed_is_asked_for_again(client: Client, simulator: Simulator) -> None:
+def test_response_with_a_failed_part_is_not_cached(client: Client, simulator: Simulator) -> None:
     simulator.fault("emr_error_500", endpoint="timeslots", times=3)
 
     for _ in range(3):

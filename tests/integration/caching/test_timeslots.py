@@ -38,7 +38,7 @@ def days(gateway: Gateway, first: float, last: float, who: str | None = None, **
     return found
 
 
-def test_a_booking_page_that_moves_with_the_clock_is_fetched_once(
+def test_default_window_that_moves_with_the_clock_is_fetched_once(
     gateway: Gateway, simulator: Simulator, clock: Clock
 ) -> None:
     for _ in range(10):
@@ -49,7 +49,7 @@ def test_a_booking_page_that_moves_with_the_clock_is_fetched_once(
     assert simulator.count() == {"care_units": 1, "timeslots": 1}
 
 
-def test_whatever_lies_inside_is_the_same_as_asked_alone_and_takes_no_call(
+def test_narrower_queries_are_answered_from_a_cached_window(
     gateway: Gateway, simulator: Simulator, serve_gateway: Callable[..., Gateway]
 ) -> None:
     forgetful = serve_gateway()
@@ -65,7 +65,7 @@ def test_whatever_lies_inside_is_the_same_as_asked_alone_and_takes_no_call(
     assert simulator.count()["timeslots"] == 0
 
 
-def test_extending_a_window_fetches_only_the_extension(gateway: Gateway, simulator: Simulator) -> None:
+def test_wider_window_fetches_only_the_missing_range(gateway: Gateway, simulator: Simulator) -> None:
     days(gateway, 1, 4)
 
     days(gateway, 2, 7)
@@ -75,7 +75,7 @@ def test_extending_a_window_fetches_only_the_extension(gateway: Gateway, simulat
     assert end == datetime.fromisoformat("2026-10-19T00:00:00+02:00")
 
 
-def test_what_is_stale_is_given_at_once_and_renewed_by_one_call(
+def test_stale_timeslots_are_served_at_once_during_one_single_refresh(
     serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
 ) -> None:
     gateway = serve_gateway(clock=clock, **CACHES_ON, **PATIENT)
@@ -92,7 +92,9 @@ def test_what_is_stale_is_given_at_once_and_renewed_by_one_call(
     assert simulator.arrived(4)["timeslots"] == 2
 
 
-def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, clock: Clock) -> None:
+def test_timeslots_beyond_the_stale_lifetime_are_not_served(
+    gateway: Gateway, simulator: Simulator, clock: Clock
+) -> None:
     assert days(gateway, 1, 4)
     simulator.fault("empty_list", endpoint="timeslots")
 
@@ -101,7 +103,7 @@ def test_what_is_too_old_is_never_given(gateway: Gateway, simulator: Simulator, 
     assert days(gateway, 1, 4) == []
 
 
-def test_the_truth_now_reads_no_memory_and_renews_it(gateway: Gateway, simulator: Simulator) -> None:
+def test_no_cache_request_bypasses_the_cache_and_updates_it(gateway: Gateway, simulator: Simulator) -> None:
     for _ in range(3):
         assert days(gateway, 1, 4)
     simulator.fault("empty_list", endpoint="timeslots")
@@ -114,7 +116,7 @@ def test_the_truth_now_reads_no_memory_and_renews_it(gateway: Gateway, simulator
     assert (seen["care_units"], seen["timeslots"]) == (2, 2)
 
 
-def test_an_ehr_that_wants_a_filter_is_remembered_by_filter(gateway: Gateway, simulator: Simulator) -> None:
+def test_timeslots_of_an_ehr_with_required_filters_are_cached_by_filter(gateway: Gateway, simulator: Simulator) -> None:
     first = gateway.data(BOOKING_PAGE, id=care_unit_id(TAKECARE))
     calls = simulator.count()
 
@@ -125,7 +127,7 @@ def test_an_ehr_that_wants_a_filter_is_remembered_by_filter(gateway: Gateway, si
     assert calls["timeslots"] > 1
 
 
-def test_an_ehr_that_takes_no_longer_window_is_asked_for_what_was_asked(gateway: Gateway, simulator: Simulator) -> None:
+def test_window_is_not_rounded_up_beyond_the_longest_of_the_ehr(gateway: Gateway, simulator: Simulator) -> None:
     simulator.behaviour("webdoc", longest_window_days=14)
     fortnight = (1.25, 15.25)
 
@@ -139,7 +141,7 @@ def test_an_ehr_that_takes_no_longer_window_is_asked_for_what_was_asked(gateway:
     assert len(asked(simulator)) == 3
 
 
-def test_zero_turns_the_memory_and_the_rounding_off(
+def test_zero_seconds_turn_cache_and_rounding_off(
     serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
 ) -> None:
     gateway = serve_gateway(clock=clock, **{**CACHES_ON, "gateway_cache_timeslots_seconds": 0})
@@ -151,7 +153,7 @@ def test_zero_turns_the_memory_and_the_rounding_off(
 
 
 @pytest.mark.parametrize("key", [WEBDOC, TAKECARE], ids=["one call", "a fan-out"])
-async def test_many_at_once_share_each_call(
+async def test_concurrent_queries_share_each_call(
     key: CareUnitKey, gateway: Gateway, simulator: Simulator, clock: Clock
 ) -> None:
     gateway.data(BOOKING_PAGE, id=care_unit_id(key))

@@ -146,7 +146,7 @@ def test_slots_link_to_the_listed_objects(emr: str, gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("behaviour", HARDER, ids=str)
 @pytest.mark.parametrize("emr", ["webdoc", "takecare", "physica"])
-def test_harder_manners_change_nothing_but_the_form(
+def test_graph_equals_rest_whatever_the_behaviour_of_the_ehr(
     emr: str, behaviour: dict[str, Any], simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
 ) -> None:
     profile = {key: behaviour[key] for key in ("filter_policy", "longest_window_days") if key in behaviour}

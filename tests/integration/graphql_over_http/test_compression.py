@@ -50,7 +50,7 @@ def received(gateway: Gateway, question: object, accept_encoding: str) -> tuple[
         ("gzip;q=0, zstd;q=0", None),
     ],
 )
-def test_the_answer_is_the_same_in_each_encoding(accept_encoding: str, used: str | None, gateway: Gateway) -> None:
+def test_response_is_the_same_in_each_encoding(accept_encoding: str, used: str | None, gateway: Gateway) -> None:
     _, plain = received(gateway, LONG, "identity")
 
     for _ in range(3):
@@ -65,7 +65,7 @@ def test_the_answer_is_the_same_in_each_encoding(accept_encoding: str, used: str
 
 
 @pytest.mark.parametrize("accept_encoding", ["gzip, zstd", "*"])
-def test_short_answers_go_as_they_are(accept_encoding: str, gateway: Gateway) -> None:
+def test_short_responses_are_not_compressed(accept_encoding: str, gateway: Gateway) -> None:
     headers, body = received(gateway, SHORT, accept_encoding)
 
     assert "content-encoding" not in headers
@@ -73,7 +73,7 @@ def test_short_answers_go_as_they_are(accept_encoding: str, gateway: Gateway) ->
     assert body == b'{"data":{"__typename":"Query"}}'
 
 
-def test_refusals_vary_too(gateway: Gateway) -> None:
+def test_error_responses_vary_by_accept_encoding(gateway: Gateway) -> None:
     headers, body = received(gateway, {"query": "{" + "a " * 2_000}, "gzip")
 
     assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"

@@ -59,18 +59,18 @@ def is_refused(response: Any) -> bool:
         {"cookie": "session=1", "origin": THEIRS, "referer": THEIRS},
     ],
 )
-def test_a_get_of_a_page_elsewhere_is_refused(headers: dict[str, str], gateway: Gateway) -> None:
+def test_cross_site_get_is_403(headers: dict[str, str], gateway: Gateway) -> None:
     for accept in ("*/*", "application/json", "image/*,*/*;q=0.1", BROWSER):
         assert is_refused(gateway.http.get("/graphql", params=QUERY, headers={"accept": accept, **headers}))
 
 
 @pytest.mark.parametrize("site", [{}, {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}])
-def test_a_get_that_took_a_preflight_is_answered(site: dict[str, str], gateway: Gateway) -> None:
+def test_get_with_a_header_that_needs_a_preflight_is_answered(site: dict[str, str], gateway: Gateway) -> None:
     for name, value in PROOFS.items():
         assert not is_refused(gateway.http.get("/graphql", params=QUERY, headers={**site, name: value})), name
 
 
-def test_a_get_that_no_page_elsewhere_sends_is_answered(gateway: Gateway) -> None:
+def test_same_origin_get_is_answered(gateway: Gateway) -> None:
     for headers in (
         {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
         {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"},
@@ -79,14 +79,14 @@ def test_a_get_that_no_page_elsewhere_sends_is_answered(gateway: Gateway) -> Non
         assert not is_refused(gateway.http.get("/graphql", params=QUERY, headers=headers)), headers
 
 
-def test_a_refused_get_runs_nothing(gateway: Gateway) -> None:
+def test_refused_head_and_mutation_are_403(gateway: Gateway) -> None:
     head = gateway.http.head("/graphql", params=QUERY)
     mutation = gateway.http.get("/graphql", params={"query": "mutation { book }"})
 
     assert head.status_code == mutation.status_code == 403
 
 
-def test_a_post_of_a_page_elsewhere_is_refused_whatever_else_it_proves(gateway: Gateway) -> None:
+def test_post_with_a_form_content_type_is_415_despite_other_headers(gateway: Gateway) -> None:
     for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
         headers = {"sec-fetch-site": "same-origin", "x-requested-with": "fetch", "content-type": content_type}
 
@@ -96,7 +96,7 @@ def test_a_post_of_a_page_elsewhere_is_refused_whatever_else_it_proves(gateway: 
 
 
 @pytest.mark.parametrize("headers", [{}, {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}])
-def test_graphiql_needs_no_proof(headers: dict[str, str], serve_gateway: Callable[..., Gateway]) -> None:
+def test_graphiql_needs_no_csrf_header(headers: dict[str, str], serve_gateway: Callable[..., Gateway]) -> None:
     gateway = serve_gateway(gateway_graphiql=True)
 
     page = gateway.http.get("/graphql", params=QUERY, headers={"accept": BROWSER, **headers})
@@ -116,7 +116,7 @@ def preflight(gateway: Gateway, origin: str, method: str = "POST", *headers: str
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_pages_of_named_origins_may_send_what_clients_need(method: str, named: Gateway) -> None:
+def test_cors_preflight_allows_the_headers_that_clients_need(method: str, named: Gateway) -> None:
     response = preflight(named, OURS, method, *sorted(CLIENT_HEADERS))
 
     assert response.status_code == 200
@@ -126,7 +126,7 @@ def test_pages_of_named_origins_may_send_what_clients_need(method: str, named: G
 
 
 @pytest.mark.parametrize("headers", [{}, {"if-none-match": "*"}])
-def test_pages_of_named_origins_may_read_what_clients_need(headers: dict[str, str], named: Gateway) -> None:
+def test_cors_exposes_the_headers_that_clients_need(headers: dict[str, str], named: Gateway) -> None:
     asked = {"origin": OURS, "x-requested-with": "fetch", **headers}
 
     response = named.http.get("/graphql", params=QUERY, headers=asked)
@@ -137,7 +137,7 @@ def test_pages_of_named_origins_may_read_what_clients_need(headers: dict[str, st
     assert {"x-request-id", "etag", "retry-after"} <= exposed
 
 
-def test_pages_of_named_origins_may_read_what_went_wrong(named: Gateway) -> None:
+def test_cors_lets_allowed_origins_read_errors(named: Gateway) -> None:
     for body in ({}, {"query": "{"}, {"query": "{ nothing }"}):
         response = named.http.post("/graphql", json=body, headers={"origin": OURS})
 
@@ -145,7 +145,7 @@ def test_pages_of_named_origins_may_read_what_went_wrong(named: Gateway) -> None
         assert response.headers["access-control-allow-origin"] == OURS
 
 
-def test_pages_of_other_origins_may_not_ask(named: Gateway) -> None:
+def test_cors_allows_no_other_origin(named: Gateway) -> None:
     for origin in (THEIRS, "null", f"{OURS}.evil.example", f"{OURS}:444", "http://book.example"):
         answer = named.http.post("/graphql", json=QUERY, headers={"origin": origin})
 
@@ -153,7 +153,7 @@ def test_pages_of_other_origins_may_not_ask(named: Gateway) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_nobody_elsewhere_may_ask_unless_named(gateway: Gateway) -> None:
+def test_cors_is_off_unless_origins_are_set(gateway: Gateway) -> None:
     answer = gateway.http.post("/graphql", json=QUERY, headers={"origin": OURS})
 
     for response in (answer, preflight(gateway, OURS)):
@@ -161,7 +161,7 @@ def test_nobody_elsewhere_may_ask_unless_named(gateway: Gateway) -> None:
     assert preflight(gateway, OURS).status_code == 405
 
 
-def test_caches_tell_the_origins_apart(named: Gateway) -> None:
+def test_cors_responses_vary_by_origin(named: Gateway) -> None:
     for origin in ({}, {"origin": OURS}, {"origin": THEIRS}):
         response = named.http.get("/graphql", params=QUERY, headers={"x-requested-with": "fetch", **origin})
 

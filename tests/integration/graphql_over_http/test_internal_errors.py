@@ -15,7 +15,7 @@ def broken_clock() -> datetime:
     raise ValueError("19121212-1212")
 
 
-async def test_a_fault_is_an_error_of_ours_without_its_text() -> None:
+async def test_exception_in_the_gateway_is_a_logged_500_without_its_text() -> None:
     log = StringIO()
     settings = Settings.model_validate({"leyr_client_id": CLIENT_ID, "leyr_client_secret": CLIENT_SECRET})
     app = create_app(settings, now=broken_clock, log_to=log)

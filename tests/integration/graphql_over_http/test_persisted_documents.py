@@ -79,7 +79,7 @@ def is_forbidden(response: Any) -> bool:
     return error(response)[:2] == (403, "FORBIDDEN")
 
 
-def test_a_document_is_run_by_its_id(trusting: Serve) -> None:
+def test_document_is_run_by_its_id(trusting: Serve) -> None:
     gateway = trusting()
     codes = gateway.data(CODES)
 
@@ -92,7 +92,7 @@ def test_a_document_is_run_by_its_id(trusting: Serve) -> None:
     assert get(gateway, extensions=apollo(CODES)["extensions"]).json()["data"] == codes
 
 
-def test_variables_and_names_go_with_an_id(trusting: Serve) -> None:
+def test_variables_and_operation_name_go_with_an_id(trusting: Serve) -> None:
     gateway = trusting()
     rest: dict[str, Any] = {"operationName": "Named", "variables": {"id": "nonsense"}}
 
@@ -105,7 +105,7 @@ def test_variables_and_names_go_with_an_id(trusting: Serve) -> None:
     assert error(post(gateway, {"documentId": hashed(NAMED), "operationName": "Codes"}))[1] == "BAD_USER_INPUT"
 
 
-def test_the_manifest_of_apollo_is_read(trusting: Serve) -> None:
+def test_apollo_manifest_is_read(trusting: Serve) -> None:
     operations = [{"id": "codes", "name": "Codes", "type": "query", "body": CODES}]
     gateway = trusting({"format": "apollo-persisted-query-manifest", "version": 1, "operations": operations})
 
@@ -114,7 +114,7 @@ def test_the_manifest_of_apollo_is_read(trusting: Serve) -> None:
     assert is_unknown(post(gateway, {"documentId": "Codes"}))
 
 
-def test_apollos_clients_find_what_the_manifest_knows_by_sha1(trusting: Serve) -> None:
+def test_apollo_hash_finds_a_document_with_a_sha1_id(trusting: Serve) -> None:
     name = sha1(CODES.encode(), usedforsecurity=False).hexdigest()
     gateway = trusting({name: CODES}, gateway_documents_only=True)
 
@@ -124,7 +124,7 @@ def test_apollos_clients_find_what_the_manifest_knows_by_sha1(trusting: Serve) -
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
 @pytest.mark.parametrize("alone", [False, True])
-def test_an_unknown_id_is_told(accept: str, alone: bool, trusting: Serve) -> None:
+def test_unknown_id_is_persisted_query_not_found(accept: str, alone: bool, trusting: Serve) -> None:
     gateway = trusting(gateway_documents_only=alone)
 
     for body in ({"documentId": hashed(ELSE)}, {"documentId": "sha256:"}, apollo(ELSE)):
@@ -132,7 +132,7 @@ def test_an_unknown_id_is_told(accept: str, alone: bool, trusting: Serve) -> Non
         assert is_unknown(get(gateway, accept, **body))
 
 
-def test_a_query_and_an_id_that_disagree_are_refused(trusting: Serve) -> None:
+def test_query_that_is_not_the_documents_is_400(trusting: Serve) -> None:
     gateway = trusting()
 
     for body in (
@@ -146,11 +146,11 @@ def test_a_query_and_an_id_that_disagree_are_refused(trusting: Serve) -> None:
             assert error(response)[:2] == (400, "BAD_USER_INPUT")
 
 
-def test_a_mutation_by_its_id_is_not_for_get(trusting: Serve) -> None:
+def test_get_of_a_persisted_mutation_is_405(trusting: Serve) -> None:
     assert get(trusting(), documentId=hashed(BOOKS)).status_code == 405
 
 
-def test_other_documents_are_run_beside_a_manifest_but_not_stored(trusting: Serve) -> None:
+def test_other_documents_run_beside_a_manifest_but_are_not_stored(trusting: Serve) -> None:
     gateway = trusting()
 
     assert post(gateway, {"query": ELSE}).json() == DATA
@@ -160,7 +160,7 @@ def test_other_documents_are_run_beside_a_manifest_but_not_stored(trusting: Serv
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL])
-def test_alone_no_text_is_run_and_none_is_stored(accept: str, trusting: Serve) -> None:
+def test_documents_only_mode_forbids_and_stores_no_text(accept: str, trusting: Serve) -> None:
     gateway = trusting(gateway_documents_only=True, gateway_introspection=True)
 
     for body in (
@@ -180,7 +180,7 @@ def test_alone_no_text_is_run_and_none_is_stored(accept: str, trusting: Serve) -
     assert post(gateway, {"documentId": hashed(CODES)}, accept).json()["data"]["emrs"]
 
 
-def test_a_document_is_found_by_its_hash_once_it_was_left(gateway: Gateway) -> None:
+def test_automatically_persisted_document_is_found_by_its_hash(gateway: Gateway) -> None:
     for accept in (JSON, GRAPHQL):
         assert is_unknown(post(gateway, apollo(ELSE), accept))
         assert is_unknown(get(gateway, accept, **apollo(ELSE)))
@@ -192,13 +192,13 @@ def test_a_document_is_found_by_its_hash_once_it_was_left(gateway: Gateway) -> N
         assert get(gateway, accept, **apollo(ELSE)).json() == DATA
 
 
-def test_a_get_leaves_a_document_as_well(gateway: Gateway) -> None:
+def test_automatic_persisting_works_by_get(gateway: Gateway) -> None:
     assert is_unknown(get(gateway, **apollo(ELSE)))
     assert get(gateway, **apollo(ELSE, ELSE)).json() == DATA
     assert get(gateway, **apollo(ELSE)).json() == post(gateway, apollo(ELSE)).json() == DATA
 
 
-def test_nothing_is_left_under_another_hash(gateway: Gateway) -> None:
+def test_document_with_a_wrong_hash_is_400_and_not_stored(gateway: Gateway) -> None:
     for response in (post(gateway, apollo(ELSE, CODES)), get(gateway, **apollo(ELSE, CODES))):
         assert error(response)[:2] == (400, "BAD_USER_INPUT")
 
@@ -206,7 +206,7 @@ def test_nothing_is_left_under_another_hash(gateway: Gateway) -> None:
     assert is_unknown(post(gateway, apollo(CODES)))
 
 
-def test_what_clients_leave_is_bounded(serve_gateway: Serve) -> None:
+def test_automatically_persisted_documents_are_bounded(serve_gateway: Serve) -> None:
     gateway = serve_gateway(gateway_max_body_bytes=128 * KIBIBYTE)
     padded = [f"{ELSE} #{number:02}{' ' * 60 * KIBIBYTE}" for number in range(20)]
     for text in padded:
@@ -221,7 +221,7 @@ def test_what_clients_leave_is_bounded(serve_gateway: Serve) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "canary", "[]", "{}", '{"canary": 1}', '{"canary": ""}'])
-def test_a_manifest_that_cannot_be_read_stops_the_start(text: str | None, serve_gateway: Serve, tmp_path: Path) -> None:
+def test_unreadable_manifest_stops_the_start(text: str | None, serve_gateway: Serve, tmp_path: Path) -> None:
     path = tmp_path / "canary.json"
     if text is not None:
         path.write_text(text)

@@ -94,7 +94,7 @@ def test_get_carries_queries(gateway: Gateway) -> None:
     assert response.json() == {"data": {"__typename": "Query"}}
 
 
-def test_other_parameters_are_nobodys_business(gateway: Gateway) -> None:
+def test_unknown_parameters_are_ignored(gateway: Gateway) -> None:
     response = gateway.http.get("/graphql?a=1&query={__typename}&a=2&%C3%A5=%C3%A5&variables=&extensions=", headers=OWN)
 
     assert response.json() == {"data": {"__typename": "Query"}}
@@ -133,7 +133,7 @@ def test_head_is_get_without_a_body(parameters: str, gateway: Gateway) -> None:
     ],
     ids=["braces", "depth", "digits"],
 )
-def test_monstrous_documents_are_the_clients_fault(query: str, said: str, gateway: Gateway) -> None:
+def test_oversized_documents_are_client_errors(query: str, said: str, gateway: Gateway) -> None:
     response = gateway.http.post("/graphql", json={"query": query}, headers={"accept": GRAPHQL})
 
     assert response.status_code == 400
@@ -142,7 +142,7 @@ def test_monstrous_documents_are_the_clients_fault(query: str, said: str, gatewa
 
 
 @pytest.mark.parametrize("query", ["{}", "{ emrs {} }", "{,}", "query { ...F } fragment F on Query {}"])
-def test_something_must_be_selected(query: str, gateway: Gateway) -> None:
+def test_empty_selection_is_refused(query: str, gateway: Gateway) -> None:
     answer = gateway.ask(query)
 
     assert "data" not in answer
@@ -150,7 +150,7 @@ def test_something_must_be_selected(query: str, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_nothing_is_anywhere_else(method: str, gateway: Gateway) -> None:
+def test_other_paths_are_404_without_a_redirect(method: str, gateway: Gateway) -> None:
     for path in ("/", "/graphql/", "/GraphQL", "/graphql/assets/nothing.js", "/metrics", "/livez/x"):
         response = gateway.http.request(method, path, json=GOOD, headers={"host": "evil.example"})
 
@@ -162,7 +162,7 @@ def test_nothing_is_anywhere_else(method: str, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
-def test_probes_answer(path: str, gateway: Gateway) -> None:
+def test_probes_answer_get_and_head_only(path: str, gateway: Gateway) -> None:
     probe, refused = gateway.http.get(path), gateway.http.post(path)
 
     assert probe.status_code == 200

@@ -109,7 +109,9 @@ def serve(simulator: Simulator, tmp_path: Path) -> Iterator[Callable[..., Servin
         yield start
 
 
-def test_spans_arrive_at_a_collector(serve: Callable[..., Serving], collector: Collector) -> None:
+def test_spans_are_delivered_at_the_stop_with_the_configured_headers(
+    serve: Callable[..., Serving], collector: Collector
+) -> None:
     serving = serve(collector.url, OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20token-canary")
     serving.ask(times=2)
 
@@ -122,7 +124,7 @@ def test_spans_arrive_at_a_collector(serve: Callable[..., Serving], collector: C
     assert "token-canary" not in serving.output
 
 
-def test_spans_arrive_while_it_serves_at_a_path_and_under_a_name(
+def test_spans_are_delivered_while_serving_to_the_configured_path_and_service(
     serve: Callable[..., Serving], collector: Collector
 ) -> None:
     names = {"OTEL_SERVICE_NAME": "booking", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
@@ -169,7 +171,7 @@ def somebody_else() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("there", [nobody, somebody_silent, somebody_busy, somebody_else])
-def test_without_a_collector_everything_is_answered_and_it_stops(
+def test_unusable_collector_delays_neither_answers_nor_the_stop(
     there: Callable[[], AbstractContextManager[str]], serve: Callable[..., Serving]
 ) -> None:
     with there() as url:
@@ -185,7 +187,7 @@ def test_without_a_collector_everything_is_answered_and_it_stops(
     assert len(told) < 10
 
 
-def test_more_than_can_wait_is_dropped_and_nobody_waits_for_it() -> None:
+def test_spans_beyond_the_queue_are_dropped_without_waiting() -> None:
     to = StringIO()
     with somebody_silent() as url:
         traces = traces_to(
@@ -210,7 +212,7 @@ def test_more_than_can_wait_is_dropped_and_nobody_waits_for_it() -> None:
         ("GATEWAY_TRACES_RATIO", "nan"),
     ],
 )
-def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+def test_invalid_setting_is_named(name: str, value: str) -> None:
     refused = run_python("-m", "gateway", "serve", **{**CREDENTIALS, name: value})
 
     assert refused.returncode == 1
@@ -218,7 +220,7 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     assert "canary" not in refused.stderr
 
 
-def test_a_wrong_setting_of_the_library_is_told_as_such() -> None:
+def test_invalid_setting_of_opentelemetry_is_told_as_such() -> None:
     settings = {"GATEWAY_TRACES_URL": "http://127.0.0.1:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "canary"}
     refused = run_python("-m", "gateway", "serve", **CREDENTIALS, **settings)
 

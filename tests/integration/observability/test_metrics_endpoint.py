@@ -56,7 +56,7 @@ def scrape(metrics: Metrics) -> Iterator[Scraper]:
         yield Scraper(url)
 
 
-def test_the_text_format_is_the_usual_one(scrape: Scraper, metrics: Metrics) -> None:
+def test_text_format_is_the_default(scrape: Scraper, metrics: Metrics) -> None:
     metrics.finished(FinishedRequest(RequestIds("id"), 403, 0.1, "FORBIDDEN", codes=("FORBIDDEN",)))
 
     found = scrape()
@@ -71,7 +71,7 @@ def test_the_text_format_is_the_usual_one(scrape: Scraper, metrics: Metrics) -> 
 @pytest.mark.parametrize(
     "accept", ["application/openmetrics-text", "text/plain, Application/OpenMetrics-Text; version=1.0.0", PROMETHEUS]
 )
-def test_openmetrics_is_there_for_those_who_take_it(scrape: Scraper, accept: str) -> None:
+def test_openmetrics_is_served_where_accepted(scrape: Scraper, accept: str) -> None:
     found = scrape(accept=accept)
 
     assert found.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -94,7 +94,7 @@ def test_openmetrics_is_there_for_those_who_take_it(scrape: Scraper, accept: str
         ";;=,,;version",
     ],
 )
-def test_any_other_accept_header_gets_text_and_is_not_repeated(scrape: Scraper, accept: str) -> None:
+def test_other_accept_headers_get_text_and_are_not_echoed(scrape: Scraper, accept: str) -> None:
     found = scrape(accept=accept)
 
     assert (found.status, found.headers["content-type"]) == (200, TEXT)
@@ -102,7 +102,7 @@ def test_any_other_accept_header_gets_text_and_is_not_repeated(scrape: Scraper, 
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", f"/{PERSONAL_NUMBER}", "/graphql", "/livez"])
-def test_nothing_else_is_there(scrape: Scraper, path: str) -> None:
+def test_other_paths_are_404(scrape: Scraper, path: str) -> None:
     found = scrape(path)
 
     assert found.status == 404
@@ -110,20 +110,20 @@ def test_nothing_else_is_there(scrape: Scraper, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-def test_it_is_only_read(scrape: Scraper, method: str) -> None:
+def test_other_methods_are_405(scrape: Scraper, method: str) -> None:
     found = scrape(method=method)
 
     assert found.status == 405
     assert {each.strip() for each in found.headers["allow"].split(",")} == {"GET", "HEAD"}
 
 
-def test_head_has_the_same_head(scrape: Scraper) -> None:
+def test_head_has_the_headers_of_get(scrape: Scraper) -> None:
     found = scrape(method="HEAD")
 
     assert (found.status, found.headers["content-type"], found.body) == (200, TEXT, "")
 
 
-def test_a_query_string_changes_nothing_and_is_not_repeated(scrape: Scraper) -> None:
+def test_query_string_is_ignored_and_not_echoed(scrape: Scraper) -> None:
     found = scrape(f"/metrics?name[]={PERSONAL_NUMBER}")
 
     assert found.status == 200
@@ -131,7 +131,7 @@ def test_a_query_string_changes_nothing_and_is_not_repeated(scrape: Scraper) -> 
     assert PERSONAL_NUMBER not in found.body
 
 
-def test_scrapes_beside_a_busy_loop_only_rise(scrape: Scraper, metrics: Metrics) -> None:
+def test_counters_only_rise_between_scrapes_of_a_busy_gateway(scrape: Scraper, metrics: Metrics) -> None:
     is_over = Event()
 
     def work() -> None:

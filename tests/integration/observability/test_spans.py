@@ -24,7 +24,7 @@ def post(gateway: Traced, query: str = UNITS, **headers: str) -> httpx.Response:
     return gateway.http.post("/graphql", json={"query": query}, headers=named)
 
 
-def test_an_operation_is_above_the_calls_that_it_took(gateway: Traced, simulator: Simulator) -> None:
+def test_operation_span_is_the_parent_of_its_calls(gateway: Traced, simulator: Simulator) -> None:
     gateway.data(EVERYTHING)
 
     [operation], calls = gateway.operations(), gateway.calls()
@@ -42,7 +42,7 @@ def test_an_operation_is_above_the_calls_that_it_took(gateway: Traced, simulator
     assert {(call.outcome, call.said["gateway.emr"]) for call in calls} == {("answered", "webdoc")}
 
 
-def test_nothing_is_said_but_what_is_allowed(gateway: Traced, simulator: Simulator) -> None:
+def test_spans_hold_only_allowed_attributes(gateway: Traced, simulator: Simulator) -> None:
     simulator.fault("service_unavailable", endpoint="resources")
     gateway.ask(EVERYTHING)
     gateway.ask("{ nothing }")
@@ -55,7 +55,7 @@ def test_nothing_is_said_but_what_is_allowed(gateway: Traced, simulator: Simulat
     assert {span.status.description for span in spans} == {None}
 
 
-def test_metrics_are_told_the_same(gateway: Traced) -> None:
+def test_metrics_count_the_calls_that_have_spans(gateway: Traced) -> None:
     gateway.data(EVERYTHING)
     assert gateway.metrics is not None
 
@@ -64,7 +64,7 @@ def test_metrics_are_told_the_same(gateway: Traced) -> None:
     assert counted == len([call for call in gateway.calls() if call.said["gateway.endpoint"] == "timeslots"]) > 0
 
 
-def test_a_call_that_two_wait_for_belongs_to_the_one_that_began_it(gateway: Traced, simulator: Simulator) -> None:
+def test_shared_call_is_a_child_of_the_operation_that_began_it(gateway: Traced, simulator: Simulator) -> None:
     simulator.fault("delay", seconds=0.3)
     with ThreadPoolExecutor(2) as crowd:
         list(crowd.map(lambda _: post(gateway), range(2)))
@@ -89,7 +89,7 @@ def test_each_attempt_is_a_span(gateway: Traced, simulator: Simulator) -> None:
     assert not operation.is_error
 
 
-def test_a_failure_tells_its_code(gateway: Traced, simulator: Simulator) -> None:
+def test_failed_operation_has_its_error_codes(gateway: Traced, simulator: Simulator) -> None:
     simulator.fault("emr_error_500", endpoint="resources")
 
     gateway.ask("{ careUnits { name resources { name } } }")
@@ -100,7 +100,7 @@ def test_a_failure_tells_its_code(gateway: Traced, simulator: Simulator) -> None
 
 
 @pytest.mark.parametrize("content", ["{", '{"query": "{"}', '{"query": "{ nothing }"}'])
-def test_what_a_client_does_wrong_is_no_error_of_the_server(content: str, gateway: Traced) -> None:
+def test_client_errors_are_no_span_errors(content: str, gateway: Traced) -> None:
     gateway.http.post("/graphql", content=content, headers={"content-type": "application/json"})
 
     [operation] = gateway.operations()
@@ -109,7 +109,7 @@ def test_what_a_client_does_wrong_is_no_error_of_the_server(content: str, gatewa
     assert gateway.calls() == []
 
 
-def test_an_answer_that_was_kept_has_a_span_without_calls(serve_traced: Callable[..., Traced]) -> None:
+def test_cached_response_has_a_span_without_calls(serve_traced: Callable[..., Traced]) -> None:
     gateway = serve_traced(**CACHES_ON)
     # What is asked for again is kept.
     for _ in range(3):
@@ -121,7 +121,7 @@ def test_an_answer_that_was_kept_has_a_span_without_calls(serve_traced: Callable
     assert [call.parent_id for call in gateway.calls()] == [first.span_id]
 
 
-def test_the_clients_trace_goes_on(gateway: Traced) -> None:
+def test_traceparent_of_the_client_is_continued(gateway: Traced) -> None:
     answer = post(gateway, traceparent=SAMPLED, tracestate="vendor=191212121212")
 
     [operation], [call] = gateway.operations(), gateway.calls()
@@ -132,14 +132,14 @@ def test_the_clients_trace_goes_on(gateway: Traced) -> None:
     assert answer.headers["traceparent"] == SAMPLED
 
 
-def test_a_trace_that_the_client_does_not_record_is_not_recorded(gateway: Traced) -> None:
+def test_unsampled_trace_of_the_client_is_not_recorded(gateway: Traced) -> None:
     post(gateway, traceparent=UNSAMPLED)
 
     assert gateway.operations() == gateway.calls() == []
     assert gateway.lines()[-1]["trace_id"] == THEIRS
 
 
-def test_a_trace_that_begins_here_is_named_in_the_log_alone(gateway: Traced) -> None:
+def test_trace_that_begins_here_is_in_the_log_but_not_in_the_response(gateway: Traced) -> None:
     answer = post(gateway)
 
     [operation] = gateway.operations()
@@ -147,7 +147,7 @@ def test_a_trace_that_begins_here_is_named_in_the_log_alone(gateway: Traced) -> 
     assert "traceparent" not in answer.headers
 
 
-def test_an_id_that_may_hold_a_personal_number_begins_no_trace(gateway: Traced) -> None:
+def test_traceparent_that_may_hold_a_personal_number_is_not_continued(gateway: Traced) -> None:
     post(gateway, traceparent=f"00-{'a' * 20}191212121212-{PARENT}-01")
 
     [operation] = gateway.operations()
@@ -155,7 +155,7 @@ def test_an_id_that_may_hold_a_personal_number_begins_no_trace(gateway: Traced) 
     assert "191212121212" not in operation.trace_id
 
 
-def test_of_a_share_of_nothing_only_clients_traces_are_recorded(serve_traced: Callable[..., Traced]) -> None:
+def test_ratio_zero_records_only_traces_that_clients_sample(serve_traced: Callable[..., Traced]) -> None:
     gateway = serve_traced(ratio=0)
     post(gateway)
     assert gateway.operations() == gateway.calls() == []
@@ -166,7 +166,7 @@ def test_of_a_share_of_nothing_only_clients_traces_are_recorded(serve_traced: Ca
 
 
 @pytest.mark.parametrize("traceparent", [SAMPLED, UNSAMPLED, None])
-def test_a_refresh_is_a_trace_of_its_own(
+def test_background_refresh_is_a_trace_of_its_own_with_a_link(
     traceparent: str | None, serve_traced: Callable[..., Traced], simulator: Simulator
 ) -> None:
     clock = Clock()
@@ -188,9 +188,7 @@ def test_a_refresh_is_a_trace_of_its_own(
     assert refreshed.trace_id not in {first.trace_id, second.trace_id}
 
 
-def test_a_call_that_was_given_up_belongs_to_the_operation_that_gave_it_up(
-    gateway: Traced, simulator: Simulator
-) -> None:
+def test_abandoned_call_is_a_child_of_its_operation(gateway: Traced, simulator: Simulator) -> None:
     simulator.fault("hang")
 
     answer = post(gateway, x_gateway_deadline="0.1")
@@ -202,7 +200,7 @@ def test_a_call_that_was_given_up_belongs_to_the_operation_that_gave_it_up(
     assert operation.is_error
 
 
-def test_a_client_that_leaves_has_a_span(gateway: Traced, simulator: Simulator) -> None:
+def test_disconnected_client_has_a_span_with_status_499(gateway: Traced, simulator: Simulator) -> None:
     simulator.fault("hang")
     with pytest.raises(httpx.ReadTimeout):
         gateway.http.post("/graphql", json={"query": UNITS}, timeout=0.2)
@@ -212,7 +210,7 @@ def test_a_client_that_leaves_has_a_span(gateway: Traced, simulator: Simulator) 
     assert (call.outcome, call.parent_id) == ("abandoned", operation.span_id)
 
 
-def test_a_page_and_a_probe_have_no_span(serve_traced: Callable[..., Traced]) -> None:
+def test_graphiql_and_probes_have_no_span(serve_traced: Callable[..., Traced]) -> None:
     gateway = serve_traced(gateway_graphiql=True)
     gateway.http.get("/graphql", headers={"accept": "text/html"})
     gateway.http.get("/readyz")
@@ -220,7 +218,7 @@ def test_a_page_and_a_probe_have_no_span(serve_traced: Callable[..., Traced]) ->
     assert gateway.exporter.get_finished_spans() == ()
 
 
-def test_one_after_the_other_on_a_connection_are_traces_apart(gateway: Traced) -> None:
+def test_requests_of_one_connection_have_separate_traces(gateway: Traced) -> None:
     for _ in range(3):
         post(gateway)
 

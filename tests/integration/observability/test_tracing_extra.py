@@ -22,7 +22,7 @@ def test_traces_without_the_extra_say_what_to_install(missing: str) -> None:
     )
 
 
-def test_nothing_of_the_extra_is_imported_unless_asked_for() -> None:
+def test_opentelemetry_is_not_imported_unless_traces_are_on() -> None:
     show = "print([name for name in sys.modules if name.partition('.')[0] in {'opentelemetry', 'requests', 'google'}])"
 
     done = run_python("-c", f"import sys; from gateway.cli import main; main(['schema']); {show}")

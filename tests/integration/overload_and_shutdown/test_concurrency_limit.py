@@ -118,7 +118,7 @@ def gateway(simulator: Simulator) -> Iterator[LimitedGateway]:
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/graphql-response+json"])
-def test_the_next_is_turned_away_at_once(accept: str, gateway: LimitedGateway) -> None:
+def test_request_beyond_the_limit_is_503_at_once(accept: str, gateway: LimitedGateway) -> None:
     gateway.fill()
 
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_the_next_is_turned_away_at_once(accept: str, gateway: LimitedGateway) -
     assert gateway.upstream.waiting == PLACES
 
 
-def test_a_get_is_turned_away_as_well(gateway: LimitedGateway) -> None:
+def test_get_beyond_the_limit_is_503(gateway: LimitedGateway) -> None:
     gateway.fill()
 
     response, answer = gateway.client().gets(f"/graphql?query={quote(STATIC)}").hears()
@@ -187,7 +187,7 @@ def test_places_are_free_again_after_clients_that_left(gateway: LimitedGateway) 
     assert not gateway.has_room()
 
 
-def test_idle_connections_take_no_place(gateway: LimitedGateway) -> None:
+def test_idle_connections_do_not_count(gateway: LimitedGateway) -> None:
     idle = [gateway.client() for _ in range(5 * PLACES)]
     kept_alive = [gateway.client() for _ in range(PLACES)]
     for client in kept_alive:
@@ -202,7 +202,7 @@ def test_idle_connections_take_no_place(gateway: LimitedGateway) -> None:
     assert len({client.socket for client in (*idle, *kept_alive, *begun)}) == 8 * PLACES
 
 
-def test_a_body_that_is_still_arriving_takes_no_place(gateway: LimitedGateway) -> None:
+def test_request_does_not_count_until_its_body_is_whole(gateway: LimitedGateway) -> None:
     body = json.dumps({"query": STATIC}).encode()
     arriving = [gateway.client().begins(body, rest=1) for _ in range(3 * PLACES)]
     inside = gateway.fill()
@@ -228,7 +228,7 @@ def test_probes_are_answered_when_every_place_is_taken(path: str, gateway: Limit
         assert gateway.client().gets(path).hears()[0].status == 200
 
 
-def test_what_needs_no_work_is_answered_when_every_place_is_taken(gateway: LimitedGateway) -> None:
+def test_client_errors_are_answered_when_every_place_is_taken(gateway: LimitedGateway) -> None:
     gateway.fill()
     client = gateway.client()
 

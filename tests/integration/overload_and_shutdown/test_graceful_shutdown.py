@@ -94,7 +94,7 @@ async def until_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_two_hundred_in_flight_are_answered(
+async def test_two_hundred_requests_in_flight_are_answered(
     number: signal.Signals, serve: Callable[..., Serving], simulator: Simulator
 ) -> None:
     for emr in simulator.emrs:
@@ -163,7 +163,7 @@ class Asking:
 
 
 @pytest.mark.parametrize(("number", "keep"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, False)])
-async def test_whoever_is_let_in_is_answered(
+async def test_every_accepted_request_is_answered(
     number: signal.Signals,
     keep: bool,
     serve: Callable[..., Serving],
@@ -184,7 +184,7 @@ async def test_whoever_is_let_in_is_answered(
     assert status == 0
 
 
-async def test_the_drain_is_visible_and_ends_with_a_second_signal(
+async def test_drain_is_reported_and_ends_with_a_second_signal(
     serve: Callable[..., Serving], simulator: Simulator
 ) -> None:
     serving = serve(GATEWAY_DRAIN_SECONDS="300", GATEWAY_METRICS_PORT="0")
@@ -209,7 +209,7 @@ async def test_the_drain_is_visible_and_ends_with_a_second_signal(
     assert status == 0
 
 
-async def test_another_signal_ends_what_is_in_flight(serve: Callable[..., Serving], simulator: Simulator) -> None:
+async def test_second_signal_cuts_off_requests_in_flight(serve: Callable[..., Serving], simulator: Simulator) -> None:
     simulator.fault("hang", emr="webdoc")
     serving = serve(GATEWAY_DEADLINE_SECONDS="100", GATEWAY_ATTEMPT_SECONDS="100")
     url = serving.url()
@@ -229,7 +229,7 @@ async def test_another_signal_ends_what_is_in_flight(serve: Callable[..., Servin
     assert status == 0
 
 
-async def test_what_hangs_at_the_stop_is_told_so_at_its_deadline(
+async def test_requests_that_hang_at_shutdown_end_at_their_deadline(
     serve: Callable[..., Serving], simulator: Simulator
 ) -> None:
     simulator.fault("hang", emr="webdoc")
@@ -246,7 +246,7 @@ async def test_what_hangs_at_the_stop_is_told_so_at_its_deadline(
 
 
 @pytest.mark.parametrize(("number", "drain"), [(signal.SIGINT, "300"), (signal.SIGTERM, "0")])
-async def test_clients_that_hold_connections_and_ask_nothing_do_not_hold_up_the_stop(
+async def test_idle_connections_do_not_delay_the_shutdown(
     number: signal.Signals, drain: str, serve: Callable[..., Serving]
 ) -> None:
     serving = serve(GATEWAY_DRAIN_SECONDS=drain)

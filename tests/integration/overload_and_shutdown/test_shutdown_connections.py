@@ -85,7 +85,7 @@ def is_last(answer: RawResponse) -> bool:
     return answer.headers.get("connection") == "close"
 
 
-def test_during_the_drain_the_newest_request_of_a_connection_is_the_last(
+def test_during_the_drain_the_last_response_of_a_connection_closes_it(
     serve: Callable[[float, float], Served],
 ) -> None:
     served = serve(300, 10)
@@ -109,7 +109,7 @@ def test_during_the_drain_the_newest_request_of_a_connection_is_the_last(
     assert served.process.wait(STOPS_WITHIN) == 0
 
 
-def test_requests_that_were_begun_are_answered_while_what_rests_is_closed() -> None:
+def test_requests_in_flight_are_answered_and_idle_connections_closed() -> None:
     with ExitStack() as stack, ThreadPoolExecutor() as threads:
         with serve_in_thread(Echo(), listening_socket("127.0.0.1", 0)) as url:
             idle, head, body = (stack.enter_context(RawConnection(url)) for _ in range(3))
@@ -134,7 +134,7 @@ def test_requests_that_were_begun_are_answered_while_what_rests_is_closed() -> N
     assert ended == [True, True, True]
 
 
-def test_neither_slow_clients_nor_a_stuck_answer_hold_it_up_beyond_the_grace(
+def test_slow_clients_and_stuck_responses_are_cut_off_after_the_grace(
     serve: Callable[[float, float], Served],
 ) -> None:
     served = serve(0, 1)

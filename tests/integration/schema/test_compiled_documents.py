@@ -39,7 +39,7 @@ SELECTIONS = [
         f'query($id: ID!) {{ nodes(ids: [$id, "{RESOURCE_ID}"]) {{ id ... on Resource {{ name }} }} }}',
     ],
 )
-def test_a_document_without_errors_is_compiled(text: str) -> None:
+def test_compiled_document_answers_as_graphql_core_does(text: str) -> None:
     async def both() -> tuple[Answer | None, ExecutionResult]:
         program, variables = program_of(Documents(SCHEMA, Columns(PLAIN_SCALARS)), text, {"id": UNIT_ID}, SCHEMA)
         compiled = await run(program, request(), variables)

@@ -43,7 +43,7 @@ def test_nodes_fetches_each_list_once(gateway: Gateway, simulator: Simulator) ->
     assert simulator.count() == {"resources": 1}
 
 
-def test_nodes_gives_what_can_be_had(gateway: Gateway) -> None:
+def test_nodes_has_nulls_and_errors_for_ids_that_find_nothing(gateway: Gateway) -> None:
     ids = [RESOURCE, "nonsense", node_id(NodeType.RESOURCE, WEBDOC, "nobody"), care_unit_id(WEBDOC)]
 
     answer = gateway.ask("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)
@@ -112,7 +112,7 @@ def test_bad_ids_are_refused(given: str, code: str, gateway: Gateway, simulator:
         ({"start": "0001-01-01T00:00:00+12:00"}, "BAD_USER_INPUT"),
     ],
 )
-def test_bad_arguments_are_refused_where_they_stand(arguments: dict[str, Any], code: str, gateway: Gateway) -> None:
+def test_bad_arguments_are_refused_at_their_field(arguments: dict[str, Any], code: str, gateway: Gateway) -> None:
     query = """
     query($id: ID!, $start: DateTime, $end: DateTime, $resourceId: ID, $healthcareServiceId: ID, $first: Int) {
       careUnit(id: $id) {
@@ -158,7 +158,7 @@ def test_date_times_without_an_offset_or_a_meaning_are_refused(
     assert simulator.calls() == []
 
 
-def test_a_naive_literal_is_refused(gateway: Gateway) -> None:
+def test_date_time_literal_without_an_offset_is_refused(gateway: Gateway) -> None:
     answer = gateway.ask('{ careUnits { timeslots(start: "2026-10-20T09:00:00") { start } } }')
 
     assert "data" not in answer
@@ -174,7 +174,7 @@ def test_an_id_that_does_not_exist_is_not_found_beside_a_wider_query(gateway: Ga
     assert {error["extensions"]["code"] for error in answer["errors"]} == {"NOT_FOUND"}
 
 
-def test_unknown_ehr_is_refused_without_a_call(gateway: Gateway, simulator: Simulator) -> None:
+def test_unconfigured_ehr_is_refused_without_a_call(gateway: Gateway, simulator: Simulator) -> None:
     answer = gateway.ask('{ careUnits(emr: "elsewhere") { id } emrs { code } }')
 
     assert answer["data"]["careUnits"] is None
@@ -191,7 +191,7 @@ def test_the_default_window_is_thirty_days_from_now(gateway: Gateway, simulator:
     assert params == {"start": "2026-10-12T05:00:00+00:00", "end": "2026-11-11T05:00:00+00:00"}
 
 
-def test_first_gives_the_earliest(gateway: Gateway) -> None:
+def test_first_limits_to_the_earliest_timeslots(gateway: Gateway) -> None:
     slots = "all: timeslots { start } few: timeslots(first: 3) { start } none: timeslots(first: 0) { start }"
     query = f"query($id: ID!) {{ careUnit(id: $id) {{ {slots} }} }}"
 

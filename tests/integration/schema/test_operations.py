@@ -43,16 +43,14 @@ def outcome(text: str, name: str | None = None, *, by: GatewayEngine | None = No
         ("\ud800", None),
     ],
 )
-def test_the_log_is_told_the_type_of_the_operation_and_the_hash_of_the_document(
-    text: str, operation_type: str | None
-) -> None:
+def test_result_has_the_operation_type_and_the_document_hash(text: str, operation_type: str | None) -> None:
     found = outcome(text)
 
     assert found.operation_type == operation_type
     assert found.document_hash == hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def test_the_operation_is_chosen_by_its_name_which_errors_do_not_quote() -> None:
+def test_operation_name_chooses_the_operation_and_is_not_quoted() -> None:
     text = "query A { __typename } mutation B { __typename }"
 
     assert outcome(text, "A").operation_type == "query"
@@ -62,7 +60,7 @@ def test_the_operation_is_chosen_by_its_name_which_errors_do_not_quote() -> None
         asyncio.run(GatewayEngine().run(Operation(text, "B"), request(), queries_only=True))
 
 
-def test_limits_are_the_engines() -> None:
+def test_document_limits_of_the_engine_apply() -> None:
     wide = GatewayEngine(limits=DocumentLimits(root_fields=11))
 
     assert not outcome("{ " + "__typename " * 11 + "}", by=wide).errors
@@ -71,7 +69,7 @@ def test_limits_are_the_engines() -> None:
     assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
 
 
-def test_introspection_and_suggestions_are_closed_unless_opened() -> None:
+def test_introspection_and_suggestions_are_off_unless_turned_on() -> None:
     opened = GatewayEngine(introspection=True)
 
     (closed,) = outcome("{ __schema { queryType { name } } }").errors
@@ -88,7 +86,7 @@ def test_introspection_and_suggestions_are_closed_unless_opened() -> None:
     assert b'"CareUnit"' in b"".join(found.pieces())
 
 
-def test_lists_of_types_within_lists_of_types_are_bounded() -> None:
+def test_introspection_depth_is_bounded() -> None:
     (error,) = outcome(
         "{ __schema { types { fields { type { fields { type { fields { name } } } } } } } }",
         by=GatewayEngine(introspection=True),
@@ -101,9 +99,7 @@ def test_lists_of_types_within_lists_of_types_are_bounded() -> None:
     ("extensions", "gateway"),
     [(None, {"errorsOmitted": 5}), (b'{"gateway":{"planned":1}}', {"planned": 1, "errorsOmitted": 5})],
 )
-def test_how_many_errors_were_left_out_stands_beside_the_explanation(
-    extensions: bytes | None, gateway: dict[str, int]
-) -> None:
+def test_errors_omitted_stands_beside_the_fetch_report(extensions: bytes | None, gateway: dict[str, int]) -> None:
     found = GraphQLResult([b"null"], [{"message": "x"}], errors_omitted=5)
 
     assert orjson.loads(b"".join(found.pieces(extensions))) == {
@@ -129,7 +125,7 @@ def test_errors_beyond_the_twentieth_are_counted() -> None:
     assert unknown.errors_omitted == variables.errors_omitted == 1
 
 
-def test_what_is_kept_of_documents_is_found_by_their_hash_alone() -> None:
+def test_document_cache_finds_documents_by_their_hash() -> None:
     text = '{ node(id: "191212-1212") { id } }'
     documents = Documents(core(SCHEMA), Columns(PLAIN_SCALARS))
 
@@ -140,7 +136,7 @@ def test_what_is_kept_of_documents_is_found_by_their_hash_alone() -> None:
     assert documents.read(f"{text} ") is not kept
 
 
-def test_kept_documents_are_bounded_and_the_least_used_goes_first() -> None:
+def test_document_cache_is_bounded_and_evicts_the_least_used() -> None:
     documents = Documents(core(SCHEMA), Columns(PLAIN_SCALARS))
     first, second = documents.read("{ __typename }"), documents.read("{ __typename, }")
     for number in range(20):

@@ -47,15 +47,15 @@ def schema() -> GraphQLSchema:
     return build_schema(COMMITTED)
 
 
-def test_committed_file_is_what_the_types_print() -> None:
+def test_committed_sdl_is_what_the_types_print() -> None:
     assert print_sdl(build_gateway_schema()) == COMMITTED
 
 
-def test_holds_all_that_is_promised(schema: GraphQLSchema) -> None:
+def test_schema_breaks_no_promised_field(schema: GraphQLSchema) -> None:
     assert find_breaking_changes(build_schema(PROMISED), schema) == []
 
 
-def test_is_sorted(schema: GraphQLSchema) -> None:
+def test_sdl_is_sorted(schema: GraphQLSchema) -> None:
     names = [line.split()[1] for line in COMMITTED.splitlines() if line.startswith(("type ", "interface ", "scalar "))]
     assert names == sorted(names)
     for definition in schema.type_map.values():

@@ -88,7 +88,9 @@ TABLE: list[tuple[str, str, dict[str, int]]] = [
 
 
 @pytest.mark.parametrize(("selection", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_calls_of_a_care_unit(selection: str, expected: dict[str, int], gateway: Gateway, simulator: Simulator) -> None:
+def test_care_unit_document_takes_exactly_these_calls(
+    selection: str, expected: dict[str, int], gateway: Gateway, simulator: Simulator
+) -> None:
     service = simulator.rest("/emrs/webdoc/care-units/L0_1/healthcare-services")[0]["id"]
     simulator.http.post("/__reset")
 
@@ -99,7 +101,7 @@ def test_calls_of_a_care_unit(selection: str, expected: dict[str, int], gateway:
     assert simulator.count() == {"care_units": 1, **expected}
 
 
-def test_the_whole_graph_is_one_and_three_a_care_unit(gateway: Gateway, simulator: Simulator) -> None:
+def test_whole_graph_takes_one_call_and_three_a_care_unit(gateway: Gateway, simulator: Simulator) -> None:
     data = gateway.data("{ careUnits { resources { timeslots { start } } healthcareServices { name } } }")
 
     assert len(data["careUnits"]) == 4
@@ -115,7 +117,7 @@ def test_the_whole_graph_is_one_and_three_a_care_unit(gateway: Gateway, simulato
         "resources { timeslots { healthcareService { name } careUnit { name } } }",
     ],
 )
-async def test_everything_takes_two_round_trips(
+async def test_care_units_graph_takes_two_round_trips(
     selection: str, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     second = dict.fromkeys(("resources", "healthcare_services", "timeslots"), 4)
@@ -125,7 +127,7 @@ async def test_everything_takes_two_round_trips(
     assert found == {"care_units": 1, **second}
 
 
-async def test_a_node_needs_two_round_trips_too(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+async def test_node_takes_two_round_trips(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
     query = "query($id: ID!) { node(id: $id) { ... on Resource { careUnit { name } timeslots { careUnit { id } } } } }"
     second = {"care_units": 1, "timeslots": 1}
     variables = {"id": node_id(NodeType.RESOURCE, WEBDOC, "R1")}
@@ -147,14 +149,14 @@ async def hanging(gateway: Gateway, simulator: Simulator, second: dict[str, int]
     return found
 
 
-def test_an_empty_id_makes_no_timeslots_call(gateway: Gateway, simulator: Simulator) -> None:
+def test_empty_resource_id_makes_no_timeslots_call(gateway: Gateway, simulator: Simulator) -> None:
     gateway.ask('{ careUnits { timeslots(resourceId: "") { start } } }')
 
     assert simulator.count() == {"care_units": 1}
 
 
 @pytest.mark.parametrize("policy", ["any_one", "resource", "service", "both"])
-def test_the_filter_policy_is_obeyed(
+def test_calls_obey_the_filter_policy_of_the_ehr(
     policy: str, simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
 ) -> None:
     profiles = tmp_path / "profiles.toml"
@@ -214,7 +216,7 @@ def test_any_one_with_a_filter_given_is_one_call(gateway: Gateway, simulator: Si
     assert simulator.count() == {"resources": 1, "timeslots": 1}
 
 
-def test_a_filtered_query_waits_for_no_list(gateway: Gateway, simulator: Simulator) -> None:
+def test_filtered_timeslots_call_does_not_wait_for_lists(gateway: Gateway, simulator: Simulator) -> None:
     resource = simulator.rest("/emrs/takecare/care-units/10/resources")[0]["id"]
     simulator.forget()
     simulator.behaviour("takecare", latency_ms=100, latency_jitter=0)
@@ -227,7 +229,7 @@ def test_a_filtered_query_waits_for_no_list(gateway: Gateway, simulator: Simulat
     assert max(call["started_at"] for call in rest) < min(call["ended_at"] for call in rest)
 
 
-def test_fan_out_goes_a_few_at_a_time(gateway: Gateway, simulator: Simulator) -> None:
+def test_fan_out_is_limited_to_eight_concurrent_calls(gateway: Gateway, simulator: Simulator) -> None:
     sizes = {
         unit["id"]: len(simulator.rest(f"/emrs/takecare/care-units/{unit['id']}/resources"))
         for unit in simulator.rest("/emrs/takecare/care-units")
@@ -244,7 +246,7 @@ def test_fan_out_goes_a_few_at_a_time(gateway: Gateway, simulator: Simulator) ->
     assert in_flight <= 8
 
 
-def test_a_long_window_is_cut_in_the_fewest_pieces(
+def test_long_window_is_cut_into_the_fewest_calls(
     simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
 ) -> None:
     profiles = tmp_path / "profiles.toml"
@@ -261,7 +263,7 @@ def test_a_long_window_is_cut_in_the_fewest_pieces(
     assert all(before[1] == after[0] for before, after in pairwise(edges))
 
 
-def test_an_ehr_that_turns_out_to_want_a_filter_is_remembered(gateway: Gateway, simulator: Simulator) -> None:
+def test_filter_required_error_is_learnt_for_the_next_query(gateway: Gateway, simulator: Simulator) -> None:
     simulator.behaviour("webdoc", filter_policy="any_one")
     query = "query($id: ID!) { careUnit(id: $id) { timeslots { start resourceId } } }"
 
@@ -277,7 +279,7 @@ def test_an_ehr_that_turns_out_to_want_a_filter_is_remembered(gateway: Gateway, 
     assert all(call["status"] == 200 for call in simulator.calls())
 
 
-def test_requests_are_written_as_documented(gateway: Gateway, simulator: Simulator) -> None:
+def test_request_has_the_documented_query_and_headers(gateway: Gateway, simulator: Simulator) -> None:
     query = f"query($id: ID!) {{ careUnit(id: $id) {{ timeslots({NEXT_WEEK}) {{ start }} }} }}"
 
     gateway.data(query, id=care_unit_id(WEBDOC))
@@ -292,7 +294,7 @@ def test_requests_are_written_as_documented(gateway: Gateway, simulator: Simulat
     assert "x-leyr-standard" not in headers
 
 
-def test_ids_go_back_unchanged_as_one_segment(gateway: Gateway, simulator: Simulator) -> None:
+def test_leyr_ids_are_sent_back_unchanged_as_one_path_segment(gateway: Gateway, simulator: Simulator) -> None:
     query = '{ careUnits(emr: "physica") { leyrId resources { leyrId timeslots(first: 1) { start } } } }'
 
     units = gateway.data(query)["careUnits"]

@@ -47,7 +47,7 @@ def is_too_large(answer: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("document", "calls", "known_after"), TABLE)
-def test_an_operation_takes_what_was_counted_before(
+def test_call_limit_refuses_one_call_less_than_an_operation_takes(
     document: str, calls: int, known_after: int, serve_gateway: Serve, simulator: Simulator
 ) -> None:
     serve_gateway(gateway_max_upstream_calls=calls).data(document)
@@ -63,7 +63,7 @@ def test_an_operation_takes_what_was_counted_before(
         assert simulator.count().total() == known_after
 
 
-def test_two_lists_of_care_units_are_counted_as_they_come(serve_gateway: Serve, simulator: Simulator) -> None:
+def test_call_limit_counts_two_lists_of_care_units_together(serve_gateway: Serve, simulator: Simulator) -> None:
     document = '{ careUnits { resources { id } } other: careUnits(emr: "physica") { resources { id } } }'
     serve_gateway().data(document)
     needed = simulator.count().total()
@@ -75,7 +75,7 @@ def test_two_lists_of_care_units_are_counted_as_they_come(serve_gateway: Serve, 
     assert simulator.count().total() < needed
 
 
-def test_a_remembered_list_is_counted_like_one_that_is_read(serve_gateway: Serve, simulator: Simulator) -> None:
+def test_call_limit_counts_by_a_cached_list_of_care_units(serve_gateway: Serve, simulator: Simulator) -> None:
     gateway = serve_gateway(gateway_max_upstream_calls=12, **CACHES_ON)
     gateway.data("{ careUnits { name } }")
     simulator.forget()
@@ -86,7 +86,7 @@ def test_a_remembered_list_is_counted_like_one_that_is_read(serve_gateway: Serve
     assert simulator.calls() == []
 
 
-def test_what_is_remembered_spares_calls_but_not_the_limit(serve_gateway: Serve, simulator: Simulator) -> None:
+def test_call_limit_counts_cached_reads_too(serve_gateway: Serve, simulator: Simulator) -> None:
     gateway = serve_gateway(gateway_max_upstream_calls=3, **CACHES_ON)
     for selection in ("resources { id }", "healthcareServices { id }", "timeslots { start }"):
         gateway.data(f'{{ careUnit(id: "{UNIT}") {{ {selection} }} }}')
@@ -99,7 +99,9 @@ def test_what_is_remembered_spares_calls_but_not_the_limit(serve_gateway: Serve,
     assert simulator.calls() == []
 
 
-def test_a_long_window_counts_by_its_pieces(serve_gateway: Serve, simulator: Simulator, tmp_path: Path) -> None:
+def test_call_limit_counts_each_piece_of_a_long_window(
+    serve_gateway: Serve, simulator: Simulator, tmp_path: Path
+) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text("[webdoc]\nlongest_window_days = 7\n")
     simulator.behaviour("webdoc", longest_window_days=7)
@@ -113,7 +115,7 @@ def test_a_long_window_counts_by_its_pieces(serve_gateway: Serve, simulator: Sim
     assert simulator.count() == {"care_units": 1, "timeslots": 5}
 
 
-def test_a_fan_out_is_refused_before_its_first_call(serve_gateway: Serve, simulator: Simulator) -> None:
+def test_call_limit_refuses_a_fan_out_before_its_first_call(serve_gateway: Serve, simulator: Simulator) -> None:
     services = len(simulator.rest("/emrs/takecare/care-units/10/healthcare-services"))
     simulator.http.post("/__reset")
     document = f'{{ careUnit(id: "{TAKECARE}") {{ name timeslots {{ start }} }} }}'
@@ -127,7 +129,7 @@ def test_a_fan_out_is_refused_before_its_first_call(serve_gateway: Serve, simula
     serve_gateway(gateway_max_upstream_calls=2 + services).data(document)
 
 
-def test_a_fan_out_over_remembered_services_is_refused_before_any_call(
+def test_call_limit_refuses_a_fan_out_over_cached_services_before_any_call(
     serve_gateway: Serve, simulator: Simulator
 ) -> None:
     services = len(simulator.rest("/emrs/takecare/care-units/10/healthcare-services"))
@@ -142,7 +144,7 @@ def test_a_fan_out_over_remembered_services_is_refused_before_any_call(
 
 
 @pytest.mark.parametrize("policy", ["any_one", "both"])
-def test_an_ehr_that_turns_out_to_want_filters_gets_no_more_calls_than_granted(
+def test_call_limit_holds_where_an_ehr_turns_out_to_require_filters(
     policy: str, serve_gateway: Serve, simulator: Simulator
 ) -> None:
     simulator.behaviour("webdoc", filter_policy=policy)
@@ -154,7 +156,7 @@ def test_an_ehr_that_turns_out_to_want_filters_gets_no_more_calls_than_granted(
     assert simulator.count().total() <= 6
 
 
-def test_ids_that_nobody_has_get_no_more_calls_than_granted(serve_gateway: Serve, simulator: Simulator) -> None:
+def test_call_limit_holds_for_ids_that_do_not_exist(serve_gateway: Serve, simulator: Simulator) -> None:
     fields = " ".join(f'a{number}: timeslots(resourceId: "nobody{number}") {{ start }}' for number in range(20))
 
     answer = serve_gateway(gateway_max_upstream_calls=8).ask(f'{{ careUnit(id: "{UNIT}") {{ {fields} }} }}')
@@ -188,7 +190,9 @@ def slots_in(value: Any) -> int:
     ],
 )
 @pytest.mark.parametrize("beside", ["", *(f'no: timeslots(resourceId: "{each}") {{ end }}' for each in ("", "nobody"))])
-def test_an_answer_holds_no_more_timeslots_than_granted(selection: str, beside: str, serve_gateway: Serve) -> None:
+def test_timeslot_limit_refuses_one_timeslot_less_than_an_answer_holds(
+    selection: str, beside: str, serve_gateway: Serve
+) -> None:
     # What fails is executed in another way, which visits every slot: it has to count the same.
     document = f'{{ careUnit(id: "{UNIT}") {{ {selection} {beside} }} }}'
     whole = serve_gateway(gateway_max_timeslots=10_000_000).ask(document)
@@ -202,7 +206,7 @@ def test_an_answer_holds_no_more_timeslots_than_granted(selection: str, beside: 
     assert slots_in(answer["data"]) < held
 
 
-def test_a_failure_elsewhere_leaves_the_count_right(serve_gateway: Serve) -> None:
+def test_timeslot_limit_counts_right_beside_a_failed_field(serve_gateway: Serve) -> None:
     document = f'{{ careUnit(id: "{UNIT}") {{ timeslots {{ start }} bad: timeslots(first: -1) {{ start }} }} }}'
     held = slots_in(serve_gateway().ask(document)["data"])
 

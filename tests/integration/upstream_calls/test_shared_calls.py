@@ -71,7 +71,7 @@ async def until_called(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("later", [301, 300 + 86_401], ids=["stale", "too old"])
-async def test_a_crowd_at_the_expiry_of_a_list_makes_one_call(
+async def test_five_hundred_requests_for_an_expired_list_make_one_call(
     later: float, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     clock = Clock()
@@ -88,7 +88,7 @@ async def test_a_crowd_at_the_expiry_of_a_list_makes_one_call(
     assert simulator.count() == {"care_units": 1}
 
 
-async def test_a_crowd_at_the_expiry_of_free_times_makes_one_call(
+async def test_five_hundred_requests_for_expired_timeslots_make_one_call(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     clock = Clock()
@@ -106,7 +106,7 @@ async def test_a_crowd_at_the_expiry_of_free_times_makes_one_call(
 
 
 @pytest.mark.parametrize("query", [UNITS, SLOTS], ids=["list", "free times"])
-async def test_those_that_stay_never_notice_that_the_first_one_left(
+async def test_shared_call_goes_on_when_the_first_client_disconnects(
     query: str, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway()
@@ -144,7 +144,7 @@ async def gateway_inside(simulator: Simulator) -> AsyncIterator[Starlette]:
 
 
 @pytest.mark.parametrize("turns", range(20))
-async def test_cancelled_at_any_turn_the_first_one_takes_nobody_along(turns: int, simulator: Simulator) -> None:
+async def test_cancelling_the_first_request_at_any_turn_cancels_no_other(turns: int, simulator: Simulator) -> None:
     simulator.behaviour("webdoc", latency_ms=30, latency_jitter=0)
     async with (
         gateway_inside(simulator) as app,

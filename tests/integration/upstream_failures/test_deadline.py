@@ -23,7 +23,9 @@ def until(holds: Callable[[], bool], seconds: float) -> bool:
     return holds()
 
 
-def test_what_came_in_time_is_delivered(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+def test_data_that_came_before_the_deadline_is_delivered(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
     gateway = serve_gateway(gateway_deadline_seconds=2)
     simulator.fault("hang", endpoint="timeslots", path="/api/emrs/webdoc/care-units/L0_1/timeslots")
 
@@ -44,7 +46,7 @@ def test_what_came_in_time_is_delivered(serve_gateway: Callable[..., Gateway], s
     ("header", "deadline", "status"),
     [("0.2", 60, 200), ("60", 1, 200), ("soon", 1, 400), ("-1", 1, 400), ("1e3", 1, 400)],
 )
-def test_a_client_may_want_to_wait_less(
+def test_deadline_header_shortens_but_never_extends_the_deadline(
     header: str, deadline: float, status: int, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway(gateway_deadline_seconds=deadline, gateway_attempt_seconds=deadline)
@@ -61,7 +63,9 @@ def test_a_client_may_want_to_wait_less(
         assert 0.9 * min(float(header), deadline) < took < WAITED
 
 
-def test_no_call_begins_after_the_deadline(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
+def test_no_upstream_call_begins_after_the_deadline(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
     gateway = serve_gateway(gateway_deadline_seconds=1)
     simulator.behaviour("webdoc", latency_ms=1_300, latency_jitter=0)
 
@@ -74,7 +78,7 @@ def test_no_call_begins_after_the_deadline(serve_gateway: Callable[..., Gateway]
     assert simulator.count() == {"care_units": 1}
 
 
-def test_a_client_that_left_is_waited_for_by_nobody(
+def test_upstream_call_is_cancelled_when_its_client_disconnects(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway(**PATIENT)
@@ -94,7 +98,7 @@ def test_a_client_that_left_is_waited_for_by_nobody(
     assert simulator.count() == {"care_units": 1}
 
 
-def test_one_that_stays_gets_the_answer_of_one_that_left(
+def test_request_after_a_disconnected_client_is_answered(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway()

@@ -10,7 +10,7 @@ from gateway.leyr.call_events import CallResult
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreakerConfig
 from gateway.leyr.resilience import PolicyConfig
 from tests.harness import Gateway, Simulator, nobody_listens
-from tests.integration.upstream_failures.watched_client import FakeTime, upstream
+from tests.integration.upstream_failures.watched_client import FakeTime, watched_client
 
 IMPATIENT = PolicyConfig(deadline_seconds=0.5, attempt_seconds=0.2)
 WAITED = 20.0
@@ -39,23 +39,23 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("fault", "code", "outcome", "attempts"), FAULTS, ids=[row[0] for row in FAULTS])
-async def test_each_fault_is_asked_again_as_often_as_it_is_worth(
+async def test_each_fault_is_retried_or_not_and_has_its_error_code(
     fault: str, code: str, outcome: CallResult, attempts: int, simulator: Simulator
 ) -> None:
     simulator.fault(fault)
-    async with upstream(simulator, PolicyConfig(), time=FakeTime()) as leyr:
-        assert await leyr.asks() == code
+    async with watched_client(simulator, PolicyConfig(), time=FakeTime()) as leyr:
+        assert await leyr.call_result() == code
 
-    assert leyr.outcomes.seen == [outcome] * attempts
+    assert leyr.events.attempts == [outcome] * attempts
     assert leyr.counted() == attempts
-    assert (leyr.condition.in_flight, leyr.condition.waiting) == (0, 0)
+    assert (leyr.health.in_flight, leyr.health.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("fault", [row[0] for row in FAULTS if row[3] > 1])
-async def test_a_fault_that_passes_is_never_seen(fault: str, simulator: Simulator) -> None:
+async def test_fault_that_passes_is_hidden_by_a_retry(fault: str, simulator: Simulator) -> None:
     simulator.fault(fault, times=1)
-    async with upstream(simulator, PolicyConfig(), time=FakeTime()) as leyr:
-        assert await leyr.asks() == "answer"
+    async with watched_client(simulator, PolicyConfig(), time=FakeTime()) as leyr:
+        assert await leyr.call_result() == "answer"
 
     assert leyr.counted() == 2
 
@@ -63,72 +63,72 @@ async def test_a_fault_that_passes_is_never_seen(fault: str, simulator: Simulato
 @pytest.mark.parametrize(
     "fault", [row[0] for row in FAULTS if row[2] in {CallResult.REFUSED, CallResult.INVALID_ANSWER}]
 )
-async def test_answers_that_are_no_use_do_not_make_an_ehr_unreachable(fault: str, simulator: Simulator) -> None:
+async def test_refusals_and_invalid_answers_do_not_open_the_breaker(fault: str, simulator: Simulator) -> None:
     times = 12
     simulator.fault(fault, times=times)
-    async with upstream(simulator, PolicyConfig(), time=FakeTime()) as leyr:
+    async with watched_client(simulator, PolicyConfig(), time=FakeTime()) as leyr:
         for _ in range(times if fault != "huge_list" else 1):
-            await leyr.asks()
+            await leyr.call_result()
 
-        assert leyr.condition.breaker is BreakerState.CLOSED
+        assert leyr.health.breaker is BreakerState.CLOSED
 
 
-async def test_an_upstream_that_hangs_is_given_up_in_time(simulator: Simulator) -> None:
+async def test_hanging_upstream_is_deadline_exceeded(simulator: Simulator) -> None:
     simulator.fault("hang")
     loop = asyncio.get_running_loop()
-    async with upstream(simulator, IMPATIENT) as leyr:
+    async with watched_client(simulator, IMPATIENT) as leyr:
         began = loop.time()
-        error = await leyr.fails()
+        error = await leyr.call_error()
         took = loop.time() - began
 
     assert isinstance(error, DeadlineExceeded)
     assert error.retryable
     # How often it is asked in its time is told in tests/unit/leyr, where no machine is slow.
-    assert leyr.outcomes.seen[0] is CallResult.TIMED_OUT
+    assert leyr.events.attempts[0] is CallResult.TIMED_OUT
     assert 0.35 < took < WAITED
 
 
-async def test_an_upstream_that_drips_is_given_up_in_time(simulator: Simulator) -> None:
+async def test_dripping_upstream_is_deadline_exceeded(simulator: Simulator) -> None:
     # A twentieth of the list every quarter of a second.
     simulator.fault("drip", seconds=5)
     loop = asyncio.get_running_loop()
-    async with upstream(simulator, PolicyConfig(deadline_seconds=1, attempt_seconds=0.6)) as leyr:
+    async with watched_client(simulator, PolicyConfig(deadline_seconds=1, attempt_seconds=0.6)) as leyr:
         began = loop.time()
-        error = await leyr.fails()
+        error = await leyr.call_error()
         took = loop.time() - began
 
     assert isinstance(error, DeadlineExceeded)
     assert 0.55 < took < 5
 
 
-async def test_what_upstream_said_is_told_though_time_ran_out_afterwards(simulator: Simulator) -> None:
+async def test_error_before_the_deadline_is_reported_rather_than_the_deadline(simulator: Simulator) -> None:
     simulator.fault("service_unavailable", times=1)
     simulator.fault("hang")
     # Long enough that the second attempt gets all of its time on a slow machine too.
-    async with upstream(simulator, PolicyConfig(deadline_seconds=3, attempt_seconds=0.5)) as leyr:
-        error = await leyr.fails()
+    async with watched_client(simulator, PolicyConfig(deadline_seconds=3, attempt_seconds=0.5)) as leyr:
+        error = await leyr.call_error()
 
     assert isinstance(error, UpstreamUnavailable)
     assert error.reference is not None
-    assert leyr.outcomes.seen[:2] == [CallResult.UNAVAILABLE, CallResult.TIMED_OUT]
+    assert leyr.events.attempts[:2] == [CallResult.UNAVAILABLE, CallResult.TIMED_OUT]
 
 
-async def test_a_port_where_nobody_listens_is_tried_three_times(simulator: Simulator) -> None:
+async def test_refused_connection_is_tried_three_times(simulator: Simulator) -> None:
     with nobody_listens() as url:
         nowhere = Simulator(url, simulator.emrs, simulator.http)
-        async with upstream(nowhere, PolicyConfig(), time=FakeTime()) as leyr:
-            assert await leyr.asks() == "UPSTREAM_UNAVAILABLE"
+        async with watched_client(nowhere, PolicyConfig(), time=FakeTime()) as leyr:
+            assert await leyr.call_result() == "UPSTREAM_UNAVAILABLE"
 
-    assert leyr.outcomes.seen == [CallResult.UNREACHABLE] * 3
+    assert leyr.events.attempts == [CallResult.UNREACHABLE] * 3
 
 
-async def test_after_too_many_requests_nobody_asks_before_the_time(simulator: Simulator) -> None:
+async def test_no_call_begins_before_retry_after_has_passed(simulator: Simulator) -> None:
     simulator.fault("too_many_requests", times=1)
-    async with upstream(simulator, PolicyConfig()) as leyr:
-        first = asyncio.create_task(leyr.asks())
-        await leyr.outcomes.first.wait()
-        assert leyr.condition.limit == 32
-        later = asyncio.gather(*(leyr.asks() for _ in range(40)))
+    async with watched_client(simulator, PolicyConfig()) as leyr:
+        first = asyncio.create_task(leyr.call_result())
+        await leyr.events.first.wait()
+        assert leyr.health.limit == 32
+        later = asyncio.gather(*(leyr.call_result() for _ in range(40)))
 
         assert [await first, *await later] == ["answer"] * 41
 
@@ -137,17 +137,15 @@ async def test_after_too_many_requests_nobody_asks_before_the_time(simulator: Si
     assert min(call["started_at"] for call in others) >= refused["started_at"] + 1
 
 
-async def test_no_more_calls_are_in_flight_than_may_be(simulator: Simulator) -> None:
+async def test_calls_in_flight_stay_within_the_concurrency_limit(simulator: Simulator) -> None:
     simulator.behaviour("webdoc", latency_ms=5)
-    async with upstream(simulator, PolicyConfig()) as leyr:
-        assert await leyr.asks_together(500) == ["answer"] * 500
+    async with watched_client(simulator, PolicyConfig()) as leyr:
+        assert await leyr.call_results(500) == ["answer"] * 500
 
     assert simulator.http.get("/__calls").json()["max_in_flight"]["webdoc"] <= 64
 
 
-def test_a_client_of_the_gateway_hears_when_to_come_again(
-    serve_gateway: Callable[..., Gateway], simulator: Simulator
-) -> None:
+def test_open_breaker_answers_with_retry_after(serve_gateway: Callable[..., Gateway], simulator: Simulator) -> None:
     gateway = serve_gateway()
     simulator.fault("service_unavailable", emr="webdoc")
     ask = '{ sick: careUnits(emr: "webdoc") { id } well: careUnits(emr: "kaddio") { id } }'

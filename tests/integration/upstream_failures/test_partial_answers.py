@@ -33,7 +33,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "code", "origin", "retryable"), FAULTS, ids=[row[0] for row in FAULTS])
 @pytest.mark.parametrize("endpoint", FIELDS)
-def test_one_failing_list_is_null_and_its_siblings_are_there(
+def test_failing_list_is_null_with_an_error_and_its_siblings_have_data(
     endpoint: str,
     fault: str,
     code: str,
@@ -62,7 +62,7 @@ def test_one_failing_list_is_null_and_its_siblings_are_there(
     assert "191212121212" not in repr(answer) + gateway.log.getvalue()
 
 
-def test_leyrs_own_reference_is_passed_on(gateway: Gateway, simulator: Simulator) -> None:
+def test_error_has_the_reference_of_leyr(gateway: Gateway, simulator: Simulator) -> None:
     simulator.fault("service_unavailable", endpoint="care_units")
 
     first, second = gateway.ask("{ careUnits { id } }"), gateway.ask("{ careUnits { id } }")
@@ -72,7 +72,7 @@ def test_leyrs_own_reference_is_passed_on(gateway: Gateway, simulator: Simulator
     assert len(references) == 2
 
 
-def test_a_failing_ehr_leaves_the_others(gateway: Gateway, simulator: Simulator) -> None:
+def test_failing_ehr_leaves_other_ehrs_data(gateway: Gateway, simulator: Simulator) -> None:
     simulator.fault("service_unavailable", emr="kaddio")
 
     answer = gateway.ask('{ a: careUnits { id } b: careUnits(emr: "kaddio") { id } }')
@@ -82,7 +82,7 @@ def test_a_failing_ehr_leaves_the_others(gateway: Gateway, simulator: Simulator)
     assert [error["path"] for error in answer["errors"]] == [["b"]]
 
 
-def test_an_item_without_id_is_dropped_and_counted(gateway: Gateway, simulator: Simulator) -> None:
+def test_item_without_id_is_dropped_and_logged(gateway: Gateway, simulator: Simulator) -> None:
     everyone = gateway.data(GRAPH)["careUnits"][0]["resources"]
     simulator.fault("item_without_id", path="/api/emrs/webdoc/care-units/L0_1/resources")
 
@@ -99,7 +99,7 @@ def test_an_empty_list_is_no_failure(gateway: Gateway, simulator: Simulator) -> 
     assert all(unit["timeslots"] == [] for unit in gateway.data(GRAPH)["careUnits"])
 
 
-def test_a_failed_fan_out_fails_only_what_it_serves(gateway: Gateway, simulator: Simulator) -> None:
+def test_failed_fan_out_call_fails_only_the_fields_that_need_it(gateway: Gateway, simulator: Simulator) -> None:
     query = '{ careUnits(emr: "takecare") { leyrId resources { leyrId timeslots { start } } } }'
     units = gateway.data(query)["careUnits"]
     simulator.forget()
@@ -119,7 +119,7 @@ def test_a_failed_fan_out_fails_only_what_it_serves(gateway: Gateway, simulator:
             assert now == was or (after["leyrId"], now["leyrId"]) in silent
 
 
-def test_upstream_switched_off(serve_gateway: Callable[..., Gateway]) -> None:
+def test_refused_connection_is_upstream_unavailable(serve_gateway: Callable[..., Gateway]) -> None:
     with nobody_listens() as url:
         answer = serve_gateway(leyr_base_url=f"{url}/api").ask("{ emrs { code } careUnits { id } }")
 
@@ -129,7 +129,7 @@ def test_upstream_switched_off(serve_gateway: Callable[..., Gateway]) -> None:
     assert (extensions["code"], extensions["retryable"]) == ("UPSTREAM_UNAVAILABLE", True)
 
 
-def test_wrong_credentials_are_the_gateways_trouble(serve_gateway: Callable[..., Gateway]) -> None:
+def test_rejected_credentials_are_upstream_rejected_credentials(serve_gateway: Callable[..., Gateway]) -> None:
     gateway = serve_gateway(leyr_client_secret="not-the-secret-canary")
 
     answer = gateway.ask("{ careUnits { id } }")

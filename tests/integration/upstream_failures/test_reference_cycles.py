@@ -52,7 +52,7 @@ def after_a_while(gateway: Gateway, left: Left) -> list[Any]:
     return left()
 
 
-def test_a_request_that_waited_is_no_cycle(
+def test_request_that_waited_leaves_no_reference_cycle(
     left: Left, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway()
@@ -69,7 +69,7 @@ def test_a_request_that_waited_is_no_cycle(
 @pytest.mark.parametrize(
     "fault", ["hang", "cut", "html_200", "service_unavailable", "too_many_requests", "emr_error_500"]
 )
-def test_a_request_that_failed_is_no_cycle(
+def test_request_that_failed_leaves_no_reference_cycle(
     fault: str, endpoint: str, left: Left, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway(gateway_deadline_seconds=0.3)

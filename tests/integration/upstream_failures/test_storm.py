@@ -66,7 +66,9 @@ def seen(leyr: httpx.Client) -> dict[str, Any]:
     return found
 
 
-async def test_a_storm_is_over_in_time_and_what_is_well_comes_whole(leyr: httpx.Client, tmp_path: Path) -> None:
+async def test_many_faults_at_once_leave_every_answer_in_time_and_healthy_data_whole(
+    leyr: httpx.Client, tmp_path: Path
+) -> None:
     wanted, log = windows(datetime.now(UTC).date()), tmp_path / "gateway.log"
     with running(log, "serve", **SETTINGS, LEYR_BASE_URL=f"{leyr.base_url}/api") as url:
         truth = await truths(url, wanted)

@@ -1,4 +1,4 @@
-"""A client of the simulator over real HTTP, with what a test needs to steer and to ask."""
+"""The client of Leyr, without the rest of the gateway, on the simulator over real HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +23,7 @@ UNIT = CareUnitKey("webdoc", "L0_1")
 
 @dataclass
 class FakeTime:
-    """Minutes that cost nothing: whoever sleeps moves the clock."""
+    """A clock that only a sleep moves, so that minutes take no time."""
 
     now: float = 1_000.0
 
@@ -36,15 +36,15 @@ class FakeTime:
 
 
 @dataclass
-class Outcomes(CallEvents):
-    """What became of each attempt."""
+class RecordedEvents(CallEvents):
+    """The results of all attempts, and the states that the circuit breaker went through."""
 
-    seen: list[CallResult] = field(default_factory=list)
+    attempts: list[CallResult] = field(default_factory=list)
     states: list[BreakerState] = field(default_factory=list)
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:  # noqa: ARG002 # the base class's
-        self.seen.append(result)
+        self.attempts.append(result)
         self.first.set()
 
     def breaker_changed(self, emr: str, state: BreakerState) -> None:  # noqa: ARG002 # the base class's
@@ -52,31 +52,31 @@ class Outcomes(CallEvents):
 
 
 @dataclass
-class Upstream:
-    """The client under test beside the simulator that it calls."""
+class WatchedClient:
+    """A client under test, and what is known of its calls."""
 
     client: LeyrClient
     policies: UpstreamPolicies
     simulator: Simulator
-    outcomes: Outcomes
+    events: RecordedEvents
 
-    async def asks(self) -> str:
+    async def call_result(self) -> str:
         """One call: `answer`, or the code of its error."""
-        error = await self.fails()
+        error = await self.call_error()
         return "answer" if error is None else error.code
 
-    async def fails(self) -> GatewayError | None:
+    async def call_error(self) -> GatewayError | None:
         try:
             await self.client.resources(UNIT)
         except GatewayError as error:
             return error
         return None
 
-    async def asks_together(self, number: int) -> list[str]:
-        return await asyncio.gather(*(self.asks() for _ in range(number)))
+    async def call_results(self, number: int) -> list[str]:
+        return await asyncio.gather(*(self.call_result() for _ in range(number)))
 
     @property
-    def condition(self) -> UpstreamHealth:
+    def health(self) -> UpstreamHealth:
         return self.policies.health()[UNIT.emr]
 
     def counted(self) -> int:
@@ -85,12 +85,12 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(
+async def watched_client(
     simulator: Simulator, rules: PolicyConfig, *, time: FakeTime | None = None, **pool: Any
-) -> AsyncIterator[Upstream]:
+) -> AsyncIterator[WatchedClient]:
     """A client with rules of its own; on a fake clock where there is one, else on the real one."""
-    outcomes = Outcomes()
-    outside = PolicyDependencies(outcomes) if time is None else PolicyDependencies(outcomes, time.clock, time.sleep)
+    events = RecordedEvents()
+    outside = PolicyDependencies(events) if time is None else PolicyDependencies(events, time.clock, time.sleep)
     policies = UpstreamPolicies(rules, outside)
 
     def connections(base_url: str, headers: Mapping[str, str]) -> HttpClient:
@@ -101,4 +101,4 @@ async def upstream(
         None, processors=[lambda *_: ""], wrapper_class=structlog.make_filtering_bound_logger(50)
     )
     async with transport:
-        yield Upstream(LeyrClient(transport, log, policies), policies, simulator, outcomes)
+        yield WatchedClient(LeyrClient(transport, log, policies), policies, simulator, events)

@@ -32,7 +32,7 @@ CODES = {*error_codes(), OTHER}
     reads=st.dictionaries(st.sampled_from(CacheStatus), st.integers(0, 9)),
     codes=st.lists(NASTY | st.sampled_from(error_codes())),
 )
-def test_attributes_of_a_request_are_closed_sets_and_counts(
+def test_operation_attributes_are_closed_sets_and_counts(
     outcome: Any, operation: str | None, document: str, reads: dict[CacheStatus, int], codes: list[str]
 ) -> None:
     said = request_attributes(
@@ -57,7 +57,7 @@ def test_attributes_of_a_request_are_closed_sets_and_counts(
 
 
 @given(emr=NASTY, endpoint=NASTY, outcome=st.sampled_from(CallResult), resends=st.integers(0, 9))
-def test_attributes_of_a_call_are_closed_sets_and_counts(
+def test_call_attributes_are_closed_sets_and_counts(
     emr: str, endpoint: str, outcome: CallResult, resends: int
 ) -> None:
     name, said = call_attributes(emr, endpoint, outcome, resends, emrs=EMRS)
@@ -69,7 +69,7 @@ def test_attributes_of_a_call_are_closed_sets_and_counts(
     assert said[spans.OUTCOME] == outcome
 
 
-def test_attributes_hold_a_part_of_the_document_hash() -> None:
+def test_document_attribute_is_a_part_of_its_hash() -> None:
     said = request_attributes(FinishedRequest(RequestIds("id"), 200, 1.0, outcome="ok", document_hash="0f" * 32))
 
     assert said[spans.DOCUMENT_HASH] == "0f" * 8
@@ -87,7 +87,7 @@ def test_attributes_hold_a_part_of_the_document_hash() -> None:
         (503, ["KEYS_UNAVAILABLE"], True),
     ],
 )
-def test_a_client_error_is_no_server_failure(status: int, codes: list[str], failed: bool) -> None:
+def test_client_errors_are_no_failure(status: int, codes: list[str], failed: bool) -> None:
     assert is_server_failure(status, codes) is failed
 
 
@@ -105,7 +105,7 @@ def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
     return traces, exporter
 
 
-def test_a_call_span_counts_the_resends_before_it() -> None:
+def test_resend_count_counts_earlier_attempts_of_the_same_call() -> None:
     traces, exporter = recording()
     observer = traces.upstream
 
@@ -133,7 +133,7 @@ def test_a_call_span_counts_the_resends_before_it() -> None:
     assert [each.get(spans.RESEND_COUNT, 0) for each in told] == [0, 1, 2, 0, 1, 0, 1, 0, 0, 0]
 
 
-def test_a_call_span_ends_now_and_lasts_its_seconds() -> None:
+def test_call_span_ends_now_and_lasts_its_seconds() -> None:
     traces, exporter = recording()
 
     def call() -> None:
@@ -146,7 +146,7 @@ def test_a_call_span_ends_now_and_lasts_its_seconds() -> None:
     assert (span.start_time, span.end_time) == (10**18 - 1_250_000_000, 10**18)
 
 
-def test_a_request_that_is_not_sampled_replaces_the_current_span() -> None:
+def test_calls_of_an_unrecorded_operation_are_not_recorded() -> None:
     traces, exporter = recording(0.25)
 
     def call() -> None:
@@ -160,7 +160,7 @@ def test_a_request_that_is_not_sampled_replaces_the_current_span() -> None:
 
 
 @pytest.mark.parametrize(("ratio", "begun"), [(0, 0), (0.25, 1), (0.5, 2), (1, 4)])
-def test_new_traces_are_sampled_by_the_ratio(ratio: float, begun: int) -> None:
+def test_ratio_decides_which_share_of_new_traces_is_recorded(ratio: float, begun: int) -> None:
     traces, _ = recording(ratio)
 
     trace_ids = [copy_context().run(traces.requests.started, RequestIds("id")) for _ in range(4)]
@@ -169,7 +169,7 @@ def test_new_traces_are_sampled_by_the_ratio(ratio: float, begun: int) -> None:
 
 
 @pytest.mark.parametrize(("flags", "is_recorded"), [("00", False), ("01", True), ("02", False), ("03", True)])
-def test_a_clients_trace_is_recorded_if_its_sampled_flag_is_set(flags: str, is_recorded: bool) -> None:
+def test_sampled_flag_of_the_client_decides_over_its_trace(flags: str, is_recorded: bool) -> None:
     traces, exporter = recording(0)
     ids = RequestIds("id", f"00-{'a' * 32}-{'b' * 16}-{flags}")
 
