@@ -21,9 +21,9 @@ from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, TODAY, Cloc
 
 
 def pytest_configure() -> None:
-    """Let no example fail for the time that it takes, which on a machine that does other things too says nothing.
+    """Let no example of Hypothesis fail for its time, which says nothing on a machine that does other things too.
 
-    CI tries the same examples each time, so that it judges the change alone; whoever works on it tries new ones.
+    CI tries the same examples each time, so that it judges the change alone; elsewhere each run tries new ones.
     """
     settings.register_profile(
         "patient",

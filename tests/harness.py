@@ -39,14 +39,14 @@ CACHES_ON = {
 
 @dataclass(frozen=True)
 class Simulator:
-    """The running simulator, as a test steers it and asks what it saw."""
+    """The running simulator, as a test controls it and reads its call log."""
 
     url: str
     emrs: tuple[str, ...]
     http: httpx.Client
 
     def rest(self, path: str, **params: str) -> Any:
-        """What Leyr's REST answers by hand, credentials given."""
+        """The answer of Leyr's REST API, with credentials."""
         headers = {"x-leyr-client-id": CLIENT_ID, "x-leyr-client-secret": CLIENT_SECRET}
         response = self.http.get(f"/api{path}", params=params, headers=headers)
         assert response.status_code == 200, response.text
@@ -62,7 +62,7 @@ class Simulator:
         return Counter(call["endpoint"] for call in self.calls())
 
     def arrived(self, number: int) -> Counter[str]:
-        """How many calls each endpoint got, once so many have arrived; after ten seconds, how many there are then.
+        """Wait until so many calls have arrived, ten seconds at most; how many each endpoint got.
 
         For calls that no answer waits for, and which may still be on their way when it is there.
         """
@@ -136,9 +136,9 @@ class Gateway:
         return data
 
     def settle(self) -> None:
-        """Wait until no refresh is under way, and what they brought is known. Raises AssertionError after a while.
+        """Wait until no background refresh is under way. Raises AssertionError after a while.
 
-        Nobody else may ask meanwhile. A call that waits before it is tried again counts as ended.
+        Nothing else may send requests meanwhile. A call that waits before it is tried again counts as ended.
         """
         quiet = 0
         for _ in range(5_000):
@@ -165,14 +165,14 @@ class Gateway:
 
 @contextmanager
 def nobody_listens() -> Iterator[str]:
-    """An address that refuses connections, and that nobody else gets meanwhile."""
+    """An address that refuses connections, and that no other process can bind meanwhile."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
-    """The status, and the code of the only error; what was refused has no data and is kept by nobody."""
+    """The status, and the code of the only error; a refused request has no data, and its response is not cached."""
     body = response.json()
     assert body.keys() == {"errors"}
     assert response.headers["cache-control"] == "no-store"

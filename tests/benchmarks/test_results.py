@@ -1,4 +1,4 @@
-"""What the table says of the measurements."""
+"""The table of results: medians, ratios, and where it goes in the README."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""The benchmarks run: everybody answers what Leyr says, and the table tells of everybody."""
+"""The benchmarks run: every contender gives right answers and has its place in the table."""
 
 import re
 import sys

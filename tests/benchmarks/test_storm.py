@@ -1,4 +1,4 @@
-"""What the storm calls late, and what it calls lost."""
+"""The report of the storm benchmark: which answers it counts as late, and which as missing."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whoever says something wrong is found out, and whoever says it in another form is not."""
+"""The judge of the benchmarks finds wrong answers, and accepts right ones in any form."""
 
 from base64 import b64encode
 from typing import Any

@@ -1,4 +1,4 @@
-"""The benchmarks' upstream says what the simulator says, and counts."""
+"""The upstream of the benchmarks answers as the simulator does, and counts calls."""
 
 from datetime import date
 from urllib.parse import urlencode

@@ -1,4 +1,4 @@
-"""The rules of the house that a reader would otherwise have to check by eye."""
+"""Rules of this repository that a reviewer would otherwise have to check by eye."""
 
 import ast
 import re

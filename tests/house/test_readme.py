@@ -1,4 +1,4 @@
-"""What the README says is so: its answer, its commands, its tables."""
+"""The README is true: its answer, its commands, its tables."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A gateway as it ships, under attack: one for all cases of a module, unharmed after each."""
+"""A gateway with default settings to attack: one for all cases of a module, checked for harm after each."""
 
 import logging
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.harness import ERROR_BODY, NOW, Gateway, Simulator, leyr_settings
 
 @pytest.fixture(scope="module")
 def closed_gateway(simulator_server: Simulator) -> Iterator[Gateway]:
-    """A gateway with the limits and caches that it has unless told otherwise; introspection and GraphiQL are off."""
+    """A gateway with default limits and caches; introspection and GraphiQL are off."""
     settings = Settings(**leyr_settings(simulator_server.url, simulator_server.emrs))
     log = StringIO()
     app = create_app(settings, now=lambda: NOW, log_to=log)
@@ -28,7 +28,7 @@ def closed_gateway(simulator_server: Simulator) -> Iterator[Gateway]:
 
 @pytest.fixture
 def target(closed_gateway: Gateway, caplog: pytest.LogCaptureFixture) -> Iterator[Gateway]:
-    """The gateway to attack; a test fails where it harmed it."""
+    """The gateway to attack; the test fails if it logged an internal error or does not answer afterwards."""
     start = len(closed_gateway.log.getvalue())
     server_log = logging.getLogger("uvicorn.error")
     server_log.addHandler(caplog.handler)

@@ -1,4 +1,4 @@
-"""Everywhere that something a client or an upstream sent could come out of a gateway, or stay behind in it."""
+"""Searches responses, logs, spans, upstream calls and memory of a gateway for a personal number."""
 
 import functools
 import gc
@@ -38,7 +38,7 @@ _CLIENT_LOGS = ("httpx", "httpcore")
 
 
 def holds_the_number(text: str) -> bool:
-    """Whether the documentation's test person is in a text, however it is written or encoded, twice over even."""
+    """Whether a text holds the test person's number, in any spelling and encoding, even twice encoded."""
     return any(_DIGITS in _BETWEEN.sub("", each) for each in _readings(text, 3))
 
 
@@ -59,7 +59,7 @@ def _readings(text: str, depth: int) -> Iterator[str]:
 
 @dataclass
 class Watched:
-    """A running gateway, and what was seen of it."""
+    """A running gateway, and the places where the number came out."""
 
     app: object
     http: httpx.Client
@@ -79,7 +79,7 @@ class Watched:
         return response
 
     def send_bytes(self, request: bytes) -> None:
-        """Send what is no HTTP perhaps, and look at all that comes back; a server that waits for more has said all."""
+        """Send bytes that may be no HTTP, and look at all that comes back within a second."""
         with socket.create_connection((self.http.base_url.host, self.http.base_url.port), timeout=1) as connection:
             connection.sendall(request)
             with suppress(TimeoutError, ConnectionResetError):

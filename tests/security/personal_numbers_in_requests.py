@@ -1,4 +1,4 @@
-"""Personal numbers as people write them, in every place of a request where a client can put one."""
+"""Requests with a personal number, in each of its spellings, in every place where a client can put one."""
 
 import re
 from base64 import b64decode, b64encode

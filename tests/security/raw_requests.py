@@ -1,4 +1,4 @@
-"""Requests as bytes, since HTTP clients refuse to send what attackers send, and what the replies must look like."""
+"""Requests as bytes, since HTTP clients refuse to send what attackers send, and checks of the responses."""
 
 from collections.abc import Iterable
 from contextlib import suppress

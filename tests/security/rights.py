@@ -1,4 +1,4 @@
-"""Callers with different rights in the simulated world: what each may see, and what all of them ask."""
+"""Callers with different access to the simulated EHRs: what each may see, and the operations that all of them send."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -171,7 +171,7 @@ def asks(world: Sequence[Thing], random: Random) -> list[Ask]:
 
 
 def _near(unit: Thing, among: list[Thing], random: Random) -> Thing:
-    """One of the care unit's own, or by chance one of another's in the same EHR."""
+    """By chance one of the care unit's own or one of the whole EHR."""
     emr = [thing for thing in among if thing.key.emr == unit.key.emr]
     own = [thing for thing in emr if thing.key == unit.key]
     return random.choice(own if random.random() < 0.5 else emr)

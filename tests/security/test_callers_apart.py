@@ -1,4 +1,4 @@
-"""CredentialVerifier who share one gateway's caches get what each may see, as if they had a gateway to themselves."""
+"""Callers who share the caches of a gateway get what each may see, as if each had a gateway to itself."""
 
 import asyncio
 from collections import Counter
@@ -103,7 +103,7 @@ class World:
             yield Served(client, clock, log)
 
     async def wanted(self, callers: Iterable[Rights], pool: Sequence[Ask]) -> Wanted:
-        """What each caller gets of a gateway that remembers nothing and that nobody else uses.
+        """What each caller gets of a gateway of its own without caches.
 
         Its calls are about nothing that the caller may not see.
         """
@@ -135,7 +135,7 @@ def essence(response: httpx.Response) -> Any:
 
 @dataclass
 class Judge:
-    """Looks at each answer for what is another caller's, and at whether it is the one that is wanted."""
+    """Looks at each answer for data of another caller, and compares it with the one that is wanted."""
 
     wanted: Wanted
     hidden: Mapping[str, frozenset[str]]
@@ -145,7 +145,7 @@ class Judge:
     """The tag that the last answer to a GET had, and whose it was."""
 
     def look(self, rights: Rights, ask: Ask, way: Way, owner: str, response: httpx.Response) -> None:
-        """Note what is wrong; `owner` is whoever was sent the tag that this request names."""
+        """Note what is wrong; `owner` is the caller whose response had the tag that this request names."""
         wanted = self.wanted[rights.name, ask]
         self.statuses[response.status_code] += 1
         if response.status_code == 304:
@@ -236,7 +236,7 @@ async def test_callers_who_share_calls_get_only_what_each_may_see(world: World, 
     joined = Counter[str]()
     for each in pool:
         before = world.simulator.count()["care_units"]
-        # Whoever comes first makes the calls that the others join.
+        # The first caller makes the calls that the others join.
         turns = [*callers[first:], *callers[:first]] * 5
         async with world.serving(callers, CACHES_ON) as served:
             answers = await asyncio.gather(*(served.send(rights, each) for rights in turns))

@@ -1,4 +1,4 @@
-"""A personal number that is planted on any way into the gateway comes out of none, and stays nowhere in it."""
+"""A personal number that enters the gateway by any way comes out nowhere, and is kept nowhere."""
 
 import sys
 from base64 import b64encode

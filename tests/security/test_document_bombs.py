@@ -1,4 +1,4 @@
-"""Documents made to take long: each is answered or refused, by an error of the gateway's own, in little time."""
+"""Documents made to take long: each is answered, or refused with a client error, in little time."""
 
 import asyncio
 from time import process_time

@@ -1,4 +1,4 @@
-"""Bodies that no honest client sends: each is refused by name, and the gateway goes on as if nothing had been."""
+"""Bodies that no honest client sends: each is refused with its error, and the gateway goes on."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Credentials and personal numbers stay where they belong."""
+"""Credentials and personal numbers are in no answer, log, page, error or repr."""
 
 import logging
 from collections.abc import Callable

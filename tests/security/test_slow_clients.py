@@ -1,4 +1,4 @@
-"""Clients that take their time, to send or to read: each is dropped in time, and the others notice nothing."""
+"""Clients that send or read slowly are dropped in time, and others are served meanwhile."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What a client may put on the wire: how much, and nothing that two servers could read differently."""
+"""Limits on heads, bodies and pipelining, and refusal of requests that two servers could read differently."""
 
 import json
 import logging

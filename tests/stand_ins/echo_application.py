@@ -1,4 +1,4 @@
-"""An application behind the server under test, which tells what it received."""
+"""An ASGI application for tests of the server alone: it answers with what it received."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ PIECE = b"x" * 65_536
 
 @dataclass
 class Echo:
-    """An ASGI application; it answers with what it received, or as the path says.
+    """Answers with what it received, or as the path says.
 
     `/large` sends many pieces, `/huge` one large one, `/early` answers before it has read the body, `/waiting` waits
     for `released`.

@@ -26,7 +26,7 @@ class UpstreamScript:
     released: Event = field(default_factory=Event)
 
     def release_waiting(self) -> None:
-        """Let those go that wait, and hold the next ones again."""
+        """Release the calls that wait, and hold the next ones again."""
         self.released.set()
         while self.waiting:
             sleep(_PAUSE)

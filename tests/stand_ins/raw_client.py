@@ -1,4 +1,4 @@
-"""An HTTP client that writes bytes by hand, for what libraries refuse to send or to take slowly."""
+"""An HTTP client that writes and reads bytes by hand, for requests that libraries refuse to send."""
 
 import json
 import select
@@ -66,14 +66,14 @@ class RawConnection:
         return RawResponse(status, headers, body)
 
     def ends(self) -> bool:
-        """Nothing more comes, and the server has closed its side."""
+        """Whether nothing more comes because the server has closed its side."""
         try:
             return self._file.read(1) == b""
         except ConnectionResetError:
             return True
 
     def is_dropped(self) -> bool:
-        """Is the connection reset? What has come is not read for this."""
+        """Whether the connection is reset; nothing is read for this."""
         poll = select.poll()
         poll.register(self.socket, 0)
         return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""What callers may not see is forbidden or absent, before any call; the simulator over HTTP counts them."""
+"""Callers get an error or nothing for what they may not see, and no upstream call is made for it."""
 
 import asyncio
 from base64 import b64encode
@@ -29,7 +29,7 @@ Ask = Callable[..., Answered]
 
 @pytest.fixture
 def ask(simulator: Simulator) -> Ask:
-    """Ask the graph on the simulator, nothing remembered."""
+    """Ask the schema below HTTP, on the simulator and without caches."""
 
     def asked(text: str, access: Access, **variables: Any) -> Answered:
         async def answer() -> Answered:

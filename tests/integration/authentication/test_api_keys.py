@@ -1,4 +1,4 @@
-"""Callers with API keys, over HTTP: who is let in, how often, and what is told of them."""
+"""Callers with API keys, over HTTP: which keys are accepted, rate limits, and what is logged."""
 
 import logging
 from collections.abc import Callable
@@ -40,7 +40,7 @@ Serve = Callable[..., Gateway]
 
 @pytest.fixture
 def serve(serve_gateway: Serve, tmp_path: Path) -> Serve:
-    """Starts a gateway with a keys file, its caches on."""
+    """Start a gateway with a keys file, its caches on."""
 
     def start(callers: str | bytes = CALLERS, **settings: Any) -> Gateway:
         path = tmp_path / "callers.toml"

@@ -1,4 +1,4 @@
-"""Callers with tokens, over HTTP: whose keys count, what a token must say, and what is told of its subject."""
+"""Callers with tokens, over HTTP: trusted keys, needed claims, and what is logged of the subject."""
 
 import hmac
 import json
@@ -51,7 +51,7 @@ class KeyServer(CannedApplication):
     def __init__(self, stack: ExitStack) -> None:
         super().__init__(published(KEYS))
         self._stack = stack
-        # Bound but not listened on, so that whoever connects is refused and nobody else gets the port.
+        # Bound but not listened on, so that connections are refused and no other process gets the port.
         self._bound = stack.enter_context(socket.socket())
         self._bound.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._bound.getsockname()[1]}/keys"
@@ -85,7 +85,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def serve(serve_gateway: Serve, clock: Clock) -> Serve:
-    """Starts a gateway that trusts the keys at a place, its caches on."""
+    """Start a gateway that trusts the keys at a place, its caches on."""
 
     def start(place: str | Path, **settings: Any) -> Gateway:
         return serve_gateway(clock=clock, **JWT, gateway_jwt_jwks=str(place), **CACHES_ON, **settings)

@@ -1,4 +1,4 @@
-"""A gateway that remembers as it does by default, and a clock that a test moves."""
+"""A gateway with the caches that it has by default, and a clock that a test moves."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What clients and caches on the way are told to keep of an answer, and for how long."""
+"""Cache-Control, ETag and Vary: what clients and proxies may cache, and for how long."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def get(gateway: Gateway, query: str, **headers: str) -> Any:
 
 
 def kept(gateway: Gateway, query: str, **headers: str) -> str:
-    """What a good answer says of keeping it."""
+    """The Cache-Control of a response with data."""
     response = get(gateway, query, **headers)
     assert response.json()["data"]
     return str(response.headers["cache-control"])

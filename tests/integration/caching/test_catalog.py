@@ -1,4 +1,4 @@
-"""The catalogue over real HTTP: minutes from memory, stale while it is fetched anew, and never too old."""
+"""Cached lists of care units, resources and services: fresh, stale during a refresh, never too old."""
 
 from collections.abc import Callable
 

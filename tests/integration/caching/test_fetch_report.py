@@ -1,4 +1,4 @@
-"""`x-gateway-explain: 1`: what it took to answer."""
+"""The fetch report that `x-gateway-explain: 1` adds to a response."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SELECTIONS = [
 
 
 def explained(gateway: Gateway, selection: str, emr: str = "webdoc", care_unit: str = "L0_1") -> dict[str, Any]:
-    """The explanation of an answer about one clinic."""
+    """The fetch report of a response about one care unit."""
     question = {
         "query": f"query($id: ID!) {{ careUnit(id: $id) {{ {selection} }} }}",
         "variables": {"id": care_unit_id(CareUnitKey(emr, care_unit))},

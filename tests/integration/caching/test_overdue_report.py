@@ -1,4 +1,4 @@
-"""Data that could not be fetched anew are served, and the answer says so."""
+"""Stale data whose refresh failed are served, and reported as overdue."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ def overdue(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def says(gateway: Gateway, query: str, lists: int) -> dict[str, Any]:
-    """The answer, as soon as it tells of so many lists that are overdue: refreshes end after the answer."""
+    """The first answer that reports so many overdue lists; a refresh ends after the answer that started it."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
         answer = gateway.ask(query)

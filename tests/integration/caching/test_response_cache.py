@@ -1,4 +1,4 @@
-"""Requests that come again get finished bytes, as long as all their data are fresh and only if nobody minds."""
+"""Equal requests get the bytes of a former response while all its data are fresh."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ GRAPHQL = "application/graphql-response+json"
 
 
 class Client:
-    """Asks, and tells whether that was executed: whatever is executed asks for the time of day once."""
+    """Sends a request and says whether it was executed: each execution reads the time of day once."""
 
     def __init__(self, gateway: Gateway, clock: Clock) -> None:
         self._gateway = gateway

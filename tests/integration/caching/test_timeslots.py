@@ -1,4 +1,4 @@
-"""Timeslots over real HTTP: seconds from memory, whatever window of what is known is asked for."""
+"""Cached timeslots: any part of a known window is served, and only missing ranges are fetched."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One query gives what many REST calls give by hand, for every EHR and in its harder modes."""
+"""One query gives what many REST calls give, for every EHR and in its more difficult behaviours."""
 
 import json
 from collections.abc import Callable
@@ -61,7 +61,7 @@ HARDER: list[dict[str, Any]] = [
 
 
 class Rest:
-    """Leyr's REST API as a careful person would use it by hand."""
+    """Leyr's REST API, called one request at a time by its documentation."""
 
     def __init__(self, simulator: Simulator, emr: str) -> None:
         self._simulator = simulator

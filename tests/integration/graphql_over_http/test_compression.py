@@ -1,4 +1,4 @@
-"""Answers over real HTTP in the encoding that the client likes best."""
+"""Responses are compressed in the encoding that the client prefers."""
 
 import gzip
 import sys

@@ -1,4 +1,4 @@
-"""Whose pages may ask: what the browser of a visitor to another site may send, and what pages of named origins may."""
+"""CSRF and CORS: what pages of other sites may send, and what pages of allowed origins may send and read."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ CLIENT_HEADERS = (
 
 @pytest.fixture
 def named(serve_gateway: Callable[..., Gateway]) -> Gateway:
-    """A gateway whose settings name one origin."""
+    """A gateway whose settings allow one origin."""
     return serve_gateway(gateway_cors_origins=(OURS,))
 
 

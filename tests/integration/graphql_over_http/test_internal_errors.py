@@ -1,4 +1,4 @@
-"""What happens where the gateway itself is at fault."""
+"""An unexpected exception of the gateway becomes a 500 without details."""
 
 from datetime import datetime
 from io import StringIO

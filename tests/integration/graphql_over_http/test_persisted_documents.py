@@ -1,4 +1,4 @@
-"""Documents that requests name instead of sending, as codegen's and Apollo's clients do it over HTTP."""
+"""Persisted documents, which requests name instead of sending, as clients of codegen and Apollo do."""
 
 import json
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def error(response: Any) -> tuple[int, str, str]:
 
 
 def is_unknown(response: Any) -> bool:
-    """Whether a client is told so in the way that makes Apollo's send the document along."""
+    """Whether the error is the one that makes Apollo's clients send the document along."""
     if "data" in response.json():
         return False
     is_json = response.headers["content-type"].startswith(JSON + ";")

@@ -72,7 +72,7 @@ class Traced(Gateway):
         return self.spans(SpanKind.SERVER)
 
     def calls(self, least: int = 0) -> list[Told]:
-        """Those to Leyr, once there are so many: nobody waits for a refresh."""
+        """The spans of calls to Leyr, as soon as there are so many: no response waits for a refresh."""
         for _ in range(2_000):
             found = self.spans(SpanKind.CLIENT)
             if len(found) >= least:

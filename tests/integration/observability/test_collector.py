@@ -1,4 +1,4 @@
-"""`gateway serve` and a collector, each a process or a thread of its own: spans arrive, and nobody waits for them."""
+"""`gateway serve` delivers spans to a collector, and no request waits for the delivery."""
 
 import gzip
 import signal

@@ -1,4 +1,4 @@
-"""`/metrics` on a real socket: its two formats, what else is asked there, and scrapes beside a busy loop."""
+"""`/metrics` over real HTTP: its two formats, other requests, and scrapes of a busy gateway."""
 
 from collections.abc import Iterator
 from http.client import HTTPConnection

@@ -1,4 +1,4 @@
-"""The spans of a gateway over real HTTP: which there are, whose they are, and what they say."""
+"""The spans of a gateway over real HTTP: which there are, their parents, and their attributes."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How many requests are answered at a time, on real sockets: who takes a place, who is turned away, and who leaves."""
+"""The limit on concurrent requests: which requests count, which get a 503, and when a place is free again."""
 
 import json
 import socket
@@ -67,7 +67,7 @@ class Client:
 
 
 class LimitedGateway:
-    """A gateway with two places, whose upstream waits until a test lets it answer."""
+    """A gateway with two places, whose calls to Leyr wait until a test releases them."""
 
     def __init__(self, url: str, emrs: tuple[str, ...], stack: ExitStack, upstream: UpstreamScript) -> None:
         self.url = url
@@ -85,7 +85,7 @@ class LimitedGateway:
         return [self._enter(emr) for emr in self._emrs[:PLACES]]
 
     def _enter(self, emr: str) -> Client:
-        """Try until there is a place, since the gateway may not have noticed yet that one is free."""
+        """Send a request until it has a place, since the gateway may not have noticed yet that one is free."""
         before = self.upstream.waiting
         for _ in range(1_000):
             client = self.client().asks(f'{{ careUnits(emr: "{emr}") {{ name }} }}')
@@ -207,7 +207,7 @@ def test_request_does_not_count_until_its_body_is_whole(gateway: LimitedGateway)
     arriving = [gateway.client().begins(body, rest=1) for _ in range(3 * PLACES)]
     inside = gateway.fill()
 
-    # Whoever's body is whole now comes too late; the others still have their chance.
+    # A request whose body is whole now is too late; the others may still find a place.
     arriving[0].socket.sendall(body[-1:])
     assert arriving[0].hears()[0].status == 503
     gateway.upstream.released.set()

@@ -1,4 +1,4 @@
-"""A gateway that is told to stop: it says so, whoever was let in is answered, and then nobody is let in."""
+"""Graceful shutdown by signals: readiness says so, accepted requests are answered, new connections are refused."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ async def until_in_flight(simulator: Simulator, number: int) -> None:
 
 
 async def until_not_ready(url: str) -> httpx.Response:
-    """Wait until the gateway says that it stops; what it says."""
+    """Wait until readiness fails; that response."""
     async with asyncio.timeout(STARTS_WITHIN), httpx.AsyncClient(base_url=url) as prober:
         while True:
             answer = await prober.get("/readyz")
@@ -81,7 +81,7 @@ async def until_not_ready(url: str) -> httpx.Response:
 
 
 async def until_refused(url: str) -> None:
-    """Wait until no connection is taken any more; nobody is reset until then."""
+    """Wait until connections are refused; none is reset until then."""
     address = httpx.URL(url)
     async with asyncio.timeout(STARTS_WITHIN):
         while True:
@@ -124,7 +124,7 @@ async def test_two_hundred_requests_in_flight_are_answered(
 
 @dataclass
 class Asking:
-    """Clients that ask one request after the other until they are refused, and what became of each request."""
+    """Clients that send one request after the other until their connection is refused, and the result of each."""
 
     url: httpx.URL
     keep: bool

@@ -21,7 +21,7 @@ OWN_CALL = {"cache-control": "no-cache"}
 
 @dataclass
 class Seen:
-    """What a number of clients saw."""
+    """The responses that a number of clients got."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     without_advice: int = 0
@@ -65,5 +65,5 @@ async def test_three_times_the_clients_are_answered_or_503(
     # How many answers that makes is measured by benchmarks/soak.py: in a test it would tell of the machine.
     assert storm.without_advice == 0
     assert simulator.http.get("/__calls").json()["max_in_flight"]["webdoc"] <= PLACES
-    # Whoever was turned away cost upstream nothing.
+    # A request that gets a 503 takes no upstream call.
     assert sum(simulator.count().values()) == sum(each.statuses[200] for each in (before, storm, after))

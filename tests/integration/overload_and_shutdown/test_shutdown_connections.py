@@ -1,4 +1,4 @@
-"""HttpClient of a server that stops, byte for byte: what was begun is answered whole, what rests is closed."""
+"""Connections of a server that shuts down: requests in flight are answered whole, idle connections closed."""
 
 import signal
 import socket
@@ -54,7 +54,7 @@ class Served:
     url: str
 
     def stop(self) -> None:
-        """Tell it to stop, and wait until it heard."""
+        """Send a signal, and wait until responses close their connection."""
         self.process.send_signal(signal.SIGTERM)
         while not is_last(self.answer(GET)):
             time.sleep(0.01)
@@ -120,7 +120,7 @@ def test_requests_in_flight_are_answered_and_idle_connections_closed() -> None:
 
             def finish() -> list[RawResponse]:
                 assert idle.ends()
-                # Whoever has only just come and asked nothing yet is waited for a little longer.
+                # A new connection without a request yet gets a little more time.
                 return [fresh.send(GET).answer(), head.send(GET[10:]).answer(), body.send(b"a" * 9).answer()]
 
             # The stop waits for what the thread sends.

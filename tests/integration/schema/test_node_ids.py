@@ -1,4 +1,4 @@
-"""Node ids: what finds what, and what is refused how."""
+"""Node ids: each finds its object, and bad ids and arguments are refused without a call."""
 
 from base64 import b64encode
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an operation comes to: its data, its errors, and what the log is told of it."""
+"""The result of an operation: data, errors, limits, and what the log gets of it."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""The schema as a contract: committed, described everywhere, and of the documented shape."""
+"""The schema as a contract: committed, sorted, described everywhere, and compatible with what was promised."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The exact upstream calls of documents; the simulator counts them."""
+"""The exact upstream calls that each document takes, as the simulator counts them."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What an operation may take upstream, and how many timeslots an answer may hold; the simulator counts the calls."""
+"""The limits on upstream calls of an operation and on timeslots of an answer."""
 
 from collections.abc import Callable
 from pathlib import Path

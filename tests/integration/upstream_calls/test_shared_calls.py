@@ -1,4 +1,4 @@
-"""One call for all who want the same, whoever of them leaves and whenever."""
+"""Concurrent requests share an upstream call, whichever of them is cancelled and whenever."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def head(content: bytes, url: str) -> bytes:
 
 
 async def connect(url: str, content: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client on a connection of its own that has asked."""
+    """A connection on which a request was sent."""
     address = httpx.URL(url)
     reader, writer = await asyncio.open_connection(address.host, address.port)
     writer.write(head(content, url))

@@ -1,4 +1,4 @@
-"""Clients that leave: nothing is stuck, and it is held against nobody."""
+"""Cancelled calls give back their places and connections, and do not count as failures."""
 
 import asyncio
 from random import Random
@@ -16,7 +16,7 @@ SMALL_POOL: dict[str, Any] = {"max_connections": 10, "pool_timeout_seconds": 5}
 
 
 async def crowd(leyr: WatchedClient, number: int, chance: Random) -> None:
-    """Calls of which each is given up at a moment of its own."""
+    """Calls of which each is cancelled at a moment of its own."""
     calls = [asyncio.create_task(leyr.call_result()) for _ in range(number)]
     for call in chance.sample(calls, number):
         if chance.random() < 0.2:

@@ -1,4 +1,4 @@
-"""The time of a request: what came in time is delivered, the rest says so, and nobody's call goes on for nobody."""
+"""The deadline of a request: data in time are delivered, the rest are errors, and abandoned calls are cancelled."""
 
 import socket
 import time
@@ -14,7 +14,7 @@ WAITED = 20.0
 
 
 def until(holds: Callable[[], bool], seconds: float) -> bool:
-    """Whether something comes to hold within so many seconds."""
+    """Whether a condition becomes true within so many seconds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if holds():

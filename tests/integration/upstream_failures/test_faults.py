@@ -1,4 +1,4 @@
-"""One fault at a time, over real HTTP: how often it is asked again, what it is called, and what it says of the EHR."""
+"""One upstream fault at a time: how often it is retried, its error code, and whether it opens the breaker."""
 
 import asyncio
 from collections.abc import Callable

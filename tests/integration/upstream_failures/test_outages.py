@@ -1,4 +1,4 @@
-"""Outages of minutes, on a clock that the test moves, judged by what arrived at the simulator."""
+"""Outages of minutes on a clock that the test moves: retry budget, circuit breaker and cached data."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ WITHOUT_BREAKER = PolicyConfig(circuit_breaker=CircuitBreakerConfig(min_calls=10
 
 
 async def outage(leyr: WatchedClient, clock: FakeTime, *, seconds: int, rate: int) -> float:
-    """WatchedClient calls for each call of a client's."""
+    """How many calls arrive upstream for each call of a client."""
     for _ in range(seconds):
         began = clock.now
         await leyr.call_results(rate)

@@ -1,4 +1,4 @@
-"""Partial failure: what can be had is delivered, and the rest says why it is missing."""
+"""Partial failure: data that came are delivered, and each missing field has an error."""
 
 import re
 from collections.abc import Callable

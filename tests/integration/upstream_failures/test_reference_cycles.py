@@ -1,4 +1,4 @@
-"""What an answer leaves behind is freed at once, not when the cycle collector comes by."""
+"""The objects of a request are freed at once, without the cycle collector."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ Left: TypeAlias = Callable[[], list[Any]]
 
 @pytest.fixture
 def left() -> Iterator[Left]:
-    """What there is of requests that was not there before; the collector does not come meanwhile."""
+    """The objects of requests that were not there before; the collector is off meanwhile."""
     gc.collect()
     before = {id(each): each for each in of_requests()}
     gc.disable()
@@ -43,7 +43,7 @@ def of_requests() -> list[Any]:
 
 
 def after_a_while(gateway: Gateway, left: Left) -> list[Any]:
-    """What is left when the gateway has done what it does after its answers."""
+    """The objects that are left when the gateway has finished its work after the answers."""
     for _ in range(500):
         gateway.http.get("/livez")
         if not left():

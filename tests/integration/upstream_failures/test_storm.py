@@ -1,4 +1,4 @@
-"""Many faults at once: everybody hears in time, what is well is delivered whole, and no call is left behind.
+"""Many faults at once: every answer is in time, healthy data are whole, and no call is left behind.
 
 Gateway and simulator are processes of their own, and what hangs does so for much longer than any machine is slow: how
 exactly deadlines are kept is for `benchmarks.storm` to measure.
@@ -37,7 +37,7 @@ def running(log: Path, *command: str, **settings: str) -> Iterator[str]:
 
 @pytest.fixture
 def leyr(tmp_path: Path) -> Iterator[httpx.Client]:
-    """A simulator."""
+    """A simulator in a process of its own."""
     with (
         running(tmp_path / "simulator.log", "simulator", "--latency", "0") as url,
         httpx.Client(base_url=url, timeout=30) as http,
