@@ -15,6 +15,7 @@ FILES = sorted(path for tracked in TRACKED if (path := ROOT / tracked).is_file()
 MODULES = [path for path in FILES if path.suffix == ".py"]
 OURS = [path for path in MODULES if path.is_relative_to(ROOT / "gateway")]
 LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 400, 400, 50, 5
+MOST_SENTENCES = 3
 
 
 def name(path: Path) -> str:
@@ -52,6 +53,14 @@ def test_modules_are_named_for_a_concept() -> None:
     vague = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "base", "tools"}
 
     assert [name(path) for path in OURS if path.stem in vague or path.parent.name in vague] == []
+
+
+@pytest.mark.parametrize("path", OURS, ids=name)
+def test_module_docstring_begins_with_one_to_three_sentences(path: Path) -> None:
+    summary, *_ = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")
+
+    assert summary.endswith(".")
+    assert len(re.findall(r"[.!?](?=\s|$)", summary)) <= MOST_SENTENCES
 
 
 def test_every_exemption_has_a_code_and_a_reason() -> None:
