@@ -57,9 +57,7 @@ def test_operation_attributes_are_closed_sets_and_counts(
 
 
 @given(emr=NASTY, endpoint=NASTY, outcome=st.sampled_from(CallResult), resends=st.integers(0, 9))
-def test_call_attributes_are_closed_sets_and_counts(
-    emr: str, endpoint: str, outcome: CallResult, resends: int
-) -> None:
+def test_call_attributes_are_closed_sets_and_counts(emr: str, endpoint: str, outcome: CallResult, resends: int) -> None:
     name, said = call_attributes(emr, endpoint, outcome, resends, emrs=EMRS)
 
     assert said.keys() <= ALLOWED
