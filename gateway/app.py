@@ -40,7 +40,7 @@ from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
-from gateway.http.request_context import RequestObserver
+from gateway.http.request_context import RequestEvents
 from gateway.http.requests import RequestLimits, RequestReader
 from gateway.http.response_cache import CacheControl, ResponseCache
 from gateway.http.runner import Runner
@@ -239,7 +239,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         )
     request_log = RequestLog(log)
     tracer = None if outside.traces is None else outside.traces.requests
-    observers: list[RequestObserver | None] = [request_log, outside.metrics, tracer]
+    listeners: list[RequestEvents | None] = [request_log, outside.metrics, tracer]
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
         runner=_runner(settings, outside, profiles, loaders),
@@ -253,7 +253,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         new_reference=outside.new_reference,
         digest_key=outside.new_secret(),
         graphiql=graphiql,
-        observers=[each for each in observers if each is not None],
+        listeners=[each for each in listeners if each is not None],
         tracer=tracer,
         on_fault=request_log.fault,
     )

@@ -19,8 +19,8 @@ from gateway.http.graphiql import GraphiQL
 from gateway.http.negotiation import ENCODINGS, MediaType, preferred_encoding, preferred_media_type
 from gateway.http.request_context import (
     RequestContext,
+    RequestEvents,
     RequestIds,
-    RequestObserver,
     RequestOptions,
     RequestTracer,
     request_ids,
@@ -59,9 +59,9 @@ _BYPASSES_CACHE = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])"
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class GraphQLEndpoint:
-    """Answers GraphQL requests: admits them, finds a response in the cache or makes it, sends it, tells observers.
+    """Answers GraphQL requests: admits them, finds a response in the cache or makes it, sends it, tells listeners.
 
-    `observers` include the `tracer`; `on_fault` is called with each unexpected exception.
+    `listeners` include the `tracer`; `on_fault` is called with each unexpected exception.
     """
 
     runner: Runner
@@ -75,7 +75,7 @@ class GraphQLEndpoint:
     new_reference: Callable[[], str]
     digest_key: bytes
     graphiql: GraphiQL | None
-    observers: Sequence[RequestObserver]
+    listeners: Sequence[RequestEvents]
     tracer: RequestTracer | None
     on_fault: Callable[[RequestIds, Exception], None]
     _vary: bytes = field(init=False)
@@ -186,8 +186,8 @@ class GraphQLEndpoint:
 
     def _finish(self, context: RequestContext, status: int) -> None:
         request = context.finished(status, self.clock())
-        for observer in self.observers:
-            observer.finished(request)
+        for listener in self.listeners:
+            listener.finished(request)
 
 
 def _by_name(raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, str]:

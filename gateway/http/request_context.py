@@ -1,4 +1,4 @@
-"""One GraphQL request: its ids and options, what it comes to, and the record of it that observers get."""
+"""One GraphQL request: its ids and options, what it comes to, and the record of it that listeners get."""
 
 import re
 from collections import Counter
@@ -83,7 +83,7 @@ _NO_OPTIONS = RequestOptions()
 
 
 class FinishedRequest(NamedTuple):
-    """What observers are told of a request. Only `ids` may hold something that the client chose.
+    """What listeners are told of a request. Only `ids` may hold something that the client chose.
 
     `rejection` is the error code of a request that got an error response instead of becoming an operation, else None.
     `caller` is None for an anonymous caller. `operation_type` and `document_hash` (SHA-256, hexadecimal) are empty
@@ -106,7 +106,7 @@ class FinishedRequest(NamedTuple):
     upstream_seconds: float = 0.0
 
 
-class RequestObserver(Protocol):
+class RequestEvents(Protocol):
     """Is told of every request to `/graphql` when its response is sent."""
 
     def finished(self, request: FinishedRequest) -> None:
@@ -114,8 +114,8 @@ class RequestObserver(Protocol):
         ...
 
 
-class RequestTracer(RequestObserver, Protocol):
-    """An observer that is also told when a request begins, in the request's own task."""
+class RequestTracer(RequestEvents, Protocol):
+    """A listener that is also told when a request begins, in the request's own task."""
 
     def started(self, ids: RequestIds) -> str | None:
         """Begin a span. Return its trace id, 32 hexadecimal digits, if it is recorded and begins a new trace."""
@@ -147,7 +147,7 @@ class RequestContext:
     upstream_seconds: float = 0.0
 
     def finished(self, status: int, now: float) -> FinishedRequest:
-        """Make the record for observers; `now` is the clock's time."""
+        """Make the record for listeners; `now` is the clock's time."""
         seconds = now - self.started
         if self.rejection is not None:
             return FinishedRequest(self.ids, status, seconds, self.rejection, self.caller, codes=(self.rejection,))

@@ -127,7 +127,7 @@ _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 
 
 class Metrics(Collector):
-    """The RequestObserver that counts and times requests; written by the event loop, collected from any thread.
+    """The RequestEvents that counts and times requests; written by the event loop, collected from any thread.
 
     `emrs` are the codes of the configured EHRs. `upstream` gets the call events; `registry` is what a scrape reads.
     """

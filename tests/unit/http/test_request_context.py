@@ -1,4 +1,4 @@
-"""The ids of a request, and the record of it for observers."""
+"""The ids of a request, and the record of it for listeners."""
 
 from collections.abc import Callable
 from uuid import UUID

@@ -105,18 +105,18 @@ def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
 
 def test_resend_count_counts_earlier_attempts_of_the_same_call() -> None:
     traces, exporter = recording()
-    observer = traces.upstream
+    events = traces.upstream
 
     def call(*steps: str) -> None:
         traces.requests.started(RequestIds("id"))
         for step in steps:
             match step:
                 case "sent":
-                    observer.attempt_ended("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
+                    events.attempt_ended("pmo", "timeslots", CallResult.UNAVAILABLE, 0.5)
                 case "retried":
-                    observer.retried("pmo")
+                    events.retried("pmo")
                 case _:
-                    observer.rejected("pmo", "timeslots", Rejection.BREAKER_OPEN)
+                    events.rejected("pmo", "timeslots", Rejection.BREAKER_OPEN)
 
     for steps in (
         ("sent", "retried", "sent", "retried", "sent"),
