@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.planner import needed_lists, plan, spread
 from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLists
 
@@ -22,20 +22,6 @@ class UnitRequirements:
     each_resource: Sequence[TimeslotQuery] = ()
     each_service: Sequence[TimeslotQuery] = ()
     other_lists: int = 0
-
-
-def needs_unit_lists(profile: EhrProfile) -> bool:
-    """Whether the calls to an EHR depend on what its care units list."""
-    return (
-        profile.filter_policy is not FilterPolicy.NONE_REQUIRED
-        or not profile.names_resource
-        or not profile.names_service
-    )
-
-
-def is_plain(profile: EhrProfile) -> bool:
-    """Whether one call is enough for any query, and its slots name their owners."""
-    return profile.longest_window is None and not needs_unit_lists(profile)
 
 
 def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: ListedIds) -> int:

@@ -46,6 +46,16 @@ class EhrProfile:
     names_resource: bool = field(default=True, kw_only=True)
     names_service: bool = field(default=True, kw_only=True)
 
+    @property
+    def needs_unit_lists(self) -> bool:
+        """Whether the calls depend on what a care unit lists."""
+        return not (self.filter_policy is FilterPolicy.NONE_REQUIRED and self.names_resource and self.names_service)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether one call is enough for any query, and its slots name their owners."""
+        return self.longest_window is None and not self.needs_unit_lists
+
     def after_refusing(self, *, resource: bool, service: bool) -> "EhrProfile":
         """The profile after the EHR refused a call with these filters because it lacks another.
 

@@ -1,26 +1,4 @@
-"""The one error tree. Every message here is safe to show to a client: it never quotes input or upstream text.
-
-GatewayError
-├── CallerError                    origin client: the request must change
-│   ├── BadUserInput               BAD_USER_INPUT
-│   ├── NotFound                   NOT_FOUND
-│   ├── OperationTooLarge          OPERATION_TOO_LARGE
-│   ├── UnknownDocument            PERSISTED_QUERY_NOT_FOUND
-│   ├── Unauthenticated            UNAUTHENTICATED
-│   ├── Forbidden                  FORBIDDEN
-│   └── RateLimited                RATE_LIMITED
-├── UpstreamError                  origin leyr or ehr
-│   ├── NotSupported               NOT_SUPPORTED
-│   │   └── FilterRequired         NOT_SUPPORTED: the EHR wants a filter that the call did not carry
-│   ├── UpstreamRefused            BAD_USER_INPUT: Leyr refused the request as invalid
-│   ├── UpstreamUnavailable        UPSTREAM_UNAVAILABLE
-│   ├── UpstreamRateLimited        UPSTREAM_RATE_LIMITED
-│   ├── UpstreamRejectedCredentials  UPSTREAM_REJECTED_CREDENTIALS
-│   └── UpstreamInvalidAnswer      UPSTREAM_INVALID_ANSWER
-├── DeadlineExceeded               DEADLINE_EXCEEDED: origin gateway
-├── Overloaded                     OVERLOADED: origin gateway
-└── Internal                       INTERNAL: origin gateway, a fault of ours
-"""
+"""The one error tree. Every message here is safe to show to a client: it never quotes input or upstream text."""
 
 from enum import StrEnum
 from typing import ClassVar

@@ -67,42 +67,12 @@ class CheckedQuery(NamedTuple):
     unconfirmed: UnitLists | None
 
 
-class TimeslotCounter:
-    """Counts the timeslots of an answer; each execution of the operation counts anew."""
-
-    def __init__(self) -> None:
-        self._run: object = None
-        self._number = 0
-        self._refusal: str | None = None
-
-    def add(self, number: int, most: int, run: object) -> None:
-        """Count the slots of one field. Raises OperationTooLarge, then and at every later call.
-
-        Where graphql-core's executor follows a compiled execution that gave up, each counts its own slots.
-        """
-        if run is not self._run:
-            self._run, self._number = run, 0
-        self._number += number
-        if self._refusal is None and self._number > most:
-            self._refusal = (
-                f"The answer would hold {self._number} timeslots or more; the limit is {most}: ask for a "
-                "shorter window, or for fewer with first"
-            )
-        if self._refusal is not None:
-            raise OperationTooLarge(self._refusal)
-
-
-@dataclass(slots=True)
-class CostState:
-    """Whether an operation's calls were counted to the end before they are made, and why it is refused."""
-
-    is_settled: bool = False
-    refusal: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Context:
-    """One request: its nodes, its one idea of now, what its caller may see, and the limits that hold for it."""
+    """One request: its nodes, its one idea of now, what its caller may see, and the limits that hold for it.
+
+    `is_cost_settled` says that all its upstream calls were counted, `cost_refusal` why they are too many.
+    """
 
     nodes: Nodes
     profiles: Profiles
@@ -116,8 +86,11 @@ class Context:
         default_factory=dict
     )
     _named: dict[str, NodeId] = field(default_factory=dict)
-    _slot_count: TimeslotCounter = field(default_factory=TimeslotCounter)
-    cost_state: CostState = field(default_factory=CostState)
+    is_cost_settled: bool = False
+    cost_refusal: str | None = None
+    _run: object = None
+    _timeslots: int = 0
+    _timeslots_refusal: str | None = None
 
     def __post_init__(self) -> None:
         self.loaders.allow_calls(self.limits.upstream_calls)
@@ -207,11 +180,21 @@ class Context:
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
 
     def count_timeslots(self, number: int, run: object) -> None:
-        """Count the slots that a field adds to the answer; `run` is an object that only this execution has.
+        """Count the slots that a field adds to the answer. Raises OperationTooLarge, then and at every later call.
 
-        Raises OperationTooLarge.
+        `run` is an object that only this execution has: where graphql-core's executor follows a compiled execution
+        that gave up, each counts its own slots.
         """
-        self._slot_count.add(number, self.limits.timeslots, run)
+        if run is not self._run:
+            self._run, self._timeslots = run, 0
+        self._timeslots += number
+        if self._timeslots_refusal is None and self._timeslots > self.limits.timeslots:
+            self._timeslots_refusal = (
+                f"The answer would hold {self._timeslots} timeslots or more; the limit is {self.limits.timeslots}: ask "
+                "for a shorter window, or for fewer with first"
+            )
+        if self._timeslots_refusal is not None:
+            raise OperationTooLarge(self._timeslots_refusal)
 
 
 @dataclass

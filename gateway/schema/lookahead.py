@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from graphql import (
@@ -70,7 +71,7 @@ class TimeslotsField:
     is_own: bool
 
 
-@dataclass(slots=True)
+@dataclass
 class Lookahead:
     """What a part of a document asks of a care unit, whatever the variables of its arguments are.
 
@@ -83,6 +84,12 @@ class Lookahead:
     names_ids: bool = False
     is_deep: bool = False
     timeslots: list[TimeslotsField] = field(default_factory=list)
+
+    @cached_property
+    def most_calls(self) -> int:
+        """The most calls for a care unit of a plain EHR; lists may have to confirm that ids exist."""
+        reads = self.reads | Reads.RESOURCES | Reads.HEALTHCARE_SERVICES if self.names_ids else self.reads
+        return reads.unit_lists + len(self.timeslots)
 
 
 class TimeslotsArguments(NamedTuple):

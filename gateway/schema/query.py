@@ -7,7 +7,6 @@ import strawberry
 from strawberry import UNSET
 from strawberry.schema.config import StrawberryConfig
 
-from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput, GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.personal_numbers import refuse_name
@@ -48,10 +47,8 @@ class Query:
     ) -> list[CareUnit] | None:
         """The care units, in Leyr's order."""
         profile = info.context.emr(given(emr))
-        check_upstream_cost(info, profile)
-        units = _visible(info, (await info.context.nodes.care_units(profile.code)).all)
-        _begin(info, profile, units)
-        return units
+        check_upstream_cost(info)
+        return _begin(info, (await info.context.nodes.care_units(profile.code)).all)
 
     @strawberry.field(
         description="One care unit by its node id. Null comes with an error.",
@@ -62,7 +59,7 @@ class Query:
         wanted = info.context.named(id)
         if wanted.type is not NodeType.CARE_UNIT:
             raise BadUserInput(f"This is the id of a {wanted.type}; pass the id of a CareUnit")
-        check_upstream_cost(info, info.context.loaders.profile(wanted.care_unit))
+        check_upstream_cost(info)
         return cast("CareUnit", await _fetch(info, wanted))
 
     @strawberry.field(
@@ -71,7 +68,7 @@ class Query:
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
         wanted = info.context.named(id)
-        check_upstream_cost(info, info.context.loaders.profile(wanted.care_unit))
+        check_upstream_cost(info)
         return await _fetch(info, wanted)
 
     @strawberry.field(
@@ -104,16 +101,16 @@ async def _fetch_by_text(info: Info, text: str) -> Node:
     return await _fetch(info, info.context.named(text))
 
 
-def _begin(info: Info, profile: EhrProfile, units: list[CareUnit]) -> None:
-    """Count again, now that the care units are known, and start what is asked of them. Raises OperationTooLarge."""
-    check_upstream_cost(info, profile)
-    prefetch(info, units)
+def _begin(info: Info, listed: list[CareUnit]) -> list[CareUnit]:
+    """Start what is asked of the care units that the caller may see. Raises OperationTooLarge.
 
-
-def _visible(info: Info, units: list[CareUnit]) -> list[CareUnit]:
-    """The care units that the caller may see; a list of its own, since bytes are kept of the whole."""
+    They are a list of its own where some are left out, since bytes are kept of the whole list.
+    """
     access = info.context.access
-    return units if access.is_whole else [unit for unit in units if access.sees(unit.key)]
+    units = listed if access.is_whole else [unit for unit in listed if access.sees(unit.key)]
+    check_upstream_cost(info)
+    prefetch(info, units)
+    return units
 
 
 def build_schema() -> strawberry.Schema:

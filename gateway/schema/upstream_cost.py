@@ -9,13 +9,12 @@ yet, and what cannot be predicted, is stopped by the request's own count of call
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from graphql import OperationDefinitionNode
 
-from gateway.domain.call_count import UnitRequirements, calls_for, is_plain, needs_unit_lists
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.call_count import UnitRequirements, calls_for
+from gateway.domain.ehr_profile import FilterPolicy
 from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
@@ -28,24 +27,18 @@ from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRe
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
 _OWN_LIST = {NodeType.RESOURCE: Reads.RESOURCES, NodeType.HEALTHCARE_SERVICE: Reads.HEALTHCARE_SERVICES}
-_OUTLINE = "Query"
+_ROOTS = "Query"
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
 
 
-def check_upstream_cost(info: Info, profile: EhrProfile | None = None) -> None:
+def check_upstream_cost(info: Info) -> None:
     """Count the calls of the whole operation before a root field makes any. Raises OperationTooLarge.
 
-    Each root field that calls upstream calls this first, and `careUnits` again when it knows the care units. A field
-    that is about one EHR passes the EHR's profile.
+    Each root field that calls upstream calls this first, and `careUnits` again when it knows the care units.
     """
     context: Context = info.raw.context
-    if context.cost_state.is_settled:
-        return
-    outline: _Outline | None = info.memo.get(_OUTLINE)
-    if outline is not None and profile is not None and is_plain(profile) and outline.is_small(context, profile.code):
-        context.cost_state.is_settled = True
-    else:
+    if not context.is_cost_settled:
         check_operation_cost(DocumentScope.of(info), info.raw.operation, context, info.memo)
 
 
@@ -53,49 +46,17 @@ def check_operation_cost(
     document: DocumentScope, operation: OperationDefinitionNode, context: Context, memo: dict[str, Any]
 ) -> None:
     """The same for a document; `memo` lasts as long as the compiled operation. Raises OperationTooLarge."""
-    cost_state, most = context.cost_state, context.limits.upstream_calls
-    if cost_state.refusal is None and not cost_state.is_settled:
-        outline: _Outline | None = memo.get(_OUTLINE)
-        if outline is None:
-            outline = memo[_OUTLINE] = _outline(document, operation)
+    most = context.limits.upstream_calls
+    if context.cost_refusal is None and not context.is_cost_settled:
+        roots: list[RootField] | None = memo.get(_ROOTS)
+        if roots is None:
+            roots = memo[_ROOTS] = root_fields(document, operation)
         bound = _Bound(document, context)
-        if sum(map(bound.of, outline.roots)) > most:
-            cost_state.refusal = _Count(document, context, most).refusal(outline.roots)
-        cost_state.is_settled = bound.is_whole and cost_state.refusal is None
-    if cost_state.refusal is not None:
-        raise OperationTooLarge(cost_state.refusal)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outline:
-    """The root fields that call upstream.
-
-    Where there is one: the calls that each care unit of a plain EHR takes, and whether it lists an EHR's care units.
-    """
-
-    roots: Sequence[RootField]
-    each: int | None
-    lists_care_units: bool
-
-    def is_small(self, context: Context, emr: str) -> bool:
-        """Whether an operation about one plain EHR is below the limit: a quick answer for most operations."""
-        if self.each is None:
-            return False
-        units = 1
-        if self.lists_care_units:
-            listed = context.loaders.known_care_units(emr)
-            if listed is None:
-                return False
-            units = len(listed.items)
-        return 2 + units * self.each <= context.limits.upstream_calls
-
-
-def _outline(document: DocumentScope, operation: OperationDefinitionNode) -> _Outline:
-    roots = root_fields(document, operation)
-    if len(roots) != 1 or roots[0].names_several:
-        return _Outline(roots, None, lists_care_units=False)
-    each = max(_most_within(roots[0].lookahead(document, kind)) for kind in NodeType)
-    return _Outline(roots, each, roots[0].lists_care_units)
+        if sum(map(bound.of, roots)) > most:
+            context.cost_refusal = _Count(document, context, most).refusal(roots)
+        context.is_cost_settled = bound.is_whole and context.cost_refusal is None
+    if context.cost_refusal is not None:
+        raise OperationTooLarge(context.cost_refusal)
 
 
 class _Bound:
@@ -121,19 +82,19 @@ class _Bound:
         if profile is None:
             return 0
         lookahead = root.lookahead(self._document, NodeType.CARE_UNIT)
-        if not lookahead.timeslots:
-            listed = self._context.loaders.known_care_units(profile.code)
-            self.is_whole &= listed is not None
-            return 1 + (0 if listed is None else len(listed.items)) * lookahead.reads.unit_lists
-        keys = visible_care_units(self._context, profile.code)
-        self.is_whole &= keys is not None
-        return 1 + sum(self._within(key, lookahead) for key in keys or ())
+        listed = self._context.loaders.known_care_units(profile.code)
+        self.is_whole &= listed is not None
+        if listed is None:
+            return 1
+        if not lookahead.timeslots or profile.is_plain:
+            return 1 + len(listed.items) * lookahead.most_calls
+        return 1 + sum(self._within(key, lookahead) for key in visible_care_units(self._context, profile.code) or ())
 
     def _within(self, key: CareUnitKey, lookahead: Lookahead) -> int:
         """The calls for a care unit, without the list that holds it."""
         profile = self._context.loaders.profile(key)
-        if not lookahead.timeslots or is_plain(profile):
-            return _most_within(lookahead)
+        if not lookahead.timeslots or profile.is_plain:
+            return lookahead.most_calls
         slots = len(lookahead.timeslots)
         if profile.longest_window is not None:
             slots *= -(-self._context.widest_window // profile.longest_window)
@@ -196,7 +157,7 @@ class _Count:
     def _calls(self, key: CareUnitKey, requests: tuple[RootRequest, ...], *, plan_anew: bool) -> int | None:
         """The calls for a care unit; None where they would have to be planned and `plan_anew` is not set."""
         profile = self._context.loaders.profile(key)
-        listed_ids = self._context.loaders.known(key) if needs_unit_lists(profile) else ListedIds()
+        listed_ids = self._context.loaders.known(key) if profile.needs_unit_lists else ListedIds()
         # A node id is of one care unit, and makes no query in another.
         alike = not any(each.root.lookahead(self._document, each.kind).names_ids for each in requests)
         likeness = profile, listed_ids, requests, None if alike else key
@@ -235,9 +196,3 @@ class _Count:
 def _reads_of(lists: UnitLists) -> Reads:
     resources = Reads.RESOURCES if lists.resources else Reads.NOTHING
     return resources | (Reads.HEALTHCARE_SERVICES if lists.services else Reads.NOTHING)
-
-
-def _most_within(lookahead: Lookahead) -> int:
-    """The most calls for a care unit of a plain EHR; lists may have to confirm that ids exist."""
-    reads = lookahead.reads | _FILTERING if lookahead.names_ids else lookahead.reads
-    return reads.unit_lists + len(lookahead.timeslots)
