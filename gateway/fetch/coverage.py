@@ -6,10 +6,11 @@ request's own calls count as known until its end, with or without a cache: the w
 `resources { timeslots }` also answers each resource.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from asyncio import Semaphore
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge
@@ -20,9 +21,15 @@ from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
-from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
+from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import RequestAnswers, Source, TimeslotCalls
+from gateway.fetch.timeslot_calls import TimeslotCalls
+
+# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
+_CALLS_AT_ONCE = 8
+
+Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
 
 class CoveredRange(NamedTuple):
@@ -80,6 +87,97 @@ def _number_of_calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
     return len({step for steps in found.values() for step in steps})
 
 
+class RequestAnswers:
+    """The snapshots and calls that one request uses, until its end, for one care unit."""
+
+    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
+        self._care_unit = care_unit
+        self._calls = calls
+        self._scope = scope
+        self._semaphore = Semaphore(_CALLS_AT_ONCE)
+        self._sources: dict[Step, Source] = {}
+        self._recorded: set[Snapshot] = set()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, step: Step) -> bool:
+        return step in self._sources
+
+    def items(self) -> ItemsView[Step, Source]:
+        """Every step with its snapshot, or its call, which may be pending."""
+        return self._sources.items()
+
+    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
+        """The pending calls of all requests that this one may join."""
+        return self._calls.pending(self._care_unit, self._scope.since)
+
+    def completed(self, step: Step) -> tuple[Step, Source] | None:
+        """A source whose answer has come and contains that to a step, under the same filters."""
+        for own, source in self._sources.items():
+            if source.answer is not None and own.filters == step.filters and own.covers(step):
+                return own, source
+        return None
+
+    def add(self, step: Step, source: Source) -> None:
+        """Use a snapshot or a pending call from now on."""
+        if step in self._sources:
+            return
+        self._sources[step] = source
+        if isinstance(source, Snapshot):
+            self.record(source)
+        else:
+            self._hold(step, source.acquire(), CacheStatus.JOINED)
+
+    def record(self, snapshot: Snapshot) -> None:
+        """Record the read of a snapshot, once."""
+        if snapshot not in self._recorded:
+            self._recorded.add(snapshot)
+            origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
+            self._record(snapshot.step, origin, snapshot.fetched_at)
+
+    def count_calls(self, steps: Iterable[Step]) -> None:
+        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge."""
+        pending = self.pending()
+        self._scope.count_calls(len({step for step in steps if step not in self._sources and step not in pending}))
+
+    def start_or_join(self, step: Step) -> Source:
+        """The source for a step that was counted: the one in use, a pending call, or a new call."""
+        source = self._sources.get(step)
+        if source is None:
+            source = self.pending().get(step)
+            if source is not None:
+                self.add(step, source)
+            else:
+                source = self._sources[step] = self._calls.start(step, self._semaphore)
+                self._hold(step, source, CacheStatus.FETCHED)
+        return source
+
+    def refresh(self, step: Step) -> None:
+        """Fetch an answer anew; the request does not wait for it, so the call keeps the holder that it gets here.
+
+        A request that has no calls left starts none, and neither does one soon after a call failed.
+        """
+        if not self._calls.may_refresh(self._care_unit):
+            return
+        call = self.pending().get(step)
+        if call is not None:
+            call.acquire()
+        elif self._scope.has_calls_left:
+            self._scope.count_calls()
+            self._calls.start(step, self._semaphore)
+
+    def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
+        self._scope.release_on_close(call)
+        self._record(step, origin, call.started)
+
+    def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
+        subject = (*step.care_unit, step.window, step.resource, step.service)
+        is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
+        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
+        self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)
+
+
 class QueryCoverage:
     """The covered ranges of all that one request asks of one care unit; `errors` has the queries without any."""
 
@@ -111,7 +209,7 @@ class QueryCoverage:
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
             return None
-        used = self._fresh_snapshots(query, profile)
+        used = self._calls.snapshots.fresh(query, profile)
         if used is None:
             return None
         shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used]
@@ -124,24 +222,6 @@ class QueryCoverage:
             self._answers.record(snapshot)
         self._cached.append(query)
         return found
-
-    def _fresh_snapshots(
-        self, query: TimeslotQuery, profile: EhrProfile
-    ) -> Sequence[tuple[Snapshot, TimeslotQuery]] | None:
-        """Fresh snapshots that hold the whole of a query, each with the range of the query that it is used for."""
-        missing = [query.window]
-        used: list[tuple[Snapshot, TimeslotQuery]] = []
-        for snapshot in self._calls.snapshots.known(query, profile):
-            if not self._calls.is_fresh(snapshot):
-                return None
-            window = snapshot.step.window
-            if window.contains(query.window) and not used:
-                return [(snapshot, query)]
-            used += [(snapshot, query.within(held)) for each in missing if (held := each.intersection(window))]
-            missing = subtract(missing, window)
-            if not missing:
-                return used
-        return None
 
     async def plan(self, queries: Sequence[TimeslotQuery]) -> None:
         """Cover each new query with what is known, and start the calls for the rest."""
@@ -204,7 +284,7 @@ class QueryCoverage:
                     continue
                 self._ranges[query].append(held)
                 self._answers.add(step, source)
-                if isinstance(source, Snapshot) and not self._calls.is_fresh(source):
+                if isinstance(source, Snapshot) and not self._calls.snapshots.is_fresh(source):
                     stale.append(held.query.window)
                 left += subtract([window], step.window)
             missing = left

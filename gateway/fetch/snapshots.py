@@ -59,6 +59,26 @@ class Snapshots:
             self._budget.touch(snapshot)
         return found
 
+    def is_fresh(self, snapshot: Snapshot) -> bool:
+        """Whether a snapshot needs no refresh."""
+        return self._clock() - snapshot.fetched_at < self.lifetimes.fresh
+
+    def fresh(self, query: TimeslotQuery, profile: EhrProfile) -> Sequence[tuple[Snapshot, TimeslotQuery]] | None:
+        """Fresh snapshots that hold the whole of a query, each with the range of the query that it is used for."""
+        missing = [query.window]
+        used: list[tuple[Snapshot, TimeslotQuery]] = []
+        for snapshot in self.known(query, profile):
+            if not self.is_fresh(snapshot):
+                return None
+            window = snapshot.step.window
+            if window.contains(query.window) and not used:
+                return [(snapshot, query)]
+            used += [(snapshot, query.within(held)) for each in missing if (held := each.intersection(window))]
+            missing = subtract(missing, window)
+            if not missing:
+                return used
+        return None
+
     def keep(self, snapshot: Snapshot) -> None:
         """Cache an answer, in place of what older ones hold of its window; others may derive data from it."""
         if not self.lifetimes.fresh:

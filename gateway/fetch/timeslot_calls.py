@@ -1,25 +1,18 @@
-"""The timeslot calls of all requests, and which of their answers one request uses."""
+"""The timeslot calls of all requests: each is started once, shared while it is pending, and its answer cached."""
 
 from asyncio import Semaphore
 from collections import defaultdict
-from collections.abc import Callable, ItemsView, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
 
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles, remember
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
-
-# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
-_CALLS_AT_ONCE = 8
-
-Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
 
 class TimeslotCalls:
@@ -69,10 +62,6 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    def is_fresh(self, snapshot: Snapshot) -> bool:
-        """Whether a snapshot needs no refresh."""
-        return self._clock() - snapshot.fetched_at < self.snapshots.lifetimes.fresh
-
     async def _call(self, step: Step, semaphore: Semaphore, started: float) -> TimeslotList:
         async with semaphore:
             answer = await self._backend.timeslots(step)
@@ -89,94 +78,3 @@ class TimeslotCalls:
             del calls[step]
         if not calls:
             del self._pending[step.care_unit]
-
-
-class RequestAnswers:
-    """The snapshots and calls that one request uses, until its end, for one care unit."""
-
-    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
-        self._care_unit = care_unit
-        self._calls = calls
-        self._scope = scope
-        self._semaphore = Semaphore(_CALLS_AT_ONCE)
-        self._sources: dict[Step, Source] = {}
-        self._recorded: set[Snapshot] = set()
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __contains__(self, step: Step) -> bool:
-        return step in self._sources
-
-    def items(self) -> ItemsView[Step, Source]:
-        """Every step with its snapshot, or its call, which may be pending."""
-        return self._sources.items()
-
-    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
-        """The pending calls of all requests that this one may join."""
-        return self._calls.pending(self._care_unit, self._scope.since)
-
-    def completed(self, step: Step) -> tuple[Step, Source] | None:
-        """A source whose answer has come and contains that to a step, under the same filters."""
-        for own, source in self._sources.items():
-            if source.answer is not None and own.filters == step.filters and own.covers(step):
-                return own, source
-        return None
-
-    def add(self, step: Step, source: Source) -> None:
-        """Use a snapshot or a pending call from now on."""
-        if step in self._sources:
-            return
-        self._sources[step] = source
-        if isinstance(source, Snapshot):
-            self.record(source)
-        else:
-            self._hold(step, source.acquire(), CacheStatus.JOINED)
-
-    def record(self, snapshot: Snapshot) -> None:
-        """Record the read of a snapshot, once."""
-        if snapshot not in self._recorded:
-            self._recorded.add(snapshot)
-            origin = CacheStatus.CACHED if self._calls.is_fresh(snapshot) else CacheStatus.STALE
-            self._record(snapshot.step, origin, snapshot.fetched_at)
-
-    def count_calls(self, steps: Iterable[Step]) -> None:
-        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge."""
-        pending = self.pending()
-        self._scope.count_calls(len({step for step in steps if step not in self._sources and step not in pending}))
-
-    def start_or_join(self, step: Step) -> Source:
-        """The source for a step that was counted: the one in use, a pending call, or a new call."""
-        source = self._sources.get(step)
-        if source is None:
-            source = self.pending().get(step)
-            if source is not None:
-                self.add(step, source)
-            else:
-                source = self._sources[step] = self._calls.start(step, self._semaphore)
-                self._hold(step, source, CacheStatus.FETCHED)
-        return source
-
-    def refresh(self, step: Step) -> None:
-        """Fetch an answer anew; the request does not wait for it, so the call keeps the holder that it gets here.
-
-        A request that has no calls left starts none, and neither does one soon after a call failed.
-        """
-        if not self._calls.may_refresh(self._care_unit):
-            return
-        call = self.pending().get(step)
-        if call is not None:
-            call.acquire()
-        elif self._scope.has_calls_left:
-            self._scope.count_calls()
-            self._calls.start(step, self._semaphore)
-
-    def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
-        self._scope.release_on_close(call)
-        self._record(step, origin, call.started)
-
-    def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
-        subject = (*step.care_unit, step.window, step.resource, step.service)
-        is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
-        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
-        self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)

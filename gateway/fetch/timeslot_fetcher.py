@@ -12,11 +12,11 @@ from gateway.domain.partition import lacks_owner, partition, unconfirmed_ids
 from gateway.domain.queries import Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.fetch.backend import UnitListLoader
-from gateway.fetch.coverage import CoveredRange, QueryCoverage
+from gateway.fetch.coverage import CoveredRange, QueryCoverage, Source
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import suspected_profile
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import Source, TimeslotCalls
+from gateway.fetch.timeslot_calls import TimeslotCalls
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 
