@@ -49,7 +49,7 @@ class _Entry(Generic[T]):
     is_overdue: bool = False
 
 
-Given: TypeAlias = CatalogList[T] | asyncio.Future[CatalogList[T]]
+ListOrFuture: TypeAlias = CatalogList[T] | asyncio.Future[CatalogList[T]]
 
 
 class CachedLists(Generic[K, T]):
@@ -64,7 +64,7 @@ class CachedLists(Generic[K, T]):
         self._cached: dict[K, _Entry[T]] = {}
         self._pending: dict[K, SharedCall[CatalogList[T]]] = {}
 
-    def get(self, key: K, scope: FetchScope) -> Given[T]:
+    def get(self, key: K, scope: FetchScope) -> ListOrFuture[T]:
         """The list, now or later; the future raises domain errors.
 
         Raises OperationTooLarge where it is not cached and the request has no calls left.

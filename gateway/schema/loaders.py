@@ -18,7 +18,7 @@ from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
-from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, Given
+from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, ListOrFuture
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
@@ -53,12 +53,12 @@ class ListLoader(Generic[K, T]):
     def __init__(self, cached: CachedLists[K, T], scope: FetchScope) -> None:
         self._cached: CachedLists[K, T] = cached
         self._scope = scope
-        self._read: dict[K, Given[T]] = {}
+        self._read: dict[K, ListOrFuture[T]] = {}
 
     def __contains__(self, key: K) -> bool:
         return key in self._read
 
-    def start(self, key: K) -> Given[T]:
+    def start(self, key: K) -> ListOrFuture[T]:
         """Read a list, unless the request did before."""
         given = self._read.get(key)
         if given is None:
