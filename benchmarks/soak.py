@@ -69,7 +69,7 @@ class Operation(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """What became of the operations."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -127,7 +127,7 @@ def operations(url: str, chance: Random, today: datetime) -> Iterator[Operation]
         yield Operation(http_request(url, document, variables), timer)
 
 
-async def work(url: str, wanted: Iterator[Operation], number: int, tally: Tally) -> None:
+async def work(url: str, wanted: Iterator[Operation], number: int, counts: Counts) -> None:
     """So many operations, by all clients together."""
     left = number
 
@@ -139,13 +139,13 @@ async def work(url: str, wanted: Iterator[Operation], number: int, tally: Tally)
             operation = next(wanted)
             if operation.timer is None:
                 status, body = await mine.ask(operation.request)
-                tally.statuses[status] += 1
-                tally.with_errors += b'"errors":[' in body
+                counts.statuses[status] += 1
+                counts.with_errors += b'"errors":[' in body
                 continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(operation.timer):
                     await mine.ask(operation.request)
-            tally.given_up += 1
+            counts.given_up += 1
             mine.leave()
         mine.leave()
 
@@ -198,19 +198,19 @@ def descriptors_at_rest(gateway: Server, most: int) -> int:
 def soak(gateway: Server, told: Path, number: int) -> bool:
     """Run the operations, print what the process holds, and say whether that is all right; `told` is for its tasks."""
     wanted = operations(gateway.url, Random(5), datetime.now(UTC).replace(microsecond=0))  # noqa: S311 # the load's mix
-    tally = Tally()
+    counts = Counts()
     # It tells its URL before it serves.
     httpx.get(f"{gateway.url}/readyz").raise_for_status()
     tasks_before, before, threads_before = tasks(gateway.pid, told), descriptors(gateway.pid), threads(gateway.pid)
     sizes: list[int] = []
     began = time.monotonic()
     for done in range(STRETCH, number + 1, STRETCH):
-        uvloop.run(work(gateway.url, wanted, STRETCH, tally))
+        uvloop.run(work(gateway.url, wanted, STRETCH, counts))
         sizes.append(rss_bytes(gateway.pid))
         tell(f"{done:>7} operations  {sizes[-1] / 1e6:6.1f} MB  {time.monotonic() - began:5.0f} s")
     after = descriptors_at_rest(gateway, before)
     growth = (sizes[-1] - sizes[0]) / max(1, len(sizes) - 1)
-    tell(f"answers {dict(tally.statuses)}, of which {tally.with_errors} with errors; given up {tally.given_up}")
+    tell(f"answers {dict(counts.statuses)}, of which {counts.with_errors} with errors; given up {counts.given_up}")
     tell(f"growth {growth / 1e6:+.2f} MB for {STRETCH} operations after the first {STRETCH}")
     left = tasks(gateway.pid, told)
     tell(

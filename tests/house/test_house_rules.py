@@ -100,7 +100,7 @@ def metaphors(path: Path) -> Iterator[str]:
                 yield f"docstring of {getattr(node, 'name', 'the module')}: {word}"
 
 
-@pytest.mark.parametrize("path", OURS, ids=name)
+@pytest.mark.parametrize("path", MODULES, ids=name)
 def test_names_and_docstrings_use_the_words_of_the_field(path: Path) -> None:
     assert list(metaphors(path)) == []
 

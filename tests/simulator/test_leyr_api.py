@@ -194,6 +194,6 @@ async def test_names_can_be_split_or_missing(leyr: httpx.AsyncClient, segment: S
         return list(answer.json())
 
     assert all("name" not in one and one["first_name"] for one in await first_resources("cliniko"))
-    nameless = [one for one in await first_resources("kaddio") if "name" not in one]
-    assert len(nameless) == 1
-    assert "first_name" not in nameless[0]
+    unnamed = [one for one in await first_resources("kaddio") if "name" not in one]
+    assert len(unnamed) == 1
+    assert "first_name" not in unnamed[0]

@@ -215,9 +215,9 @@ def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file
 
 
 def test_a_profile_override_sets_only_what_it_names() -> None:
-    nameless = EhrProfile("x", "X", names_resource=False, names_service=False)
+    unowned = EhrProfile("x", "X", names_resource=False, names_service=False)
 
-    over = ProfileOverride(names_resource=True).applied_to(nameless)
+    over = ProfileOverride(names_resource=True).applied_to(unowned)
 
     assert (over.names_resource, over.names_service) == (True, False)
 

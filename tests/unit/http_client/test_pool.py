@@ -360,7 +360,7 @@ async def test_a_tls_connection_is_kept_alive(tls: ssl.SSLContext, trust: ssl.SS
     assert server.connections == 1
 
 
-# asyncio's own loop tells its protocols of a farewell where there was none.
+# asyncio's own loop tells its protocols of a closed connection where there was none.
 @pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
 async def test_a_close_delimited_body_over_tls_is_whole_only_after_close_notify(
     tls: ssl.SSLContext, trust: ssl.SSLContext
