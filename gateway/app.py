@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_bytes
 from time import monotonic
 from typing import TextIO
@@ -51,7 +52,6 @@ from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
-from gateway.schema.loaders import Loaders
 from gateway.schema.node import Nodes
 from gateway.schema.query import build_schema, engine_config, node_types
 from gateway.server.protocol import Readiness
@@ -306,9 +306,7 @@ def _loaders(
     """Makes a request's nodes, over sources that all requests share."""
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    steps = TimeslotCalls(backend, profiles, snapshots, clock)
-    types = node_types()
-    return lambda scope: Nodes(Loaders(catalog, steps, scope), types)
+    return partial(Nodes, catalog, TimeslotCalls(backend, profiles, snapshots, clock), node_types())
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -93,13 +93,13 @@ class ListLoader(Generic[K, T]):
 class Loaders:
     """The lists and timeslots of one request."""
 
-    def __init__(self, catalog: Catalog, steps: TimeslotCalls, scope: FetchScope) -> None:
+    def __init__(self, catalog: Catalog, calls: TimeslotCalls, scope: FetchScope) -> None:
         self.care_units: ListLoader[str, models.CareUnit] = ListLoader(catalog.care_units, scope)
         self.resources: ListLoader[CareUnitKey, models.Resource] = ListLoader(catalog.resources, scope)
         self.services: ListLoader[CareUnitKey, models.HealthcareService] = ListLoader(
             catalog.healthcare_services, scope
         )
-        self._steps = steps
+        self._calls = calls
         self._scope = scope
         self._fetchers: dict[CareUnitKey, TimeslotFetcher] = {}
         self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
@@ -150,11 +150,11 @@ class Loaders:
 
     def profile(self, care_unit: CareUnitKey) -> EhrProfile:
         """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
-        return self._steps.profiles.of_unit(care_unit)
+        return self._calls.profiles.of_unit(care_unit)
 
     def configured_profile(self, emr: str) -> EhrProfile:
         """The profile of an EHR code. Raises BadUserInput where it is not configured."""
-        return self._steps.profiles.of(emr)
+        return self._calls.profiles.of(emr)
 
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""
@@ -195,7 +195,7 @@ class Loaders:
     def _started(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
         fetcher = self._fetchers.get(query.care_unit)
         if fetcher is None:
-            fetcher = TimeslotFetcher(query.care_unit, self._steps, unit_lists=self, scope=self._scope)
+            fetcher = TimeslotFetcher(query.care_unit, self._calls, unit_lists=self, scope=self._scope)
             self._fetchers[query.care_unit] = fetcher
         from_cache = fetcher.from_cache(query)
         if from_cache is not None:

@@ -18,7 +18,9 @@ from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.engine.lazy_list import ObjectList
-from gateway.fetch.catalog import CatalogList
+from gateway.fetch.catalog import Catalog, CatalogList
+from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.schema.loaders import Loaders
 
 # The types refer to each other, modules do not: what lies above is known by its name here.
@@ -74,8 +76,8 @@ class Nodes:
 
     __slots__ = ("_types", "loaders")
 
-    def __init__(self, loaders: Loaders, types: NodeTypes) -> None:
-        self.loaders = loaders
+    def __init__(self, catalog: Catalog, calls: TimeslotCalls, types: NodeTypes, scope: FetchScope) -> None:
+        self.loaders = Loaders(catalog, calls, scope)
         self._types = types
 
     async def care_units(self, emr: str) -> NodeList:

@@ -13,7 +13,6 @@ from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.schema.context import Context
-from gateway.schema.loaders import Loaders
 from gateway.schema.node import Nodes
 from gateway.schema.query import node_types
 from tests.unit.asking import NOTHING_KEPT
@@ -40,5 +39,5 @@ def request() -> Context:
     config = CacheConfig(NOTHING_KEPT, CacheBudget(1_000_000), lambda: 1_000.0, FragmentCache)
     catalog = Catalog(clinic, config)
     steps = TimeslotCalls(clinic, profiles, Snapshots(config), lambda: 1_000.0)
-    nodes = Nodes(Loaders(catalog, steps, FetchScope(1_000.0)), node_types())
+    nodes = Nodes(catalog, steps, node_types(), FetchScope(1_000.0))
     return Context(nodes, profiles, START, timedelta(days=366))

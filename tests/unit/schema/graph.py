@@ -21,7 +21,6 @@ from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.error_responses import ErrorFormatter
 from gateway.logging import build_log
 from gateway.schema.context import Context, OperationLimits
-from gateway.schema.loaders import Loaders
 from gateway.schema.node import Nodes
 from gateway.schema.query import node_types
 from tests.unit.asking import NOTHING_KEPT
@@ -82,7 +81,7 @@ class Graph:
     ) -> Answered:
         """The answer to a caller."""
         reading = FetchScope(self.now)
-        nodes = Nodes(Loaders(self._catalog, self._steps, reading), node_types())
+        nodes = Nodes(self._catalog, self._steps, node_types(), reading)
         context = Context(nodes, self.known, NOW, timedelta(days=366), access, limits)
         try:
             outcome = await self.engine.run(Operation(text, None, variables), context)
