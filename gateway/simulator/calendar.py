@@ -3,11 +3,11 @@
 A resource has working hours, a lunch break, weekends off, and booked times, which are missing from its free times.
 """
 
-import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from operator import attrgetter
 from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -133,45 +133,26 @@ class SlotQuery:
     service_id: str | None
 
 
-class SlotRange(NamedTuple):
-    """Which slots a query finds; equal for windows that differ only where no slot starts or ends."""
-
-    resource_id: str | None
-    service_id: str | None
-    low: int
-    high: int
-    last_end: float
-
-
-class _FilteredSlots(NamedTuple):
-    """The slots of one filter in order, with their starts, and their ends in an order of their own."""
-
-    slots: list[Timeslot]
-    starts: list[float]
-    ends: list[float]
-
-
 class Calendar:
-    """The free times of one care unit, and the JSON of each in every format asked so far."""
+    """The free times of one care unit, sorted by start, and the JSON of each in every format asked so far."""
 
     def __init__(self, slots: Sequence[Timeslot], zone: ZoneInfo) -> None:
         self._slots = slots
         self._zone = zone
-        self._by_filter: dict[tuple[str | None, str | None], _FilteredSlots] = {}
         self._texts: dict[tuple[bool, bool, bool], list[bytes]] = {}
 
-    def slot_range(self, query: SlotQuery, *, by_start: bool) -> SlotRange:
-        """Find by bisection which slots a query finds."""
-        _, starts, ends = self._filtered(query.resource_id, query.service_id)
-        low, high = bisect_left(starts, query.start), bisect_left(starts, query.end)
-        ended = bisect_right(ends, query.end)
-        last_end = math.inf if by_start else ends[ended - 1] if ended else -math.inf
-        return SlotRange(query.resource_id, query.service_id, low, high, last_end)
-
-    def find(self, slot_range: SlotRange) -> list[Timeslot]:
-        """Give the slots of a range, in the order of an answer."""
-        slots = self._filtered(slot_range.resource_id, slot_range.service_id).slots[slot_range.low : slot_range.high]
-        return sorted((slot for slot in slots if slot.end <= slot_range.last_end), key=lambda slot: slot.rank)
+    def find(self, query: SlotQuery, *, by_start: bool) -> list[Timeslot]:
+        """Give the slots that a query holds, in the order of an answer."""
+        low = bisect_left(self._slots, query.start, key=attrgetter("start"))
+        high = bisect_left(self._slots, query.end, key=attrgetter("start"))
+        found = [
+            slot
+            for slot in self._slots[low:high]
+            if (by_start or slot.end <= query.end)
+            and query.resource_id in (None, slot.resource_id)
+            and query.service_id in (None, slot.service_id)
+        ]
+        return sorted(found, key=attrgetter("rank"))
 
     def write(self, slots: Sequence[Timeslot], behaviour: Behaviour) -> bytes:
         """Write slots as a JSON array."""
@@ -184,19 +165,6 @@ class Calendar:
         if texts is None:
             texts = self._texts[slot_format] = self._serialize(*slot_format)
         return b"[" + b",".join([texts[slot.rank] for slot in slots]) + b"]"
-
-    def _filtered(self, resource_id: str | None, service_id: str | None) -> _FilteredSlots:
-        # Ids are checked before, so there are no more of these than resources times services.
-        filtered = self._by_filter.get((resource_id, service_id))
-        if filtered is None:
-            slots = [
-                slot
-                for slot in self._slots
-                if resource_id in (None, slot.resource_id) and service_id in (None, slot.service_id)
-            ]
-            filtered = _FilteredSlots(slots, [slot.start for slot in slots], sorted(slot.end for slot in slots))
-            self._by_filter[resource_id, service_id] = filtered
-        return filtered
 
     def _serialize(self, named_resource: bool, named_service: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 # a key, unpacked
         zone: tzinfo = UTC if utc else self._zone

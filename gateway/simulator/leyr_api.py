@@ -1,44 +1,19 @@
 """The documented read endpoints of Leyr's REST API (E1 to E5), answered from the simulated data."""
 
 import secrets
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
 
-from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
+from gateway.simulator.behaviour import BehaviourRegistry
 from gateway.simulator.calendar import SlotQuery, World
-from gateway.simulator.clinics import CareUnit, HealthcareService, Resource
+from gateway.simulator.clinics import CareUnit, Clinic, HealthcareService, Resource
 from gateway.simulator.ehrs import EHRS, FilterPolicy
-from gateway.simulator.http_messages import LeyrError, Request, Response, Route, invalid, rejected
+from gateway.simulator.http_messages import LeyrError, Request, Response, invalid, rejected
 
 _DAY_SECONDS = 24 * 60 * 60
 # Docs page D8 names these id types; only webdoc knows more than the first one.
 _ID_TYPES = ("emr_id", "hsa_id", "se_personal_number", "no_personal_number")
-
-
-class _BodyCache:
-    """The bodies of recent timeslots responses, at most so many bytes of them."""
-
-    def __init__(self, max_bytes: int = 64 * 2**20) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._bodies: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
-
-    def get(self, key: tuple[object, ...]) -> bytes | None:
-        """Give the body of a key; None where there is none."""
-        body = self._bodies.get(key)
-        if body is not None:
-            self._bodies.move_to_end(key)
-        return body
-
-    def put(self, key: tuple[object, ...], body: bytes) -> None:
-        """Add a body, and remove the least recently used ones beyond the limit."""
-        self._bodies[key] = body
-        self._bytes += len(body)
-        while self._bytes > self._max_bytes:
-            _, dropped = self._bodies.popitem(last=False)
-            self._bytes -= len(dropped)
 
 
 class LeyrApi:
@@ -48,7 +23,6 @@ class LeyrApi:
         self._credentials = credentials
         self._world = world
         self._behaviour = behaviour
-        self._bodies = _BodyCache()
 
     def respond(self, request: Request) -> Response:
         """Answer a request, with an error envelope where it is wrong."""
@@ -75,14 +49,12 @@ class LeyrApi:
             permitted = ", ".join(f"'{code}'" for code in EHRS)
             message = f"value is not a valid enumeration member; permitted: {permitted} (type=type_error.enum)"
             raise invalid("path", "emr", message=message)
+        care_units = self._world.care_units(route.emr)
         if route.endpoint == "care_units":
-            return self._list(route.emr, list(self._world.care_units(route.emr).values()))
-        return self._within_unit(request, route.emr, self._care_unit(route))
-
-    def _care_unit(self, route: Route) -> str:
-        if route.care_unit is None or route.care_unit not in self._world.care_units(route.emr or ""):
+            return self._list(route.emr, care_units.values())
+        if route.care_unit is None or route.care_unit not in care_units:
             raise rejected("INVALID_CARE_UNIT_ID", "The care unit id is not valid")
-        return route.care_unit
+        return self._within_unit(request, route.emr, route.care_unit)
 
     def _within_unit(self, request: Request, emr: str, care_unit: str) -> Response:
         clinic = self._world.clinic(emr, care_unit)
@@ -94,9 +66,9 @@ class LeyrApi:
             case "resource":
                 return self._resource(emr, clinic.resources, request.route.resource or "")
             case _:
-                return self._timeslots(request, emr, care_unit)
+                return self._timeslots(request, emr, clinic)
 
-    def _list(self, emr: str, items: Sequence[CareUnit | Resource | HealthcareService]) -> Response:
+    def _list(self, emr: str, items: Iterable[CareUnit | Resource | HealthcareService]) -> Response:
         return self._list_response(emr, orjson.dumps([item.to_json() for item in items]))
 
     def _list_response(self, emr: str, array: bytes) -> Response:
@@ -113,7 +85,7 @@ class LeyrApi:
                 return Response(orjson.dumps(resource.to_json()))
         raise rejected("INVALID_RESOURCE_ID", "The resource id is not valid")
 
-    def _timeslots(self, request: Request, emr: str, care_unit: str) -> Response:
+    def _timeslots(self, request: Request, emr: str, clinic: Clinic) -> Response:
         behaviour = self._behaviour[emr]
         query = SlotQuery(
             request.instant("start"),
@@ -123,31 +95,22 @@ class LeyrApi:
         )
         _check_window(query, behaviour.longest_window_days)
         _check_filters(query, behaviour.filter_policy or "none_required")
-        self._check_ids(query, emr, care_unit)
-        body = self._slots(query, behaviour, emr, care_unit)
-        if body == b"[]" and behaviour.empty_answer == "error":
-            raise rejected("NO_TIMESLOTS_AVAILABLE", "No timeslots available for the given parameters")
-        return self._list_response(emr, body)
-
-    def _check_ids(self, query: SlotQuery, emr: str, care_unit: str) -> None:
-        clinic = self._world.clinic(emr, care_unit)
-        # Docs page D8 does not promise typed ids here, so only plain ones are known.
-        if query.resource_id is not None and all(one.id != query.resource_id for one in clinic.resources):
-            raise rejected("INVALID_RESOURCE_ID", "The resource id is not valid")
-        if query.service_id is not None and all(one.id != query.service_id for one in clinic.services):
-            raise rejected("INVALID_HEALTHCARE_SERVICE_ID", "The healthcare service id is not valid")
-
-    def _slots(self, query: SlotQuery, behaviour: Behaviour, emr: str, care_unit: str) -> bytes:
+        _check_ids(query, clinic)
         if behaviour.ignores_filters:
             query = SlotQuery(query.start, query.end, None, None)
-        calendar = self._world.calendar(emr, care_unit)
-        slot_range = calendar.slot_range(query, by_start=behaviour.membership == "by_start")
-        key = (emr, care_unit, slot_range, behaviour)
-        body = self._bodies.get(key)
-        if body is None:
-            body = calendar.write(calendar.find(slot_range), behaviour)
-            self._bodies.put(key, body)
-        return body
+        calendar = self._world.calendar(emr, clinic.unit.id)
+        slots = calendar.find(query, by_start=behaviour.membership == "by_start")
+        if not slots and behaviour.empty_answer == "error":
+            raise rejected("NO_TIMESLOTS_AVAILABLE", "No timeslots available for the given parameters")
+        return self._list_response(emr, calendar.write(slots, behaviour))
+
+
+def _check_ids(query: SlotQuery, clinic: Clinic) -> None:
+    # Docs page D8 does not promise typed ids here, so only plain ones are known.
+    if query.resource_id is not None and all(one.id != query.resource_id for one in clinic.resources):
+        raise rejected("INVALID_RESOURCE_ID", "The resource id is not valid")
+    if query.service_id is not None and all(one.id != query.service_id for one in clinic.services):
+        raise rejected("INVALID_HEALTHCARE_SERVICE_ID", "The healthcare service id is not valid")
 
 
 def _check_window(query: SlotQuery, longest_days: int | None) -> None:

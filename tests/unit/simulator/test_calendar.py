@@ -145,7 +145,7 @@ def calendar() -> Calendar:
 
 @pytest.mark.parametrize("by_start", [True, False])
 def test_find_gives_the_slots_that_the_query_holds(calendar: Calendar, by_start: bool) -> None:
-    every = calendar.find(calendar.slot_range(SlotQuery(0, 10 * MIDNIGHT, None, None), by_start=True))
+    every = calendar.find(SlotQuery(0, 10 * MIDNIGHT, None, None), by_start=True)
     random = rng("calendar test")
     for _ in range(200):
         start, end = sorted(MIDNIGHT + random.randrange(14 * DAY_SECONDS // 300) * 300 for _ in range(2))
@@ -154,7 +154,7 @@ def test_find_gives_the_slots_that_the_query_holds(calendar: Calendar, by_start:
             start, end, random.choice((None, one.resource_id)), random.choice((None, one.service_id))
         )  # fmt: skip
 
-        found = calendar.find(calendar.slot_range(query, by_start=by_start))
+        found = calendar.find(query, by_start=by_start)
 
         assert found == [
             slot
@@ -164,14 +164,3 @@ def test_find_gives_the_slots_that_the_query_holds(calendar: Calendar, by_start:
             and query.resource_id in (None, slot.resource_id)
             and query.service_id in (None, slot.service_id)
         ]
-
-
-def test_windows_that_differ_only_in_the_night_have_one_slot_range(calendar: Calendar) -> None:
-    nights = [
-        calendar.slot_range(
-            SlotQuery(MIDNIGHT + minute * 60, MIDNIGHT + 5 * DAY_SECONDS - minute, None, None), by_start=False
-        )
-        for minute in range(0, 6 * 60, 30)
-    ]
-    assert all(one == other for one, other in pairwise(nights))
-    assert len(calendar.find(nights[0])) > 10
