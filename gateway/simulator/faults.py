@@ -101,11 +101,8 @@ class FaultQueue:
 
 def _read_header(value: str) -> Fault:
     name, _, seconds = value.strip().partition(":")
-    wanted: dict[str, object] = {"fault": name}
-    if seconds:
-        wanted["seconds"] = seconds
     try:
-        return msgspec.convert(wanted, Fault, strict=False)
+        return msgspec.convert({"fault": name, **({"seconds": seconds} if seconds else {})}, Fault, strict=False)
     except msgspec.ValidationError as error:
         raise UnknownFaultError(
             f"{FAULT_HEADER}: {error}; known faults: {', '.join(FAULT_NAMES)}, then optionally :seconds"
@@ -131,40 +128,31 @@ def _html(status: int, text: bytes) -> Response:
     return Response(_HTML % (text, text), status, "text/html")
 
 
-def _emr_error(status: int) -> Response:
+_RESPONSES: Mapping[str, Response | LeyrError] = {
+    "service_unavailable": LeyrError(503, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable"),
+    "too_many_requests": LeyrError(429, "TOO_MANY_REQUESTS", "Too many requests", headers=((b"retry-after", b"1"),)),
+    "too_many_requests_bare": LeyrError(429, "TOO_MANY_REQUESTS", "Too many requests"),
     # Docs page D15: the status is the EHR's own, the code says that the EHR failed.
-    return LeyrError(status, "EMR_ERROR", _EMR_DETAIL).response()
-
-
-def _too_many(*headers: tuple[bytes, bytes]) -> Response:
-    return LeyrError(429, "TOO_MANY_REQUESTS", "Too many requests").response(*headers)
-
-
-_RESPONSES: Mapping[str, Callable[[], Response]] = {
-    "service_unavailable": lambda: LeyrError(
-        503, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable"
-    ).response(),
-    "too_many_requests": lambda: _too_many((b"retry-after", b"1")),
-    "too_many_requests_bare": _too_many,
-    "emr_error_401": lambda: _emr_error(401),
-    "emr_error_429": lambda: _emr_error(429),
-    "emr_error_500": lambda: _emr_error(500),
+    "emr_error_401": LeyrError(401, "EMR_ERROR", _EMR_DETAIL),
+    "emr_error_429": LeyrError(429, "EMR_ERROR", _EMR_DETAIL),
+    "emr_error_500": LeyrError(500, "EMR_ERROR", _EMR_DETAIL),
     # Docs page D16 shows UNKNOWN_ERROR with status 401.
-    "unknown_error": lambda: LeyrError(401, "UNKNOWN_ERROR", "Unexpected: 191212121212").response(),
-    "bad_gateway_html": lambda: _html(502, b"502 Bad Gateway"),
-    "html_200": lambda: _html(200, b"Welcome"),
-    "unauthorized_html": lambda: _html(401, b"401 Authorization Required"),
-    "malformed_json": lambda: Response(b'[{"id": "1", name: oops}]'),
-    "empty_list": lambda: Response(b"[]"),
-    "object_body": lambda: Response(b'{"message": "this is no list", "count": 3}'),
-    "redirect": lambda: Response(b"", 302, "text/plain", ((b"location", b"https://elsewhere.invalid/api/emrs"),)),
+    "unknown_error": LeyrError(401, "UNKNOWN_ERROR", "Unexpected: 191212121212"),
+    "bad_gateway_html": _html(502, b"502 Bad Gateway"),
+    "html_200": _html(200, b"Welcome"),
+    "unauthorized_html": _html(401, b"401 Authorization Required"),
+    "malformed_json": Response(b'[{"id": "1", name: oops}]'),
+    "empty_list": Response(b"[]"),
+    "object_body": Response(b'{"message": "this is no list", "count": 3}'),
+    "redirect": Response(b"", 302, "text/plain", ((b"location", b"https://elsewhere.invalid/api/emrs"),)),
 }
 
 
 def _faulty_response(fault: Fault, right: Response) -> Response:
     """Make the response that is sent in place of the right one."""
     if fault.fault in _RESPONSES:
-        return _RESPONSES[fault.fault]()
+        response = _RESPONSES[fault.fault]
+        return response.response() if isinstance(response, LeyrError) else response
     if not _OK <= right.status < _REDIRECTION:
         return right
     match fault.fault:
@@ -174,27 +162,24 @@ def _faulty_response(fault: Fault, right: Response) -> Response:
             return _with_changed_items(right, _wrong_types)
         case "item_without_id":
             return _with_changed_items(right, _without_ids)
-        case _:
-            return right
+    return right
 
 
 def _with_changed_items(right: Response, change: Callable[[_Items], _Items]) -> Response:
-    content = orjson.loads(right.body)
-    match content:
+    match orjson.loads(right.body):
         case {"items": list(items)}:
             changed: object = {"items": change(items)}
-        case dict():
-            changed = change([content])[0]
-        case _:
-            changed = change(content)
+        case dict(item):
+            changed = change([item])[0]
+        case items:
+            changed = change(items)
     return replace(right, body=orjson.dumps(changed))
 
 
 def _wrong_types(items: _Items) -> _Items:
     wrong = {"id": 12345, "name": {"text": "a name"}, "start": 1764576000, "resource_id": ["R1"]}
-    return [
-        {field: wrong.get(field, value) for field, value in item.items()} for item in items or [{"id": "", "start": ""}]
-    ]
+    items = items or [{"id": "", "start": ""}]
+    return [{field: wrong.get(field, value) for field, value in item.items()} for item in items]
 
 
 def _without_ids(items: _Items) -> _Items:

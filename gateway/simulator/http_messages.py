@@ -55,8 +55,9 @@ class LeyrError(Exception):
     code: str
     detail: str
     error_code: str | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
-    def response(self, *headers: tuple[bytes, bytes]) -> Response:
+    def response(self) -> Response:
         """Write the error envelope, with a fresh `instance`."""
         envelope: dict[str, object] = {
             "code": self.code,
@@ -70,7 +71,7 @@ class LeyrError(Exception):
             envelope["errors"] = [
                 {"error_code": self.error_code, "details": self.detail, "path": None, "emr_error": None}
             ]
-        return Response(orjson.dumps(envelope), self.status, headers=headers)
+        return Response(orjson.dumps(envelope), self.status, headers=self.headers)
 
 
 def rejected(error_code: str, details: str) -> LeyrError:
