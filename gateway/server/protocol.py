@@ -48,8 +48,8 @@ class Readiness:
     is_stopping: bool = False
 
 
-class LimitedProtocol(HttpToolsProtocol):
-    """A connection whose requests are checked against limits before the application sees them."""
+class GracefulProtocol(HttpToolsProtocol):
+    """A connection that checks requests before the application sees them, and that a stop closes only when idle."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         *,
         limits: ConnectionLimits,
         error_body: ErrorBody,
+        readiness: Readiness,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
@@ -68,11 +69,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self.access_log = False
         self._limits = limits
         self._error_body = error_body
+        self._readiness = readiness
+        self._connected_at = self.loop.time()
+        self._had_request = self._shutting_down = False
         self._receiving_head = self._receiving = self._ignoring_upgrade = False
         self._receive_timeout_started = True
         # Of heads, of chunk framing and after a rejection: whatever came since the last piece of a body.
         self._overhead_bytes = 0
         self._active_cycle: RequestResponseCycle | None = None
+        self._last_cycle: RequestResponseCycle | None = None
         self._rejection: RejectedRequestError | None = None
         self._timer = IdleTimer(self.loop)
 
@@ -170,6 +175,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._overhead_bytes = 0
         # The application has the list; what is still to come are trailers, and those must not pass for headers.
         self.headers = []
+        self._had_request = True
+        if self._readiness.is_stopping:
+            self.close_after_response()
 
     def on_body(self, body: bytes) -> None:
         """The parser found a part of the request's body."""
@@ -187,21 +195,41 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
         else:
             self._timer.start(self._limits.receive_seconds, self._watch_writes)
+        self._close_when_idle()
 
     def on_response_complete(self) -> None:
-        """Start the next pipelined request, or wait for one."""
+        """Start the next pipelined request, wait for one, or close."""
         if self.pipeline or self.transport.is_closing():
             if self.pipeline:
                 self._active_cycle = self.pipeline[-1][0]
             super().on_response_complete()
             self._write_timeout.watch()
-            return
-        self.server_state.total_requests += 1
-        self.flow.resume_reading()
-        if self._rejection is not None:
-            self._send_rejection()
-        elif not self._receiving:
-            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+            if self._rejection is not None:
+                self._send_rejection()
+            elif not self._receiving:
+                self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+        self._close_when_idle()
+
+    def close_after_response(self) -> None:
+        """Let the response to the newest request be the last of the connection, unless its head is sent."""
+        # A response before the newest must not close the connection, or the newest would be lost.
+        if self._last_cycle is not None and not self._last_cycle.response_started:
+            self._last_cycle.keep_alive = True
+        self._last_cycle = None
+        newest: RequestResponseCycle | None = self.cycle
+        if newest is not None and newest.keep_alive and not newest.response_started:
+            self._last_cycle = newest
+            newest.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close the connection as soon as its requests are answered."""
+        self._shutting_down = True
+        self.close_after_response()
+        self._write_timeout.watch()
+        self._close_when_idle()
 
     def pause_writing(self) -> None:
         """The transport's buffer is full, since the client reads more slowly than the application writes."""
@@ -291,53 +319,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer.start(_LINGER_SECONDS, self._on_linger_timeout)
         else:
             self.transport.abort()
-
-
-class GracefulProtocol(LimitedProtocol):
-    """A connection that is closed only when it is idle."""
-
-    def __init__(self, *args: Any, readiness: Readiness, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._readiness = readiness
-        self._connected_at = self.loop.time()
-        self._had_request = False
-        self._shutting_down = False
-        self._last_cycle: RequestResponseCycle | None = None
-
-    def close_after_response(self) -> None:
-        """Let the response to the newest request be the last of the connection, unless its head is sent."""
-        # A response before the newest must not close the connection, or the newest would be lost.
-        if self._last_cycle is not None and not self._last_cycle.response_started:
-            self._last_cycle.keep_alive = True
-        self._last_cycle = None
-        newest: RequestResponseCycle | None = self.cycle
-        if newest is not None and newest.keep_alive and not newest.response_started:
-            self._last_cycle = newest
-            newest.keep_alive = False
-
-    def shutdown(self) -> None:
-        """Close the connection as soon as its requests are answered."""
-        self._shutting_down = True
-        self.close_after_response()
-        self._write_timeout.watch()
-        self._close_when_idle()
-
-    def on_headers_complete(self) -> None:
-        """Mark the response as the connection's last one, where the server stops."""
-        super().on_headers_complete()
-        self._had_request = True
-        if self._readiness.is_stopping:
-            self.close_after_response()
-
-    def on_message_complete(self) -> None:
-        """The parser found a request's end, which may have been answered before."""
-        super().on_message_complete()
-        self._close_when_idle()
-
-    def on_response_complete(self) -> None:
-        """Start the next pipelined request, or close."""
-        super().on_response_complete()
-        self._close_when_idle()
 
     def _close_when_idle(self) -> None:
         if not self._shutting_down or self.transport.is_closing() or not self._is_idle():

@@ -119,24 +119,24 @@ def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
     The kernel asks for more only when a good part of its own buffer is free, megabytes where there is memory, so the
     transport's buffer alone may stand still for long though a slow client reads.
     """
-    buffered = transport.get_write_buffer_size()
-    if sys.platform == "linux":
-        # The socket may have been closed meanwhile.
-        with suppress(OSError):
-            # tcp(7): SIOCOUTQ, which has the number of the terminals' request.
-            queued = ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-            buffered += int.from_bytes(queued, sys.byteorder)
-    return buffered
+    # tcp(7): SIOCOUTQ.
+    return transport.get_write_buffer_size() + _kernel_bytes(transport, "TIOCOUTQ")
 
 
 def has_unread_bytes(transport: asyncio.Transport) -> bool:
     """Does the kernel hold bytes that were not read yet? False where the system does not tell."""
+    # tcp(7): SIOCINQ.
+    return _kernel_bytes(transport, "FIONREAD") > 0
+
+
+def _kernel_bytes(transport: asyncio.Transport, request: str) -> int:
+    """Ask the kernel how much one of its buffers holds, by the name of the terminals' request of the same number."""
     if sys.platform == "linux":
         # The socket may have been closed meanwhile.
         with suppress(OSError):
-            # tcp(7): SIOCINQ, which has the number of the terminals' request too.
-            return any(ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, b"\0\0\0\0"))
-    return False
+            socket_number = transport.get_extra_info("socket").fileno()
+            return int.from_bytes(ioctl(socket_number, getattr(termios, request), b"\0\0\0\0"), sys.byteorder)
+    return 0
 
 
 def _reset(transport: asyncio.Transport) -> None:
