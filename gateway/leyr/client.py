@@ -1,6 +1,6 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Self, TypeVar
@@ -108,7 +108,7 @@ class LeyrClient:
     async def care_units(self, emr: str) -> Sequence[CareUnit]:
         """`GET /emrs/{emr}/care-units`."""
         try:
-            return await self._list(_path(emr), self._care_units, "care_units", emr)
+            return (await self._list(_path(emr), self._care_units, "care_units", emr)).items
         except NotFound as error:
             # The path holds no id that a client sent, so the configuration is wrong, not the request.
             message = "Leyr has no care units under this EHR code"
@@ -116,12 +116,13 @@ class LeyrClient:
 
     async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/resources`."""
-        return await self._list(f"{_path(*care_unit)}/resources", self._resources, "resources", care_unit.emr)
+        path = f"{_path(*care_unit)}/resources"
+        return (await self._list(path, self._resources, "resources", care_unit.emr)).items
 
     async def healthcare_services(self, care_unit: CareUnitKey) -> Sequence[HealthcareService]:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/healthcare-services`."""
         path = f"{_path(*care_unit)}/healthcare-services"
-        return await self._list(path, self._services, "healthcare_services", care_unit.emr)
+        return (await self._list(path, self._services, "healthcare_services", care_unit.emr)).items
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
@@ -130,27 +131,19 @@ class LeyrClient:
             target += f"&resource_id={_quoted(step.resource)}"
         if step.service is not None:
             target += f"&healthcare_service_id={_quoted(step.service)}"
-        emr = step.care_unit.emr
-        return await self._policies.of(emr).call("timeslots", partial(self._get_timeslots, target, emr))
-
-    async def _get_timeslots(self, target: str, emr: str, timeout_seconds: float) -> TimeslotList:
-        response = await self._transport.get(target, timeout_seconds=timeout_seconds)
-        if _has_no_timeslots(response):
-            return TimeslotList()
-        decoded = self._decoded(response, self._timeslots, "timeslots", emr)
+        decoded = await self._list(target, self._timeslots, "timeslots", step.care_unit.emr)
         return TimeslotList(decoded.items, times=decoded.times)
 
-    async def _list(self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> list[T]:
-        return await self._policies.of(emr).call(endpoint, partial(self._get_list, path, decoder, endpoint, emr))
+    def _list(self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> Awaitable[Decoded[T]]:
+        return self._policies.of(emr).call(endpoint, partial(self._get_list, target, decoder, endpoint, emr))
 
     async def _get_list(
-        self, path: str, decoder: ListDecoder[T], endpoint: str, emr: str, timeout_seconds: float
-    ) -> list[T]:
-        response = await self._transport.get(path, timeout_seconds=timeout_seconds)
-        return self._decoded(response, decoder, endpoint, emr).items
-
-    def _decoded(self, response: Response, decoder: ListDecoder[T], endpoint: str, emr: str) -> Decoded[T]:
+        self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str, timeout_seconds: float
+    ) -> Decoded[T]:
+        response = await self._transport.get(target, timeout_seconds=timeout_seconds)
         if not response.is_success:
+            if endpoint == "timeslots" and _has_no_timeslots(response):
+                return Decoded([])
             error = error_for(response, read_error_envelope(response))
             raise AttemptError(error, result_of(error, response.status))
         decoded = decoder.decode(response.body)

@@ -1,4 +1,4 @@
-"""How many calls to one EHR run at a time: AimdLimit decides the number, ConcurrencyLimiter makes the others wait."""
+"""How many calls to one EHR run at a time; the others wait."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,44 +18,11 @@ class ConcurrencyConfig:
     seconds_between_decreases: float = 1.0
 
 
-class AimdLimit:
-    """Additive increase, multiplicative decrease, as TCP finds its share (RFC 5681, section 3.1).
-
-    `now` and `began` are a monotonic clock's seconds.
-    """
-
-    def __init__(self, config: ConcurrencyConfig) -> None:
-        self._config = config
-        self._level = float(config.max_concurrency)
-        self._decreased_at = -inf
-        self.paused_until = -inf
-
-    @property
-    def limit(self) -> int:
-        """How many calls may be in flight."""
-        return int(self._level)
-
-    def increase(self) -> None:
-        """After a success: the limit grows by one for as many successes as it has calls."""
-        if self._level < self._config.max_concurrency:
-            self._level = min(self._level + 1 / self._level, self._config.max_concurrency)
-
-    def decrease(self, now: float, began: float, retry_after: float | None) -> None:
-        """After a call that was rate limited: halve the limit, and pause for as long as the response said.
-
-        A call that began before the last decrease was sent under the old limit, so it does not halve the new one.
-        """
-        if retry_after is not None:
-            self.paused_until = max(self.paused_until, now + min(retry_after, self._config.max_pause_seconds))
-        if began >= self._decreased_at and now - self._decreased_at >= self._config.seconds_between_decreases:
-            self._level = max(1.0, self._level / 2)
-            self._decreased_at = now
-
-
 class ConcurrencyLimiter:
-    """Permits of a ResizableSemaphore, as many as AimdLimit says and none during a pause; for use inside one loop.
+    """Permits of a ResizableSemaphore, none of them during a pause; to be used inside one loop.
 
-    `now` is the time of `clock`. The loop's own timer only ends a pause that calls wait for.
+    Their number follows additive increase, multiplicative decrease, as TCP finds its share (RFC 5681, section 3.1).
+    `now` and `began` are times of `clock`. The loop's own timer only ends a pause that calls wait for.
     """
 
     def __init__(
@@ -65,9 +32,12 @@ class ConcurrencyLimiter:
         self._clock = clock
         self._on_change = on_change
         self._config = config
-        self._aimd = AimdLimit(config)
-        self.limit = self._aimd.limit
+        self.limit = config.max_concurrency
         """How many calls may be in flight."""
+        # The limit with the fractions by which it grows.
+        self._level = float(config.max_concurrency)
+        self._decreased_at = -inf
+        self._paused_until = -inf
         self._semaphore = ResizableSemaphore(self.limit)
         # The semaphore's own methods rather than wrappers, since every call releases a permit.
         self.release = self._semaphore.release
@@ -92,7 +62,7 @@ class ConcurrencyLimiter:
 
     def pause_seconds(self, now: float) -> float:
         """Seconds until a call may begin, as the EHR asked for."""
-        return max(0.0, self._aimd.paused_until - now)
+        return max(0.0, self._paused_until - now)
 
     def try_acquire(self, now: float) -> bool:
         """Take a permit if one is free; none is free while others wait."""
@@ -107,27 +77,35 @@ class ConcurrencyLimiter:
         return await self._semaphore.acquire(timeout_seconds)
 
     def succeeded(self, now: float) -> None:
-        """A call succeeded: the limit may grow."""
-        if self.limit < self._config.max_concurrency:
-            self._aimd.increase()
-            if self._aimd.limit != self.limit:
+        """After a success: the limit grows by one for as many successes as it has calls."""
+        if self._level < self._config.max_concurrency:
+            self._level = min(self._level + 1 / self._level, self._config.max_concurrency)
+            if int(self._level) != self.limit:
                 self._adjust(now)
 
     def rate_limited(self, now: float, began: float, retry_after: float | None) -> None:
-        """A call was rate limited: see AimdLimit.decrease."""
-        self._aimd.decrease(now, began, retry_after)
+        """After a call that was rate limited: halve the limit, and pause for as long as the response said.
+
+        A call that began before the last decrease was sent under the old limit, so it does not halve the new one.
+        """
+        if retry_after is not None:
+            self._paused_until = max(self._paused_until, now + min(retry_after, self._config.max_pause_seconds))
+        if began >= self._decreased_at and now - self._decreased_at >= self._config.seconds_between_decreases:
+            self._level = max(1.0, self._level / 2)
+            self._decreased_at = now
         self._adjust(now)
 
     def _adjust(self, now: float) -> None:
-        self._is_paused = now < self._aimd.paused_until
-        self._semaphore.limit = 0 if self._is_paused else self._aimd.limit
+        limit = int(self._level)
+        self._is_paused = now < self._paused_until
+        self._semaphore.limit = 0 if self._is_paused else limit
         if not self._is_paused:
             self._semaphore.wake_waiting()
         elif self._semaphore.waiting:
             self._schedule_resume(now)
-        if self._aimd.limit != self.limit:
-            self.limit = self._aimd.limit
-            self._on_change(self.limit)
+        if limit != self.limit:
+            self.limit = limit
+            self._on_change(limit)
 
     def _schedule_resume(self, now: float) -> None:
         if self._timer is None:
