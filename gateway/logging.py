@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePath
+from traceback import walk_tb
 from typing import Any, TextIO, cast
 
 import orjson
@@ -63,13 +64,10 @@ def build_log(
 
 def places(error: BaseException) -> list[str]:
     """Give where in the code an error arose, as `module:function:line`, outermost first; the last eight."""
-    found = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        frame = traceback.tb_frame
-        module = frame.f_globals.get("__name__", "?")
-        found.append(f"{module}:{frame.f_code.co_qualname}:{traceback.tb_lineno}")
-        traceback = traceback.tb_next
+    found = [
+        f"{frame.f_globals.get('__name__', '?')}:{frame.f_code.co_qualname}:{line}"
+        for frame, line in walk_tb(error.__traceback__)
+    ]
     return found[-_MAX_PLACES:]
 
 

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeAlias
 
 import msgspec
 
@@ -76,7 +75,7 @@ def error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
 def _error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
     match envelope.code:
         case "EMR_ERROR":
-            return _ehr_error(response)
+            return _by_status(response, Origin.EHR)
         case "UNKNOWN_ERROR" if response.status != HTTPStatus.TOO_MANY_REQUESTS:
             is_server_error = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             return UpstreamUnavailable("Leyr reports an error that it does not know", retryable=is_server_error)
@@ -88,31 +87,22 @@ def _error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
         if code in _BY_DETAIL:
             kind, message, origin = _BY_DETAIL[code]
             return kind(message, origin=origin)
-    return _by_status(response)
+    return _by_status(response, Origin.LEYR)
 
 
-def _ehr_error(response: Response) -> GatewayError:
-    match response.status:
-        case 401 | 403:
-            message = "The clinic's EHR refuses Leyr's login; the clinic has to renew it"
-            return UpstreamRejectedCredentials(message, origin=Origin.EHR)
-        case 429:
-            return _temporary(response, UpstreamRateLimited, Origin.EHR)
-        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _temporary(response, UpstreamUnavailable, Origin.EHR)
-        case _:
-            return UpstreamUnavailable("The clinic's EHR refused the request", origin=Origin.EHR)
-
-
-def _by_status(response: Response) -> GatewayError:
+def _by_status(response: Response, origin: Origin) -> GatewayError:
     status = response.status
-    if status in _BY_STATUS:
-        kind, message, origin = _BY_STATUS[status]
+    if (origin, status) in _BY_STATUS:
+        kind, message = _BY_STATUS[origin, status]
         return kind(message, origin=origin)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _temporary(response, UpstreamRateLimited, Origin.LEYR)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return _temporary(response, UpstreamUnavailable, Origin.LEYR)
+        return _temporary(response, UpstreamRateLimited, origin)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _temporary(response, UpstreamUnavailable, origin)
+    if origin is Origin.EHR:
+        return UpstreamUnavailable("The clinic's EHR refused the request", origin=origin)
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        return _temporary(response, UpstreamUnavailable, origin)
     return UpstreamInvalidAnswer("Leyr's answer has an unexpected status")
 
 
@@ -128,16 +118,19 @@ _TEMPORARY_MESSAGES: Mapping[tuple[type[GatewayError], Origin], str] = {
     (UpstreamRateLimited, Origin.EHR): "Too many requests for the clinic's EHR at the moment",
     (UpstreamRateLimited, Origin.LEYR): "Too many requests for Leyr at the moment",
 }
-_Known: TypeAlias = tuple[type[GatewayError], str, Origin]
-_BY_STATUS: Mapping[int, _Known] = {
-    400: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),
-    401: (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials", Origin.LEYR),
-    403: (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials", Origin.LEYR),
-    404: (NotFound, "Leyr does not know this id", Origin.LEYR),
-    422: (UpstreamRefused, "Leyr refused the request as invalid", Origin.LEYR),
-    501: (UpstreamUnavailable, "Leyr does not offer this", Origin.LEYR),
+_LEYR_LOGIN = (UpstreamRejectedCredentials, "Leyr refuses the gateway's credentials")
+_EHR_LOGIN = (UpstreamRejectedCredentials, "The clinic's EHR refuses Leyr's login; the clinic has to renew it")
+_BY_STATUS: Mapping[tuple[Origin, int], tuple[type[GatewayError], str]] = {
+    (Origin.LEYR, 400): (UpstreamRefused, "Leyr refused the request as invalid"),
+    (Origin.LEYR, 401): _LEYR_LOGIN,
+    (Origin.LEYR, 403): _LEYR_LOGIN,
+    (Origin.LEYR, 404): (NotFound, "Leyr does not know this id"),
+    (Origin.LEYR, 422): (UpstreamRefused, "Leyr refused the request as invalid"),
+    (Origin.LEYR, 501): (UpstreamUnavailable, "Leyr does not offer this"),
+    (Origin.EHR, 401): _EHR_LOGIN,
+    (Origin.EHR, 403): _EHR_LOGIN,
 }
-_BY_DETAIL: Mapping[str, _Known] = {
+_BY_DETAIL: Mapping[str, tuple[type[GatewayError], str, Origin]] = {
     "INVALID_CARE_UNIT_ID": (NotFound, "There is no care unit with this id", Origin.CLIENT),
     "INVALID_RESOURCE_ID": (NotFound, "There is no resource with this id", Origin.CLIENT),
     "INVALID_HEALTHCARE_SERVICE_ID": (NotFound, "There is no healthcare service with this id", Origin.CLIENT),

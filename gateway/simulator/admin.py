@@ -31,9 +31,7 @@ class Admin:
             routes=[
                 Route("/", self._home),
                 Route("/__calls", self._calls),
-                Route("/__faults", self._list_faults, methods=["GET"]),
-                Route("/__faults", self._add_fault, methods=["POST"]),
-                Route("/__faults", self._clear_faults, methods=["DELETE"]),
+                Route("/__faults", self._faults, methods=["GET", "POST", "DELETE"]),
                 Route("/__manners", self._list_behaviour),
                 Route("/__manners/{emr}", self._change_behaviour, methods=["PATCH"]),
                 Route("/__reset", self._reset, methods=["POST"]),
@@ -47,20 +45,16 @@ class Admin:
         calls = self.call_log.to_json(request.query_params.get("emr"))
         return Response(orjson.dumps(calls), media_type="application/json")
 
-    async def _list_faults(self, _: Request) -> Response:
+    async def _faults(self, request: Request) -> Response:
+        match request.method:
+            case "POST":
+                try:
+                    self.faults.put(msgspec.json.decode(await request.body(), type=Fault))
+                except msgspec.DecodeError as error:
+                    return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
+            case "DELETE":
+                self.faults.clear()
         return JSONResponse({"faults": self.faults.pending()})
-
-    async def _add_fault(self, request: Request) -> Response:
-        body = await request.body()
-        try:
-            self.faults.put(msgspec.json.decode(body, type=Fault))
-        except msgspec.DecodeError as error:
-            return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
-        return JSONResponse({"faults": self.faults.pending()})
-
-    async def _clear_faults(self, _: Request) -> Response:
-        self.faults.clear()
-        return JSONResponse({"faults": []})
 
     async def _list_behaviour(self, _: Request) -> Response:
         return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.all().items()})
@@ -69,9 +63,8 @@ class Admin:
         emr = request.path_params["emr"]
         if emr not in EHRS:
             return JSONResponse({"error": f"no such EHR; known: {', '.join(EHRS)}"}, 400)
-        body = await request.body()
         try:
-            changed = self.behaviour.change(emr, body)
+            changed = self.behaviour.change(emr, await request.body())
         except msgspec.DecodeError as error:
             return _bad_request(error, f"known switches: {', '.join(Behaviour.__struct_fields__)}")
         return JSONResponse(asdict(changed))

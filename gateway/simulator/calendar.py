@@ -56,58 +56,37 @@ def invent_timeslots(clinic: Clinic, zone: ZoneInfo, today: date, name: tuple[ob
     slots: list[Timeslot] = []
     for resource in clinic.resources:
         resource_random = rng(*name, "times", resource.id)
-        for day, minute, service in _free_minutes(resource, today, saturdays, resource_random):
+        for day, half_day in _working_hours(today, saturdays, resource_random):
             midnight = datetime.combine(today + timedelta(day), time(), zone)
-            # Clock arithmetic within one zone: 09:00 stays 09:00 on the day the clocks change.
-            start = (midnight + timedelta(minutes=minute)).timestamp()
-            slots.append(Timeslot(start, start + service.minutes * 60, resource.id, service.id, 0))
+            # Near days are nearly booked up, distant ones half free.
+            for minute, service in _free_minutes(resource, half_day, 0.12 + 0.45 * day / DAYS, resource_random):
+                # Clock arithmetic within one zone: 09:00 stays 09:00 on the day the clocks change.
+                start = (midnight + timedelta(minutes=minute)).timestamp()
+                slots.append(Timeslot(start, start + service.minutes * 60, resource.id, service.id, 0))
     ranks = list(range(len(slots)))
     random.shuffle(ranks)
     return sorted(slot._replace(rank=rank) for slot, rank in zip(slots, ranks, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkingHours:
-    """When a resource works; times of day in minutes after midnight."""
-
-    morning: tuple[int, int]
-    afternoon: tuple[int, int]
-    weekdays: frozenset[int]
-    week_of_leave: int
-
-    @classmethod
-    def drawn(cls, random: Random) -> "_WorkingHours":
-        lunch = random.choice((11 * 60 + 30, 12 * 60))
-        return cls(
-            morning=(random.choice((480, 510, 540)), lunch),
-            afternoon=(lunch + random.choice((30, 45, 60)), random.choice((930, 960, 1020))),
-            weekdays=frozenset(random.sample(range(5), random.choice((3, 4, 5, 5)))),
-            week_of_leave=random.randrange(16),  # most have none within the 60 days
-        )
-
-    def on_day(self, day: int, weekday: int, random: Random, *, is_saturday_open: bool) -> tuple[tuple[int, int], ...]:
-        """Give the half days worked on the day of this number."""
-        if weekday == _SUNDAY or day // 7 == self.week_of_leave:
-            return ()
-        if weekday == _SATURDAY:
-            return (_SATURDAY_HOURS,) if is_saturday_open and random.random() < _WORKS_ON_SATURDAY else ()
-        return (self.morning, self.afternoon) if weekday in self.weekdays else ()
+def _working_hours(today: date, saturdays: set[int], random: Random) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield the half days that a resource works: the day's number, and the hours in minutes after midnight."""
+    lunch = random.choice((11 * 60 + 30, 12 * 60))
+    morning = (random.choice((480, 510, 540)), lunch)
+    afternoon = (lunch + random.choice((30, 45, 60)), random.choice((930, 960, 1020)))
+    weekdays = random.sample(range(5), random.choice((3, 4, 5, 5)))
+    week_of_leave = random.randrange(16)  # most have none within the 60 days
+    for day in range(DAYS):
+        weekday = (today + timedelta(day)).weekday()
+        if weekday == _SUNDAY or day // 7 == week_of_leave:
+            continue
+        if weekday in weekdays:
+            yield day, morning
+            yield day, afternoon
+        elif weekday == _SATURDAY and day in saturdays and random.random() < _WORKS_ON_SATURDAY:
+            yield day, _SATURDAY_HOURS
 
 
 def _free_minutes(
-    resource: Resource, today: date, saturdays: set[int], random: Random
-) -> Iterator[tuple[int, int, HealthcareService]]:
-    """Yield the day's number, the minute of the day and the service of each free time."""
-    working_hours = _WorkingHours.drawn(random)
-    for day in range(DAYS):
-        weekday = (today + timedelta(day)).weekday()
-        for half_day in working_hours.on_day(day, weekday, random, is_saturday_open=day in saturdays):
-            # Near days are nearly booked up, distant ones half free.
-            for minute, service in _free_in_half_day(resource, half_day, 0.12 + 0.45 * day / DAYS, random):
-                yield day, minute, service
-
-
-def _free_in_half_day(
     resource: Resource, half_day: tuple[int, int], free_share: float, random: Random
 ) -> Iterator[tuple[int, HealthcareService]]:
     """Yield what is free of half a day given to one service, and which other services fit into the same times."""
