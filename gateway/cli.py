@@ -16,7 +16,6 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import msgspec
-import structlog
 
 from gateway.app import create_app
 from gateway.dry_run import Sizes, dry_run
@@ -30,7 +29,7 @@ from gateway.server.serving import BindError, StartError, listening_socket, serv
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
 from gateway.telemetry.metrics import Metrics, metrics_app
-from gateway.telemetry.traces import Traces, TracesError, traces_to
+from gateway.telemetry.traces import TracesError, traces_to
 
 _ERROR_BODY = server_error_body(lambda: str(uuid4()))
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
@@ -61,10 +60,18 @@ def _serve(options: argparse.Namespace) -> int:
     capture_library_logs(log)
     with ExitStack() as stack:
         metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
-        traces = _traces(settings, log)
-        readiness = Readiness()
-        if traces is not None:
+        traces = None
+        if settings.gateway_traces_url is not None:
+            traces = traces_to(
+                settings.gateway_traces_url,
+                emrs=settings.leyr_emrs,
+                ratio=settings.gateway_traces_ratio,
+                now_ns=time_ns,
+                chance=random,
+                log=log,
+            )
             stack.callback(traces.close)
+        readiness = Readiness()
         app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
         listener = listening_socket(settings.gateway_host, settings.gateway_port)
         refusal = settings.refusal_to_listen(listener.getsockname()[0])
@@ -82,14 +89,6 @@ def _serve(options: argparse.Namespace) -> int:
         return 0 if started else 1
 
 
-def _traces(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Traces | None:
-    """Make the traces where a collector is set. Raises TracesError."""
-    url, ratio = settings.gateway_traces_url, settings.gateway_traces_ratio
-    if url is None:
-        return None
-    return traces_to(url, emrs=settings.leyr_emrs, ratio=ratio, now_ns=time_ns, chance=random, log=log)
-
-
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
     listener = _listen_on_port_or_free_one(options.simulator_port)
@@ -98,11 +97,9 @@ def _dev(options: argparse.Namespace) -> int:
             leyr_base_url=f"{simulator_url}/api",
             leyr_client_id=simulator.client_id,
             leyr_client_secret=simulator.client_secret,
-            leyr_emrs=None if os.environ.get("LEYR_EMRS") else simulator.emrs,
-            gateway_graphiql=None if os.environ.get("GATEWAY_GRAPHIQL") else True,
-            gateway_introspection=None if os.environ.get("GATEWAY_INTROSPECTION") else True,
             gateway_host=options.host,
             gateway_port=options.port,
+            **_unless_set(leyr_emrs=simulator.emrs, gateway_graphiql=True, gateway_introspection=True),
         )
         app = create_app(settings, notice=_SIMULATED)
         listener = listening_socket(settings.gateway_host, settings.gateway_port)
@@ -130,17 +127,13 @@ def _plan(options: argparse.Namespace) -> int:
         raise InputError(f"a file cannot be read: {error}") from None
     if not isinstance(variables, dict):
         raise InputError("the variables are not a JSON object")
-    settings = load_settings(
-        leyr_client_id=None if os.environ.get("LEYR_CLIENT_ID") else "plan",
-        leyr_client_secret=None if os.environ.get("LEYR_CLIENT_SECRET") else "plan",
-    )
+    settings = load_settings(**_unless_set(leyr_client_id="plan", leyr_client_secret="plan"))  # noqa: S106 # sent to nobody
     sizes = Sizes(options.care_units, options.resources, options.services)
     planned = dry_run(settings, document, variables, options.operation, sizes)
     if options.json:
         calls = [{"method": "GET", "target": target, "count": count} for target, count in planned.calls.items()]
-        print(
-            json.dumps({"total": planned.total, "calls": calls, "errors": planned.errors}, indent=2, ensure_ascii=False)
-        )
+        plan = {"total": planned.total, "calls": calls, "errors": planned.errors}
+        print(json.dumps(plan, indent=2, ensure_ascii=False))
     else:
         for target, count in planned.calls.items():
             print(f"{count:>4} x GET {target}")
@@ -173,6 +166,11 @@ def _healthcheck(options: argparse.Namespace) -> int:
         return 1
     finally:
         connection.close()
+
+
+def _unless_set(**values: object) -> dict[str, object]:
+    """Leave out the settings that the environment has."""
+    return {name: value for name, value in values.items() if not os.environ.get(name.upper())}
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
@@ -230,20 +228,17 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    serving = command("serve", _serve, "Serve the gateway; settings come from the environment.")
-    _add_address(serving)
+    _add_address(command("serve", _serve, "Serve the gateway; settings come from the environment."))
     dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
     _add_address(dev)
-    dev.add_argument(
-        "--simulator-port", type=int, default=9000, help="port of the simulator (%(default)s, or a free one)"
-    )
+    text = "port of the simulator (%(default)s, or a free one)"
+    dev.add_argument("--simulator-port", type=int, default=9000, help=text)
     _add_simulated_data(dev)
     simulator = command("simulator", _simulator, "Serve a stand-in for Leyr's REST API.")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
     _add_simulated_data(simulator)
-    plan = command("plan", _plan, "Print the calls to Leyr that a query would make, without making them.")
-    _add_plan(plan)
+    _add_plan(command("plan", _plan, "Print the calls to Leyr that a query would make, without making them."))
     command("schema", _schema, "Print the GraphQL schema.")
     command("settings", _settings, "Print the settings as a table.")
     health = command("healthcheck", _healthcheck, "Exit with 0 if the gateway on this machine is ready.")

@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -173,16 +174,12 @@ class ProfileOverride(BaseModel):
 
     def applied_to(self, profile: EhrProfile) -> EhrProfile:
         """Give the profile with what this table sets."""
-        days = self.longest_window_days
-        return EhrProfile(
-            code=profile.code,
-            name=self.name or profile.name,
-            filter_policy=self.filter_policy or profile.filter_policy,
-            longest_window=profile.longest_window if days is None else timedelta(days=days),
-            time_zone=ZoneInfo(self.time_zone) if self.time_zone else profile.time_zone,
-            names_resource=profile.names_resource if self.names_resource is None else self.names_resource,
-            names_service=profile.names_service if self.names_service is None else self.names_service,
-        )
+        changes: dict[str, Any] = self.model_dump(exclude_none=True, exclude={"longest_window_days", "time_zone"})
+        if self.longest_window_days is not None:
+            changes["longest_window"] = timedelta(days=self.longest_window_days)
+        if self.time_zone is not None:
+            changes["time_zone"] = ZoneInfo(self.time_zone)
+        return replace(profile, **changes)
 
 
 class Settings(LimitSettings, AccessSettings, BaseSettings):
@@ -338,9 +335,7 @@ def load_settings(**overrides: Any) -> Settings:
 def settings_table() -> str:
     """The settings as a Markdown table, for the README."""
     rows = ["| Name | Default | Meaning |", "| --- | --- | --- |"]
-    inherited = [*AccessSettings.model_fields, *LimitSettings.model_fields]
-    own = [name for name in Settings.model_fields if name not in inherited]
-    for name in (*own, *inherited):
+    for name in (*Settings.__annotations__, *AccessSettings.model_fields, *LimitSettings.model_fields):
         info = Settings.model_fields[name]
         default = ",".join(info.default) if isinstance(info.default, tuple) else info.default
         shown = {"True": "`on`", "False": "`off`", "None": "", "": ""}.get(str(default), f"`{default}`")
