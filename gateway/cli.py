@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from http.client import HTTPConnection, HTTPException
 from random import random
-from socket import socket
 from time import time_ns
 from typing import Any
 from uuid import uuid4
@@ -91,7 +90,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
-    listener = _listen_on_port_or_free_one(options.simulator_port)
+    try:
+        listener = listening_socket("127.0.0.1", options.simulator_port)
+    except BindError:
+        listener = listening_socket("127.0.0.1", 0)
     with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
@@ -181,13 +183,6 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         receive_seconds=settings.gateway_receive_seconds,
         connections=settings.gateway_max_connections,
     )
-
-
-def _listen_on_port_or_free_one(port: int) -> socket:
-    try:
-        return listening_socket("127.0.0.1", port)
-    except BindError:
-        return listening_socket("127.0.0.1", 0)
 
 
 def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:

@@ -103,11 +103,11 @@ class _Simulator:
             try:
                 fault = self.faults.take(request)
             except UnknownFaultError as error:
-                call.status = 400
+                call["status"] = 400
                 await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
                 return
             await self._wait(request.route.emr)
-            call.status = await send_response(self.api.respond(request), fault, receive, send)
+            call["status"] = await send_response(self.api.respond(request), fault, receive, send)
 
     async def _wait(self, emr: str | None) -> None:
         if emr not in EHRS:

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from functools import cache
 from operator import attrgetter
 from random import Random
 from typing import NamedTuple
@@ -118,7 +119,7 @@ class Calendar:
     def __init__(self, slots: Sequence[Timeslot], zone: ZoneInfo) -> None:
         self._slots = slots
         self._zone = zone
-        self._texts: dict[tuple[bool, bool, bool], list[bytes]] = {}
+        self._texts = cache(self._serialize)
 
     def find(self, query: SlotQuery, *, by_start: bool) -> list[Timeslot]:
         """Give the slots that a query holds, in the order of an answer."""
@@ -135,26 +136,19 @@ class Calendar:
 
     def write(self, slots: Sequence[Timeslot], behaviour: Behaviour) -> bytes:
         """Write slots as a JSON array."""
-        slot_format = (
-            behaviour.resource_ids == "named",
-            behaviour.service_ids == "named",
-            behaviour.time_format == "utc",
-        )
-        texts = self._texts.get(slot_format)
-        if texts is None:
-            texts = self._texts[slot_format] = self._serialize(*slot_format)
+        texts = self._texts(behaviour.resource_ids, behaviour.service_ids, behaviour.time_format)
         return b"[" + b",".join([texts[slot.rank] for slot in slots]) + b"]"
 
-    def _serialize(self, named_resource: bool, named_service: bool, utc: bool) -> list[bytes]:  # noqa: FBT001 # a key, unpacked
-        zone: tzinfo = UTC if utc else self._zone
+    def _serialize(self, resource_ids: str, service_ids: str, time_format: str) -> list[bytes]:
+        zone: tzinfo = UTC if time_format == "utc" else self._zone
         texts = [b""] * len(self._slots)
         for slot in self._slots:
             texts[slot.rank] = orjson.dumps(
                 {
                     "start": datetime.fromtimestamp(slot.start, zone),
                     "end": datetime.fromtimestamp(slot.end, zone),
-                    "resource_id": slot.resource_id if named_resource else None,
-                    "healthcare_service_id": slot.service_id if named_service else None,
+                    "resource_id": slot.resource_id if resource_ids == "named" else None,
+                    "healthcare_service_id": slot.service_id if service_ids == "named" else None,
                     "x_simulated": True,
                 },
                 option=orjson.OPT_UTC_Z,
@@ -170,30 +164,22 @@ class World:
 
     def __init__(self, *, seed: int, scale: int, today: date) -> None:
         self._seed, self._scale, self._today = seed, scale, today
-        self._care_units: dict[str, dict[str, CareUnit]] = {}
-        self._clinics: dict[tuple[str, str], Clinic] = {}
-        self._calendars: dict[tuple[str, str], Calendar] = {}
+        self.care_units = cache(self._invent_care_units)
+        """Gives an EHR's care units by id, in Leyr's order."""
+        self.clinic = cache(self._invent_clinic)
+        """Gives the resources and services of a care unit."""
+        self.calendar = cache(self._invent_calendar)
+        """Gives the free times of a care unit."""
 
-    def care_units(self, emr: str) -> dict[str, CareUnit]:
-        """Give an EHR's care units by id, in Leyr's order."""
-        if emr not in self._care_units:
-            self._care_units[emr] = {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed)}
-        return self._care_units[emr]
+    def _invent_care_units(self, emr: str) -> dict[str, CareUnit]:
+        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed)}
 
-    def clinic(self, emr: str, care_unit: str) -> Clinic:
-        """Give the resources and services of a care unit."""
-        key = emr, care_unit
-        if key not in self._clinics:
-            units = self.care_units(emr)
-            first = next(iter(units)) == care_unit
-            self._clinics[key] = invent_clinic(EHRS[emr], units[care_unit], self._seed, self._scale, first=first)
-        return self._clinics[key]
+    def _invent_clinic(self, emr: str, care_unit: str) -> Clinic:
+        units = self.care_units(emr)
+        first = next(iter(units)) == care_unit
+        return invent_clinic(EHRS[emr], units[care_unit], self._seed, self._scale, first=first)
 
-    def calendar(self, emr: str, care_unit: str) -> Calendar:
-        """Give the free times of a care unit."""
-        key = emr, care_unit
-        if key not in self._calendars:
-            zone = ZoneInfo(EHRS[emr].country.zone)
-            slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self._seed, emr, care_unit))
-            self._calendars[key] = Calendar(slots, zone)
-        return self._calendars[key]
+    def _invent_calendar(self, emr: str, care_unit: str) -> Calendar:
+        zone = ZoneInfo(EHRS[emr].country.zone)
+        slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self._seed, emr, care_unit))
+        return Calendar(slots, zone)

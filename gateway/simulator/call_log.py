@@ -3,7 +3,6 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from gateway.simulator.http_messages import Request
 
@@ -13,33 +12,8 @@ _SECRET_HEADERS = ("x-leyr-client-id", "x-leyr-client-secret", "authorization", 
 _SHOWN_HEADERS = ("content-type", "accept", "x-leyr-standard")
 
 
-@dataclass(slots=True)
-class Call:
-    """One call; its status and its end are None until its response is sent."""
-
-    request: Request
-    started_at: float
-    status: int | None = None
-    ended_at: float | None = None
-
-    def to_json(self) -> dict[str, object]:
-        """Give the JSON of `/__calls`."""
-        params = self.request.params
-        return {
-            "method": self.request.method,
-            "path": self.request.path,
-            "query": self.request.query,
-            "endpoint": self.request.route.endpoint or "unknown",
-            "emr": self.request.route.emr,
-            "care_unit": self.request.route.care_unit,
-            "resource": self.request.route.resource,
-            # A parameter sent twice shows as a list, since Leyr documents none that may be.
-            "params": {name: values[0] if len(values) == 1 else values for name, values in params.items()},
-            "status": self.status,
-            "headers": _shown_headers(self.request.headers),
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-        }
+Call = dict[str, object]
+"""One call in the JSON of `/__calls`; its `status` and `ended_at` are null until its response is sent."""
 
 
 class CallLog:
@@ -55,18 +29,33 @@ class CallLog:
     @contextmanager
     def recorded(self, request: Request) -> Iterator[Call]:
         """Record a call from its arrival to its end."""
-        call = Call(request, self._clock())
-        emr = request.route.emr
+        route = request.route
+        emr, endpoint = route.emr, route.endpoint or "unknown"
+        call: Call = {
+            "method": request.method,
+            "path": request.path,
+            "query": request.query,
+            "endpoint": endpoint,
+            "emr": emr,
+            "care_unit": route.care_unit,
+            "resource": route.resource,
+            # A parameter sent twice shows as a list, since Leyr documents none that may be.
+            "params": {name: values[0] if len(values) == 1 else values for name, values in request.params.items()},
+            "status": None,
+            "headers": _shown_headers(request.headers),
+            "started_at": self._clock(),
+            "ended_at": None,
+        }
         in_flight = self._in_flight
         self._calls.append(call)
-        self._counts[emr, request.route.endpoint or "unknown"] += 1
+        self._counts[emr, endpoint] += 1
         in_flight[emr] += 1
         self._max_in_flight[emr] = max(self._max_in_flight.get(emr, 0), in_flight[emr])
         try:
             yield call
         finally:
             in_flight[emr] -= 1
-            call.ended_at = self._clock()
+            call["ended_at"] = self._clock()
 
     def to_json(self, emr: str | None = None) -> dict[str, object]:
         """Give the JSON of `/__calls`, for one EHR or for all."""
@@ -76,7 +65,7 @@ class CallLog:
                 by_endpoint[endpoint] += count
         return {
             "total": by_endpoint.total(),
-            "calls": [call.to_json() for call in self._calls if emr in (None, call.request.route.emr)],
+            "calls": [call for call in self._calls if emr in (None, call["emr"])],
             "by_endpoint": dict(by_endpoint),
             "max_in_flight": {code: most for code, most in self._max_in_flight.items() if code is not None},
         }
