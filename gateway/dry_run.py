@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -55,7 +56,7 @@ def dry_run(
     settings: Settings, document: str, variables: Mapping[str, Any], operation_name: str | None, sizes: Sizes
 ) -> DryRun:
     """Execute an operation without any call to Leyr. Raises SettingsError."""
-    client = _RecordingClient(_node_ids((document, orjson.dumps(variables).decode())), sizes)
+    client = _RecordingClient(_node_ids(f"{document} {orjson.dumps(variables).decode()}"), sizes)
     app = create_app(settings.model_copy(update=_WITHOUT_AUTHENTICATION), connections=lambda *_: client)
     body = {"query": document, "variables": dict(variables), "operationName": operation_name}
     response = asyncio.run(_post(app, orjson.dumps(body)))
@@ -86,20 +87,17 @@ class _RecordingClient:
 
     def _ids(self, emr: str, unit: str | None, kind: str | None) -> Iterator[str]:
         in_emr = [node for node in self._node_ids if node.care_unit.emr == emr]
+        in_unit = [node for node in in_emr if node.care_unit.care_unit == unit]
         match kind:
             case None:
                 yield from dict.fromkeys(node.care_unit.care_unit for node in in_emr)
                 yield from _placeholders("care_unit_id", self._sizes.care_units)
             case "resources":
-                yield from _in_care_unit(in_emr, unit, NodeType.RESOURCE)
+                yield from (node.leyr_id for node in in_unit if node.type is NodeType.RESOURCE)
                 yield from _placeholders("resource_id", self._sizes.resources)
             case "healthcare-services":
-                yield from _in_care_unit(in_emr, unit, NodeType.HEALTHCARE_SERVICE)
+                yield from (node.leyr_id for node in in_unit if node.type is NodeType.HEALTHCARE_SERVICE)
                 yield from _placeholders("healthcare_service_id", self._sizes.healthcare_services)
-
-
-def _in_care_unit(nodes: Iterable[NodeId], unit: str | None, kind: NodeType) -> Iterator[str]:
-    return (node.leyr_id for node in nodes if node.type is kind and node.care_unit.care_unit == unit)
 
 
 def _placeholders(name: str, count: int) -> Iterator[str]:
@@ -111,14 +109,10 @@ def _without_numbers(target: str) -> str:
     return re.sub(r"\{(\w+) \d+\}", r"{\1}", target)
 
 
-def _node_ids(texts: Iterable[str]) -> Iterator[NodeId]:
-    """Find the node ids in texts."""
-    for text in texts:
-        for candidate in _NODE_ID.findall(text):
-            try:
-                yield parse_node_id(candidate)
-            except GatewayError:
-                continue
+def _node_ids(text: str) -> Iterator[NodeId]:
+    for candidate in _NODE_ID.findall(text):
+        with suppress(GatewayError):
+            yield parse_node_id(candidate)
 
 
 async def _post(app: Starlette, body: bytes) -> dict[str, Any]:
