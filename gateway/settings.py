@@ -1,6 +1,6 @@
 """Every setting: read once from the environment, checked, and frozen.
 
-The environment name of a field is its own name in capitals.
+The environment name of a field is its own name in capitals; its docstring is its line in the settings' table.
 """
 
 import os
@@ -46,60 +46,56 @@ class SettingsError(Exception):
 class LimitSettings(BaseModel):
     """Limits on requests, operations and callers."""
 
-    gateway_max_body_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="The longest body of a request.")
-    gateway_max_header_bytes: int = Field(
-        16_384, ge=1_024, le=1_048_576, description="What all headers of a request may hold together, in bytes."
-    )
-    gateway_max_headers: int = Field(64, ge=8, le=1_000, description="How many headers a request may have.")
-    gateway_max_url_bytes: int = Field(8_192, ge=256, le=65_536, description="The longest URL of a request.")
-    gateway_max_json_depth: int = Field(
-        16, ge=2, le=200, description="How deep arrays and objects of a request's JSON may be nested."
-    )
-    gateway_max_integer_digits: int = Field(
-        20, ge=1, le=1_000, description="How many digits an integer in JSON or in a document may have."
-    )
-    gateway_max_tokens: int = Field(1_000, ge=10, le=100_000, description="How many tokens a document may have.")
-    gateway_max_depth: int = Field(10, ge=1, le=100, description="How deep fields may be nested.")
-    gateway_max_aliases: int = Field(30, ge=0, le=100_000, description="How many aliases an operation may use.")
-    gateway_max_root_fields: int = Field(10, ge=1, le=10_000, description="How many root fields an operation may have.")
-    gateway_max_directives: int = Field(20, ge=0, le=10_000, description="How many directives an operation may use.")
-    gateway_max_selections: int = Field(
-        2_000, ge=1, le=1_000_000, description="How many fields an operation may select, its fragments expanded."
-    )
-    gateway_max_errors: int = Field(20, ge=1, le=1_000, description="How many errors an answer holds at most.")
-    gateway_max_upstream_calls: int = Field(
-        200, ge=1, le=100_000, description="How many upstream calls an operation may need, were nothing remembered."
-    )
-    gateway_max_timeslots: int = Field(
-        100_000, ge=1, le=10_000_000, description="How many timeslots an answer may hold."
-    )
-    gateway_max_concurrent_requests: int = Field(
-        512, ge=1, le=100_000, description="How many GraphQL requests are answered at a time; more get 503."
-    )
-    gateway_max_connections: int = Field(
-        10_000, ge=1, le=1_000_000, description="How many connections clients may hold open; more are dropped."
-    )
-    gateway_receive_seconds: float = Field(
-        10, gt=0, le=600, description="For how long a request may take to arrive, and a client to take its answer."
-    )
-    gateway_drain_seconds: float = Field(
-        5, ge=0, le=600, description="For how long after SIGTERM requests are still taken, while `/readyz` says 503."
-    )
-    gateway_deadline_seconds: float = Field(
-        10, gt=0, le=120, description="For how long a request may wait for upstream; what is not there then is null."
-    )
-    gateway_attempt_seconds: float = Field(
-        5, gt=0, le=120, description="For how long one attempt of an upstream call may take."
-    )
-    gateway_calls_per_ehr: int = Field(
-        64, ge=1, le=10_000, description="How many upstream calls an EHR gets at a time; fewer after it said 429."
-    )
-    gateway_rate_per_second: float = Field(
-        50, gt=0, le=1_000_000, description="How many requests a second a caller with a key or a token may send."
-    )
-    gateway_rate_burst: int = Field(
-        100, ge=1, le=1_000_000, description="How many requests a caller may send at once after a pause."
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    gateway_max_body_bytes: int = Field(65_536, ge=1_024, le=16_777_216)
+    """The longest body of a request."""
+    gateway_max_header_bytes: int = Field(16_384, ge=1_024, le=1_048_576)
+    """What all headers of a request may hold together, in bytes."""
+    gateway_max_headers: int = Field(64, ge=8, le=1_000)
+    """How many headers a request may have."""
+    gateway_max_url_bytes: int = Field(8_192, ge=256, le=65_536)
+    """The longest URL of a request."""
+    gateway_max_json_depth: int = Field(16, ge=2, le=200)
+    """How deep arrays and objects of a request's JSON may be nested."""
+    gateway_max_integer_digits: int = Field(20, ge=1, le=1_000)
+    """How many digits an integer in JSON or in a document may have."""
+    gateway_max_tokens: int = Field(1_000, ge=10, le=100_000)
+    """How many tokens a document may have."""
+    gateway_max_depth: int = Field(10, ge=1, le=100)
+    """How deep fields may be nested."""
+    gateway_max_aliases: int = Field(30, ge=0, le=100_000)
+    """How many aliases an operation may use."""
+    gateway_max_root_fields: int = Field(10, ge=1, le=10_000)
+    """How many root fields an operation may have."""
+    gateway_max_directives: int = Field(20, ge=0, le=10_000)
+    """How many directives an operation may use."""
+    gateway_max_selections: int = Field(2_000, ge=1, le=1_000_000)
+    """How many fields an operation may select, its fragments expanded."""
+    gateway_max_errors: int = Field(20, ge=1, le=1_000)
+    """How many errors an answer holds at most."""
+    gateway_max_upstream_calls: int = Field(200, ge=1, le=100_000)
+    """How many upstream calls an operation may need, were nothing remembered."""
+    gateway_max_timeslots: int = Field(100_000, ge=1, le=10_000_000)
+    """How many timeslots an answer may hold."""
+    gateway_max_concurrent_requests: int = Field(512, ge=1, le=100_000)
+    """How many GraphQL requests are answered at a time; more get 503."""
+    gateway_max_connections: int = Field(10_000, ge=1, le=1_000_000)
+    """How many connections clients may hold open; more are dropped."""
+    gateway_receive_seconds: float = Field(10, gt=0, le=600)
+    """For how long a request may take to arrive, and a client to take its answer."""
+    gateway_drain_seconds: float = Field(5, ge=0, le=600)
+    """For how long after SIGTERM requests are still taken, while `/readyz` says 503."""
+    gateway_deadline_seconds: float = Field(10, gt=0, le=120)
+    """For how long a request may wait for upstream; what is not there then is null."""
+    gateway_attempt_seconds: float = Field(5, gt=0, le=120)
+    """For how long one attempt of an upstream call may take."""
+    gateway_calls_per_ehr: int = Field(64, ge=1, le=10_000)
+    """How many upstream calls an EHR gets at a time; fewer after it said 429."""
+    gateway_rate_per_second: float = Field(50, gt=0, le=1_000_000)
+    """How many requests a second a caller with a key or a token may send."""
+    gateway_rate_burst: int = Field(100, ge=1, le=1_000_000)
+    """How many requests a caller may send at once after a pause."""
 
     @property
     def grace_seconds(self) -> float:
@@ -110,24 +106,28 @@ class LimitSettings(BaseModel):
 class AccessSettings(BaseModel):
     """Settings about callers and trusted documents."""
 
-    gateway_auth: Literal["anonymous", "api-keys", "jwt"] = Field(
-        "anonymous", description="Who may ask: everyone (`anonymous`), or whoever has a key or a token."
-    )
-    gateway_allow_anonymous: bool = Field(
-        default=False, description="Whether `anonymous` may listen on an address that other machines reach."
-    )
-    gateway_api_keys: Path | None = Field(None, description="A TOML file with one table a caller, for `api-keys`.")
-    gateway_jwt_issuer: str | None = Field(None, description="Who must have issued a token (`iss`), for `jwt`.")
-    gateway_jwt_audience: str | None = Field(None, description="For whom a token must be (`aud`), for `jwt`.")
-    gateway_jwt_jwks: str | None = Field(None, description="The issuer's keys: a file, or an http or https URL.")
-    gateway_jwt_emrs_claim: str = Field("emrs", description="The claim that lists the EHRs a caller may see.")
-    gateway_jwt_care_units_claim: str = Field(
-        "care_units", description="The claim that lists the care units a caller may see, as node ids; all if absent."
-    )
-    gateway_documents: Path | None = Field(
-        None, description="A JSON file of trusted documents by hash, as graphql-codegen's client preset writes it."
-    )
-    gateway_documents_only: bool = Field(default=False, description="Whether only trusted documents are run.")
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    gateway_auth: Literal["anonymous", "api-keys", "jwt"] = "anonymous"
+    """Who may ask: everyone (`anonymous`), or whoever has a key or a token."""
+    gateway_allow_anonymous: bool = False
+    """Whether `anonymous` may listen on an address that other machines reach."""
+    gateway_api_keys: Path | None = None
+    """A TOML file with one table a caller, for `api-keys`."""
+    gateway_jwt_issuer: str | None = None
+    """Who must have issued a token (`iss`), for `jwt`."""
+    gateway_jwt_audience: str | None = None
+    """For whom a token must be (`aud`), for `jwt`."""
+    gateway_jwt_jwks: str | None = None
+    """The issuer's keys: a file, or an http or https URL."""
+    gateway_jwt_emrs_claim: str = "emrs"
+    """The claim that lists the EHRs a caller may see."""
+    gateway_jwt_care_units_claim: str = "care_units"
+    """The claim that lists the care units a caller may see, as node ids; all if absent."""
+    gateway_documents: Path | None = None
+    """A JSON file of trusted documents by hash, as graphql-codegen's client preset writes it."""
+    gateway_documents_only: bool = False
+    """Whether only trusted documents are run."""
 
     @model_validator(mode="after")
     def _check_required(self) -> Self:
@@ -185,65 +185,52 @@ class ProfileOverride(BaseModel):
 class Settings(LimitSettings, AccessSettings, BaseSettings):
     """The gateway's settings."""
 
-    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, hide_input_in_errors=True, env_ignore_empty=True, use_attribute_docstrings=True
+    )
 
-    leyr_base_url: str = Field("https://api.leyr.io/api", description="Where Leyr's API is, up to and with `/api`.")
-    leyr_client_id: SecretStr | None = Field(None, description="The application's client id. Required.")
-    leyr_client_secret: SecretStr | None = Field(None, description="The application's client secret. Required.")
-    leyr_emrs: Annotated[tuple[str, ...], NoDecode] = Field(
-        ("webdoc",), description="Comma-separated codes of the EHRs to offer; the first is the default."
-    )
-    leyr_profiles: Path | None = Field(
-        None, description="A TOML file with one table an EHR code, laid over the shipped profiles."
-    )
-    gateway_host: str = Field("127.0.0.1", description="The address to listen on.")
-    gateway_port: int = Field(8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
-    gateway_max_window_days: int = Field(
-        92, ge=1, le=3660, description="The widest window that a query may ask, in days."
-    )
-    gateway_cache_catalog_seconds: float = Field(
-        300,
-        ge=0,
-        le=86_400,
-        description="For how long care units, resources and services count as fresh; 0 keeps none.",
-    )
-    gateway_cache_catalog_stale_seconds: float = Field(
-        86_400, ge=0, le=604_800, description="For how long after that they are served while they are fetched anew."
-    )
-    gateway_cache_timeslots_seconds: float = Field(
-        15, ge=0, le=30, description="For how long free times count as fresh; 0 keeps none."
-    )
-    gateway_cache_timeslots_stale_seconds: float = Field(
-        15, ge=0, le=30, description="For how long after that they are served while they are fetched anew."
-    )
-    gateway_cache_max_mb: int = Field(64, ge=1, le=65_536, description="What all caches together may hold, in MiB.")
-    gateway_introspection: bool = Field(
-        default=False,
-        description="Whether clients may introspect and get suggestions; on in `gateway dev` unless set.",
-    )
-    gateway_graphiql: bool = Field(
-        default=False, description="Whether browsers get GraphiQL at `/graphql`; on in `gateway dev` unless set."
-    )
-    gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Comma-separated origins whose pages may ask, such as `https://book.example`."
-    )
-    gateway_metrics_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="The port of Prometheus metrics at `/metrics`; none unless set, 0 takes a free one.",
-    )
-    gateway_metrics_host: str = Field("127.0.0.1", description="The address of the metrics' port.")
-    gateway_traces_url: str | None = Field(
-        None,
-        description="The OTLP/HTTP URL of an OpenTelemetry collector, such as `http://127.0.0.1:4318`.",
-    )
-    gateway_traces_ratio: float = Field(
-        1, ge=0, le=1, description="The share of operations to trace; a client's `traceparent` says it for its own."
-    )
-    gateway_log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least important log events to write."
-    )
+    leyr_base_url: str = "https://api.leyr.io/api"
+    """Where Leyr's API is, up to and with `/api`."""
+    leyr_client_id: SecretStr | None = None
+    """The application's client id. Required."""
+    leyr_client_secret: SecretStr | None = None
+    """The application's client secret. Required."""
+    leyr_emrs: Annotated[tuple[str, ...], NoDecode] = ("webdoc",)
+    """Comma-separated codes of the EHRs to offer; the first is the default."""
+    leyr_profiles: Path | None = None
+    """A TOML file with one table an EHR code, laid over the shipped profiles."""
+    gateway_host: str = "127.0.0.1"
+    """The address to listen on."""
+    gateway_port: int = Field(8000, ge=0, le=65535)
+    """The port to listen on; 0 takes a free one."""
+    gateway_max_window_days: int = Field(92, ge=1, le=3660)
+    """The widest window that a query may ask, in days."""
+    gateway_cache_catalog_seconds: float = Field(300, ge=0, le=86_400)
+    """For how long care units, resources and services count as fresh; 0 keeps none."""
+    gateway_cache_catalog_stale_seconds: float = Field(86_400, ge=0, le=604_800)
+    """For how long after that they are served while they are fetched anew."""
+    gateway_cache_timeslots_seconds: float = Field(15, ge=0, le=30)
+    """For how long free times count as fresh; 0 keeps none."""
+    gateway_cache_timeslots_stale_seconds: float = Field(15, ge=0, le=30)
+    """For how long after that they are served while they are fetched anew."""
+    gateway_cache_max_mb: int = Field(64, ge=1, le=65_536)
+    """What all caches together may hold, in MiB."""
+    gateway_introspection: bool = False
+    """Whether clients may introspect and get suggestions; on in `gateway dev` unless set."""
+    gateway_graphiql: bool = False
+    """Whether browsers get GraphiQL at `/graphql`; on in `gateway dev` unless set."""
+    gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated origins whose pages may ask, such as `https://book.example`."""
+    gateway_metrics_port: int | None = Field(None, ge=0, le=65535)
+    """The port of Prometheus metrics at `/metrics`; none unless set, 0 takes a free one."""
+    gateway_metrics_host: str = "127.0.0.1"
+    """The address of the metrics' port."""
+    gateway_traces_url: str | None = None
+    """The OTLP/HTTP URL of an OpenTelemetry collector, such as `http://127.0.0.1:4318`."""
+    gateway_traces_ratio: float = Field(1, ge=0, le=1)
+    """The share of operations to trace; a client's `traceparent` says it for its own."""
+    gateway_log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important log events to write."""
 
     @field_validator("leyr_emrs", "gateway_cors_origins", mode="before")
     @classmethod
