@@ -15,7 +15,6 @@ from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
-from gateway.domain.window import Window
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
@@ -126,7 +125,8 @@ class LeyrClient:
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
-        target = f"{_path(*step.care_unit)}/timeslots?{_window_query(step.window)}"
+        start, end = _quoted(step.window.start.isoformat()), _quoted(step.window.end.isoformat())
+        target = f"{_path(*step.care_unit)}/timeslots?start={start}&end={end}"
         if step.resource is not None:
             target += f"&resource_id={_quoted(step.resource)}"
         if step.service is not None:
@@ -172,10 +172,6 @@ def _path(emr: str, care_unit: str | None = None) -> str:
     if not is_usable(care_unit):
         raise UpstreamInvalidAnswer("Leyr gave this care unit an id that cannot stand in a URL")
     return f"{path}/{quote(care_unit, safe='')}"
-
-
-def _window_query(window: Window) -> str:
-    return f"start={_quoted(window.start.isoformat())}&end={_quoted(window.end.isoformat())}"
 
 
 # One window is asked of many care units at a time.

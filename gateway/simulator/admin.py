@@ -13,7 +13,7 @@ from starlette.routing import Route
 from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
 from gateway.simulator.call_log import CallLog
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FAULT_NAMES, Fault, FaultQueue
+from gateway.simulator.faults import FAULT_NAMES, Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Admin:
 
     announcement: str
     call_log: CallLog
-    faults: FaultQueue
+    faults: list[Fault]
     behaviour: BehaviourRegistry
 
     def application(self) -> Starlette:
@@ -49,12 +49,12 @@ class Admin:
         match request.method:
             case "POST":
                 try:
-                    self.faults.put(msgspec.json.decode(await request.body(), type=Fault))
+                    self.faults.append(msgspec.json.decode(await request.body(), type=Fault))
                 except msgspec.DecodeError as error:
                     return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
             case "DELETE":
                 self.faults.clear()
-        return JSONResponse({"faults": self.faults.pending()})
+        return JSONResponse({"faults": [asdict(fault) for fault in self.faults]})
 
     async def _list_behaviour(self, _: Request) -> Response:
         return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.all().items()})

@@ -15,7 +15,7 @@ from gateway.simulator.calendar import World
 from gateway.simulator.call_log import CallLog
 from gateway.simulator.clinics import rng
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FaultQueue, UnknownFaultError, send_response
+from gateway.simulator.faults import Fault, UnknownFaultError, send_response, take_fault
 from gateway.simulator.http_messages import Request, Response
 from gateway.simulator.leyr_api import LeyrApi
 
@@ -70,7 +70,8 @@ def create_simulator(
     """Make a simulator; `clock` dates the recorded calls, `random` varies the latency."""
     behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
     world = World(seed=settings.seed, scale=settings.scale, today=settings.today)
-    call_log, faults = CallLog(clock), FaultQueue()
+    call_log = CallLog(clock)
+    faults: list[Fault] = []
     return _Simulator(
         LeyrApi((settings.client_id, settings.client_secret), world, behaviour),
         behaviour,
@@ -88,7 +89,7 @@ class _Simulator:
     api: LeyrApi
     behaviour: BehaviourRegistry
     call_log: CallLog
-    faults: FaultQueue
+    faults: list[Fault]
     admin: ASGIApp
     random: Random
 
@@ -101,7 +102,7 @@ class _Simulator:
     async def _serve_leyr(self, request: Request, receive: Receive, send: Send) -> None:
         with self.call_log.recorded(request) as call:
             try:
-                fault = self.faults.take(request)
+                fault = take_fault(self.faults, request)
             except UnknownFaultError as error:
                 call["status"] = 400
                 await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)

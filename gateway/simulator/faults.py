@@ -68,35 +68,20 @@ class UnknownFaultError(ValueError):
     """A request asks by header for a fault that does not exist; the message lists those that do."""
 
 
-class FaultQueue:
-    """The faults that wait for requests; of those that match one, the oldest is taken."""
+def take_fault(pending: list[Fault], request: Request) -> Fault | None:
+    """Give the fault of a request: that of its header, else the oldest pending one that matches, which is counted.
 
-    def __init__(self) -> None:
-        self._pending: list[Fault] = []
-
-    def put(self, fault: Fault) -> None:
-        """Add a fault."""
-        self._pending.append(fault)
-
-    def clear(self) -> None:
-        """Forget every fault."""
-        self._pending.clear()
-
-    def pending(self) -> list[dict[str, object]]:
-        """Give the JSON of the faults that still wait."""
-        return [msgspec.structs.asdict(fault) for fault in self._pending]
-
-    def take(self, request: Request) -> Fault | None:
-        """Give the fault of a request, and count it; its header comes before the queue. Raises UnknownFaultError."""
-        if asked := request.headers.get(FAULT_HEADER):
-            return _read_header(asked)
-        for index, fault in enumerate(self._pending):
-            if fault.matches(request):
-                if fault.times is not None:
-                    left = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
-                    self._pending[index : index + 1] = left
-                return fault
-        return None
+    Raises UnknownFaultError.
+    """
+    if asked := request.headers.get(FAULT_HEADER):
+        return _read_header(asked)
+    for index, fault in enumerate(pending):
+        if fault.matches(request):
+            if fault.times is not None:
+                left = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+                pending[index : index + 1] = left
+            return fault
+    return None
 
 
 def _read_header(value: str) -> Fault:
