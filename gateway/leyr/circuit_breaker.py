@@ -118,7 +118,10 @@ class CircuitBreaker:
         if generation != self._generation:
             return
         if self.state is BreakerState.HALF_OPEN:
-            self._close()
+            self._break_seconds = self._config.base_break_seconds
+            self._successes.clear()
+            self._failures.clear()
+            self._change(BreakerState.CLOSED)
         self._successes.add(now)
         self._consecutive_failures = self._consecutive_unreachable = 0
 
@@ -160,12 +163,6 @@ class CircuitBreaker:
     def _open(self, now: float) -> None:
         self._half_open_at = now + self._break_seconds
         self._change(BreakerState.OPEN)
-
-    def _close(self) -> None:
-        self._break_seconds = self._config.base_break_seconds
-        self._successes.clear()
-        self._failures.clear()
-        self._change(BreakerState.CLOSED)
 
     def _change(self, state: BreakerState) -> None:
         self.state = state

@@ -16,7 +16,7 @@ from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Reso
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
+from gateway.http_client.pool import ConnectionPool, HttpClientFactory, PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import error_for, read_error_envelope
@@ -38,28 +38,21 @@ class LeyrTransport:
         *,
         connections: HttpClientFactory = ConnectionPool,
     ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._client_id = client_id
-        self._client_secret = client_secret
-        self._new_http_client = connections
-        self._http_client: HttpClient | None = None
-
-    async def __aenter__(self) -> Self:
         # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
         headers = {
-            "x-leyr-client-id": self._client_id,
-            "x-leyr-client-secret": self._client_secret.get_secret_value(),
+            "x-leyr-client-id": client_id,
+            "x-leyr-client-secret": client_secret.get_secret_value(),
             "content-type": "application/json",
             "accept": "application/json",
             "user-agent": "leyr-graphql-gateway",
         }
-        self._http_client = self._new_http_client(self._base_url, headers)
+        self._http_client = connections(base_url.rstrip("/"), headers)
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._http_client is not None:
-            await self._http_client.close()
-            self._http_client = None
+        await self._http_client.close()
 
     async def get(self, target: str, *, timeout_seconds: float) -> Response:
         """Request a percent-encoded path and query below the base URL. Redirects are not followed.
@@ -67,8 +60,6 @@ class LeyrTransport:
         Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
         for a body that is too large or cannot be decompressed.
         """
-        if self._http_client is None:
-            raise RuntimeError("the transport is not open")
         try:
             return await self._http_client.get(target, max_bytes=_MAX_BODY_BYTES, timeout_seconds=timeout_seconds)
         except TimeoutError:

@@ -193,9 +193,7 @@ class UpstreamPolicy:
             return now
         if acquired:
             self._limiter.release()
-        if wait:
-            raise self._rejected(endpoint, Rejection.BREAKER_OPEN, wait)
-        raise self._rejected(endpoint, Rejection.NO_TURN, None)
+        raise self._rejected(endpoint, Rejection.BREAKER_OPEN if wait else Rejection.NO_TURN, wait or None)
 
     def _rejected(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
         self._events.rejected(self._emr, endpoint, reason)

@@ -59,7 +59,6 @@ def has_pending_connections(listener: socket.socket) -> bool:
 
 
 _TICK_SECONDS = 0.02
-_TICKS_PER_DATE = 25
 _CLEAN_UP_SECONDS = 1.0
 
 
@@ -135,12 +134,9 @@ class GracefulServer(uvicorn.Server):
         """Wait while the condition holds, for so many seconds at most, or until a signal forces the exit."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + seconds
-        ticks = 0
         while condition() and not self.force_exit and loop.time() < ends_at:
-            if ticks % _TICKS_PER_DATE == 0:
-                # uvicorn renews the `date` header of responses in it.
-                await self.on_tick(0)
-            ticks += 1
+            # uvicorn renews the `date` header of responses in it.
+            await self.on_tick(0)
             await asyncio.sleep(_TICK_SECONDS)
 
     async def _empty_accept_queue(self, listeners: Sequence[socket.socket]) -> None:
