@@ -57,7 +57,7 @@ class Admin:
         return JSONResponse({"faults": [asdict(fault) for fault in self.faults]})
 
     async def _list_behaviour(self, _: Request) -> Response:
-        return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.all().items()})
+        return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.items()})
 
     async def _change_behaviour(self, request: Request) -> Response:
         emr = request.path_params["emr"]

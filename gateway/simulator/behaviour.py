@@ -35,8 +35,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Share of the latency by which it varies up and down."""
 
 
-class BehaviourRegistry:
-    """The behaviour of every EHR, changeable while the simulator runs."""
+class BehaviourRegistry(dict[str, Behaviour]):
+    """The behaviour of every EHR by its code, changeable while the simulator runs."""
 
     def __init__(self, at_start: Mapping[str, Behaviour], latency_ms: float) -> None:
         self._at_start = {
@@ -45,25 +45,18 @@ class BehaviourRegistry:
             )
             for code, ehr in EHRS.items()
         }
-        self._behaviour = dict(self._at_start)
-
-    def __getitem__(self, emr: str) -> Behaviour:
-        return self._behaviour[emr]
-
-    def all(self) -> Mapping[str, Behaviour]:
-        """Give the behaviour of every EHR, by EHR code."""
-        return dict(self._behaviour)
+        super().__init__(self._at_start)
 
     def change(self, emr: str, patch: bytes) -> Behaviour:
         """Lay a JSON object of switches over an EHR's behaviour; raises msgspec.DecodeError."""
         switches = msgspec.json.decode(patch, type=dict[str, object])
-        changed = msgspec.convert({**msgspec.structs.asdict(self._behaviour[emr]), **switches}, Behaviour)
-        self._behaviour[emr] = _completed(changed, self._at_start[emr])
-        return self._behaviour[emr]
+        changed = msgspec.convert({**msgspec.structs.asdict(self[emr]), **switches}, Behaviour)
+        self[emr] = _completed(changed, self._at_start[emr])
+        return self[emr]
 
     def restore(self) -> None:
         """Go back to the behaviour of start-up."""
-        self._behaviour = dict(self._at_start)
+        self.update(self._at_start)
 
 
 def _completed(behaviour: Behaviour, default: Behaviour) -> Behaviour:
