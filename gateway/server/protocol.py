@@ -10,13 +10,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
     HttpToolsProtocol,
     RequestResponseCycle,
     httptools,
 )
-from uvicorn.server import ServerState
 
 from gateway.server.request_head import (
     ConnectionLimits,
@@ -52,17 +50,9 @@ class GracefulProtocol(HttpToolsProtocol):
     """A connection that checks requests before the application sees them, and that a stop closes only when idle."""
 
     def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        *,
-        limits: ConnectionLimits,
-        error_body: ErrorBody,
-        readiness: Readiness,
+        self, *, limits: ConnectionLimits, error_body: ErrorBody, readiness: Readiness, **uvicorn_arguments: Any
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(**uvicorn_arguments)
         self.url = b""
         self.headers = []
         # A logger that somebody else gave a handler to would be written URLs, and so what clients put in variables.

@@ -70,50 +70,33 @@ def create_simulator(
     """Make a simulator; `clock` dates the recorded calls, `random` varies the latency."""
     behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
     world = World(seed=settings.seed, scale=settings.scale, today=settings.today)
+    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour)
     call_log = CallLog(clock)
     faults: list[Fault] = []
-    return _Simulator(
-        LeyrApi((settings.client_id, settings.client_secret), world, behaviour),
-        behaviour,
-        call_log,
-        faults,
-        admin=Admin(announcement(settings), call_log, faults, behaviour).application(),
-        random=random or rng(settings.seed, "latency"),
-    )
+    admin = Admin(announcement(settings), call_log, faults, behaviour).application()
+    latency_random = random or rng(settings.seed, "latency")
 
-
-@dataclass(frozen=True, slots=True)
-class _Simulator:
-    """Leyr's paths, answered without Starlette for speed, beside the simulator's own."""
-
-    api: LeyrApi
-    behaviour: BehaviourRegistry
-    call_log: CallLog
-    faults: list[Fault]
-    admin: ASGIApp
-    random: Random
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def simulator(scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer Leyr's paths, without Starlette for speed, and the simulator's own."""
         if scope["type"] != "http" or scope["path"] == "/" or scope["path"].startswith("/__"):
-            await self.admin(scope, receive, send)
-        else:
-            await self._serve_leyr(Request.of(scope), receive, send)
-
-    async def _serve_leyr(self, request: Request, receive: Receive, send: Send) -> None:
-        with self.call_log.recorded(request) as call:
+            await admin(scope, receive, send)
+            return
+        request = Request.of(scope)
+        with call_log.recorded(request) as call:
             try:
-                fault = take_fault(self.faults, request)
+                fault = take_fault(faults, request)
             except UnknownFaultError as error:
                 call["status"] = 400
                 await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
                 return
-            await self._wait(request.route.emr)
-            call["status"] = await send_response(self.api.respond(request), fault, receive, send)
+            if request.route.emr in EHRS:
+                await _wait(behaviour[request.route.emr], latency_random)
+            call["status"] = await send_response(api.respond(request), fault, receive, send)
 
-    async def _wait(self, emr: str | None) -> None:
-        if emr not in EHRS:
-            return
-        behaviour = self.behaviour[emr]
-        if behaviour.latency_ms:
-            jitter = self.random.uniform(-behaviour.latency_jitter, behaviour.latency_jitter)
-            await asyncio.sleep(behaviour.latency_ms / 1000 * (1 + jitter))
+    return simulator
+
+
+async def _wait(behaviour: Behaviour, random: Random) -> None:
+    if behaviour.latency_ms:
+        jitter = random.uniform(-behaviour.latency_jitter, behaviour.latency_jitter)
+        await asyncio.sleep(behaviour.latency_ms / 1000 * (1 + jitter))
