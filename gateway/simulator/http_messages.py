@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -160,10 +161,8 @@ class Request:
         text = self.value(name)
         if text is None:
             raise invalid("query", name, message="field required (type=value_error.missing)")
-        try:
-            # Pydantic takes more forms than this one; docs page D1 promises only ISO 8601 with an offset.
-            if _INSTANT.fullmatch(text):
+        # Pydantic takes more forms than this one; docs page D1 promises only ISO 8601 with an offset.
+        if _INSTANT.fullmatch(text):
+            with suppress(ValueError, OverflowError):
                 return datetime.fromisoformat(text).timestamp()
-        except (ValueError, OverflowError):
-            pass
         raise invalid("query", name, message="invalid datetime format (type=value_error.datetime)")
