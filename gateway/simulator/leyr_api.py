@@ -2,10 +2,11 @@
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import orjson
 
-from gateway.simulator.behaviour import BehaviourRegistry
+from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
 from gateway.simulator.calendar import SlotQuery, World
 from gateway.simulator.clinics import CareUnit, Clinic, HealthcareService, Resource
 from gateway.simulator.ehrs import EHRS, FilterPolicy
@@ -23,6 +24,8 @@ class LeyrApi:
         self._credentials = credentials
         self._world = world
         self._behaviour = behaviour
+        # Clients ask for the same few windows, and a list of 60 days may be half a megabyte.
+        self._slots = lru_cache(maxsize=128)(self._write_slots)
 
     def respond(self, request: Request) -> Response:
         """Answer a request, with an error envelope where it is wrong."""
@@ -98,11 +101,14 @@ class LeyrApi:
         _check_ids(query, clinic)
         if behaviour.ignores_filters:
             query = SlotQuery(query.start, query.end, None, None)
-        calendar = self._world.calendar(emr, clinic.unit.id)
-        slots = calendar.find(query, by_start=behaviour.membership == "by_start")
-        if not slots and behaviour.empty_answer == "error":
+        body = self._slots(query, behaviour, emr, clinic.unit.id)
+        if body == b"[]" and behaviour.empty_answer == "error":
             raise rejected("NO_TIMESLOTS_AVAILABLE", "No timeslots available for the given parameters")
-        return self._list_response(emr, calendar.write(slots, behaviour))
+        return self._list_response(emr, body)
+
+    def _write_slots(self, query: SlotQuery, behaviour: Behaviour, emr: str, care_unit: str) -> bytes:
+        calendar = self._world.calendar(emr, care_unit)
+        return calendar.write(calendar.find(query, by_start=behaviour.membership == "by_start"), behaviour)
 
 
 def _check_ids(query: SlotQuery, clinic: Clinic) -> None:
