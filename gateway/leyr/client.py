@@ -16,7 +16,7 @@ from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Reso
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
-from gateway.http_client.pool import ConnectionPool, HttpClientFactory, PoolTimeoutError
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import error_for, read_error_envelope
@@ -46,13 +46,17 @@ class LeyrTransport:
             "accept": "application/json",
             "user-agent": "leyr-graphql-gateway",
         }
-        self._http_client = connections(base_url.rstrip("/"), headers)
+        self._open = partial(connections, base_url.rstrip("/"), headers)
+        self._http_client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
+        self._http_client = self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http_client.close()
+        if self._http_client is not None:
+            await self._http_client.close()
+            self._http_client = None
 
     async def get(self, target: str, *, timeout_seconds: float) -> Response:
         """Request a percent-encoded path and query below the base URL. Redirects are not followed.
@@ -60,6 +64,8 @@ class LeyrTransport:
         Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
         for a body that is too large or cannot be decompressed.
         """
+        if self._http_client is None:
+            raise RuntimeError("the transport is not open")
         try:
             return await self._http_client.get(target, max_bytes=_MAX_BODY_BYTES, timeout_seconds=timeout_seconds)
         except TimeoutError:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from gateway.domain.errors import DeadlineExceeded, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.errors import DeadlineExceeded, GatewayError, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.http_client.connection import Response
 from gateway.http_client.pool import PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult
@@ -245,3 +245,24 @@ async def test_a_timeout_inside_the_body_means_timed_out() -> None:
         await FakeLeyr(lambda: httpx.Response(200, content=dripping())).get(timeout_seconds=0.03)
 
     assert failure.value.result is CallResult.TIMED_OUT
+
+
+async def test_a_transport_that_is_not_open_raises_no_gateway_error() -> None:
+    transport = LeyrTransport("https://leyr.example", "c", SecretStr(SECRET))
+
+    with pytest.raises(RuntimeError, match="not open") as fault:
+        await transport.get("/x", timeout_seconds=1)
+
+    assert not isinstance(fault.value, GatewayError)
+
+
+async def test_a_transport_that_was_closed_can_be_opened_again() -> None:
+    leyr = FakeLeyr()
+    connections = mock_http_client(httpx.MockTransport(leyr.handle))
+    transport = LeyrTransport("https://leyr.example", "c", SecretStr(SECRET), connections=connections)
+
+    for _ in range(2):
+        async with transport:
+            await transport.get("/x", timeout_seconds=5)
+
+    assert len(leyr.requests) == 2
