@@ -1,38 +1,25 @@
-"""Compiles operations to writers.
-
-graphql-core's own collecting finds what is selected, once for each document and each setting of the variables in its
-`@skip` and `@include`.
-"""
+"""Compiles operations to writers, once for each document and each setting of the variables in `@skip` and `@include`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from graphql import (
+    FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
-    InlineFragmentNode,
     OperationDefinitionNode,
     OperationType,
-    SelectionSetNode,
+    SelectionNode,
     get_nullable_type,
     is_abstract_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
     is_object_type,
-)
-from graphql.execution.collect_fields import (
-    CollectedFields,
-    FieldDetailsList,
-    FragmentDetails,
-    GroupedFieldSet,
-    collect_fields,
-    collect_subfields,
 )
 from graphql.execution.values import VariableValues
 
@@ -41,8 +28,9 @@ from gateway.engine.errors import UnsupportedError
 from gateway.engine.executor import Program, Write
 from gateway.engine.field_writers import ResolvedColumn, attribute_reader, position_of
 from gateway.engine.rows import Column, Columns, declared_field, origin_of
-from gateway.engine.selection import walk
+from gateway.engine.selection import Selections
 
+_DIRECTIVES = frozenset({"skip", "include"})
 # Fragments make much of little text: a position takes about a kilobyte, a visit to a selection some microseconds.
 _MAX_POSITIONS = 2_000
 _MAX_VISITS = 100_000
@@ -59,131 +47,102 @@ def compile_query(
     query = schema.query_type
     if query is None or operation.operation is not OperationType.QUERY:
         raise UnsupportedError
-    compiler = _Compiler(schema, operation, fragments, variables, columns)
-    write = compiler.root(query)
+    compiler = _Compiler(schema, fragments, variables, columns)
+    write = compiler.fields_of(query, compiler.selected([operation], query))
     return Program(schema, operation, fragments, write, compiler.positions)
 
 
 @dataclass(slots=True)
-class _Compiler:
-    schema: GraphQLSchema
-    operation: OperationDefinitionNode
-    fragments: dict[str, FragmentDefinitionNode]
-    variables: VariableValues
+class _Compiler(Selections):
     columns: Columns
     positions: int = 0
     visits: int = 0
-    widths: dict[int, int] = field(default_factory=dict)
-    details: dict[str, FragmentDetails] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.details = {name: FragmentDetails(node) for name, node in self.fragments.items()}
-
-    def root(self, query: GraphQLObjectType) -> Write:
-        self._count_visits(self.operation.selection_set)
-        collected = collect_fields(self.schema, self.details, self.variables, query, self.operation)
-        return self._fields(query, self._counted(collected))
-
-    def _selected(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> GroupedFieldSet:
-        for each in details:
-            self._count_visits(each.node.selection_set)
-        return self._counted(
-            collect_subfields(self.schema, self.details, self.variables, self.operation, object_type, details)
-        )
-
-    def _count_visits(self, selections: SelectionSetNode | None) -> None:
-        self.visits += self._width(selections)
-        if self.visits > _MAX_VISITS:
+    def includes(self, node: SelectionNode) -> bool:
+        """Count a visit. Raises UnsupportedError for directives that graphql-core alone may know, such as `@defer`."""
+        self.visits += 1
+        if self.visits > _MAX_VISITS or any(each.name.value not in _DIRECTIVES for each in node.directives or ()):
             raise UnsupportedError
+        return self._includes(node)
 
-    def _width(self, selections: SelectionSetNode | None) -> int:
-        """How many selections graphql-core visits, or more: a fragment counts each time that it is spread."""
-        if selections is None:
-            return 0
-        width = self.widths.get(id(selections))
-        if width is None:
-            width = 0
-            for each, _ in walk(selections, enters=lambda node: isinstance(node, InlineFragmentNode)):
-                width += 1
-                if isinstance(each, FragmentSpreadNode):
-                    width += self._width(self.fragments[each.name.value].selection_set)
-            self.widths[id(selections)] = width
-        return width
-
-    def _counted(self, collected: CollectedFields) -> GroupedFieldSet:
+    def selected(
+        self, nodes: Sequence[OperationDefinitionNode | FieldNode], object_type: GraphQLObjectType
+    ) -> dict[str, list[FieldNode]]:
+        """The fields that an operation or fields select of an object, by key."""
+        selected = self.grouped((node.selection_set for node in nodes), object_type)
         # A selection set counts itself too: fragments may make any number of empty ones.
-        self.positions += 1 + len(collected.grouped_field_set)
-        if self.positions > _MAX_POSITIONS or collected.new_defer_usages or collected.forbidden_directive_instances:
+        self.positions += 1 + len(selected)
+        if self.positions > _MAX_POSITIONS:
             raise UnsupportedError
-        return collected.grouped_field_set
+        return selected
 
-    def _fields(self, object_type: GraphQLObjectType, selected: GroupedFieldSet) -> Write:
+    def fields_of(self, object_type: GraphQLObjectType, selected: dict[str, list[FieldNode]]) -> Write:
         """The writer of the fields of an object whose type is known."""
         writers = []
         opening = b"{"
-        for key, details in selected.items():
-            writers.append((opening + msgspec.json.encode(key) + b":", self._field(object_type, key, details)))
+        for key, nodes in selected.items():
+            writers.append((opening + msgspec.json.encode(key) + b":", self._field(object_type, key, nodes)))
             opening = b","
         return field_writers.fields(writers) if writers else field_writers.constant(b"{}")
 
-    def _field(self, parent: GraphQLObjectType, key: str, details: FieldDetailsList) -> Write:
+    def _field(self, parent: GraphQLObjectType, key: str, nodes: list[FieldNode]) -> Write:
         """The writer of a field, which gets the object that the field belongs to."""
-        name = details[0].node.name.value
+        name = nodes[0].name.value
         if name == "__typename":
             return field_writers.constant(msgspec.json.encode(parent.name))
         definition = parent.fields.get(name)
         declared = None if definition is None else declared_field(definition)
         if definition is None or declared is None:
             raise UnsupportedError
-        inner = self._value(definition.type, details)
+        inner = self._value(definition.type, nodes)
         if declared.is_basic_field:
             return field_writers.attribute(declared.python_name, key, inner)
-        position = position_of(key, [each.node for each in details], definition, parent, declared)
+        position = position_of(key, nodes, definition, parent, declared)
         return field_writers.resolver(position, inner)
 
-    def _value(self, output: GraphQLOutputType, details: FieldDetailsList) -> Write:
+    def _value(self, output: GraphQLOutputType, nodes: list[FieldNode]) -> Write:
         """The writer of a value of a type."""
         if is_non_null_type(output):
-            return field_writers.non_null(self._present(output.of_type, details))
-        return field_writers.nullable(self._present(output, details))
+            return field_writers.non_null(self._present(output.of_type, nodes))
+        return field_writers.nullable(self._present(output, nodes))
 
-    def _present(self, output: Any, details: FieldDetailsList) -> Write:
+    def _present(self, output: Any, nodes: list[FieldNode]) -> Write:
         """The writer of a value that is not null."""
         if is_leaf_type(output):
             return field_writers.leaf(self.columns.scalar(output), self.columns.encode)
         if is_list_type(output):
-            return self._list(output.of_type, details)
+            return self._list(output.of_type, nodes)
         if is_object_type(output):
-            return self._objects([output], details)
+            return self._objects([output], nodes)
         if is_abstract_type(output):
-            return self._objects(self.schema.get_possible_types(output), details)
+            return self._objects(self.schema.get_possible_types(output), nodes)
         raise UnsupportedError
 
-    def _objects(self, possible: Sequence[GraphQLObjectType], details: FieldDetailsList) -> Write:
+    def _objects(self, possible: Sequence[GraphQLObjectType], nodes: list[FieldNode]) -> Write:
         writers = {}
         for object_type in possible:
             origin = origin_of(object_type)
             if origin is None or origin in writers:
                 raise UnsupportedError
-            writers[origin] = self._fields(object_type, self._selected(object_type, details))
+            writers[origin] = self.fields_of(object_type, self.selected(nodes, object_type))
         return field_writers.objects(writers)
 
-    def _list(self, item: Any, details: FieldDetailsList) -> Write:
+    def _list(self, item: Any, nodes: list[FieldNode]) -> Write:
         item_type = get_nullable_type(item)
-        rows = self._rows(item_type, details) if is_object_type(item_type) else None
+        rows = self._rows(item_type, nodes) if is_object_type(item_type) else None
         if rows is not None:
             return rows
-        each = self._value(item, details)
+        each = self._value(item, nodes)
         if not is_non_null_type(item):
-            each = field_writers.nullable_item([one.node for one in details], each)
+            each = field_writers.nullable_item(nodes, each)
         return field_writers.lists(each)
 
-    def _rows(self, object_type: GraphQLObjectType, details: FieldDetailsList) -> Write | None:
+    def _rows(self, object_type: GraphQLObjectType, nodes: list[FieldNode]) -> Write | None:
         """The writer of a list whose fields are all columns; None where they are not."""
-        selected = self._selected(object_type, details)
+        selected = self.selected(nodes, object_type)
         columns: list[Column] = []
         for key, inner in selected.items():
-            column = self.columns.column(key, object_type, inner[0].node.name.value)
+            column = self.columns.column(key, object_type, inner[0].name.value)
             if column is None:
                 return None
             columns.append(column)

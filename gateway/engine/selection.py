@@ -1,7 +1,8 @@
 """How to go through what a document selects: fields, fragments with their type conditions, `@skip` and `@include`."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from graphql import (
     FieldNode,
@@ -47,7 +48,8 @@ def type_within(schema: GraphQLSchema, fragment: InlineFragmentNode | FragmentDe
     return parent if condition is None else schema.get_type(condition.name.value)
 
 
-class Selections(NamedTuple):
+@dataclass(slots=True)
+class Selections:
     """What a valid document selects for one request: its variables decide."""
 
     schema: GraphQLSchema
@@ -59,7 +61,7 @@ class Selections(NamedTuple):
     ) -> Iterator[FieldNode]:
         """The fields that are selected of an object, in the document's order, through fragments.
 
-        A fragment of a name in `entered` is passed over; the names of those that are gone through are added.
+        A fragment of a name in `entered` is passed over, and the names of all others are added.
         """
         if selections is None:
             return
@@ -69,40 +71,49 @@ class Selections(NamedTuple):
             selection = next(stack[-1], None)
             if selection is None:
                 stack.pop()
-            elif self.includes(selection):
-                if isinstance(selection, FieldNode):
-                    yield selection
-                    continue
+            elif not self.includes(selection):
+                continue
+            elif isinstance(selection, FieldNode):
+                yield selection
+            else:
                 fragment = self._fragment(selection, parent, entered)
                 if fragment is not None:
                     stack.append(iter(fragment.selection_set.selections))
 
+    def grouped(self, sets: Iterable[SelectionSetNode | None], parent: GraphQLObjectType) -> dict[str, list[FieldNode]]:
+        """The fields that selection sets select of one object, by their key in its answer."""
+        entered: set[str] = set()
+        groups: dict[str, list[FieldNode]] = {}
+        for selections in sets:
+            for node in self.fields(selections, parent, entered):
+                groups.setdefault(node.alias.value if node.alias else node.name.value, []).append(node)
+        return groups
+
     def includes(self, node: SelectionNode) -> bool:
-        """Whether `@skip` and `@include` let a selection in."""
-        if not node.directives:
-            return True
+        """Whether `@skip` and `@include` let a selection in; not where their arguments are wrong."""
         try:
-            skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
-            include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
+            return self._includes(node)
         except GraphQLError:
             return False
-        return not (skip and skip["if"]) and (include is None or include["if"])
 
-    def applies(self, fragment: InlineFragmentNode | FragmentDefinitionNode, parent: GraphQLObjectType) -> bool:
-        """Whether a fragment is about objects of a type."""
-        condition = type_within(self.schema, fragment, parent)
-        return condition is parent or (is_abstract_type(condition) and self.schema.is_sub_type(condition, parent))
+    def _includes(self, node: SelectionNode) -> bool:
+        if not node.directives:
+            return True
+        skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
+        include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
+        return not (skip and skip["if"]) and (include is None or include["if"])
 
     def _fragment(
         self, selection: SelectionNode, parent: GraphQLObjectType, entered: set[str]
     ) -> InlineFragmentNode | FragmentDefinitionNode | None:
         """The fragment to go through for a selection; None where it was before, or is about other objects."""
-        if isinstance(selection, InlineFragmentNode):
-            return selection if self.applies(selection, parent) else None
-        if not isinstance(selection, FragmentSpreadNode) or selection.name.value in entered:
-            return None
-        fragment = self.fragments[selection.name.value]
-        if not self.applies(fragment, parent):
-            return None
-        entered.add(selection.name.value)
-        return fragment
+        fragment: Any = selection
+        if isinstance(selection, FragmentSpreadNode):
+            name = selection.name.value
+            if name in entered:
+                return None
+            entered.add(name)
+            fragment = self.fragments[name]
+        condition = type_within(self.schema, fragment, parent)
+        applies = condition is parent or (is_abstract_type(condition) and self.schema.is_sub_type(condition, parent))
+        return fragment if applies else None
