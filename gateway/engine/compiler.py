@@ -1,4 +1,4 @@
-"""Compiles operations to writers, once for each document and each setting of the variables in `@skip` and `@include`."""
+"""Compiles operations to writers: once for each document and setting of the variables in `@skip` and `@include`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,25 +8,29 @@ import msgspec
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLField,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
+    get_named_type,
     get_nullable_type,
-    is_abstract_type,
+    is_enum_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
     is_object_type,
 )
 from graphql.execution.values import VariableValues
+from strawberry.relay import GlobalID
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.base import StrawberryContainer, StrawberryMaybe
 
 from gateway.engine import field_writers
 from gateway.engine.errors import UnsupportedError
-from gateway.engine.executor import Program, Write
-from gateway.engine.field_writers import ResolvedColumn, attribute_reader, position_of
+from gateway.engine.executor import Position, Program, Write
 from gateway.engine.rows import Column, Columns, declared_field, origin_of
 from gateway.engine.selection import Selections
 
@@ -97,7 +101,7 @@ class _Compiler(Selections):
         inner = self._value(definition.type, nodes)
         if declared.is_basic_field:
             return field_writers.attribute(declared.python_name, key, inner)
-        position = position_of(key, nodes, definition, parent, declared)
+        position = Position(key, nodes, definition, parent, declared, _python_names(definition))
         return field_writers.resolver(position, inner)
 
     def _value(self, output: GraphQLOutputType, nodes: list[FieldNode]) -> Write:
@@ -112,15 +116,8 @@ class _Compiler(Selections):
             return field_writers.leaf(self.columns.scalar(output), self.columns.encode)
         if is_list_type(output):
             return self._list(output.of_type, nodes)
-        if is_object_type(output):
-            return self._objects([output], nodes)
-        if is_abstract_type(output):
-            return self._objects(self.schema.get_possible_types(output), nodes)
-        raise UnsupportedError
-
-    def _objects(self, possible: Sequence[GraphQLObjectType], nodes: list[FieldNode]) -> Write:
-        writers = {}
-        for object_type in possible:
+        writers: dict[type, Write] = {}
+        for object_type in [output] if is_object_type(output) else self.schema.get_possible_types(output):
             origin = origin_of(object_type)
             if origin is None or origin in writers:
                 raise UnsupportedError
@@ -146,11 +143,26 @@ class _Compiler(Selections):
             if column is None:
                 return None
             columns.append(column)
-        resolved = [
-            ResolvedColumn(
-                each.key, attribute_reader(each.attributes), self._field(object_type, each.key, selected[each.key])
-            )
-            for each in columns
-            if each.is_resolved
-        ]
-        return field_writers.rows(object_type, columns, resolved)
+        writers = {
+            each.key: self._field(object_type, each.key, selected[each.key]) for each in columns if each.is_resolved
+        }
+        return field_writers.rows(object_type, columns, writers)
+
+
+def _python_names(definition: GraphQLField) -> dict[str, str]:
+    """The arguments' Python names. Raises UnsupportedError where Strawberry would convert one for the resolver."""
+    names: dict[str, str] = {}
+    for name, argument in definition.args.items():
+        known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        named = get_named_type(argument.type)
+        if known is None or not is_leaf_type(named) or is_enum_type(named) or not _passes_unchanged(known.type):
+            raise UnsupportedError
+        names[name] = known.python_name
+    return names
+
+
+def _passes_unchanged(declared: Any) -> bool:
+    """Whether Strawberry hands an argument's value, or the values in its list, to resolvers as graphql-core made it."""
+    while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
+        declared = declared.of_type
+    return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID

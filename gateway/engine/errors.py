@@ -3,7 +3,7 @@
 Their messages are safe to show to clients: they never quote a value.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -40,19 +40,18 @@ class AnswerTooLargeError(Exception):
 
 
 class ItemGroups:
-    """The items of a list, grouped by the value of some attributes when somebody asks for a group."""
+    """The indexes of a list's items by the value of some attributes, which are read when a group is asked for."""
 
-    __slots__ = ("_indexes", "_items", "_read")
+    __slots__ = ("_indexes", "_values")
 
-    def __init__(self, items: Sequence[Any], read: Callable[[Any], Any]) -> None:
-        self._items = items
-        self._read = read
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._values = values
         self._indexes: dict[Any, list[int]] = {}
 
     def indexes(self, value: Any) -> Sequence[int]:
         """The indexes of the items with a value."""
         if not self._indexes:
-            for index, found in enumerate(map(self._read, self._items)):
+            for index, found in enumerate(self._values):
                 self._indexes.setdefault(found, []).append(index)
         return self._indexes.get(value, ())
 
@@ -98,16 +97,6 @@ class FieldError:
     cause: Exception
     nodes: list[FieldNode]
     path: Path
-
-
-def field_error(cause: Exception, nodes: list[FieldNode], path: Path, *, expected: type[Exception]) -> FieldError:
-    """The error of a field, without its traceback, whose frames would keep the request alive in a cycle.
-
-    A fault, which is an error that is not `expected`, keeps its traceback for the log.
-    """
-    if isinstance(cause, expected):
-        cause.__traceback__ = cause.__context__ = None
-    return FieldError(cause, nodes, path)
 
 
 def located_errors(

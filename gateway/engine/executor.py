@@ -36,7 +36,7 @@ from graphql.pyutils import is_awaitable
 from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.types.field import StrawberryField
 
-from gateway.engine.errors import AnswerTooLargeError, FieldError, Path, UnsupportedError, field_error
+from gateway.engine.errors import AnswerTooLargeError, FieldError, Path, UnsupportedError
 from gateway.engine.output import Output, SizeBudget, pieces
 
 ContextT = TypeVar("ContextT")
@@ -202,7 +202,10 @@ class Execution:
         if isinstance(error, GraphQLError):
             # It may have locations and a path of its own, which graphql-core completes.
             raise UnsupportedError from None
-        self.field_errors.append(field_error(error, nodes, path, expected=self._config.expected_errors))
+        if isinstance(error, self._config.expected_errors):
+            # Its frames would keep the request alive in a cycle; the log needs those of a fault.
+            error.__traceback__ = error.__context__ = None
+        self.field_errors.append(FieldError(error, nodes, path))
         output.append(b"null")
 
     def arguments(self, position: Position) -> dict[str, Any]:

@@ -4,24 +4,12 @@ They are made of the schema alone: whether a field has a resolver, and what type
 cannot write raises UnsupportedError.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from types import CoroutineType
-from typing import Any, NamedTuple
+from typing import Any
 
-from graphql import (
-    FieldNode,
-    GraphQLField,
-    GraphQLLeafType,
-    GraphQLObjectType,
-    get_named_type,
-    is_enum_type,
-    is_leaf_type,
-)
-from strawberry.relay import GlobalID
-from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.base import StrawberryContainer, StrawberryMaybe
-from strawberry.types.field import StrawberryField
+from graphql import FieldNode, GraphQLLeafType, GraphQLObjectType
 
 from gateway.engine.errors import ItemGroups, Path, SameValueItems, UnsupportedError
 from gateway.engine.executor import Execution, Place, Position, Write
@@ -30,41 +18,9 @@ from gateway.engine.output import DeferredRows, Output
 from gateway.engine.rows import Column, Projection, projection, serialised
 
 
-class ResolvedColumn(NamedTuple):
-    """A column whose resolver runs once for each value that `read` gives of the items."""
-
-    key: str
-    read: Callable[[Any], Any]
-    write: Write
-
-
-def position_of(
-    key: str,
-    nodes: list[FieldNode],
-    definition: GraphQLField,
-    parent: GraphQLObjectType,
-    declared: StrawberryField,
-) -> Position:
-    """The position of a field. Raises UnsupportedError where Strawberry would convert an argument for the resolver."""
-    names: dict[str, str] = {}
-    for name, argument in definition.args.items():
-        known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        named = get_named_type(argument.type)
-        if known is None or not is_leaf_type(named) or is_enum_type(named) or not _passes_unchanged(known.type):
-            raise UnsupportedError
-        names[name] = known.python_name
-    return Position(key, nodes, definition, parent, declared, names)
-
-
-def _passes_unchanged(declared: Any) -> bool:
-    """Whether Strawberry hands an argument's value, or the values in its list, to resolvers as graphql-core made it."""
-    while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
-        declared = declared.of_type
-    return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID
-
-
-def rows(object_type: GraphQLObjectType, columns: Sequence[Column], resolved: Sequence[ResolvedColumn]) -> Write:
-    """The writer of a list of objects whose fields are all columns."""
+def rows(object_type: GraphQLObjectType, columns: Sequence[Column], writers: Mapping[str, Write]) -> Write:
+    """The writer of a list of objects whose fields are all columns; `writers` are those of resolved ones, by key."""
+    resolved = [(each.key, each.reader(), writers[each.key]) for each in columns if each.is_resolved]
     projections: dict[tuple[str, ...], Projection] = {}
 
     def write(values: Any, output: Output, execution: Execution, path: Path) -> None:
@@ -81,7 +37,7 @@ def rows(object_type: GraphQLObjectType, columns: Sequence[Column], resolved: Se
         outputs: dict[str, dict[Any, Output]] = {}
         for key, read, write_column in resolved:
             by_value: dict[Any, Output] = {}
-            groups = ItemGroups(items, read)
+            groups = ItemGroups(map(read, items))
             for value, example in dict(zip(map(read, items), items, strict=True)).items():
                 placeholder: Output = []
                 by_value[value] = placeholder
@@ -230,11 +186,6 @@ def objects(writers: dict[type, Write]) -> Write:
         chosen(value, output, execution, path)
 
     return write
-
-
-def attribute_reader(attributes: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Reads attributes: one as it is, several as a tuple, none as the empty tuple."""
-    return attrgetter(*attributes) if attributes else lambda _: ()
 
 
 def _unchanged(item: Any) -> Any:

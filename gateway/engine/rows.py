@@ -51,6 +51,10 @@ class Column:
             self.is_resolved or self.scalar is not None or (bool(self.attributes) and self.attributes[0] in translated)
         )
 
+    def reader(self) -> Callable[[Any], Any]:
+        """What reads the attributes of an object: one as it is, several as a tuple, none as the empty tuple."""
+        return attrgetter(*self.attributes) if self.attributes else lambda _: ()
+
 
 class _Cells(dict[Any, Any]):
     """The cells of a column by the value of its attribute, made when one is looked up."""
@@ -113,7 +117,7 @@ class Projection:
         items = objects.items if isinstance(objects, LazyObjectList) else objects
         for column in self.mapped:
             if column.is_resolved:
-                yield column.key, map(attrgetter(*column.attributes), items) if column.attributes else [()] * len(items)
+                yield column.key, map(column.reader(), items)
 
 
 class Columns:

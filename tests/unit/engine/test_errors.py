@@ -7,19 +7,20 @@ import pytest
 from graphql import FieldNode, parse
 
 from gateway.engine.errors import (
+    FieldError,
     ItemGroups,
     Path,
     SameValueItems,
     count_response_paths,
-    field_error,
     located_errors,
     response_paths,
 )
-from tests.unit.engine.answering import ExpectedError
+from gateway.engine.executor import Execution
+from tests.unit.engine.answering import CONFIG, DOCUMENTS, ExpectedError, program_of
 from tests.unit.engine.model_schema import Item
 
 ITEMS = [Item(owner_id=each) for each in (1, 2, 1, None, 1)]
-GROUPS = ItemGroups(ITEMS, attrgetter("owner_id"))
+GROUPS = ItemGroups(map(attrgetter("owner_id"), ITEMS))
 LIST: Path = (None, "things")
 
 
@@ -54,9 +55,9 @@ def test_a_path_stands_for_each_item_of_the_same_value(path: Path, expected: lis
 def test_errors_beyond_the_most_are_counted_and_faults_always_given() -> None:
     down = ExpectedError("down")
     field_errors = [
-        field_error(down, nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
-        field_error(down, nodes(), (LIST, SameValueItems(GROUPS, 2)), expected=ExpectedError),
-        field_error(ValueError(), nodes(), (LIST, SameValueItems(GROUPS, 1)), expected=ExpectedError),
+        FieldError(down, nodes(), (LIST, SameValueItems(GROUPS, 1))),
+        FieldError(down, nodes(), (LIST, SameValueItems(GROUPS, 2))),
+        FieldError(ValueError(), nodes(), (LIST, SameValueItems(GROUPS, 1))),
     ]
 
     errors, omitted = located_errors(field_errors, 2, expected=ExpectedError)
@@ -77,7 +78,7 @@ def test_errors_are_in_the_order_of_their_paths_however_they_came() -> None:
         (((((None, "units"), 2), "free"), SameValueItems(GROUPS, 1)), "owner"),
         (None, "more"),
     ]
-    field_errors = [field_error(ExpectedError("down"), nodes(), path, expected=ExpectedError) for path in paths]
+    field_errors = [FieldError(ExpectedError("down"), nodes(), path) for path in paths]
 
     errors, _ = located_errors(field_errors, 20, expected=ExpectedError)
     again, _ = located_errors(field_errors[::-1], 20, expected=ExpectedError)
@@ -98,7 +99,11 @@ def test_an_expected_error_loses_its_traceback_and_a_fault_keeps_it() -> None:
     def raised(error: Exception) -> Exception:
         with pytest.raises(Exception, match="no") as caught:
             raise error
-        return field_error(caught.value, nodes(), None, expected=ExpectedError).cause
+        program, variables = program_of(DOCUMENTS, "{ __typename }", {})
+        assert program is not None
+        execution = Execution(program, None, variables, CONFIG)
+        execution.fail(caught.value, nodes(), None, [])
+        return execution.field_errors[0].cause
 
     assert raised(ExpectedError("no")).__traceback__ is None
     assert raised(ValueError("no")).__traceback__ is not None
