@@ -1,13 +1,14 @@
 """How large a document may be, and how much its operations ask for when their fragments are written out."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeGuard
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeGuard
 
 from graphql import (
-    DirectiveNode,
     DocumentNode,
+    ExecutableDefinitionNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -15,7 +16,6 @@ from graphql import (
     GraphQLSyntaxError,
     OperationDefinitionNode,
     SelectionNode,
-    SelectionSetNode,
     Token,
     TokenKind,
     parse,
@@ -52,128 +52,91 @@ class DocumentLimits:
     name_characters: int = 256
 
 
-@dataclass(slots=True)
-class _Size:
-    """The counts of a selection set with what it holds."""
-
-    depth: int = 0
-    aliases: int = 0
-    root_fields: int = 0
-    directives: int = 0
-    selections: int = 0
-
-    def count(self, selection: SelectionNode, level: int) -> None:
-        """Add one selection."""
-        self.selections += 1
-        self.directives += len(selection.directives or ())
-        if isinstance(selection, FieldNode):
-            self.depth = max(self.depth, level)
-            self.aliases += selection.alias is not None
-            self.root_fields += level == 1
-
-    def add(self, spread: "_Size", level: int) -> None:
-        """Add the size of a fragment that is spread at a level."""
-        self.depth = min(max(self.depth, level - 1 + spread.depth), _MAX_COUNT)
-        self.aliases = min(self.aliases + spread.aliases, _MAX_COUNT)
-        self.root_fields = min(self.root_fields + (spread.root_fields if level == 1 else 0), _MAX_COUNT)
-        self.directives = min(self.directives + spread.directives, _MAX_COUNT)
-        self.selections = min(self.selections + spread.selections, _MAX_COUNT)
-
-
-@dataclass(slots=True)
-class _Part:
-    """An operation or a fragment: its size, that of what lies below its `__schema` and `__type`, and its spreads."""
-
-    size: _Size = field(default_factory=_Size)
-    introspection: _Size = field(default_factory=_Size)
-    spreads: list[tuple[str, int, bool]] = field(default_factory=list)
-    """The fragment's name, the level of the spread, and whether that lies below `__schema` or `__type`."""
-
-    def count(self, selection: SelectionNode, level: int, *, inside: bool) -> None:
-        """Add one selection; `inside` where it lies below `__schema` or `__type`, from which its level then counts."""
-        (self.introspection if inside else self.size).count(selection, level)
-        if isinstance(selection, FragmentSpreadNode):
-            self.spreads.append((selection.name.value, level, inside))
-
-    def include_fragments(self, fragments: Mapping[str, "_Part"]) -> None:
-        """Add the sizes of the fragments that are spread; they include their own already."""
-        for name, level, inside in self.spreads:
-            fragment = fragments.get(name)
-            if fragment is not None:
-                (self.introspection if inside else self.size).add(fragment.size, level)
-                self.introspection.add(fragment.introspection, level if inside else 1)
-
-
 def check_operations(document: DocumentNode, limits: DocumentLimits, *, introspection: bool) -> None:
     """Hold every operation to the limits, in linear time: each fragment is measured once.
 
     Fragments in a cycle are not counted: such a document is not valid. Raises LimitExceededError, and GraphQLError for
     introspection where that is off.
     """
-    fragments: dict[str, _Part] = {}
-    operations: list[_Part] = []
-    for definition in document.definitions:
-        if isinstance(definition, FragmentDefinitionNode):
-            fragments[definition.name.value] = _measure(
-                definition.selection_set, definition.directives or (), introspection=introspection
-            )
-        elif isinstance(definition, OperationDefinitionNode):
-            directives = list(definition.directives or ())
-            for variable in definition.variable_definitions or ():
-                directives += variable.directives or ()
-            operations.append(_measure(definition.selection_set, directives, introspection=introspection))
-    complete = _with_fragments(fragments)
-    for operation in operations:
-        operation.include_fragments(complete)
-        _check(operation, limits)
+    definitions = [each for each in document.definitions if isinstance(each, ExecutableDefinitionNode)]
+    if not introspection:
+        for definition in definitions:
+            _refuse_introspection(definition)
+    sizes = _Sizes(document)
+    for definition in definitions:
+        if isinstance(definition, OperationDefinitionNode):
+            _check(sizes.measured(definition), limits)
 
 
-def _measure(selections: SelectionSetNode, directives: Sequence[DirectiveNode], *, introspection: bool) -> _Part:
-    part = _Part(_Size(directives=len(directives)))
-    for selection, level in walk(selections, enters=lambda node: not _is_introspection(node)):
-        part.count(selection, level, inside=False)
+def _refuse_introspection(definition: ExecutableDefinitionNode) -> None:
+    for selection, _ in walk(definition.selection_set):
         if _is_introspection(selection):
-            if not introspection:
-                error = InvalidDocumentError("Introspection is off; GATEWAY_INTROSPECTION=on turns it on")
-                raise GraphQLError(error.message, selection, original_error=error)
-            for each, depth in walk(selection.selection_set) if selection.selection_set else ():
-                part.count(each, depth, inside=True)
-    return part
+            error = InvalidDocumentError("Introspection is off; GATEWAY_INTROSPECTION=on turns it on")
+            raise GraphQLError(error.message, selection, original_error=error)
 
 
 def _is_introspection(node: SelectionNode) -> TypeGuard[FieldNode]:
     return isinstance(node, FieldNode) and node.name.value in _INTROSPECTION
 
 
-def _with_fragments(fragments: Mapping[str, _Part]) -> dict[str, _Part]:
-    """The fragments with the sizes of those that they spread, which are completed first."""
-    complete: dict[str, _Part] = {}
-    begun: set[str] = set()
-    waiting = list(fragments)
-    while waiting:
-        name = waiting[-1]
-        if name in complete:
-            waiting.pop()
-        elif name in begun:
-            fragments[name].include_fragments(complete)
-            complete[name] = fragments[name]
-            waiting.pop()
-        else:
-            begun.add(name)
-            waiting += {spread for spread, _, _ in fragments[name].spreads if spread in fragments} - begun
-    return complete
+# Counts of an operation or a fragment, by the name of their limit and whether they count below `__schema` or `__type`.
+_Size: TypeAlias = Counter[tuple[str, bool]]
 
 
-def _check(part: _Part, limits: DocumentLimits) -> None:
-    size, introspection = part.size, part.introspection
+class _Sizes:
+    """The sizes of a document's fragments, with those of the fragments that they spread."""
+
+    def __init__(self, document: DocumentNode) -> None:
+        self._definitions = {
+            each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
+        }
+        self._fragments: dict[str, _Size] = {}
+
+    def measured(self, definition: ExecutableDefinitionNode) -> _Size:
+        """The size of an operation or a fragment."""
+        size = Counter({("directives", False): len(definition.directives or ())})
+        for variable in definition.variable_definitions or ():
+            size["directives", False] += len(variable.directives or ())
+        for selection, level in walk(definition.selection_set, enters=lambda node: not _is_introspection(node)):
+            self._count(selection, level, size, inside=False)
+            if _is_introspection(selection) and selection.selection_set:
+                for each, depth in walk(selection.selection_set):
+                    self._count(each, depth, size, inside=True)
+        return size
+
+    def _count(self, selection: SelectionNode, level: int, size: _Size, *, inside: bool) -> None:
+        """Add one selection; `inside` where it lies below `__schema` or `__type`, from which its level then counts."""
+        size["selections", inside] += 1
+        size["directives", inside] += len(selection.directives or ())
+        if isinstance(selection, FieldNode):
+            size["depth", inside] = max(size["depth", inside], level)
+            size["aliases", inside] += selection.alias is not None
+            size["root_fields", inside] += level == 1
+        elif isinstance(selection, FragmentSpreadNode):
+            for (what, below), count in self._fragment(selection.name.value).items():
+                above = 0 if below and not inside else level - 1
+                if what == "depth":
+                    size[what, inside or below] = max(size[what, inside or below], above + count)
+                elif what != "root_fields" or not above:
+                    size[what, inside or below] += count
+
+    def _fragment(self, name: str) -> _Size:
+        if name not in self._fragments:
+            self._fragments[name] = Counter()
+            if name in self._definitions:
+                self._fragments[name] = self.measured(self._definitions[name])
+        return self._fragments[name]
+
+
+def _check(size: _Size, limits: DocumentLimits) -> None:
     for count, limit, words in (
-        (size.depth, limits.depth, "operation is {} levels deep"),
-        (size.root_fields, limits.root_fields, "operation has {} root fields"),
-        (size.aliases + introspection.aliases, limits.aliases, "operation has {} aliases"),
-        (size.directives + introspection.directives, limits.directives, "operation has {} directives"),
-        (size.selections, limits.selections, "operation has {} selections, those of its fragments included"),
-        (introspection.depth, _INTROSPECTION_DEPTH, "introspection is {} levels deep"),
-        (introspection.selections, limits.selections, "introspection has {} selections"),
+        (size["depth", False], limits.depth, "operation is {} levels deep"),
+        (size["root_fields", False], limits.root_fields, "operation has {} root fields"),
+        (size["aliases", False] + size["aliases", True], limits.aliases, "operation has {} aliases"),
+        (size["directives", False] + size["directives", True], limits.directives, "operation has {} directives"),
+        (size["selections", False], limits.selections, "operation has {} selections, those of its fragments included"),
+        (size["depth", True], _INTROSPECTION_DEPTH, "introspection is {} levels deep"),
+        (size["selections", True], limits.selections, "introspection has {} selections"),
     ):
         found = min(count, _MAX_COUNT)
         if found > limit:
@@ -186,8 +149,7 @@ _LINES_PER_TOKEN = 5
 _FLOAT = re.compile(r"-?(\d+)(?:\.\d+)?(?:[eE][+-]?0*(\d*))?")
 # Python's largest float has as many digits before the point.
 _LARGEST_EXPONENT = 308
-_OPENING = frozenset({TokenKind.BRACKET_L, TokenKind.BRACE_L})
-_CLOSING = frozenset({TokenKind.BRACKET_R, TokenKind.BRACE_R})
+_NESTING = {TokenKind.BRACKET_L: 1, TokenKind.BRACE_L: 1, TokenKind.BRACKET_R: -1, TokenKind.BRACE_R: -1}
 
 
 def parse_document(
@@ -227,55 +189,46 @@ def _check_tokens(document: DocumentNode, limits: DocumentLimits, refuse_name: C
     parentheses = 0
     nesting = 0
     while token is not None:
+        error: RequestError | None = None
         kind = token.kind
         if kind is TokenKind.NAME:
-            _check_name(document, token, limits, refuse_name)
+            error = _name_error(token.value or "", limits, refuse_name)
         elif kind is TokenKind.INT or kind is TokenKind.FLOAT:
-            _check_number(document, token, limits)
-        elif kind is TokenKind.PAREN_L:
-            parentheses += 1
-        elif kind is TokenKind.PAREN_R:
-            parentheses -= 1
-        elif parentheses and kind in _OPENING:
-            nesting += 1
+            error = _number_error(token, limits)
+        elif kind is TokenKind.PAREN_L or kind is TokenKind.PAREN_R:
+            parentheses += 1 if kind is TokenKind.PAREN_L else -1
+        elif parentheses and kind in _NESTING:
+            nesting += _NESTING[kind]
             if nesting > limits.value_depth:
                 words = f"A value or a type in the document is nested {nesting} levels deep or more"
-                raise _at(document, token, LimitExceededError(f"{words}; the limit is {limits.value_depth}"))
-        elif parentheses and kind in _CLOSING:
-            nesting -= 1
+                error = LimitExceededError(f"{words}; the limit is {limits.value_depth}")
         elif kind is TokenKind.BRACE_L and token.next is not None and token.next.kind is TokenKind.BRACE_R:
             # The parser takes it, GraphQL's specification of 2025 does not.
-            raise _at(
-                document, token, InvalidDocumentError("Braces in the document are empty; select at least one field")
-            )
+            error = InvalidDocumentError("Braces in the document are empty; select at least one field")
+        if error is not None:
+            source = document.loc.source if document.loc else None
+            raise GraphQLError(error.message, source=source, positions=[token.start], original_error=error)
         token = token.next
 
 
-def _check_name(
-    document: DocumentNode, token: Token, limits: DocumentLimits, refuse_name: Callable[[str], str | None]
-) -> None:
-    name = token.value or ""
+def _name_error(name: str, limits: DocumentLimits, refuse_name: Callable[[str], str | None]) -> RequestError | None:
     if len(name) > limits.name_characters:
         words = f"A name in the document has {len(name)} characters; the limit is {limits.name_characters}"
-        raise _at(document, token, LimitExceededError(words))
+        return LimitExceededError(words)
     reason = None if name.isalpha() else refuse_name(name)
-    if reason is not None:
-        raise _at(document, token, InvalidDocumentError(reason))
+    return None if reason is None else InvalidDocumentError(reason)
 
 
-def _check_number(document: DocumentNode, token: Token, limits: DocumentLimits) -> None:
+def _number_error(token: Token, limits: DocumentLimits) -> RequestError | None:
     found = _FLOAT.fullmatch(token.value or "")
     whole, exponent = found.groups(default="") if found else ("", "")
     if len(whole) > limits.integer_digits:
         words = f"A number in the document has {len(whole)} digits before its point"
         if token.kind is TokenKind.INT:
             words = f"An integer in the document has {len(whole)} digits"
-        raise _at(document, token, InvalidDocumentError(f"{words}; the limit is {limits.integer_digits}"))
+        return InvalidDocumentError(f"{words}; the limit is {limits.integer_digits}")
     if len(exponent) > len(str(_LARGEST_EXPONENT)) or int(exponent or "0") > _LARGEST_EXPONENT:
-        words = f"A number in the document has an exponent beyond {_LARGEST_EXPONENT}, which is the limit"
-        raise _at(document, token, InvalidDocumentError(words))
-
-
-def _at(document: DocumentNode, token: Token, error: RequestError) -> GraphQLError:
-    source = document.loc.source if document.loc else None
-    return GraphQLError(error.message, source=source, positions=[token.start], original_error=error)
+        return InvalidDocumentError(
+            f"A number in the document has an exponent beyond {_LARGEST_EXPONENT}, which is the limit"
+        )
+    return None
