@@ -10,9 +10,10 @@ themselves, those of interfaces and unions among themselves, and lastly the latt
 is compared once.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from graphql import (
@@ -22,22 +23,18 @@ from graphql import (
     FragmentSpreadNode,
     GraphQLError,
     GraphQLObjectType,
-    GraphQLSchema,
     InlineFragmentNode,
     ListValueNode,
-    NullValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
-    StringValueNode,
+    ValidationContext,
     ValidationRule,
     ValueNode,
     VariableNode,
     get_named_type,
     is_interface_type,
     is_leaf_type,
-    is_list_type,
-    is_non_null_type,
     is_object_type,
 )
 
@@ -55,7 +52,7 @@ class _Field:
     node: FieldNode
     key: str
     parent: GraphQLObjectType | None
-    shape: Hashable
+    shape: str | None
     selected_type: Any
 
 
@@ -65,81 +62,72 @@ _Fields: TypeAlias = tuple[_Field, ...]
 class OverlappingFieldsRule(ValidationRule):
     """Refuses what graphql-core's OverlappingFieldsCanBeMergedRule refuses, with one error for each key."""
 
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        self._visits = 0
+        self._fields: dict[int, _Fields] = {}
+        self._calls: dict[_Field, int] = {}
+        self._numbers: dict[Hashable, int] = {}
+        self._scheduled: set[Hashable] = set()
+        self._pending: list[tuple[Callable[..., None], tuple[_Fields, ...]]] = []
+
     def leave_document(self, node: DocumentNode, *_: object) -> None:
         """Check operations and fragments; by now other rules have found that they do not nest too deeply."""
-        fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        merge = _Merge(self.context.schema, fragments, self._report)
         for definition in node.definitions:
             if isinstance(definition, OperationDefinitionNode):
                 root = self.context.schema.get_root_type(definition.operation)
-                merge.check(merge.collected(definition.selection_set, root))
+                self._check(self._collected(definition.selection_set, root))
             elif isinstance(definition, FragmentDefinitionNode):
-                merge.check(merge.fragment(definition.name.value))
+                self._check(self._fragment(definition.name.value))
 
-    def _report(self, error: RequestError, fields: Sequence[_Field]) -> None:
-        self.report_error(GraphQLError(error.message, [each.node for each in fields], original_error=error))
-
-
-@dataclass(slots=True)
-class _Merge:
-    schema: GraphQLSchema
-    fragments: Mapping[str, FragmentDefinitionNode]
-    report: Callable[[RequestError, Sequence[_Field]], None]
-    visits: int = 0
-    fields: dict[int, _Fields] = field(default_factory=dict)
-    calls: dict[_Field, int] = field(default_factory=dict)
-    numbers: dict[Hashable, int] = field(default_factory=dict)
-    scheduled: set[Hashable] = field(default_factory=set)
-    pending: list[tuple[Callable[..., None], tuple[_Fields, ...]]] = field(default_factory=list)
-
-    def check(self, fields: _Fields) -> None:
+    def _check(self, fields: _Fields) -> None:
         """Report the fields of one selection set that cannot be merged, and those that they select."""
         self._schedule(self._compare, fields)
-        while self.pending:
-            step, sets = self.pending.pop()
-            self.visits += sum(map(len, sets))
-            if self.visits > _MAX_VISITS:
-                self.pending.clear()
-                self.report(LimitExceededError("The fields of the document overlap in too many ways"), [])
+        while self._pending:
+            step, sets = self._pending.pop()
+            self._visits += sum(map(len, sets))
+            if self._visits > _MAX_VISITS:
+                self._pending.clear()
+                self._report(LimitExceededError("The fields of the document overlap in too many ways"), [])
                 return
             step(*sets)
 
-    def collected(self, selections: SelectionSetNode, parent: Any) -> _Fields:
+    def _collected(self, selections: SelectionSetNode, parent: Any) -> _Fields:
         """The fields of a selection set, each once, with those of its fragments."""
-        known = self.fields.get(id(selections))
+        known = self._fields.get(id(selections))
         if known is None:
             # Fragments in a cycle find nothing in themselves; such a document is refused by another rule.
-            self.fields[id(selections)] = ()
-            known = self.fields[id(selections)] = tuple(dict.fromkeys(self._selected(selections, parent)))
-            self.visits += len(known)
+            self._fields[id(selections)] = ()
+            known = self._fields[id(selections)] = tuple(dict.fromkeys(self._selected(selections, parent)))
+            self._visits += len(known)
         return known
 
-    def fragment(self, name: str) -> _Fields:
+    def _fragment(self, name: str) -> _Fields:
         """The fields of a fragment, none where there is no such fragment."""
-        fragment = self.fragments.get(name)
+        fragment = self.context.get_fragment(name)
         if fragment is None:
             return ()
-        return self.collected(fragment.selection_set, type_within(self.schema, fragment, None))
+        return self._collected(fragment.selection_set, type_within(self.context.schema, fragment, None))
 
     def _selected(self, selections: SelectionSetNode, parent: Any) -> Iterator[_Field]:
         for each in selections.selections:
             if isinstance(each, FieldNode):
                 yield _field(each, parent)
             elif isinstance(each, FragmentSpreadNode):
-                yield from self.fragment(each.name.value)
+                yield from self._fragment(each.name.value)
             elif isinstance(each, InlineFragmentNode):
-                yield from self.collected(each.selection_set, type_within(self.schema, each, parent))
+                yield from self._collected(each.selection_set, type_within(self.context.schema, each, parent))
 
     def _schedule(self, step: Callable[..., None], *sets: _Fields) -> None:
         task = (step.__name__, sets)
-        if all(sets) and task not in self.scheduled:
-            self.scheduled.add(task)
-            self.pending.append((step, sets))
+        if all(sets) and task not in self._scheduled:
+            self._scheduled.add(task)
+            self._pending.append((step, sets))
 
     def _subfields(self, fields: Iterable[_Field]) -> _Fields:
         """The fields that fields select, merged."""
         sets = [
-            self.collected(each.node.selection_set, each.selected_type) for each in fields if each.node.selection_set
+            self._collected(each.node.selection_set, each.selected_type) for each in fields if each.node.selection_set
         ]
         return sets[0] if len(sets) == 1 else tuple(dict.fromkeys(chain.from_iterable(sets)))
 
@@ -178,32 +166,36 @@ class _Merge:
             pairs = [(unbound, other)]
             pairs += [(each, [*other_unbound, *other_bound.get(parent, ())]) for parent, each in bound.items()]
             for one, two in pairs:
-                self.visits += len(two)
+                self._visits += len(two)
                 if one and two and self._are_one_call([*one, *two]):
                     self._schedule(self._compare_across, self._subfields(one), self._subfields(two))
 
     def _have_one_shape(self, group: Sequence[_Field]) -> bool:
         examples = {each.shape: each for each in group if each.shape is not None}
-        return len(examples) <= 1 or self._refuse(list(examples.values()), "have different types")
+        return self._agree(examples.values(), "have different types")
 
     def _are_one_call(self, group: Sequence[_Field]) -> bool:
         examples = {self._call(each): each for each in group}
-        return len(examples) == 1 or self._refuse(
-            list(examples.values()), "are different fields or have different arguments"
-        )
+        return self._agree(examples.values(), "are different fields or have different arguments")
 
-    def _refuse(self, examples: Sequence[_Field], what: str) -> bool:
-        words = f"Fields that share the name '{examples[0].key}' in the answer {what}; give them different aliases"
-        self.report(InvalidDocumentError(words), examples[:2])
-        return False
+    def _agree(self, examples: Collection[_Field], difference: str) -> bool:
+        """Report fields of one key that differ."""
+        if len(examples) > 1:
+            one, two, *_ = examples
+            words = f"Fields that share the name '{one.key}' in the answer {difference}; give them different aliases"
+            self._report(InvalidDocumentError(words), [one, two])
+        return len(examples) <= 1
+
+    def _report(self, error: RequestError, fields: Sequence[_Field]) -> None:
+        self.report_error(GraphQLError(error.message, [each.node for each in fields], original_error=error))
 
     def _call(self, found: _Field) -> int:
         """A number for a field's name and arguments."""
-        known = self.calls.get(found)
+        known = self._calls.get(found)
         if known is None:
             arguments = frozenset((each.name.value, _literal(each.value)) for each in found.node.arguments or ())
-            known = self.numbers.setdefault((found.node.name.value, arguments), len(self.numbers))
-            self.calls[found] = known
+            known = self._numbers.setdefault((found.node.name.value, arguments), len(self._numbers))
+            self._calls[found] = known
         return known
 
 
@@ -212,22 +204,12 @@ def _field(node: FieldNode, parent: Any) -> _Field:
     is_object = is_object_type(parent)
     definition = parent.fields.get(name) if is_object or is_interface_type(parent) else None
     output = None if definition is None else definition.type
-    return _Field(
-        node,
-        node.alias.value if node.alias else name,
-        parent if is_object else None,
-        None if output is None else _shape(output),
-        get_named_type(output),
-    )
-
-
-def _shape(output: Any) -> Hashable:
-    """The lists, non-nulls and leaf type of an output type; the shapes of objects are those of their fields."""
-    wrappers = []
-    while is_list_type(output) or is_non_null_type(output):
-        wrappers.append(is_list_type(output))
-        output = output.of_type
-    return tuple(wrappers), output if is_leaf_type(output) else None
+    selected: Any = get_named_type(output)
+    shape = None if output is None else str(output)
+    if selected is not None and not is_leaf_type(selected):
+        # The shapes of objects are those of their fields; only how they are wrapped counts here.
+        shape = str(output).replace(selected.name, "")
+    return _Field(node, node.alias.value if node.alias else name, parent if is_object else None, shape, selected)
 
 
 def _by_key(fields: _Fields) -> dict[str, list[_Field]]:
@@ -250,10 +232,9 @@ def _literal(value: ValueNode) -> Hashable:
     if isinstance(value, ListValueNode):
         return ListValueNode, tuple(_literal(each) for each in value.values)
     if isinstance(value, ObjectValueNode):
-        named = sorted(((each.name.value, each.value) for each in value.fields), key=lambda pair: pair[0])
+        named = sorted(((each.name.value, each.value) for each in value.fields), key=itemgetter(0))
         return ObjectValueNode, tuple((name, _literal(each)) for name, each in named)
     if isinstance(value, VariableNode):
         return VariableNode, value.name.value
-    if isinstance(value, StringValueNode):
-        return StringValueNode, value.value, bool(value.block)
-    return type(value), None if isinstance(value, NullValueNode) else getattr(value, "value", None)
+    # Block strings count as other literals than strings, as in graphql-core.
+    return type(value), getattr(value, "value", None), bool(getattr(value, "block", False))
