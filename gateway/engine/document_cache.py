@@ -5,10 +5,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from graphql import (
     DocumentNode,
+    ExecutableDefinitionNode,
     FragmentDefinitionNode,
     GraphQLError,
     GraphQLLeafType,
@@ -36,19 +37,11 @@ from gateway.engine.selection import walk
 
 # graphql-core reads the document's text from its start to locate an error.
 MAX_ERRORS = 20
-# A parsed document takes some forty times the memory of its text.
-_MAX_CHARACTERS = 256 * 1024
+# A document takes about forty times the memory of its text, and a position of a compiled program about a kilobyte.
+_BYTES_PER_CHARACTER = 40
+_BYTES_PER_POSITION = 1024
+_MAX_BYTES = 32 * 1024 * 1024
 _MAX_CACHED_CHARACTERS = 16 * 1024
-# A position of a compiled program takes about a kilobyte.
-_MAX_POSITIONS = 32 * 1024
-
-
-class _LeafVariable(NamedTuple):
-    """A variable whose type is a scalar or an enum."""
-
-    signature: GraphQLVariableSignature
-    leaf: GraphQLLeafType
-    is_required: bool
 
 
 class VariableRules:
@@ -68,17 +61,14 @@ class VariableRules:
             return values
         return get_variable_values(self._schema, self._definitions, dict(inputs), max_errors, hide_suggestions)
 
-    def _leaf_variables(self) -> list[_LeafVariable] | None:
-        """The variables; None where one has another type."""
+    def _leaf_variables(self) -> list[tuple[GraphQLVariableSignature, GraphQLLeafType, bool]] | None:
+        """The variables with their scalars or enums, and whether they are required; None where one has another type."""
         found = []
         for definition in self._definitions:
             signature = get_variable_signature(self._schema, definition)
-            if isinstance(signature, GraphQLError):
+            if isinstance(signature, GraphQLError) or not is_leaf_type(leaf := get_nullable_type(signature.type)):
                 return None
-            leaf = get_nullable_type(signature.type)
-            if not is_leaf_type(leaf):
-                return None
-            found.append(_LeafVariable(signature, leaf, is_non_null_type(signature.type)))
+            found.append((signature, leaf, is_non_null_type(signature.type)))
         return found
 
     def _coerced_leaves(self, inputs: Mapping[str, Any]) -> VariableValues | None:
@@ -90,16 +80,12 @@ class VariableRules:
         for signature, leaf, is_required in self._leaves:
             name = signature.name
             value = inputs.get(name, Undefined)
-            if value is Undefined:
-                if is_required or signature.default is not None:
-                    return None
-                sources[name] = VariableValueSource(signature)
-                continue
             sources[name] = VariableValueSource(signature, value)
-            if value is None:
-                if is_required:
+            if value is None or value is Undefined:
+                if is_required or (value is Undefined and signature.default is not None):
                     return None
-                coerced[name] = None
+                if value is None:
+                    coerced[name] = None
                 continue
             try:
                 coerced[name] = leaf.coerce_input_value(value)
@@ -110,31 +96,22 @@ class VariableRules:
         return VariableValues(sources, coerced)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Document:
     """A parsed document with its validation errors, and what was compiled of it.
 
-    `digest` is its text's, and `directive_variables` are those that decide what is selected.
+    `digest` is its text's, `directive_variables` are those that decide what is selected, and `size` tells about how
+    many bytes of memory it takes.
     """
 
     digest: str
     node: DocumentNode
     errors: Sequence[GraphQLError]
     fragments: dict[str, FragmentDefinitionNode]
-    directive_variables: frozenset[str]
-    characters: int
+    directive_variables: Sequence[str]
+    size: int = 0
     programs: dict[Hashable, Program | None] = field(default_factory=dict)
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
-
-    @property
-    def is_cacheable(self) -> bool:
-        """Whether it is short enough to be cached."""
-        return self.characters <= _MAX_CACHED_CHARACTERS
-
-    @property
-    def positions(self) -> int:
-        """The positions of all its programs; an operation that could not be compiled counts as one."""
-        return sum(1 if program is None else program.positions for program in self.programs.values())
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to run; a document with several needs a name. Raises InvalidDocumentError."""
@@ -175,8 +152,7 @@ class Documents:
             OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         ]
         self._cache: OrderedDict[str, Document] = OrderedDict()
-        self._characters = 0
-        self._positions = 0
+        self._size = 0
 
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
@@ -194,64 +170,52 @@ class Documents:
         hide = not self._introspection
         errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        found = Document(digest, node, errors, fragments, _directive_variables(node), len(text))
-        if found.is_cacheable:
-            self._insert(found)
+        found = Document(digest, node, errors, fragments, _directive_variables(node))
+        if len(text) <= _MAX_CACHED_CHARACTERS:
+            self._cache[digest] = found
+            self._grow(found, _BYTES_PER_CHARACTER * len(text))
         return found
 
-    def variables(self, document: Document, operation: OperationDefinitionNode) -> VariableRules:
-        """How the variables of a valid operation are coerced."""
+    def variables(
+        self, document: Document, operation: OperationDefinitionNode, inputs: Mapping[str, Any]
+    ) -> VariableValues | list[GraphQLError]:
+        """The coerced variables of a valid operation, or their errors."""
         name = operation.name.value if operation.name else None
         rules = document.rules.get(name)
         if rules is None:
             rules = document.rules[name] = VariableRules(self._schema, operation)
-        return rules
+        return rules.values(inputs, MAX_ERRORS, hide_suggestions=not self._introspection)
 
     def program(
         self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
     ) -> Program | None:
         """A valid query, compiled for these variables; None where only graphql-core's executor can run it."""
-        setting = tuple(variables.coerced.get(name) for name in sorted(document.directive_variables))
+        setting = tuple(map(variables.coerced.get, document.directive_variables))
         key = (operation.name.value if operation.name else None, setting)
         if key not in document.programs:
             try:
                 program = compile_query(self._schema, operation, document.fragments, variables, self._columns)
             except (UnsupportedError, GraphQLError, RecursionError):
                 program = None
-            if document.is_cacheable:
-                self._evict_programs(1 if program is None else program.positions)
             document.programs[key] = program
+            # One that could not be compiled takes a position too: there may be any number of them.
+            self._grow(document, _BYTES_PER_POSITION * (1 if program is None else program.positions))
         return document.programs[key]
 
-    def _evict_programs(self, positions: int) -> None:
-        """Drop programs of the least recently used documents until so many more positions have room."""
-        self._positions += positions
-        for document in self._cache.values():
-            if self._positions <= _MAX_POSITIONS:
-                break
-            self._positions -= document.positions
-            document.programs.clear()
-
-    def _insert(self, document: Document) -> None:
-        self._cache[document.digest] = document
-        self._characters += document.characters
-        while self._characters > _MAX_CHARACTERS:
+    def _grow(self, document: Document, size: int) -> None:
+        """Count so many more bytes of a document, and evict those that were not used for longest."""
+        if self._cache.get(document.digest) is not document:
+            return
+        document.size += size
+        self._size += size
+        while self._size > _MAX_BYTES:
             _, evicted = self._cache.popitem(last=False)
-            self._characters -= evicted.characters
-            self._positions -= evicted.positions
-            evicted.programs.clear()
+            self._size -= evicted.size
 
 
-def _directive_variables(document: DocumentNode) -> frozenset[str]:
-    names: set[str] = set()
-    for definition in document.definitions:
-        if not isinstance(definition, OperationDefinitionNode | FragmentDefinitionNode):
-            continue
-        for node in chain([definition], (selection for selection, _ in walk(definition.selection_set))):
-            for directive in node.directives or ():
-                names.update(
-                    argument.value.name.value
-                    for argument in directive.arguments or ()
-                    if isinstance(argument.value, VariableNode)
-                )
-    return frozenset(names)
+def _directive_variables(document: DocumentNode) -> list[str]:
+    nodes: list[Any] = [each for each in document.definitions if isinstance(each, ExecutableDefinitionNode)]
+    nodes += [selection for each in nodes for selection, _ in walk(each.selection_set)]
+    directives = chain.from_iterable(node.directives or () for node in nodes)
+    values = [argument.value for directive in directives for argument in directive.arguments or ()]
+    return sorted({value.name.value for value in values if isinstance(value, VariableNode)})

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 import strawberry
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, execute
-from graphql.execution.values import VariableValues
 
 from gateway.engine.document_cache import MAX_ERRORS, Document, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
@@ -48,6 +47,10 @@ class Result:
     errors_omitted: int = 0
     document_hash: str = ""
     operation_type: str | None = None
+
+
+# The `data`, `errors` and `errors_omitted` of a result.
+_Answer: TypeAlias = tuple[Sequence[bytes] | None, Sequence[GraphQLError], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +102,11 @@ class Engine:
             return Result(None, [_graphql_error(error)], document_hash=digest_of(operation.query))
         if queries_only and chosen.operation is not OperationType.QUERY:
             raise MutationNotAllowedError
-        if document.errors:
-            return _result(document, chosen, None, document.errors)
-        variables = self._variables(document, chosen, operation)
-        if isinstance(variables, list):
-            return _result(document, chosen, None, variables)
-        if variables is not None and chosen.operation is OperationType.QUERY:
-            result = await self._execute_compiled(document, chosen, variables, context)
-            if result is not None:
-                return result
-        return await self._execute_by_core(document, chosen, operation, context)
+        try:
+            data, errors, omitted = await self._answer(document, chosen, operation, context)
+        except AnswerTooLargeError:
+            data, errors, omitted = None, [self._too_large()], 0
+        return Result(data, errors, omitted, document.digest, chosen.operation.value)
 
     def _read(self, operation: Operation) -> tuple[Document, OperationDefinitionNode]:
         try:
@@ -117,39 +115,32 @@ class Engine:
         except RecursionError:
             raise InvalidDocumentError("The document is nested too deeply") from None
 
-    def _variables(
-        self, document: Document, chosen: OperationDefinitionNode, operation: Operation
-    ) -> VariableValues | list[GraphQLError] | None:
-        """The variables, or their errors; None where graphql-core's executor has to coerce them."""
-        try:
-            rules = self._documents.variables(document, chosen)
-            hide = not self._config.introspection
-            return rules.values(operation.variables or {}, MAX_ERRORS, hide_suggestions=hide)
-        except Exception:  # noqa: BLE001 # graphql-core's executor coerces them again and reports what is wrong
-            return None
-
-    async def _execute_compiled(
-        self, document: Document, chosen: OperationDefinitionNode, variables: VariableValues, context: Any
-    ) -> Result | None:
-        """The result of a compiled query; None where graphql-core's executor has to give it."""
-        program = self._documents.program(document, chosen, variables)
-        if program is None:
-            return None
-        execution = Execution(program, context, variables, self._execution)
-        try:
-            data = await execution.run()
-        except AnswerTooLargeError:
-            return _result(document, chosen, None, [self._too_large()])
-        if data is None or not execution.field_errors:
-            return None if data is None else _result(document, chosen, data)
-        errors, omitted = located_errors(
-            execution.field_errors, self._config.max_errors, expected=self._config.expected_errors
-        )
-        return _result(document, chosen, data, errors, omitted)
-
-    async def _execute_by_core(
+    async def _answer(
         self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Any
-    ) -> Result:
+    ) -> _Answer:
+        if document.errors:
+            return None, document.errors, 0
+        try:
+            variables = self._documents.variables(document, chosen, operation.variables or {})
+        except Exception:  # noqa: BLE001 # graphql-core's executor coerces them again and reports what is wrong
+            return await self._answer_of_core(document, operation, context)
+        if isinstance(variables, list):
+            return None, variables, 0
+        program = self._documents.program(document, chosen, variables)
+        if program is not None:
+            execution = Execution(program, context, variables, self._execution)
+            data = await execution.run()
+            if data is not None:
+                return data, *self._errors(execution)
+        return await self._answer_of_core(document, operation, context)
+
+    def _errors(self, execution: Execution) -> tuple[Sequence[GraphQLError], int]:
+        if not execution.field_errors:
+            return (), 0
+        return located_errors(execution.field_errors, self._config.max_errors, expected=self._config.expected_errors)
+
+    async def _answer_of_core(self, document: Document, operation: Operation, context: Any) -> _Answer:
+        """Execute by graphql-core. Raises AnswerTooLargeError."""
         outcome = execute(
             self._schema,
             document.node,
@@ -161,11 +152,11 @@ class Engine:
         result = outcome if isinstance(outcome, ExecutionResult) else await outcome
         errors = result.errors or []
         if result.data is None and all(error.path is None for error in errors):
-            return _result(document, chosen, None, errors)
+            return None, errors, 0
         data = orjson.dumps(result.data)
         if len(data) > self._config.max_answer_bytes:
-            return _result(document, chosen, None, [self._too_large()])
-        return _result(document, chosen, [data], errors)
+            raise AnswerTooLargeError
+        return [data], errors, 0
 
     def _too_large(self) -> GraphQLError:
         limit, hint = self._config.max_answer_bytes, self._config.too_large_hint
@@ -174,13 +165,3 @@ class Engine:
 
 def _graphql_error(error: GraphQLError | RequestError) -> GraphQLError:
     return error if isinstance(error, GraphQLError) else GraphQLError(error.message, original_error=error)
-
-
-def _result(
-    document: Document,
-    chosen: OperationDefinitionNode,
-    data: Sequence[bytes] | None,
-    errors: Sequence[GraphQLError] = (),
-    omitted: int = 0,
-) -> Result:
-    return Result(data, errors, omitted, document.digest, chosen.operation.value)
