@@ -1,6 +1,6 @@
 """Compiles operations to writers: once for each document and setting of the variables in `@skip` and `@include`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     GraphQLField,
+    GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLSchema,
@@ -27,17 +28,67 @@ from graphql.execution.values import VariableValues
 from strawberry.relay import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.base import StrawberryContainer, StrawberryMaybe
+from strawberry.types.field import StrawberryField
 
 from gateway.engine import field_writers
 from gateway.engine.errors import UnsupportedError
 from gateway.engine.executor import Position, Program, Write
-from gateway.engine.rows import Column, Columns, declared_field, origin_of
+from gateway.engine.lazy_list import DEPENDS_ONLY_ON
+from gateway.engine.output import Column
 from gateway.engine.selection import Selections
 
 _DIRECTIVES = frozenset({"skip", "include"})
 # Fragments make much of little text: a position takes about a kilobyte, a visit to a selection some microseconds.
 _MAX_POSITIONS = 2_000
 _MAX_VISITS = 100_000
+
+# Strawberry types these `str` and `bool`, and their serialisation leaves such values as they are.
+_PLAIN_SCALARS = frozenset({"String", "ID", "Boolean"})
+
+
+class Columns:
+    """Tells which fields of a schema are columns: those without a resolver, and those that share its values."""
+
+    def __init__(self, plain_scalars: Collection[str] = ()) -> None:
+        """`plain_scalars` names custom scalars whose Python values are encoded as they are."""
+        self._plain_scalars = _PLAIN_SCALARS.union(plain_scalars)
+
+    def column(self, key: str, object_type: GraphQLObjectType, name: str) -> Column | None:
+        """The column of a field; None where it is none."""
+        if name == "__typename":
+            return Column(key, ())
+        field = object_type.fields.get(name)
+        declared = None if field is None else declared_field(field)
+        if field is None or declared is None:
+            return None
+        scalar = get_nullable_type(field.type)
+        if declared.is_basic_field and is_leaf_type(scalar):
+            non_null = is_non_null_type(field.type)
+            return Column(key, (declared.python_name,), self.scalar(scalar), non_null=non_null)
+        attributes: tuple[str, ...] | None = declared.metadata.get(DEPENDS_ONLY_ON)
+        # Arguments are no attributes: they stand in the document, and so are the same for all objects of the list.
+        return None if attributes is None else Column(key, attributes, is_resolved=True)
+
+    def scalar(self, leaf: GraphQLLeafType) -> GraphQLLeafType | None:
+        """The scalar, or None where its Python values are encoded as they are."""
+        return None if leaf.name in self._plain_scalars else leaf
+
+
+def declared_field(field: GraphQLField) -> StrawberryField | None:
+    """The Strawberry field of a field of the core schema; None where extensions or permissions wrap it."""
+    declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if not isinstance(declared, StrawberryField) or declared.extensions or declared.permission_classes:
+        return None
+    return declared
+
+
+def origin_of(object_type: GraphQLObjectType) -> type | None:
+    """The class of a type's objects; None where the type has an `is_type_of` that decides."""
+    definition = object_type.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if definition is None or definition.is_type_of is not None:
+        return None
+    origin: type = definition.origin
+    return origin
 
 
 def compile_query(
@@ -113,7 +164,7 @@ class _Compiler(Selections):
     def _present(self, output: Any, nodes: list[FieldNode]) -> Write:
         """The writer of a value that is not null."""
         if is_leaf_type(output):
-            return field_writers.leaf(self.columns.scalar(output), self.columns.encode)
+            return field_writers.leaf(self.columns.scalar(output))
         if is_list_type(output):
             return self._list(output.of_type, nodes)
         writers: dict[type, Write] = {}
@@ -146,7 +197,7 @@ class _Compiler(Selections):
         writers = {
             each.key: self._field(object_type, each.key, selected[each.key]) for each in columns if each.is_resolved
         }
-        return field_writers.rows(object_type, columns, writers)
+        return field_writers.rows(object_type.name, origin_of(object_type), columns, writers)
 
 
 def _python_names(definition: GraphQLField) -> dict[str, str]:

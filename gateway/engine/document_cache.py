@@ -27,12 +27,11 @@ from graphql import (
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 
-from gateway.engine.compiler import compile_query
+from gateway.engine.compiler import Columns, compile_query
 from gateway.engine.document_limits import DocumentLimits, check_operations, parse_document
 from gateway.engine.errors import InvalidDocumentError, UnsupportedError
 from gateway.engine.executor import Program
 from gateway.engine.overlapping_fields import OverlappingFieldsRule
-from gateway.engine.rows import Columns
 from gateway.engine.selection import walk
 
 # graphql-core reads the document's text from its start to locate an error.
@@ -157,24 +156,30 @@ class Documents:
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
 
-        Raises GraphQLError for syntax and names that are refused, LimitExceededError, and RecursionError where the
-        text nests too deeply.
+        Raises GraphQLError for syntax and names that are refused, LimitExceededError, and InvalidDocumentError where
+        the text nests too deeply.
         """
         digest = digest_of(text)
         found = self._cache.get(digest)
         if found is not None:
             self._cache.move_to_end(digest)
             return found
+        try:
+            found = self._parsed(digest, text)
+        except RecursionError:
+            raise InvalidDocumentError("The document is nested too deeply") from None
+        if len(text) <= _MAX_CACHED_CHARACTERS:
+            self._cache[digest] = found
+            self._grow(found, _BYTES_PER_CHARACTER * len(text))
+        return found
+
+    def _parsed(self, digest: str, text: str) -> Document:
         node = parse_document(text, self._limits, self._refuse_name)
         check_operations(node, self._limits, introspection=self._introspection)
         hide = not self._introspection
         errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        found = Document(digest, node, errors, fragments, _directive_variables(node))
-        if len(text) <= _MAX_CACHED_CHARACTERS:
-            self._cache[digest] = found
-            self._grow(found, _BYTES_PER_CHARACTER * len(text))
-        return found
+        return Document(digest, node, errors, fragments, _directive_variables(node))
 
     def variables(
         self, document: Document, operation: OperationDefinitionNode, inputs: Mapping[str, Any]

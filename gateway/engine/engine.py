@@ -8,18 +8,17 @@ import orjson
 import strawberry
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, execute
 
+from gateway.engine.compiler import Columns
 from gateway.engine.document_cache import MAX_ERRORS, Document, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import (
     AnswerTooLargeError,
-    InvalidDocumentError,
     LimitExceededError,
     MutationNotAllowedError,
     RequestError,
     located_errors,
 )
 from gateway.engine.executor import Execution, ExecutionConfig, Info
-from gateway.engine.rows import Columns
 
 # Text that is written once and copied under thousands of objects makes large answers of short documents.
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -97,7 +96,8 @@ class Engine:
     async def execute(self, operation: Operation, context: Any, *, queries_only: bool = False) -> Result:
         """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the result."""
         try:
-            document, chosen = self._read(operation)
+            document = self._documents.read(operation.query)
+            chosen = document.operation(operation.operation_name)
         except (GraphQLError, RequestError) as error:
             return Result(None, [_graphql_error(error)], document_hash=digest_of(operation.query))
         if queries_only and chosen.operation is not OperationType.QUERY:
@@ -105,15 +105,10 @@ class Engine:
         try:
             data, errors, omitted = await self._answer(document, chosen, operation, context)
         except AnswerTooLargeError:
-            data, errors, omitted = None, [self._too_large()], 0
+            limit, hint = self._config.max_answer_bytes, self._config.too_large_hint
+            too_large = LimitExceededError(f"The answer would take more than {limit} bytes; {hint}")
+            data, errors, omitted = None, [_graphql_error(too_large)], 0
         return Result(data, errors, omitted, document.digest, chosen.operation.value)
-
-    def _read(self, operation: Operation) -> tuple[Document, OperationDefinitionNode]:
-        try:
-            document = self._documents.read(operation.query)
-            return document, document.operation(operation.operation_name)
-        except RecursionError:
-            raise InvalidDocumentError("The document is nested too deeply") from None
 
     async def _answer(
         self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Any
@@ -157,10 +152,6 @@ class Engine:
         if len(data) > self._config.max_answer_bytes:
             raise AnswerTooLargeError
         return [data], errors, 0
-
-    def _too_large(self) -> GraphQLError:
-        limit, hint = self._config.max_answer_bytes, self._config.too_large_hint
-        return _graphql_error(LimitExceededError(f"The answer would take more than {limit} bytes; {hint}"))
 
 
 def _graphql_error(error: GraphQLError | RequestError) -> GraphQLError:

@@ -5,6 +5,7 @@ Their messages are safe to show to clients: they never quote a value.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeAlias
 
 from graphql import FieldNode, GraphQLError
@@ -109,13 +110,10 @@ def located_errors(
     errors: list[GraphQLError] = []
     omitted = 0
     for failed in sorted(field_errors, key=_order):
-        count = count_response_paths(failed.path)
-        left = max_errors - len(errors)
-        if not isinstance(failed.cause, expected):
-            left = max(left, 1)
-        paths = zip(range(min(left, count)), response_paths(failed.path), strict=False)
-        errors += [located_error(failed.cause, failed.nodes, path) for _, path in paths]
-        omitted += count - max(0, min(left, count))
+        left = max(max_errors - len(errors), 0 if isinstance(failed.cause, expected) else 1)
+        paths = list(islice(response_paths(failed.path), left))
+        errors += [located_error(failed.cause, failed.nodes, path) for path in paths]
+        omitted += count_response_paths(failed.path) - len(paths)
     return errors, omitted
 
 

@@ -9,16 +9,15 @@ from operator import attrgetter
 from types import CoroutineType
 from typing import Any
 
-from graphql import FieldNode, GraphQLLeafType, GraphQLObjectType
+from graphql import FieldNode, GraphQLLeafType
 
 from gateway.engine.errors import ItemGroups, Path, SameValueItems, UnsupportedError
 from gateway.engine.executor import Execution, Place, Position, Write
 from gateway.engine.lazy_list import LazyObjectList
-from gateway.engine.output import DeferredRows, Output
-from gateway.engine.rows import Column, Projection, projection, serialised
+from gateway.engine.output import Column, DeferredRows, Output, Projection, encode, projection, serialised
 
 
-def rows(object_type: GraphQLObjectType, columns: Sequence[Column], writers: Mapping[str, Write]) -> Write:
+def rows(type_name: str, origin: type | None, columns: Sequence[Column], writers: Mapping[str, Write]) -> Write:
     """The writer of a list of objects whose fields are all columns; `writers` are those of resolved ones, by key."""
     resolved = [(each.key, each.reader(), writers[each.key]) for each in columns if each.is_resolved]
     projections: dict[tuple[str, ...], Projection] = {}
@@ -33,7 +32,7 @@ def rows(object_type: GraphQLObjectType, columns: Sequence[Column], writers: Map
         else:
             raise UnsupportedError
         if translated not in projections:
-            projections[translated] = projection(object_type, columns, translated)
+            projections[translated] = projection(type_name, origin, columns, translated)
         outputs: dict[str, dict[Any, Output]] = {}
         for key, read, write_column in resolved:
             by_value: dict[Any, Output] = {}
@@ -43,9 +42,11 @@ def rows(object_type: GraphQLObjectType, columns: Sequence[Column], writers: Map
                 by_value[value] = placeholder
                 write_column(view(example), placeholder, execution, (path, SameValueItems(groups, value)))
             outputs[key] = by_value
-        deferred = DeferredRows(projections[translated], values, outputs)
-        # Encoded at once where no resolver may wait: what was just decoded is still in the processor's cache.
-        output.append(deferred if outputs else deferred.encoded(execution.budget))
+        if outputs:
+            output.append(DeferredRows(projections[translated], values, outputs))
+        else:
+            # Encoded at once, as no resolver may wait: what was just decoded is still in the processor's cache.
+            output.append(projections[translated].encoded(values))
 
     return write
 
@@ -98,7 +99,7 @@ def constant(text: bytes) -> Write:
     return write
 
 
-def leaf(scalar: GraphQLLeafType | None, encode: Callable[[Any], bytes]) -> Write:
+def leaf(scalar: GraphQLLeafType | None) -> Write:
     """The writer of a scalar or an enum; None stands for one whose Python values are encoded as they are."""
     if scalar is None:
 

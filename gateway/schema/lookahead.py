@@ -35,7 +35,7 @@ from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.engine.rows import declared_field
+from gateway.engine.compiler import declared_field
 from gateway.engine.selection import Selections
 from gateway.schema.context import Context, Info, TimeslotFilter
 from gateway.schema.loaders import READS, Reads

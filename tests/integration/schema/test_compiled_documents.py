@@ -7,8 +7,8 @@ import pytest
 from graphql import ExecutionResult
 
 from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.engine.compiler import Columns
 from gateway.engine.document_cache import Documents
-from gateway.engine.rows import Columns
 from gateway.schema.query import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS
 from tests.integration.upstream_calls.test_calls_per_document import TABLE

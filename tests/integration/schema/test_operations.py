@@ -8,11 +8,11 @@ import orjson
 import pytest
 from graphql import get_introspection_query
 
+from gateway.engine.compiler import Columns
 from gateway.engine.document_cache import Documents
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Operation
 from gateway.engine.errors import MutationNotAllowedError
-from gateway.engine.rows import Columns
 from gateway.http.runner import GraphQLResult
 from gateway.schema.query import build_schema
 from gateway.schema.scalars import PLAIN_SCALARS

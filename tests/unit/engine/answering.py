@@ -10,11 +10,11 @@ import pytest
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, parse
 from graphql.execution.values import VariableValues, get_variable_values
 
+from gateway.engine.compiler import Columns
 from gateway.engine.document_cache import Documents
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import located_errors
 from gateway.engine.executor import Execution, ExecutionConfig, Program
-from gateway.engine.rows import Columns
 from tests.unit.engine.model_schema import PLAIN_SCALARS, SCHEMA, Info, Item, World
 
 COLUMNS = Columns(PLAIN_SCALARS)

@@ -3,8 +3,9 @@
 import pytest
 from graphql import GraphQLLeafType, GraphQLObjectType
 
+from gateway.engine.compiler import Columns
 from gateway.engine.document_cache import Documents
-from gateway.engine.rows import Column, Columns
+from gateway.engine.output import Column
 from tests.unit.engine.answering import DOCUMENTS, WIDE, program_of
 from tests.unit.engine.model_schema import PLAIN_SCALARS, SCHEMA
 

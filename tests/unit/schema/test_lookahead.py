@@ -8,7 +8,7 @@ from graphql import FieldNode, GraphQLObjectType, GraphQLSchema, OperationDefini
 from graphql.execution.values import VariableValues
 from strawberry.schema.config import StrawberryConfig
 
-from gateway.engine.rows import declared_field
+from gateway.engine.compiler import declared_field
 from gateway.schema.context import Info
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.lookahead import FINDS, CareUnitsOf, DocumentScope, NodesNamedBy, lookahead_of, root_fields
