@@ -133,11 +133,10 @@ class _Compiler(Selections):
 
     def fields_of(self, object_type: GraphQLObjectType, selected: dict[str, list[FieldNode]]) -> Write:
         """The writer of the fields of an object whose type is known."""
-        writers = []
-        opening = b"{"
+        writers: list[tuple[bytes, Write]] = []
         for key, nodes in selected.items():
-            writers.append((opening + msgspec.json.encode(key) + b":", self._field(object_type, key, nodes)))
-            opening = b","
+            label = (b"," if writers else b"{") + msgspec.json.encode(key) + b":"
+            writers.append((label, self._field(object_type, key, nodes)))
         return field_writers.fields(writers) if writers else field_writers.constant(b"{}")
 
     def _field(self, parent: GraphQLObjectType, key: str, nodes: list[FieldNode]) -> Write:
@@ -152,8 +151,9 @@ class _Compiler(Selections):
         inner = self._value(definition.type, nodes)
         if declared.is_basic_field:
             return field_writers.attribute(declared.python_name, key, inner)
-        position = Position(key, nodes, definition, parent, declared, _python_names(definition))
-        return field_writers.resolver(position, inner)
+        return field_writers.resolver(
+            Position(key, nodes, definition, parent, declared, _python_names(definition), inner)
+        )
 
     def _value(self, output: GraphQLOutputType, nodes: list[FieldNode]) -> Write:
         """The writer of a value of a type."""

@@ -55,10 +55,9 @@ class VariableRules:
         self, inputs: Mapping[str, Any], max_errors: int, *, hide_suggestions: bool
     ) -> VariableValues | list[GraphQLError]:
         """The coerced values, or the errors that `get_variable_values` of graphql-core gives."""
-        values = self._coerced_leaves(inputs)
-        if values is not None:
-            return values
-        return get_variable_values(self._schema, self._definitions, dict(inputs), max_errors, hide_suggestions)
+        return self._coerced_leaves(inputs) or get_variable_values(
+            self._schema, self._definitions, dict(inputs), max_errors, hide_suggestions
+        )
 
     def _leaf_variables(self) -> list[tuple[GraphQLVariableSignature, GraphQLLeafType, bool]] | None:
         """The variables with their scalars or enums, and whether they are required; None where one has another type."""

@@ -59,20 +59,15 @@ def check_operations(document: DocumentNode, limits: DocumentLimits, *, introspe
     introspection where that is off.
     """
     definitions = [each for each in document.definitions if isinstance(each, ExecutableDefinitionNode)]
-    if not introspection:
-        for definition in definitions:
-            _refuse_introspection(definition)
+    selections = (selection for each in definitions for selection, _ in walk(each.selection_set))
+    found = None if introspection else next(filter(_is_introspection, selections), None)
+    if found is not None:
+        error = InvalidDocumentError("Introspection is off; GATEWAY_INTROSPECTION=on turns it on")
+        raise GraphQLError(error.message, found, original_error=error)
     sizes = _Sizes(document)
     for definition in definitions:
         if isinstance(definition, OperationDefinitionNode):
             _check(sizes.measured(definition), limits)
-
-
-def _refuse_introspection(definition: ExecutableDefinitionNode) -> None:
-    for selection, _ in walk(definition.selection_set):
-        if _is_introspection(selection):
-            error = InvalidDocumentError("Introspection is off; GATEWAY_INTROSPECTION=on turns it on")
-            raise GraphQLError(error.message, selection, original_error=error)
 
 
 def _is_introspection(node: SelectionNode) -> TypeGuard[FieldNode]:

@@ -125,14 +125,12 @@ class Engine:
         if program is not None:
             execution = Execution(program, context, variables, self._execution)
             data = await execution.run()
+            if data is not None and not execution.field_errors:
+                return data, (), 0
             if data is not None:
-                return data, *self._errors(execution)
+                config = self._config
+                return data, *located_errors(execution.field_errors, config.max_errors, expected=config.expected_errors)
         return await self._answer_of_core(document, operation, context)
-
-    def _errors(self, execution: Execution) -> tuple[Sequence[GraphQLError], int]:
-        if not execution.field_errors:
-            return (), 0
-        return located_errors(execution.field_errors, self._config.max_errors, expected=self._config.expected_errors)
 
     async def _answer_of_core(self, document: Document, operation: Operation, context: Any) -> _Answer:
         """Execute by graphql-core. Raises AnswerTooLargeError."""

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import strawberry
 from graphql import (
@@ -64,7 +64,10 @@ Write: TypeAlias = Callable[[Any, Output, "Execution", Path], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Position:
-    """A field with a resolver, where it stands in a document; `key` is its name or alias in the answer."""
+    """A field with a resolver, where it stands in a document.
+
+    `key` is its name or alias in the answer, and `write` writes there what the resolver returns.
+    """
 
     key: str
     nodes: list[FieldNode]
@@ -72,15 +75,8 @@ class Position:
     parent_type: GraphQLObjectType
     declared: StrawberryField
     python_names: Mapping[str, str]
-    memo: dict[str, Any] = field(default_factory=dict)
-
-
-class Place(NamedTuple):
-    """Where in an answer the value of a resolver goes, and what writes it there."""
-
-    position: Position
     write: Write
-    path: Path
+    memo: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +108,9 @@ async def _no_helper(_: Sequence[Awaitable[Any]]) -> list[Any]:
 _HELPERS = GraphQLResolveInfoHelpers(gather=_no_helper, track=lambda _: None)
 
 
+_Suspended: TypeAlias = tuple[Position, Path, Output, asyncio.Future[Any] | None]
+
+
 class Execution:
     """One execution of a program. `run` may be awaited once; `field_errors` are complete after it."""
 
@@ -123,7 +122,7 @@ class Execution:
         self._variables = variables
         self._arguments: dict[Position, dict[str, Any]] = {}
         self._infos: dict[Position, Info[Any, None]] = {}
-        self._suspended: dict[Coroutine[Any, Any, Any], tuple[Place, Output, asyncio.Future[Any] | None]] = {}
+        self._suspended: dict[Coroutine[Any, Any, Any], _Suspended] = {}
         self._ready: deque[Coroutine[Any, Any, Any]] = deque()
         self._wakeup: asyncio.Future[None] | None = None
         self.field_errors: list[FieldError] = []
@@ -143,12 +142,12 @@ class Execution:
                     self._wakeup = None
                 while self._ready:
                     coroutine = self._ready.popleft()
-                    place, placeholder, _ = self._suspended.pop(coroutine)
-                    self.advance(coroutine, place, placeholder)
+                    position, path, placeholder, _ = self._suspended.pop(coroutine)
+                    self.advance(coroutine, position, path, placeholder)
             return pieces(output, self.budget)
         except asyncio.CancelledError:
             # What the suspended resolvers await is cancelled, as a cancelled task does.
-            for _, _, future in self._suspended.values():
+            for *_, future in self._suspended.values():
                 if future is not None:
                     future.cancel()
             raise
@@ -157,9 +156,14 @@ class Execution:
         except Exception:  # noqa: BLE001 # whatever it is, graphql-core's executor meets it again and reports it
             return None
         finally:
-            self._close()
+            # Their futures go on, since graphql-core's executor may await the same ones.
+            suspended, self._suspended = self._suspended, {}
+            for coroutine in suspended:
+                # A resolver that refuses to be closed must not keep the others open.
+                with suppress(Exception):
+                    coroutine.close()
 
-    def advance(self, coroutine: Coroutine[Any, Any, Any], place: Place, output: Output) -> None:
+    def advance(self, coroutine: Coroutine[Any, Any, Any], position: Position, path: Path, output: Output) -> None:
         """Run a resolver until it waits or returns; then write its value, or leave a placeholder for it."""
         try:
             awaited = coroutine.send(None)
@@ -169,19 +173,21 @@ class Execution:
             # A future that the resolver awaited was cancelled; the task that executes the operation was not.
             raise UnsupportedError from None
         except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
-            self.fail_field(error, place.position, place.path, output)
+            self.fail_field(error, position, path, output)
             return
         else:
-            self._suspend(coroutine, awaited, place, output)
+            self._suspend(coroutine, awaited, position, path, output)
             return
         # Outside of the except clause: an error raised below would keep StopIteration as its context.
-        place.write(value, output, self, place.path)
+        position.write(value, output, self, path)
 
-    def _suspend(self, coroutine: Coroutine[Any, Any, Any], awaited: Any, place: Place, output: Output) -> None:
+    def _suspend(
+        self, coroutine: Coroutine[Any, Any, Any], awaited: Any, position: Position, path: Path, output: Output
+    ) -> None:
         placeholder: Output = []
         output.append(placeholder)
         future = awaited if asyncio.isfuture(awaited) else None
-        self._suspended[coroutine] = place, placeholder, future
+        self._suspended[coroutine] = position, path, placeholder, future
         if future is not None:
             # What a task does with a future that its coroutine yields.
             future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with what runs coroutines
@@ -250,14 +256,6 @@ class Execution:
         elif done is not None and not done.cancelled():
             # Nobody waits for it any more, so asyncio must not log its exception as never retrieved.
             done.exception()
-
-    def _close(self) -> None:
-        """Close suspended resolvers; their futures go on, since graphql-core's executor may await the same ones."""
-        suspended, self._suspended = self._suspended, {}
-        for coroutine in suspended:
-            # A resolver that refuses to be closed must not keep the others open.
-            with suppress(Exception):
-                coroutine.close()
 
 
 def _copied(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from graphql import FieldNode, GraphQLLeafType
 
 from gateway.engine.errors import ItemGroups, Path, SameValueItems, UnsupportedError
-from gateway.engine.executor import Execution, Place, Position, Write
+from gateway.engine.executor import Execution, Position, Write
 from gateway.engine.lazy_list import LazyObjectList
 from gateway.engine.output import Column, DeferredRows, Output, Projection, encode, projection, serialised
 
@@ -23,13 +23,12 @@ def rows(type_name: str, origin: type | None, columns: Sequence[Column], writers
     projections: dict[tuple[str, ...], Projection] = {}
 
     def write(values: Any, output: Output, execution: Execution, path: Path) -> None:
-        items: Sequence[Any]
+        items: Sequence[Any] = values
+        view: Callable[[Any], Any] | None = None
         translated: tuple[str, ...] = ()
         if isinstance(values, LazyObjectList):
             items, view, translated = values.items, values.representative, tuple(values.translations)
-        elif isinstance(values, list | tuple):
-            items, view = values, _unchanged
-        else:
+        elif not isinstance(values, list | tuple):
             raise UnsupportedError
         if translated not in projections:
             projections[translated] = projection(type_name, origin, columns, translated)
@@ -40,7 +39,8 @@ def rows(type_name: str, origin: type | None, columns: Sequence[Column], writers
             for value, example in dict(zip(map(read, items), items, strict=True)).items():
                 placeholder: Output = []
                 by_value[value] = placeholder
-                write_column(view(example), placeholder, execution, (path, SameValueItems(groups, value)))
+                source = example if view is None else view(example)
+                write_column(source, placeholder, execution, (path, SameValueItems(groups, value)))
             outputs[key] = by_value
         if outputs:
             output.append(DeferredRows(projections[translated], values, outputs))
@@ -51,7 +51,7 @@ def rows(type_name: str, origin: type | None, columns: Sequence[Column], writers
     return write
 
 
-def resolver(position: Position, inner: Write) -> Write:
+def resolver(position: Position) -> Write:
     """The writer of a field with a resolver. Raises UnsupportedError where it takes Strawberry's parent or root."""
     declared = position.declared.base_resolver
     if declared is None or declared.parent_parameter is not None or declared.root_parameter is not None:
@@ -73,9 +73,9 @@ def resolver(position: Position, inner: Write) -> Write:
             execution.fail_field(error, position, field_path, output)
             return
         if is_async or type(result) is CoroutineType:
-            execution.advance(result, Place(position, inner, field_path), output)
+            execution.advance(result, position, field_path, output)
         else:
-            inner(result, output, execution, field_path)
+            position.write(result, output, execution, field_path)
 
     return write
 
@@ -187,7 +187,3 @@ def objects(writers: dict[type, Write]) -> Write:
         chosen(value, output, execution, path)
 
     return write
-
-
-def _unchanged(item: Any) -> Any:
-    return item

@@ -35,11 +35,9 @@ def walk(
         selection_set, level = waiting.pop()
         for selection in selection_set.selections:
             yield selection, level
-            if isinstance(selection, FieldNode):
-                if selection.selection_set is not None and enters(selection):
-                    waiting.append((selection.selection_set, level + 1))
-            elif isinstance(selection, InlineFragmentNode) and enters(selection):
-                waiting.append((selection.selection_set, level))
+            held = getattr(selection, "selection_set", None)
+            if held is not None and enters(selection):
+                waiting.append((held, level + 1 if isinstance(selection, FieldNode) else level))
 
 
 def type_within(schema: GraphQLSchema, fragment: InlineFragmentNode | FragmentDefinitionNode, parent: Any) -> Any:
