@@ -157,9 +157,8 @@ class _Compiler(Selections):
 
     def _value(self, output: GraphQLOutputType, nodes: list[FieldNode]) -> Write:
         """The writer of a value of a type."""
-        if is_non_null_type(output):
-            return field_writers.non_null(self._present(output.of_type, nodes))
-        return field_writers.nullable(self._present(output, nodes))
+        inner = self._present(get_nullable_type(output), nodes)
+        return field_writers.null_checked(inner, is_nullable=not is_non_null_type(output))
 
     def _present(self, output: Any, nodes: list[FieldNode]) -> Write:
         """The writer of a value that is not null."""

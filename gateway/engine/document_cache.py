@@ -49,7 +49,14 @@ class VariableRules:
     def __init__(self, schema: GraphQLSchema, operation: OperationDefinitionNode) -> None:
         self._schema = schema
         self._definitions = operation.variable_definitions or ()
-        self._leaves = self._leaf_variables()
+        # The variables with their scalars or enums, and whether they are required; None where one has another type.
+        self._leaves: list[tuple[GraphQLVariableSignature, GraphQLLeafType, bool]] | None = []
+        for definition in self._definitions:
+            signature = get_variable_signature(schema, definition)
+            if isinstance(signature, GraphQLError) or not is_leaf_type(leaf := get_nullable_type(signature.type)):
+                self._leaves = None
+                break
+            self._leaves.append((signature, leaf, is_non_null_type(signature.type)))
 
     def values(
         self, inputs: Mapping[str, Any], max_errors: int, *, hide_suggestions: bool
@@ -58,16 +65,6 @@ class VariableRules:
         return self._coerced_leaves(inputs) or get_variable_values(
             self._schema, self._definitions, dict(inputs), max_errors, hide_suggestions
         )
-
-    def _leaf_variables(self) -> list[tuple[GraphQLVariableSignature, GraphQLLeafType, bool]] | None:
-        """The variables with their scalars or enums, and whether they are required; None where one has another type."""
-        found = []
-        for definition in self._definitions:
-            signature = get_variable_signature(self._schema, definition)
-            if isinstance(signature, GraphQLError) or not is_leaf_type(leaf := get_nullable_type(signature.type)):
-                return None
-            found.append((signature, leaf, is_non_null_type(signature.type)))
-        return found
 
     def _coerced_leaves(self, inputs: Mapping[str, Any]) -> VariableValues | None:
         """The values, by the shortest way; None where one is wrong or a default is needed."""

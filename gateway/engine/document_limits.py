@@ -1,7 +1,7 @@
 """How large a document may be, and how much its operations ask for when their fragments are written out."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypeGuard
@@ -85,7 +85,7 @@ class _Sizes:
         self._definitions = {
             each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
         }
-        self._fragments: dict[str, _Size] = {}
+        self._fragments: defaultdict[str, _Size] = defaultdict(Counter)
 
     def measured(self, definition: ExecutableDefinitionNode) -> _Size:
         """The size of an operation or a fragment."""
@@ -116,10 +116,10 @@ class _Sizes:
                     size[what, inside or below] += count
 
     def _fragment(self, name: str) -> _Size:
-        if name not in self._fragments:
-            self._fragments[name] = Counter()
-            if name in self._definitions:
-                self._fragments[name] = self.measured(self._definitions[name])
+        # Taken out, so that a fragment is measured once, and in a cycle finds nothing of itself.
+        definition = self._definitions.pop(name, None)
+        if definition is not None:
+            self._fragments[name] = self.measured(definition)
         return self._fragments[name]
 
 
@@ -141,15 +141,20 @@ def _check(size: _Size, limits: DocumentLimits) -> None:
 
 # graphql-core looks for the location of every error from the text's start, line by line.
 _LINES_PER_TOKEN = 5
+# The ends of the parser's messages where it stops at a limit.
+_PARSER_LIMITS = {
+    " tokens. Parsing aborted.": "The document has more than {limits.tokens} tokens, which is the limit",
+    " comments. Parsing aborted.": "The document has more than {limits.tokens} comments, which is the limit",
+    " deeply. Parsing aborted.": "The document is nested hundreds of levels deep; "
+    "the limit is {limits.depth} levels of fields and {limits.value_depth} levels in a value",
+}
 _FLOAT = re.compile(r"-?(\d+)(?:\.\d+)?(?:[eE][+-]?0*(\d*))?")
 # Python's largest float has as many digits before the point.
 _LARGEST_EXPONENT = 308
 _NESTING = {TokenKind.BRACKET_L: 1, TokenKind.BRACE_L: 1, TokenKind.BRACKET_R: -1, TokenKind.BRACE_R: -1}
 
 
-def parse_document(
-    text: str, limits: DocumentLimits, refuse_name: Callable[[str], str | None] = lambda _: None
-) -> DocumentNode:
+def parse_document(text: str, limits: DocumentLimits, refuse_name: Callable[[str], str | None]) -> DocumentNode:
     """The syntax tree of a text; `refuse_name` gives the reason to refuse a name in it.
 
     Raises LimitExceededError, GraphQLError for all else that is wrong, and RecursionError where it nests too deeply.
@@ -160,30 +165,21 @@ def parse_document(
     try:
         document = parse(text, max_lexical_tokens=limits.tokens, max_comments=limits.tokens)
     except GraphQLSyntaxError as error:
-        raise _limit_exceeded(error, limits) or error from None
+        for ending, words in _PARSER_LIMITS.items():
+            if error.message.endswith(ending):
+                raise LimitExceededError(words.format(limits=limits)) from None
+        raise
     _check_tokens(document, limits, refuse_name)
     return document
 
 
-def _limit_exceeded(error: GraphQLSyntaxError, limits: DocumentLimits) -> LimitExceededError | None:
-    """The limit at which the parser stopped; None for an error of syntax."""
-    far = f"The document is nested hundreds of levels deep; the limit is {limits.depth} levels of fields"
-    for ending, words in (
-        (" tokens. Parsing aborted.", f"The document has more than {limits.tokens} tokens, which is the limit"),
-        (" comments. Parsing aborted.", f"The document has more than {limits.tokens} comments, which is the limit"),
-        (" deeply. Parsing aborted.", f"{far} and {limits.value_depth} levels in a value"),
-    ):
-        if error.message.endswith(ending):
-            return LimitExceededError(words)
-    return None
-
-
 def _check_tokens(document: DocumentNode, limits: DocumentLimits, refuse_name: Callable[[str], str | None]) -> None:
     """Check names, numbers and nested values. Raises GraphQLError."""
-    token = document.loc.start_token if document.loc else None
+    location = document.loc
+    token = location.start_token if location else None
     parentheses = 0
     nesting = 0
-    while token is not None:
+    while location is not None and token is not None:
         error: RequestError | None = None
         kind = token.kind
         if kind is TokenKind.NAME:
@@ -201,8 +197,7 @@ def _check_tokens(document: DocumentNode, limits: DocumentLimits, refuse_name: C
             # The parser takes it, GraphQL's specification of 2025 does not.
             error = InvalidDocumentError("Braces in the document are empty; select at least one field")
         if error is not None:
-            source = document.loc.source if document.loc else None
-            raise GraphQLError(error.message, source=source, positions=[token.start], original_error=error)
+            raise GraphQLError(error.message, source=location.source, positions=[token.start], original_error=error)
         token = token.next
 
 

@@ -107,7 +107,6 @@ async def _no_helper(_: Sequence[Awaitable[Any]]) -> list[Any]:
 # Part of graphql-core's info; resolvers that are compiled may not use them.
 _HELPERS = GraphQLResolveInfoHelpers(gather=_no_helper, track=lambda _: None)
 
-
 _Suspended: TypeAlias = tuple[Position, Path, Output, asyncio.Future[Any] | None]
 
 
@@ -117,7 +116,6 @@ class Execution:
     def __init__(self, program: Program, context: Any, variables: VariableValues, config: ExecutionConfig) -> None:
         self._context = context
         self._config = config
-        self.budget = SizeBudget(config.max_bytes)
         self._program = program
         self._variables = variables
         self._arguments: dict[Position, dict[str, Any]] = {}
@@ -144,7 +142,7 @@ class Execution:
                     coroutine = self._ready.popleft()
                     position, path, placeholder, _ = self._suspended.pop(coroutine)
                     self.advance(coroutine, position, path, placeholder)
-            return pieces(output, self.budget)
+            return pieces(output, SizeBudget(self._config.max_bytes))
         except asyncio.CancelledError:
             # What the suspended resolvers await is cancelled, as a cancelled task does.
             for *_, future in self._suspended.values():

@@ -114,25 +114,16 @@ def leaf(scalar: GraphQLLeafType | None) -> Write:
     return write
 
 
-def non_null(inner: Write) -> Write:
-    """The writer of a value that may not be null."""
+def null_checked(inner: Write, *, is_nullable: bool) -> Write:
+    """The writer of a value that may be null, or must not be."""
 
     def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        if value is None:
-            raise UnsupportedError
-        inner(value, output, execution, path)
-
-    return write
-
-
-def nullable(inner: Write) -> Write:
-    """The writer of a value that may be null."""
-
-    def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        if value is None:
+        if value is not None:
+            inner(value, output, execution, path)
+        elif is_nullable:
             output.append(b"null")
         else:
-            inner(value, output, execution, path)
+            raise UnsupportedError
 
     return write
 

@@ -143,14 +143,13 @@ class DeferredRows:
     def encoded(self, budget: SizeBudget) -> bytes:
         """The JSON array. Raises what `Projection.rows` raises, and AnswerTooLargeError."""
         texts = {
-            key: {value: joined(output, budget) for value, output in outputs.items()}
+            key: {value: msgspec.Raw(joined(output, budget)) for value, output in outputs.items()}
             for key, outputs in self.outputs.items()
         }
         self._check_size(texts, budget)
-        resolved = {key: {value: msgspec.Raw(text) for value, text in each.items()} for key, each in texts.items()}
-        return encode(self.projection.rows(self.objects, resolved))
+        return encode(self.projection.rows(self.objects, texts))
 
-    def _check_size(self, texts: Mapping[str, Mapping[Any, bytes]], budget: SizeBudget) -> None:
+    def _check_size(self, texts: Mapping[str, Mapping[Any, msgspec.Raw]], budget: SizeBudget) -> None:
         """Raises AnswerTooLargeError: what a resolver gives is written once, and copied into every row."""
         longest = sum(max(map(len, each.values()), default=0) for each in texts.values())
         if len(self.objects) * longest <= budget.left:

@@ -134,12 +134,9 @@ class OverlappingFieldsRule(ValidationRule):
     def _compare(self, fields: _Fields) -> None:
         """Compare the fields of one selection set, or of several that are merged."""
         for group in _by_key(fields).values():
-            if len(group) == 1:
-                self._schedule(self._compare, self._subfields(group))
-                continue
             unbound, bound = _by_parent(group)
             meeting = [group] if unbound or len(bound) == 1 else list(bound.values())
-            if not self._have_one_shape(group) or not all(map(self._are_one_call, meeting)):
+            if len(group) > 1 and not (self._have_one_shape(group) and all(map(self._are_one_call, meeting))):
                 continue
             if len(bound) <= 1:
                 self._schedule(self._compare, self._subfields(group))
@@ -191,12 +188,10 @@ class OverlappingFieldsRule(ValidationRule):
 
     def _call(self, found: _Field) -> int:
         """A number for a field's name and arguments."""
-        known = self._calls.get(found)
-        if known is None:
+        if found not in self._calls:
             arguments = frozenset((each.name.value, _literal(each.value)) for each in found.node.arguments or ())
-            known = self._numbers.setdefault((found.node.name.value, arguments), len(self._numbers))
-            self._calls[found] = known
-        return known
+            self._calls[found] = self._numbers.setdefault((found.node.name.value, arguments), len(self._numbers))
+        return self._calls[found]
 
 
 def _field(node: FieldNode, parent: Any) -> _Field:

@@ -94,7 +94,7 @@ def test_the_introspection_of_explorers_and_generators_passes(depth: int) -> Non
     every = {"specified_by_url": True, "schema_description": True, "input_value_deprecation": True}
     text = get_introspection_query(**every, directive_is_repeatable=True, one_of=True, type_depth=depth)
 
-    check_operations(parse_document(text, LIMITS), LIMITS, introspection=True)
+    check_operations(parse_document(text, LIMITS, lambda _: None), LIMITS, introspection=True)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_text_that_is_too_large_is_refused(text: str, words: str) -> None:
     ],
 )
 def test_a_text_at_the_limit_is_read(text: str) -> None:
-    assert parse_document(text, LIMITS).definitions
+    assert parse_document(text, LIMITS, lambda _: None).definitions
 
 
 @pytest.mark.parametrize(
