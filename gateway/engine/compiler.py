@@ -187,12 +187,10 @@ class _Compiler(Selections):
     def _rows(self, object_type: GraphQLObjectType, nodes: list[FieldNode]) -> Write | None:
         """The writer of a list whose fields are all columns; None where they are not."""
         selected = self.selected(nodes, object_type)
-        columns: list[Column] = []
-        for key, inner in selected.items():
-            column = self.columns.column(key, object_type, inner[0].name.value)
-            if column is None:
-                return None
-            columns.append(column)
+        found = [self.columns.column(key, object_type, inner[0].name.value) for key, inner in selected.items()]
+        columns = [each for each in found if each is not None]
+        if len(columns) < len(selected):
+            return None
         writers = {
             each.key: self._field(object_type, each.key, selected[each.key]) for each in columns if each.is_resolved
         }

@@ -37,9 +37,8 @@ from gateway.engine.selection import walk
 # graphql-core reads the document's text from its start to locate an error.
 MAX_ERRORS = 20
 # A document takes about forty times the memory of its text, and a position of a compiled program about a kilobyte.
-_BYTES_PER_CHARACTER = 40
-_BYTES_PER_POSITION = 1024
-_MAX_BYTES = 32 * 1024 * 1024
+_MAX_CHARACTERS = 256 * 1024
+_MAX_POSITIONS = 32 * 1024
 _MAX_CACHED_CHARACTERS = 16 * 1024
 
 
@@ -95,8 +94,8 @@ class VariableRules:
 class Document:
     """A parsed document with its validation errors, and what was compiled of it.
 
-    `digest` is its text's, `directive_variables` are those that decide what is selected, and `size` tells about how
-    many bytes of memory it takes.
+    `digest` is its text's, and `directive_variables` are those that decide what is selected; an operation that could
+    not be compiled counts as one of the `positions` of its programs.
     """
 
     digest: str
@@ -104,7 +103,8 @@ class Document:
     errors: Sequence[GraphQLError]
     fragments: dict[str, FragmentDefinitionNode]
     directive_variables: Sequence[str]
-    size: int = 0
+    characters: int
+    positions: int = 0
     programs: dict[Hashable, Program | None] = field(default_factory=dict)
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
 
@@ -147,7 +147,8 @@ class Documents:
             OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         ]
         self._cache: OrderedDict[str, Document] = OrderedDict()
-        self._size = 0
+        self._characters = 0
+        self._positions = 0
 
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
@@ -166,7 +167,8 @@ class Documents:
             raise InvalidDocumentError("The document is nested too deeply") from None
         if len(text) <= _MAX_CACHED_CHARACTERS:
             self._cache[digest] = found
-            self._grow(found, _BYTES_PER_CHARACTER * len(text))
+            self._characters += len(text)
+            self._evict()
         return found
 
     def _parsed(self, digest: str, text: str) -> Document:
@@ -175,7 +177,7 @@ class Documents:
         hide = not self._introspection
         errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        return Document(digest, node, errors, fragments, _directive_variables(node))
+        return Document(digest, node, errors, fragments, _directive_variables(node), len(text))
 
     def variables(
         self, document: Document, operation: OperationDefinitionNode, inputs: Mapping[str, Any]
@@ -199,19 +201,19 @@ class Documents:
             except (UnsupportedError, GraphQLError, RecursionError):
                 program = None
             document.programs[key] = program
-            # One that could not be compiled takes a position too: there may be any number of them.
-            self._grow(document, _BYTES_PER_POSITION * (1 if program is None else program.positions))
+            positions = 1 if program is None else program.positions
+            document.positions += positions
+            if self._cache.get(document.digest) is document:
+                self._positions += positions
+                self._evict()
         return document.programs[key]
 
-    def _grow(self, document: Document, size: int) -> None:
-        """Count so many more bytes of a document, and evict those that were not used for longest."""
-        if self._cache.get(document.digest) is not document:
-            return
-        document.size += size
-        self._size += size
-        while self._size > _MAX_BYTES:
+    def _evict(self) -> None:
+        """Evict the documents that were not used for longest, until the others and their programs are small enough."""
+        while self._characters > _MAX_CHARACTERS or self._positions > _MAX_POSITIONS:
             _, evicted = self._cache.popitem(last=False)
-            self._size -= evicted.size
+            self._characters -= evicted.characters
+            self._positions -= evicted.positions
 
 
 def _directive_variables(document: DocumentNode) -> list[str]:

@@ -61,10 +61,8 @@ class Selections:
 
         A fragment of a name in `entered` is passed over, and the names of all others are added.
         """
-        if selections is None:
-            return
         entered = set() if entered is None else entered
-        stack = [iter(selections.selections)]
+        stack = [] if selections is None else [iter(selections.selections)]
         while stack:
             selection = next(stack[-1], None)
             if selection is None:
