@@ -13,7 +13,6 @@ from enum import Flag, auto
 from typing import Any, Generic, TypeVar
 
 from gateway.domain import models
-from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
@@ -99,6 +98,7 @@ class Loaders:
         self.services: ListLoader[CareUnitKey, models.HealthcareService] = ListLoader(
             catalog.healthcare_services, scope
         )
+        self.profiles = calls.profiles
         self._calls = calls
         self._scope = scope
         self._fetchers: dict[CareUnitKey, TimeslotFetcher] = {}
@@ -147,14 +147,6 @@ class Loaders:
         self._scope.asked += 1
         given = self.start_timeslots(query)
         return given if isinstance(given, TimeslotList) else await given
-
-    def profile(self, care_unit: CareUnitKey) -> EhrProfile:
-        """What is known of the care unit's EHR. Raises BadUserInput where it is not configured."""
-        return self._calls.profiles.of_unit(care_unit)
-
-    def configured_profile(self, emr: str) -> EhrProfile:
-        """The profile of an EHR code. Raises BadUserInput where it is not configured."""
-        return self._calls.profiles.of(emr)
 
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""

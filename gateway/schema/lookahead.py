@@ -202,11 +202,6 @@ class RootField:
         """Whether it is about the care units of an EHR, not about nodes that it names."""
         return isinstance(self.finds, CareUnitsOf)
 
-    @property
-    def names_several(self) -> bool:
-        """Whether it names any number of nodes."""
-        return isinstance(self.finds, NodesNamedBy) and self.finds.is_list
-
     def lookahead(self, document: DocumentScope, kind: NodeType) -> Lookahead:
         """What the document asks below it, where it holds an object of a type."""
         found = self._lookaheads.get(kind)

@@ -82,7 +82,7 @@ class Nodes:
 
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
-        profile = self.loaders.configured_profile(emr)
+        profile = self.loaders.profiles.of(emr)
         return _nodes(await self.loaders.care_units.load(emr), lambda item: self._types.care_unit(item, profile))
 
     async def resources(self, care_unit: CareUnitKey) -> NodeList:

@@ -92,7 +92,7 @@ class _Bound:
 
     def _within(self, key: CareUnitKey, lookahead: Lookahead) -> int:
         """The calls for a care unit, without the list that holds it."""
-        profile = self._context.loaders.profile(key)
+        profile = self._context.profiles.of_unit(key)
         if not lookahead.timeslots or profile.is_plain:
             return lookahead.most_calls
         slots = len(lookahead.timeslots)
@@ -156,7 +156,7 @@ class _Count:
 
     def _calls(self, key: CareUnitKey, requests: tuple[RootRequest, ...], *, plan_anew: bool) -> int | None:
         """The calls for a care unit; None where they would have to be planned and `plan_anew` is not set."""
-        profile = self._context.loaders.profile(key)
+        profile = self._context.profiles.of_unit(key)
         listed_ids = self._context.loaders.known(key) if profile.needs_unit_lists else ListedIds()
         # A node id is of one care unit, and makes no query in another.
         alike = not any(each.root.lookahead(self._document, each.kind).names_ids for each in requests)
