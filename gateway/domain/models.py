@@ -18,7 +18,9 @@ class CareUnitKey(NamedTuple):
     care_unit: str
 
 
-class _Named(Struct, frozen=True, gc=False):
+class CatalogItem(Struct, frozen=True, gc=False):
+    """An item of a list that changes rarely."""
+
     id: NonEmpty
     emr_id: str | None = None
     name: str | None = None
@@ -34,15 +36,15 @@ class _Named(Struct, frozen=True, gc=False):
         return full or self.id
 
 
-class CareUnit(_Named, frozen=True, gc=False):
+class CareUnit(CatalogItem, frozen=True, gc=False):
     """A clinic, or a part of one, where care is given."""
 
 
-class Resource(_Named, frozen=True, gc=False):
+class Resource(CatalogItem, frozen=True, gc=False):
     """A person or a thing that can be booked."""
 
 
-class HealthcareService(_Named, frozen=True, gc=False):
+class HealthcareService(CatalogItem, frozen=True, gc=False):
     """A kind of visit."""
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
+from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Resource
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.single_flight import SharedCall
 
 K = TypeVar("K", str, CareUnitKey)
-T = TypeVar("T", CareUnit, Resource, HealthcareService)
+T = TypeVar("T", bound=CatalogItem)
 
 # What one item takes as a struct, as a GraphQL object and in the index, and what others may derive from it.
 _ITEM_BYTES = 1_200

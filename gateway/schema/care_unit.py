@@ -7,7 +7,7 @@ from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.ids import care_unit_id
+from gateway.domain.ids import NodeType, care_unit_id
 from gateway.engine.lazy_list import ObjectList, as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.healthcare_service import HealthcareService
@@ -71,7 +71,7 @@ class CareUnit(Node):
     )
     async def resources(self, info: Info) -> list[Resource] | None:
         """The resources, in Leyr's order."""
-        return self._each_written((await info.context.nodes.resources(self.key)).all)
+        return self._each_written((await info.context.nodes.listed(NodeType.RESOURCE, self.key)).all)
 
     @strawberry.field(
         description="The kinds of visit that are offered here. Null comes with an error.",
@@ -79,7 +79,7 @@ class CareUnit(Node):
     )
     async def healthcare_services(self, info: Info) -> list[HealthcareService] | None:
         """The healthcare services, in Leyr's order."""
-        return self._each_written((await info.context.nodes.healthcare_services(self.key)).all)
+        return self._each_written((await info.context.nodes.listed(NodeType.HEALTHCARE_SERVICE, self.key)).all)
 
     @strawberry.field(
         description=(

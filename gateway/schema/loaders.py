@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from gateway.domain import models
 from gateway.domain.errors import GatewayError, NotFound
+from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
@@ -23,7 +24,7 @@ from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 
 K = TypeVar("K", str, CareUnitKey)
-T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
+T = TypeVar("T", bound=models.CatalogItem)
 
 READS = "reads"
 """Metadata of a field: what its resolver reads from upstream (`Reads`); prefetching and the cost check look there."""
@@ -42,6 +43,14 @@ class Reads(Flag):
     def unit_lists(self) -> int:
         """How many lists of a care unit are among them, each of which is one call."""
         return (self & ~(Reads.CARE_UNITS | Reads.TIMESLOTS)).value.bit_count()
+
+
+LIST_OF = {
+    NodeType.CARE_UNIT: Reads.CARE_UNITS,
+    NodeType.RESOURCE: Reads.RESOURCES,
+    NodeType.HEALTHCARE_SERVICE: Reads.HEALTHCARE_SERVICES,
+}
+"""The list that holds the nodes of a type."""
 
 
 class ListLoader(Generic[K, T]):
@@ -98,6 +107,10 @@ class Loaders:
         self.services: ListLoader[CareUnitKey, models.HealthcareService] = ListLoader(
             catalog.healthcare_services, scope
         )
+        self.unit_lists: dict[NodeType, ListLoader[CareUnitKey, Any]] = {
+            NodeType.RESOURCE: self.resources,
+            NodeType.HEALTHCARE_SERVICE: self.services,
+        }
         self.profiles = calls.profiles
         self._calls = calls
         self._scope = scope
@@ -113,10 +126,9 @@ class Loaders:
 
     def start_lists(self, care_unit: CareUnitKey, reads: Reads) -> None:
         """Read the lists among `reads` that concern a care unit. Raises OperationTooLarge."""
-        if Reads.RESOURCES in reads:
-            self.resources.start(care_unit)
-        if Reads.HEALTHCARE_SERVICES in reads:
-            self.services.start(care_unit)
+        for node_type, loader in self.unit_lists.items():
+            if LIST_OF[node_type] in reads:
+                loader.start(care_unit)
         if Reads.CARE_UNITS in reads:
             self.care_units.start(care_unit.emr)
 

@@ -6,12 +6,11 @@ attribute in the same form, so that lists of nodes need no calls into Python to 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias
 
 import strawberry
 from strawberry.types.lazy_type import LazyType
 
-from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import NodeId, NodeType
@@ -27,8 +26,6 @@ from gateway.schema.loaders import Loaders
 CARE_UNIT: LazyType[Any, Any] = LazyType("CareUnit", "gateway.schema.care_unit")
 RESOURCE: LazyType[Any, Any] = LazyType("Resource", "gateway.schema.resource")
 HEALTHCARE_SERVICE: LazyType[Any, Any] = LazyType("HealthcareService", "gateway.schema.healthcare_service")
-
-T = TypeVar("T", models.CareUnit, models.Resource, models.HealthcareService)
 
 
 @strawberry.interface(description="Something with an id that is unique in the whole graph, and can be fetched by it.")
@@ -54,13 +51,11 @@ class Node:
         return self if multiplicity == self.multiplicity else replace(self, multiplicity=multiplicity)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeTypes:
-    """How an item of a catalogue list becomes a node: parameters, since the types refer to each other."""
+NodeTypes: TypeAlias = Mapping[NodeType, Callable[[Any, Any], Node]]
+"""How an item of a list becomes a node: with its EHR's profile for a care unit, with its care unit for the others.
 
-    care_unit: Callable[[models.CareUnit, EhrProfile], Node]
-    resource: Callable[[models.Resource, CareUnitKey], Node]
-    healthcare_service: Callable[[models.HealthcareService, CareUnitKey], Node]
+A parameter, since the types refer to each other.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +78,11 @@ class Nodes:
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
         profile = self.loaders.profiles.of(emr)
-        return _nodes(await self.loaders.care_units.load(emr), lambda item: self._types.care_unit(item, profile))
+        return self._made(NodeType.CARE_UNIT, await self.loaders.care_units.load(emr), profile)
 
-    async def resources(self, care_unit: CareUnitKey) -> NodeList:
-        """The resources of a care unit."""
-        found = await self.loaders.resources.load(care_unit)
-        return _nodes(found, lambda item: self._types.resource(item, care_unit))
-
-    async def healthcare_services(self, care_unit: CareUnitKey) -> NodeList:
-        """The healthcare services of a care unit."""
-        found = await self.loaders.services.load(care_unit)
-        return _nodes(found, lambda item: self._types.healthcare_service(item, care_unit))
+    async def listed(self, node_type: NodeType, care_unit: CareUnitKey) -> NodeList:
+        """The nodes of a type that a care unit has."""
+        return self._made(node_type, await self.loaders.unit_lists[node_type].load(care_unit), care_unit)
 
     async def care_unit(self, key: CareUnitKey) -> Node:
         """One care unit, from the EHR's list. Raises NotFound."""
@@ -109,20 +98,19 @@ class Nodes:
             return await self.care_unit(key)
         if may_hide_a_personal_number(key.care_unit):
             await self.care_unit(key)
-        is_resource = wanted.type is NodeType.RESOURCE
-        return _found(await (self.resources(key) if is_resource else self.healthcare_services(key)), wanted)
+        return _found(await self.listed(wanted.type, key), wanted)
 
     def close(self) -> None:
         """Abandon the reads that nothing waits for any more."""
         self.loaders.close()
 
-
-def _nodes(listed: CatalogList[T], node: Callable[[T], Node]) -> NodeList:
-    if listed.views is None:
-        by_id = {leyr_id: node(item) for leyr_id, item in listed.items.items()}
-        listed.views = NodeList(by_id, ObjectList(by_id.values(), listed.derived))
-    nodes: NodeList = listed.views
-    return nodes
+    def _made(self, node_type: NodeType, listed: CatalogList[Any], within: EhrProfile | CareUnitKey) -> NodeList:
+        if listed.views is None:
+            node = self._types[node_type]
+            by_id = {leyr_id: node(item, within) for leyr_id, item in listed.items.items()}
+            listed.views = NodeList(by_id, ObjectList(by_id.values(), listed.derived))
+        nodes: NodeList = listed.views
+        return nodes
 
 
 def _found(nodes: NodeList, wanted: NodeId) -> Node:

@@ -91,8 +91,8 @@ class Query:
         )
 
 
-async def _fetch(info: Info, wanted: NodeId) -> CareUnit | Resource | HealthcareService:
-    found = cast("CareUnit | Resource | HealthcareService", await info.context.nodes.node(wanted))
+async def _fetch(info: Info, wanted: NodeId) -> Node:
+    found = await info.context.nodes.node(wanted)
     prefetch(info, [found])
     return found
 
@@ -117,7 +117,6 @@ def build_schema() -> strawberry.Schema:
     """The executable schema, sorted by name."""
     return strawberry.Schema(
         query=Query,
-        types=[CareUnit, Resource, HealthcareService],
         config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=True),
     )
 
@@ -139,7 +138,11 @@ def engine_config(
 
 def node_types() -> NodeTypes:
     """How catalogue items become nodes of this schema."""
-    return NodeTypes(CareUnit.of, Resource.of, HealthcareService.of)
+    return {
+        NodeType.CARE_UNIT: CareUnit.of,
+        NodeType.RESOURCE: Resource.of,
+        NodeType.HEALTHCARE_SERVICE: HealthcareService.of,
+    }
 
 
 def print_sdl(schema: strawberry.Schema) -> str:

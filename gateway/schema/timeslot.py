@@ -130,7 +130,7 @@ class Timeslot:
         wanted = self.slot.resource_id
         if wanted is None:
             return None
-        found = (await info.context.nodes.resources(self.key)).by_id.get(wanted)
+        found = (await info.context.nodes.listed(NodeType.RESOURCE, self.key)).by_id.get(wanted)
         return None if found is None else self._linked(info, found, "resource_id")
 
     @strawberry.field(
@@ -146,7 +146,7 @@ class Timeslot:
         wanted = self.slot.healthcare_service_id
         if wanted is None:
             return None
-        found = (await info.context.nodes.healthcare_services(self.key)).by_id.get(wanted)
+        found = (await info.context.nodes.listed(NodeType.HEALTHCARE_SERVICE, self.key)).by_id.get(wanted)
         return None if found is None else self._linked(info, found, "healthcare_service_id")
 
     @strawberry.field(

@@ -21,12 +21,11 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.schema.context import Context, Info
-from gateway.schema.loaders import Reads
+from gateway.schema.loaders import LIST_OF, Reads
 from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRequest, root_fields, visible_care_units
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
-_OWN_LIST = {NodeType.RESOURCE: Reads.RESOURCES, NodeType.HEALTHCARE_SERVICE: Reads.HEALTHCARE_SERVICES}
 _ROOTS = "Query"
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
@@ -173,7 +172,7 @@ class _Count:
         each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
         for one in requests:
             lookahead = one.root.lookahead(self._document, one.kind)
-            reads |= lookahead.reads | _OWN_LIST.get(one.kind, Reads.NOTHING)
+            reads |= lookahead.reads | LIST_OF[one.kind]
             for asked in self._document.asked(lookahead):
                 # A field whose arguments are refused will say so itself, and makes no call.
                 with suppress(GatewayError):

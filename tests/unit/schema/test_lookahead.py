@@ -8,11 +8,12 @@ from graphql import FieldNode, GraphQLObjectType, GraphQLSchema, OperationDefini
 from graphql.execution.values import VariableValues
 from strawberry.schema.config import StrawberryConfig
 
+from gateway.domain.ids import NodeType
 from gateway.engine.compiler import declared_field
 from gateway.schema.context import Info
-from gateway.schema.loaders import READS, Reads
+from gateway.schema.loaders import LIST_OF, READS, Reads
 from gateway.schema.lookahead import FINDS, CareUnitsOf, DocumentScope, NodesNamedBy, lookahead_of, root_fields
-from gateway.schema.query import build_schema
+from gateway.schema.query import build_schema, node_types
 from tests.unit.engine.model_schema import core
 
 SCHEMA = core(build_schema())
@@ -116,3 +117,8 @@ def test_every_field_of_the_schema_that_waits_declares_what_it_reads() -> None:
                 wanted = FINDS if name == "Query" else READS
                 silent += [] if wanted in declared.metadata else [f"{name}.{field}"]
     assert silent == []
+
+
+def test_each_node_type_has_a_list_that_holds_it_and_a_type_that_shows_it() -> None:
+    assert set(LIST_OF) == set(node_types()) == set(NodeType)
+    assert {SCHEMA.type_map[each].interfaces[0].name for each in NodeType} == {"Node"}  # type: ignore[attr-defined] # only object types have interfaces
