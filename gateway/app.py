@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.api_keys import read_api_keys
-from gateway.auth.caller import Authenticator, AuthSettingsError, CredentialVerifier, Rate
+from gateway.auth.caller import AuthSettingsError, CredentialVerifier, Rate
 from gateway.auth.jwks import KeySet, key_source
 from gateway.auth.jwt import JwtRequirements, JwtVerifier
 from gateway.auth.rate_limit import RateLimits
@@ -34,16 +34,15 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
-from gateway.http.concurrency_limit import ConcurrencyLimit
 from gateway.http.csrf import AllowedOrigins
-from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
+from gateway.http.endpoint import ConcurrencyLimit, DirectRoute, GraphQLEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
 from gateway.http.request_context import RequestEvents
 from gateway.http.requests import RequestLimits, RequestReader
-from gateway.http.response_cache import CacheControl, ResponseCache
+from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
@@ -159,15 +158,15 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     graphiql = GraphiQL(built_graphiql(), notice) if settings.gateway_graphiql else None
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
-    authenticator = Authenticator(verifier)
-    endpoint = _endpoint(settings, outside, transport, policies, authenticator, graphiql)
+    endpoint = _endpoint(settings, outside, transport, policies, verifier, graphiql)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         asyncio.get_running_loop().set_exception_handler(asyncio_handler(outside.log))
         async with transport:
             yield
-        await authenticator.close()
+        if verifier is not None:
+            await verifier.close()
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
@@ -220,7 +219,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     outside: _Outside,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
-    authenticator: Authenticator,
+    verifier: CredentialVerifier | None,
     graphiql: GraphiQL | None,
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
@@ -244,11 +243,10 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     return GraphQLEndpoint(
         runner=_runner(settings, outside, profiles, loaders),
         reader=RequestReader(_request_limits(settings)),
-        authenticator=authenticator,
+        verifier=verifier,
         rate_limits=RateLimits(clock),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
-        cache_control=CacheControl(clock, shared=settings.gateway_auth == "anonymous"),
         clock=clock,
         new_reference=outside.new_reference,
         digest_key=outside.new_secret(),

@@ -1,4 +1,4 @@
-"""Callers: their credentials, what they may see, their rate, and how a request is authenticated."""
+"""Callers: their credentials, what they may see, their rate, and what verifies a request's credentials."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -99,35 +99,3 @@ class CredentialVerifier(Protocol):
     async def close(self) -> None:
         """Close connections, if there are any."""
         ...
-
-
-_CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key"})
-
-
-class Authenticator:
-    """Authenticates requests; without a verifier every caller is anonymous."""
-
-    def __init__(self, verifier: CredentialVerifier | None) -> None:
-        self._verifier = verifier
-
-    @property
-    def vary(self) -> bytes:
-        """The request headers that authentication depends on, each after a comma, for `vary`."""
-        return b"" if self._verifier is None else b", authorization, x-api-key"
-
-    async def caller(self, raw: Iterable[tuple[bytes, bytes]], headers: Mapping[bytes, str]) -> Caller | None:
-        """The caller of a request, None if anonymous. Raises what `CredentialVerifier.identify` raises.
-
-        `raw` are the headers as received. A credential sent twice is refused: servers disagree on which one counts.
-        """
-        if self._verifier is None:
-            return None
-        credentials = [name for name, _ in raw if name in _CREDENTIAL_HEADERS]
-        if len(credentials) > len(set(credentials)):
-            raise Unauthenticated("A credential is sent twice; send one")
-        return await self._verifier.identify(headers)
-
-    async def close(self) -> None:
-        """Close the verifier's connections."""
-        if self._verifier is not None:
-            await self._verifier.close()

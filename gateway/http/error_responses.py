@@ -77,8 +77,6 @@ class ErrorFormatter:
         Errors of the document with the same message become one with all their locations. Faults among the errors
         that are left out are logged too, each type and place of fault once.
         """
-        if not errors:
-            return FormattedErrors((), omitted)
         made: list[dict[str, Any]] = []
         by_message: dict[str, dict[str, Any]] = {}
         logged: set[str] = set()

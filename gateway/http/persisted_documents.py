@@ -74,7 +74,7 @@ class PersistedDocuments:
     """Finds the document of a request; `max_bytes` bounds the documents that clients register, as UTF-8."""
 
     def __init__(self, trusted: TrustedDocuments | None, max_bytes: int = _MAX_BYTES) -> None:
-        self._only_trusted = trusted is not None and trusted.only
+        self.only_trusted = trusted is not None and trusted.only
         by_id = dict(trusted.by_id) if trusted else {}
         # A manifest may use another hash than Apollo's clients, and may name the algorithm when a client does not.
         by_hash = {_sha256(text): text for text in by_id.values()}
@@ -84,7 +84,7 @@ class PersistedDocuments:
     def text(self, request: GraphQLRequest) -> str:
         """The document of a request. Raises UnknownDocument, and HttpError if it may not be run."""
         query = request.query
-        if query is not None and self._only_trusted:
+        if query is not None and self.only_trusted:
             raise HttpError(
                 403, Forbidden("Only trusted documents are run here; send the documentId of one instead of a query")
             )

@@ -1,17 +1,17 @@
-"""One GraphQL request: its ids and options, what it comes to, and the record of it that listeners get."""
+"""One GraphQL request: its ids and options, the record of it that listeners get, its timeout and cancellation."""
 
+import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from starlette.types import Receive
 
 from gateway.domain.models import EVERYTHING, Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord
+from gateway.fetch.fetch_scope import CacheStatus, FetchScope
 from gateway.http.negotiation import MediaType
 
 RequestOutcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
@@ -69,21 +69,9 @@ def _may_be_personal(text: str) -> bool:
     return _may_be_dated(plain) is not None and may_hold_a_personal_number(plain)
 
 
-class RequestOptions(NamedTuple):
-    """What a request's head asks for, and what its caller may see."""
-
-    queries_only: bool = False
-    bypass_cache: bool = False
-    explain: bool = False
-    timeout_seconds: float = inf
-    access: Access = EVERYTHING
-
-
-_NO_OPTIONS = RequestOptions()
-
-
-class FinishedRequest(NamedTuple):
-    """What listeners are told of a request. Only `ids` may hold something that the client chose.
+@dataclass(slots=True)
+class RequestRecord:
+    """What a request came to, for listeners. Only `ids` may hold something that the client chose.
 
     `rejection` is the error code of a request that got an error response instead of becoming an operation, else None.
     `caller` is None for an anonymous caller. `operation_type` and `document_hash` (SHA-256, hexadecimal) are empty
@@ -93,15 +81,15 @@ class FinishedRequest(NamedTuple):
     """
 
     ids: RequestIds
-    status: int
-    seconds: float
+    status: int = 0
+    seconds: float = 0.0
     rejection: str | None = None
     caller: str | None = None
     outcome: RequestOutcome = "refused"
     codes: Sequence[str] = ()
     operation_type: str | None = None
     document_hash: str = ""
-    reads: Mapping[CacheStatus, int] = {}
+    reads: Mapping[CacheStatus, int] = field(default_factory=dict)
     lists_needed: int = 0
     upstream_seconds: float = 0.0
 
@@ -109,8 +97,8 @@ class FinishedRequest(NamedTuple):
 class RequestEvents(Protocol):
     """Is told of every request to `/graphql` when its response is sent."""
 
-    def finished(self, request: FinishedRequest) -> None:
-        """Record the request. Must neither raise nor wait."""
+    def finished(self, request: RequestRecord) -> None:
+        """Handle the record of the request. Must neither raise nor wait."""
         ...
 
 
@@ -124,44 +112,79 @@ class RequestTracer(RequestEvents, Protocol):
 
 @dataclass(slots=True)
 class RequestContext:
-    """A request on its way to its response. The endpoint makes it; the endpoint and the runner fill it in.
+    """A request on its way to its response: what its head asks for, what its caller may see, and its record.
 
-    `started` is the clock's time. The other fields are as in FinishedRequest.
+    The endpoint makes it; the endpoint and the runner fill in the record.
     """
 
-    ids: RequestIds
-    method: str
+    record: RequestRecord
     headers: Mapping[bytes, str]
     receive: Receive
-    started: float
+    is_post: bool
     media_type: MediaType = MediaType.JSON
-    options: RequestOptions = _NO_OPTIONS
-    caller: str | None = None
-    rejection: str | None = None
-    outcome: RequestOutcome = "refused"
-    codes: Sequence[str] = ()
-    operation_type: str | None = None
-    document_hash: str = ""
-    reads: Sequence[FetchRecord] = ()
-    lists_needed: int = 0
-    upstream_seconds: float = 0.0
+    bypass_cache: bool = False
+    explain: bool = False
+    timeout_seconds: float = inf
+    access: Access = EVERYTHING
 
-    def finished(self, status: int, now: float) -> FinishedRequest:
-        """Make the record for listeners; `now` is the clock's time."""
-        seconds = now - self.started
-        if self.rejection is not None:
-            return FinishedRequest(self.ids, status, seconds, self.rejection, self.caller, codes=(self.rejection,))
-        return FinishedRequest(
-            self.ids,
-            status,
-            seconds,
-            None,
-            self.caller,
-            self.outcome,
-            self.codes,
-            self.operation_type,
-            self.document_hash,
-            Counter([read.origin for read in self.reads]) if self.reads else {},
-            self.lists_needed,
-            self.upstream_seconds,
+
+_SECONDS_BEFORE_WATCHING = 0.05
+
+
+class ClientDisconnectedError(Exception):
+    """The client disconnected before it got a response."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class RequestTimeout:
+    """A context manager around the work on a request, in the request's own task.
+
+    Timers begin when the request first waits for upstream, which most requests never do. After `seconds` the scope
+    expires. When the client disconnects, the block is cancelled and raises ClientDisconnectedError; a cancellation
+    from elsewhere passes through.
+    """
+
+    scope: FetchScope
+    receive: Receive
+    seconds: float
+    _task: asyncio.Task[Any] | None = None
+    _has_disconnected: bool = False
+    _timers: tuple[asyncio.TimerHandle, ...] = ()
+    _watcher: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self.scope.on_waiting = self._begin
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.scope.on_waiting = None
+        task, watcher, timers = self._task, self._watcher, self._timers
+        # The watcher's traceback holds this object: with the references kept, both would be garbage in a cycle.
+        self._task, self._watcher, self._timers = None, None, ()
+        for timer in timers:
+            timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
+        if kind is asyncio.CancelledError and self._has_disconnected and task is not None and not task.uncancel():
+            raise ClientDisconnectedError from None
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._timers = (
+            loop.call_later(self.seconds, self.scope.expire),
+            loop.call_later(_SECONDS_BEFORE_WATCHING, self._watch),
         )
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._until_disconnected())
+
+    async def _until_disconnected(self) -> None:
+        is_whole = False
+        while (message := await self.receive())["type"] != "http.disconnect":
+            if is_whole:
+                # After a whole request only a disconnect can come; ignore a server that sends anything else.
+                return
+            is_whole = not message.get("more_body", False)
+        self._has_disconnected = True
+        if self._task is not None:
+            self._task.cancel()

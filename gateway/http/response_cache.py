@@ -143,23 +143,18 @@ class ResponseCache:
         self._kept.pop(key, None)
 
 
-class CacheControl:
-    """Makes the Cache-Control and ETag headers of responses; `clock` is the one that `fresh_until` is measured with.
+def cache_headers(response: GraphQLResponse, now: float, *, shared: bool) -> Sequence[tuple[bytes, bytes]]:
+    """The Cache-Control and ETag headers of a response to GET; no cache may keep one that holds an error.
 
-    `shared` says whether caches that serve several callers may keep responses.
+    `now` is the time of the clock that `fresh_until` is measured with. `shared` says whether caches that serve several
+    callers may keep the response.
     """
-
-    def __init__(self, clock: Callable[[], float], *, shared: bool) -> None:
-        self._clock = clock
-        self._scope = b"public" if shared else b"private"
-
-    def headers(self, response: GraphQLResponse) -> list[tuple[bytes, bytes]]:
-        """The headers of a response to GET; no cache may keep one that holds an error."""
-        if response.fresh_until is None:
-            return [*_NO_STORE]
-        seconds = int(min(max(response.fresh_until - self._clock(), 0), _MAX_AGE_SECONDS))
-        kept = b"%b, max-age=%d" % (self._scope, seconds) if seconds else b"%b, no-cache" % self._scope
-        return [(b"cache-control", kept), (b"etag", response.etag)]
+    if response.fresh_until is None:
+        return _NO_STORE
+    scope = b"public" if shared else b"private"
+    seconds = int(min(max(response.fresh_until - now, 0), _MAX_AGE_SECONDS))
+    kept = b"%b, max-age=%d" % (scope, seconds) if seconds else b"%b, no-cache" % scope
+    return [(b"cache-control", kept), (b"etag", response.etag)]
 
 
 def is_not_modified(response: GraphQLResponse, headers: Mapping[bytes, str]) -> bool:

@@ -17,8 +17,7 @@ from gateway.fetch.profiles import Profiles
 from gateway.http.error_responses import ErrorFormatter, HttpError
 from gateway.http.negotiation import MediaType
 from gateway.http.persisted_documents import PersistedDocuments
-from gateway.http.request_context import RequestContext
-from gateway.http.request_timeout import RequestTimeout
+from gateway.http.request_context import RequestContext, RequestRecord, RequestTimeout
 from gateway.http.requests import GraphQLRequest
 from gateway.http.response_cache import GraphQLResponse
 from gateway.schema.context import Context, OperationLimits
@@ -42,7 +41,11 @@ class GraphQLResult:
     @classmethod
     def of(cls, result: Result, errors: ErrorFormatter, reference: str) -> "GraphQLResult":
         """Format the errors of the engine's result; `reference` is the request id."""
-        formatted, omitted = errors.formatted(result.errors, reference, result.errors_omitted)
+        formatted, omitted = (
+            errors.formatted(result.errors, reference, result.errors_omitted)
+            if result.errors
+            else ((), result.errors_omitted)
+        )
         return cls(result.data, formatted, omitted, result.document_hash, result.operation_type)
 
     def pieces(self, extensions: bytes | None = None) -> list[bytes]:
@@ -75,10 +78,10 @@ class Runner:
     clock: Callable[[], float]
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
-        """Run the operation and record its statistics in `context`. Raises HttpError and ClientDisconnectedError."""
+        """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
         operation = self._operation(request, context.media_type)
-        options, started = context.options, self.clock()
-        scope = FetchScope(started, started) if options.bypass_cache else FetchScope(started)
+        started = self.clock()
+        scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
         loaders = self.loaders(scope)
         resolver_context = Context(
             loaders,
@@ -86,42 +89,43 @@ class Runner:
             # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
             self.now().replace(microsecond=0),
             self.widest_window,
-            options.access,
+            context.access,
             self.limits,
         )
         try:
-            with RequestTimeout(scope, context.receive, min(options.timeout_seconds, self.limits.seconds)):
-                executed = await self.engine.execute(operation, resolver_context, queries_only=options.queries_only)
+            with RequestTimeout(scope, context.receive, min(context.timeout_seconds, self.limits.seconds)):
+                executed = await self.engine.execute(operation, resolver_context, queries_only=not context.is_post)
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
             loaders.close()
-        result = GraphQLResult.of(executed, self.errors, context.ids.request_id)
-        _record(context, result, scope)
+        result = GraphQLResult.of(executed, self.errors, context.record.ids.request_id)
+        _fill_in(context.record, result, scope)
         # Extensions are about data, so a result without data has none.
-        extensions = fetch_report(scope, self.clock(), explain=options.explain) if result.data is not None else None
+        extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
-        if not result.errors and not options.explain:
+        if not result.errors and not context.explain:
             response.fresh_until = scope.fresh_until
         return response
 
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
-        try:
-            return Operation(self.documents.text(request), request.operation_name, request.variables)
-        except UnknownDocument as error:
-            # Apollo's clients send the document along when a response with status 200 says so.
-            raise HttpError(_request_error_status(media_type), error) from None
+        document = request.query
+        if document is None or request.document_id or request.sha256 or self.documents.only_trusted:
+            try:
+                document = self.documents.text(request)
+            except UnknownDocument as error:
+                # Apollo's clients send the document along when a response with status 200 says so.
+                raise HttpError(_request_error_status(media_type), error) from None
+        return Operation(document, request.operation_name, request.variables)
 
 
-def _record(context: RequestContext, result: GraphQLResult, scope: FetchScope) -> None:
-    context.operation_type = result.operation_type
-    context.document_hash = result.document_hash
-    context.codes = [error["extensions"]["code"] for error in result.errors]
-    context.reads = scope.reads
-    context.lists_needed = scope.asked
-    context.upstream_seconds = scope.waited
+def _fill_in(record: RequestRecord, result: GraphQLResult, scope: FetchScope) -> None:
+    record.operation_type, record.document_hash = result.operation_type, result.document_hash
+    record.codes = [error["extensions"]["code"] for error in result.errors]
+    record.reads = Counter([read.origin for read in scope.reads])
+    record.lists_needed, record.upstream_seconds = scope.asked, scope.waited
     if result.data is not None:
-        context.outcome = "partial" if result.errors else "ok"
+        record.outcome = "partial" if result.errors else "ok"
 
 
 def _with_omitted(extensions: bytes | None, omitted: int) -> bytes:

@@ -14,7 +14,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import FinishedRequest, RequestOutcome
+from gateway.http.request_context import RequestOutcome, RequestRecord
 from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth
@@ -166,7 +166,7 @@ class Metrics(Collector):
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
-    def finished(self, request: FinishedRequest) -> None:
+    def finished(self, request: RequestRecord) -> None:
         """Count the request, and time it if it became an operation."""
         if request.rejection is not None:
             self._rejections.add((request.rejection,))

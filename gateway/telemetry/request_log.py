@@ -3,7 +3,7 @@
 from structlog.typing import FilteringBoundLogger
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import FinishedRequest, RequestIds
+from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.logging import places
 
 _ANONYMOUS = "anonymous"
@@ -17,7 +17,7 @@ class RequestLog:
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
 
-    def finished(self, request: FinishedRequest) -> None:
+    def finished(self, request: RequestRecord) -> None:
         """Log the request as `operation.answered`, or as `request.refused` if it did not become an operation."""
         if request.rejection is not None:
             self._log.info(

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 
 from gateway.domain.errors import CallerError
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import FinishedRequest, RequestIds, RequestOutcome
+from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
 from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
 from gateway.telemetry.instruments import OTHER, error_codes
 
@@ -57,7 +57,7 @@ _SUCCESSES = frozenset({CallResult.ANSWERED, CallResult.ABANDONED})
 _is_hash = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
-def request_attributes(request: FinishedRequest) -> Attributes:
+def request_attributes(request: RequestRecord) -> Attributes:
     """The attributes of a request's span; of the document's hash it gets as many digits as the log."""
     attributes: Attributes = {STATUS: request.status, OUTCOME: _known(request.outcome, _OUTCOMES)}
     if request.operation_type is not None:
@@ -106,7 +106,7 @@ class _RequestSpan:
         self.is_ended = False
         self.context = set_span_in_context(span, Context())
 
-    def end(self, request: FinishedRequest) -> None:
+    def end(self, request: RequestRecord) -> None:
         """Set the attributes and end the span."""
         span, operation = self.span, request.operation_type
         if operation in _OPERATIONS:
@@ -145,7 +145,7 @@ class RequestSpans:
             return None
         return format_trace_id(span.span.get_span_context().trace_id)
 
-    def finished(self, request: FinishedRequest) -> None:
+    def finished(self, request: RequestRecord) -> None:
         """End the span of the request; called in the request's task."""
         span = self.current.get()
         if span is not None:

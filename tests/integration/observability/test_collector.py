@@ -16,7 +16,7 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from gateway.http.request_context import FinishedRequest, RequestIds
+from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.logging import build_log
 from gateway.telemetry.traces import traces_to
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
@@ -195,7 +195,7 @@ def test_spans_beyond_the_queue_are_dropped_without_waiting() -> None:
         )
         for _ in range(10_000):
             assert traces.requests.started(RequestIds("id")) is not None
-            traces.requests.finished(FinishedRequest(RequestIds("id"), 500, 0.1, "INTERNAL", codes=("INTERNAL",)))
+            traces.requests.finished(RequestRecord(RequestIds("id"), 500, 0.1, "INTERNAL", codes=("INTERNAL",)))
         began = time.monotonic()
         traces.close()
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.http.request_context import FinishedRequest, RequestIds
+from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.leyr.call_events import CallResult
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.telemetry.metrics import Metrics, metrics_app
@@ -57,7 +57,7 @@ def scrape(metrics: Metrics) -> Iterator[Scraper]:
 
 
 def test_text_format_is_the_default(scrape: Scraper, metrics: Metrics) -> None:
-    metrics.finished(FinishedRequest(RequestIds("id"), 403, 0.1, "FORBIDDEN", codes=("FORBIDDEN",)))
+    metrics.finished(RequestRecord(RequestIds("id"), 403, 0.1, "FORBIDDEN", codes=("FORBIDDEN",)))
 
     found = scrape()
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.single_flight import SharedCall
-from gateway.http.request_timeout import RequestTimeout
+from gateway.http.request_context import RequestTimeout
 from tests.harness import Gateway, Simulator
 
 OF_A_REQUEST = (RequestTimeout, FetchScope, SharedCall, GatewayError)

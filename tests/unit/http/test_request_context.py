@@ -1,4 +1,4 @@
-"""The ids of a request, and the record of it for listeners."""
+"""The ids of a request."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -6,11 +6,9 @@ from uuid import UUID
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from starlette.types import Message
 
 from gateway.domain.personal_numbers import may_hold_a_personal_number
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord
-from gateway.http.request_context import FinishedRequest, RequestContext, RequestIds, request_ids
+from gateway.http.request_context import RequestIds, request_ids
 
 OURS = "0b9f6a3e-0f5a-4f5a-9b9f-6a3e0f5a4f5a"
 THEIRS = "9f1b6a3e-7f5a-4f5a-8b9f-6a3e0f5a4fff"
@@ -110,38 +108,3 @@ def test_a_request_id_that_is_no_uuid_is_replaced(request_id: str) -> None:
 )
 def test_a_trace_parent_of_another_version_or_form_is_ignored(traceparent: str) -> None:
     assert ids(traceparent=traceparent).traceparent is None
-
-
-async def no_message() -> Message:
-    raise AssertionError
-
-
-def test_a_finished_request_holds_what_its_operation_came_to() -> None:
-    context = RequestContext(RequestIds(OURS), "POST", {}, no_message, 10.0, caller="booking-page")
-    context.outcome, context.codes = "partial", ["NOT_FOUND"]
-    context.operation_type, context.document_hash = "query", "0f" * 32
-    context.reads = [FetchRecord("timeslots", ("pmo",), CacheStatus.FETCHED, 10.0)] * 2
-    context.lists_needed, context.upstream_seconds = 3, 0.25
-
-    assert context.finished(200, 10.5) == FinishedRequest(
-        RequestIds(OURS),
-        200,
-        0.5,
-        caller="booking-page",
-        outcome="partial",
-        codes=["NOT_FOUND"],
-        operation_type="query",
-        document_hash="0f" * 32,
-        reads={CacheStatus.FETCHED: 2},
-        lists_needed=3,
-        upstream_seconds=0.25,
-    )
-
-
-def test_a_finished_request_that_was_rejected_holds_its_error_code() -> None:
-    context = RequestContext(RequestIds(OURS), "POST", {}, no_message, 10.0, rejection="RATE_LIMITED")
-
-    finished = context.finished(429, 10.5)
-
-    assert finished == FinishedRequest(RequestIds(OURS), 429, 0.5, "RATE_LIMITED", codes=("RATE_LIMITED",))
-    assert finished.outcome == "refused"

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import FinishedRequest, RequestIds, RequestOutcome
+from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
 from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
@@ -61,12 +61,12 @@ def idle_gauges(**changes: Any) -> Gauges:
     return Gauges(**(parts | changes))
 
 
-def operation(seconds: float = 1.0, **fields: Any) -> FinishedRequest:
-    return FinishedRequest(RequestIds("id"), 200, seconds, **fields)
+def operation(seconds: float = 1.0, **fields: Any) -> RequestRecord:
+    return RequestRecord(RequestIds("id"), 200, seconds, **fields)
 
 
-def rejected(code: str) -> FinishedRequest:
-    return FinishedRequest(RequestIds("id"), 400, 1.0, code, codes=(code,))
+def rejected(code: str) -> RequestRecord:
+    return RequestRecord(RequestIds("id"), 400, 1.0, code, codes=(code,))
 
 
 def test_operations_are_counted_and_timed() -> None:

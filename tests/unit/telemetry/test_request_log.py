@@ -5,17 +5,17 @@ from collections import Counter
 from io import StringIO
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import FinishedRequest, RequestIds
+from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.logging import build_log
 from gateway.telemetry.request_log import RequestLog
 
 OURS = "0b9f6a3e-0f5a-4f5a-9b9f-6a3e0f5a4f5a"
 THEIRS = "9f1b6a3e-7f5a-4f5a-8b9f-6a3e0f5a4fff"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-REJECTED = FinishedRequest(RequestIds(OURS), 413, 0.001, "OPERATION_TOO_LARGE", codes=("OPERATION_TOO_LARGE",))
+REJECTED = RequestRecord(RequestIds(OURS), 413, 0.001, "OPERATION_TOO_LARGE", codes=("OPERATION_TOO_LARGE",))
 
 
-def lines(request: FinishedRequest) -> list[dict[str, object]]:
+def lines(request: RequestRecord) -> list[dict[str, object]]:
     to = StringIO()
     RequestLog(build_log("info", to)).finished(request)
     return [json.loads(line) for line in to.getvalue().splitlines()]
@@ -23,7 +23,7 @@ def lines(request: FinishedRequest) -> list[dict[str, object]]:
 
 def test_an_operation_is_one_line() -> None:
     [line] = lines(
-        FinishedRequest(
+        RequestRecord(
             RequestIds(THEIRS, TRACE),
             200,
             0.0002134,
@@ -73,7 +73,7 @@ def test_an_operation_is_one_line() -> None:
 
 
 def test_unknown_fields_are_null_and_codes_are_bounded() -> None:
-    [line] = lines(FinishedRequest(RequestIds(OURS), 400, 1, codes=[f"CODE_{number}" for number in range(100)]))
+    [line] = lines(RequestRecord(RequestIds(OURS), 400, 1, codes=[f"CODE_{number}" for number in range(100)]))
 
     assert "trace_id" not in line
     assert line["caller"] == "anonymous"

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.fetch.fetch_scope import CacheStatus
-from gateway.http.request_context import FinishedRequest, RequestIds
+from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
 from gateway.telemetry import spans
 from gateway.telemetry.instruments import OTHER, error_codes
@@ -36,7 +36,7 @@ def test_operation_attributes_are_closed_sets_and_counts(
     outcome: Any, operation: str | None, document: str, reads: dict[CacheStatus, int], codes: list[str]
 ) -> None:
     said = request_attributes(
-        FinishedRequest(
+        RequestRecord(
             RequestIds("id"),
             200,
             1.0,
@@ -68,7 +68,7 @@ def test_call_attributes_are_closed_sets_and_counts(emr: str, endpoint: str, out
 
 
 def test_document_attribute_is_a_part_of_its_hash() -> None:
-    said = request_attributes(FinishedRequest(RequestIds("id"), 200, 1.0, outcome="ok", document_hash="0f" * 32))
+    said = request_attributes(RequestRecord(RequestIds("id"), 200, 1.0, outcome="ok", document_hash="0f" * 32))
 
     assert said[spans.DOCUMENT_HASH] == "0f" * 8
 
@@ -173,7 +173,7 @@ def test_sampled_flag_of_the_client_decides_over_its_trace(flags: str, is_record
 
     def request() -> None:
         assert traces.requests.started(ids) is None, "the trace is not new"
-        traces.requests.finished(FinishedRequest(ids, 200, 1.0))
+        traces.requests.finished(RequestRecord(ids, 200, 1.0))
 
     copy_context().run(request)
 

@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from gateway.fetch.fetch_scope import FetchScope
-from gateway.http.request_timeout import ClientDisconnectedError, RequestTimeout
+from gateway.http.request_context import ClientDisconnectedError, RequestTimeout
 
 WHOLE: Message = {"type": "http.request", "body": b"", "more_body": False}
 MORE: Message = {"type": "http.request", "body": b"x", "more_body": True}

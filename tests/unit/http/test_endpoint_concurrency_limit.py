@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import Overloaded
-from gateway.http.concurrency_limit import ConcurrencyLimit
+from gateway.http.endpoint import ConcurrencyLimit
 
 
 def test_a_request_beyond_the_limit_is_rejected_as_overloaded() -> None:
