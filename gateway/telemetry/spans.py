@@ -1,15 +1,24 @@
-"""OpenTelemetry spans: one for each request to `/graphql`, and one for each call to Leyr that it leads to.
+"""OpenTelemetry spans and their export: one for each request to `/graphql`, one for each call to Leyr that it makes.
 
 All that a span may say is in `ALLOWED`: values from closed sets, counts, and a part of the document's hash.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from threading import Thread
 from typing import TypeAlias, get_args
+from urllib.parse import urlsplit
 
+import structlog
 from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -107,7 +116,6 @@ class _RequestSpan:
         self.context = set_span_in_context(span, Context())
 
     def end(self, request: RequestRecord) -> None:
-        """Set the attributes and end the span."""
         span, operation = self.span, request.operation_type
         if operation in _OPERATIONS:
             span.update_name(f"graphql {operation}")
@@ -119,19 +127,29 @@ class _RequestSpan:
         self.is_ended = True
 
 
-CurrentSpan: TypeAlias = ContextVar[_RequestSpan | None]
-"""The span of the request that a task works for, if it is recorded. Tasks inherit it from the task that starts them."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spans(CallEvents):
+    """The RequestTracer and the CallEvents that make spans; parameters as of `traces.traces_to`.
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RequestSpans:
-    """The RequestTracer that begins and ends a span for each request; parameters as of `traces.traces_to`."""
+    The parent of a call's span is the request that began the call, however many wait for it. A call that goes on after
+    that request, such as a refresh of stale data, gets a trace of its own with a link to the request: a child must not
+    outlive its parent.
+    """
 
     tracer: Tracer
-    current: CurrentSpan
+    emrs: Collection[str]
     ratio: float
     now_ns: Callable[[], int]
     chance: Callable[[], float]
+    # The request that a task works for, if it is recorded. Tasks inherit it from the task that starts them.
+    _current: ContextVar[_RequestSpan | None] = field(
+        default_factory=lambda: ContextVar("gateway.tracing.operation", default=None)
+    )
+    # The resends before the last attempt, and before the next if there is one. Each call is made by one task, which
+    # has a context of its own.
+    _resends: ContextVar[tuple[int, int]] = field(
+        default_factory=lambda: ContextVar("gateway.tracing.resends", default=(0, 0))
+    )
 
     def started(self, ids: RequestIds) -> str | None:
         """Begin the span of a request, if it is sampled; return the id of its trace if that is new."""
@@ -140,14 +158,14 @@ class RequestSpans:
         is_sampled = self.chance() < self.ratio if traceparent is None else _is_sampled(traceparent)
         span = self._begin(traceparent) if is_sampled else None
         # None as well: the task may have inherited another request's span.
-        self.current.set(span)
+        self._current.set(span)
         if span is None or traceparent is not None:
             return None
         return format_trace_id(span.span.get_span_context().trace_id)
 
     def finished(self, request: RequestRecord) -> None:
         """End the span of the request; called in the request's task."""
-        span = self.current.get()
+        span = self._current.get()
         if span is not None:
             span.end(request)
 
@@ -158,37 +176,6 @@ class RequestSpans:
         # OTEL_SDK_DISABLED makes spans that record nothing.
         return _RequestSpan(span, started_ns) if span.is_recording() else None
 
-
-def _is_sampled(traceparent: str) -> bool:
-    return int(traceparent[-2:], 16) & TraceFlags.SAMPLED != 0
-
-
-def _remote_parent(traceparent: str) -> Context:
-    """The client's span. Its `tracestate` is free text, which stays outside."""
-    trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
-    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    return set_span_in_context(NonRecordingSpan(parent), Context())
-
-
-class CallSpans(CallEvents):
-    """The CallEvents that make a span of each call that was sent to Leyr, when it has ended.
-
-    The parent is the request that began the call, however many wait for it. A call that goes on after that request,
-    such as a refresh of stale data, gets a trace of its own with a link to the request: a child must not outlive its
-    parent.
-    """
-
-    def __init__(
-        self, tracer: Tracer, current: CurrentSpan, *, emrs: Collection[str], now_ns: Callable[[], int]
-    ) -> None:
-        self._tracer = tracer
-        self._current = current
-        self._emrs = frozenset(emrs)
-        self._now_ns = now_ns
-        # The resends before the last attempt, and before the next if there is one. Each call is made by one task, which
-        # has a context of its own.
-        self._resends: ContextVar[tuple[int, int]] = ContextVar("gateway.tracing.resends", default=(0, 0))
-
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """Make the span of an attempt, which ends now."""
         request = self._current.get()
@@ -196,11 +183,11 @@ class CallSpans(CallEvents):
             return
         _, resends = self._resends.get()
         self._resends.set((resends, 0))
-        ended = self._now_ns()
+        ended = self.now_ns()
         # An abandoned call ends because its request did, if a moment later.
         outlives_request = request.is_ended and result is not CallResult.ABANDONED
-        name, attributes = call_attributes(emr, endpoint, result, resends, emrs=self._emrs)
-        span = self._tracer.start_span(
+        name, attributes = call_attributes(emr, endpoint, result, resends, emrs=self.emrs)
+        span = self.tracer.start_span(
             name,
             Context() if outlives_request else request.context,
             SpanKind.CLIENT,
@@ -221,3 +208,95 @@ class CallSpans(CallEvents):
         """Count a resend."""
         before, _ = self._resends.get()
         self._resends.set((before, before + 1))
+
+
+def _is_sampled(traceparent: str) -> bool:
+    return int(traceparent[-2:], 16) & TraceFlags.SAMPLED != 0
+
+
+def _remote_parent(traceparent: str) -> Context:
+    """The client's span. Its `tracestate` is free text, which stays outside."""
+    trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
+    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return set_span_in_context(NonRecordingSpan(parent), Context())
+
+
+_DISTRIBUTION = "leyr-graphql-gateway"
+_PATH = "/v1/traces"
+_MAX_QUEUED = 4_096
+_BATCH = 512
+_BATCH_MILLISECONDS = 2_000
+_SEND_SECONDS = 5
+_SHUTDOWN_SECONDS = 3.0
+
+
+class Collector:
+    """A collector of traces, by its root's URL or the whole URL for traces; `processor` sends spans to it in batches.
+
+    Credentials for it, a certificate and compression are the library's own settings, OTEL_EXPORTER_OTLP_HEADERS,
+    _CERTIFICATE and _COMPRESSION. When the queue is full, the oldest spans are dropped.
+    """
+
+    def __init__(self, url: str, log: structlog.typing.FilteringBoundLogger) -> None:
+        endpoint = url if urlsplit(url).path else url + _PATH
+        self._exporter = _LoggedExporter(OTLPSpanExporter(endpoint, timeout=_SEND_SECONDS), log)
+        self.processor = BatchSpanProcessor(
+            self._exporter,
+            max_queue_size=_MAX_QUEUED,
+            schedule_delay_millis=_BATCH_MILLISECONDS,
+            max_export_batch_size=_BATCH,
+        )
+
+    def close(self) -> None:
+        """Send the remaining spans, within three seconds."""
+        # The library would wait half a minute for a collector that does not answer.
+        shutdown = Thread(target=self.processor.shutdown, daemon=True)
+        shutdown.start()
+        shutdown.join(_SHUTDOWN_SECONDS)
+        if shutdown.is_alive():
+            self._exporter.shutdown()
+
+
+class _LoggedExporter(SpanExporter):
+    """Logs when exporting begins to fail, and when it succeeds again; used by one thread."""
+
+    def __init__(self, exporter: SpanExporter, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._exporter = exporter
+        self._log = log
+        self._succeeds = True
+        self._is_shut = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export spans, and log if the result is another kind than the last."""
+        result = self._exporter.export(spans)
+        succeeds = result is SpanExportResult.SUCCESS
+        if succeeds != self._succeeds:
+            self._succeeds = succeeds
+            if succeeds:
+                self._log.info("traces.delivered_again")
+            else:
+                self._log.warning("traces.not_delivered", action="see whether GATEWAY_TRACES_URL names a collector")
+        return result
+
+    def shutdown(self) -> None:
+        """Shut the exporter down, once."""
+        if not self._is_shut:
+            self._is_shut = True
+            self._exporter.shutdown()
+
+
+def build_spans(
+    processor: SpanProcessor,
+    *,
+    emrs: Collection[str],
+    ratio: float,
+    now_ns: Callable[[], int],
+    chance: Callable[[], float],
+) -> Spans:
+    """Make spans that a processor gets. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over ours."""
+    resource = Resource({"service.name": _DISTRIBUTION, "service.version": version(_DISTRIBUTION)})
+    resource = resource.merge(OTELResourceDetector().detect())
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("gateway", version(_DISTRIBUTION))
+    return Spans(tracer=tracer, emrs=frozenset(emrs), ratio=ratio, now_ns=now_ns, chance=chance)

@@ -48,15 +48,14 @@ def traces_to(
     """
     try:
         # Imported here, since a gateway without traces need not have OpenTelemetry installed.
-        from gateway.telemetry.tracing_setup import Collector, build_traces  # noqa: PLC0415 # see above
+        from gateway.telemetry.spans import Collector, build_spans  # noqa: PLC0415 # see above
 
         collector = Collector(url, log)
-        return build_traces(
-            collector.processor, emrs=emrs, ratio=ratio, now_ns=now_ns, chance=chance, close=collector.close
-        )
+        spans = build_spans(collector.processor, emrs=emrs, ratio=ratio, now_ns=now_ns, chance=chance)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _IMPORTS:
             raise
         raise TracesError(_MISSING) from None
     except ValueError:
         raise TracesError(_WRONG) from None
+    return Traces(spans, spans, collector.close)

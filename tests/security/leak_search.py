@@ -25,7 +25,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from gateway.telemetry.tracing_setup import build_traces
+from gateway.telemetry.spans import build_spans
+from gateway.telemetry.traces import Traces
 from tests.harness import CACHES_ON, ERROR_BODY, NOW, leyr_settings
 from tests.security.personal_numbers_in_requests import Request
 
@@ -179,9 +180,8 @@ def watched(
         **CACHES_ON,
     }
     log, spans = StringIO(), InMemorySpanExporter()
-    traces = build_traces(
-        SimpleSpanProcessor(spans), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0, close=spans.shutdown
-    )
+    made = build_spans(SimpleSpanProcessor(spans), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0)
+    traces = Traces(made, made, spans.shutdown)
     app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})
     with (
         serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as address,

@@ -15,9 +15,8 @@ from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
 from gateway.telemetry import spans
 from gateway.telemetry.instruments import OTHER, error_codes
-from gateway.telemetry.spans import ALLOWED, call_attributes, is_server_failure, request_attributes
+from gateway.telemetry.spans import ALLOWED, build_spans, call_attributes, is_server_failure, request_attributes
 from gateway.telemetry.traces import Traces
-from gateway.telemetry.tracing_setup import build_traces
 
 EMRS = ("pmo", "webdoc")
 PERSONAL_NUMBER = "191212121212"
@@ -92,14 +91,10 @@ def test_client_errors_are_no_failure(status: int, codes: list[str], failed: boo
 def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
     """Traces of which chance says: in this quarter, the next, and so on."""
     exporter, chances = InMemorySpanExporter(), cycle([0, 0.25, 0.5, 0.75])
-    traces = build_traces(
-        SimpleSpanProcessor(exporter),
-        emrs=EMRS,
-        ratio=ratio,
-        now_ns=lambda: 10**18,
-        chance=lambda: next(chances),
-        close=exporter.shutdown,
+    made = build_spans(
+        SimpleSpanProcessor(exporter), emrs=EMRS, ratio=ratio, now_ns=lambda: 10**18, chance=lambda: next(chances)
     )
+    traces = Traces(made, made, exporter.shutdown)
     return traces, exporter
 
 
