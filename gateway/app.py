@@ -209,8 +209,8 @@ def _policies(settings: Settings, outside: _Outside) -> UpstreamPolicies:
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
         concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
     )
-    others = [each.upstream for each in (outside.metrics, outside.traces) if each is not None]
-    events = CallEventsFanOut([LoggedCallEvents(outside.log), *others])
+    others = (outside.metrics, None if outside.traces is None else outside.traces.upstream)
+    events = CallEventsFanOut([LoggedCallEvents(outside.log), *(each for each in others if each is not None)])
     return UpstreamPolicies(rules, PolicyDependencies(events))
 
 

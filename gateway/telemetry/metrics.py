@@ -20,61 +20,17 @@ from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth
 from gateway.telemetry.instruments import Counters, Histograms, error_codes
 
-# Leyr calls an EHR, which takes from some ten milliseconds to many seconds.
-_UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-
-class UpstreamMetrics(CallEvents):
-    """The CallEvents that count calls to Leyr; `emrs` are the codes of the configured EHRs."""
-
-    def __init__(self, emrs: Iterable[str]) -> None:
-        emr = {"emr": tuple(emrs)}
-        call = {**emr, "endpoint": ENDPOINTS}
-        # A rejected attempt is counted by the reason instead.
-        results = [result for result in CallResult if result is not CallResult.TURNED_AWAY]
-        self._calls = Counters(
-            "gateway_upstream_calls_total",
-            "Requests sent to Leyr, each attempt by itself.",
-            {**call, "outcome": results},
-        )
-        self._seconds = Histograms(
-            "gateway_upstream_seconds", "Time from sending a request to Leyr to its outcome.", call, _UPSTREAM_SECONDS
-        )
-        self._rejected = Counters(
-            "gateway_upstream_turned_away_total",
-            "Requests that were not sent to Leyr, each attempt by itself.",
-            {**emr, "reason": Rejection},
-        )
-        self._retries = Counters("gateway_upstream_retries_total", "Calls to Leyr that were tried again.", emr)
-        self._openings = Counters(
-            "gateway_breaker_openings_total", "Times that an EHR's circuit breaker opened, or opened again.", emr
-        )
-
-    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
-        """Count and time an attempt."""
-        self._calls.add((emr, endpoint, result))
-        self._seconds.observe((emr, endpoint), seconds)
-
-    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
-        """Count a rejected attempt."""
-        self._rejected.add((emr, reason))
-
-    def retried(self, emr: str) -> None:
-        """Count a retry."""
-        self._retries.add((emr,))
-
-    def breaker_changed(self, emr: str, state: BreakerState) -> None:
-        """Count the openings of a breaker, which may open and close between two scrapes."""
-        if state is BreakerState.OPEN:
-            self._openings.add((emr,))
-
-    def families(self) -> Iterable[Metric]:
-        """The library's form of the metrics."""
-        for each in (self._calls, self._seconds, self._rejected, self._retries, self._openings):
-            yield each.family()
-
-
 _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
+_EHR_GAUGES: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
+    (
+        "gateway_breaker_open",
+        "Whether an EHR's circuit breaker lets no calls through: 1 open, 0.5 half-open, 0 closed.",
+        lambda health: _OPEN[health.breaker],
+    ),
+    ("gateway_gate_limit", "Calls to an EHR that may be in flight.", lambda health: health.limit),
+    ("gateway_gate_in_flight", "Calls to an EHR that are in flight.", lambda health: health.in_flight),
+    ("gateway_gate_waiting", "Calls to an EHR that wait for their turn.", lambda health: health.waiting),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,42 +62,34 @@ class Gauges:
         yield GaugeMetricFamily("gateway_ready", "1 until the gateway is told to stop, then 0.", float(self.is_ready()))
 
 
-_EHR_GAUGES: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
-    (
-        "gateway_breaker_open",
-        "Whether an EHR's circuit breaker lets no calls through: 1 open, 0.5 half-open, 0 closed.",
-        lambda health: _OPEN[health.breaker],
-    ),
-    ("gateway_gate_limit", "Calls to an EHR that may be in flight.", lambda health: health.limit),
-    ("gateway_gate_in_flight", "Calls to an EHR that are in flight.", lambda health: health.in_flight),
-    ("gateway_gate_waiting", "Calls to an EHR that wait for their turn.", lambda health: health.waiting),
-)
-
-
 UNKNOWN = "unknown"
 """The operation type of a request whose document chose none, or whose response came from the cache."""
 _OUTCOMES: tuple[str, ...] = get_args(RequestOutcome)
 _OPERATIONS = ("query", "mutation", "subscription", UNKNOWN)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+# Leyr calls an EHR, which takes from some ten milliseconds to many seconds.
+_UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# A rejected attempt is counted by the reason instead.
+_RESULTS = [result for result in CallResult if result is not CallResult.TURNED_AWAY]
 
 
-class Metrics(Collector):
-    """The RequestEvents that counts and times requests; written by the event loop, collected from any thread.
+class Metrics(CallEvents, Collector):
+    """The RequestEvents and the CallEvents that count and time; written by the event loop, collected from any thread.
 
-    `emrs` are the codes of the configured EHRs. `upstream` gets the call events; `registry` is what a scrape reads.
+    `emrs` are the codes of the configured EHRs; `registry` is what a scrape reads.
     """
 
     def __init__(self, emrs: Iterable[str]) -> None:
         self._emrs = tuple(emrs)
-        self.upstream = UpstreamMetrics(self._emrs)
         self._gauges: Gauges | None = None
+        self._merged = 0
         self._operations = Counters(
             "gateway_operations_total",
             "Operations by what became of them.",
             {"outcome": _OUTCOMES, "operation": _OPERATIONS},
         )
-        self._rejections = Counters(
+        self._refusals = Counters(
             "gateway_refusals_total",
             "Requests that were turned away before they became operations, by error code.",
             {"code": error_codes()},
@@ -161,7 +109,25 @@ class Metrics(Collector):
         self._reads = Counters(
             "gateway_reads_total", "Lists that answers needed, by where they came from.", {"origin": CacheStatus}
         )
-        self._merged = 0
+        emr = {"emr": self._emrs}
+        call = {**emr, "endpoint": ENDPOINTS}
+        self._calls = Counters(
+            "gateway_upstream_calls_total",
+            "Requests sent to Leyr, each attempt by itself.",
+            {**call, "outcome": _RESULTS},
+        )
+        self._call_seconds = Histograms(
+            "gateway_upstream_seconds", "Time from sending a request to Leyr to its outcome.", call, _UPSTREAM_SECONDS
+        )
+        self._turned_away = Counters(
+            "gateway_upstream_turned_away_total",
+            "Requests that were not sent to Leyr, each attempt by itself.",
+            {**emr, "reason": Rejection},
+        )
+        self._retries = Counters("gateway_upstream_retries_total", "Calls to Leyr that were tried again.", emr)
+        self._openings = Counters(
+            "gateway_breaker_openings_total", "Times that an EHR's circuit breaker opened, or opened again.", emr
+        )
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -169,7 +135,7 @@ class Metrics(Collector):
     def finished(self, request: RequestRecord) -> None:
         """Count the request, and time it if it became an operation."""
         if request.rejection is not None:
-            self._rejections.add((request.rejection,))
+            self._refusals.add((request.rejection,))
             return
         outcome, seconds, reads = request.outcome, request.seconds, request.reads
         self._operations.add((outcome, request.operation_type or UNKNOWN))
@@ -181,32 +147,47 @@ class Metrics(Collector):
         if request.lists_needed and outcome == "ok":
             self._merged += max(0, request.lists_needed - sum(reads.values()))
 
+    def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
+        """Count and time an attempt."""
+        self._calls.add((emr, endpoint, result))
+        self._call_seconds.observe((emr, endpoint), seconds)
+
+    def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
+        """Count a rejected attempt."""
+        self._turned_away.add((emr, reason))
+
+    def retried(self, emr: str) -> None:
+        """Count a retry."""
+        self._retries.add((emr,))
+
+    def breaker_changed(self, emr: str, state: BreakerState) -> None:
+        """Count the openings of a breaker, which may open and close between two scrapes."""
+        if state is BreakerState.OPEN:
+            self._openings.add((emr,))
+
     def watch(self, gauges: Gauges) -> None:
         """Add gauges; what they read is made later than the metrics."""
         self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
         """All metrics in the library's form."""
-        for each in (self._operations, self._rejections, self._seconds, self._overhead, self._reads):
+        for each in (self._operations, self._refusals, self._seconds, self._overhead, self._reads):
             yield each.family()
-        yield self._saved()
-        yield from self.upstream.families()
+        saved = CounterMetricFamily(
+            "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
+        )
+        saved.add_metric(("merged",), self._merged)
+        # Not STALE: stale data are given at once, but they are fetched again.
+        for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
+            saved.add_metric((origin,), self._reads.total((origin,)))
+        yield saved
+        for each in (self._calls, self._call_seconds, self._turned_away, self._retries, self._openings):
+            yield each.family()
         if self._gauges is not None:
             yield from self._gauges.families(self._emrs)
 
-    def _saved(self) -> CounterMetricFamily:
-        family = CounterMetricFamily(
-            "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
-        )
-        family.add_metric(("merged",), self._merged)
-        # Not STALE: stale data are given at once, but they are fetched again.
-        for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
-            family.add_metric((origin,), self._reads.total((origin,)))
-        return family
-
 
 _OPEN_METRICS = "application/openmetrics-text"
-_NO_STORE = {"cache-control": "no-store"}
 
 
 def metrics_app(metrics: Metrics) -> ASGIApp:
@@ -214,17 +195,13 @@ def metrics_app(metrics: Metrics) -> ASGIApp:
 
     async def scrape(request: Request) -> Response:
         # The library would repeat the version that a client names, or fail if that is invalid.
-        accept = f"{_OPEN_METRICS};version=1.0.0" if _accepts_open_metrics(request) else ""
+        ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+        accept = f"{_OPEN_METRICS};version=1.0.0" if any(map(_is_open_metrics, ranges)) else ""
         encode, media_type = choose_encoder(accept)
-        return Response(encode(metrics.registry), headers={"content-type": media_type, **_NO_STORE})
+        return Response(encode(metrics.registry), headers={"content-type": media_type, "cache-control": "no-store"})
 
     # A redirect would be built from the Host header, which is the client's to choose.
     return Router([Route("/metrics", scrape)], redirect_slashes=False)
-
-
-def _accepts_open_metrics(request: Request) -> bool:
-    ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
-    return any(_is_open_metrics(each) for each in ranges)
 
 
 def _is_open_metrics(media_range: str) -> bool:

@@ -137,7 +137,7 @@ def test_counters_only_rise_between_scrapes_of_a_busy_gateway(scrape: Scraper, m
     def work() -> None:
         while not is_over.is_set():
             for emr in ("pmo", "elsewhere"):
-                metrics.upstream.attempt_ended(emr, "timeslots", CallResult.ANSWERED, 0.1)
+                metrics.attempt_ended(emr, "timeslots", CallResult.ANSWERED, 0.1)
 
     loop = Thread(target=work)
     loop.start()

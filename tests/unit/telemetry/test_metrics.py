@@ -107,7 +107,7 @@ def test_buckets_are_cumulative_and_their_bounds_inclusive() -> None:
     metrics = Metrics(["pmo"])
 
     for seconds in (0.0, 0.01, 0.0101, 10.0, 11.0):
-        metrics.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, seconds)
+        metrics.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, seconds)
 
     lines = [line for line in family(metrics, "gateway_upstream_seconds").splitlines() if "timeslots" in line]
     assert [(line.split('le="')[1].split('"')[0], line.split()[-1]) for line in lines if "_bucket" in line] == [
@@ -131,14 +131,13 @@ def test_rejected_requests_are_counted_by_code() -> None:
 
 def test_upstream_calls_are_counted_by_ehr_and_endpoint() -> None:
     metrics = Metrics(EMRS)
-    upstream = metrics.upstream
 
-    upstream.attempt_ended("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
-    upstream.retried("pmo")
-    upstream.rejected("webdoc", "resources", Rejection.QUEUE_FULL)
+    metrics.attempt_ended("pmo", "timeslots", CallResult.TIMED_OUT, 4.0)
+    metrics.retried("pmo")
+    metrics.rejected("webdoc", "resources", Rejection.QUEUE_FULL)
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.OPEN, BreakerState.CLOSED):
-        upstream.breaker_changed("webdoc", state)
-    upstream.limit_changed("pmo", 3)
+        metrics.breaker_changed("webdoc", state)
+    metrics.limit_changed("pmo", 3)
 
     assert [line for line in nonzero(metrics) if "_bucket" not in line] == [
         'gateway_upstream_calls_total{emr="pmo",endpoint="timeslots",outcome="timed_out"} 1.0',
@@ -202,9 +201,7 @@ def test_an_upstream_policy_counts_its_calls() -> None:
     async def at_once(_: float) -> None:
         await asyncio.sleep(0)
 
-    dependencies = PolicyDependencies(
-        metrics.upstream, clock=lambda: float(next(time)) / 1000, sleep=at_once, rng=lambda: 0.5
-    )
+    dependencies = PolicyDependencies(metrics, clock=lambda: float(next(time)) / 1000, sleep=at_once, rng=lambda: 0.5)
     policies = UpstreamPolicies(PolicyConfig(), dependencies)
     metrics.watch(idle_gauges(health=policies.health))
 
@@ -271,10 +268,10 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
     )
 
     for first, second, third in events:
-        metrics.upstream.attempt_ended(first, second, cast("CallResult", third), 1.0)
-        metrics.upstream.rejected(first, second, cast("Rejection", third))
-        metrics.upstream.retried(first)
-        metrics.upstream.breaker_changed(first, BreakerState.OPEN)
+        metrics.attempt_ended(first, second, cast("CallResult", third), 1.0)
+        metrics.rejected(first, second, cast("Rejection", third))
+        metrics.retried(first)
+        metrics.breaker_changed(first, BreakerState.OPEN)
         metrics.finished(rejected(first))
         metrics.finished(operation(outcome=first, operation_type=second, reads={third: 1}))
 
@@ -304,7 +301,7 @@ def descendants(kind: type[GatewayError]) -> list[type[GatewayError]]:
 def test_each_configured_ehr_has_its_series(emrs: list[str]) -> None:
     metrics = Metrics(emrs)
 
-    metrics.upstream.retried(emrs[0])
+    metrics.retried(emrs[0])
 
     assert f'gateway_upstream_retries_total{{emr="{emrs[0]}"}} 1.0' in nonzero(metrics)
     assert {labels for name, labels in series(metrics) if name == "gateway_upstream_retries_total"} == {
