@@ -74,7 +74,6 @@ class Keys:
     def __init__(self, keys: Iterable[Key]) -> None:
         self._all = tuple(keys)
         self._held = frozenset(self._all)
-        self._kids = frozenset(key.kid for key in self._all if key.kid is not None)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -84,7 +83,7 @@ class Keys:
 
     def knows(self, kid: str | None) -> bool:
         """Whether a key has this kid. True without a kid, since a newer key set would not help such a token."""
-        return kid is None or kid in self._kids
+        return kid is None or any(key.kid == kid for key in self._all)
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
         """The key that a token names; without a kid, the only key of the set."""
@@ -124,8 +123,13 @@ def _key(jwk: dict[str, Any]) -> Key | None:
         return None
     # Public members only: a private key that was published by mistake is not even read.
     members = {"kty": kty, **dict(zip(names, values, strict=True))}
-    public = _public(members, algorithm)
-    return None if public is None else Key(kid, algorithm, sha256(orjson.dumps(members)).digest(), public)
+    try:
+        public = PyJWK(members, algorithm)
+    except (PyJWTError, ValueError):
+        return None
+    # PyJWT has a message for keys that are too short, such as RSA keys of less than 2 048 bits.
+    is_short = public.Algorithm.check_key_length(public.key)
+    return None if is_short else Key(kid, algorithm, sha256(orjson.dumps(members)).digest(), public)
 
 
 def _is_meant_for(algorithm: str, jwk: dict[str, Any]) -> bool:
@@ -136,15 +140,6 @@ def _is_meant_for(algorithm: str, jwk: dict[str, Any]) -> bool:
         and isinstance(operations, list)
         and "verify" in operations
     )
-
-
-def _public(members: dict[str, Any], algorithm: str) -> PyJWK | None:
-    try:
-        public = PyJWK(members, algorithm)
-    except (PyJWTError, ValueError):
-        return None
-    # PyJWT has a message for keys that are too short, such as RSA keys of less than 2 048 bits.
-    return None if public.Algorithm.check_key_length(public.key) else public
 
 
 class KeySource(Protocol):
@@ -159,11 +154,11 @@ class KeySource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
 class KeyFile:
     """A key set in a file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    path: Path
 
     async def fetch(self) -> bytes:
         """Read the file, in a thread."""
@@ -174,7 +169,7 @@ class KeyFile:
 
     def _read(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 text = file.read(_MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "its path is not one"

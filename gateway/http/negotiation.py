@@ -3,7 +3,7 @@
 import re
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from operator import itemgetter
@@ -17,8 +17,10 @@ else:
     from backports import zstd
 
 _WEIGHT = re.compile(r"\d{1,3}(\.\d{0,9})?|\.\d{1,9}", re.ASCII)
-_MIN_COMPRESSED_BYTES = 1024
-_THREAD_BYTES = 256 * 1024
+MIN_COMPRESSED_BYTES = 1024
+"""A smaller body takes one packet in any case, so it is not compressed."""
+THREAD_BYTES = 256 * 1024
+"""Compressing so many bytes takes too long for the event loop."""
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 4
 _GZIP_HEADER = 16 + zlib.MAX_WBITS
@@ -78,7 +80,7 @@ def preferred_media_type(accept: str | None, offered: tuple[MediaType, ...]) -> 
     """
     if accept is None or not accept.strip():
         return offered[0]
-    ranges = _weighted(accept)
+    ranges = list(_weighted(accept))
     weights = {media_type: _weight_of_media_type(media_type, ranges) for media_type in offered}
     best = max(offered, key=lambda media_type: weights[media_type])
     return best if weights[best] > 0 else None
@@ -119,32 +121,17 @@ def _specificity(media_range: str, media_type: MediaType) -> int:
     return 2 if subtype == "*" else 3 * (subtype == own_subtype)
 
 
-def _weighted(header: str) -> list[tuple[str, float]]:
+def _weighted(header: str) -> Iterator[tuple[str, float]]:
     """Split a header such as Accept-Encoding into its elements, in lower case, with their weights."""
-    elements = []
-    for part in header.split(","):
-        element, *parameters = (each.strip().lower() for each in part.split(";"))
+    for part in header.lower().split(","):
+        element, *parameters = (each.strip() for each in part.split(";"))
         if element:
-            elements.append((element, _weight(parameters)))
-    return elements
+            weights = [value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"]
+            yield element, _weight(weights[0]) if weights else 1.0
 
 
-def _weight(parameters: Sequence[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            return min(float(value), 1.0) if _WEIGHT.fullmatch(value.strip()) else 0.0
-    return 1.0
-
-
-def is_worth_compressing(size: int) -> bool:
-    """Whether to compress a body of that many bytes: a small one takes a packet in any case."""
-    return size >= _MIN_COMPRESSED_BYTES
-
-
-def needs_thread(size: int) -> bool:
-    """Whether compressing that many bytes takes too long for the event loop."""
-    return size >= _THREAD_BYTES
+def _weight(value: str) -> float:
+    return min(float(value), 1.0) if _WEIGHT.fullmatch(value.strip()) else 0.0
 
 
 def compressed(pieces: Sequence[bytes], encoding: Encoding) -> bytes:

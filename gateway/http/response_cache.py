@@ -9,7 +9,7 @@ from typing import TypeAlias
 from starlette.types import Send
 
 from gateway.fetch.cache_budget import CacheBudget
-from gateway.http.negotiation import Encoding, MediaType, compressed, is_worth_compressing, needs_thread
+from gateway.http.negotiation import MIN_COMPRESSED_BYTES, THREAD_BYTES, Encoding, MediaType, compressed
 
 # A shorter body is sent as one piece: copying it costs less than a further ASGI message.
 _ONE_PIECE = 256 * 1024
@@ -71,11 +71,11 @@ class GraphQLResponse:
 
     async def _body(self, encoding: Encoding) -> _Body:
         size = sum(map(len, self.pieces))
-        if encoding is Encoding.IDENTITY or not is_worth_compressing(size):
+        if encoding is Encoding.IDENTITY or size < MIN_COMPRESSED_BYTES:
             if size < _ONE_PIECE:
                 self.pieces = [b"".join(self.pieces)]
             self._bodies[encoding] = Encoding.IDENTITY, self.pieces
-        elif needs_thread(size):
+        elif size >= THREAD_BYTES:
             running = self._compressing.get(encoding)
             if running is None:
                 running = self._compressing[encoding] = asyncio.create_task(self._compressed_in_thread(encoding))

@@ -22,41 +22,37 @@ def error_codes(root: type[errors.GatewayError] = errors.GatewayError) -> list[s
     return sorted({kind.code for kind in kinds if issubclass(kind, root)})
 
 
-class _Labels:
-    """Names of labels and their known values.
+class _Instrument:
+    """A metric, and the known values of its labels.
 
     A series exists for each combination from the start, so that a scrape sees the first event as an increase.
     """
 
-    def __init__(self, labels: Mapping[str, Iterable[str]]) -> None:
-        self.names = tuple(labels)
+    def __init__(self, name: str, description: str, labels: Mapping[str, Iterable[str]]) -> None:
+        self._name = name
+        self._description = description
+        self._labels = tuple(labels)
         # Members of a StrEnum are found by their value.
         self._known = [dict.fromkeys(map(str, values)) for values in labels.values()]
 
-    def all(self) -> Iterable[tuple[str, ...]]:
-        """Every combination of known values, in the given order."""
-        return product(*self._known)
-
-    def closed(self, values: Sequence[str]) -> tuple[str, ...]:
+    def _closed(self, values: Sequence[str]) -> tuple[str, ...]:
         """The values, with OTHER for each that is not known."""
         return tuple(value if value in known else OTHER for value, known in zip(values, self._known, strict=True))
 
 
-class Counters:
+class Counters(_Instrument):
     """Counts events; `labels` maps names to all the values that each may take."""
 
     def __init__(self, name: str, description: str, labels: Mapping[str, Iterable[str]]) -> None:
-        self._name = name
-        self._description = description
-        self._labels = _Labels(labels)
-        self._counts = dict.fromkeys(self._labels.all(), 0)
+        super().__init__(name, description, labels)
+        self._counts = dict.fromkeys(product(*self._known), 0)
 
     def add(self, labels: tuple[str, ...], count: int = 1) -> None:
         """Count events under these labels."""
         try:
             self._counts[labels] += count
         except KeyError:
-            closed = self._labels.closed(labels)
+            closed = self._closed(labels)
             self._counts[closed] = self._counts.get(closed, 0) + count
 
     def total(self, labels: tuple[str, ...]) -> int:
@@ -65,38 +61,36 @@ class Counters:
 
     def family(self) -> CounterMetricFamily:
         """The library's form of the metric; may be called from any thread."""
-        family = CounterMetricFamily(self._name, self._description, labels=self._labels.names)
+        family = CounterMetricFamily(self._name, self._description, labels=self._labels)
         # list() is atomic, so that the loop's thread adds no series meanwhile.
         for labels, count in list(self._counts.items()):
             family.add_metric(labels, count)
         return family
 
 
-class Histograms:
+class Histograms(_Instrument):
     """Measures seconds; `bounds` are the upper bounds of the buckets, ascending and inclusive."""
 
     def __init__(
         self, name: str, description: str, labels: Mapping[str, Iterable[str]], bounds: Sequence[float]
     ) -> None:
-        self._name = name
-        self._description = description
+        super().__init__(name, description, labels)
         self._bounds = tuple(bounds)
         self._upper = (*map(str, bounds), "+Inf")
-        self._labels = _Labels(labels)
-        self._buckets = {each: _Buckets(len(self._upper)) for each in self._labels.all()}
+        self._buckets = {each: _Buckets(len(self._upper)) for each in product(*self._known)}
 
     def observe(self, labels: tuple[str, ...], seconds: float) -> None:
         """Count an event that took `seconds`."""
         try:
             buckets = self._buckets[labels]
         except KeyError:
-            buckets = self._buckets.setdefault(self._labels.closed(labels), _Buckets(len(self._upper)))
+            buckets = self._buckets.setdefault(self._closed(labels), _Buckets(len(self._upper)))
         buckets.counts[bisect_left(self._bounds, seconds)] += 1
         buckets.seconds += seconds
 
     def family(self) -> HistogramMetricFamily:
         """The library's form of the metric; may be called from any thread."""
-        family = HistogramMetricFamily(self._name, self._description, labels=self._labels.names)
+        family = HistogramMetricFamily(self._name, self._description, labels=self._labels)
         for labels, buckets in list(self._buckets.items()):
             # The count is the last bucket's, so the two agree even if an event comes in between.
             cumulative = accumulate(buckets.counts)

@@ -62,7 +62,7 @@ async def sent(given: GraphQLResponse, encoding: Encoding) -> Client:
     return client
 
 
-@pytest.mark.parametrize("pieces", [LONG, VERY_LONG, [b"{}"]])
+@pytest.mark.parametrize("pieces", [LONG, VERY_LONG, [b"{}"], [b"1" * 1023], [b"1" * 1024]])
 @pytest.mark.parametrize("encoding", Encoding)
 async def test_a_response_is_the_same_in_every_encoding(encoding: Encoding, pieces: list[bytes]) -> None:
     given = answer(pieces)
