@@ -39,9 +39,9 @@ from gateway.http.endpoint import ConcurrencyLimit, DirectRoute, GraphQLEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
-from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
+from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http.request_context import RequestEvents
-from gateway.http.requests import RequestLimits, RequestReader
+from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
@@ -86,17 +86,17 @@ def verifier_of(
     return None
 
 
-def trusted_documents_of(settings: Settings) -> TrustedDocuments | None:
-    """The documents of the manifest, where there is one. Raises SettingsError."""
+def persisted_documents_of(settings: Settings) -> PersistedDocuments:
+    """The documents of the manifest, or else those that clients register. Raises SettingsError."""
     if settings.gateway_documents is None:
-        return None
+        return PersistedDocuments()
     try:
         by_id = read_manifest(settings.gateway_documents.read_bytes())
     except OSError as error:
         raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
     except ManifestError as error:
         raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
-    return TrustedDocuments(by_id, only=settings.gateway_documents_only)
+    return PersistedDocuments(by_id, only=settings.gateway_documents_only)
 
 
 def _jwt_requirements(settings: Settings) -> JwtRequirements:
@@ -242,7 +242,9 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
         runner=_runner(settings, outside, profiles, loaders),
-        reader=RequestReader(_request_limits(settings)),
+        reader=RequestReader(
+            settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
+        ),
         verifier=verifier,
         rate_limits=RateLimits(clock),
         cache=ResponseCache(memory, clock),
@@ -263,7 +265,7 @@ def _runner(
     return Runner(
         engine=_engine(settings),
         errors=ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
-        documents=PersistedDocuments(trusted_documents_of(settings)),
+        documents=persisted_documents_of(settings),
         profiles=profiles,
         loaders=loaders,
         widest_window=settings.widest_window,
@@ -272,12 +274,6 @@ def _runner(
         ),
         now=outside.now,
         clock=outside.clock,
-    )
-
-
-def _request_limits(settings: Settings) -> RequestLimits:
-    return RequestLimits(
-        settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
     )
 
 

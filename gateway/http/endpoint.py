@@ -12,7 +12,7 @@ from gateway.auth.caller import CredentialVerifier
 from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded, Unauthenticated
 from gateway.http.csrf import may_be_csrf
-from gateway.http.error_responses import HttpError, error_response, http_error, internal_error
+from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
 from gateway.http.graphiql import GraphiQL
 from gateway.http.negotiation import ENCODINGS, MediaType, preferred_encoding, preferred_media_type
 from gateway.http.request_context import (
@@ -142,7 +142,7 @@ class GraphQLEndpoint:
         except Exception as error:  # noqa: BLE001 # a fault of ours, which must reach the client without its text
             self.on_fault(ids, error)
             record.outcome, record.codes = "failed", (Internal.code,)
-            response = error_response(internal_error(), context.media_type, ids.request_id)
+            response = error_response(http_error(Internal(FAULT_MESSAGE)), context.media_type, ids.request_id)
         if response is not None:
             await self._send(context, response, send)
         record.status = _CLIENT_CLOSED_REQUEST if response is None else response.status

@@ -8,7 +8,7 @@ one generic sentence, so that no value of a client's is ever repeated.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -34,7 +34,7 @@ from gateway.http.negotiation import MediaType
 from gateway.http.response_cache import GraphQLResponse
 from gateway.logging import places
 
-_FAULT_MESSAGE = "The gateway failed at this; its log has the details under the reference"
+FAULT_MESSAGE = "The gateway failed at this; its log has the details under the reference"
 # graphql-core searches the document's text for the location of each error.
 MAX_ERRORS: Final = 20
 # What graphql-core adds when it stops looking for errors.
@@ -53,13 +53,6 @@ class HttpError(Exception):
         self.headers = headers
 
 
-class FormattedErrors(NamedTuple):
-    """GraphQL error objects, and the least number of further errors that were left out."""
-
-    errors: Sequence[dict[str, Any]] = ()
-    omitted: int = 0
-
-
 class ErrorFormatter:
     """Formats errors for clients, and logs the faults whose message it masks."""
 
@@ -71,8 +64,12 @@ class ErrorFormatter:
         self._max_errors = max_errors
         self._suggestions = suggestions
 
-    def formatted(self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0) -> FormattedErrors:
-        """Format errors; `reference` is the request id, `omitted` the number of errors that were left out before.
+    def formatted(
+        self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0
+    ) -> tuple[Sequence[dict[str, Any]], int]:
+        """Make GraphQL error objects, and count the errors that are left out: at least so many.
+
+        `reference` is the request id, `omitted` the number of errors that were left out before.
 
         Errors of the document with the same message become one with all their locations. Faults among the errors
         that are left out are logged too, each type and place of fault once.
@@ -94,7 +91,7 @@ class ErrorFormatter:
                 made.append(self._formatted(error, cause, reference))
                 if error.path is None:
                     by_message[cause.message] = made[-1]
-        return FormattedErrors(made, omitted)
+        return made, omitted
 
     def _formatted(self, error: GraphQLError, cause: GatewayError, reference: str) -> dict[str, Any]:
         formatted: dict[str, Any] = {"message": cause.message}
@@ -127,7 +124,7 @@ class ErrorFormatter:
             # No field ran, so the document or the variables are at fault.
             return BadUserInput(GENERIC_MESSAGE)
         self._log_fault(original or error, reference, logged)
-        return Internal(_FAULT_MESSAGE)
+        return Internal(FAULT_MESSAGE)
 
     def _log_fault(self, fault: BaseException, reference: str, logged: set[str]) -> None:
         # The text of a fault may hold anything, so only its type and places are logged.
@@ -172,11 +169,6 @@ def http_error(error: GatewayError) -> HttpError:
     """The HTTP error that goes with an error of the gateway; its status is 400 unless the error has its own."""
     headers = ((b"www-authenticate", b"Bearer"),) if isinstance(error, Unauthenticated) else ()
     return HttpError(_STATUSES.get(type(error), 400), error, headers)
-
-
-def internal_error() -> HttpError:
-    """The HTTP error for an unexpected exception, which tells the client nothing of it."""
-    return http_error(Internal(_FAULT_MESSAGE))
 
 
 def error_response(error: HttpError, media_type: MediaType, reference: str) -> GraphQLResponse:
@@ -314,16 +306,14 @@ def safe_message(error: GraphQLError, *, suggestions: bool) -> str:
     Without `suggestions` it holds no names of the schema that the client did not send.
     """
     original = error.message[:_MAX_READ]
-    is_syntax = isinstance(error, GraphQLSyntaxError)
-    message = _syntax_message(original) if is_syntax else _known_message(original, suggestions=suggestions)
+    if isinstance(error, GraphQLSyntaxError):
+        found = _SYNTAX.match(original)
+        message: str | None = f"{found.group()}." if found else "Syntax Error: The document cannot be read here."
+    else:
+        message = _known_message(original, suggestions=suggestions)
     if message is None or may_hold_a_personal_number(re.sub(_DATE_TIME, "", message)):
         return GENERIC_MESSAGE
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
-
-
-def _syntax_message(message: str) -> str:
-    found = _SYNTAX.match(message)
-    return f"{found.group()}." if found else "Syntax Error: The document cannot be read here."
 
 
 def _known_message(message: str, *, suggestions: bool) -> str | None:

@@ -26,9 +26,8 @@ def readyz(
     async def handle(_: Request) -> Response:
         found = health()
         reports = {emr: _report(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
-        if is_stopping():
-            return JSONResponse({"status": "stopping", "emrs": reports}, status_code=503, headers=_NO_STORE)
-        return JSONResponse({"status": "ready", "emrs": reports}, headers=_NO_STORE)
+        status, code = ("stopping", 503) if is_stopping() else ("ready", 200)
+        return JSONResponse({"status": status, "emrs": reports}, code, _NO_STORE)
 
     return handle
 

@@ -7,7 +7,6 @@ persisted queries), in a bounded store.
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -62,24 +61,22 @@ def _read_apollo_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedDocuments:
-    """The documents of a manifest by id; with `only` no other document may be run."""
-
-    by_id: Mapping[str, str]
-    only: bool = False
-
-
 class PersistedDocuments:
-    """Finds the document of a request; `max_bytes` bounds the documents that clients register, as UTF-8."""
+    """Finds the document of a request."""
 
-    def __init__(self, trusted: TrustedDocuments | None, max_bytes: int = _MAX_BYTES) -> None:
-        self.only_trusted = trusted is not None and trusted.only
-        by_id = dict(trusted.by_id) if trusted else {}
+    def __init__(
+        self, trusted: Mapping[str, str] | None = None, *, only: bool = False, max_bytes: int = _MAX_BYTES
+    ) -> None:
+        """`trusted` are a manifest's documents by id; with `only` no other document may be run.
+
+        Without them clients may register documents, of at most `max_bytes` as UTF-8.
+        """
+        self.only_trusted = only
+        by_id = dict(trusted or {})
         # A manifest may use another hash than Apollo's clients, and may name the algorithm when a client does not.
         by_hash = {_sha256(text): text for text in by_id.values()}
         self._known = {**by_hash, **{_without_algorithm(name): text for name, text in by_id.items()}, **by_id}
-        self._registered = None if trusted else _RegisteredDocuments(max_bytes)
+        self._registered = None if by_id else _RegisteredDocuments(max_bytes)
 
     def text(self, request: GraphQLRequest) -> str:
         """The document of a request. Raises UnknownDocument, and HttpError if it may not be run."""

@@ -34,25 +34,18 @@ class GraphQLRequest:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """How large a body may be in bytes, how deep its JSON, and how long an integer in digits."""
-
-    body_bytes: int = 65_536
-    json_depth: int = 16
-    integer_digits: int = 20
-
-
 class RequestReader:
-    """Reads requests within limits."""
+    """Reads requests within limits: a body's size in bytes, the depth of its JSON, an integer's length in digits."""
 
-    def __init__(self, limits: RequestLimits) -> None:
-        self._limits = limits
-        self._long_number = re.compile(rb"(?<![.\d])\d{%d}" % (limits.integer_digits + 1))
+    def __init__(self, body_bytes: int = 65_536, json_depth: int = 16, integer_digits: int = 20) -> None:
+        self._body_bytes = body_bytes
+        self._json_depth = json_depth
+        self._integer_digits = integer_digits
+        self._long_number = re.compile(rb"(?<![.\d])\d{%d}" % (integer_digits + 1))
 
     async def body(self, receive: Receive, headers: Mapping[bytes, str]) -> bytes:
         """Read the body. Raises HttpError if it is too large or incomplete."""
-        limit = self._limits.body_bytes
+        limit = self._body_bytes
         announced = headers.get(b"content-length", "0")
         if len(announced) > _MAX_LENGTH_DIGITS or (announced.isdecimal() and int(announced) > limit * _READ_FACTOR):
             raise self._too_large(limit * _READ_FACTOR)
@@ -111,18 +104,18 @@ class RequestReader:
         except orjson.JSONDecodeError:
             raise HttpError(400, f"{what} is not JSON in UTF-8") from None
         # Deep JSON has many brackets, and most requests have few, even with those in strings.
-        if text.count(b"{") + text.count(b"[") > self._limits.json_depth:
+        if text.count(b"{") + text.count(b"[") > self._json_depth:
             deepest = _depth(found)
-            if deepest > self._limits.json_depth:
-                raise HttpError(400, f"{what} is nested {deepest} deep; the limit is {self._limits.json_depth}")
+            if deepest > self._json_depth:
+                raise HttpError(400, f"{what} is nested {deepest} deep; the limit is {self._json_depth}")
         if self._long_number.search(text) and self._long_number.search(_STRING.sub(b'""', text)):
             raise HttpError(
-                400, f"{what} holds an integer of more than {self._limits.integer_digits} digits, which is the limit"
+                400, f"{what} holds an integer of more than {self._integer_digits} digits, which is the limit"
             )
         return found
 
     def _too_large(self, size: int) -> HttpError:
-        limit = self._limits.body_bytes
+        limit = self._body_bytes
         return HttpError(413, f"The body has {size} bytes or more; the limit is {limit}", _CLOSE)
 
 

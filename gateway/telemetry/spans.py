@@ -104,27 +104,14 @@ def _known(value: str, known: Collection[str]) -> str:
     return value if value in known else OTHER
 
 
+@dataclass(slots=True)
 class _RequestSpan:
-    """The span of a request; `started_ns` is in nanoseconds since 1970."""
+    """The span of a request; `started_ns` is in nanoseconds since 1970, `context` that of the spans of its calls."""
 
-    __slots__ = ("context", "is_ended", "span", "started_ns")
-
-    def __init__(self, span: Span, started_ns: int) -> None:
-        self.span = span
-        self.started_ns = started_ns
-        self.is_ended = False
-        self.context = set_span_in_context(span, Context())
-
-    def end(self, request: RequestRecord) -> None:
-        span, operation = self.span, request.operation_type
-        if operation in _OPERATIONS:
-            span.update_name(f"graphql {operation}")
-        span.set_attributes(request_attributes(request))
-        if is_server_failure(request.status, request.codes):
-            span.set_status(Status(StatusCode.ERROR))
-        # By the clock that the log measures with: the time of day may be set back meanwhile.
-        span.end(self.started_ns + round(request.seconds * _NANOSECONDS))
-        self.is_ended = True
+    span: Span
+    started_ns: int
+    context: Context
+    is_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -165,16 +152,25 @@ class Spans(CallEvents):
 
     def finished(self, request: RequestRecord) -> None:
         """End the span of the request; called in the request's task."""
-        span = self._current.get()
-        if span is not None:
-            span.end(request)
+        current = self._current.get()
+        if current is None:
+            return
+        span, operation = current.span, request.operation_type
+        if operation in _OPERATIONS:
+            span.update_name(f"graphql {operation}")
+        span.set_attributes(request_attributes(request))
+        if is_server_failure(request.status, request.codes):
+            span.set_status(Status(StatusCode.ERROR))
+        # By the clock that the log measures with: the time of day may be set back meanwhile.
+        span.end(current.started_ns + round(request.seconds * _NANOSECONDS))
+        current.is_ended = True
 
     def _begin(self, traceparent: str | None) -> _RequestSpan | None:
         started_ns = self.now_ns()
         parent = Context() if traceparent is None else _remote_parent(traceparent)
         span = self.tracer.start_span("graphql", parent, SpanKind.SERVER, start_time=started_ns)
         # OTEL_SDK_DISABLED makes spans that record nothing.
-        return _RequestSpan(span, started_ns) if span.is_recording() else None
+        return _RequestSpan(span, started_ns, set_span_in_context(span, Context())) if span.is_recording() else None
 
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """Make the span of an attempt, which ends now."""

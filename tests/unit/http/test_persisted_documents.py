@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import Forbidden, UnknownDocument
 from gateway.http.error_responses import HttpError
-from gateway.http.persisted_documents import ManifestError, PersistedDocuments, TrustedDocuments, read_manifest
+from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http.requests import GraphQLRequest
 
 CODES, NAMES = "query Codes { emrs { code } }", "query Names { careUnits { name } }"
@@ -26,7 +26,7 @@ def hashed(text: str) -> str:
 
 
 def stored(by_id: dict[str, str] | None = None, *, only: bool = False) -> PersistedDocuments:
-    return PersistedDocuments(None if by_id is None else TrustedDocuments(by_id, only=only))
+    return PersistedDocuments(by_id, only=only)
 
 
 def by_id(document_id: str, query: str | None = None) -> GraphQLRequest:
@@ -117,7 +117,8 @@ def test_any_manifest_is_documents_by_id_or_refused(found: Any) -> None:
         except ManifestError:
             continue
         assert all(name and document.strip() for name, document in manifest.items())
-        assert TrustedDocuments(manifest).by_id == manifest
+        documents = PersistedDocuments(manifest)
+        assert all(documents.text(by_id(name)) == document for name, document in manifest.items())
 
 
 @pytest.mark.parametrize("prefix", ["", "sha1:", "SHA1:"])

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from gateway.http.error_responses import HttpError
-from gateway.http.requests import GraphQLRequest, RequestLimits, RequestReader
+from gateway.http.requests import GraphQLRequest, RequestReader
 
 QUERY = "{ __typename }"
 KIBIBYTE = 1024
-READER = RequestReader(RequestLimits())
+READER = RequestReader()
 
 
 async def post(*chunks: bytes, content_type: str = "application/json") -> GraphQLRequest:
