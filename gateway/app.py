@@ -40,7 +40,6 @@ from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
-from gateway.http.request_context import RequestEvents
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
@@ -238,7 +237,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         )
     request_log = RequestLog(log)
     tracer = None if outside.traces is None else outside.traces.requests
-    listeners: list[RequestEvents | None] = [request_log, outside.metrics, tracer]
+    listeners = (request_log, outside.metrics, tracer)
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
         runner=_runner(settings, outside, profiles, loaders),
@@ -253,8 +252,8 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         new_reference=outside.new_reference,
         digest_key=outside.new_secret(),
         graphiql=graphiql,
-        listeners=[each for each in listeners if each is not None],
-        tracer=tracer,
+        on_started=None if tracer is None else tracer.started,
+        on_finished=[each.finished for each in listeners if each is not None],
         on_fault=request_log.fault,
     )
 

@@ -35,12 +35,8 @@ def api_key(headers: Mapping[bytes, str]) -> str:
     return keys.pop()
 
 
-_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-def is_emr_code(text: str) -> bool:
-    """Whether a text can be the code of an EHR."""
-    return _CODE.fullmatch(text) is not None
+is_emr_code = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
+"""Whether a text can be the code of an EHR."""
 
 
 def care_unit(text: str) -> CareUnitKey | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,10 +18,8 @@ from gateway.http.negotiation import ENCODINGS, MediaType, preferred_encoding, p
 from gateway.http.request_context import (
     ClientDisconnectedError,
     RequestContext,
-    RequestEvents,
     RequestIds,
     RequestRecord,
-    RequestTracer,
     request_ids,
 )
 from gateway.http.requests import RequestReader
@@ -43,10 +41,10 @@ class DirectRoute:
         await (self.to if is_direct else self.app)(scope, receive, send)
 
 
-_MAX_UNSENT_BYTES = 512 * 1024 * 1024
 _RETRY_SECONDS = 1.0
 
 
+@dataclass(slots=True, eq=False)
 class ConcurrencyLimit:
     """Load shedding: a context manager around the work on a request, which raises Overloaded above the limit.
 
@@ -54,14 +52,13 @@ class ConcurrencyLimit:
     that is still arriving and a probe count nothing. Responses to slow clients count by their bytes.
     """
 
-    def __init__(self, limit: int, max_unsent_bytes: int = _MAX_UNSENT_BYTES) -> None:
-        self._limit = limit
-        self._max_unsent_bytes = max_unsent_bytes
-        self.active = 0
-        self.unsent_bytes = 0
+    limit: int
+    max_unsent_bytes: int = 512 * 1024 * 1024
+    active: int = 0
+    unsent_bytes: int = 0
 
     def __enter__(self) -> None:
-        if self.active >= self._limit or self.unsent_bytes >= self._max_unsent_bytes:
+        if self.active >= self.limit or self.unsent_bytes >= self.max_unsent_bytes:
             raise Overloaded("The gateway is busy; try again", retryable=True, retry_after=_RETRY_SECONDS)
         self.active += 1
 
@@ -83,8 +80,8 @@ _MEDIA_TYPES_AND_HTML = (*_MEDIA_TYPES, MediaType.HTML)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _METHODS = _SAFE_METHODS | {"POST"}
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
-_VARY = b"accept, accept-encoding, x-gateway-explain"
-_VARY_CREDENTIALS = b", authorization, x-api-key"
+_VARY = (b"vary", b"accept, accept-encoding, x-gateway-explain")
+_VARY_BY_CALLER = (b"vary", b"accept, accept-encoding, x-gateway-explain, authorization, x-api-key")
 _NO_STORE = (b"cache-control", b"no-store")
 _LARGE_RESPONSE = 64 * 1024
 _CLIENT_CLOSED_REQUEST = 499
@@ -96,8 +93,9 @@ _BYPASSES_CACHE = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])"
 class GraphQLEndpoint:
     """Answers GraphQL requests: admits them, finds a response in the cache or makes it, sends it, tells listeners.
 
-    Without a `verifier` every caller is anonymous. `listeners` include the `tracer`; `on_fault` is called with each
-    unexpected exception.
+    Without a `verifier` every caller is anonymous. `on_started` begins a trace and returns its id, if it is recorded
+    and new. `on_finished` are called when the response is sent, and must neither raise nor wait; `on_fault` is called
+    with each unexpected exception.
     """
 
     runner: Runner
@@ -110,13 +108,9 @@ class GraphQLEndpoint:
     new_reference: Callable[[], str]
     digest_key: bytes
     graphiql: GraphiQL | None
-    listeners: Sequence[RequestEvents]
-    tracer: RequestTracer | None
+    on_started: Callable[[RequestIds], str | None] | None
+    on_finished: Sequence[Callable[[RequestRecord], None]]
     on_fault: Callable[[RequestIds, Exception], None]
-    _vary: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._vary = _VARY if self.verifier is None else _VARY + _VARY_CREDENTIALS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: responds in the media type that the client prefers."""
@@ -127,7 +121,7 @@ class GraphQLEndpoint:
                 await self.graphiql.page()(scope, receive, send)
                 return
         ids, started = request_ids(headers, self.new_reference), self.clock()
-        if self.tracer is not None and (trace_id := self.tracer.started(ids)) is not None:
+        if self.on_started is not None and (trace_id := self.on_started(ids)) is not None:
             ids = ids._replace(new_trace_id=trace_id)
         record = RequestRecord(ids)
         context = RequestContext(record, headers, receive, method == "POST")
@@ -147,8 +141,8 @@ class GraphQLEndpoint:
             await self._send(context, response, send)
         record.status = _CLIENT_CLOSED_REQUEST if response is None else response.status
         record.seconds = self.clock() - started
-        for listener in self.listeners:
-            listener.finished(record)
+        for listener in self.on_finished:
+            listener(record)
 
     async def _respond(self, context: RequestContext, scope: Scope) -> GraphQLResponse:
         """Raises HttpError and ClientDisconnectedError."""
@@ -207,7 +201,7 @@ class GraphQLEndpoint:
         return (context.media_type, context.is_post, context.access), digest.digest()
 
     async def _send(self, context: RequestContext, response: GraphQLResponse, send: Send) -> None:
-        headers = [(b"vary", self._vary), *context.record.ids.headers()]
+        headers = [_VARY if self.verifier is None else _VARY_BY_CALLER, *context.record.ids.headers()]
         if context.is_post:
             headers.append(_NO_STORE)
         else:

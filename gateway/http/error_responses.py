@@ -7,6 +7,7 @@ one generic sentence, so that no value of a client's is ever repeated.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from math import ceil
 from typing import Any, Final
 
@@ -53,16 +54,17 @@ class HttpError(Exception):
         self.headers = headers
 
 
+@dataclass(frozen=True, slots=True)
 class ErrorFormatter:
-    """Formats errors for clients, and logs the faults whose message it masks."""
+    """Formats errors for clients, and logs the faults whose message it masks.
 
-    def __init__(
-        self, log: structlog.typing.FilteringBoundLogger, max_errors: int = MAX_ERRORS, *, suggestions: bool = False
-    ) -> None:
-        """A response holds at most `max_errors`; `suggestions` keeps the names of the schema that may be meant."""
-        self._log = log
-        self._max_errors = max_errors
-        self._suggestions = suggestions
+    A response holds at most `max_errors`; `suggestions` keeps the names of the schema that may be meant.
+    """
+
+    log: structlog.typing.FilteringBoundLogger
+    max_errors: int = MAX_ERRORS
+    _: KW_ONLY
+    suggestions: bool = False
 
     def formatted(
         self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0
@@ -85,26 +87,23 @@ class ErrorFormatter:
             same = by_message.get(cause.message) if error.path is None else None
             if same is not None:
                 self._add_locations(same, error)
-            elif len(made) >= self._max_errors:
+            elif len(made) >= self.max_errors:
                 omitted += 1
             else:
-                made.append(self._formatted(error, cause, reference))
+                formatted: dict[str, Any] = {"message": cause.message}
+                self._add_locations(formatted, error)
                 if error.path is None:
-                    by_message[cause.message] = made[-1]
+                    by_message[cause.message] = formatted
+                else:
+                    formatted["path"] = error.path
+                formatted["extensions"] = extensions_of(cause, reference)
+                made.append(formatted)
         return made, omitted
-
-    def _formatted(self, error: GraphQLError, cause: GatewayError, reference: str) -> dict[str, Any]:
-        formatted: dict[str, Any] = {"message": cause.message}
-        self._add_locations(formatted, error)
-        if error.path is not None:
-            formatted["path"] = error.path
-        formatted["extensions"] = extensions_of(cause, reference)
-        return formatted
 
     def _add_locations(self, formatted: dict[str, Any], error: GraphQLError) -> None:
         if error.locations:
             locations = formatted.setdefault("locations", [])
-            budget = self._max_errors - len(locations)
+            budget = self.max_errors - len(locations)
             locations += [{"line": at.line, "column": at.column} for at in error.locations[:budget]]
 
     def _cause(self, error: GraphQLError, reference: str, logged: set[str]) -> GatewayError:
@@ -117,7 +116,7 @@ class ErrorFormatter:
             kind = OperationTooLarge if isinstance(original, LimitExceededError) else BadUserInput
             return kind(original.message)
         if original is None or isinstance(original, GraphQLError):
-            message = safe_message(error, suggestions=self._suggestions)
+            message = safe_message(error, suggestions=self.suggestions)
             if error.path is None or message != GENERIC_MESSAGE:
                 return BadUserInput(message)
         if error.path is None:
@@ -133,7 +132,7 @@ class ErrorFormatter:
         if identity in logged:
             return
         logged.add(identity)
-        self._log.error(
+        self.log.error(
             "operation.fault",
             reference=reference,
             kind=kind,

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from operator import itemgetter
 from typing import TypeVar
 
 from gateway.domain.personal_numbers import may_be_cached
@@ -80,10 +79,16 @@ def preferred_media_type(accept: str | None, offered: tuple[MediaType, ...]) -> 
     """
     if accept is None or not accept.strip():
         return offered[0]
-    ranges = list(_weighted(accept))
-    weights = {media_type: _weight_of_media_type(media_type, ranges) for media_type in offered}
-    best = max(offered, key=lambda media_type: weights[media_type])
-    return best if weights[best] > 0 else None
+    # Of equal ranges the first counts.
+    weights = {"*/*" if name.startswith("*/") else name: weight for name, weight in reversed([*_weighted(accept)])}
+
+    def weight_of(media_type: MediaType) -> float:
+        """The weight of the range that matches most closely (RFC 9110, 12.5.1); 0 if none does."""
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+        return next((weights[each] for each in ranges if each in weights), 0.0)
+
+    best = max(offered, key=weight_of)
+    return best if weight_of(best) > 0 else None
 
 
 @_cached
@@ -101,24 +106,6 @@ def preferred_encoding(accept_encoding: str | None, offered: tuple[Encoding, ...
     }
     best = max(offers, key=lambda encoding: offers[encoding])
     return best if offers[best] > 0 and offers[best] >= weights.get(Encoding.IDENTITY, 0) else Encoding.IDENTITY
-
-
-def _weight_of_media_type(media_type: MediaType, ranges: Sequence[tuple[str, float]]) -> float:
-    """The weight of the range that matches the media type most closely (RFC 9110, 12.5.1); 0 if none does."""
-    matches = ((_specificity(media_range, media_type), weight) for media_range, weight in ranges)
-    specificity, weight = max(matches, key=itemgetter(0), default=(0, 0.0))
-    return weight if specificity else 0.0
-
-
-def _specificity(media_range: str, media_type: MediaType) -> int:
-    """How closely a media range matches a media type: 3 exactly, 2 by its type, 1 as `*/*`, 0 not at all."""
-    kind, slash, subtype = media_range.partition("/")
-    own_kind, _, own_subtype = media_type.partition("/")
-    if not slash or kind not in {"*", own_kind}:
-        return 0
-    if kind == "*":
-        return 1
-    return 2 if subtype == "*" else 3 * (subtype == own_subtype)
 
 
 def _weighted(header: str) -> Iterator[tuple[str, float]]:

@@ -17,8 +17,6 @@ from gateway.http.error_responses import HttpError
 from gateway.http.requests import GraphQLRequest
 
 _MAX_BYTES = 1024 * 1024
-# One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
-_LARGEST_SHARE = 16
 # A short document takes more memory than its text, so a limit of bytes alone would bound nothing.
 _MAX_DOCUMENTS = 4_096
 _APOLLO_FORMAT = "apollo-persisted-query-manifest"
@@ -76,7 +74,12 @@ class PersistedDocuments:
         # A manifest may use another hash than Apollo's clients, and may name the algorithm when a client does not.
         by_hash = {_sha256(text): text for text in by_id.values()}
         self._known = {**by_hash, **{_without_algorithm(name): text for name, text in by_id.items()}, **by_id}
-        self._registered = None if by_id else _RegisteredDocuments(max_bytes)
+        self._max_bytes = max_bytes
+        # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
+        self._longest = -1 if by_id else max_bytes // 16
+        # By hash, the least recently used first.
+        self._registered: OrderedDict[str, str] = OrderedDict()
+        self._registered_bytes = 0
 
     def text(self, request: GraphQLRequest) -> str:
         """The document of a request. Raises UnknownDocument, and HttpError if it may not be run."""
@@ -103,43 +106,28 @@ class PersistedDocuments:
     def _hashed(self, sha256_hash: str, query: str | None) -> str:
         """The document of an Apollo client, which sends the text too after a response that its hash is unknown."""
         found = self._known.get(sha256_hash)
-        if found is None and query is None and self._registered is not None:
-            found = self._registered.find(sha256_hash)
+        if found is None and query is None and (found := self._registered.get(sha256_hash)) is not None:
+            self._registered.move_to_end(sha256_hash)
         if found is not None:
             return found
         if query is None:
             raise _not_found()
         if _sha256(query) != sha256_hash:
             raise HttpError(400, "sha256Hash is not the hash of the query")
-        if self._registered is not None:
-            self._registered.keep(sha256_hash, query)
+        self._register(sha256_hash, query)
         return query
 
-
-class _RegisteredDocuments:
-    """Documents that clients registered, by hash; the least recently used is evicted first."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._kept: OrderedDict[str, tuple[str, int]] = OrderedDict()
-        self._bytes = 0
-
-    def find(self, name: str) -> str | None:
-        kept = self._kept.get(name)
-        if kept is None:
-            return None
-        self._kept.move_to_end(name)
-        return kept[0]
-
-    def keep(self, name: str, text: str) -> None:
+    def _register(self, sha256_hash: str, text: str) -> None:
         size = len(text.encode())
-        if self.find(name) is not None or size > self._max_bytes // _LARGEST_SHARE:
+        if size > self._longest:
             return
-        self._kept[name] = text, size
-        self._bytes += size
-        while self._bytes > self._max_bytes or len(self._kept) > _MAX_DOCUMENTS:
-            _, (_, freed) = self._kept.popitem(last=False)
-            self._bytes -= freed
+        if sha256_hash not in self._registered:
+            self._registered_bytes += size
+        self._registered[sha256_hash] = text
+        self._registered.move_to_end(sha256_hash)
+        while self._registered_bytes > self._max_bytes or len(self._registered) > _MAX_DOCUMENTS:
+            _, evicted = self._registered.popitem(last=False)
+            self._registered_bytes -= len(evicted.encode())
 
 
 def _not_found() -> UnknownDocument:

@@ -94,19 +94,15 @@ class RequestRecord:
     upstream_seconds: float = 0.0
 
 
-class RequestEvents(Protocol):
-    """Is told of every request to `/graphql` when its response is sent."""
-
-    def finished(self, request: RequestRecord) -> None:
-        """Handle the record of the request. Must neither raise nor wait."""
-        ...
-
-
-class RequestTracer(RequestEvents, Protocol):
-    """A listener that is also told when a request begins, in the request's own task."""
+class RequestTracer(Protocol):
+    """Begins and ends a span for each request, in the request's own task; its methods neither raise nor wait."""
 
     def started(self, ids: RequestIds) -> str | None:
         """Begin a span. Return its trace id, 32 hexadecimal digits, if it is recorded and begins a new trace."""
+        ...
+
+    def finished(self, request: RequestRecord) -> None:
+        """End the span."""
         ...
 
 

@@ -14,7 +14,7 @@ from gateway.http.error_responses import HttpError
 # A client that is still sending reads no response, so a body is read up to this multiple of its limit and then refused.
 _READ_FACTOR = 16
 _CLOSE = ((b"connection", b"close"),)
-_PARAMETERS = frozenset({"query", "operationName", "variables", "extensions", "documentId"})
+_PARAMETERS = {"query": str, "operationName": str, "documentId": str, "variables": dict, "extensions": dict}
 _MAX_PARAMETERS = 32
 _MAX_LENGTH_DIGITS = 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -142,8 +142,9 @@ def _depth(found: Any) -> int:
 
 
 def _request(found: dict[str, Any]) -> GraphQLRequest:
-    _check_types(found, str, "query", "operationName", "documentId")
-    _check_types(found, dict, "variables", "extensions")
+    for name, kind in _PARAMETERS.items():
+        if not isinstance(found.get(name), kind | None):
+            raise HttpError(400, f"{name} is not {'a string' if kind is str else 'an object'}")
     query, document_id = found.get("query"), found.get("documentId")
     sha256 = _persisted((found.get("extensions") or {}).get("persistedQuery"))
     if not (query and query.strip()):
@@ -155,23 +156,14 @@ def _request(found: dict[str, Any]) -> GraphQLRequest:
     )
 
 
-def _check_types(found: dict[str, Any], kind: type, *names: str) -> None:
-    for name in names:
-        if not isinstance(found.get(name), kind | None):
-            raise HttpError(400, f"{name} is not {'a string' if kind is str else 'an object'}")
-
-
 def _persisted(extension: object) -> str | None:
     """The hash in Apollo's extension `persistedQuery`, which its clients send with or without the document."""
-    if extension is None:
-        return None
-    if (
-        not isinstance(extension, dict)
-        or extension.get("version") != 1
-        or not isinstance(extension.get("sha256Hash"), str)
-    ):
-        raise HttpError(400, "persistedQuery is not an object with version 1 and a string sha256Hash")
-    found: str = extension["sha256Hash"]
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", found):
-        raise HttpError(400, "sha256Hash is not 64 hexadecimal digits")
-    return found.lower()
+    match extension:
+        case None:
+            return None
+        case {"version": 1, "sha256Hash": str(found)}:
+            if not re.fullmatch(r"[0-9a-fA-F]{64}", found):
+                raise HttpError(400, "sha256Hash is not 64 hexadecimal digits")
+            return found.lower()
+        case _:
+            raise HttpError(400, "persistedQuery is not an object with version 1 and a string sha256Hash")

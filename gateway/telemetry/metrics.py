@@ -75,7 +75,7 @@ _RESULTS = [result for result in CallResult if result is not CallResult.TURNED_A
 
 
 class Metrics(CallEvents, Collector):
-    """The RequestEvents and the CallEvents that count and time; written by the event loop, collected from any thread.
+    """Counts and times requests and calls to Leyr; written by the event loop, collected from any thread.
 
     `emrs` are the codes of the configured EHRs; `registry` is what a scrape reads.
     """

@@ -12,7 +12,7 @@ _DOCUMENT_CHARACTERS = 16
 
 
 class RequestLog:
-    """The RequestEvents that logs. All values but the ids are from closed sets, counted or measured."""
+    """Logs requests and faults. All values but the ids are from closed sets, counted or measured."""
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
