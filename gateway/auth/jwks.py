@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from hashlib import sha256
 from math import ceil, inf
 from pathlib import Path
@@ -25,7 +25,7 @@ from gateway.domain.errors import GatewayError
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.single_flight import SharedCall
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError
-from gateway.http_client.pool import ConnectionPool, HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
@@ -179,18 +179,17 @@ class KeyFile:
         return text
 
 
+@dataclass(frozen=True, slots=True)
 class KeyUrl:
     """A key set at its issuer's URL. Redirects are not followed."""
 
-    def __init__(self, url: str, connections: HttpClientFactory = ConnectionPool) -> None:
-        """Raises AuthSettingsError for an unusable URL."""
-        base, self._target = _split_url(url)
-        self._connections = connections(base, {"accept": "application/jwk-set+json, application/json"})
+    connections: HttpClient
+    target: str
 
     async def fetch(self) -> bytes | bytearray:
         """Send a GET request."""
         try:
-            response = await self._connections.get(self._target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
+            response = await self.connections.get(self.target, max_bytes=_MAX_BYTES, timeout_seconds=_FETCH_SECONDS)
         except BodyTooLargeError:
             failure = _TOO_LARGE
         except TimeoutError:
@@ -208,13 +207,14 @@ class KeyUrl:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._connections.close()
+        await self.connections.close()
 
 
 def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> KeySource:
     """The source for an http or https URL, or else for a path. Raises AuthSettingsError."""
     if re.match(r"https?:", place, re.IGNORECASE):
-        return KeyUrl(place, connections)
+        base, target = _split_url(place)
+        return KeyUrl(connections(base, {"accept": "application/jwk-set+json, application/json"}), target)
     if "://" in place:
         raise AuthSettingsError("a key set comes from a file, or from an http or https URL")
     return KeyFile(Path(place))
@@ -235,23 +235,26 @@ def _split_url(url: str) -> tuple[str, str]:
     return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query
 
 
+@dataclass(slots=True, eq=False)
 class KeySet:
-    """The current keys of one issuer; to be used inside one event loop."""
+    """The current keys of one issuer; to be used inside one event loop.
 
-    def __init__(self, source: KeySource, *, clock: Callable[[], float], on_failed: Callable[[str], None]) -> None:
-        """`clock` counts seconds; `on_failed` is called with the reason when a fetch brings no usable key."""
-        self._source = source
-        self._clock = clock
-        self._on_failed = on_failed
-        self._keys: Keys | None = None
-        self._fetched_at = -inf
-        self._last_fetch_at = -inf
-        self._failed = False
-        self._call: SharedCall[Keys] | None = None
+    `clock` counts seconds; `on_failed` is called with the reason when a fetch brings no usable key.
+    """
+
+    source: KeySource
+    _: KW_ONLY
+    clock: Callable[[], float]
+    on_failed: Callable[[str], None]
+    _keys: Keys | None = None
+    _fetched_at: float = -inf
+    _last_fetch_at: float = -inf
+    _failed: bool = False
+    _call: SharedCall[Keys] | None = None
 
     def current(self) -> Keys | None:
         """The keys, None if they are missing or too old. Begins a refresh if they are stale."""
-        now = self._clock()
+        now = self.clock()
         age = now - self._fetched_at
         if age >= _LIFETIMES.served:
             return None
@@ -272,11 +275,11 @@ class KeySet:
         """Cancel a running fetch, and close the source."""
         if self._call is not None:
             self._call.release()
-        await self._source.close()
+        await self.source.close()
 
     async def _after_fetch(self, pause: float) -> Keys:
         """The keys after the running fetch, or else after a new one, unless the last began within `pause` seconds."""
-        call, now = self._call, self._clock()
+        call, now = self._call, self.clock()
         if call is None:
             wait = self._last_fetch_at + pause - now
             if wait > 0:
@@ -296,12 +299,12 @@ class KeySet:
 
     async def _fetch(self, started: float) -> Keys:
         try:
-            keys = read_keys(await self._source.fetch())
+            keys = read_keys(await self.source.fetch())
         except UnusableKeysError as error:
-            self._on_failed(str(error))
+            self.on_failed(str(error))
             raise
         if not keys:
-            self._on_failed(f"it holds no key for {', '.join(ALGORITHMS)}")
+            self.on_failed(f"it holds no key for {', '.join(ALGORITHMS)}")
         # An empty key set counts too: keys that the issuer withdrew must not be used.
         self._keys, self._fetched_at = keys, started
         return keys

@@ -1,6 +1,6 @@
 """The Prometheus metrics of the gateway, in a registry of their own, and the endpoint `/metrics`."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -74,6 +74,28 @@ _UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RESULTS = [result for result in CallResult if result is not CallResult.TURNED_AWAY]
 
 
+_DESCRIPTIONS = {
+    "gateway_operations_total": "Operations by what became of them.",
+    "gateway_refusals_total": "Requests that were turned away before they became operations, by error code.",
+    "gateway_operation_seconds": "Time from a request's head to the end of its answer.",
+    "gateway_overhead_seconds": "The part of that time in which nothing upstream was awaited.",
+    "gateway_reads_total": "Lists that answers needed, by where they came from.",
+    "gateway_upstream_calls_total": "Requests sent to Leyr, each attempt by itself.",
+    "gateway_upstream_seconds": "Time from sending a request to Leyr to its outcome.",
+    "gateway_upstream_turned_away_total": "Requests that were not sent to Leyr, each attempt by itself.",
+    "gateway_upstream_retries_total": "Calls to Leyr that were tried again.",
+    "gateway_breaker_openings_total": "Times that an EHR's circuit breaker opened, or opened again.",
+}
+
+
+def _counters(name: str, labels: Mapping[str, Iterable[str]]) -> Counters:
+    return Counters(name, _DESCRIPTIONS[name], labels)
+
+
+def _histograms(name: str, labels: Mapping[str, Iterable[str]], bounds: Sequence[float]) -> Histograms:
+    return Histograms(name, _DESCRIPTIONS[name], labels, bounds)
+
+
 class Metrics(CallEvents, Collector):
     """Counts and times requests and calls to Leyr; written by the event loop, collected from any thread.
 
@@ -84,50 +106,18 @@ class Metrics(CallEvents, Collector):
         self._emrs = tuple(emrs)
         self._gauges: Gauges | None = None
         self._merged = 0
-        self._operations = Counters(
-            "gateway_operations_total",
-            "Operations by what became of them.",
-            {"outcome": _OUTCOMES, "operation": _OPERATIONS},
-        )
-        self._refusals = Counters(
-            "gateway_refusals_total",
-            "Requests that were turned away before they became operations, by error code.",
-            {"code": error_codes()},
-        )
-        self._seconds = Histograms(
-            "gateway_operation_seconds",
-            "Time from a request's head to the end of its answer.",
-            {"outcome": _OUTCOMES},
-            _SECONDS,
-        )
-        self._overhead = Histograms(
-            "gateway_overhead_seconds",
-            "The part of that time in which nothing upstream was awaited.",
-            {},
-            _OVERHEAD_SECONDS,
-        )
-        self._reads = Counters(
-            "gateway_reads_total", "Lists that answers needed, by where they came from.", {"origin": CacheStatus}
-        )
         emr = {"emr": self._emrs}
         call = {**emr, "endpoint": ENDPOINTS}
-        self._calls = Counters(
-            "gateway_upstream_calls_total",
-            "Requests sent to Leyr, each attempt by itself.",
-            {**call, "outcome": _RESULTS},
-        )
-        self._call_seconds = Histograms(
-            "gateway_upstream_seconds", "Time from sending a request to Leyr to its outcome.", call, _UPSTREAM_SECONDS
-        )
-        self._turned_away = Counters(
-            "gateway_upstream_turned_away_total",
-            "Requests that were not sent to Leyr, each attempt by itself.",
-            {**emr, "reason": Rejection},
-        )
-        self._retries = Counters("gateway_upstream_retries_total", "Calls to Leyr that were tried again.", emr)
-        self._openings = Counters(
-            "gateway_breaker_openings_total", "Times that an EHR's circuit breaker opened, or opened again.", emr
-        )
+        self._operations = _counters("gateway_operations_total", {"outcome": _OUTCOMES, "operation": _OPERATIONS})
+        self._refusals = _counters("gateway_refusals_total", {"code": error_codes()})
+        self._seconds = _histograms("gateway_operation_seconds", {"outcome": _OUTCOMES}, _SECONDS)
+        self._overhead = _histograms("gateway_overhead_seconds", {}, _OVERHEAD_SECONDS)
+        self._reads = _counters("gateway_reads_total", {"origin": CacheStatus})
+        self._calls = _counters("gateway_upstream_calls_total", {**call, "outcome": _RESULTS})
+        self._call_seconds = _histograms("gateway_upstream_seconds", call, _UPSTREAM_SECONDS)
+        self._turned_away = _counters("gateway_upstream_turned_away_total", {**emr, "reason": Rejection})
+        self._retries = _counters("gateway_upstream_retries_total", emr)
+        self._openings = _counters("gateway_breaker_openings_total", emr)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)

@@ -6,7 +6,7 @@ All that a span may say is in `ALLOWED`: values from closed sets, counts, and a 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from importlib.metadata import version
 from threading import Thread
 from typing import TypeAlias, get_args
@@ -114,9 +114,9 @@ class _RequestSpan:
     is_ended: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Spans(CallEvents):
-    """The RequestTracer and the CallEvents that make spans; parameters as of `traces.traces_to`.
+    """The RequestTracer that makes spans, of calls to Leyr too; parameters as of `traces.traces_to`.
 
     The parent of a call's span is the request that began the call, however many wait for it. A call that goes on after
     that request, such as a refresh of stale data, gets a trace of its own with a link to the request: a child must not
@@ -124,6 +124,7 @@ class Spans(CallEvents):
     """
 
     tracer: Tracer
+    _: KW_ONLY
     emrs: Collection[str]
     ratio: float
     now_ns: Callable[[], int]
@@ -226,7 +227,7 @@ _SEND_SECONDS = 5
 _SHUTDOWN_SECONDS = 3.0
 
 
-class Collector:
+class Collector(SpanExporter):
     """A collector of traces, by its root's URL or the whole URL for traces; `processor` sends spans to it in batches.
 
     Credentials for it, a certificate and compression are the library's own settings, OTEL_EXPORTER_OTLP_HEADERS,
@@ -235,35 +236,19 @@ class Collector:
 
     def __init__(self, url: str, log: structlog.typing.FilteringBoundLogger) -> None:
         endpoint = url if urlsplit(url).path else url + _PATH
-        self._exporter = _LoggedExporter(OTLPSpanExporter(endpoint, timeout=_SEND_SECONDS), log)
+        self._exporter: SpanExporter = OTLPSpanExporter(endpoint, timeout=_SEND_SECONDS)
+        self._log = log
+        self._succeeds = True
+        self._is_shut = False
         self.processor = BatchSpanProcessor(
-            self._exporter,
+            self,
             max_queue_size=_MAX_QUEUED,
             schedule_delay_millis=_BATCH_MILLISECONDS,
             max_export_batch_size=_BATCH,
         )
 
-    def close(self) -> None:
-        """Send the remaining spans, within three seconds."""
-        # The library would wait half a minute for a collector that does not answer.
-        shutdown = Thread(target=self.processor.shutdown, daemon=True)
-        shutdown.start()
-        shutdown.join(_SHUTDOWN_SECONDS)
-        if shutdown.is_alive():
-            self._exporter.shutdown()
-
-
-class _LoggedExporter(SpanExporter):
-    """Logs when exporting begins to fail, and when it succeeds again; used by one thread."""
-
-    def __init__(self, exporter: SpanExporter, log: structlog.typing.FilteringBoundLogger) -> None:
-        self._exporter = exporter
-        self._log = log
-        self._succeeds = True
-        self._is_shut = False
-
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export spans, and log if the result is another kind than the last."""
+        """Export spans in the processor's thread; log when that begins to fail, and when it succeeds again."""
         result = self._exporter.export(spans)
         succeeds = result is SpanExportResult.SUCCESS
         if succeeds != self._succeeds:
@@ -280,19 +265,20 @@ class _LoggedExporter(SpanExporter):
             self._is_shut = True
             self._exporter.shutdown()
 
+    def close(self) -> None:
+        """Send the remaining spans, within three seconds."""
+        # The library would wait half a minute for a collector that does not answer.
+        shutdown = Thread(target=self.processor.shutdown, daemon=True)
+        shutdown.start()
+        shutdown.join(_SHUTDOWN_SECONDS)
+        if shutdown.is_alive():
+            self.shutdown()
 
-def build_spans(
-    processor: SpanProcessor,
-    *,
-    emrs: Collection[str],
-    ratio: float,
-    now_ns: Callable[[], int],
-    chance: Callable[[], float],
-) -> Spans:
-    """Make spans that a processor gets. OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence over ours."""
+
+def tracer_to(processor: SpanProcessor) -> Tracer:
+    """A tracer whose spans a processor gets; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     resource = Resource({"service.name": _DISTRIBUTION, "service.version": version(_DISTRIBUTION)})
     resource = resource.merge(OTELResourceDetector().detect())
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    tracer = provider.get_tracer("gateway", version(_DISTRIBUTION))
-    return Spans(tracer=tracer, emrs=frozenset(emrs), ratio=ratio, now_ns=now_ns, chance=chance)
+    return provider.get_tracer("gateway", version(_DISTRIBUTION))

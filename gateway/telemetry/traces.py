@@ -48,10 +48,10 @@ def traces_to(
     """
     try:
         # Imported here, since a gateway without traces need not have OpenTelemetry installed.
-        from gateway.telemetry.spans import Collector, build_spans  # noqa: PLC0415 # see above
+        from gateway.telemetry.spans import Collector, Spans, tracer_to  # noqa: PLC0415 # see above
 
         collector = Collector(url, log)
-        spans = build_spans(collector.processor, emrs=emrs, ratio=ratio, now_ns=now_ns, chance=chance)
+        spans = Spans(tracer_to(collector.processor), emrs=frozenset(emrs), ratio=ratio, now_ns=now_ns, chance=chance)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _IMPORTS:
             raise

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from gateway.app import create_app
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
-from gateway.telemetry.spans import build_spans
+from gateway.telemetry.spans import Spans, tracer_to
 from gateway.telemetry.traces import Traces
 from tests.harness import CACHES_ON, ERROR_BODY, NOW, leyr_settings
 from tests.security.personal_numbers_in_requests import Request
@@ -180,7 +180,7 @@ def watched(
         **CACHES_ON,
     }
     log, spans = StringIO(), InMemorySpanExporter()
-    made = build_spans(SimpleSpanProcessor(spans), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0)
+    made = Spans(tracer_to(SimpleSpanProcessor(spans)), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0)
     traces = Traces(made, made, spans.shutdown)
     app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})
     with (

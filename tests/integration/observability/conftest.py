@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_id, format_trace_id
 
-from gateway.telemetry.spans import build_spans
+from gateway.telemetry.spans import Spans, tracer_to
 from gateway.telemetry.traces import Traces
 from tests.harness import Clock, Gateway, Simulator
 
@@ -87,8 +87,8 @@ def serve_traced(serve_gateway: Callable[..., Gateway], simulator: Simulator) ->
 
     def start(*, clock: Clock | None = None, ratio: float = 1, **settings: Any) -> Traced:
         exporter = InMemorySpanExporter()
-        made = build_spans(
-            SimpleSpanProcessor(exporter), emrs=simulator.emrs, ratio=ratio, now_ns=time_ns, chance=random
+        made = Spans(
+            tracer_to(SimpleSpanProcessor(exporter)), emrs=simulator.emrs, ratio=ratio, now_ns=time_ns, chance=random
         )
         traces = Traces(made, made, exporter.shutdown)
         served = serve_gateway(clock=clock, traces=traces, **settings)

@@ -15,7 +15,7 @@ from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
 from gateway.telemetry import spans
 from gateway.telemetry.instruments import OTHER, error_codes
-from gateway.telemetry.spans import ALLOWED, build_spans, call_attributes, is_server_failure, request_attributes
+from gateway.telemetry.spans import ALLOWED, Spans, call_attributes, is_server_failure, request_attributes, tracer_to
 from gateway.telemetry.traces import Traces
 
 EMRS = ("pmo", "webdoc")
@@ -91,8 +91,12 @@ def test_client_errors_are_no_failure(status: int, codes: list[str], failed: boo
 def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
     """Traces of which chance says: in this quarter, the next, and so on."""
     exporter, chances = InMemorySpanExporter(), cycle([0, 0.25, 0.5, 0.75])
-    made = build_spans(
-        SimpleSpanProcessor(exporter), emrs=EMRS, ratio=ratio, now_ns=lambda: 10**18, chance=lambda: next(chances)
+    made = Spans(
+        tracer_to(SimpleSpanProcessor(exporter)),
+        emrs=EMRS,
+        ratio=ratio,
+        now_ns=lambda: 10**18,
+        chance=lambda: next(chances),
     )
     traces = Traces(made, made, exporter.shutdown)
     return traces, exporter
