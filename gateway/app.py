@@ -16,6 +16,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.api_keys import read_api_keys
@@ -37,7 +38,7 @@ from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.csrf import AllowedOrigins
 from gateway.http.endpoint import ConcurrencyLimit, DirectRoute, GraphQLEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
-from gateway.http.graphiql import GraphiQL, GraphiQLAssets, built_graphiql
+from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
 from gateway.http.health import livez, readyz
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http.requests import RequestReader
@@ -155,7 +156,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics, traces, readiness)
     policies = _policies(settings, outside)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
-    graphiql = GraphiQL(built_graphiql(), notice) if settings.gateway_graphiql else None
+    graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     endpoint = _endpoint(settings, outside, transport, policies, verifier, graphiql)
 
@@ -177,7 +178,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
 
 def _routes(
-    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, graphiql: GraphiQL | None
+    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, graphiql: Response | None
 ) -> list[BaseRoute]:
     ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
@@ -219,7 +220,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     transport: LeyrTransport,
     policies: UpstreamPolicies,
     verifier: CredentialVerifier | None,
-    graphiql: GraphiQL | None,
+    graphiql: Response | None,
 ) -> GraphQLEndpoint:
     clock, log = outside.clock, outside.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
@@ -236,8 +237,8 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
             )
         )
     request_log = RequestLog(log)
-    tracer = None if outside.traces is None else outside.traces.requests
-    listeners = (request_log, outside.metrics, tracer)
+    traces = outside.traces
+    listeners = (request_log, outside.metrics, traces)
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
         runner=_runner(settings, outside, profiles, loaders),
@@ -252,7 +253,7 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         new_reference=outside.new_reference,
         digest_key=outside.new_secret(),
         graphiql=graphiql,
-        on_started=None if tracer is None else tracer.started,
+        on_started=None if traces is None else traces.started,
         on_finished=[each.finished for each in listeners if each is not None],
         on_fault=request_log.fault,
     )

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated
 
@@ -71,18 +72,17 @@ class _Table(BaseModel):
         return Caller(name, Access(emrs, units), rate)
 
 
+@dataclass(frozen=True, slots=True)
 class ApiKeyVerifier:
-    """Verifies API keys."""
+    """Verifies API keys; `callers` by the SHA-256 digests of their keys."""
 
-    def __init__(self, callers: Mapping[bytes, Caller]) -> None:
-        """`callers` by the SHA-256 digests of their keys."""
-        self._callers = dict(callers)
+    callers: Mapping[bytes, Caller]
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
         """The caller whose key the headers hold."""
         # The time of a dict lookup depends on the digest. That reveals nothing about a key: a guess whose digest begins
         # like a known one cannot be computed, only searched for blindly.
-        caller = self._callers.get(sha256(api_key(headers).encode("latin-1")).digest())
+        caller = self.callers.get(sha256(api_key(headers).encode("latin-1")).digest())
         if caller is None:
             raise Unauthenticated("This API key is not known")
         return caller
@@ -124,11 +124,6 @@ def _tables(text: str) -> dict[str, _Table]:
     try:
         return TypeAdapter(dict[str, _Table]).validate_python(tables)
     except ValidationError as error:
-        raise AuthSettingsError("\n".join(_messages(error))) from None
-
-
-def _messages(error: ValidationError) -> list[str]:
-    return [
-        ": ".join((".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")))
-        for each in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = (f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}" for each in found)
+        raise AuthSettingsError("\n".join(lines)) from None

@@ -212,27 +212,22 @@ class KeyUrl:
 
 def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> KeySource:
     """The source for an http or https URL, or else for a path. Raises AuthSettingsError."""
-    if re.match(r"https?:", place, re.IGNORECASE):
-        base, target = _split_url(place)
-        return KeyUrl(connections(base, {"accept": "application/jwk-set+json, application/json"}), target)
-    if "://" in place:
-        raise AuthSettingsError("a key set comes from a file, or from an http or https URL")
-    return KeyFile(Path(place))
-
-
-def _split_url(url: str) -> tuple[str, str]:
-    """Split a URL into its base, and the path with the query."""
+    if not re.match(r"https?:", place, re.IGNORECASE):
+        if "://" in place:
+            raise AuthSettingsError("a key set comes from a file, or from an http or https URL")
+        return KeyFile(Path(place))
     try:
-        parts = urlsplit(url)
-        usable = re.fullmatch(r"[!-~]+", url) and parts.hostname and parts.port != 0
+        parts = urlsplit(place)
+        usable = re.fullmatch(r"[!-~]+", place) and parts.hostname and parts.port != 0
     except ValueError:
         usable = None
     if not usable or not re.fullmatch(r"[A-Za-z0-9.:_\[\]-]+", parts.netloc) or parts.fragment:
         raise AuthSettingsError(
             "the key set's URL needs a host and visible ASCII characters, without user name or fragment"
         )
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = {"accept": "application/jwk-set+json, application/json"}
+    return KeyUrl(connections(f"{parts.scheme}://{parts.netloc}", headers), target)
 
 
 @dataclass(slots=True, eq=False)

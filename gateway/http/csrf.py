@@ -23,21 +23,17 @@ _OWN_SITE = frozenset({"same-origin", "none"})
 
 def may_be_csrf(headers: Mapping[bytes, str]) -> bool:
     """Whether a GET may come from another site's page, without a preflight; header names are in lower case."""
-    if any(name in headers for name in _FORCES_PREFLIGHT) or _is_json(headers) or _has_bearer_token(headers):
+    if any(name in headers for name in _FORCES_PREFLIGHT):
+        return False
+    # By the standard other types take a preflight too, but a browser sent some without: GHSA-9q82-xgwf-vj6h.
+    if headers.get(b"content-type", "").partition(";")[0].strip().lower() == "application/json":
+        return False
+    # Bearer only: a browser adds credentials of Basic, Digest and Negotiate to the requests of every site's pages.
+    scheme, _, token = headers.get(b"authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and token:
         return False
     site = headers.get(b"sec-fetch-site")
     return site.strip().lower() not in _OWN_SITE if site is not None else b"sec-fetch-mode" not in headers
-
-
-def _is_json(headers: Mapping[bytes, str]) -> bool:
-    # By the standard other types take a preflight too, but a browser sent some without: GHSA-9q82-xgwf-vj6h.
-    return headers.get(b"content-type", "").partition(";")[0].strip().lower() == "application/json"
-
-
-def _has_bearer_token(headers: Mapping[bytes, str]) -> bool:
-    # A browser adds credentials of Basic, Digest and Negotiate to the requests of every site's pages.
-    scheme, _, token = headers.get(b"authorization", "").strip().partition(" ")
-    return scheme.lower() == "bearer" and bool(token)
 
 
 class AllowedOrigins(CORSMiddleware):

@@ -13,7 +13,6 @@ from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded, Unauthenticated
 from gateway.http.csrf import may_be_csrf
 from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
-from gateway.http.graphiql import GraphiQL
 from gateway.http.negotiation import ENCODINGS, MediaType, preferred_encoding, preferred_media_type
 from gateway.http.request_context import (
     ClientDisconnectedError,
@@ -107,7 +106,7 @@ class GraphQLEndpoint:
     clock: Callable[[], float]
     new_reference: Callable[[], str]
     digest_key: bytes
-    graphiql: GraphiQL | None
+    graphiql: ASGIApp | None
     on_started: Callable[[RequestIds], str | None] | None
     on_finished: Sequence[Callable[[RequestRecord], None]]
     on_fault: Callable[[RequestIds, Exception], None]
@@ -115,10 +114,10 @@ class GraphQLEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI application: responds in the media type that the client prefers."""
         headers, method = _by_name(scope["headers"]), scope["method"]
-        if self.graphiql and method in _SAFE_METHODS:
+        if self.graphiql is not None and method in _SAFE_METHODS:
             preferred = preferred_media_type(headers.get(b"accept"), _MEDIA_TYPES_AND_HTML)
             if preferred is MediaType.HTML:
-                await self.graphiql.page()(scope, receive, send)
+                await self.graphiql(scope, receive, send)
                 return
         ids, started = request_ids(headers, self.new_reference), self.clock()
         if self.on_started is not None and (trace_id := self.on_started(ids)) is not None:

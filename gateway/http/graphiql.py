@@ -29,17 +29,15 @@ _NOT_BUILT = """<!doctype html>
 """
 
 
-class GraphiQL:
-    """The GraphiQL page; `notice` is shown above it, such as that the data is simulated."""
+def graphiql_page(folder: Path, notice: str = "") -> Response:
+    """The page, with a Content-Security-Policy that lets it reach this host only.
 
-    def __init__(self, folder: Path, notice: str = "") -> None:
-        index = folder / "index.html"
-        self._page = index.read_text(encoding="utf-8") if index.is_file() else _NOT_BUILT
-        self._page = self._page.replace(_NOTICE, f'<meta name="gateway-notice" content="{escape(notice)}" />')
-
-    def page(self) -> Response:
-        """The page, with a Content-Security-Policy that lets it reach this host only."""
-        return HTMLResponse(self._page, headers=_HEADERS)
+    `notice` is shown above it, such as that the data is simulated.
+    """
+    index = folder / "index.html"
+    page = index.read_text(encoding="utf-8") if index.is_file() else _NOT_BUILT
+    page = page.replace(_NOTICE, f'<meta name="gateway-notice" content="{escape(notice)}" />')
+    return HTMLResponse(page, headers=_HEADERS)
 
 
 class GraphiQLAssets(StaticFiles):

@@ -113,12 +113,9 @@ def _weighted(header: str) -> Iterator[tuple[str, float]]:
     for part in header.lower().split(","):
         element, *parameters = (each.strip() for each in part.split(";"))
         if element:
-            weights = [value for name, _, value in (each.partition("=") for each in parameters) if name.strip() == "q"]
-            yield element, _weight(weights[0]) if weights else 1.0
-
-
-def _weight(value: str) -> float:
-    return min(float(value), 1.0) if _WEIGHT.fullmatch(value.strip()) else 0.0
+            named = (each.partition("=") for each in parameters)
+            weight = next((value for name, _, value in named if name.strip() == "q"), "1")
+            yield element, min(float(weight), 1.0) if _WEIGHT.fullmatch(weight.strip()) else 0.0
 
 
 def compressed(pieces: Sequence[bytes], encoding: Encoding) -> bytes:

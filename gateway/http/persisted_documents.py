@@ -16,11 +16,13 @@ from gateway.domain.errors import Forbidden, UnknownDocument
 from gateway.http.error_responses import HttpError
 from gateway.http.requests import GraphQLRequest
 
+# Apollo's clients recognise the error by this message.
+_NOT_FOUND = "PersistedQueryNotFound"
 _MAX_BYTES = 1024 * 1024
 # A short document takes more memory than its text, so a limit of bytes alone would bound nothing.
 _MAX_DOCUMENTS = 4_096
 _APOLLO_FORMAT = "apollo-persisted-query-manifest"
-_ALGORITHM = re.compile(r"(sha1|sha256|sha512|md5):", re.IGNORECASE)
+_ALGORITHM = re.compile(r"\A(?:sha1|sha256|sha512|md5):", re.IGNORECASE)
 
 
 class ManifestError(Exception):
@@ -73,7 +75,7 @@ class PersistedDocuments:
         by_id = dict(trusted or {})
         # A manifest may use another hash than Apollo's clients, and may name the algorithm when a client does not.
         by_hash = {_sha256(text): text for text in by_id.values()}
-        self._known = {**by_hash, **{_without_algorithm(name): text for name, text in by_id.items()}, **by_id}
+        self._known = {**by_hash, **{_ALGORITHM.sub("", name): text for name, text in by_id.items()}, **by_id}
         self._max_bytes = max_bytes
         # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
         self._longest = -1 if by_id else max_bytes // 16
@@ -90,18 +92,16 @@ class PersistedDocuments:
             )
         found = set() if query is None else {query}
         if request.document_id is not None:
-            found.add(self._trusted(request.document_id))
+            known = self._known
+            trusted = known.get(request.document_id, known.get(_ALGORITHM.sub("", request.document_id)))
+            if trusted is None:
+                raise UnknownDocument(_NOT_FOUND)
+            found.add(trusted)
         if request.sha256 is not None:
             found.add(self._hashed(request.sha256, query))
         if len(found) > 1:
             raise HttpError(400, "The request names a document and holds or names another; send one of them")
         return next(iter(found), "")
-
-    def _trusted(self, document_id: str) -> str:
-        found = self._known.get(document_id, self._known.get(_without_algorithm(document_id)))
-        if found is None:
-            raise _not_found()
-        return found
 
     def _hashed(self, sha256_hash: str, query: str | None) -> str:
         """The document of an Apollo client, which sends the text too after a response that its hash is unknown."""
@@ -111,7 +111,7 @@ class PersistedDocuments:
         if found is not None:
             return found
         if query is None:
-            raise _not_found()
+            raise UnknownDocument(_NOT_FOUND)
         if _sha256(query) != sha256_hash:
             raise HttpError(400, "sha256Hash is not the hash of the query")
         self._register(sha256_hash, query)
@@ -128,15 +128,6 @@ class PersistedDocuments:
         while self._registered_bytes > self._max_bytes or len(self._registered) > _MAX_DOCUMENTS:
             _, evicted = self._registered.popitem(last=False)
             self._registered_bytes -= len(evicted.encode())
-
-
-def _not_found() -> UnknownDocument:
-    # Apollo's clients recognise the error by this message.
-    return UnknownDocument("PersistedQueryNotFound")
-
-
-def _without_algorithm(document_id: str) -> str:
-    return document_id[found.end() :] if (found := _ALGORITHM.match(document_id)) else document_id
 
 
 def _sha256(text: str) -> str:

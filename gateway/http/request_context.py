@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from starlette.types import Receive
 
@@ -92,18 +92,6 @@ class RequestRecord:
     reads: Mapping[CacheStatus, int] = field(default_factory=dict)
     lists_needed: int = 0
     upstream_seconds: float = 0.0
-
-
-class RequestTracer(Protocol):
-    """Begins and ends a span for each request, in the request's own task; its methods neither raise nor wait."""
-
-    def started(self, ids: RequestIds) -> str | None:
-        """Begin a span. Return its trace id, 32 hexadecimal digits, if it is recorded and begins a new trace."""
-        ...
-
-    def finished(self, request: RequestRecord) -> None:
-        """End the span."""
-        ...
 
 
 @dataclass(slots=True)

@@ -131,14 +131,11 @@ def _is_json(content_type: str) -> bool:
 
 def _depth(found: Any) -> int:
     """How deep arrays and objects are nested. Without recursion, since a client chooses the depth."""
-    depth = 0
-    level = [found]
-    while True:
-        level = [each for each in level if isinstance(each, dict | list)]
-        if not level:
-            return depth
+    depth, level = 0, [found]
+    while level := [each for each in level if isinstance(each, dict | list)]:
         depth += 1
         level = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _request(found: dict[str, Any]) -> GraphQLRequest:

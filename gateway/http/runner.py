@@ -17,7 +17,7 @@ from gateway.fetch.profiles import Profiles
 from gateway.http.error_responses import ErrorFormatter, HttpError
 from gateway.http.negotiation import MediaType
 from gateway.http.persisted_documents import PersistedDocuments
-from gateway.http.request_context import RequestContext, RequestRecord, RequestTimeout
+from gateway.http.request_context import RequestContext, RequestTimeout
 from gateway.http.requests import GraphQLRequest
 from gateway.http.response_cache import GraphQLResponse
 from gateway.schema.context import Context, OperationLimits
@@ -41,25 +41,27 @@ class GraphQLResult:
     @classmethod
     def of(cls, result: Result, errors: ErrorFormatter, reference: str) -> "GraphQLResult":
         """Format the errors of the engine's result; `reference` is the request id."""
-        formatted, omitted = (
-            errors.formatted(result.errors, reference, result.errors_omitted)
-            if result.errors
-            else ((), result.errors_omitted)
-        )
+        formatted: Sequence[dict[str, Any]] = ()
+        omitted = result.errors_omitted
+        if result.errors:
+            formatted, omitted = errors.formatted(result.errors, reference, omitted)
         return cls(result.data, formatted, omitted, result.document_hash, result.operation_type)
 
     def pieces(self, extensions: bytes | None = None) -> list[bytes]:
         """The JSON of the whole response in pieces; `extensions` is the JSON of an object with the key `gateway`."""
         if self.errors_omitted:
-            extensions = _with_omitted(extensions, self.errors_omitted)
-        parts = [] if self.data is None else [(b'"data":', *self.data)]
-        if self.errors:
-            parts.append((b'"errors":', orjson.dumps(self.errors)))
-        if extensions is not None:
-            parts.append((b'"extensions":', extensions))
+            given = {} if extensions is None else orjson.loads(extensions)
+            report = {**given.get("gateway", {}), "errorsOmitted": self.errors_omitted}
+            extensions = orjson.dumps({**given, "gateway": report})
         made = [b"{"]
-        for number, part in enumerate(parts):
-            made += (b",", *part) if number else part
+        if self.data is not None:
+            made += (b'"data":', *self.data, b",")
+        if self.errors:
+            made += (b'"errors":', orjson.dumps(self.errors), b",")
+        if extensions is not None:
+            made += (b'"extensions":', extensions, b",")
+        if made[-1] == b",":
+            made.pop()
         return [*made, b"}"]
 
 
@@ -80,7 +82,7 @@ class Runner:
     async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
         operation = self._operation(request, context.media_type)
-        started = self.clock()
+        record, started = context.record, self.clock()
         scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
         loaders = self.loaders(scope)
         resolver_context = Context(
@@ -99,8 +101,14 @@ class Runner:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
             loaders.close()
-        result = GraphQLResult.of(executed, self.errors, context.record.ids.request_id)
-        _fill_in(context.record, result, scope)
+        result = GraphQLResult.of(executed, self.errors, record.ids.request_id)
+        record.operation_type, record.document_hash = result.operation_type, result.document_hash
+        record.codes = [error["extensions"]["code"] for error in result.errors]
+        record.lists_needed, record.upstream_seconds = scope.asked, scope.waited
+        if scope.reads:
+            record.reads = Counter([read.origin for read in scope.reads])
+        if result.data is not None:
+            record.outcome = "partial" if result.errors else "ok"
         # Extensions are about data, so a result without data has none.
         extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
@@ -117,20 +125,6 @@ class Runner:
                 # Apollo's clients send the document along when a response with status 200 says so.
                 raise HttpError(_request_error_status(media_type), error) from None
         return Operation(document, request.operation_name, request.variables)
-
-
-def _fill_in(record: RequestRecord, result: GraphQLResult, scope: FetchScope) -> None:
-    record.operation_type, record.document_hash = result.operation_type, result.document_hash
-    record.codes = [error["extensions"]["code"] for error in result.errors]
-    record.reads = Counter([read.origin for read in scope.reads])
-    record.lists_needed, record.upstream_seconds = scope.asked, scope.waited
-    if result.data is not None:
-        record.outcome = "partial" if result.errors else "ok"
-
-
-def _with_omitted(extensions: bytes | None, omitted: int) -> bytes:
-    given = {} if extensions is None else orjson.loads(extensions)
-    return orjson.dumps({**given, "gateway": {**given.get("gateway", {}), "errorsOmitted": omitted}})
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

@@ -89,10 +89,7 @@ def is_server_failure(status: int, codes: Collection[str]) -> bool:
 def call_attributes(
     emr: str, endpoint: str, result: CallResult, resends: int, *, emrs: Collection[str]
 ) -> tuple[str, Attributes]:
-    """The name and the attributes of a call's span; `resends` is how often the call was sent before.
-
-    `emrs` are the codes of the configured EHRs.
-    """
+    """The name and the attributes of a call's span; `resends` is how often the call was sent before."""
     endpoint = _known(endpoint, _ENDPOINTS)
     attributes: Attributes = {EMR: _known(emr, emrs), ENDPOINT: endpoint, OUTCOME: result.value}
     if resends:
@@ -116,7 +113,7 @@ class _RequestSpan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spans(CallEvents):
-    """The RequestTracer that makes spans, of calls to Leyr too; parameters as of `traces.traces_to`.
+    """Makes the spans of requests and of calls to Leyr; parameters as of `traces.traces_to`.
 
     The parent of a call's span is the request that began the call, however many wait for it. A call that goes on after
     that request, such as a refresh of stale data, gets a trace of its own with a link to the request: a child must not
@@ -143,8 +140,8 @@ class Spans(CallEvents):
         """Begin the span of a request, if it is sampled; return the id of its trace if that is new."""
         traceparent = ids.traceparent
         # Decided before the library is asked, whose samplers take ten times as long.
-        is_sampled = self.chance() < self.ratio if traceparent is None else _is_sampled(traceparent)
-        span = self._begin(traceparent) if is_sampled else None
+        sampled = self.chance() < self.ratio if traceparent is None else int(traceparent[-2:], 16) & TraceFlags.SAMPLED
+        span = self._begin(traceparent) if sampled else None
         # None as well: the task may have inherited another request's span.
         self._current.set(span)
         if span is None or traceparent is not None:
@@ -207,10 +204,6 @@ class Spans(CallEvents):
         self._resends.set((before, before + 1))
 
 
-def _is_sampled(traceparent: str) -> bool:
-    return int(traceparent[-2:], 16) & TraceFlags.SAMPLED != 0
-
-
 def _remote_parent(traceparent: str) -> Context:
     """The client's span. Its `tracestate` is free text, which stays outside."""
     trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
@@ -220,9 +213,6 @@ def _remote_parent(traceparent: str) -> Context:
 
 _DISTRIBUTION = "leyr-graphql-gateway"
 _PATH = "/v1/traces"
-_MAX_QUEUED = 4_096
-_BATCH = 512
-_BATCH_MILLISECONDS = 2_000
 _SEND_SECONDS = 5
 _SHUTDOWN_SECONDS = 3.0
 
@@ -241,10 +231,7 @@ class Collector(SpanExporter):
         self._succeeds = True
         self._is_shut = False
         self.processor = BatchSpanProcessor(
-            self,
-            max_queue_size=_MAX_QUEUED,
-            schedule_delay_millis=_BATCH_MILLISECONDS,
-            max_export_batch_size=_BATCH,
+            self, max_queue_size=4_096, schedule_delay_millis=2_000, max_export_batch_size=512
         )
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.http.request_context import RequestTracer
+from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.leyr.call_events import CallEvents
 
 # Names a file of the repository and not the package, whose name an index may give to somebody else.
@@ -24,9 +24,14 @@ class TracesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Makes spans of requests and of calls to Leyr; `close` sends the remaining ones, within some seconds."""
+    """Makes spans of requests and of calls to Leyr.
 
-    requests: RequestTracer
+    `started` begins a request's span, in the request's own task, and returns the trace id, 32 hexadecimal digits, if
+    the span is recorded and begins a new trace; `finished` ends it. `close` sends what remains, within some seconds.
+    """
+
+    started: Callable[[RequestIds], str | None]
+    finished: Callable[[RequestRecord], None]
     upstream: CallEvents
     close: Callable[[], None]
 
@@ -58,4 +63,4 @@ def traces_to(
         raise TracesError(_MISSING) from None
     except ValueError:
         raise TracesError(_WRONG) from None
-    return Traces(spans, spans, collector.close)
+    return Traces(spans.started, spans.finished, spans, collector.close)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Response, expect
 
-from gateway.http.graphiql import GraphiQL
+from gateway.http.graphiql import graphiql_page
 from tests.e2e.conftest import Visit
 
 SAMPLES = ("Graph", "DoctorNextTimes", "FilteredSearch")
@@ -167,7 +167,7 @@ def test_a_screenshot_shows_a_page_with_an_answer(quiet: Visit, tmp_path: Path) 
 
 
 def test_the_page_says_how_to_build_it_where_it_is_not_built(tmp_path: Path) -> None:
-    page = bytes(GraphiQL(tmp_path, "notice").page().body).decode()
+    page = bytes(graphiql_page(tmp_path, "notice").body).decode()
 
     assert "make explorer" in page
     assert "Node.js" in page

@@ -181,7 +181,7 @@ def watched(
     }
     log, spans = StringIO(), InMemorySpanExporter()
     made = Spans(tracer_to(SimpleSpanProcessor(spans)), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0)
-    traces = Traces(made, made, spans.shutdown)
+    traces = Traces(made.started, made.finished, made, spans.shutdown)
     app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})
     with (
         serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as address,

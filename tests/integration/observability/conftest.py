@@ -90,7 +90,7 @@ def serve_traced(serve_gateway: Callable[..., Gateway], simulator: Simulator) ->
         made = Spans(
             tracer_to(SimpleSpanProcessor(exporter)), emrs=simulator.emrs, ratio=ratio, now_ns=time_ns, chance=random
         )
-        traces = Traces(made, made, exporter.shutdown)
+        traces = Traces(made.started, made.finished, made, exporter.shutdown)
         served = serve_gateway(clock=clock, traces=traces, **settings)
         return Traced(served.url, served.http, served.log, served.metrics, exporter=exporter)
 

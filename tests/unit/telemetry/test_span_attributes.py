@@ -98,7 +98,7 @@ def recording(ratio: float = 1) -> tuple[Traces, InMemorySpanExporter]:
         now_ns=lambda: 10**18,
         chance=lambda: next(chances),
     )
-    traces = Traces(made, made, exporter.shutdown)
+    traces = Traces(made.started, made.finished, made, exporter.shutdown)
     return traces, exporter
 
 
@@ -107,7 +107,7 @@ def test_resend_count_counts_earlier_attempts_of_the_same_call() -> None:
     events = traces.upstream
 
     def call(*steps: str) -> None:
-        traces.requests.started(RequestIds("id"))
+        traces.started(RequestIds("id"))
         for step in steps:
             match step:
                 case "sent":
@@ -134,7 +134,7 @@ def test_call_span_ends_now_and_lasts_its_seconds() -> None:
     traces, exporter = recording()
 
     def call() -> None:
-        traces.requests.started(RequestIds("id"))
+        traces.started(RequestIds("id"))
         traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
@@ -147,8 +147,8 @@ def test_calls_of_an_unrecorded_operation_are_not_recorded() -> None:
     traces, exporter = recording(0.25)
 
     def call() -> None:
-        assert traces.requests.started(RequestIds("id")) is not None
-        assert traces.requests.started(RequestIds("id")) is None
+        assert traces.started(RequestIds("id")) is not None
+        assert traces.started(RequestIds("id")) is None
         traces.upstream.attempt_ended("pmo", "timeslots", CallResult.ANSWERED, 1.25)
 
     copy_context().run(call)
@@ -160,7 +160,7 @@ def test_calls_of_an_unrecorded_operation_are_not_recorded() -> None:
 def test_ratio_decides_which_share_of_new_traces_is_recorded(ratio: float, begun: int) -> None:
     traces, _ = recording(ratio)
 
-    trace_ids = [copy_context().run(traces.requests.started, RequestIds("id")) for _ in range(4)]
+    trace_ids = [copy_context().run(traces.started, RequestIds("id")) for _ in range(4)]
 
     assert len([trace_id for trace_id in trace_ids if trace_id is not None]) == begun
 
@@ -171,8 +171,8 @@ def test_sampled_flag_of_the_client_decides_over_its_trace(flags: str, is_record
     ids = RequestIds("id", f"00-{'a' * 32}-{'b' * 16}-{flags}")
 
     def request() -> None:
-        assert traces.requests.started(ids) is None, "the trace is not new"
-        traces.requests.finished(RequestRecord(ids, 200, 1.0))
+        assert traces.started(ids) is None, "the trace is not new"
+        traces.finished(RequestRecord(ids, 200, 1.0))
 
     copy_context().run(request)
 
