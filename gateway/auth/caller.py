@@ -39,21 +39,23 @@ is_emr_code = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}").fullmatch
 """Whether a text can be the code of an EHR."""
 
 
-def care_unit(text: str) -> CareUnitKey | None:
-    """The care unit of a node id, or of an EHR's code, `/` and Leyr's id; None if the text is neither."""
-    try:
-        node = parse_node_id(text)
-    except BadUserInput:
-        # Base64 may contain `/` too, so a node id is tried first.
-        emr, _, leyr_id = text.partition("/")
-        return CareUnitKey(emr, leyr_id) if is_emr_code(emr) and is_usable(leyr_id) else None
-    return node.care_unit if node.type is NodeType.CARE_UNIT else None
-
-
 def care_units(texts: Iterable[str]) -> frozenset[CareUnitKey] | None:
-    """The care units of these texts; None if one of them names none."""
-    keys = {care_unit(text) for text in texts}
-    return None if None in keys else frozenset(key for key in keys if key is not None)
+    """The care units of these node ids, or of an EHR's code, `/` and Leyr's id; None if a text is neither."""
+    found = set()
+    for text in texts:
+        try:
+            node = parse_node_id(text)
+        except BadUserInput:
+            # Base64 may contain `/` too, so a node id is tried first.
+            emr, _, leyr_id = text.partition("/")
+            if not is_emr_code(emr) or not is_usable(leyr_id):
+                return None
+            found.add(CareUnitKey(emr, leyr_id))
+        else:
+            if node.type is not NodeType.CARE_UNIT:
+                return None
+            found.add(node.care_unit)
+    return frozenset(found)
 
 
 class AuthSettingsError(Exception):

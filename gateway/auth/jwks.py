@@ -134,12 +134,9 @@ def _key(jwk: dict[str, Any]) -> Key | None:
 
 def _is_meant_for(algorithm: str, jwk: dict[str, Any]) -> bool:
     operations = jwk.get("key_ops", ["verify"])
-    return (
-        jwk.get("use", "sig") == "sig"
-        and jwk.get("alg", algorithm) == algorithm
-        and isinstance(operations, list)
-        and "verify" in operations
-    )
+    if jwk.get("use", "sig") != "sig" or jwk.get("alg", algorithm) != algorithm:
+        return False
+    return isinstance(operations, list) and "verify" in operations
 
 
 class KeySource(Protocol):

@@ -160,11 +160,11 @@ class JwtVerifier:
         if cached is None:
             return None
         keys = self.keys.current()
-        if keys is None or cached.key not in keys or not cached.since <= self.now().timestamp() < cached.until:
-            del self._cache[digest]
-            return None
-        self._cache.move_to_end(digest)
-        return cached.caller
+        if keys is not None and cached.key in keys and cached.since <= self.now().timestamp() < cached.until:
+            self._cache.move_to_end(digest)
+            return cached.caller
+        del self._cache[digest]
+        return None
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
         kid, algorithm = _signed_with(token)

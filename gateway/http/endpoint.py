@@ -159,8 +159,8 @@ class GraphQLEndpoint:
                 response = await self.runner.run(request, context)
         except GatewayError as error:
             raise http_error(error) from None
-        if response.fresh_until is not None and context.record.reads:
-            self.cache.offer(key, response, response.fresh_until)
+        if context.record.reads:
+            self.cache.offer(key, response)
         return response
 
     async def _admit(self, context: RequestContext, scope: Scope) -> None:

@@ -69,12 +69,10 @@ class ErrorFormatter:
     def formatted(
         self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0
     ) -> tuple[Sequence[dict[str, Any]], int]:
-        """Make GraphQL error objects, and count the errors that are left out: at least so many.
+        """Make GraphQL error objects, and count the errors that are left out beside those `omitted` before.
 
-        `reference` is the request id, `omitted` the number of errors that were left out before.
-
-        Errors of the document with the same message become one with all their locations. Faults among the errors
-        that are left out are logged too, each type and place of fault once.
+        `reference` is the request id. Errors of the document with the same message become one with all their locations.
+        Faults among the errors that are left out are logged too, each type and place of fault once.
         """
         made: list[dict[str, Any]] = []
         by_message: dict[str, dict[str, Any]] = {}

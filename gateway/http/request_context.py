@@ -18,9 +18,7 @@ RequestOutcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finis
 """`finished` is a response from the response cache, `refused` an operation of which no field ran, and `left` an
 operation whose client disconnected before it got a response."""
 
-_is_uuid = re.compile(
-    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE
-).fullmatch
+_is_uuid = re.compile(r"(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}").fullmatch
 _is_traceparent = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 # Whatever may_hold_a_personal_number finds between hexadecimal digits has this form; looking closer takes ten times
 # as long, and few ids need it.

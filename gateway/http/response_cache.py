@@ -104,29 +104,28 @@ class ResponseCache:
     def __init__(self, budget: CacheBudget, clock: Callable[[], float]) -> None:
         self._budget = budget
         self._clock = clock
-        self._kept: dict[CacheKey, tuple[GraphQLResponse, float]] = {}
+        self._kept: dict[CacheKey, GraphQLResponse] = {}
         self._sightings: dict[int, float] = {}
 
     def find(self, key: CacheKey) -> GraphQLResponse | None:
         """The response that is kept for a key, if it is still fresh."""
-        kept = self._kept.get(key)
-        if kept is None:
+        response = self._kept.get(key)
+        if response is None or response.fresh_until is None:
             return None
-        response, fresh_until = kept
-        if self._clock() >= fresh_until:
+        if self._clock() >= response.fresh_until:
             self._budget.drop(("answer", key))
             self._forget(key)
             return None
         self._budget.touch(("answer", key))
         return response
 
-    def offer(self, key: CacheKey, response: GraphQLResponse, fresh_until: float) -> None:
-        """Keep a response if its request came before; else remember that the request came."""
-        now = self._clock()
-        if fresh_until <= now or not (key in self._kept or self._is_seen_again(key, now, fresh_until)):
+    def offer(self, key: CacheKey, response: GraphQLResponse) -> None:
+        """Keep a fresh response if its request came before; else remember that the request came."""
+        now, until = self._clock(), response.fresh_until
+        if until is None or until <= now or not (key in self._kept or self._is_seen_again(key, now, until)):
             return
         if self._budget.keep(("answer", key), response.size, lambda: self._forget(key)):
-            self._kept[key] = response, fresh_until
+            self._kept[key] = response
         else:
             self._forget(key)
 

@@ -6,6 +6,7 @@ off. Here one thread, the event loop's, writes plain numbers, and a scrape turns
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, product
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -77,14 +78,14 @@ class Histograms(_Instrument):
         super().__init__(name, description, labels)
         self._bounds = tuple(bounds)
         self._upper = (*map(str, bounds), "+Inf")
-        self._buckets = {each: _Buckets(len(self._upper)) for each in product(*self._known)}
+        self._buckets = {each: _Buckets([0] * len(self._upper)) for each in product(*self._known)}
 
     def observe(self, labels: tuple[str, ...], seconds: float) -> None:
         """Count an event that took `seconds`."""
         try:
             buckets = self._buckets[labels]
         except KeyError:
-            buckets = self._buckets.setdefault(self._closed(labels), _Buckets(len(self._upper)))
+            buckets = self._buckets.setdefault(self._closed(labels), _Buckets([0] * len(self._upper)))
         buckets.counts[bisect_left(self._bounds, seconds)] += 1
         buckets.seconds += seconds
 
@@ -98,11 +99,9 @@ class Histograms(_Instrument):
         return family
 
 
+@dataclass(slots=True)
 class _Buckets:
     """Counts each event in one bucket only; a scrape makes them cumulative."""
 
-    __slots__ = ("counts", "seconds")
-
-    def __init__(self, number: int) -> None:
-        self.counts = [0] * number
-        self.seconds = 0.0
+    counts: list[int]
+    seconds: float = 0.0

@@ -165,7 +165,12 @@ class Spans(CallEvents):
 
     def _begin(self, traceparent: str | None) -> _RequestSpan | None:
         started_ns = self.now_ns()
-        parent = Context() if traceparent is None else _remote_parent(traceparent)
+        parent = Context()
+        if traceparent is not None:
+            # The client's `tracestate` is free text, which stays outside.
+            trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
+            remote = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+            parent = set_span_in_context(NonRecordingSpan(remote), parent)
         span = self.tracer.start_span("graphql", parent, SpanKind.SERVER, start_time=started_ns)
         # OTEL_SDK_DISABLED makes spans that record nothing.
         return _RequestSpan(span, started_ns, set_span_in_context(span, Context())) if span.is_recording() else None
@@ -202,13 +207,6 @@ class Spans(CallEvents):
         """Count a resend."""
         before, _ = self._resends.get()
         self._resends.set((before, before + 1))
-
-
-def _remote_parent(traceparent: str) -> Context:
-    """The client's span. Its `tracestate` is free text, which stays outside."""
-    trace_id, span_id = (int(part, 16) for part in traceparent.split("-")[1:3])
-    parent = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
 _DISTRIBUTION = "leyr-graphql-gateway"

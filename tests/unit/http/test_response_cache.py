@@ -124,7 +124,8 @@ class CacheUnderTest:
         self.finished = ResponseCache(self.memory, lambda: self.now)
 
     def offer(self, key: CacheKey, given: GraphQLResponse, *, fresh: float = 15) -> None:
-        self.finished.offer(key, given, self.now + fresh)
+        given.fresh_until = self.now + fresh
+        self.finished.offer(key, given)
 
 
 def key(body: bytes = b"query", head: str = "json") -> CacheKey:
