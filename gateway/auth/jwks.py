@@ -53,9 +53,13 @@ class UnusableKeysError(Exception):
 
 
 class KeysUnavailableError(GatewayError):
-    """A token cannot be verified now, since the issuer's keys could not be fetched."""
+    """A token cannot be verified now, since the issuer's keys could not be fetched; they may be in some seconds."""
 
     code = "KEYS_UNAVAILABLE"
+
+    def __init__(self, seconds: float) -> None:
+        message = "The keys that tokens are checked with cannot be had at the moment; try again"
+        super().__init__(message, retryable=True, retry_after=max(1, ceil(seconds)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,12 +280,12 @@ class KeySet:
             wait = self._last_fetch_at + pause - now
             if wait > 0:
                 if self._keys is None or self._failed:
-                    raise _unavailable(wait)
+                    raise KeysUnavailableError(wait)
                 return self._keys
             call = self._start_fetch(now)
         with suppress(UnusableKeysError):
             return await call.wait()
-        raise _unavailable(pause)
+        raise KeysUnavailableError(pause)
 
     def _start_fetch(self, now: float) -> SharedCall[Keys]:
         """Begin a fetch. It holds itself, so it goes on when the requests that wait for it are cancelled."""
@@ -304,11 +308,3 @@ class KeySet:
     def _ended(self, call: SharedCall[Keys]) -> None:
         self._call = None
         self._failed = call.answer is None
-
-
-def _unavailable(seconds: float) -> KeysUnavailableError:
-    return KeysUnavailableError(
-        "The keys that tokens are checked with cannot be had at the moment; try again",
-        retryable=True,
-        retry_after=max(1, ceil(seconds)),
-    )

@@ -14,13 +14,7 @@ from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded,
 from gateway.http.csrf import may_be_csrf
 from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
 from gateway.http.negotiation import ENCODINGS, MediaType, preferred_encoding, preferred_media_type
-from gateway.http.request_context import (
-    ClientDisconnectedError,
-    RequestContext,
-    RequestIds,
-    RequestRecord,
-    request_ids,
-)
+from gateway.http.request_context import ClientDisconnectedError, RequestContext, RequestIds, RequestRecord, request_ids
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache, cache_headers, is_not_modified
 from gateway.http.runner import Runner

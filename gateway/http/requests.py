@@ -81,10 +81,7 @@ class RequestReader:
         """Parse the request in a URL's parameters. Raises HttpError."""
         try:
             pairs = parse_qsl(
-                query_string.decode("ascii"),
-                keep_blank_values=True,
-                errors="strict",
-                max_num_fields=_MAX_PARAMETERS,
+                query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
             )
         except ValueError:
             raise HttpError(400, "The URL's parameters are too many, or not UTF-8 in percent-encoding") from None

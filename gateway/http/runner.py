@@ -130,10 +130,9 @@ class Runner:
 def _status(result: GraphQLResult, media_type: MediaType) -> int:
     if result.data is not None:
         return 200
-    if result.errors and result.errors[0]["extensions"]["code"] == OperationTooLarge.code:
-        # Not for an invalid document, which GraphQL over HTTP answers by 200 in application/json.
-        return 400
-    return _request_error_status(media_type)
+    # Not for an invalid document, which GraphQL over HTTP answers by 200 in application/json.
+    is_too_large = bool(result.errors) and result.errors[0]["extensions"]["code"] == OperationTooLarge.code
+    return 400 if is_too_large else _request_error_status(media_type)
 
 
 def _request_error_status(media_type: MediaType) -> int:

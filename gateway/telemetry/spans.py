@@ -58,7 +58,6 @@ _OUTCOMES = frozenset(get_args(RequestOutcome))
 _OPERATIONS = frozenset({"query", "mutation", "subscription"})
 _CODES = frozenset(error_codes())
 _FAILURES = _CODES.difference(error_codes(CallerError))
-_ENDPOINTS = frozenset(ENDPOINTS)
 _HASH_CHARACTERS = 16
 _SERVER_ERROR = 500
 _NANOSECONDS = 1_000_000_000
@@ -90,7 +89,7 @@ def call_attributes(
     emr: str, endpoint: str, result: CallResult, resends: int, *, emrs: Collection[str]
 ) -> tuple[str, Attributes]:
     """The name and the attributes of a call's span; `resends` is how often the call was sent before."""
-    endpoint = _known(endpoint, _ENDPOINTS)
+    endpoint = _known(endpoint, ENDPOINTS)
     attributes: Attributes = {EMR: _known(emr, emrs), ENDPOINT: endpoint, OUTCOME: result.value}
     if resends:
         attributes[RESEND_COUNT] = resends
