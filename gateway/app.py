@@ -1,6 +1,7 @@
 """The composition root: every long-lived object is made and joined here."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -113,6 +114,7 @@ def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
 
 
 _MEBIBYTE = 1024 * 1024
+_utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
 # What pages of named origins may send beside what browsers let everyone send.
 _CLIENT_HEADERS = (
@@ -135,9 +137,9 @@ _CLIENT_HEADERS = (
 def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     settings: Settings,
     *,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    now: Callable[[], datetime] = _utc_now,
     clock: Callable[[], float] = monotonic,
-    new_reference: Callable[[], str] = lambda: str(uuid4()),
+    new_reference: Callable[[], object] = uuid4,
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
     connections: HttpClientFactory = ConnectionPool,
     log_to: TextIO | None = None,
@@ -153,16 +155,16 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
-    outside = _Outside(now, clock, new_reference, new_secret, connections, log, metrics, traces, readiness)
-    policies = _policies(settings, outside)
+    dependencies = _Dependencies(settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness)
+    policies = _policies(dependencies)
     transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
     graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
-    endpoint = _endpoint(settings, outside, transport, policies, verifier, graphiql)
+    endpoint = _endpoint(dependencies, transport, policies, verifier, graphiql)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(asyncio_handler(outside.log))
+        asyncio.get_running_loop().set_exception_handler(asyncio_handler(dependencies.log))
         async with transport:
             yield
         if verifier is not None:
@@ -189,59 +191,60 @@ def _routes(
 
 
 @dataclass(frozen=True, slots=True)
-class _Outside:
-    """Time, chance, I/O and the log, as they were handed in."""
+class _Dependencies:
+    """The settings, time, chance, I/O and the log, as they were handed in."""
 
+    settings: Settings
     now: Callable[[], datetime]
     clock: Callable[[], float]
-    new_reference: Callable[[], str]
+    new_reference: Callable[[], object]
     new_secret: Callable[[], bytes]
-    connections: HttpClientFactory
     log: structlog.typing.FilteringBoundLogger
     metrics: Metrics | None
     traces: Traces | None
     readiness: Readiness
 
 
-def _policies(settings: Settings, outside: _Outside) -> UpstreamPolicies:
+def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
+    settings = dependencies.settings
     rules = PolicyConfig(
         deadline_seconds=settings.gateway_deadline_seconds,
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
         concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
     )
-    others = (outside.metrics, None if outside.traces is None else outside.traces.upstream)
-    events = CallEventsFanOut([LoggedCallEvents(outside.log), *(each for each in others if each is not None)])
+    others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
+    events = CallEventsFanOut([LoggedCallEvents(dependencies.log), *(each for each in others if each is not None)])
     return UpstreamPolicies(rules, PolicyDependencies(events))
 
 
-def _endpoint(  # noqa: PLR0917 # the root joins so much
-    settings: Settings,
-    outside: _Outside,
+def _endpoint(
+    dependencies: _Dependencies,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
     verifier: CredentialVerifier | None,
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
-    clock, log = outside.clock, outside.log
+    settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests)
-    if outside.metrics is not None:
-        outside.metrics.watch(
+    if dependencies.metrics is not None:
+        dependencies.metrics.watch(
             Gauges(
                 health=policies.health,
                 cache_bytes=lambda: memory.bytes,
                 cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
                 active_requests=lambda: concurrency_limit.active,
-                is_ready=lambda: not outside.readiness.is_stopping,
+                is_ready=lambda: not dependencies.readiness.is_stopping,
             )
         )
     request_log = RequestLog(log)
-    traces = outside.traces
-    listeners = (request_log, outside.metrics, traces)
+    traces = dependencies.traces
+    # A request without faults is logged as information.
+    listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(settings, outside, profiles, loaders),
+        runner=_runner(dependencies, profiles, loaders),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
@@ -250,8 +253,8 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
         clock=clock,
-        new_reference=outside.new_reference,
-        digest_key=outside.new_secret(),
+        new_reference=dependencies.new_reference,
+        digest_key=dependencies.new_secret(),
         graphiql=graphiql,
         on_started=None if traces is None else traces.started,
         on_finished=[each.finished for each in listeners if each is not None],
@@ -259,12 +262,13 @@ def _endpoint(  # noqa: PLR0917 # the root joins so much
     )
 
 
-def _runner(
-    settings: Settings, outside: _Outside, profiles: Profiles, loaders: Callable[[FetchScope], Nodes]
-) -> Runner:
+def _runner(dependencies: _Dependencies, profiles: Profiles, loaders: Callable[[FetchScope], Nodes]) -> Runner:
+    settings = dependencies.settings
     return Runner(
         engine=_engine(settings),
-        errors=ErrorFormatter(outside.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection),
+        errors=ErrorFormatter(
+            dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
+        ),
         documents=persisted_documents_of(settings),
         profiles=profiles,
         loaders=loaders,
@@ -272,8 +276,8 @@ def _runner(
         limits=OperationLimits(
             settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
         ),
-        now=outside.now,
-        clock=outside.clock,
+        now=dependencies.now,
+        clock=dependencies.clock,
     )
 
 

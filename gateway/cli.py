@@ -30,7 +30,7 @@ from gateway.simulator import Behaviour, SimulatorSettings, announcement, create
 from gateway.telemetry.metrics import Metrics, metrics_app
 from gateway.telemetry.traces import TracesError, traces_to
 
-_ERROR_BODY = server_error_body(lambda: str(uuid4()))
+_ERROR_BODY = server_error_body(uuid4)
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 _MAX_ASSUMED = 1_000
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.

@@ -7,9 +7,8 @@ import pytest
 
 from benchmarks.micro.clinic import LISTED_IDS, RESOURCES, SERVICES, answer, query, slots
 from gateway.domain.ehr_profile import shipped_profile
-from gateway.domain.partition import partition
 from gateway.domain.planner import plan
-from gateway.domain.queries import TimeslotQuery
+from gateway.domain.queries import TimeslotQuery, partition
 from gateway.domain.timeslots import TimeslotList
 
 CASES = {

@@ -45,16 +45,15 @@ class EhrProfile:
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Stockholm"))
     names_resource: bool = field(default=True, kw_only=True)
     names_service: bool = field(default=True, kw_only=True)
+    needs_unit_lists: bool = field(init=False, compare=False, repr=False)
+    """Whether the calls depend on what a care unit lists."""
+    is_plain: bool = field(init=False, compare=False, repr=False)
+    """Whether one call is enough for any query, and the slots name their owners."""
 
-    @property
-    def needs_unit_lists(self) -> bool:
-        """Whether the calls depend on what a care unit lists."""
-        return not (self.filter_policy is FilterPolicy.NONE_REQUIRED and self.names_resource and self.names_service)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether one call is enough for any query, and its slots name their owners."""
-        return self.longest_window is None and not self.needs_unit_lists
+    def __post_init__(self) -> None:
+        needs = not (self.filter_policy is FilterPolicy.NONE_REQUIRED and self.names_resource and self.names_service)
+        object.__setattr__(self, "needs_unit_lists", needs)
+        object.__setattr__(self, "is_plain", self.longest_window is None and not needs)
 
     def after_refusing(self, *, resource: bool, service: bool) -> "EhrProfile":
         """The profile after the EHR refused a call with these filters because it lacks another.

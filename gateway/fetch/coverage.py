@@ -6,7 +6,7 @@ request's own calls count as known until its end, with or without a cache: the w
 `resources { timeslots }` also answers each resource.
 """
 
-from asyncio import Semaphore
+from asyncio import Lock, Semaphore
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,9 +15,8 @@ from typing import NamedTuple, TypeAlias
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.models import CareUnitKey
-from gateway.domain.partition import partition, unconfirmed_ids
 from gateway.domain.planner import plan, serves, spread
-from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery
+from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, partition, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
@@ -184,10 +183,11 @@ class QueryCoverage:
     def __init__(
         self, care_unit: CareUnitKey, calls: TimeslotCalls, unit_lists: UnitListLoader, scope: FetchScope
     ) -> None:
-        self._care_unit = care_unit
-        self._calls = calls
-        self._unit_lists = unit_lists
+        self.care_unit = care_unit
+        self.calls = calls
+        self.unit_lists = unit_lists
         self._scope = scope
+        self._planning = Lock()
         self._answers = RequestAnswers(care_unit, calls, scope)
         self._cached: list[TimeslotQuery] = []
         self._ranges: dict[TimeslotQuery, list[CoveredRange]] = {}
@@ -209,7 +209,7 @@ class QueryCoverage:
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
             return None
-        used = self._calls.snapshots.fresh(query, profile)
+        used = self.calls.snapshots.fresh(query, profile)
         if used is None:
             return None
         shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used]
@@ -224,11 +224,15 @@ class QueryCoverage:
         return found
 
     async def plan(self, queries: Sequence[TimeslotQuery]) -> None:
-        """Cover each new query with what is known, and start the calls for the rest."""
+        """Cover each new query with what is known, and start the calls for the rest; one batch after the other."""
+        async with self._planning:
+            await self._plan(queries)
+
+    async def _plan(self, queries: Sequence[TimeslotQuery]) -> None:
         queries = [each for each in queries if each not in self._ranges and each not in self.errors]
         profile = self._profile
         policy = profile.filter_policy
-        listed_ids = await load_listed_ids(queries, policy, self._care_unit, self._unit_lists)
+        listed_ids = await load_listed_ids(queries, policy, self.care_unit, self.unit_lists)
         if isinstance(listed_ids, GatewayError):
             # Queries that need no list must not fail with the list.
             self.errors.update((query, listed_ids) for query in queries if not query.allowed_by(policy))
@@ -284,7 +288,7 @@ class QueryCoverage:
                     continue
                 self._ranges[query].append(held)
                 self._answers.add(step, source)
-                if isinstance(source, Snapshot) and not self._calls.snapshots.is_fresh(source):
+                if isinstance(source, Snapshot) and not self.calls.snapshots.is_fresh(source):
                     stale.append(held.query.window)
                 left += subtract([window], step.window)
             missing = left
@@ -305,7 +309,7 @@ class QueryCoverage:
 
         yield from [(step, source) for step, source in self._answers.items() if settles(step)]
         if self._scope.may_use_cache:
-            for snapshot in self._calls.snapshots.known(part, profile):
+            for snapshot in self.calls.snapshots.known(part, profile):
                 yield snapshot.step, snapshot
         pending = self._answers.pending()
         yield from [(step, call) for step, call in pending.items() if step not in self._answers and settles(step)]
@@ -321,8 +325,8 @@ class QueryCoverage:
 
         Raises OperationTooLarge before the first of them.
         """
-        loaded = self._unit_lists.asked_for(self._care_unit)
-        known = self._unit_lists.known(self._care_unit)
+        loaded = self.unit_lists.asked_for(self.care_unit)
+        known = self.unit_lists.known(self.care_unit)
         # Parts are spread already: here the lists only tell what a call costs.
         listed_ids = ListedIds(listed_ids.resources or known.resources, listed_ids.services or known.services)
         found = calls_for_missing(
@@ -342,7 +346,7 @@ class QueryCoverage:
 
     def _worthwhile_window(self, missing: MissingRange, profile: EhrProfile) -> Window:
         """The window to ask for: rounded up where the range ends with the query, and the EHR allows it."""
-        if missing.window.end != missing.query.window.end or not self._calls.rounds_up(self._care_unit.emr):
+        if missing.window.end != missing.query.window.end or not self.calls.rounds_up(self.care_unit.emr):
             return missing.window
         return self._round_up(missing.window, profile)
 
@@ -356,7 +360,7 @@ class QueryCoverage:
 
         Raises OperationTooLarge.
         """
-        listed_ids = await load_listed_ids([query], profile.filter_policy, self._care_unit, self._unit_lists)
+        listed_ids = await load_listed_ids([query], profile.filter_policy, self.care_unit, self.unit_lists)
         if isinstance(listed_ids, GatewayError):
             return listed_ids
         steps = plan([query], profile, listed_ids).serving[query]
@@ -366,13 +370,13 @@ class QueryCoverage:
             window = query.window.intersection(step.window)
             if window is not None:
                 answered, source = self._answers.completed(step) or (step, self._answers.start_or_join(step))
-                part = TimeslotQuery(self._care_unit, window, *step.filters)
+                part = TimeslotQuery(self.care_unit, window, *step.filters)
                 ranges.append(CoveredRange(part, answered, source))
         return ranges
 
     @property
     def _profile(self) -> EhrProfile:
-        return self._calls.profiles.of_unit(self._care_unit)
+        return self.calls.profiles.of_unit(self.care_unit)
 
 
 def _held_range(part: TimeslotQuery, window: Window, step: Step, source: Source) -> CoveredRange | None:

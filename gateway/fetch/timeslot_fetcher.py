@@ -7,16 +7,11 @@ from typing import Any, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, NotFound, OperationTooLarge, UpstreamInvalidAnswer, UpstreamRefused
-from gateway.domain.models import CareUnitKey
-from gateway.domain.partition import lacks_owner, partition, unconfirmed_ids
-from gateway.domain.queries import Step, TimeslotQuery
+from gateway.domain.queries import Step, TimeslotQuery, lacks_owner, partition, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList, joined
-from gateway.fetch.backend import UnitListLoader
 from gateway.fetch.coverage import CoveredRange, QueryCoverage, Source
-from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import suspected_profile
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import TimeslotCalls
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 
@@ -24,23 +19,15 @@ Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None
 class TimeslotFetcher:
     """The timeslots of one care unit, for one request."""
 
-    def __init__(
-        self, care_unit: CareUnitKey, calls: TimeslotCalls, unit_lists: UnitListLoader, scope: FetchScope
-    ) -> None:
-        self._care_unit = care_unit
-        self._calls = calls
-        self._unit_lists = unit_lists
-        self._coverage = QueryCoverage(care_unit, calls, unit_lists, scope)
-        self._planning = asyncio.Lock()
-
-    def from_cache(self, query: TimeslotQuery) -> TimeslotList | None:
-        """The slots of a query, where fresh snapshots settle it."""
-        return self._coverage.from_cache(query)
+    def __init__(self, coverage: QueryCoverage) -> None:
+        self._coverage = coverage
+        self._care_unit = coverage.care_unit
+        self._calls = coverage.calls
+        self._unit_lists = coverage.unit_lists
 
     async def answer(self, queries: Sequence[TimeslotQuery], deliver: Deliver) -> None:
         """Deliver to each query its slots or its error, as soon as they are there."""
-        async with self._planning:
-            await self._coverage.plan(list(dict.fromkeys(queries)))
+        await self._coverage.plan(list(dict.fromkeys(queries)))
         groups: defaultdict[frozenset[Source], list[TimeslotQuery]] = defaultdict(list)
         for query in queries:
             groups[frozenset(each.source for each in self._coverage.of(query))].append(query)

@@ -98,7 +98,7 @@ class GraphQLEndpoint:
     cache: ResponseCache
     concurrency_limit: ConcurrencyLimit
     clock: Callable[[], float]
-    new_reference: Callable[[], str]
+    new_reference: Callable[[], object]
     digest_key: bytes
     graphiql: ASGIApp | None
     on_started: Callable[[RequestIds], str | None] | None

@@ -176,17 +176,17 @@ def error_response(error: HttpError, media_type: MediaType, reference: str) -> G
     return GraphQLResponse(error.status, media_type, [_body(error.error, reference)], headers)
 
 
-def server_error_body(new_reference: Callable[[], str]) -> Callable[[int, str], tuple[bytes, bytes]]:
+def server_error_body(new_reference: Callable[[], object]) -> Callable[[int, str], tuple[bytes, bytes]]:
     """Make the function that gives the server the content type and body of responses to malformed HTTP requests."""
 
     def body(status: int, message: str) -> tuple[bytes, bytes]:
         kind = RateLimited if status == 429 else BadUserInput  # noqa: PLR2004 # HTTP's
-        return MediaType.JSON.encode(), _body(kind(message, retryable=status == 408), new_reference())  # noqa: PLR2004 # HTTP's
+        return MediaType.JSON.encode(), _body(kind(message, retryable=status == 408), str(new_reference()))  # noqa: PLR2004 # HTTP's
 
     return body
 
 
-def http_exception_handler(new_reference: Callable[[], str]) -> Callable[[Request, Exception], Response]:
+def http_exception_handler(new_reference: Callable[[], object]) -> Callable[[Request, Exception], Response]:
     """Make Starlette's handler of HTTPException: for unknown paths, and for methods that a probe does not take."""
 
     def handle(_: Request, error: Exception) -> Response:
@@ -194,7 +194,7 @@ def http_exception_handler(new_reference: Callable[[], str]) -> Callable[[Reques
         not_found = NotFound("There is nothing at this path; GraphQL is at /graphql")
         found = not_found if status == 404 else BadUserInput("This path does not take this method")  # noqa: PLR2004 # HTTP's
         headers = {"cache-control": "no-store", **(getattr(error, "headers", None) or {})}
-        return Response(_body(found, new_reference()), status, headers, MediaType.JSON)
+        return Response(_body(found, str(new_reference())), status, headers, MediaType.JSON)
 
     return handle
 

@@ -46,7 +46,7 @@ class RequestIds(NamedTuple):
         return headers
 
 
-def request_ids(headers: Mapping[bytes, str], new_request_id: Callable[[], str]) -> RequestIds:
+def request_ids(headers: Mapping[bytes, str], new_request_id: Callable[[], object]) -> RequestIds:
     """Take the ids from a request's headers, whose names are in lower case.
 
     A request id must be a UUID, a `traceparent` of version 00. The gateway ignores any other, and also those whose
@@ -54,7 +54,7 @@ def request_ids(headers: Mapping[bytes, str], new_request_id: Callable[[], str])
     """
     request_id = headers.get(b"x-request-id")
     if request_id is None or not _is_uuid(request_id) or _may_be_personal(request_id):
-        request_id = new_request_id()
+        request_id = str(new_request_id())
     traceparent = headers.get(b"traceparent")
     if traceparent is not None and (not _is_traceparent(traceparent) or _may_be_personal(traceparent)):
         traceparent = None

@@ -19,6 +19,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, ListOrFuture
+from gateway.fetch.coverage import QueryCoverage
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
@@ -114,7 +115,7 @@ class Loaders:
         self.profiles = calls.profiles
         self._calls = calls
         self._scope = scope
-        self._fetchers: dict[CareUnitKey, TimeslotFetcher] = {}
+        self._coverages: dict[CareUnitKey, QueryCoverage] = {}
         self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
         self._unconfirmed: set[TimeslotQuery] = set()
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
@@ -192,29 +193,29 @@ class Loaders:
         for task in self._tasks:
             task.cancel()
         self._scope.close()
-        # Fetchers refer to these loaders: unbroken, the cycle would keep every slot until the collector runs.
-        self._fetchers.clear()
+        # Coverages refer to these loaders: unbroken, the cycle would keep every slot until the collector runs.
+        self._coverages.clear()
         self._timeslots.clear()
 
     def _started(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
-        fetcher = self._fetchers.get(query.care_unit)
-        if fetcher is None:
-            fetcher = TimeslotFetcher(query.care_unit, self._calls, unit_lists=self, scope=self._scope)
-            self._fetchers[query.care_unit] = fetcher
-        from_cache = fetcher.from_cache(query)
+        coverage = self._coverages.get(query.care_unit)
+        if coverage is None:
+            coverage = QueryCoverage(query.care_unit, self._calls, unit_lists=self, scope=self._scope)
+            self._coverages[query.care_unit] = coverage
+        from_cache = coverage.from_cache(query)
         if from_cache is not None:
             return from_cache
         loop = asyncio.get_running_loop()
         if query.care_unit not in self._batches:
             self._batches[query.care_unit] = []
-            loop.call_soon(self._fetch_batch, query.care_unit, fetcher)
+            loop.call_soon(self._fetch_batch, query.care_unit, coverage)
         self._batches[query.care_unit].append(query)
         future: asyncio.Future[TimeslotList] = loop.create_future()
         future.add_done_callback(_mark_retrieved)
         return self._scope.wait_for(future)
 
-    def _fetch_batch(self, care_unit: CareUnitKey, fetcher: TimeslotFetcher) -> None:
-        self._run(self._answer(self._batches.pop(care_unit), fetcher))
+    def _fetch_batch(self, care_unit: CareUnitKey, coverage: QueryCoverage) -> None:
+        self._run(self._answer(self._batches.pop(care_unit), TimeslotFetcher(coverage)))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

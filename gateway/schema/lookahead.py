@@ -99,10 +99,9 @@ class TimeslotsArguments(NamedTuple):
     of: str | None
 
 
+@dataclass(slots=True)
 class DocumentScope(Selections):
     """A document with the variables of one request."""
-
-    __slots__ = ()
 
     @classmethod
     def of(cls, info: Info) -> "DocumentScope":

@@ -7,6 +7,7 @@ from gateway.domain.queries import TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
+from gateway.fetch.coverage import QueryCoverage
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
@@ -28,16 +29,17 @@ class Request:
 
     def __init__(self, calls: TimeslotCalls, unit_lists: ModelUnitLists, scope: FetchScope) -> None:
         self.scope = scope
-        self._fetcher = TimeslotFetcher(UNIT, calls, unit_lists, scope)
+        self._coverage = QueryCoverage(UNIT, calls, unit_lists, scope)
 
     async def answer(self, queries: Sequence[TimeslotQuery]) -> list[Answer]:
         """Answers in the order of the queries, as loaders get them: from the cache at once, or later."""
         answers: dict[TimeslotQuery, Answer] = {}
         for query in dict.fromkeys(queries):
-            from_cache = self._fetcher.from_cache(query)
+            from_cache = self._coverage.from_cache(query)
             if from_cache is not None:
                 answers[query] = from_cache
-        await self._fetcher.answer([each for each in queries if each not in answers], answers.__setitem__)
+        missing = [each for each in queries if each not in answers]
+        await TimeslotFetcher(self._coverage).answer(missing, answers.__setitem__)
         return [answers[query] for query in queries]
 
     def close(self) -> None:

@@ -8,9 +8,8 @@ from operator import or_
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.partition import lacks_owner, partition
 from gateway.domain.planner import needed_lists, plan
-from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLists
+from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLists, lacks_owner, partition
 from gateway.domain.timeslots import TimeslotList, joined
 from tests.unit import strategies
 from tests.unit.model_ehr import RESOURCES, SERVICES, UNIT, TrueSlot, window

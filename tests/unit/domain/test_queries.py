@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.partition import partition
-from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
+from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, partition
 from tests.unit import strategies
 from tests.unit.domain.plan_inputs import as_named_by, profiles
 from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, UNIT, ModelEhr, TrueSlot

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import Timeslot
-from gateway.domain.partition import lacks_owner, partition, unconfirmed_ids
-from gateway.domain.queries import Plan, Step, TimeslotQuery, UnitLists
+from gateway.domain.queries import Plan, Step, TimeslotQuery, UnitLists, lacks_owner, partition, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList
 from tests.unit import strategies
 from tests.unit.domain.plan_inputs import PlanInputs, owners_lacking, plan_inputs, query_sets, share_of
