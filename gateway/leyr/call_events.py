@@ -86,15 +86,11 @@ def result_of(error: GatewayError, status: int) -> CallResult:
             return CallResult.REFUSED
 
 
-ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
-"""The client's method names, as events carry them."""
-
-
 class CallEvents:
     """Methods that UpstreamPolicy calls as things happen, inside the loop; none may raise or wait.
 
     Here they do nothing, so that a subclass defines those that it needs. Arguments come from closed sets: configured
-    EHR codes, the client's four endpoints, and enumerations.
+    EHR codes, the client's endpoints, and enumerations.
     """
 
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:

@@ -25,6 +25,8 @@ from gateway.leyr.resilience import UpstreamPolicies
 T = TypeVar("T", bound=msgspec.Struct)
 
 _MAX_BODY_BYTES = 10 * 1024 * 1024
+ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
+"""The names of LeyrClient's methods, as events carry them."""
 
 
 class LeyrTransport:

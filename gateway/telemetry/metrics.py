@@ -15,8 +15,9 @@ from starlette.types import ASGIApp
 
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestOutcome, RequestRecord
-from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
+from gateway.leyr.call_events import CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.client import ENDPOINTS
 from gateway.leyr.resilience import UpstreamHealth
 from gateway.telemetry.instruments import Counters, Histograms, error_codes
 

@@ -36,7 +36,8 @@ from opentelemetry.trace import (
 from gateway.domain.errors import CallerError
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
-from gateway.leyr.call_events import ENDPOINTS, CallEvents, CallResult, Rejection
+from gateway.leyr.call_events import CallEvents, CallResult, Rejection
+from gateway.leyr.client import ENDPOINTS
 from gateway.telemetry.instruments import OTHER, error_codes
 
 OPERATION_TYPE = "graphql.operation.type"

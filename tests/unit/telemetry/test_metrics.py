@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
-from gateway.leyr.call_events import ENDPOINTS, AttemptError, CallResult, Rejection
+from gateway.leyr.call_events import AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.client import ENDPOINTS
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
 from gateway.telemetry.instruments import OTHER
 from gateway.telemetry.metrics import UNKNOWN, Gauges, Metrics

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestIds, RequestRecord
-from gateway.leyr.call_events import ENDPOINTS, CallResult, Rejection
+from gateway.leyr.call_events import CallResult, Rejection
+from gateway.leyr.client import ENDPOINTS
 from gateway.telemetry import spans
 from gateway.telemetry.instruments import OTHER, error_codes
 from gateway.telemetry.spans import ALLOWED, Spans, call_attributes, is_server_failure, request_attributes, tracer_to
