@@ -53,7 +53,7 @@ from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPo
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
-from gateway.schema.query import build_schema, engine_config, node_types
+from gateway.schema.query import build_schema, engine_config, execution_limits, node_types
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
@@ -273,9 +273,7 @@ def _runner(dependencies: _Dependencies, profiles: Profiles, loaders: Callable[[
         profiles=profiles,
         loaders=loaders,
         widest_window=settings.widest_window,
-        limits=OperationLimits(
-            settings.gateway_max_upstream_calls, settings.gateway_max_timeslots, settings.gateway_deadline_seconds
-        ),
+        limits=OperationLimits(settings.gateway_max_upstream_calls, settings.gateway_deadline_seconds),
         now=dependencies.now,
         clock=dependencies.clock,
     )
@@ -294,7 +292,17 @@ def _engine(settings: Settings) -> Engine:
     )
     return Engine(
         build_schema(),
-        engine_config(limits, max_errors=settings.gateway_max_errors, introspection=settings.gateway_introspection),
+        engine_config(
+            limits,
+            execution_limits(
+                settings.gateway_max_work,
+                settings.gateway_max_answer_mb * _MEBIBYTE,
+                settings.gateway_max_list_items,
+                settings.gateway_max_timeslots,
+            ),
+            max_errors=settings.gateway_max_errors,
+            introspection=settings.gateway_introspection,
+        ),
     )
 
 

@@ -78,6 +78,12 @@ class LimitSettings(BaseModel):
     """How many upstream calls an operation may need, were nothing remembered."""
     gateway_max_timeslots: int = Field(100_000, ge=1, le=10_000_000)
     """How many timeslots an answer may hold."""
+    gateway_max_answer_mb: int = Field(64, ge=1, le=1_024)
+    """How many MiB an answer's data may take."""
+    gateway_max_list_items: int = Field(1_000, ge=1, le=100_000)
+    """How many items a list in a field's arguments may hold."""
+    gateway_max_work: int = Field(200_000, ge=100, le=100_000_000)
+    """How much work an operation may be: one unit is one run of a resolver, some microseconds of a processor."""
     gateway_max_concurrent_requests: int = Field(512, ge=1, le=100_000)
     """How many GraphQL requests are answered at a time; more get 503."""
     gateway_max_connections: int = Field(10_000, ge=1, le=1_000_000)

@@ -1,13 +1,15 @@
 """Compiles operations to writers: once for each document and setting of the variables in `@skip` and `@include`."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLAbstractType,
+    GraphQLError,
     GraphQLField,
     GraphQLLeafType,
     GraphQLObjectType,
@@ -16,34 +18,31 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
-    get_named_type,
     get_nullable_type,
-    is_enum_type,
     is_leaf_type,
     is_list_type,
     is_non_null_type,
     is_object_type,
 )
 from graphql.execution.values import VariableValues
-from strawberry.relay import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
-from strawberry.types.base import StrawberryContainer, StrawberryMaybe
 from strawberry.types.field import StrawberryField
 
 from gateway.engine import field_writers
-from gateway.engine.errors import UnsupportedError
-from gateway.engine.executor import Position, Program, Write
+from gateway.engine.arguments import ArgumentConverter, Arguments
+from gateway.engine.budget import ATTRIBUTE_WORK, CELL_WORK, OBJECT_WORK
+from gateway.engine.executor import Execution, Position, Program, Write
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON
-from gateway.engine.output import Column
+from gateway.engine.list_writers import ItemWork, ListWriter, RowsWriter
+from gateway.engine.object_types import origin_of, type_of_value
+from gateway.engine.paths import ResponseKey
+from gateway.engine.rows import Column
 from gateway.engine.selection import Selections
-
-_DIRECTIVES = frozenset({"skip", "include"})
-# Fragments make much of little text: a position takes about a kilobyte, a visit to a selection some microseconds.
-_MAX_POSITIONS = 2_000
-_MAX_VISITS = 100_000
 
 # Strawberry types these `str` and `bool`, and their serialisation leaves such values as they are.
 _PLAIN_SCALARS = frozenset({"String", "ID", "Boolean"})
+# What compiling a field takes, in units of work; most is compiled before an operation is executed.
+_COMPILE_WORK = 10
 
 
 class Columns:
@@ -75,142 +74,231 @@ class Columns:
 
 
 def declared_field(field: GraphQLField) -> StrawberryField | None:
-    """The Strawberry field of a field of the core schema; None where extensions or permissions wrap it."""
+    """The Strawberry field of a field of the core schema; None where its resolver cannot be called as it is."""
     declared = field.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     if not isinstance(declared, StrawberryField) or declared.extensions or declared.permission_classes:
         return None
-    return declared
+    base = declared.base_resolver
+    return declared if base is None or not (base.parent_parameter or base.root_parameter) else None
 
 
-def origin_of(object_type: GraphQLObjectType) -> type | None:
-    """The class of a type's objects; None where the type has an `is_type_of` that decides."""
-    definition = object_type.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    if definition is None or definition.is_type_of is not None:
-        return None
-    origin: type = definition.origin
-    return origin
+@dataclass(frozen=True, slots=True)
+class CompilerConfig:
+    """What is the same for all documents about a schema."""
+
+    columns: Columns
+    arguments: ArgumentConverter
 
 
-def compile_query(
+def compile_operation(
     schema: GraphQLSchema,
     operation: OperationDefinitionNode,
     fragments: dict[str, FragmentDefinitionNode],
     variables: VariableValues,
-    columns: Columns,
+    config: CompilerConfig,
 ) -> Program:
-    """Raises UnsupportedError for what cannot be compiled, and GraphQLError for wrong arguments of directives."""
-    query = schema.query_type
-    if query is None or operation.operation is not OperationType.QUERY:
-        raise UnsupportedError
-    compiler = _Compiler(schema, fragments, variables, columns)
-    write = compiler.fields_of(query, compiler.selected([operation], query))
-    return Program(schema, operation, fragments, write, compiler.positions)
+    """Raises GraphQLError where an argument of a directive on the root fields is wrong.
+
+    `variables` hold those of `@skip` and `@include`. They live as long as the program, which compiles some parts of the
+    document when an execution comes to them.
+    """
+    root = schema.get_root_type(operation.operation)
+    if root is None:
+        raise GraphQLError(f"Schema is not configured to execute {operation.operation.value} operation.", operation)
+    compiler = _Compiler(schema, fragments, variables, config)
+    made = compiler.fields_by_key(root, compiler.grouped([operation.selection_set], root), is_root=True)
+    return Program(
+        schema,
+        operation,
+        fragments,
+        [field_writers.root(label, write) for label, write in made.writers],
+        made.work,
+        operation.operation is OperationType.MUTATION,
+        compiler,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A writer, the work that it takes beside what it counts itself, and whether a resolver or a list is in it."""
+
+    write: Write
+    work: float
+    is_deep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Fields:
+    """The fields of an object by key, each with the text before its value."""
+
+    writers: Sequence[tuple[bytes, Write]]
+    by_key: Mapping[str, _Written]
+
+    @property
+    def work(self) -> float:
+        """The work that they take."""
+        return sum(each.work for each in self.by_key.values())
+
+    def of_object(self) -> Write:
+        """The writer of an object that has these fields."""
+        if not self.writers:
+            return field_writers.constant(b"{}")
+        (label, first), *others = self.writers
+        return field_writers.fields([(b"{" + label, first), *others])
 
 
 @dataclass(slots=True)
 class _Compiler(Selections):
-    columns: Columns
+    config: CompilerConfig
     positions: int = 0
-    visits: int = 0
+    _compiled: dict[tuple[str, tuple[int, ...]], _Fields] = field(default_factory=dict)
 
     def includes(self, node: SelectionNode) -> bool:
-        """Count a visit. Raises UnsupportedError for directives that graphql-core alone may know, such as `@defer`."""
-        self.visits += 1
-        if self.visits > _MAX_VISITS or any(each.name.value not in _DIRECTIVES for each in node.directives or ()):
-            raise UnsupportedError
+        """Whether `@skip` and `@include` let a selection in. Raises GraphQLError where their arguments are wrong."""
         return self._includes(node)
 
-    def selected(
-        self, nodes: Sequence[OperationDefinitionNode | FieldNode], object_type: GraphQLObjectType
-    ) -> dict[str, list[FieldNode]]:
-        """The fields that an operation or fields select of an object, by key."""
-        selected = self.grouped((node.selection_set for node in nodes), object_type)
+    def fields_by_key(
+        self, object_type: GraphQLObjectType, selected: dict[str, list[FieldNode]], *, is_root: bool = False
+    ) -> _Fields:
+        """The writers of the fields of an object whose type is known."""
         # A selection set counts itself too: fragments may make any number of empty ones.
         self.positions += 1 + len(selected)
-        if self.positions > _MAX_POSITIONS:
-            raise UnsupportedError
-        return selected
-
-    def fields_of(self, object_type: GraphQLObjectType, selected: dict[str, list[FieldNode]]) -> Write:
-        """The writer of the fields of an object whose type is known."""
         writers: list[tuple[bytes, Write]] = []
-        for key, nodes in selected.items():
-            label = (b"," if writers else b"{") + msgspec.json.encode(key) + b":"
-            writers.append((label, self._field(object_type, key, nodes)))
-        return field_writers.fields(writers) if writers else field_writers.constant(b"{}")
+        by_key: dict[str, _Written] = {}
+        for order, (name, nodes) in enumerate(selected.items()):
+            key = ResponseKey.at(name, order)
+            made = by_key[key] = self._field(object_type, key, nodes, is_root=is_root)
+            writers.append(((b"," if order else b"") + msgspec.json.encode(name) + b":", made.write))
+        return _Fields(writers, by_key)
 
-    def _field(self, parent: GraphQLObjectType, key: str, nodes: list[FieldNode]) -> Write:
+    def _field(self, parent: GraphQLObjectType, key: ResponseKey, nodes: list[FieldNode], *, is_root: bool) -> _Written:
         """The writer of a field, which gets the object that the field belongs to."""
         name = nodes[0].name.value
         if name == "__typename":
-            return field_writers.constant(msgspec.json.encode(parent.name))
-        definition = parent.fields.get(name)
-        declared = None if definition is None else declared_field(definition)
-        if definition is None or declared is None:
-            raise UnsupportedError
-        inner = self._value(definition.type, nodes)
-        if declared.is_basic_field:
-            return field_writers.attribute(declared.python_name, key, inner)
-        return field_writers.resolver(
-            Position(key, nodes, definition, parent, declared, _python_names(definition), inner)
+            return _Written(field_writers.constant(msgspec.json.encode(parent.name)), CELL_WORK, is_deep=False)
+        definition = self.schema.get_field(parent, name)
+        if definition is None:
+            raise TypeError(f"the schema has no field {parent}.{name}")
+        declared = declared_field(definition)
+        is_attribute = declared is not None and declared.is_basic_field
+        arguments = Arguments(definition, nodes[0], declared, self.config.arguments)
+        # What is made below needs the position, and the position needs what is made.
+        position = Position(
+            nodes=nodes,
+            write=field_writers.constant(b"null"),
+            is_nullable=not is_non_null_type(definition.type),
+            key=key,
+            definition=definition,
+            parent_type=parent,
+            declared=declared,
+            arguments=arguments,
         )
+        value = self._value(definition.type, position, is_counted=is_attribute)
+        position = replace(position, write=value.write)
+        if declared is not None and is_attribute:
+            write = field_writers.attribute(declared.python_name, key, position)
+            return _Written(write, ATTRIBUTE_WORK + value.work, value.is_deep)
+        return _Written(field_writers.resolver(position, is_root=is_root), 1.0, is_deep=True)
 
-    def _value(self, output: GraphQLOutputType, nodes: list[FieldNode]) -> Write:
-        """The writer of a value of a type."""
-        inner = self._present(get_nullable_type(output), nodes)
-        return field_writers.null_checked(inner, is_nullable=not is_non_null_type(output))
+    def _value(self, output: GraphQLOutputType, at: Position, *, is_counted: bool) -> _Written:
+        """The writer of a value of a type; its work `is_counted` with what is around it, or counts itself."""
+        present: Any = get_nullable_type(output)
+        made = self._present(present, at, is_counted=is_counted)
+        if is_non_null_type(output):
+            write = field_writers.non_null(made.write, at.nodes, _name_of(at))
+        else:
+            wrap = field_writers.nullable_leaf if is_leaf_type(present) else field_writers.nullable
+            write = wrap(made.write, at.nodes)
+        return replace(made, write=write)
 
-    def _present(self, output: Any, nodes: list[FieldNode]) -> Write:
+    def _present(self, output: Any, at: Position, *, is_counted: bool) -> _Written:
         """The writer of a value that is not null."""
         if is_leaf_type(output):
-            return field_writers.leaf(self.columns.scalar(output))
+            is_plain = self.config.columns.scalar(output) is None
+            return _Written(field_writers.leaf(output, is_plain=is_plain), 0.0, is_deep=False)
         if is_list_type(output):
-            return self._list(output.of_type, nodes)
-        writers: dict[type, Write] = {}
-        for object_type in [output] if is_object_type(output) else self.schema.get_possible_types(output):
-            origin = origin_of(object_type)
-            if origin is None or origin in writers:
-                raise UnsupportedError
-            writers[origin] = self.fields_of(object_type, self.selected(nodes, object_type))
-        return field_writers.objects(writers)
+            return self._list(output.of_type, at)
+        if is_object_type(output):
+            return self._object(output, at, is_counted=is_counted)
+        return self._abstract(output, at)
 
-    def _list(self, item: Any, nodes: list[FieldNode]) -> Write:
-        item_type = get_nullable_type(item)
-        rows = self._rows(item_type, nodes) if is_object_type(item_type) else None
-        if rows is not None:
-            return rows
-        each = self._value(item, nodes)
-        if not is_non_null_type(item):
-            each = field_writers.nullable_item(nodes, each)
-        return field_writers.lists(each)
+    def _object(self, output: GraphQLObjectType, at: Position, *, is_counted: bool) -> _Written:
+        """The writer of an object of a type, whatever the class of its values is."""
+        made = self._of_type(output, at.nodes, is_counted=is_counted)
+        origin = origin_of(output)
 
-    def _rows(self, object_type: GraphQLObjectType, nodes: list[FieldNode]) -> Write | None:
+        def of_value(value: Any, execution: Execution) -> Write:
+            type_of_value(value, output, at.nodes, execution.info(at).raw)
+            return made.write
+
+        write = field_writers.ObjectWriter({} if origin is None else {origin: made.write}, of_value)
+        return _Written(write, OBJECT_WORK + (made.work if is_counted else 0), made.is_deep)
+
+    def _of_type(self, output: GraphQLObjectType, nodes: list[FieldNode], *, is_counted: bool) -> _Written:
+        try:
+            made = self._fields_of(output, nodes)
+        except GraphQLError as error:
+            return _Written(field_writers.failing(error), 0.0, is_deep=False)
+        is_deep = any(each.is_deep for each in made.by_key.values())
+        write = made.of_object() if is_counted else field_writers.spending(made.work, made.of_object())
+        return _Written(field_writers.shared(write) if is_deep else write, made.work, is_deep)
+
+    def _fields_of(self, output: GraphQLObjectType, nodes: list[FieldNode]) -> _Fields:
+        """The fields that field nodes select of an object, compiled once. Raises GraphQLError."""
+        key = output.name, tuple(map(id, nodes))
+        found = self._compiled.get(key)
+        if found is None:
+            selected = self.grouped((node.selection_set for node in nodes), output)
+            found = self._compiled[key] = self.fields_by_key(output, selected)
+        return found
+
+    def _abstract(self, output: GraphQLAbstractType, at: Position) -> _Written:
+        """The writer of an object of an interface or a union; selections are compiled for the types that are met."""
+        origins: dict[type | None, GraphQLObjectType | None] = {None: None}
+        for each in self.schema.get_possible_types(output):
+            origin = origin_of(each)
+            origins[origin] = None if origin in origins else each
+        by_class: dict[type, Write] = {}
+        by_name: dict[str, Write] = {}
+
+        def of_value(value: Any, execution: Execution) -> Write:
+            by_origin = origins.get(type(value))
+            found = by_origin or type_of_value(value, output, at.nodes, execution.info(at).raw)
+            if found.name not in by_name:
+                before = self.positions
+                by_name[found.name] = self._of_type(found, at.nodes, is_counted=False).write
+                execution.budget.spend_now((self.positions - before) * _COMPILE_WORK)
+            if by_origin is not None:
+                by_class[type(value)] = by_name[found.name]
+            return by_name[found.name]
+
+        return _Written(field_writers.ObjectWriter(by_class, of_value), OBJECT_WORK, is_deep=True)
+
+    def _list(self, item: Any, at: Position) -> _Written:
+        each = self._value(item, at, is_counted=True)
+        item_type: Any = get_nullable_type(item)
+        type_name = getattr(item_type, "name", "")
+        write = ListWriter(each.write, ItemWork(each.work, each.is_deep), at.nodes, _name_of(at), type_name)
+        rows = self._rows(item_type, at, write) if is_object_type(item_type) and is_non_null_type(item) else None
+        return _Written(rows or write, 0.0, is_deep=True)
+
+    def _rows(self, output: GraphQLObjectType, at: Position, item_by_item: ListWriter) -> Write | None:
         """The writer of a list whose fields are all columns; None where they are not."""
-        selected = self.selected(nodes, object_type)
-        found = [self.columns.column(key, object_type, inner[0].name.value) for key, inner in selected.items()]
-        columns = [each for each in found if each is not None]
-        if len(columns) < len(selected):
+        origin = origin_of(output)
+        try:
+            made = self._fields_of(output, at.nodes)
+        except GraphQLError:
             return None
-        writers = {
-            each.key: self._field(object_type, each.key, selected[each.key]) for each in columns if each.is_resolved
-        }
-        return field_writers.rows(object_type.name, origin_of(object_type), columns, writers)
+        selected = self.grouped((node.selection_set for node in at.nodes), output)
+        found = [self.config.columns.column(key, output, inner[0].name.value) for key, inner in selected.items()]
+        columns = [each for each in found if each is not None]
+        if origin is None or len(columns) < len(selected):
+            return None
+        writers = {each.key: made.by_key[each.key] for each in columns if each.is_resolved}
+        cells = {key: (each.write, each.work) for key, each in writers.items()}
+        return RowsWriter(output.name, origin, columns, cells, item_by_item)
 
 
-def _python_names(definition: GraphQLField) -> dict[str, str]:
-    """The arguments' Python names. Raises UnsupportedError where Strawberry would convert one for the resolver."""
-    names: dict[str, str] = {}
-    for name, argument in definition.args.items():
-        known = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-        named = get_named_type(argument.type)
-        if known is None or not is_leaf_type(named) or is_enum_type(named) or not _passes_unchanged(known.type):
-            raise UnsupportedError
-        names[name] = known.python_name
-    return names
-
-
-def _passes_unchanged(declared: Any) -> bool:
-    """Whether Strawberry hands an argument's value, or the values in its list, to resolvers as graphql-core made it."""
-    while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
-        declared = declared.of_type
-    return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID
+def _name_of(at: Position) -> str:
+    """The name of a position's field with its type, for messages."""
+    return f"{at.parent_type}.{at.nodes[0].name.value}"

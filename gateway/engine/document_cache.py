@@ -27,9 +27,9 @@ from graphql import (
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 
-from gateway.engine.compiler import Columns, compile_query
+from gateway.engine.compiler import CompilerConfig, compile_operation
 from gateway.engine.document_limits import DocumentLimits, check_operations, parse_document
-from gateway.engine.errors import InvalidDocumentError, UnsupportedError
+from gateway.engine.errors import InvalidDocumentError
 from gateway.engine.executor import Program
 from gateway.engine.overlapping_fields import OverlappingFieldsRule
 from gateway.engine.selection import walk
@@ -94,8 +94,8 @@ class VariableRules:
 class Document:
     """A parsed document with its validation errors, and what was compiled of it.
 
-    `digest` is its text's, and `directive_variables` are those that decide what is selected; an operation that could
-    not be compiled counts as one of the `positions` of its programs.
+    `digest` is its text's, `directive_variables` are those that decide what is selected, and `positions` those of its
+    programs.
     """
 
     digest: str
@@ -105,7 +105,7 @@ class Document:
     directive_variables: Sequence[str]
     characters: int
     positions: int = 0
-    programs: dict[Hashable, Program | None] = field(default_factory=dict)
+    programs: dict[Hashable, Program] = field(default_factory=dict)
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
@@ -132,14 +132,14 @@ class Documents:
     def __init__(
         self,
         schema: GraphQLSchema,
-        columns: Columns,
+        compiler: CompilerConfig,
         limits: DocumentLimits | None = None,
         *,
         refuse_name: Callable[[str], str | None] = lambda _: None,
         introspection: bool = False,
     ) -> None:
         self._schema = schema
-        self._columns = columns
+        self._compiler = compiler
         self._limits = limits or DocumentLimits()
         self._refuse_name = refuse_name
         self._introspection = introspection
@@ -189,24 +189,25 @@ class Documents:
             rules = document.rules[name] = VariableRules(self._schema, operation)
         return rules.values(inputs, MAX_ERRORS, hide_suggestions=not self._introspection)
 
-    def program(
-        self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
-    ) -> Program | None:
-        """A valid query, compiled for these variables; None where only graphql-core's executor can run it."""
-        setting = tuple(map(variables.coerced.get, document.directive_variables))
+    def program(self, document: Document, operation: OperationDefinitionNode, variables: VariableValues) -> Program:
+        """A valid operation, compiled for these variables. Raises GraphQLError for wrong arguments of directives."""
+        names = [name for name in document.directive_variables if name in variables.sources]
+        setting = tuple(variables.coerced.get(name, Undefined) for name in names)
         key = (operation.name.value if operation.name else None, setting)
-        if key not in document.programs:
-            try:
-                program = compile_query(self._schema, operation, document.fragments, variables, self._columns)
-            except (UnsupportedError, GraphQLError, RecursionError):
-                program = None
+        program = document.programs.get(key)
+        if program is None:
+            # The program keeps them, and other variables may hold what is personal.
+            kept = VariableValues(
+                {name: variables.sources[name] for name in names},
+                {name: variables.coerced[name] for name in names if name in variables.coerced},
+            )
+            program = compile_operation(self._schema, operation, document.fragments, kept, self._compiler)
             document.programs[key] = program
-            positions = 1 if program is None else program.positions
-            document.positions += positions
+            document.positions += program.positions
             if self._cache.get(document.digest) is document:
-                self._positions += positions
+                self._positions += program.positions
                 self._evict()
-        return document.programs[key]
+        return program
 
     def _evict(self) -> None:
         """Evict the documents that were not used for longest, until the others and their programs are small enough."""

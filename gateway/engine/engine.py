@@ -1,27 +1,21 @@
 """The engine's door: takes an operation and a context, gives the JSON of its answer and its errors."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
-import orjson
 import strawberry
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, OperationType, execute
+from graphql import GraphQLError, GraphQLSchema, OperationType
 
-from gateway.engine.compiler import Columns
-from gateway.engine.document_cache import MAX_ERRORS, Document, Documents, digest_of
+from gateway.engine.arguments import ArgumentConverter
+from gateway.engine.budget import ExecutionLimits
+from gateway.engine.compiler import Columns, CompilerConfig
+from gateway.engine.document_cache import MAX_ERRORS, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
-from gateway.engine.errors import (
-    AnswerTooLargeError,
-    LimitExceededError,
-    MutationNotAllowedError,
-    RequestError,
-    located_errors,
-)
+from gateway.engine.errors import MutationNotAllowedError, RequestError, located_errors
 from gateway.engine.executor import Execution, ExecutionConfig, Info
-
-# Text that is written once and copied under thousands of objects makes large answers of short documents.
-_MAX_ANSWER_BYTES = 64 * 1024 * 1024
+from gateway.engine.object_types import check_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,108 +42,104 @@ class Result:
     operation_type: str | None = None
 
 
-# The `data`, `errors` and `errors_omitted` of a result.
-_Answer: TypeAlias = tuple[Sequence[bytes] | None, Sequence[GraphQLError], int]
-
-
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """What the engine is told of the application that it serves.
 
-    `plain_scalars` are custom scalars whose Python values are encoded as they are. `expected_errors` is the root of the
-    error tree that resolvers raise from; anything else is a fault. A result has at most `max_errors` errors of failed
-    fields, but faults in any case. `too_large_hint` tells a client how to get a smaller answer. `refuse_name` gives the
-    reason to refuse a name in a document, None for most. `introspection` opens `__schema` and `__type`, and has
-    graphql-core suggest names of the schema.
+    `limits` are those of documents, `execution` those of what they ask for. `plain_scalars` are custom scalars whose
+    Python values are encoded as they are. `expected_errors` is the root of the error tree that resolvers raise from;
+    anything else is a fault. A result has at most `max_errors` errors of failed fields, but faults in any case.
+    `before_root_field` is called with the info of each root field before its resolver, of queries and mutations alike,
+    and may raise. `refuse_name` gives the reason to refuse a name in a document, None for most. `introspection` opens
+    `__schema` and `__type`, and has graphql-core suggest names of the schema.
     """
 
     limits: DocumentLimits = field(default_factory=DocumentLimits)
+    execution: ExecutionLimits = field(default_factory=ExecutionLimits)
     plain_scalars: frozenset[str] = frozenset()
     expected_errors: type[Exception] = RequestError
     max_errors: int = MAX_ERRORS
-    max_answer_bytes: int = _MAX_ANSWER_BYTES
-    too_large_hint: str = "ask for less"
+    before_root_field: Callable[[Any], None] = lambda _: None
     refuse_name: Callable[[str], str | None] = lambda _: None
     introspection: bool = False
 
 
+async def _next_turn() -> None:
+    await asyncio.sleep(0)
+
+
 class Engine:
-    """Executes operations on one schema, whose `info_class` extends the engine's `Info`."""
+    """Executes queries and mutations on one schema, whose `info_class` extends the engine's `Info`."""
 
     def __init__(self, schema: strawberry.Schema, config: EngineConfig | None = None) -> None:
-        """Raises TypeError where the schema's `info_class` is another."""
+        """Raises TypeError where the schema has what the engine does not execute, and says what."""
         config = config or EngineConfig()
-        info_class = schema.config.info_class
-        if not issubclass(info_class, Info):
-            raise TypeError("the schema's info_class does not extend gateway.engine.executor.Info")
+        check_schema(schema, Info)
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
         self._config = config
-        self._execution = ExecutionConfig(info_class, config.expected_errors, config.max_answer_bytes)
+        self._arguments = ArgumentConverter(
+            schema.schema_converter.scalar_registry,
+            schema.config,
+            config.execution.list_items,
+            hide_suggestions=not config.introspection,
+        )
+        info_class: type[Info[Any, None]] = schema.config.info_class  # type: ignore[assignment] # as it was checked
+        self._execution = ExecutionConfig(
+            info_class, config.expected_errors, config.execution, config.before_root_field
+        )
         self._documents = Documents(
             self._schema,
-            Columns(config.plain_scalars),
+            CompilerConfig(Columns(config.plain_scalars), self._arguments),
             config.limits,
             refuse_name=config.refuse_name,
             introspection=config.introspection,
         )
 
-    async def execute(self, operation: Operation, context: Any, *, queries_only: bool = False) -> Result:
-        """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the result."""
+    async def execute(
+        self,
+        operation: Operation,
+        context: Any,
+        *,
+        queries_only: bool = False,
+        pause: Callable[[], Awaitable[None]] = _next_turn,
+        on_chosen: Callable[[OperationType], None] = lambda _: None,
+    ) -> Result:
+        """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the result.
+
+        `on_chosen` is told what kind of operation runs, before a field does. A long execution awaits `pause` again and
+        again; what that raises ends the execution, and is raised here.
+        """
         try:
             document = self._documents.read(operation.query)
             chosen = document.operation(operation.operation_name)
         except (GraphQLError, RequestError) as error:
             return Result(None, [_graphql_error(error)], document_hash=digest_of(operation.query))
-        if queries_only and chosen.operation is not OperationType.QUERY:
+        kind = chosen.operation
+        if queries_only and kind is not OperationType.QUERY:
             raise MutationNotAllowedError
-        try:
-            data, errors, omitted = await self._answer(document, chosen, operation, context)
-        except AnswerTooLargeError:
-            limit, hint = self._config.max_answer_bytes, self._config.too_large_hint
-            too_large = LimitExceededError(f"The answer would take more than {limit} bytes; {hint}")
-            data, errors, omitted = None, [_graphql_error(too_large)], 0
-        return Result(data, errors, omitted, document.digest, chosen.operation.value)
-
-    async def _answer(
-        self, document: Document, chosen: OperationDefinitionNode, operation: Operation, context: Any
-    ) -> _Answer:
         if document.errors:
-            return None, document.errors, 0
+            return Result(None, document.errors, 0, document.digest, kind.value)
         try:
             variables = self._documents.variables(document, chosen, operation.variables or {})
-        except Exception:  # noqa: BLE001 # graphql-core's executor coerces them again and reports what is wrong
-            return await self._answer_of_core(document, operation, context)
-        if isinstance(variables, list):
-            return None, variables, 0
-        program = self._documents.program(document, chosen, variables)
-        if program is not None:
-            execution = Execution(program, context, variables, self._execution)
-            data = await execution.run()
-            if data is not None and not execution.field_errors:
-                return data, (), 0
-            if data is not None:
-                config = self._config
-                return data, *located_errors(execution.field_errors, config.max_errors, expected=config.expected_errors)
-        return await self._answer_of_core(document, operation, context)
+            if isinstance(variables, list):
+                return Result(None, variables, 0, document.digest, kind.value)
+            self._arguments.check(list(variables.coerced.values()))
+            program = self._documents.program(document, chosen, variables)
+            on_chosen(kind)
+            data, errors, omitted = await self._run(Execution(program, context, variables, self._execution, pause))
+        except (GraphQLError, RequestError) as error:
+            return Result(None, [_graphql_error(error)], 0, document.digest, kind.value)
+        return Result(data, errors, omitted, document.digest, kind.value)
 
-    async def _answer_of_core(self, document: Document, operation: Operation, context: Any) -> _Answer:
-        """Execute by graphql-core. Raises AnswerTooLargeError."""
-        outcome = execute(
-            self._schema,
-            document.node,
-            context_value=context,
-            variable_values=operation.variables,
-            operation_name=operation.operation_name,
-            hide_suggestions=not self._config.introspection,
-        )
-        result = outcome if isinstance(outcome, ExecutionResult) else await outcome
-        errors = result.errors or []
-        if result.data is None and all(error.path is None for error in errors):
-            return None, errors, 0
-        data = orjson.dumps(result.data)
-        if len(data) > self._config.max_answer_bytes:
-            raise AnswerTooLargeError
-        return [data], errors, 0
+    async def _run(self, execution: Execution) -> tuple[Sequence[bytes], Sequence[GraphQLError], int]:
+        try:
+            data = await execution.run()
+            failures, config = execution.failures, self._config
+            if not failures.count:
+                return data, (), 0
+            return data, *located_errors(failures, config.max_errors, expected=config.expected_errors)
+        finally:
+            execution.close()
 
 
 def _graphql_error(error: GraphQLError | RequestError) -> GraphQLError:

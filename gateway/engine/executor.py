@@ -1,10 +1,10 @@
 """Executes a compiled operation: its writers append the JSON of the answer to an output, field by field.
 
 Where a resolver has to wait, a placeholder, which is an output too, keeps the place of its value; the resolver goes
-on as soon as the future that it awaits is done. So a field costs no task, and a value no visit. A field that fails and
-may be null is null, and its error is recorded with its path. Anything else that is out of the ordinary, such as a null
-where none may be, ends the execution: graphql-core's executor then answers, from the same loaders and so without
-loading twice.
+on as soon as the future that it awaits is done. So a field costs no task, and a value no visit. A field that fails is
+null, or the nearest value around it that may be null is.
+
+Work is counted before it is done. After some of it the execution pauses, so that a large answer stops nobody else.
 
 Resolvers have no task of their own: the current task is the request's. So they may await whatever they like, but
 `asyncio.timeout` and `TaskGroup`, which cancel the current task, belong into tasks that they start.
@@ -12,32 +12,44 @@ Resolvers have no task of their own: the current task is the request's. So they 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
 
 import strawberry
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
-    GraphQLError,
     GraphQLField,
     GraphQLObjectType,
     GraphQLResolveInfo,
     GraphQLSchema,
     OperationDefinitionNode,
-    is_non_null_type,
 )
-from graphql.execution.values import VariableValues, get_argument_values
+from graphql.execution.values import VariableValues
 from graphql.pyutils import Path as CorePath
 from graphql.pyutils import is_awaitable
 from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.types.field import StrawberryField
 
-from gateway.engine.errors import AnswerTooLargeError, FieldError, Path, UnsupportedError
-from gateway.engine.output import Output, SizeBudget, pieces
+from gateway.engine.arguments import Arguments
+from gateway.engine.assembly import Assembly
+from gateway.engine.budget import Budget, ExecutionLimits
+from gateway.engine.errors import LimitExceededError
+from gateway.engine.paths import (
+    Failure,
+    Failures,
+    ListCells,
+    NullableValue,
+    NullPropagation,
+    Output,
+    Path,
+    ResponseKey,
+    SharedObject,
+    boundary_of,
+)
 
 ContextT = TypeVar("ContextT")
 RootT = TypeVar("RootT")
@@ -47,8 +59,7 @@ RootT = TypeVar("RootT")
 class Info(strawberry.Info[ContextT, RootT], Generic[ContextT, RootT]):
     """Strawberry's info for resolvers, with graphql-core's own for those that look ahead in the document.
 
-    `memo` belongs to a field of a document and lives as long as its compiled program; graphql-core's executor gives an
-    empty one.
+    `memo` belongs to a field of a document and lives as long as its compiled program.
     """
 
     memo: dict[str, Any] = field(default_factory=dict)
@@ -62,33 +73,69 @@ class Info(strawberry.Info[ContextT, RootT], Generic[ContextT, RootT]):
 Write: TypeAlias = Callable[[Any, Output, "Execution", Path], None]
 
 
+class Awaiting(Protocol):
+    """What a value that is awaited belongs to: it writes the value, or that there is none."""
+
+    @property
+    def write(self) -> Write:
+        """Write the value."""
+        ...
+
+    def fail(self, error: Exception, output: Output, execution: "Execution", path: Path) -> None:
+        """Write null, or raise NullPropagation."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Position:
-    """A field with a resolver, where it stands in a document.
+class Value:
+    """A field or an item of a list, where it stands in a document; `write` writes there what it is."""
 
-    `key` is its name or alias in the answer, and `write` writes there what the resolver returns.
-    """
-
-    key: str
     nodes: list[FieldNode]
+    write: Write
+    is_nullable: bool
+
+    def fail(self, error: Exception, output: Output, execution: "Execution", path: Path) -> None:
+        """Write null for a value that failed, or raise NullPropagation where it may not be null."""
+        execution.fail(error, self.nodes, path, output if self.is_nullable else None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Position(Value):
+    """A field with a resolver, where it stands in a document; `key` is its name or alias in the answer."""
+
+    key: ResponseKey
     definition: GraphQLField
     parent_type: GraphQLObjectType
-    declared: StrawberryField
-    python_names: Mapping[str, str]
-    write: Write
+    declared: StrawberryField | None
+    arguments: Arguments
     memo: dict[str, Any] = field(default_factory=dict)
+
+
+class Measured(Protocol):
+    """Tells how many fields were compiled so far."""
+
+    positions: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """A compiled operation; `write` starts from the root value None."""
+    """A compiled operation: each root field writes its label and its value from the root value None.
+
+    The root fields of a mutation, which `is_serial`, are written one after the other.
+    """
 
     schema: GraphQLSchema
     operation: OperationDefinitionNode
     fragments: dict[str, FragmentDefinitionNode]
-    write: Write
-    positions: int
-    """How many fields were compiled: the program's memory grows with it."""
+    root_fields: Sequence[Write]
+    work: float
+    is_serial: bool
+    compiled: Measured
+
+    @property
+    def positions(self) -> int:
+        """How many fields were compiled so far: the program's memory grows with it."""
+        return self.compiled.positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,129 +144,252 @@ class ExecutionConfig:
 
     info_class: type[Info[Any, None]]
     expected_errors: type[Exception]
-    max_bytes: int
+    limits: ExecutionLimits
+    before_root_field: Callable[[Any], None] = lambda _: None
 
 
-async def _no_helper(_: Sequence[Awaitable[Any]]) -> list[Any]:
-    raise UnsupportedError
+async def _gather(values: Sequence[Awaitable[Any]]) -> list[Any]:
+    return list(await asyncio.gather(*values))
 
 
-# Part of graphql-core's info; resolvers that are compiled may not use them.
-_HELPERS = GraphQLResolveInfoHelpers(gather=_no_helper, track=lambda _: None)
+def _nothing_waits(_: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    return
 
-_Suspended: TypeAlias = tuple[Position, Path, Output, asyncio.Future[Any] | None]
+
+# Part of graphql-core's info.
+_HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=lambda _: None)
+
+_Suspended: TypeAlias = "tuple[Awaiting, Path, Output, asyncio.Future[Any] | None]"
+_Job: TypeAlias = "tuple[Path, Callable[[], None]]"
 
 
 class Execution:
-    """One execution of a program. `run` may be awaited once; `field_errors` are complete after it."""
+    """One execution of a program. `run` may be awaited once; `failures` are complete after it, until `close`.
 
-    def __init__(self, program: Program, context: Any, variables: VariableValues, config: ExecutionConfig) -> None:
+    `pause` gives the other work of the event loop its turn, and may raise what ends the execution.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        context: Any,
+        variables: VariableValues,
+        config: ExecutionConfig,
+        pause: Callable[[], Awaitable[None]],
+    ) -> None:
         self._context = context
         self._config = config
         self._program = program
         self._variables = variables
+        self._pause = pause
         self._arguments: dict[Position, dict[str, Any]] = {}
         self._infos: dict[Position, Info[Any, None]] = {}
         self._suspended: dict[Coroutine[Any, Any, Any], _Suspended] = {}
         self._ready: deque[Coroutine[Any, Any, Any]] = deque()
+        self._jobs: list[_Job] = []
+        self._new_jobs: list[_Job] = []
         self._wakeup: asyncio.Future[None] | None = None
-        self.field_errors: list[FieldError] = []
+        self.shared: dict[tuple[int, Write], SharedObject] = {}
+        self.budget = Budget(config.limits)
+        self.failures = Failures(self._abandon)
 
-    async def run(self) -> list[bytes] | None:
-        """The JSON of `data` in pieces, or None where graphql-core's executor has to answer.
-
-        Raises AnswerTooLargeError: graphql-core's executor would take as much memory, and more time.
-        """
+    async def run(self) -> list[bytes]:
+        """The JSON of `data` in pieces. Raises LimitExceededError, and what `pause` raises."""
         output: Output = []
+        root = NullableValue(None, output)
         try:
-            self._program.write(None, output, self, None)
-            while self._suspended:
-                if not self._ready:
-                    self._wakeup = asyncio.get_running_loop().create_future()
-                    await self._wakeup
-                    self._wakeup = None
-                while self._ready:
-                    coroutine = self._ready.popleft()
-                    position, path, placeholder, _ = self._suspended.pop(coroutine)
-                    self.advance(coroutine, position, path, placeholder)
-            return pieces(output, SizeBudget(self._config.max_bytes))
+            await self._write_root(output, root)
+            return await self._assembled(output)
         except asyncio.CancelledError:
             # What the suspended resolvers await is cancelled, as a cancelled task does.
             for *_, future in self._suspended.values():
                 if future is not None:
                     future.cancel()
             raise
-        except AnswerTooLargeError:
-            raise
-        except Exception:  # noqa: BLE001 # whatever it is, graphql-core's executor meets it again and reports it
-            return None
         finally:
-            # Their futures go on, since graphql-core's executor may await the same ones.
-            suspended, self._suspended = self._suspended, {}
-            for coroutine in suspended:
-                # A resolver that refuses to be closed must not keep the others open.
-                with suppress(Exception):
-                    coroutine.close()
+            self._abandon(list(self._suspended))
+            root.forget()
 
-    def advance(self, coroutine: Coroutine[Any, Any, Any], position: Position, path: Path, output: Output) -> None:
-        """Run a resolver until it waits or returns; then write its value, or leave a placeholder for it."""
+    def close(self) -> None:
+        """Drop what refers to this execution and to its boundaries: such cycles would wait for the collector."""
+        for shared in self.shared.values():
+            shared.forget_places()
+        self.shared.clear()
+        self._jobs.clear()
+        self.failures.abandon = _nothing_waits
+
+    async def _write_root(self, output: Output, root: NullableValue) -> None:
+        self.budget.spend(self._program.work)
+        output.append(b"{")
+        for write in self._program.root_fields:
+            if root.closed_at is not None:
+                return
+            self._attempt(partial(write, None, output, self, root))
+            if self._program.is_serial:
+                await self._drain()
+        await self._drain()
+        if root.closed_at is None:
+            output.append(b"}")
+
+    async def _assembled(self, output: Output) -> list[bytes]:
+        while True:
+            assembly = Assembly(self.budget)
+            for _ in assembly.pieces(output):
+                await self._rest()
+            if not assembly.unexpected:
+                return assembly.made
+            for rows in assembly.unexpected:
+                self._attempt(partial(rows.write_anew, rows))
+            await self._drain()
+
+    async def _drain(self) -> None:
+        """Go on until all is written: resolvers that waited longest first, then lists, from the inside out."""
+        while True:
+            if self._ready:
+                coroutine = self._ready.popleft()
+                suspended = self._suspended.pop(coroutine, None)
+                if suspended is None:
+                    continue
+                awaiting, path, placeholder, _ = suspended
+                boundary_of(path).has_gone_on(coroutine)
+                self._attempt(partial(self.advance, coroutine, awaiting, path, placeholder))
+            elif self._jobs:
+                path, job = self._jobs.pop()
+                if boundary_of(path).closed_at is None:
+                    self._attempt(job)
+            elif self._suspended:
+                self._wakeup = asyncio.get_running_loop().create_future()
+                await self._wakeup
+                self._wakeup = None
+                self.budget.begin_step()
+            else:
+                return
+            if self.budget.is_step_over:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        await self._pause()
+        self.budget.begin_step()
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Take a step, and put its jobs before the others': the first of them stands furthest inside."""
+        # The boundary was told of a failure by whatever raised it.
+        with suppress(NullPropagation):
+            step()
+        if self._new_jobs:
+            self._jobs.extend(reversed(self._new_jobs))
+            self._new_jobs.clear()
+
+    def defer(self, path: Path, job: Callable[[], None]) -> None:
+        """Do a job in a later step, unless the value at `path` is given up before."""
+        boundary_of(path).make_known()
+        self._new_jobs.append((path, job))
+
+    def follow(self, path: Path, nodes: list[FieldNode], steps: Iterator[None]) -> None:
+        """Write a value in steps: go on until the step is over, and leave the rest to later ones.
+
+        Raises NullPropagation and LimitExceededError.
+        """
+        try:
+            for _ in steps:
+                if self.budget.is_step_over:
+                    self.defer(path, partial(self.follow, path, nodes, steps))
+                    return
+        except (NullPropagation, LimitExceededError):
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
+            self.propagate(error, nodes, path)
+
+    def advance(self, coroutine: Coroutine[Any, Any, Any], awaiting: Awaiting, path: Path, output: Output) -> None:
+        """Run a resolver until it waits or returns; then write its value, or leave a placeholder for it.
+
+        Raises NullPropagation.
+        """
         try:
             awaited = coroutine.send(None)
         except StopIteration as returned:
             value = returned.value
         except asyncio.CancelledError:
             # A future that the resolver awaited was cancelled; the task that executes the operation was not.
-            raise UnsupportedError from None
+            awaiting.fail(RuntimeError("what a resolver awaited was cancelled"), output, self, path)
+            return
         except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
-            self.fail_field(error, position, path, output)
+            awaiting.fail(error, output, self, path)
             return
         else:
-            self._suspend(coroutine, awaited, position, path, output)
+            self._suspend(coroutine, awaited, awaiting, path, output)
             return
         # Outside of the except clause: an error raised below would keep StopIteration as its context.
-        position.write(value, output, self, path)
+        awaiting.write(value, output, self, path)
 
     def _suspend(
-        self, coroutine: Coroutine[Any, Any, Any], awaited: Any, position: Position, path: Path, output: Output
+        self, coroutine: Coroutine[Any, Any, Any], awaited: Any, awaiting: Awaiting, path: Path, output: Output
     ) -> None:
+        future = awaited if asyncio.isfuture(awaited) else None
+        if future is None and awaited is not None:
+            with suppress(Exception):
+                coroutine.close()
+            error = TypeError(f"a resolver awaits what asyncio does not know, of type {type(awaited).__name__}")
+            awaiting.fail(error, output, self, path)
+            return
         placeholder: Output = []
         output.append(placeholder)
-        future = awaited if asyncio.isfuture(awaited) else None
-        self._suspended[coroutine] = position, path, placeholder, future
+        self._suspended[coroutine] = awaiting, path, placeholder, future
+        boundary_of(path).wait_for(coroutine)
         if future is not None:
             # What a task does with a future that its coroutine yields.
             future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with what runs coroutines
             future.add_done_callback(partial(self._resume, coroutine))
-        elif awaited is None:
-            asyncio.get_running_loop().call_soon(self._resume, coroutine)
         else:
-            raise UnsupportedError
+            asyncio.get_running_loop().call_soon(self._resume, coroutine)
 
-    def fail_field(self, error: Exception, position: Position, path: Path, output: Output) -> None:
-        """Write null for a field whose resolver failed. Raises UnsupportedError where the field may not be null."""
-        if is_non_null_type(position.definition.type):
-            raise UnsupportedError from None
-        self.fail(error, position.nodes, path, output)
+    def _resume(self, coroutine: Coroutine[Any, Any, Any], done: asyncio.Future[Any] | None = None) -> None:
+        if coroutine in self._suspended:
+            self._ready.append(coroutine)
+            if self._wakeup is not None and not self._wakeup.done():
+                self._wakeup.set_result(None)
+        elif done is not None and not done.cancelled():
+            # Nobody waits for it any more, so asyncio must not log its exception as never retrieved.
+            done.exception()
 
-    def fail(self, error: Exception, nodes: list[FieldNode], path: Path, output: Output) -> None:
-        """Write null for a value that failed and may be null, and record its error."""
-        if isinstance(error, GraphQLError):
-            # It may have locations and a path of its own, which graphql-core completes.
-            raise UnsupportedError from None
+    def _abandon(self, coroutines: Iterable[Coroutine[Any, Any, Any]]) -> None:
+        """Close resolvers whose values nobody wants; their futures go on, since other resolvers may await them."""
+        for coroutine in coroutines:
+            self._suspended.pop(coroutine, None)
+            # A resolver that refuses to be closed must not keep the others open.
+            with suppress(Exception):
+                coroutine.close()
+
+    def fail(self, error: Exception, nodes: list[FieldNode], path: Path, output: Output | None) -> None:
+        """Write null to the output of a value that failed, or raise NullPropagation where it has none."""
         if isinstance(error, self._config.expected_errors):
             # Its frames would keep the request alive in a cycle; the log needs those of a fault.
             error.__traceback__ = error.__context__ = None
-        self.field_errors.append(FieldError(error, nodes, path))
+        failure = Failure(error, nodes, path)
+        if output is None:
+            self.failures.propagate(failure)
+        self.failures.record(failure)
         output.append(b"null")
 
-    def arguments(self, position: Position) -> dict[str, Any]:
+    def propagate(self, error: Exception, nodes: list[FieldNode], path: Path) -> NoReturn:
+        """Make the nearest value null that may be. Raises NullPropagation."""
+        if isinstance(error, LimitExceededError):
+            raise error
+        self.fail(error, nodes, path, None)
+        raise NullPropagation(boundary_of(path))
+
+    def finish(self, cells: ListCells) -> None:
+        """Go on after all cells of a list were begun. Raises NullPropagation."""
+        cells.is_writing = False
+        if cells.has_failed:
+            raise NullPropagation(cells.pass_on(self.failures))
+
+    def arguments(self, position: Position) -> Mapping[str, Any]:
         """The keyword arguments of a resolver. Raises GraphQLError."""
         found = self._arguments.get(position)
         if found is None:
-            values = get_argument_values(position.definition, position.nodes[0], self._variables)
-            found = {position.python_names[name]: _copied(value) for name, value in values.items()}
-            self._arguments[position] = found
-        return found
+            found = self._arguments[position] = position.arguments.values(self._variables)
+        return position.arguments.fresh(found, self.info(position))
 
     def info(self, position: Position) -> Info[Any, None]:
         """The info of a resolver; its path names the field alone."""
@@ -242,20 +412,12 @@ class Execution:
                 _HELPERS,
             )
             found = self._infos[position] = self._config.info_class(
-                _raw_info=raw, _field=position.declared, memo=position.memo
+                _raw_info=raw,
+                _field=position.declared,  # type: ignore[arg-type] # None for fields of graphql-core's own
+                memo=position.memo,
             )
         return found
 
-    def _resume(self, coroutine: Coroutine[Any, Any, Any], done: asyncio.Future[Any] | None = None) -> None:
-        if coroutine in self._suspended:
-            self._ready.append(coroutine)
-            if self._wakeup is not None and not self._wakeup.done():
-                self._wakeup.set_result(None)
-        elif done is not None and not done.cancelled():
-            # Nobody waits for it any more, so asyncio must not log its exception as never retrieved.
-            done.exception()
-
-
-def _copied(value: Any) -> Any:
-    """A copy of a list: a default or a variable is shared, and a resolver may change what it gets."""
-    return [_copied(each) for each in value] if isinstance(value, list) else value
+    def before_root_field(self, position: Position) -> None:
+        """Ask whether a root field may be resolved. Raises what the application raises."""
+        self._config.before_root_field(self.info(position))

@@ -1,91 +1,131 @@
 """Writers: functions that append the JSON of one value to an output.
 
-They are made of the schema alone: whether a field has a resolver, and what type its value has. A value that they
-cannot write raises UnsupportedError.
+They are made of the schema alone: whether a field has a resolver, and what type its value has. A writer that cannot
+write its value raises an error, which makes the value null, or NullPropagation where the nearest value that may be
+null stands further out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from operator import attrgetter
-from types import CoroutineType
+from types import CoroutineType, NoneType
 from typing import Any
 
-from graphql import FieldNode, GraphQLLeafType
+from graphql import FieldNode, GraphQLInt, GraphQLLeafType, Undefined, default_field_resolver
+from graphql.pyutils import inspect as inspected
 
-from gateway.engine.errors import ItemGroups, Path, SameValueItems, UnsupportedError
-from gateway.engine.executor import Execution, Position, Write
-from gateway.engine.lazy_list import LazyObjectList
-from gateway.engine.output import Column, DeferredRows, Output, Projection, encode, projection, serialised
+from gateway.engine.errors import LimitExceededError
+from gateway.engine.executor import Execution, Position, Value, Write
+from gateway.engine.paths import NullableValue, NullPropagation, Output, Path, ResponseKey, SharedObject
+from gateway.engine.rows import encode
+
+# What is none of a field's failures.
+_PASSES = (NullPropagation, LimitExceededError)
+# The Python types of values that are encoded as they are; those of other types are serialised first.
+_PLAIN_TYPES = {"String": str, "ID": str, "Boolean": bool}
+_NEVER_AWAITABLE = frozenset({NoneType, str, int, float, bool, list, tuple})
+# Scalars of fewer bytes are counted by the work that they take.
+_SHORT = 128
+_SMALLEST_INT, _LARGEST_INT = -(2**31), 2**31 - 1
 
 
-def rows(type_name: str, origin: type | None, columns: Sequence[Column], writers: Mapping[str, Write]) -> Write:
-    """The writer of a list of objects whose fields are all columns; `writers` are those of resolved ones, by key."""
-    resolved = [(each.key, each.reader(), writers[each.key]) for each in columns if each.is_resolved]
-    projections: dict[tuple[str, ...], Projection] = {}
+def root(label: bytes, inner: Write) -> Write:
+    """The writer of a root field with the text that comes before its value."""
 
-    def write(values: Any, output: Output, execution: Execution, path: Path) -> None:
-        items: Sequence[Any] = values
-        view: Callable[[Any], Any] | None = None
-        translated: tuple[str, ...] = ()
-        if isinstance(values, LazyObjectList):
-            items, view, translated = values.items, values.representative, tuple(values.translations)
-        elif not isinstance(values, list | tuple):
-            raise UnsupportedError
-        if translated not in projections:
-            projections[translated] = projection(type_name, origin, columns, translated)
-        outputs: dict[str, dict[Any, Output]] = {}
-        for key, read, write_column in resolved:
-            by_value: dict[Any, Output] = {}
-            groups = ItemGroups(map(read, items))
-            for value, example in dict(zip(map(read, items), items, strict=True)).items():
-                placeholder: Output = []
-                by_value[value] = placeholder
-                source = example if view is None else view(example)
-                write_column(source, placeholder, execution, (path, SameValueItems(groups, value)))
-            outputs[key] = by_value
-        if outputs:
-            output.append(DeferredRows(projections[translated], values, outputs))
-        else:
-            # Encoded at once, as no resolver may wait: what was just decoded is still in the processor's cache.
-            output.append(projections[translated].encoded(values))
+    def write(_: Any, output: Output, execution: Execution, path: Path) -> None:
+        own: Output = [label]
+        output.append(own)
+        inner(None, own, execution, path)
 
     return write
 
 
-def resolver(position: Position) -> Write:
-    """The writer of a field with a resolver. Raises UnsupportedError where it takes Strawberry's parent or root."""
-    declared = position.declared.base_resolver
-    if declared is None or declared.parent_parameter is not None or declared.root_parameter is not None:
-        raise UnsupportedError
-    call: Callable[..., Any] = declared
-    takes_source = declared.self_parameter is not None
-    info_name = declared.info_parameter.name if declared.info_parameter else None
-    takes_arguments = bool(position.definition.args)
-    is_async = declared.is_async
+def resolver(position: Position, *, is_root: bool) -> Write:
+    """The writer of a field with a resolver."""
+    call, takes_source, info_name = _call_of(position)
+    takes_arguments = not position.arguments.is_empty
+    key = position.key
+    write_value = position.write
 
     def write(source: Any, output: Output, execution: Execution, path: Path) -> None:
-        named: dict[str, Any] = {} if info_name is None else {info_name: execution.info(position)}
-        if takes_arguments:
-            named.update(execution.arguments(position))
-        field_path = path, position.key
+        field_path = path, key
         try:
+            if is_root:
+                execution.before_root_field(position)
+            named: dict[str, Any] = {} if info_name is None else {info_name: execution.info(position)}
+            if takes_arguments:
+                named.update(execution.arguments(position))
             result = call(source, **named) if takes_source else call(**named)
+        except LimitExceededError:
+            raise
         except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
-            execution.fail_field(error, position, field_path, output)
+            position.fail(error, output, execution, field_path)
             return
-        if is_async or type(result) is CoroutineType:
+        kind = type(result)
+        if kind is CoroutineType:
             execution.advance(result, position, field_path, output)
+        elif kind in _NEVER_AWAITABLE or not hasattr(kind, "__await__"):
+            write_value(result, output, execution, field_path)
         else:
-            position.write(result, output, execution, field_path)
+            execution.advance(_awaited(result), position, field_path, output)
 
-    return write
+    def write_simply(source: Any, output: Output, execution: Execution, path: Path) -> None:
+        field_path = path, key
+        try:
+            result = call(source)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
+            position.fail(error, output, execution, field_path)
+            return
+        kind = type(result)
+        if kind in _NEVER_AWAITABLE or not hasattr(kind, "__await__"):
+            write_value(result, output, execution, field_path)
+        else:
+            coroutine = result if kind is CoroutineType else _awaited(result)
+            execution.advance(coroutine, position, field_path, output)
+
+    is_simple = takes_source and info_name is None and not takes_arguments and not is_root
+    return write_simply if is_simple else write
 
 
-def attribute(name: str, key: str, inner: Write) -> Write:
+def _call_of(position: Position) -> tuple[Callable[..., Any], bool, str | None]:
+    """A field's resolver, whether it takes the source, and its parameter for the info.
+
+    A plain resolver is called as it is. Where Strawberry wraps it, for extensions, permissions or a parameter for the
+    parent, the wrapper is called as graphql-core calls it.
+    """
+    declared = position.declared
+    if declared is None or declared.base_resolver is None:
+        return _core_call(position.definition.resolve or default_field_resolver), True, "info"
+    base = declared.base_resolver
+    function: Callable[..., Any] = base.wrapped_func if callable(base.wrapped_func) else base
+    return function, base.self_parameter is not None, base.info_parameter.name if base.info_parameter else None
+
+
+def _core_call(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    def call(source: Any, /, info: Any, **arguments: Any) -> Any:
+        return resolve(source, info.raw, **arguments)
+
+    return call
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def attribute(name: str, key: ResponseKey, value: Value) -> Write:
     """The writer of a field that reads an attribute."""
     read = attrgetter(name)
+    write_value = value.write
 
     def write(source: Any, output: Output, execution: Execution, path: Path) -> None:
-        inner(read(source), output, execution, (path, key))
+        field_path = path, key
+        try:
+            found = read(source)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
+            value.fail(error, output, execution, field_path)
+            return
+        write_value(found, output, execution, field_path)
 
     return write
 
@@ -99,61 +139,122 @@ def constant(text: bytes) -> Write:
     return write
 
 
-def leaf(scalar: GraphQLLeafType | None) -> Write:
-    """The writer of a scalar or an enum; None stands for one whose Python values are encoded as they are."""
-    if scalar is None:
+def failing(error: Exception) -> Write:
+    """The writer of a value that cannot be written at all."""
 
-        def write(value: Any, output: Output, _: Execution, __: Path) -> None:
-            output.append(encode(value))
-    else:
-        serialise = scalar.coerce_output_value
-
-        def write(value: Any, output: Output, _: Execution, __: Path) -> None:
-            output.append(encode(serialised(serialise, value)))
+    def write(_: Any, __: Output, ___: Execution, ____: Path) -> None:
+        raise error.with_traceback(None)
 
     return write
 
 
-def null_checked(inner: Write, *, is_nullable: bool) -> Write:
-    """The writer of a value that may be null, or must not be."""
+def leaf(scalar: GraphQLLeafType, *, is_plain: bool) -> Write:
+    """The writer of a scalar or an enum that is not null; one that `is_plain` is encoded as it is."""
+    serialise = scalar.coerce_output_value
+    plain_type = _PLAIN_TYPES.get(scalar.name)
+
+    def write_plain(value: Any, output: Output, execution: Execution, path: Path) -> None:
+        if plain_type is not None and type(value) is not plain_type:
+            write(value, output, execution, path)
+        else:
+            _write(value, output, execution)
+
+    def write_int(value: Any, output: Output, execution: Execution, path: Path) -> None:
+        if type(value) is int and _SMALLEST_INT <= value <= _LARGEST_INT:
+            output.append(b"%d" % value)
+        else:
+            write(value, output, execution, path)
+
+    def write(value: Any, output: Output, execution: Execution, _: Path) -> None:
+        found = serialise(value)
+        if found is None or found is Undefined:
+            raise TypeError(
+                f"Expected `{inspected(scalar)}.coerce_output_value({inspected(value)})` to return non-nullable value, "
+                f"returned: {inspected(found)}"
+            )
+        _write(found, output, execution)
+
+    if is_plain:
+        return write_plain
+    return write_int if scalar is GraphQLInt else write
+
+
+def _write(value: Any, output: Output, execution: Execution) -> None:
+    text = encode(value)
+    output.append(text)
+    if len(text) > _SHORT:
+        execution.budget.write(len(text))
+
+
+def nullable_leaf(inner: Write, nodes: list[FieldNode]) -> Write:
+    """The writer of a scalar or an enum that may be null; where it cannot be written, it is."""
 
     def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        if value is not None:
-            inner(value, output, execution, path)
-        elif is_nullable:
+        if value is None:
             output.append(b"null")
-        else:
-            raise UnsupportedError
+            return
+        try:
+            inner(value, output, execution, path)
+        except LimitExceededError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
+            if inspect.isawaitable(value):
+                execution.advance(_awaited(value), Value(nodes, write, is_nullable=True), path, output)
+            else:
+                execution.fail(_cause(error, value), nodes, path, output)
 
     return write
 
 
-def nullable_item(nodes: list[FieldNode], inner: Write) -> Write:
-    """The writer of an item that may be null; where it is an exception, the item alone fails."""
+def nullable(inner: Write, nodes: list[FieldNode]) -> Write:
+    """The writer of a list or an object that may be null; where something fails in it, it is."""
 
     def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        if isinstance(value, Exception):
-            execution.fail(value, nodes, path, output)
-        else:
+        if value is None:
+            output.append(b"null")
+            return
+        own: Output = []
+        output.append(own)
+        boundary = NullableValue(path, own)
+        try:
+            inner(value, own, execution, boundary)
+        except NullPropagation as propagation:
+            if propagation.boundary is not boundary:
+                raise
+        except LimitExceededError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
+            if inspect.isawaitable(value):
+                execution.advance(_awaited(value), Value(nodes, write, is_nullable=True), path, own)
+            else:
+                with suppress(NullPropagation):
+                    execution.propagate(_cause(error, value), nodes, boundary)
+
+    return write
+
+
+def non_null(inner: Write, nodes: list[FieldNode], field_name: str) -> Write:
+    """The writer of a value that may not be null."""
+    message = f"Cannot return null for non-nullable field {field_name}."
+
+    def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
+        if value is None:
+            execution.propagate(TypeError(message), nodes, path)
+        try:
             inner(value, output, execution, path)
+        except _PASSES:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
+            if not inspect.isawaitable(value):
+                execution.propagate(_cause(error, value), nodes, path)
+            execution.advance(_awaited(value), Value(nodes, write, is_nullable=False), path, output)
 
     return write
 
 
-def lists(each: Write) -> Write:
-    """The writer of a list, item by item."""
-
-    def write(values: Any, output: Output, execution: Execution, path: Path) -> None:
-        if not isinstance(values, list | tuple | LazyObjectList):
-            raise UnsupportedError
-        opening = b"["
-        for index, value in enumerate(values):
-            output.append(opening)
-            each(value, output, execution, (path, index))
-            opening = b","
-        output.append(b"]" if opening == b"," else b"[]")
-
-    return write
+def _cause(error: Exception, value: Any) -> Exception:
+    """Why a value failed: a resolver may give an exception for it."""
+    return value if isinstance(value, Exception) else error
 
 
 def fields(writers: Sequence[tuple[bytes, Write]]) -> Write:
@@ -168,13 +269,55 @@ def fields(writers: Sequence[tuple[bytes, Write]]) -> Write:
     return write
 
 
-def objects(writers: dict[type, Write]) -> Write:
-    """The writer of an object, chosen by its class."""
+class ObjectWriter:
+    """Writes an object by its class; for a class that is not known, graphql-core's way finds the type."""
+
+    def __init__(self, writers: dict[type, Write], of_value: Callable[[Any, Execution], Write]) -> None:
+        """`of_value` gives the writer of a value of another class, and raises GraphQLError where there is none."""
+        self._writers = writers
+        self._of_value = of_value
+
+    def __call__(self, value: Any, output: Output, execution: Execution, path: Path) -> None:
+        """Write an object. Raises GraphQLError for a value of another type."""
+        chosen = self._writers.get(type(value))
+        if chosen is None:
+            if isinstance(value, Exception) or inspect.isawaitable(value):
+                raise TypeError("no object")
+            chosen = self._of_value(value, execution)
+        chosen(value, output, execution, path)
+
+
+def spending(work: float, inner: Write) -> Write:
+    """The writer of an object whose work is not counted with that of a list."""
 
     def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        chosen = writers.get(type(value))
-        if chosen is None:
-            raise UnsupportedError
-        chosen(value, output, execution, path)
+        execution.budget.spend_now(work)
+        inner(value, output, execution, path)
+
+    return write
+
+
+def shared(inner: Write) -> Write:
+    """The writer of an object with resolvers: one that stands in several places of the answer is written once."""
+
+    def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
+        key = id(value), write
+        found = execution.shared.get(key)
+        if found is not None and (found.failure is not None or found.closed_at is None):
+            output.append(found)
+            if found.failure is not None:
+                execution.failures.propagate(found.failure_at(path, found.failure))
+            found.add(path)
+            return
+        found = execution.shared[key] = SharedObject(value, path)
+        output.append(found)
+        try:
+            inner(value, found.output, execution, found)
+        except NullPropagation as propagation:
+            if propagation.boundary is not found or found.failure is None:
+                raise
+            found.is_writing = False
+            execution.failures.propagate(found.failure_at(path, found.failure))
+        found.is_writing = False
 
     return write

@@ -46,7 +46,7 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
     is one. So the attributes can be read without making the views.
     """
 
-    __slots__ = ("_view", "fragments", "items", "part", "representative", "translations")
+    __slots__ = ("fragments", "items", "part", "translations", "view")
 
     def __init__(
         self,
@@ -55,20 +55,16 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
         translations: Mapping[str, Mapping[Any, Any]],
         fragments: FragmentCache | None = None,
         part: Hashable = (),
-        *,
-        representative: Callable[[I], V] | None = None,
     ) -> None:
         """`translations` are by attribute, and hold every value that the items have there.
 
-        `fragments` caches JSON of the list, or of a longer one of which this is the part `part`. `representative` makes
-        the view of an item that stands for all items with the same values of some attributes.
+        `fragments` caches JSON of the list, or of a longer one of which this is the part `part`.
         """
         self.items = items
         self.translations = translations
         self.fragments = fragments
         self.part = part
-        self._view = view
-        self.representative = representative or view
+        self.view = view
 
     def __len__(self) -> int:
         return len(self.items)
@@ -80,11 +76,11 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
     def __getitem__(self, index: int | slice) -> V | list[V]:
         """The view of an item, or those of a slice."""
         if isinstance(index, slice):
-            return [self._view(item) for item in self.items[index]]
-        return self._view(self.items[index])
+            return [self.view(item) for item in self.items[index]]
+        return self.view(self.items[index])
 
     def __iter__(self) -> Iterator[V]:
-        return map(self._view, self.items)
+        return map(self.view, self.items)
 
 
 class ObjectList(list[V]):

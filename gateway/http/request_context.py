@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
+from graphql import OperationType
 from starlette.types import Receive
 
+from gateway.domain.errors import DeadlineExceeded
 from gateway.domain.models import EVERYTHING, Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.fetch_scope import CacheStatus, FetchScope
@@ -111,6 +113,7 @@ class RequestContext:
 
 
 _SECONDS_BEFORE_WATCHING = 0.05
+_WRITING_SECONDS = 2.0
 
 
 class ClientDisconnectedError(Exception):
@@ -121,21 +124,24 @@ class ClientDisconnectedError(Exception):
 class RequestTimeout:
     """A context manager around the work on a request, in the request's own task.
 
-    Timers begin when the request first waits for upstream, which most requests never do. After `seconds` the scope
-    expires. When the client disconnects, the block is cancelled and raises ClientDisconnectedError; a cancellation
-    from elsewhere passes through.
+    Timers begin when the request first waits for upstream or pauses, which most requests never do. After `seconds` the
+    scope expires. When the client disconnects, the block is cancelled and raises ClientDisconnectedError, unless
+    `outlives_client` is set; a cancellation from elsewhere passes through.
     """
 
     scope: FetchScope
     receive: Receive
     seconds: float
+    outlives_client: bool = False
     _task: asyncio.Task[Any] | None = None
     _has_disconnected: bool = False
+    _late_at: float | None = None
     _timers: tuple[asyncio.TimerHandle, ...] = ()
     _watcher: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self.scope.on_waiting = self._begin
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.scope.on_waiting = None
@@ -149,8 +155,26 @@ class RequestTimeout:
         if kind is asyncio.CancelledError and self._has_disconnected and task is not None and not task.uncancel():
             raise ClientDisconnectedError from None
 
+    def settle_kind(self, kind: OperationType) -> None:
+        """A client that leaves cancels a query, but not a mutation: what it does may be half done."""
+        self.outlives_client = kind is OperationType.MUTATION
+
+    async def pause(self) -> None:
+        """Give other requests their turn. Raises DeadlineExceeded when the request's time is over since long.
+
+        What came in time may be written somewhat later.
+        """
+        if self._task is None:
+            self._begin()
+        await asyncio.sleep(0)
+        if self._late_at is not None and asyncio.get_running_loop().time() > self._late_at:
+            raise DeadlineExceeded("The answer could not be written in the time that the request had", retryable=True)
+
     def _begin(self) -> None:
+        if self._task is not None:
+            return
         loop = asyncio.get_running_loop()
+        self._late_at = loop.time() + self.seconds + _WRITING_SECONDS
         self._task = asyncio.current_task()
         self._timers = (
             loop.call_later(self.seconds, self.scope.expire),
@@ -168,5 +192,5 @@ class RequestTimeout:
                 return
             is_whole = not message.get("more_body", False)
         self._has_disconnected = True
-        if self._task is not None:
+        if self._task is not None and not self.outlives_client:
             self._task.cancel()

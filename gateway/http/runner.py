@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
+from graphql import OperationType
 
 from gateway.domain.errors import OperationTooLarge, UnknownDocument
 from gateway.domain.window import Window
@@ -95,8 +96,14 @@ class Runner:
             self.limits,
         )
         try:
-            with RequestTimeout(scope, context.receive, min(context.timeout_seconds, self.limits.seconds)):
-                executed = await self.engine.execute(operation, resolver_context, queries_only=not context.is_post)
+            with RequestTimeout(scope, context.receive, min(context.timeout_seconds, self.limits.seconds)) as timeout:
+                executed = await self.engine.execute(
+                    operation,
+                    resolver_context,
+                    queries_only=not context.is_post,
+                    pause=timeout.pause,
+                    on_chosen=timeout.settle_kind,
+                )
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
@@ -112,7 +119,8 @@ class Runner:
         # Extensions are about data, so a result without data has none.
         extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
-        if not result.errors and not context.explain:
+        # A mutation runs each time that it is sent.
+        if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
             response.fresh_until = scope.fresh_until
         return response
 

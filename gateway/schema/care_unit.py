@@ -1,14 +1,12 @@
 """The Emr and CareUnit types."""
 
-from typing import TypeVar
-
 import strawberry
 from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import NodeType, care_unit_id
-from gateway.engine.lazy_list import ObjectList, as_list
+from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import READS, Reads
@@ -36,9 +34,6 @@ class Emr:
     def of(cls, profile: EhrProfile) -> "Emr":
         """The type's view of a profile."""
         return cls(code=profile.code, name=profile.name, time_zone=profile.time_zone.key)
-
-
-N = TypeVar("N", bound=Node)
 
 
 @strawberry.type(description="A clinic, or a part of one, where care is given. FHIR R4: Location.")
@@ -71,7 +66,7 @@ class CareUnit(Node):
     )
     async def resources(self, info: Info) -> list[Resource] | None:
         """The resources, in Leyr's order."""
-        return self._each_written((await info.context.nodes.listed(NodeType.RESOURCE, self.key)).all)
+        return (await info.context.nodes.listed(NodeType.RESOURCE, self.key)).all
 
     @strawberry.field(
         description="The kinds of visit that are offered here. Null comes with an error.",
@@ -79,7 +74,7 @@ class CareUnit(Node):
     )
     async def healthcare_services(self, info: Info) -> list[HealthcareService] | None:
         """The healthcare services, in Leyr's order."""
-        return self._each_written((await info.context.nodes.listed(NodeType.HEALTHCARE_SERVICE, self.key)).all)
+        return (await info.context.nodes.listed(NodeType.HEALTHCARE_SERVICE, self.key)).all
 
     @strawberry.field(
         description=(
@@ -101,7 +96,3 @@ class CareUnit(Node):
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
         return as_list(await load_timeslots(info, self, asked, given(first)))
-
-    def _each_written(self, found: ObjectList[N]) -> list[N]:
-        """What stands below, as often as this does."""
-        return found if self.multiplicity == 1 else [each.with_multiplicity(self.multiplicity) for each in found]

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import strawberry
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import BadUserInput, Forbidden, OperationTooLarge
+from gateway.domain.errors import BadUserInput, Forbidden
 from gateway.domain.ids import NodeId, NodeType, checked_leyr_id, leyr_id_within, node_id, parse_node_id
 from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
@@ -50,10 +50,9 @@ class NodeIds(dict[str | None, strawberry.ID | None]):
 
 @dataclass(frozen=True, slots=True)
 class OperationLimits:
-    """What one operation may take: upstream calls, were nothing remembered, timeslots, and seconds of waiting."""
+    """What one operation may take: upstream calls, were nothing remembered, and seconds of waiting."""
 
     upstream_calls: int = 200
-    timeslots: int = 100_000
     seconds: float = 10.0
 
 
@@ -88,9 +87,6 @@ class Context:
     _named: dict[str, NodeId] = field(default_factory=dict)
     is_cost_settled: bool = False
     cost_refusal: str | None = None
-    _run: object = None
-    _timeslots: int = 0
-    _timeslots_refusal: str | None = None
 
     def __post_init__(self) -> None:
         self.loaders.allow_calls(self.limits.upstream_calls)
@@ -178,23 +174,6 @@ class Context:
             if may_hide_a_personal_number(service):
                 unconfirmed = UnitLists.of(resources=unconfirmed is not None, services=True)
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
-
-    def count_timeslots(self, number: int, run: object) -> None:
-        """Count the slots that a field adds to the answer. Raises OperationTooLarge, then and at every later call.
-
-        `run` is an object that only this execution has: where graphql-core's executor follows a compiled execution
-        that gave up, each counts its own slots.
-        """
-        if run is not self._run:
-            self._run, self._timeslots = run, 0
-        self._timeslots += number
-        if self._timeslots_refusal is None and self._timeslots > self.limits.timeslots:
-            self._timeslots_refusal = (
-                f"The answer would hold {self._timeslots} timeslots or more; the limit is {self.limits.timeslots}: ask "
-                "for a shorter window, or for fewer with first"
-            )
-        if self._timeslots_refusal is not None:
-            raise OperationTooLarge(self._timeslots_refusal)
 
 
 @dataclass

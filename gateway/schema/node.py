@@ -5,8 +5,8 @@ attribute in the same form, so that lists of nodes need no calls into Python to 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Self, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import strawberry
 from strawberry.types.lazy_type import LazyType
@@ -39,16 +39,11 @@ class Node:
         )
     )
     key: strawberry.Private[CareUnitKey]
-    multiplicity: strawberry.Private[int] = 1
 
     @property
     def own_filters(self) -> tuple[str | None, str | None]:
         """The resource and the healthcare service by Leyr's id that its own timeslots are filtered by."""
         return None, None
-
-    def with_multiplicity(self, multiplicity: int) -> Self:
-        """A copy that is written so many times in the answer: once for each slot that it stands under."""
-        return self if multiplicity == self.multiplicity else replace(self, multiplicity=multiplicity)
 
 
 NodeTypes: TypeAlias = Mapping[NodeType, Callable[[Any, Any], Node]]

@@ -6,10 +6,12 @@ from typing import Annotated, cast
 import strawberry
 from strawberry import UNSET
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types.field import StrawberryField
 
 from gateway.domain.errors import BadUserInput, GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.personal_numbers import refuse_name
+from gateway.engine.budget import ExecutionLimits, ItemLimit
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit, Emr
@@ -47,7 +49,6 @@ class Query:
     ) -> list[CareUnit] | None:
         """The care units, in Leyr's order."""
         profile = info.context.emr(given(emr))
-        check_upstream_cost(info)
         return _begin(info, (await info.context.nodes.care_units(profile.code)).all)
 
     @strawberry.field(
@@ -59,7 +60,6 @@ class Query:
         wanted = info.context.named(id)
         if wanted.type is not NodeType.CARE_UNIT:
             raise BadUserInput(f"This is the id of a {wanted.type}; pass the id of a CareUnit")
-        check_upstream_cost(info)
         return cast("CareUnit", await _fetch(info, wanted))
 
     @strawberry.field(
@@ -67,9 +67,7 @@ class Query:
     )
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
-        wanted = info.context.named(id)
-        check_upstream_cost(info)
-        return await _fetch(info, wanted)
+        return await _fetch(info, info.context.named(id))
 
     @strawberry.field(
         description=(
@@ -84,7 +82,6 @@ class Query:
         ids: Annotated[list[strawberry.ID], strawberry.argument(description="`id`s that this gateway gave out.")],
     ) -> list[Node | None]:
         """The nodes; an exception in the list fails its own item only."""
-        check_upstream_cost(info)
         return cast(
             "list[Node | None]",
             await gather(*(_fetch_by_text(info, text) for text in ids), return_exceptions=True),
@@ -113,6 +110,13 @@ def _begin(info: Info, listed: list[CareUnit]) -> list[CareUnit]:
     return units
 
 
+def _check_cost(info: Info) -> None:
+    """Count the upstream calls of the operation, if the root field calls upstream. Raises OperationTooLarge."""
+    declared: StrawberryField | None = info._field  # noqa: SLF001 # Strawberry's info tells but the field's name
+    if declared is not None and FINDS in declared.metadata:
+        check_upstream_cost(info)
+
+
 def build_schema() -> strawberry.Schema:
     """The executable schema, sorted by name."""
     return strawberry.Schema(
@@ -122,17 +126,41 @@ def build_schema() -> strawberry.Schema:
 
 
 def engine_config(
-    limits: DocumentLimits | None = None, *, max_errors: int = 20, introspection: bool = False
+    limits: DocumentLimits | None = None,
+    execution: ExecutionLimits | None = None,
+    *,
+    max_errors: int = 20,
+    introspection: bool = False,
 ) -> EngineConfig:
-    """What the engine is told of this schema: its plain scalars, its error tree, and that names may be personal."""
+    """What the engine is told of this schema: its plain scalars, its error tree, and that names may be personal.
+
+    Every root field has its upstream calls counted before the first of them.
+    """
     return EngineConfig(
         limits or DocumentLimits(),
+        execution or execution_limits(),
         plain_scalars=PLAIN_SCALARS,
         expected_errors=GatewayError,
         max_errors=max_errors,
-        too_large_hint="ask for less under each timeslot",
+        before_root_field=_check_cost,
         refuse_name=refuse_name,
         introspection=introspection,
+    )
+
+
+def execution_limits(
+    work: float = 200_000,
+    answer_bytes: int = 64 * 1024 * 1024,
+    list_items: int = 1_000,
+    timeslots: int = 100_000,
+) -> ExecutionLimits:
+    """What an operation may take, with the words of this schema."""
+    return ExecutionLimits(
+        work,
+        answer_bytes,
+        list_items,
+        ItemLimit("Timeslot", timeslots, "timeslots", "ask for a shorter window, or for fewer with first"),
+        hint="ask for less under each timeslot and each resource",
     )
 
 

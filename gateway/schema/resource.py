@@ -47,7 +47,7 @@ class Resource(Node):
     )
     async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return (await info.context.nodes.care_unit(self.key)).with_multiplicity(self.multiplicity)
+        return await info.context.nodes.care_unit(self.key)
 
     @strawberry.field(
         description=(

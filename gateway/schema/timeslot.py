@@ -1,11 +1,7 @@
 """The Timeslot type, and the arguments that `timeslots` fields share."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import strawberry
 from strawberry import UNSET
@@ -14,9 +10,8 @@ from gateway.domain import models
 from gateway.domain.ids import NodeType
 from gateway.domain.timeslots import duration_minutes
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
-from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
+from gateway.schema.context import Info, TimeslotFilter, checked_first
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.lookahead import lookahead_below
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, Node
 from gateway.schema.scalars import DateTime
 
@@ -60,29 +55,6 @@ def given(value: T | None) -> T | None:
     return None if value is UNSET else value
 
 
-@dataclass(slots=True)
-class Multiplicity:
-    """How often the slots of a list are written in an answer.
-
-    `alike` are all of them where a view stands for those that link to the same.
-    """
-
-    multiplicity: int
-    alike: Sequence[models.Timeslot] | None = None
-    _counts: dict[str, Counter[Any]] = field(default_factory=dict)
-
-    def linking(self, slot: models.Timeslot, attribute: str | None) -> int:
-        """How often what a slot links to is written: once under each that has the same attribute, None for all."""
-        if self.alike is None:
-            return self.multiplicity
-        if attribute is None:
-            return self.multiplicity * len(self.alike)
-        counts = self._counts.get(attribute)
-        if counts is None:
-            counts = self._counts[attribute] = Counter(map(attrgetter(attribute), self.alike))
-        return self.multiplicity * counts[getattr(slot, attribute)]
-
-
 @strawberry.type(
     description=(
         "A free time that can be booked. The same time may come several times, once for each resource or service "
@@ -94,7 +66,6 @@ class Timeslot:
 
     slot: strawberry.Private[models.Timeslot]
     key: strawberry.Private[models.CareUnitKey]
-    multiplicity: strawberry.Private[Multiplicity]
     start: DateTime = strawberry.field(description="When it begins, with the offset that the EHR gave.")
     end: DateTime | None = strawberry.field(
         description="When it ends, with the offset that the EHR gave. Null where the EHR does not say."
@@ -130,8 +101,7 @@ class Timeslot:
         wanted = self.slot.resource_id
         if wanted is None:
             return None
-        found = (await info.context.nodes.listed(NodeType.RESOURCE, self.key)).by_id.get(wanted)
-        return None if found is None else self._linked(info, found, "resource_id")
+        return (await info.context.nodes.listed(NodeType.RESOURCE, self.key)).by_id.get(wanted)
 
     @strawberry.field(
         description=(
@@ -146,8 +116,7 @@ class Timeslot:
         wanted = self.slot.healthcare_service_id
         if wanted is None:
             return None
-        found = (await info.context.nodes.listed(NodeType.HEALTHCARE_SERVICE, self.key)).by_id.get(wanted)
-        return None if found is None else self._linked(info, found, "healthcare_service_id")
+        return (await info.context.nodes.listed(NodeType.HEALTHCARE_SERVICE, self.key)).by_id.get(wanted)
 
     @strawberry.field(
         description="The care unit where it takes place.",
@@ -156,14 +125,7 @@ class Timeslot:
     )
     async def care_unit(self, info: Info) -> Node:
         """The care unit, from the EHR's list."""
-        return self._linked(info, await info.context.nodes.care_unit(self.key), None)
-
-    def _linked(self, info: Info, found: Node, attribute: str | None) -> Node:
-        """The linked node, with its multiplicity where timeslots below it have to be counted."""
-        multiplicity = self.multiplicity
-        if multiplicity.alike is not None and not lookahead_below(info, type(found).__name__).timeslots:
-            return found
-        return found.with_multiplicity(multiplicity.linking(self.slot, attribute))
+        return await info.context.nodes.care_unit(self.key)
 
 
 async def load_timeslots(
@@ -176,42 +138,20 @@ async def load_timeslots(
         await info.context.loaders.confirm_ids_exist(query, unconfirmed)
     found = await info.context.loaders.timeslots(query)
     slots = found.slots if limit is None else found.slots[:limit]
-    info.context.count_timeslots(len(slots) * owner.multiplicity, info.raw.variable_values)
-    views = _Views(owner, slots, info.context)
-    translations = {"resource_id": views.resources, "healthcare_service_id": views.services}
-    # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
-    part = (*found.part, len(slots))
-    return LazyObjectList(slots, views.view, translations, found.derived, part, representative=views.representative)
+    resources = info.context.node_ids(NodeType.RESOURCE, owner.key)
+    services = info.context.node_ids(NodeType.HEALTHCARE_SERVICE, owner.key)
 
-
-class _Views:
-    """Makes the views of one list."""
-
-    __slots__ = ("_alike", "_alone", "_key", "_slots", "resources", "services")
-
-    def __init__(self, owner: Node, slots: Sequence[models.Timeslot], context: Context) -> None:
-        self._key = owner.key
-        self._slots = slots
-        self._alone = Multiplicity(owner.multiplicity)
-        self._alike: Multiplicity | None = None
-        self.resources = context.node_ids(NodeType.RESOURCE, owner.key)
-        self.services = context.node_ids(NodeType.HEALTHCARE_SERVICE, owner.key)
-
-    def view(self, slot: models.Timeslot) -> Timeslot:
-        return self._made(slot, self._alone)
-
-    def representative(self, slot: models.Timeslot) -> Timeslot:
-        if self._alike is None:
-            self._alike = Multiplicity(self._alone.multiplicity, self._slots)
-        return self._made(slot, self._alike)
-
-    def _made(self, slot: models.Timeslot, multiplicity: Multiplicity) -> Timeslot:
+    def view(slot: models.Timeslot) -> Timeslot:
         return Timeslot(
             slot=slot,
-            key=self._key,
-            multiplicity=multiplicity,
+            key=owner.key,
             start=DateTime(slot.start),
             end=None if slot.end is None else DateTime(slot.end),
-            resource_id=self.resources[slot.resource_id],
-            healthcare_service_id=self.services[slot.healthcare_service_id],
+            resource_id=resources[slot.resource_id],
+            healthcare_service_id=services[slot.healthcare_service_id],
         )
+
+    # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
+    part = (*found.part, len(slots))
+    translations = {"resource_id": resources, "healthcare_service_id": services}
+    return LazyObjectList(slots, view, translations, found.derived, part)

@@ -7,17 +7,16 @@ import pytest
 from graphql import ExecutionResult
 
 from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.engine.compiler import Columns
-from gateway.engine.document_cache import Documents
-from gateway.schema.query import build_schema
-from gateway.schema.scalars import PLAIN_SCALARS
+from gateway.engine.engine import Engine
+from gateway.schema.query import build_schema, engine_config
 from tests.integration.upstream_calls.test_calls_per_document import TABLE
-from tests.unit.engine.answering import Answer, core_result, normalised, program_of, run
+from tests.unit.engine.answering import Answer, answer, core_result, normalised
 from tests.unit.engine.model_schema import core
 from tests.unit.model_ehr import RESOURCES, UNIT
 from tests.unit.schema.clinic import request
 
-SCHEMA = core(build_schema())
+SCHEMA = build_schema()
+ENGINE = Engine(SCHEMA, engine_config())
 UNIT_ID = care_unit_id(UNIT)
 RESOURCE_ID = node_id(NodeType.RESOURCE, UNIT, RESOURCES[0])
 SELECTIONS = [
@@ -40,14 +39,12 @@ SELECTIONS = [
     ],
 )
 def test_compiled_document_answers_as_graphql_core_does(text: str) -> None:
-    async def both() -> tuple[Answer | None, ExecutionResult]:
-        program, variables = program_of(Documents(SCHEMA, Columns(PLAIN_SCALARS)), text, {"id": UNIT_ID}, SCHEMA)
-        compiled = await run(program, request(), variables)
-        return compiled, await core_result(text, request(), {"id": UNIT_ID}, schema=SCHEMA)
+    async def both() -> tuple[Answer, ExecutionResult]:
+        compiled = await answer(text, request(), {"id": UNIT_ID}, ENGINE)
+        return compiled, await core_result(text, request(), {"id": UNIT_ID}, schema=core(SCHEMA))
 
-    compiled, core = asyncio.run(both())
+    compiled, expected = asyncio.run(both())
 
-    assert not core.errors
-    assert compiled is not None
+    assert not expected.errors
     assert not compiled.errors
-    assert normalised(compiled.data) == orjson.dumps(core.data)
+    assert normalised(compiled.data) == orjson.dumps(expected.data)

@@ -127,7 +127,7 @@ def test_errors_beyond_the_twentieth_are_counted() -> None:
 
 def test_document_cache_finds_documents_by_their_hash() -> None:
     text = '{ node(id: "191212-1212") { id } }'
-    documents = Documents(core(SCHEMA), Columns(PLAIN_SCALARS))
+    documents = ENGINE._documents
 
     kept = documents.read(text)
 
@@ -137,7 +137,7 @@ def test_document_cache_finds_documents_by_their_hash() -> None:
 
 
 def test_document_cache_is_bounded_and_evicts_the_least_used() -> None:
-    documents = Documents(core(SCHEMA), Columns(PLAIN_SCALARS))
+    documents = ENGINE._documents
     first, second = documents.read("{ __typename }"), documents.read("{ __typename, }")
     for number in range(20):
         documents.read(f"{{ __typename }}{' ' * 16_000}#{number}")

@@ -193,7 +193,6 @@ def slots_in(value: Any) -> int:
 def test_timeslot_limit_refuses_one_timeslot_less_than_an_answer_holds(
     selection: str, beside: str, serve_gateway: Serve
 ) -> None:
-    # What fails is executed in another way, which visits every slot: it has to count the same.
     document = f'{{ careUnit(id: "{UNIT}") {{ {selection} {beside} }} }}'
     whole = serve_gateway(gateway_max_timeslots=10_000_000).ask(document)
     held = slots_in(whole["data"])
@@ -203,7 +202,7 @@ def test_timeslot_limit_refuses_one_timeslot_less_than_an_answer_holds(
 
     answer = serve_gateway(gateway_max_timeslots=held - 1).ask(document)
     assert "OPERATION_TOO_LARGE" in {error["extensions"]["code"] for error in answer["errors"]}
-    assert slots_in(answer["data"]) < held
+    assert "data" not in answer
 
 
 def test_timeslot_limit_counts_right_beside_a_failed_field(serve_gateway: Serve) -> None:

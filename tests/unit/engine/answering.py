@@ -1,33 +1,47 @@
-"""Answers to documents about the model schema: of compiled programs, and of graphql-core's executor."""
+"""Answers to documents about the model schema: of the engine, and of graphql-core's executor."""
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 import orjson
 import pytest
+import strawberry
 from graphql import ExecutionResult, GraphQLError, GraphQLSchema, execute, parse
-from graphql.execution.values import VariableValues, get_variable_values
 
-from gateway.engine.compiler import Columns
-from gateway.engine.document_cache import Documents
+from gateway.engine.budget import ExecutionLimits
+from gateway.engine.document_cache import Document
 from gateway.engine.document_limits import DocumentLimits
-from gateway.engine.errors import located_errors
-from gateway.engine.executor import Execution, ExecutionConfig, Program
-from tests.unit.engine.model_schema import PLAIN_SCALARS, SCHEMA, Info, Item, World
+from gateway.engine.engine import Engine, EngineConfig, Operation, Result
+from tests.unit.engine.model_schema import MODEL, PLAIN_SCALARS, SCHEMA, Item, World
 
-COLUMNS = Columns(PLAIN_SCALARS)
+# Far more than clients get.
+WIDE = DocumentLimits(tokens=10**6, depth=10**6, aliases=10**6, root_fields=10**6, directives=10**6, selections=10**9)
+MANY = 1_000_000
 
 
 class ExpectedError(Exception):
     """The root of the error tree of the model schema."""
 
 
-CONFIG = ExecutionConfig(Info, ExpectedError, 64 * 1024 * 1024)
-# Far more than clients get: compiling has bounds of its own, which are tested.
-WIDE = DocumentLimits(tokens=10**6, depth=10**6, aliases=10**6, root_fields=10**6, directives=10**6, selections=10**9)
-DOCUMENTS = Documents(SCHEMA, COLUMNS, WIDE, introspection=True)
+def engine_of(schema: strawberry.Schema = MODEL, limits: ExecutionLimits | None = None, **config: Any) -> Engine:
+    """An engine that takes what the tests ask, and gives all errors."""
+    made = EngineConfig(
+        limits=WIDE,
+        execution=limits or ExecutionLimits(work=10_000_000),
+        plain_scalars=PLAIN_SCALARS,
+        expected_errors=ExpectedError,
+        max_errors=MANY,
+        introspection=True,
+    )
+    return Engine(schema, replace(made, **config))
+
+
+ENGINE = engine_of()
+# Pauses after each bit of work, so that whatever can be written in steps is.
+PAUSING = engine_of(limits=ExecutionLimits(work=10_000_000, step_work=0.5))
 THINGS = [
     Item(),
     Item("two", size=None, colour=2, owner_id=2, stock=None, price=Decimal("1.00")),
@@ -35,50 +49,39 @@ THINGS = [
 ]
 
 
-def program_of(
-    documents: Documents, text: str, variables: dict[str, Any], schema: GraphQLSchema = SCHEMA
-) -> tuple[Program | None, VariableValues]:
-    document = documents.read(text)
-    operation = document.operation(None)
-    coerced = get_variable_values(schema, operation.variable_definitions or (), variables)
-    assert isinstance(coerced, VariableValues)
-    return documents.program(document, operation, coerced), coerced
+def document_of(text: str, engine: Engine = ENGINE) -> Document:
+    """A document as the engine has cached it."""
+    return engine._documents.read(text)  # noqa: SLF001 # what is cached is nobody else's to see
 
 
 class Answer(NamedTuple):
-    """The data and all errors of a compiled program."""
+    """The data and all errors of an answer; without data the request was refused."""
 
-    data: bytes
+    data: bytes | None
     errors: list[GraphQLError]
 
-
-async def run(program: Program | None, context: Any, variables: VariableValues) -> Answer | None:
-    if program is None:
-        return None
-    execution = Execution(program, context, variables, CONFIG)
-    pieces = await execution.run()
-    if pieces is None:
-        return None
-    errors, omitted = located_errors(execution.field_errors, 1_000_000, expected=ExpectedError)
-    assert omitted == 0
-    return Answer(b"".join(pieces), errors)
+    @classmethod
+    def of(cls, result: Result) -> "Answer":
+        """The same as the engine gives it."""
+        assert result.errors_omitted == 0
+        return cls(None if result.data is None else b"".join(result.data), list(result.errors))
 
 
-async def compiled_answer(text: str, world: World, variables: dict[str, Any] | None = None) -> Answer | None:
-    program, coerced = program_of(DOCUMENTS, text, variables or {})
-    return await run(program, world, coerced)
+async def answer(text: str, context: Any, variables: dict[str, Any] | None = None, engine: Engine = ENGINE) -> Answer:
+    return Answer.of(await engine.execute(Operation(text, variables=variables), context))
 
 
-async def compiled_data(text: str, world: World, variables: dict[str, Any] | None = None) -> bytes | None:
+async def data_of(text: str, world: World, variables: dict[str, Any] | None = None, engine: Engine = ENGINE) -> bytes:
     """The data of an operation in which nothing fails."""
-    answer = await compiled_answer(text, world, variables)
-    assert answer is None or not answer.errors
-    return None if answer is None else answer.data
+    found = await answer(text, world, variables, engine)
+    assert not found.errors
+    assert found.data is not None
+    return found.data
 
 
 def messages(errors: Iterable[GraphQLError] | None) -> list[str]:
-    """The paths and messages of errors, sorted."""
-    return sorted(f"{error.path} {error}" for error in errors or ())
+    """The paths, places and messages of errors, in their order."""
+    return [f"{error.path} {error.locations} {error.message}" for error in errors or ()]
 
 
 async def core_result(
@@ -97,6 +100,6 @@ async def tasks_ended() -> None:
     pytest.fail("a task does not end")
 
 
-def normalised(answer: bytes) -> bytes:
+def normalised(answer: bytes | None) -> bytes:
     """The same JSON in one spelling; the order of keys stays."""
-    return orjson.dumps(orjson.loads(answer))
+    return orjson.dumps(None if answer is None else orjson.loads(answer))

@@ -1,7 +1,7 @@
 """A schema with every kind of field, whose `pace` arguments say how long a resolver takes and in what way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -377,13 +377,6 @@ class Mutation:
         return 6
 
 
-@strawberry.type
-class Subscription:
-    @strawberry.subscription
-    async def promised(self) -> AsyncIterator[int]:
-        yield 7
-
-
 def core(schema: strawberry.Schema) -> GraphQLSchema:
     """The core schema, taken as the engine takes it."""
     found = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
@@ -391,9 +384,10 @@ def core(schema: strawberry.Schema) -> GraphQLSchema:
     return found
 
 
-SCHEMA = core(
-    strawberry.Schema(
-        Query, Mutation, Subscription, types=[Thing, Owner],
-        config=StrawberryConfig(info_class=Info, scalar_map={datetime: DATE_TIME, DateTime: DATE_TIME, Shy: SHY}),
-    )
-)  # fmt: skip
+MODEL = strawberry.Schema(
+    Query,
+    Mutation,
+    types=[Thing, Owner],
+    config=StrawberryConfig(info_class=Info, scalar_map={datetime: DATE_TIME, DateTime: DATE_TIME, Shy: SHY}),
+)
+SCHEMA = core(MODEL)

@@ -28,7 +28,7 @@ from tests.unit.schema.gateway_engine import GatewayEngine
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 KEPT = Lifetimes(300, 300)
-UNLIMITED = OperationLimits(1_000_000, 1_000_000_000)
+UNLIMITED = OperationLimits(1_000_000)
 
 
 @dataclass

@@ -58,7 +58,7 @@ EXACT = [
 
 async def asked(text: str, world: World, limit: int, lifetimes: Lifetimes = NOTHING_KEPT) -> Answered:
     graph = Graph(world, [*world.profiles.values()], lifetimes)
-    return await graph.ask(text, limits=OperationLimits(limit, UNLIMITED.timeslots))
+    return await graph.ask(text, limits=OperationLimits(limit))
 
 
 def world_of(profiles: Sequence[EhrProfile]) -> World:
@@ -248,7 +248,7 @@ def test_no_operation_takes_more_calls_than_granted(
         if is_warm:
             await graph.ask(text)
         world.forget()
-        answer = await graph.ask(text, limits=OperationLimits(limit, UNLIMITED.timeslots))
+        answer = await graph.ask(text, limits=OperationLimits(limit))
         calls = world.count
         assert calls <= limit
         return answer, await Graph(world, [profile, PLAIN[1]]).ask(text)

@@ -1,0 +1,170 @@
+"""Makes the bytes of an answer of its complete output, in steps."""
+
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from gateway.engine.budget import BYTES_PER_WORK, ROW_WORK, Budget
+from gateway.engine.errors import LimitExceededError
+from gateway.engine.paths import Output, SharedObject
+from gateway.engine.rows import Rows
+
+# Pieces below this many bytes are joined: copying them costs less than sending each by itself.
+_MIN_PIECE_BYTES = 64 * 1024
+# Pieces between two looks at the step's work, and what each of them takes.
+_PIECES = 200
+_PIECE_WORK = 0.02
+
+# Yields when it is time to pause; the result is how many counted objects there are.
+_Steps: TypeAlias = Generator[None, None, int]
+
+
+class Assembly:
+    """The bytes of one answer; `made` are complete, in pieces of a size to send, when `pieces` has ended."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._size = 0
+        self.made: list[bytes] = []
+        self.unexpected: list[Rows] = []
+        self._joined: list[SharedObject] = []
+
+    def pieces(self, output: Output) -> Iterator[None]:
+        """Make them; where a list turns out to hold what it must not, it is in `unexpected`, and nothing is made.
+
+        Raises LimitExceededError.
+        """
+        sink: list[bytes] = []
+        items = yield from self._collected(output, sink)
+        if self.unexpected:
+            for shared in self._joined:
+                shared.text = None
+            return
+        self._budget.check_items(items)
+        small: list[bytes] = []
+        size = total = 0
+        for number, piece in enumerate(sink):
+            if len(piece) >= _MIN_PIECE_BYTES:
+                self.made += (b"".join(small), piece) if small else (piece,)
+                small, size = [], 0
+            else:
+                small.append(piece)
+                size += len(piece)
+                if size >= _MIN_PIECE_BYTES:
+                    self.made.append(b"".join(small))
+                    small, size = [], 0
+            total += len(piece)
+            if number % _PIECES == 0 and self._is_step_over(_PIECES * _PIECE_WORK):
+                yield
+        if small:
+            self.made.append(b"".join(small))
+        self._budget.check_size(total)
+
+    def _collected(self, output: Output, sink: list[bytes]) -> _Steps:
+        """Append the bytes of an output in order."""
+        items = pieces = 0
+        stack: list[Iterator[Any]] = [iter(output)]
+        while stack:
+            piece: Any = next(stack[-1], None)
+            kind = type(piece)
+            if kind is bytes:
+                sink.append(piece)
+            elif kind is list:
+                stack.append(iter(piece))
+            elif piece is None:
+                stack.pop()
+            elif kind is int:
+                items += piece
+            else:
+                within = _written_within(piece)
+                if within is None:
+                    items += yield from self._rows(piece, sink) if kind is Rows else self._text(piece, sink)
+                else:
+                    stack.append(iter(within))
+            pieces += 1
+            if pieces % _PIECES == 0 and self._is_step_over(_PIECES * _PIECE_WORK):
+                yield
+        return items
+
+    def _is_step_over(self, work: float) -> bool:
+        self._budget.count_step(work)
+        return self._budget.is_step_over
+
+    def _text(self, shared: SharedObject, sink: list[bytes]) -> _Steps:
+        """Append what stands in several places, which is joined once."""
+        if shared.text is None:
+            parts: list[bytes] = []
+            shared.items = yield from self._collected(shared.output, parts)
+            size = sum(map(len, parts))
+            self._budget.check_size(size)
+            self._budget.check_items(shared.items)
+            shared.text = b"".join(parts)
+            self._joined.append(shared)
+            if self._is_step_over(size / BYTES_PER_WORK):
+                yield
+        sink.append(shared.text)
+        return shared.items
+
+    def _rows(self, rows: Rows, sink: list[bytes]) -> _Steps:
+        """Encode a list, and the cells of its resolved columns before it."""
+        text = rows.cached()
+        if text is not None:
+            sink.append(text)
+            rows.forget_writer()
+            return rows.counted
+        resolved: dict[str, dict[Any, msgspec.Raw]] = {}
+        items, longest = rows.counted, 0
+        readers = {column.key: column.reader() for column in rows.projection.mapped if column.is_resolved}
+        for key, outputs in rows.outputs.items():
+            texts, within = yield from self._cells(outputs)
+            resolved[key] = texts
+            longest += max(map(len, texts.values()), default=0)
+            if within or len(rows.items) * longest > self._budget.limits.answer_bytes:
+                # What a resolver gives is written once, and copied into every row.
+                counts = Counter(map(readers[key], rows.items))
+                items += sum(within.get(value, 0) * count for value, count in counts.items())
+                self._budget.check_size(sum(len(texts[value]) * count for value, count in counts.items()))
+                yield
+        self._budget.check_items(items)
+        try:
+            for piece, number in rows.encoded(resolved):
+                sink.append(piece)
+                self._size += len(piece)
+                self._budget.check_size(self._size)
+                if self._is_step_over(number * ROW_WORK * (1 + len(readers)) + len(piece) / BYTES_PER_WORK):
+                    yield
+            rows.forget_writer()
+        except LimitExceededError:
+            raise
+        except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+            self.unexpected.append(rows)
+        return items
+
+    def _cells(
+        self, outputs: Mapping[Any, Output]
+    ) -> Generator[None, None, tuple[dict[Any, msgspec.Raw], dict[Any, int]]]:
+        """The texts of a column's cells by value, and the numbers of counted objects in them."""
+        texts: dict[Any, msgspec.Raw] = {}
+        within: dict[Any, int] = {}
+        for number, (value, output) in enumerate(outputs.items()):
+            try:
+                # Most cells hold nothing but bytes.
+                texts[value] = msgspec.Raw(output[0] if len(output) == 1 else b"".join(output))
+            except TypeError:
+                parts: list[bytes] = []
+                items = yield from self._collected(output, parts)
+                if items:
+                    within[value] = items
+                texts[value] = msgspec.Raw(b"".join(parts))
+            if number % _PIECES == 0 and self._is_step_over(_PIECES * _PIECE_WORK):
+                yield
+        return texts, within
+
+
+def _written_within(piece: SharedObject | Rows) -> Output | None:
+    """What takes the place of a piece; None where it has to be made."""
+    if isinstance(piece, Rows):
+        return piece.written_anew
+    return piece.output if len(piece.places) == 1 else None

@@ -1,0 +1,120 @@
+"""What an execution may take: work, bytes and items of its answer, and work between two pauses.
+
+One run of a resolver is one unit of work, some microseconds of a processor. Everything else is counted in parts of it.
+"""
+
+from dataclasses import dataclass
+
+from gateway.engine.errors import LimitExceededError
+
+# What things take beside the runs of resolvers; `benchmarks/micro` measures them.
+ATTRIBUTE_WORK = 0.2
+"""To write one attribute of one object."""
+ROW_WORK = 0.03
+"""To write one object of a list that is encoded as rows."""
+CELL_WORK = 0.02
+"""To write one attribute of such an object."""
+OBJECT_WORK = 0.2
+"""To choose the writer of an object, and to open it."""
+BYTES_PER_WORK = 2_000
+"""How many bytes are copied or encoded in the time of one unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemLimit:
+    """How many objects of a type the lists of an answer may hold; `noun` is what they are for people."""
+
+    type_name: str
+    most: int
+    noun: str = "objects"
+    hint: str = "ask for less"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionLimits:
+    """The limits of one execution.
+
+    `work` is in runs of a resolver, `answer_bytes` are those of the JSON of `data`, `list_items` is the most that a
+    list in the arguments may hold. `step_work` is the work between two pauses. `hint` tells a client how to get a
+    smaller answer.
+    """
+
+    work: float = 200_000
+    answer_bytes: int = 64 * 1024 * 1024
+    list_items: int = 1_000
+    items: ItemLimit | None = None
+    step_work: float = 5_000
+    hint: str = "ask for less"
+
+
+class Budget:
+    """What an execution has left. Every method raises LimitExceededError."""
+
+    __slots__ = ("_bytes", "_step", "_work", "limits")
+
+    def __init__(self, limits: ExecutionLimits) -> None:
+        self.limits = limits
+        self._work = limits.work
+        # A guard of memory while the answer is written; its exact size is known when it is complete.
+        self._bytes = 2 * limits.answer_bytes
+        self._step = limits.step_work
+
+    @property
+    def is_step_over(self) -> bool:
+        """Whether it is time to pause."""
+        return self._step <= 0
+
+    def begin_step(self) -> None:
+        """Go on after a pause."""
+        self._step = self.limits.step_work
+
+    def count_step(self, work: float) -> None:
+        """Count work that is done now, and was spent before."""
+        self._step -= work
+
+    def spend(self, work: float) -> None:
+        """Count work that will be done."""
+        self._work -= work
+        if self._work < 0:
+            most = self.limits.work
+            raise LimitExceededError(
+                f"The operation would take {most - self._work:.0f} units of work or more; the limit is {most:.0f}: "
+                f"{self.limits.hint}"
+            )
+
+    def spend_now(self, work: float) -> None:
+        """Count work that is done now."""
+        self._step -= work
+        self.spend(work)
+
+    def write(self, size: int) -> None:
+        """Count bytes that were written."""
+        self._bytes -= size
+        if size > BYTES_PER_WORK:
+            self._step -= size / BYTES_PER_WORK
+        if self._bytes < 0:
+            raise self.too_large(2 * self.limits.answer_bytes - self._bytes)
+
+    def too_large(self, size: int) -> LimitExceededError:
+        """Say that the answer takes too many bytes."""
+        limit = self.limits.answer_bytes
+        return LimitExceededError(
+            f"The answer would take {size} bytes or more; the limit is {limit}: {self.limits.hint}"
+        )
+
+    def check_size(self, size: int) -> None:
+        """Check the size of a part of the answer."""
+        if size > self.limits.answer_bytes:
+            raise self.too_large(size)
+
+    def counts(self, type_name: str) -> bool:
+        """Whether the objects of a type are counted."""
+        return self.limits.items is not None and self.limits.items.type_name == type_name
+
+    def check_items(self, number: int) -> None:
+        """Check how many counted objects a part of the answer holds."""
+        limit = self.limits.items
+        if limit is not None and number > limit.most:
+            raise LimitExceededError(
+                f"The answer would hold {number} {limit.noun} or more; the limit is {limit.most}: {limit.hint}"
+            )

@@ -1,0 +1,190 @@
+"""Writers of lists: item by item, or as rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import FieldNode, GraphQLError
+from graphql.pyutils import is_iterable
+
+from gateway.engine.budget import CELL_WORK, OBJECT_WORK, ROW_WORK
+from gateway.engine.executor import Execution, Write
+from gateway.engine.lazy_list import LazyObjectList
+from gateway.engine.paths import ItemGroups, ListCells, NullPropagation, Output, Path
+from gateway.engine.rows import SHORT, Column, Projection, Rows, projection
+
+
+# The cells between two looks at the step's work.
+_CELLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ItemWork:
+    """The work that an item takes; one that `is_shared` is written once, however often it stands in the answer."""
+
+    work: float
+    is_shared: bool
+
+    def of(self, values: Sequence[Any]) -> float:
+        """The work of a list."""
+        if self.is_shared and not isinstance(values, LazyObjectList):
+            return len(values) * OBJECT_WORK + len(set(map(id, values))) * self.work
+        return len(values) * (OBJECT_WORK + self.work)
+
+
+class ListWriter:
+    """Writes a list item by item."""
+
+    def __init__(
+        self, each: Write, item_work: ItemWork, nodes: list[FieldNode], field_name: str, counted_type: str
+    ) -> None:
+        """`field_name` is that of the field with its type, `counted_type` the name of the items' type."""
+        self.nodes = nodes
+        self._each = each
+        self._item_work = item_work
+        self._field_name = field_name
+        self._type_name = counted_type
+
+    def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
+        """Write a list. Raises NullPropagation, LimitExceededError, and GraphQLError for what is no list."""
+        budget = execution.budget
+        if not isinstance(values, list | tuple | LazyObjectList):
+            if not is_iterable(values):
+                raise GraphQLError(f"Expected Iterable, but did not find one for field '{self._field_name}'.")
+            values = self._taken(values, execution)
+        budget.spend(self._item_work.of(values))
+        if budget.counts(self._type_name):
+            budget.check_items(len(values))
+            output.append(len(values))
+        execution.follow(path, self.nodes, self._items(values, output, execution, path))
+
+    def _items(self, values: Sequence[Any], output: Output, execution: Execution, path: Path) -> Iterator[None]:
+        each, budget = self._each, execution.budget
+        work = OBJECT_WORK + self._item_work.work
+        opening = b"["
+        for index, value in enumerate(values):
+            if budget.is_step_over:
+                # What comes next is written in another step, and the writers around go on behind it.
+                rest: Output = []
+                output.append(rest)
+                output = rest
+                yield
+            output.append(opening)
+            budget.count_step(work)
+            each(value, output, execution, (path, index))
+            opening = b","
+        output.append(b"]" if opening == b"," else b"[]")
+
+    def _taken(self, values: Any, execution: Execution) -> list[Any]:
+        """The items of an iterator, each of which is counted before the next is asked for."""
+        taken = []
+        for value in values:
+            execution.budget.spend_now(OBJECT_WORK)
+            taken.append(value)
+        return taken
+
+
+class RowsWriter:
+    """Writes a list of objects whose fields are all columns; `writers` are those of resolved ones, by key."""
+
+    def __init__(
+        self,
+        type_name: str,
+        origin: type,
+        columns: Sequence[Column],
+        writers: Mapping[str, tuple[Write, float]],
+        item_by_item: ListWriter,
+    ) -> None:
+        """A writer comes with the work that a cell takes."""
+        self._nodes = item_by_item.nodes
+        self._type_name = type_name
+        self._origin = origin
+        self._columns = columns
+        self._resolved = [(each, each.reader(), *writers[each.key]) for each in columns if each.is_resolved]
+        self._item_by_item = item_by_item
+        self._row_work = ROW_WORK + CELL_WORK * len(columns)
+        self._projections: dict[tuple[str, ...], Projection] = {}
+
+    def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
+        """Write a list, or leave its rows to be encoded later. Raises NullPropagation and LimitExceededError."""
+        translated: tuple[str, ...] = ()
+        if isinstance(values, LazyObjectList):
+            translated = tuple(values.translations)
+        elif not (isinstance(values, list | tuple) and {self._origin}.issuperset(map(type, values))):
+            self._item_by_item(values, output, execution, path)
+            return
+        budget = execution.budget
+        budget.spend(len(values) * self._row_work)
+        counted = len(values) if budget.counts(self._type_name) else 0
+        budget.check_items(counted)
+        found = self._projections.get(translated)
+        if found is None:
+            found = self._projections[translated] = projection(self._type_name, self._columns, translated)
+        if not self._resolved:
+            rows = Rows(found, values, {}, counted, lambda rows: self._write_anew(rows, (), execution, path))
+            self._write_now(rows, output, execution)
+            return
+        cells = ListCells(path)
+        outputs: dict[str, Mapping[Any, Output]] = {}
+        rows = Rows(
+            found, values, outputs, counted, lambda rows: self._write_anew(rows, cells.columns, execution, path)
+        )
+        output.append(rows)
+        execution.follow(path, self._nodes, self._begin_cells(rows, outputs, cells, execution))
+
+    def _write_now(self, rows: Rows, output: Output, execution: Execution) -> None:
+        """Encode a short list at once; a longer one is left to be encoded in steps."""
+        text = rows.cached()
+        if text is None and len(rows.items) <= SHORT:
+            try:
+                ((text, number),) = rows.encoded({})
+            except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+                output.append(rows)
+                rows.write_anew(rows)
+                return
+            execution.budget.count_step(number * self._row_work)
+        if text is None:
+            output.append(rows)
+            return
+        if rows.counted:
+            output.append(rows.counted)
+        output.append(text)
+        execution.budget.write(len(text))
+
+    def _begin_cells(
+        self, rows: Rows, outputs: dict[str, Mapping[Any, Output]], cells: ListCells, execution: Execution
+    ) -> Iterator[None]:
+        """Run the resolver of each column once for each combination of values. Raises NullPropagation."""
+        objects, items = rows.objects, rows.items
+        view = objects.view if isinstance(objects, LazyObjectList) else None
+        examples: dict[tuple[str, ...], dict[Any, Any]] = {}
+        for column, read, write, work in self._resolved:
+            groups = ItemGroups(lambda read=read: map(read, items))  # type: ignore[misc] # a default binds it
+            cells.columns.append(groups)
+            if column.attributes not in examples:
+                examples[column.attributes] = dict(zip(map(read, items), items, strict=True))
+                execution.budget.count_step(len(items) * ROW_WORK)
+                yield
+            execution.budget.spend(len(examples[column.attributes]) * work)
+            by_value: dict[Any, Output] = {}
+            outputs[column.key] = by_value
+            for number, (value, example) in enumerate(examples[column.attributes].items(), start=1):
+                placeholder = by_value[value] = []
+                source = example if view is None else view(example)
+                try:
+                    write(source, placeholder, execution, (cells, (groups, value)))
+                except NullPropagation as propagation:
+                    if propagation.boundary is not cells:
+                        raise
+                if number % _CELLS == 0:
+                    execution.budget.count_step(_CELLS * work)
+                    yield
+            execution.budget.count_step(len(by_value) % _CELLS * work)
+        execution.finish(cells)
+
+    def _write_anew(self, rows: Rows, columns: Sequence[ItemGroups], execution: Execution, path: Path) -> None:
+        for groups in columns:
+            # Their failures are found once more.
+            groups.end = 0
+        rows.written_anew = []
+        self._item_by_item(rows.objects, rows.written_anew, execution, path)

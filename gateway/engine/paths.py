@@ -1,0 +1,383 @@
+"""Where a value stands in an answer, and how far a null spreads that may not stand there.
+
+A path is built from the inside out, so that a key is added without a copy. Besides keys it holds boundaries: places
+where the null of a failed field ends (GraphQL, section 6.4.4), and objects and list items that are written once and
+stand in several places. An error in such an object has one path for each place.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+from graphql import FieldNode
+
+Output: TypeAlias = list[Any]
+"""Bytes in order, with outputs, `SharedObject`s and rows for what is written elsewhere or later."""
+
+
+class ResponseKey(str):
+    """The key of a field in the answer, with its place among the fields of its object."""
+
+    __slots__ = ("order",)
+    order: int
+
+    @classmethod
+    def at(cls, key: str, order: int) -> "ResponseKey":
+        """The key of the field that is number `order` of its object."""
+        made = cls(key)
+        made.order = order
+        return made
+
+
+class ItemGroups:
+    """The indexes of a list's items by the value of some attributes, which are read when a group is asked for.
+
+    `end` is the index from which on items are not part of the answer: graphql-core's executor would have stopped there.
+    """
+
+    __slots__ = ("_indexes", "_values", "end")
+
+    def __init__(self, values: Callable[[], Iterable[Any]]) -> None:
+        self._values = values
+        self._indexes: dict[Any, list[int]] = {}
+        self.end: int | None = None
+
+    def indexes(self, value: Any) -> Sequence[int]:
+        """The indexes of the items with a value, in rising order."""
+        if not self._indexes:
+            for index, found in enumerate(self._values()):
+                self._indexes.setdefault(found, []).append(index)
+        found = self._indexes.get(value, [])
+        return found if self.end is None else [index for index in found if index < self.end]
+
+
+SameValueItems: TypeAlias = tuple[ItemGroups, Any]
+"""A key of a path: all items of a list with the same value of some attributes, which share what is written."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failure:
+    """Why a value could not be written, the nodes of its field, and its path."""
+
+    cause: Exception
+    nodes: list[FieldNode]
+    path: "Path"
+
+
+class NullPropagation(Exception):  # noqa: N818 # it is how writers are left, not an error
+    """The value that is being written is null, up to a boundary, which was told of it."""
+
+    def __init__(self, boundary: "Boundary") -> None:
+        super().__init__()
+        self.boundary = boundary
+
+
+class Boundary:
+    """A place in an answer at which failures below it end, or are shared out.
+
+    `closed_at` counts the failures of the execution before the boundary's value was given up; None as long as it
+    stands. What waits below a boundary is known to it, so that it can be given up with it.
+    """
+
+    __slots__ = ("_below", "_is_known", "_waiting", "closed_at", "path")
+
+    def __init__(self, path: "Path") -> None:
+        self.path = path
+        self.closed_at: int | None = None
+        # Most boundaries have nothing below that waits.
+        self._waiting: dict[Coroutine[Any, Any, Any], None] | None = None
+        self._below: list[Boundary] | None = None
+        self._is_known = False
+
+    def fail(self, failure: Failure, failures: "Failures") -> None:
+        """Take a failure of a value below that may not be null."""
+        raise NotImplementedError
+
+    def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Close a coroutine when this boundary is given up."""
+        if self._waiting is None:
+            self._waiting = {}
+            self.make_known()
+        self._waiting[coroutine] = None
+
+    def has_gone_on(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Let go of a coroutine."""
+        if self._waiting is not None:
+            self._waiting.pop(coroutine, None)
+
+    def make_known(self) -> None:
+        """Tell the boundaries above, because something waits below this one."""
+        if not self._is_known:
+            self._is_known = True
+            self._tell_above()
+
+    def _tell_above(self) -> None:
+        if self.path is not None:
+            boundary_of(self.path).adopt(self)
+
+    def adopt(self, below: "Boundary") -> None:
+        """Give up `below` when this one is given up."""
+        if self._below is None:
+            self._below = []
+            self.make_known()
+        self._below.append(below)
+
+    def close(self, failures: "Failures") -> None:
+        """Give up whatever waits below."""
+        if self.closed_at is not None:
+            return
+        self.closed_at = failures.count
+        waiting, self._waiting = self._waiting, None
+        if waiting:
+            failures.abandon(waiting)
+        below, self._below = self._below, None
+        for each in below or ():
+            each.release(failures)
+
+    def release(self, failures: "Failures") -> None:
+        """The boundary above was given up."""
+        self.close(failures)
+
+    def forget(self) -> None:
+        """Drop the references to what is below: it refers to this one, and cycles would wait for the collector."""
+        below, self._below = self._below, None
+        for each in below or ():
+            each.forget()
+
+
+# From the inside out; None is above the root.
+Path: TypeAlias = "tuple[Path, str | int | SameValueItems] | Boundary | None"
+
+
+class NullableValue(Boundary):
+    """A value that is null where something below fails; `output` is all that was written of it."""
+
+    __slots__ = ("output",)
+
+    def __init__(self, path: Path, output: Output) -> None:
+        super().__init__(path)
+        self.output = output
+
+    def fail(self, failure: Failure, failures: "Failures") -> None:
+        """Write null, and record the failure."""
+        if self.closed_at is None:
+            failures.record(failure)
+            self.close(failures)
+            self.output[:] = (b"null",)
+
+
+class SharedObject(Boundary):
+    """An object that is written once for all its places in the answer; its own path is that of the first of them.
+
+    `text` is its JSON and `items` the number of counted items in it, when it is complete.
+    """
+
+    __slots__ = ("_live", "failure", "is_writing", "items", "output", "places", "text", "value")
+
+    def __init__(self, value: Any, place: Path) -> None:
+        super().__init__(None)
+        # It must live as long as it is known by its id.
+        self.value = value
+        self.output: Output = []
+        self.places = [place]
+        self.failure: Failure | None = None
+        self.is_writing = True
+        self.text: bytes | None = None
+        self.items = 0
+        self._live = 1
+
+    def add(self, place: Path) -> None:
+        """Let it stand in one more place."""
+        self.places.append(place)
+        self._live += 1
+        if self._is_known:
+            boundary_of(place).adopt(self)
+
+    def fail(self, failure: Failure, failures: "Failures") -> None:
+        """Fail in each place; in the one that is being written, the writer does."""
+        self.failure = failure
+        self.close(failures)
+        if self.is_writing:
+            return
+        for place in self.places:
+            above = boundary_of(place)
+            if above.closed_at is None:
+                above.fail(self.failure_at(place, failure), failures)
+
+    def failure_at(self, place: Path, failure: Failure) -> Failure:
+        """The failure as it looks from one place."""
+        return Failure(failure.cause, failure.nodes, _moved(failure.path, self, place))
+
+    def forget_places(self) -> None:
+        """Drop the references to what is around it."""
+        self.places.clear()
+
+    def _tell_above(self) -> None:
+        for place in self.places:
+            boundary_of(place).adopt(self)
+
+    def release(self, failures: "Failures") -> None:
+        """One of its places was given up; what waits in it is given up with the last one."""
+        self._live -= 1
+        if self._live == 0:
+            self.close(failures)
+
+
+class ListCells(Boundary):
+    """The cells of a list whose columns are written value by value, not item by item.
+
+    A failed cell that may not be null fails the list. Cells that fail while the list is being written are compared
+    first: the one that fails the list is the one that stands first in it, as if the items were written in order.
+    """
+
+    __slots__ = ("_failures", "columns", "is_writing")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.is_writing = True
+        self.columns: list[ItemGroups] = []
+        self._failures: list[Failure] = []
+
+    def fail(self, failure: Failure, failures: "Failures") -> None:
+        """Take the failure of a cell, and pass it on unless the list is still being written."""
+        self._failures.append(failure)
+        if not self.is_writing:
+            self.pass_on(failures)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a cell has failed that may not be null."""
+        return bool(self._failures)
+
+    def pass_on(self, failures: "Failures") -> Boundary:
+        """Fail the list by its first failed cell; gives the boundary at which that ended."""
+        found = min(map(self._placed, self._failures), key=lambda each: each[:2])
+        row, column, failure = found
+        for number, groups in enumerate(self.columns):
+            groups.end = row + 1 if number < column else row
+        above = boundary_of(self.path)
+        if above.closed_at is None:
+            above.fail(failure, failures)
+        return above
+
+    def _placed(self, failure: Failure) -> tuple[int, int, Failure]:
+        """A failure with its row and its column, and with a path that names its first row alone."""
+        path = failure.path
+        items: SameValueItems | None = None
+        while path is not self and path is not None:
+            if isinstance(path, tuple):
+                path, key = path
+                items = key if isinstance(key, tuple) else items
+            else:
+                path = path.path
+        if items is None:
+            raise TypeError("a cell's path names no items")
+        groups, value = items
+        column, row = self.columns.index(groups), groups.indexes(value)[0]
+        cause, nodes = failure.cause, failure.nodes
+        return row, column, Failure(cause, nodes, _moved(failure.path, self, self.path, {items: row}))
+
+
+def boundary_of(path: Path) -> Boundary:
+    """The nearest boundary of a path. Every path has one, since the root of an answer is one."""
+    while isinstance(path, tuple):
+        path = path[0]
+    if path is None:
+        raise TypeError("a path without a root")
+    return path
+
+
+def _moved(path: Path, start: Boundary, to: Path, keys: "dict[SameValueItems, int] | None" = None) -> Path:
+    """A path below a boundary with its start replaced, and with other keys; boundaries on the way are left out."""
+    kept: list[Any] = []
+    while path is not start and path is not None:
+        if isinstance(path, tuple):
+            path, key = path
+            kept.append(keys.get(key, key) if keys and isinstance(key, tuple) else key)
+        else:
+            path = path.path
+    moved = to
+    for key in reversed(kept):
+        moved = (moved, key)
+    return moved
+
+
+@dataclass(slots=True, eq=False)
+class Failures:
+    """The failed fields of an execution, and how what waits for an abandoned value is closed.
+
+    `count` is how many there were, `recorded` the first of them: an answer shows few, and each takes memory.
+    """
+
+    abandon: Callable[[Iterable[Coroutine[Any, Any, Any]]], None]
+    most: int = 10_000
+    count: int = 0
+    recorded: list[tuple[int, Failure]] = field(default_factory=list)
+
+    def record(self, failure: Failure) -> None:
+        """Record that a field is null because of a failure."""
+        if len(self.recorded) < self.most:
+            self.recorded.append((self.count, failure))
+        self.count += 1
+
+    def propagate(self, failure: Failure) -> NoReturn:
+        """Make the nearest value null that may be. Raises NullPropagation."""
+        boundary = boundary_of(failure.path)
+        boundary.fail(failure, self)
+        raise NullPropagation(boundary)
+
+
+ResponsePath: TypeAlias = "list[str | int]"
+
+
+def order_of(path: ResponsePath) -> list[int]:
+    """What sorts paths as their values stand in the answer."""
+    return [key.order if isinstance(key, ResponseKey) else int(key) for key in path]
+
+
+def response_paths(path: Path, number: int) -> Iterator[ResponsePath]:
+    """The paths, as GraphQL writes them in errors, of failure `number`, where a path stands for several places.
+
+    They come in the order of the answer, without those below a value that was null before the failure.
+    """
+    while isinstance(path, Boundary):
+        if isinstance(path, SharedObject):
+            for place in path.places:
+                yield from response_paths(place, number)
+            return
+        if _was_closed(path, number):
+            return
+        path = path.path
+    if path is None:
+        yield []
+        return
+    outer, key = path
+    keys: Sequence[str | int] = key[0].indexes(key[1]) if isinstance(key, tuple) else (key,)
+    for start in response_paths(outer, number):
+        for each in keys:
+            yield [*start, each]
+
+
+def count_response_paths(path: Path, number: int, counted: "dict[SharedObject, int] | None" = None) -> int:
+    """How many they are; `counted` holds what is known of shared objects, which may stand in each other."""
+    counted = {} if counted is None else counted
+    count = 1
+    while path is not None:
+        if isinstance(path, SharedObject):
+            if path not in counted:
+                counted[path] = sum(count_response_paths(place, number, counted) for place in path.places)
+            return count * counted[path]
+        if isinstance(path, Boundary):
+            if _was_closed(path, number):
+                return 0
+            path = path.path
+            continue
+        path, key = path
+        if isinstance(key, tuple):
+            groups, value = key
+            count *= len(groups.indexes(value))
+    return count
+
+
+def _was_closed(boundary: Boundary, number: int) -> bool:
+    return boundary.closed_at is not None and boundary.closed_at <= number

@@ -1,0 +1,189 @@
+"""Lists that are encoded as rows: what is selected of their objects is attributes, and values that attributes decide.
+
+graphql-core visits every field of every object, which takes most of an answer's time where a list is long. Where the
+schema says that a field has no resolver, that visit only reads an attribute; so a loop is compiled that reads the
+attributes of all objects into rows, and msgspec encodes the rows. Where a value is not what the schema promises, the
+list is written item by item instead, which finds the items that fail.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+from graphql import GraphQLLeafType, is_enum_type
+
+from gateway.engine.lazy_list import LazyObjectList
+from gateway.engine.paths import Output
+
+encode = msgspec.json.Encoder().encode
+SHORT = 2_000
+"""Lists up to this length are encoded at once: what was just decoded is still in the processor's cache."""
+# The rows of one step; the first ones tell how many bytes a row takes.
+_FIRST_CHUNK = 500
+_CHUNK_BYTES = 2_000_000
+_MAX_CHUNK = 20_000
+
+
+def _is_written(_: object) -> None:
+    raise TypeError("the list is written already")
+
+
+class UnexpectedValueError(Exception):
+    """A value in a list is not what the schema promises, so the list has to be written item by item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One selected field: its key in the answer, the attributes it reads, and its scalar.
+
+    A scalar of None means that values are encoded as they are. The values of a column that `is_resolved` were written
+    by its resolver, once for each combination of the attributes' values.
+    """
+
+    key: str
+    attributes: tuple[str, ...]
+    scalar: GraphQLLeafType | None = None
+    non_null: bool = False
+    is_resolved: bool = False
+
+    def reader(self) -> Callable[[Any], Any]:
+        """What reads the attributes of an object: one as it is, several as a tuple, none as the empty tuple."""
+        return attrgetter(*self.attributes) if self.attributes else lambda _: ()
+
+
+class _Cells(dict[Any, Any]):
+    """The cells of a column by the value of its attribute, made when one is looked up."""
+
+    def __init__(self, column: Column, translation: Mapping[Any, Any] | None) -> None:
+        super().__init__()
+        self._serialise = None if column.scalar is None else column.scalar.coerce_output_value
+        self._translation = translation
+        self._non_null = column.non_null
+        # Other scalars may write equal values in several ways: 1 and true, or an instant with one offset or another.
+        self._caches = column.scalar is None or column.scalar.name == "Int" or is_enum_type(column.scalar)
+
+    def __missing__(self, value: Any) -> Any:
+        cell = value if self._translation is None else self._translation[value]
+        if cell is None:
+            if self._non_null:
+                raise UnexpectedValueError
+        elif self._serialise is not None:
+            cell = self._serialise(cell)
+            if cell is None:
+                raise UnexpectedValueError
+        if self._caches:
+            self[value] = cell
+        return cell
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """How the objects of one selection become rows; `make` gets the objects and a map for each mapped column."""
+
+    mapped: tuple[Column, ...]
+    make: Callable[..., list[msgspec.Struct]]
+    identity: Hashable
+
+    def maps(
+        self, translations: Mapping[str, Mapping[Any, Any]], resolved: Mapping[str, Mapping[Any, msgspec.Raw]]
+    ) -> list[Mapping[Any, Any]]:
+        """The maps; `resolved` are the cells of resolved columns, by key and by the attributes' values."""
+        maps: list[Mapping[Any, Any]] = []
+        for column in self.mapped:
+            if column.is_resolved:
+                maps.append(resolved[column.key])
+                continue
+            translation = translations.get(column.attributes[0])
+            if translation is not None and column.scalar is None and not column.non_null:
+                maps.append(translation)
+            else:
+                maps.append(_Cells(column, translation))
+        return maps
+
+
+def projection(type_name: str, columns: Sequence[Column], translated: Collection[str]) -> Projection:
+    """Compile the loop over the objects of a list; the names in its source are checked GraphQL and Python names.
+
+    `translated` are the attributes that the list's items have translations for.
+    """
+    cells: list[str] = []
+    mapped: dict[str, Column] = {}
+    null_checks: list[str] = []
+    for number, column in enumerate(columns):
+        values = ", ".join(f"one.{attribute}" for attribute in column.attributes)
+        if column.is_resolved or column.scalar is not None or not set(column.attributes).isdisjoint(translated):
+            mapped[f"map{number}"] = column
+            cells.append(f"map{number}[{values or '()'}]")
+            continue
+        cells.append(values or repr(type_name))
+        if column.non_null:
+            null_checks.append(f"    if None in [{values} for one in items]: raise UnexpectedValueError\n")
+    source = (
+        f"def make({', '.join(['items', *mapped])}):\n{''.join(null_checks)}"
+        f"    return [Row({', '.join(cells)}) for one in items]\n"
+    )
+    keys = {f"cell{number}": str(column.key) for number, column in enumerate(columns)}
+    row = msgspec.defstruct("Row", keys, rename=keys, gc=False)
+    namespace: dict[str, Any] = {"Row": row, "UnexpectedValueError": UnexpectedValueError}
+    exec(source, namespace)  # noqa: S102 # one loop a selection, made of names that the schema and the parser checked
+    identity = (type_name, tuple((str(column.key), column.attributes) for column in columns))
+    return Projection(tuple(mapped.values()), namespace["make"], identity)
+
+
+@dataclass(slots=True, eq=False)
+class Rows:
+    """A list to be encoded when all resolvers of the answer have returned.
+
+    `outputs` are the cells of resolved columns, by key and by the attributes' values, `counted` the number of its
+    objects, if these are counted. Where encoding fails, `written_anew` is what `write_anew` wrote item by item.
+    """
+
+    projection: Projection
+    objects: Sequence[Any]
+    outputs: Mapping[str, Mapping[Any, Output]]
+    counted: int
+    write_anew: Callable[["Rows"], None]
+    written_anew: Output | None = None
+
+    def forget_writer(self) -> None:
+        """Drop the reference to what wrote the list, which refers to the output that the list is in."""
+        self.write_anew = _is_written
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """What the rows are made of."""
+        return self.objects.items if isinstance(self.objects, LazyObjectList) else self.objects
+
+    def cached(self) -> bytes | None:
+        """The JSON array, where the list has kept it."""
+        fragments = getattr(self.objects, "fragments", None)
+        return None if self.outputs or fragments is None else fragments.get(self._name)
+
+    def encoded(self, resolved: Mapping[str, Mapping[Any, msgspec.Raw]]) -> Iterator[tuple[bytes, int]]:
+        """The JSON array in pieces, each with how many rows it took.
+
+        Raises UnexpectedValueError, and what serialising raises.
+        """
+        translations = self.objects.translations if isinstance(self.objects, LazyObjectList) else {}
+        maps, items = self.projection.maps(translations, resolved), self.items
+        kept: list[bytes] = []
+        start, size = 0, _FIRST_CHUNK if len(items) > SHORT else len(items)
+        while start < len(items) or not kept:
+            chunk = items if size >= len(items) else items[start : start + size]
+            piece = encode(self.projection.make(chunk, *maps))
+            start += len(chunk)
+            if chunk is not items:
+                # The arrays of several chunks become one.
+                piece = (b"," if kept else b"[") + piece[1 : -1 if start < len(items) else None]
+            kept.append(piece)
+            yield piece, len(chunk)
+            size = max(1, min(_MAX_CHUNK, 4 * size, _CHUNK_BYTES * size // max(1, len(piece))))
+        fragments = getattr(self.objects, "fragments", None)
+        if fragments is not None and not self.outputs:
+            fragments.keep(self._name, kept[0] if len(kept) == 1 else b"".join(kept))
+
+    @property
+    def _name(self) -> Hashable:
+        return self.projection.identity, getattr(self.objects, "part", ())
