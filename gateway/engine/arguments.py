@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from graphql import FieldNode, GraphQLField, get_named_type, is_enum_type, is_leaf_type
+from graphql import (
+    FieldNode,
+    GraphQLArgument,
+    GraphQLField,
+    get_named_type,
+    get_nullable_type,
+    is_enum_type,
+    is_leaf_type,
+    is_list_type,
+)
 from graphql.execution.values import VariableValues, get_argument_values
 from strawberry.relay import GlobalID
 from strawberry.schema.schema_converter import GraphQLCoreConverter
@@ -41,10 +50,10 @@ class Arguments:
     """The arguments of a field in a document.
 
     Scalars, and lists of them, are the same for Strawberry and graphql-core. Everything else is converted for each run
-    of the resolver, since resolvers may change input objects.
+    of the resolver, since resolvers may change lists and input objects; values that `are_reusable` are neither.
     """
 
-    __slots__ = ("_converter", "_declared", "_definition", "_names", "_node", "is_empty")
+    __slots__ = ("_converter", "_declared", "_definition", "_names", "_node", "are_reusable", "is_empty")
 
     def __init__(
         self,
@@ -60,6 +69,7 @@ class Arguments:
         self._converter = converter
         self._names = None if declared is None else _plain_names(definition)
         self.is_empty = not definition.args
+        self.are_reusable = self._names is not None and not any(map(_has_list, definition.args.values()))
 
     def values(self, variables: VariableValues) -> dict[str, Any]:
         """The coerced values, to be given to `fresh`. Raises GraphQLError and LimitExceededError."""
@@ -102,6 +112,10 @@ def _passes_unchanged(declared: Any) -> bool:
     while isinstance(declared, StrawberryContainer) and not isinstance(declared, StrawberryMaybe):
         declared = declared.of_type
     return not isinstance(declared, StrawberryMaybe) and declared is not GlobalID
+
+
+def _has_list(argument: GraphQLArgument) -> bool:
+    return is_list_type(get_nullable_type(argument.type))
 
 
 def _copied(value: Any) -> Any:

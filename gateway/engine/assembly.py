@@ -1,15 +1,15 @@
 """Makes the bytes of an answer of its complete output, in steps."""
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.engine.budget import BYTES_PER_WORK, ROW_WORK, Budget
+from gateway.engine.budget import BYTES_PER_WORK, Budget
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.paths import Output, SharedObject
-from gateway.engine.rows import Rows
+from gateway.engine.rows import Rows, encoded_in_steps
 
 # Pieces below this many bytes are joined: copying them costs less than sending each by itself.
 _MIN_PIECE_BYTES = 64 * 1024
@@ -26,7 +26,6 @@ class Assembly:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._size = 0
         self.made: list[bytes] = []
         self.unexpected: list[Rows] = []
         self._joined: list[SharedObject] = []
@@ -43,8 +42,16 @@ class Assembly:
                 shared.text = None
             return
         self._budget.check_items(items)
+        total = sum(map(len, sink))
+        self._budget.check_size(total)
+        if total < _MIN_PIECE_BYTES:
+            self.made.append(b"".join(sink))
+        else:
+            yield from self._joined_pieces(sink)
+
+    def _joined_pieces(self, sink: Sequence[bytes]) -> Iterator[None]:
         small: list[bytes] = []
-        size = total = 0
+        size = 0
         for number, piece in enumerate(sink):
             if len(piece) >= _MIN_PIECE_BYTES:
                 self.made += (b"".join(small), piece) if small else (piece,)
@@ -55,37 +62,38 @@ class Assembly:
                 if size >= _MIN_PIECE_BYTES:
                     self.made.append(b"".join(small))
                     small, size = [], 0
-            total += len(piece)
             if number % _PIECES == 0 and self._is_step_over(_PIECES * _PIECE_WORK):
                 yield
         if small:
             self.made.append(b"".join(small))
-        self._budget.check_size(total)
 
     def _collected(self, output: Output, sink: list[bytes]) -> _Steps:
         """Append the bytes of an output in order."""
-        items = pieces = 0
+        items = before = 0
         stack: list[Iterator[Any]] = [iter(output)]
         while stack:
-            piece: Any = next(stack[-1], None)
-            kind = type(piece)
-            if kind is bytes:
-                sink.append(piece)
-            elif kind is list:
-                stack.append(iter(piece))
-            elif piece is None:
-                stack.pop()
-            elif kind is int:
-                items += piece
-            else:
+            for piece in stack[-1]:
+                kind = type(piece)
+                if kind is bytes:
+                    sink.append(piece)
+                    continue
+                if kind is list:
+                    stack.append(iter(piece))
+                    break
+                if kind is int:
+                    items += piece
+                    continue
                 within = _written_within(piece)
-                if within is None:
-                    items += yield from self._rows(piece, sink) if kind is Rows else self._text(piece, sink)
-                else:
+                if within is not None:
                     stack.append(iter(within))
-            pieces += 1
-            if pieces % _PIECES == 0 and self._is_step_over(_PIECES * _PIECE_WORK):
-                yield
+                    break
+                items += yield from self._rows(piece, sink) if kind is Rows else self._text(piece, sink)
+            else:
+                stack.pop()
+            if len(sink) - before > _PIECES:
+                if self._is_step_over((len(sink) - before) * _PIECE_WORK):
+                    yield
+                before = len(sink)
         return items
 
     def _is_step_over(self, work: float) -> bool:
@@ -109,10 +117,8 @@ class Assembly:
 
     def _rows(self, rows: Rows, sink: list[bytes]) -> _Steps:
         """Encode a list, and the cells of its resolved columns before it."""
-        text = rows.cached()
-        if text is not None:
-            sink.append(text)
-            rows.forget_writer()
+        if rows.text is not None:
+            sink.append(rows.text)
             return rows.counted
         resolved: dict[str, dict[Any, msgspec.Raw]] = {}
         items, longest = rows.counted, 0
@@ -129,13 +135,8 @@ class Assembly:
                 yield
         self._budget.check_items(items)
         try:
-            for piece, number in rows.encoded(resolved):
-                sink.append(piece)
-                self._size += len(piece)
-                self._budget.check_size(self._size)
-                if self._is_step_over(number * ROW_WORK * (1 + len(readers)) + len(piece) / BYTES_PER_WORK):
-                    yield
-            rows.forget_writer()
+            text = yield from encoded_in_steps(rows, resolved, self._budget)
+            sink.append(text)
         except LimitExceededError:
             raise
         except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail

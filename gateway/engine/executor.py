@@ -160,7 +160,7 @@ def _nothing_waits(_: Iterable[Coroutine[Any, Any, Any]]) -> None:
 _HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=lambda _: None)
 
 _Suspended: TypeAlias = "tuple[Awaiting, Path, Output, asyncio.Future[Any] | None]"
-_Job: TypeAlias = "tuple[Path, Callable[[], None]]"
+_Job: TypeAlias = "tuple[Path, list[FieldNode], Callable[[], None]]"
 
 
 class Execution:
@@ -224,7 +224,9 @@ class Execution:
         for write in self._program.root_fields:
             if root.closed_at is not None:
                 return
-            self._attempt(partial(write, None, output, self, root))
+            with suppress(NullPropagation):
+                write(None, output, self, root)
+            self._stack_jobs()
             if self._program.is_serial:
                 await self._drain()
         await self._drain()
@@ -239,7 +241,9 @@ class Execution:
             if not assembly.unexpected:
                 return assembly.made
             for rows in assembly.unexpected:
-                self._attempt(partial(rows.write_anew, rows))
+                with suppress(NullPropagation):
+                    rows.write_anew(rows)
+                self._stack_jobs()
             await self._drain()
 
     async def _drain(self) -> None:
@@ -252,11 +256,11 @@ class Execution:
                     continue
                 awaiting, path, placeholder, _ = suspended
                 boundary_of(path).has_gone_on(coroutine)
-                self._attempt(partial(self.advance, coroutine, awaiting, path, placeholder))
+                # The boundary was told of a failure by whatever raised it.
+                with suppress(NullPropagation):
+                    self.advance(coroutine, awaiting, path, placeholder)
             elif self._jobs:
-                path, job = self._jobs.pop()
-                if boundary_of(path).closed_at is None:
-                    self._attempt(job)
+                self._take(*self._jobs.pop())
             elif self._suspended:
                 self._wakeup = asyncio.get_running_loop().create_future()
                 await self._wakeup
@@ -264,41 +268,45 @@ class Execution:
                 self.budget.begin_step()
             else:
                 return
+            self._stack_jobs()
             if self.budget.is_step_over:
                 await self._rest()
+
+    def _take(self, path: Path, nodes: list[FieldNode], job: Callable[[], None]) -> None:
+        """Do a job, unless the value that it belongs to was given up."""
+        if boundary_of(path).closed_at is not None:
+            return
+        try:
+            job()
+        except NullPropagation:
+            return
+        except LimitExceededError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
+            with suppress(NullPropagation):
+                self.propagate(error, nodes, path)
+
+    def _stack_jobs(self) -> None:
+        """Put new jobs before the others: the first of them stands furthest inside."""
+        if self._new_jobs:
+            self._jobs.extend(reversed(self._new_jobs))
+            self._new_jobs.clear()
 
     async def _rest(self) -> None:
         await self._pause()
         self.budget.begin_step()
 
-    def _attempt(self, step: Callable[[], None]) -> None:
-        """Take a step, and put its jobs before the others': the first of them stands furthest inside."""
-        # The boundary was told of a failure by whatever raised it.
-        with suppress(NullPropagation):
-            step()
-        if self._new_jobs:
-            self._jobs.extend(reversed(self._new_jobs))
-            self._new_jobs.clear()
-
-    def defer(self, path: Path, job: Callable[[], None]) -> None:
+    def defer(self, path: Path, nodes: list[FieldNode], job: Callable[[], None]) -> None:
         """Do a job in a later step, unless the value at `path` is given up before."""
         boundary_of(path).make_known()
-        self._new_jobs.append((path, job))
+        self._new_jobs.append((path, nodes, job))
 
     def follow(self, path: Path, nodes: list[FieldNode], steps: Iterator[None]) -> None:
-        """Write a value in steps: go on until the step is over, and leave the rest to later ones.
-
-        Raises NullPropagation and LimitExceededError.
-        """
-        try:
-            for _ in steps:
-                if self.budget.is_step_over:
-                    self.defer(path, partial(self.follow, path, nodes, steps))
-                    return
-        except (NullPropagation, LimitExceededError):
-            raise
-        except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
-            self.propagate(error, nodes, path)
+        """Write a value in steps: go on until the step is over, and leave the rest to later ones."""
+        for _ in steps:
+            if self.budget.is_step_over:
+                self.defer(path, nodes, partial(self.follow, path, nodes, steps))
+                return
 
     def advance(self, coroutine: Coroutine[Any, Any, Any], awaiting: Awaiting, path: Path, output: Output) -> None:
         """Run a resolver until it waits or returns; then write its value, or leave a placeholder for it.
@@ -389,6 +397,8 @@ class Execution:
         found = self._arguments.get(position)
         if found is None:
             found = self._arguments[position] = position.arguments.values(self._variables)
+        if position.arguments.are_reusable:
+            return found
         return position.arguments.fresh(found, self.info(position))
 
     def info(self, position: Position) -> Info[Any, None]:

@@ -45,18 +45,27 @@ def resolver(position: Position, *, is_root: bool) -> Write:
     """The writer of a field with a resolver."""
     call, takes_source, info_name = _call_of(position)
     takes_arguments = not position.arguments.is_empty
-    key = position.key
-    write_value = position.write
+    if takes_source and info_name is None and not takes_arguments and not is_root:
+        return _attribute_like(position, call)
+
+    def resolved(source: Any, execution: Execution) -> Any:
+        if is_root:
+            execution.before_root_field(position)
+        named: dict[str, Any] = {} if info_name is None else {info_name: execution.info(position)}
+        if takes_arguments:
+            named.update(execution.arguments(position))
+        return call(source, **named) if takes_source else call(**named)
+
+    return _resolving(position, resolved)
+
+
+def _resolving(position: Position, resolved: Callable[[Any, Execution], Any]) -> Write:
+    key, write_value = position.key, position.write
 
     def write(source: Any, output: Output, execution: Execution, path: Path) -> None:
         field_path = path, key
         try:
-            if is_root:
-                execution.before_root_field(position)
-            named: dict[str, Any] = {} if info_name is None else {info_name: execution.info(position)}
-            if takes_arguments:
-                named.update(execution.arguments(position))
-            result = call(source, **named) if takes_source else call(**named)
+            result = resolved(source, execution)
         except LimitExceededError:
             raise
         except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
@@ -70,7 +79,14 @@ def resolver(position: Position, *, is_root: bool) -> Write:
         else:
             execution.advance(_awaited(result), position, field_path, output)
 
-    def write_simply(source: Any, output: Output, execution: Execution, path: Path) -> None:
+    return write
+
+
+def _attribute_like(position: Position, call: Callable[[Any], Any]) -> Write:
+    """The writer of a field whose resolver takes nothing but its source, as short as can be."""
+    key, write_value = position.key, position.write
+
+    def write(source: Any, output: Output, execution: Execution, path: Path) -> None:
         field_path = path, key
         try:
             result = call(source)
@@ -84,8 +100,7 @@ def resolver(position: Position, *, is_root: bool) -> Write:
             coroutine = result if kind is CoroutineType else _awaited(result)
             execution.advance(coroutine, position, field_path, output)
 
-    is_simple = takes_source and info_name is None and not takes_arguments and not is_root
-    return write_simply if is_simple else write
+    return write
 
 
 def _call_of(position: Position) -> tuple[Callable[..., Any], bool, str | None]:

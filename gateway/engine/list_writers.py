@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from graphql import FieldNode, GraphQLError
 from graphql.pyutils import is_iterable
 
 from gateway.engine.budget import CELL_WORK, OBJECT_WORK, ROW_WORK
+from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
 from gateway.engine.lazy_list import LazyObjectList
 from gateway.engine.paths import ItemGroups, ListCells, NullPropagation, Output, Path
-from gateway.engine.rows import SHORT, Column, Projection, Rows, projection
+from gateway.engine.rows import SHORT, Column, Projection, Rows, cached, encoded_at_once, encoded_in_steps, projection
 
-
+# An isinstance of LazyObjectList, whose base is abstract, takes ten times as long as a look at the type.
+_SEQUENCES = (list, tuple, LazyObjectList)
 # The cells between two looks at the step's work.
 _CELLS = 32
 
@@ -27,7 +30,7 @@ class ItemWork:
 
     def of(self, values: Sequence[Any]) -> float:
         """The work of a list."""
-        if self.is_shared and not isinstance(values, LazyObjectList):
+        if self.is_shared and type(values) is not LazyObjectList:
             return len(values) * OBJECT_WORK + len(set(map(id, values))) * self.work
         return len(values) * (OBJECT_WORK + self.work)
 
@@ -48,7 +51,7 @@ class ListWriter:
     def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
         """Write a list. Raises NullPropagation, LimitExceededError, and GraphQLError for what is no list."""
         budget = execution.budget
-        if not isinstance(values, list | tuple | LazyObjectList):
+        if not issubclass(type(values), _SEQUENCES):
             if not is_iterable(values):
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{self._field_name}'.")
             values = self._taken(values, execution)
@@ -56,24 +59,27 @@ class ListWriter:
         if budget.counts(self._type_name):
             budget.check_items(len(values))
             output.append(len(values))
-        execution.follow(path, self.nodes, self._items(values, output, execution, path))
+        if values:
+            output.append(b"[")
+            self._write_items(enumerate(values), output, execution, path)
+        else:
+            output.append(b"[]")
 
-    def _items(self, values: Sequence[Any], output: Output, execution: Execution, path: Path) -> Iterator[None]:
-        each, budget = self._each, execution.budget
-        work = OBJECT_WORK + self._item_work.work
-        opening = b"["
-        for index, value in enumerate(values):
-            if budget.is_step_over:
-                # What comes next is written in another step, and the writers around go on behind it.
-                rest: Output = []
-                output.append(rest)
-                output = rest
-                yield
-            output.append(opening)
+    def _write_items(self, items: Iterator[tuple[int, Any]], output: Output, execution: Execution, path: Path) -> None:
+        """Write items until the step is over, and leave the others to a later one."""
+        each, budget, work = self._each, execution.budget, OBJECT_WORK + self._item_work.work
+        for index, value in items:
+            if index:
+                output.append(b",")
             budget.count_step(work)
             each(value, output, execution, (path, index))
-            opening = b","
-        output.append(b"]" if opening == b"," else b"[]")
+            if budget.is_step_over:
+                # Lists around this one leave theirs too, behind these.
+                rest: Output = []
+                output.append(rest)
+                execution.defer(path, self.nodes, partial(self._write_items, items, rest, execution, path))
+                return
+        output.append(b"]")
 
     def _taken(self, values: Any, execution: Execution) -> list[Any]:
         """The items of an iterator, each of which is counted before the next is asked for."""
@@ -108,55 +114,71 @@ class RowsWriter:
     def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
         """Write a list, or leave its rows to be encoded later. Raises NullPropagation and LimitExceededError."""
         translated: tuple[str, ...] = ()
-        if isinstance(values, LazyObjectList):
+        kind = type(values)
+        if kind is LazyObjectList:
             translated = tuple(values.translations)
-        elif not (isinstance(values, list | tuple) and {self._origin}.issuperset(map(type, values))):
+        elif not issubclass(kind, _SEQUENCES):
             self._item_by_item(values, output, execution, path)
             return
-        budget = execution.budget
-        budget.spend(len(values) * self._row_work)
-        counted = len(values) if budget.counts(self._type_name) else 0
-        budget.check_items(counted)
         found = self._projections.get(translated)
         if found is None:
             found = self._projections[translated] = projection(self._type_name, self._columns, translated)
-        if not self._resolved:
-            rows = Rows(found, values, {}, counted, lambda rows: self._write_anew(rows, (), execution, path))
-            self._write_now(rows, output, execution)
+        budget = execution.budget
+        counted = len(values) if budget.counts(self._type_name) else 0
+        budget.check_items(counted)
+        text = None if self._resolved else cached(found, values)
+        if text is not None:
+            self._append(text, counted, output, execution)
             return
-        cells = ListCells(path)
-        outputs: dict[str, Mapping[Any, Output]] = {}
-        rows = Rows(
-            found, values, outputs, counted, lambda rows: self._write_anew(rows, cells.columns, execution, path)
-        )
-        output.append(rows)
-        execution.follow(path, self._nodes, self._begin_cells(rows, outputs, cells, execution))
-
-    def _write_now(self, rows: Rows, output: Output, execution: Execution) -> None:
-        """Encode a short list at once; a longer one is left to be encoded in steps."""
-        text = rows.cached()
-        if text is None and len(rows.items) <= SHORT:
-            try:
-                ((text, number),) = rows.encoded({})
-            except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
-                output.append(rows)
-                rows.write_anew(rows)
-                return
-            execution.budget.count_step(number * self._row_work)
-        if text is None:
+        if not (kind is LazyObjectList or {self._origin}.issuperset(map(type, values))):
+            self._item_by_item(values, output, execution, path)
+            return
+        budget.spend(len(values) * self._row_work)
+        if self._resolved:
+            cells = ListCells(path)
+            outputs: dict[str, Mapping[Any, Output]] = {}
+            rows = Rows(found, values, outputs, counted, partial(self._write_anew, cells.columns, execution, path))
             output.append(rows)
+            execution.follow(path, self._nodes, self._begin_cells(rows, outputs, cells, execution))
+        elif len(values) > SHORT:
+            rows = Rows(found, values, {}, counted, partial(self._write_anew, (), execution, path))
+            output.append(rows)
+            execution.follow(path, self._nodes, self._encode(rows, execution))
+        else:
+            self._write_now(found, values, counted, output, execution, path)
+
+    def _write_now(  # noqa: PLR0917 # what a writer gets, and what is known of the list
+        self, found: Projection, values: Any, counted: int, output: Output, execution: Execution, path: Path
+    ) -> None:
+        """Encode a short list at once."""
+        try:
+            text = encoded_at_once(found, values)
+        except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+            self._item_by_item(values, output, execution, path)
             return
-        if rows.counted:
-            output.append(rows.counted)
+        execution.budget.count_step(len(values) * self._row_work)
+        self._append(text, counted, output, execution)
+
+    def _append(self, text: bytes, counted: int, output: Output, execution: Execution) -> None:
+        if counted:
+            output.append(counted)
         output.append(text)
         execution.budget.write(len(text))
+
+    def _encode(self, rows: Rows, execution: Execution) -> Iterator[None]:
+        try:
+            yield from encoded_in_steps(rows, {}, execution.budget)
+        except LimitExceededError:
+            raise
+        except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+            rows.write_anew(rows)
 
     def _begin_cells(
         self, rows: Rows, outputs: dict[str, Mapping[Any, Output]], cells: ListCells, execution: Execution
     ) -> Iterator[None]:
         """Run the resolver of each column once for each combination of values. Raises NullPropagation."""
         objects, items = rows.objects, rows.items
-        view = objects.view if isinstance(objects, LazyObjectList) else None
+        view = objects.view if type(objects) is LazyObjectList else None
         examples: dict[tuple[str, ...], dict[Any, Any]] = {}
         for column, read, write, work in self._resolved:
             groups = ItemGroups(lambda read=read: map(read, items))  # type: ignore[misc] # a default binds it
@@ -182,7 +204,7 @@ class RowsWriter:
             execution.budget.count_step(len(by_value) % _CELLS * work)
         execution.finish(cells)
 
-    def _write_anew(self, rows: Rows, columns: Sequence[ItemGroups], execution: Execution, path: Path) -> None:
+    def _write_anew(self, columns: Sequence[ItemGroups], execution: Execution, path: Path, rows: Rows) -> None:
         for groups in columns:
             # Their failures are found once more.
             groups.end = 0

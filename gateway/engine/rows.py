@@ -6,24 +6,30 @@ attributes of all objects into rows, and msgspec encodes the rows. Where a value
 list is written item by item instead, which finds the items that fail.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from graphql import GraphQLLeafType, is_enum_type
 
-from gateway.engine.lazy_list import LazyObjectList
+from gateway.engine.budget import Budget
+from gateway.engine.lazy_list import LazyObjectList, ObjectList
 from gateway.engine.paths import Output
 
-encode = msgspec.json.Encoder().encode
+_ENCODER = msgspec.json.Encoder()
+encode = _ENCODER.encode
+_COMMA = ord(",")
+_KEEPING = (LazyObjectList, ObjectList)
 SHORT = 2_000
 """Lists up to this length are encoded at once: what was just decoded is still in the processor's cache."""
 # The rows of one step; the first ones tell how many bytes a row takes.
 _FIRST_CHUNK = 500
 _CHUNK_BYTES = 2_000_000
 _MAX_CHUNK = 20_000
+# Rows are read, made and encoded, which takes several times as long as to copy their bytes.
+_BYTES_PER_WORK = 300
 
 
 def _is_written(_: object) -> None:
@@ -137,7 +143,8 @@ class Rows:
     """A list to be encoded when all resolvers of the answer have returned.
 
     `outputs` are the cells of resolved columns, by key and by the attributes' values, `counted` the number of its
-    objects, if these are counted. Where encoding fails, `written_anew` is what `write_anew` wrote item by item.
+    objects, if these are counted. `text` is the JSON array, once it is made. Where encoding fails, `written_anew` is what
+    `write_anew` wrote item by item.
     """
 
     projection: Projection
@@ -146,44 +153,82 @@ class Rows:
     counted: int
     write_anew: Callable[["Rows"], None]
     written_anew: Output | None = None
-
-    def forget_writer(self) -> None:
-        """Drop the reference to what wrote the list, which refers to the output that the list is in."""
-        self.write_anew = _is_written
+    text: bytes | None = None
 
     @property
     def items(self) -> Sequence[Any]:
         """What the rows are made of."""
         return self.objects.items if isinstance(self.objects, LazyObjectList) else self.objects
 
-    def cached(self) -> bytes | None:
-        """The JSON array, where the list has kept it."""
-        fragments = getattr(self.objects, "fragments", None)
-        return None if self.outputs or fragments is None else fragments.get(self._name)
-
-    def encoded(self, resolved: Mapping[str, Mapping[Any, msgspec.Raw]]) -> Iterator[tuple[bytes, int]]:
-        """The JSON array in pieces, each with how many rows it took.
+    def encode(self, resolved: Mapping[str, Mapping[Any, msgspec.Raw]]) -> Iterator[int]:
+        """Make the text in steps, and say after each how many bytes there are so far.
 
         Raises UnexpectedValueError, and what serialising raises.
         """
         translations = self.objects.translations if isinstance(self.objects, LazyObjectList) else {}
         maps, items = self.projection.maps(translations, resolved), self.items
-        kept: list[bytes] = []
-        start, size = 0, _FIRST_CHUNK if len(items) > SHORT else len(items)
-        while start < len(items) or not kept:
-            chunk = items if size >= len(items) else items[start : start + size]
-            piece = encode(self.projection.make(chunk, *maps))
-            start += len(chunk)
-            if chunk is not items:
-                # The arrays of several chunks become one.
-                piece = (b"," if kept else b"[") + piece[1 : -1 if start < len(items) else None]
-            kept.append(piece)
-            yield piece, len(chunk)
-            size = max(1, min(_MAX_CHUNK, 4 * size, _CHUNK_BYTES * size // max(1, len(piece))))
-        fragments = getattr(self.objects, "fragments", None)
-        if fragments is not None and not self.outputs:
-            fragments.keep(self._name, kept[0] if len(kept) == 1 else b"".join(kept))
+        if len(items) <= SHORT:
+            self.text = encode(self.projection.make(items, *maps))
+            yield len(self.text)
+        else:
+            yield from self._encode_in_chunks(items, maps)
+        if not self.outputs and self.text is not None:
+            keep(self.projection, self.objects, self.text)
 
-    @property
-    def _name(self) -> Hashable:
-        return self.projection.identity, getattr(self.objects, "part", ())
+    def _encode_in_chunks(self, items: Sequence[Any], maps: Sequence[Mapping[Any, Any]]) -> Iterator[int]:
+        text = bytearray()
+        start, size = 0, _FIRST_CHUNK
+        while start < len(items):
+            end = max(0, len(text) - 1)
+            _ENCODER.encode_into(self.projection.make(items[start : start + size], *maps), text, end)
+            if end:
+                # The arrays of two chunks become one.
+                text[end] = _COMMA
+            start += size
+            yield len(text)
+            size = max(1, min(_MAX_CHUNK, 4 * size, _CHUNK_BYTES * start // len(text)))
+        # Whatever takes bytes takes these too, and a copy would cost page faults.
+        self.text = cast("bytes", text)
+
+
+def encoded_in_steps(
+    rows: Rows, resolved: Mapping[str, Mapping[Any, msgspec.Raw]], budget: Budget
+) -> Generator[None, None, bytes]:
+    """Make the text of rows, and yield whenever the step is over.
+
+    Raises LimitExceededError, and what `Rows.encode` raises.
+    """
+    before = 0
+    for size in rows.encode(resolved):
+        budget.check_size(size)
+        budget.count_step((size - before) / _BYTES_PER_WORK)
+        before = size
+        if budget.is_step_over:
+            yield
+    # What wrote the list refers to the output that the list is in.
+    rows.write_anew = _is_written
+    if rows.text is None:
+        raise TypeError("the rows have no text")
+    return rows.text
+
+
+def encoded_at_once(projection: Projection, objects: Sequence[Any]) -> bytes:
+    """The JSON array of a short list without resolved columns. Raises what `Rows.encode` raises."""
+    if isinstance(objects, LazyObjectList):
+        text = encode(projection.make(objects.items, *projection.maps(objects.translations, {})))
+    else:
+        text = encode(projection.make(objects, *projection.maps({}, {})))
+    keep(projection, objects, text)
+    return text
+
+
+def cached(projection: Projection, objects: Sequence[Any]) -> bytes | None:
+    """The JSON array of a list without resolved columns, where the list has kept it."""
+    fragments = objects.fragments if type(objects) in _KEEPING else None  # type: ignore[attr-defined] # of these types
+    return None if fragments is None else fragments.get((projection.identity, objects.part))  # type: ignore[attr-defined] # as before
+
+
+def keep(projection: Projection, objects: Sequence[Any], text: bytes) -> None:
+    """Let a list keep its JSON array."""
+    if isinstance(objects, (LazyObjectList, ObjectList)) and objects.fragments is not None:
+        objects.fragments.keep((projection.identity, objects.part), text)
