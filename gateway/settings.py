@@ -82,7 +82,7 @@ class LimitSettings(BaseModel):
     """How many MiB an answer's data may take."""
     gateway_max_list_items: int = Field(1_000, ge=1, le=100_000)
     """How many items a list in a field's arguments may hold."""
-    gateway_max_work: int = Field(200_000, ge=100, le=100_000_000)
+    gateway_max_work: int = Field(100_000, ge=100, le=100_000_000)
     """How much work an operation may be: one unit is one run of a resolver, some microseconds of a processor."""
     gateway_max_concurrent_requests: int = Field(512, ge=1, le=100_000)
     """How many GraphQL requests are answered at a time; more get 503."""

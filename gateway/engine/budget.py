@@ -16,6 +16,8 @@ CELL_WORK = 0.02
 """To write one attribute of such an object."""
 OBJECT_WORK = 0.2
 """To choose the writer of an object, and to open it."""
+LIST_WORK = 2.0
+"""To begin a list, and to look at its type and at what is kept of it."""
 BYTES_PER_WORK = 2_000
 """How many bytes are copied or encoded in the time of one unit."""
 
@@ -39,11 +41,11 @@ class ExecutionLimits:
     smaller answer.
     """
 
-    work: float = 200_000
+    work: float = 100_000
     answer_bytes: int = 64 * 1024 * 1024
     list_items: int = 1_000
     items: ItemLimit | None = None
-    step_work: float = 5_000
+    step_work: float = 2_000
     hint: str = "ask for less"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from graphql import FieldNode, GraphQLError
 from graphql.pyutils import is_iterable
 
-from gateway.engine.budget import CELL_WORK, OBJECT_WORK, ROW_WORK
+from gateway.engine.budget import CELL_WORK, LIST_WORK, OBJECT_WORK, ROW_WORK
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
 from gateway.engine.lazy_list import LazyObjectList
@@ -55,7 +55,7 @@ class ListWriter:
             if not is_iterable(values):
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{self._field_name}'.")
             values = self._taken(values, execution)
-        budget.spend(self._item_work.of(values))
+        budget.spend(LIST_WORK + self._item_work.of(values))
         if budget.counts(self._type_name):
             budget.check_items(len(values))
             output.append(len(values))
@@ -124,6 +124,7 @@ class RowsWriter:
         if found is None:
             found = self._projections[translated] = projection(self._type_name, self._columns, translated)
         budget = execution.budget
+        budget.spend(LIST_WORK)
         counted = len(values) if budget.counts(self._type_name) else 0
         budget.check_items(counted)
         text = None if self._resolved else cached(found, values)
@@ -134,6 +135,7 @@ class RowsWriter:
             self._item_by_item(values, output, execution, path)
             return
         budget.spend(len(values) * self._row_work)
+        budget.count_step(LIST_WORK)
         if self._resolved:
             cells = ListCells(path)
             outputs: dict[str, Mapping[Any, Output]] = {}

@@ -143,8 +143,8 @@ class Rows:
     """A list to be encoded when all resolvers of the answer have returned.
 
     `outputs` are the cells of resolved columns, by key and by the attributes' values, `counted` the number of its
-    objects, if these are counted. `text` is the JSON array, once it is made. Where encoding fails, `written_anew` is what
-    `write_anew` wrote item by item.
+    objects, if these are counted. `text` is the JSON array, once it is made. Where encoding fails, `written_anew` is
+    what `write_anew` wrote item by item.
     """
 
     projection: Projection

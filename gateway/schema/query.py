@@ -149,7 +149,7 @@ def engine_config(
 
 
 def execution_limits(
-    work: float = 200_000,
+    work: float = 100_000,
     answer_bytes: int = 64 * 1024 * 1024,
     list_items: int = 1_000,
     timeslots: int = 100_000,
