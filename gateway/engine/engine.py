@@ -123,7 +123,8 @@ class Engine:
             variables = self._documents.variables(document, chosen, operation.variables or {})
             if isinstance(variables, list):
                 return Result(None, variables, 0, document.digest, kind.value)
-            self._arguments.check(list(variables.coerced.values()))
+            for value in variables.coerced.values():
+                self._arguments.check(value)
             program = self._documents.program(document, chosen, variables)
             on_chosen(kind)
             data, errors, omitted = await self._run(Execution(program, context, variables, self._execution, pause))

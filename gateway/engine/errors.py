@@ -11,7 +11,15 @@ from operator import itemgetter
 from graphql import GraphQLError
 from graphql.error import located_error
 
-from gateway.engine.paths import Failure, Failures, ResponsePath, count_response_paths, order_of, response_paths
+from gateway.engine.paths import (
+    Failure,
+    Failures,
+    ResponsePath,
+    SharedObject,
+    count_response_paths,
+    order_of,
+    response_paths,
+)
 
 
 class RequestError(Exception):
@@ -37,18 +45,22 @@ class MutationNotAllowedError(Exception):
 def located_errors(failures: Failures, max_errors: int, *, expected: type[Exception]) -> tuple[list[GraphQLError], int]:
     """The first `max_errors` errors in the order of the answer, and how many are left out.
 
-    Each fault is given once at least. The order makes an answer the same, whichever field failed first.
+    Each kind of fault is given once at least for each field. The order makes an answer the same, whichever field failed
+    first.
     """
-    total = sum(count_response_paths(failure.path, number) for number, failure in failures.recorded)
+    counted: dict[SharedObject, int] = {}
+    total = sum(count_response_paths(failure.path, counted) for _, failure in failures.recorded)
     total += failures.count - len(failures.recorded)
     in_order = merge(*(_located(number, failure) for number, failure in failures.recorded), key=itemgetter(0))
     found = [(failure, path) for _, failure, path in islice(in_order, max_errors)]
-    shown = {id(failure) for failure, _ in found}
+    shown = {(type(failure.cause), id(failure.nodes)) for failure, _ in found}
     for number, failure in failures.recorded:
-        if not isinstance(failure.cause, expected) and id(failure) not in shown:
+        fault = type(failure.cause), id(failure.nodes)
+        if not isinstance(failure.cause, expected) and fault not in shown:
+            shown.add(fault)
             found += ((failure, path) for path in islice(response_paths(failure.path, number), 1))
     errors = [located_error(failure.cause, failure.nodes, path) for failure, path in found]
-    return errors, total - len(errors)
+    return errors, max(0, total - len(errors))
 
 
 def _located(number: int, failure: Failure) -> Iterator[tuple[list[int], Failure, ResponsePath]]:

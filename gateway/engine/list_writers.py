@@ -12,7 +12,7 @@ from gateway.engine.budget import CELL_WORK, LIST_WORK, OBJECT_WORK, ROW_WORK
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
 from gateway.engine.lazy_list import LazyObjectList
-from gateway.engine.paths import ItemGroups, ListCells, NullPropagation, Output, Path
+from gateway.engine.paths import ItemGroups, ItemIndexes, ListCells, NullPropagation, Output, Path
 from gateway.engine.rows import SHORT, Column, Projection, Rows, cached, encoded_at_once, encoded_in_steps, projection
 
 # An isinstance of LazyObjectList, whose base is abstract, takes ten times as long as a look at the type.
@@ -182,13 +182,15 @@ class RowsWriter:
         objects, items = rows.objects, rows.items
         view = objects.view if type(objects) is LazyObjectList else None
         examples: dict[tuple[str, ...], dict[Any, Any]] = {}
+        indexes: dict[tuple[str, ...], ItemIndexes] = {}
         for column, read, write, work in self._resolved:
-            groups = ItemGroups(lambda read=read: map(read, items))  # type: ignore[misc] # a default binds it
-            cells.columns.append(groups)
             if column.attributes not in examples:
+                indexes[column.attributes] = ItemIndexes(partial(map, read, items))
                 examples[column.attributes] = dict(zip(map(read, items), items, strict=True))
                 execution.budget.count_step(len(items) * ROW_WORK)
                 yield
+            groups = ItemGroups(indexes[column.attributes])
+            cells.columns.append(groups)
             execution.budget.spend(len(examples[column.attributes]) * work)
             by_value: dict[Any, Output] = {}
             outputs[column.key] = by_value

@@ -5,6 +5,7 @@ where the null of a failed field ends (GraphQL, section 6.4.4), and objects and 
 stand in several places. An error in such an object has one path for each place.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
@@ -29,26 +30,39 @@ class ResponseKey(str):
         return made
 
 
-class ItemGroups:
-    """The indexes of a list's items by the value of some attributes, which are read when a group is asked for.
+class ItemIndexes:
+    """The indexes of a list's items by the value of some attributes, which are read when a value is asked for."""
 
-    `end` is the index from which on items are not part of the answer: graphql-core's executor would have stopped there.
-    """
-
-    __slots__ = ("_indexes", "_values", "end")
+    __slots__ = ("_indexes", "_values")
 
     def __init__(self, values: Callable[[], Iterable[Any]]) -> None:
         self._values = values
         self._indexes: dict[Any, list[int]] = {}
-        self.end: int | None = None
 
-    def indexes(self, value: Any) -> Sequence[int]:
+    def of(self, value: Any) -> Sequence[int]:
         """The indexes of the items with a value, in rising order."""
         if not self._indexes:
             for index, found in enumerate(self._values()):
                 self._indexes.setdefault(found, []).append(index)
-        found = self._indexes.get(value, [])
-        return found if self.end is None else [index for index in found if index < self.end]
+        return self._indexes.get(value, ())
+
+
+class ItemGroups:
+    """The items of a list that share what is written for them in one column.
+
+    `end` is the index from which on items are not part of the answer: graphql-core's executor would have stopped there.
+    """
+
+    __slots__ = ("_indexes", "end")
+
+    def __init__(self, indexes: ItemIndexes) -> None:
+        self._indexes = indexes
+        self.end: int | None = None
+
+    def indexes(self, value: Any) -> Sequence[int]:
+        """The indexes of the items with a value, in rising order."""
+        found = self._indexes.of(value)
+        return found if self.end is None else found[: bisect_left(found, self.end)]
 
 
 SameValueItems: TypeAlias = tuple[ItemGroups, Any]
@@ -310,7 +324,7 @@ class Failures:
     """
 
     abandon: Callable[[Iterable[Coroutine[Any, Any, Any]]], None]
-    most: int = 10_000
+    most: int = 1_000
     count: int = 0
     recorded: list[tuple[int, Failure]] = field(default_factory=list)
 
@@ -358,17 +372,19 @@ def response_paths(path: Path, number: int) -> Iterator[ResponsePath]:
             yield [*start, each]
 
 
-def count_response_paths(path: Path, number: int, counted: "dict[SharedObject, int] | None" = None) -> int:
-    """How many they are; `counted` holds what is known of shared objects, which may stand in each other."""
-    counted = {} if counted is None else counted
+def count_response_paths(path: Path, counted: "dict[SharedObject, int]") -> int:
+    """How many they are at least: none where a value around has become null, even if that was later.
+
+    `counted` holds what is known of shared objects, which may stand in each other.
+    """
     count = 1
     while path is not None:
         if isinstance(path, SharedObject):
             if path not in counted:
-                counted[path] = sum(count_response_paths(place, number, counted) for place in path.places)
+                counted[path] = sum(count_response_paths(place, counted) for place in path.places)
             return count * counted[path]
         if isinstance(path, Boundary):
-            if _was_closed(path, number):
+            if path.closed_at is not None:
                 return 0
             path = path.path
             continue

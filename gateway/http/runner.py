@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from graphql import OperationType
 
-from gateway.domain.errors import OperationTooLarge, UnknownDocument
+from gateway.domain.errors import DeadlineExceeded, OperationTooLarge, UnknownDocument
 from gateway.domain.window import Window
 from gateway.engine.engine import Engine, Operation, Result
 from gateway.engine.errors import MutationNotAllowedError
@@ -104,6 +104,8 @@ class Runner:
                     pause=timeout.pause,
                     on_chosen=timeout.settle_kind,
                 )
+        except DeadlineExceeded as error:
+            raise HttpError(503, error) from None
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         finally:
