@@ -186,7 +186,11 @@ class RowsWriter:
         for column, read, write, work in self._resolved:
             if column.attributes not in examples:
                 indexes[column.attributes] = ItemIndexes(partial(map, read, items))
-                examples[column.attributes] = dict(zip(map(read, items), items, strict=True))
+                try:
+                    examples[column.attributes] = dict(zip(map(read, items), items, strict=True))
+                except Exception:  # noqa: BLE001 # an attribute is missing or no key: its item fails, or nothing does
+                    rows.write_anew(rows)
+                    return
                 execution.budget.count_step(len(items) * ROW_WORK)
                 yield
             groups = ItemGroups(indexes[column.attributes])
