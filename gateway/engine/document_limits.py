@@ -170,6 +170,7 @@ def parse_document(text: str, limits: DocumentLimits, refuse_name: Callable[[str
                 raise LimitExceededError(words.format(limits=limits)) from None
         raise
     _check_tokens(document, limits, refuse_name)
+    _unlink_tokens(document)
     return document
 
 
@@ -199,6 +200,16 @@ def _check_tokens(document: DocumentNode, limits: DocumentLimits, refuse_name: C
         if error is not None:
             raise GraphQLError(error.message, source=location.source, positions=[token.start], original_error=error)
         token = token.next
+
+
+def _unlink_tokens(document: DocumentNode) -> None:
+    """Take the links between tokens away: they are a cycle, so that a document would wait for the garbage collector.
+
+    Nothing needs them any more; errors are located by the positions in each node.
+    """
+    token = document.loc.start_token if document.loc else None
+    while token is not None:
+        token.prev, token.next, token = None, None, token.next
 
 
 def _name_error(name: str, limits: DocumentLimits, refuse_name: Callable[[str], str | None]) -> RequestError | None:

@@ -1,5 +1,6 @@
 """Texts and operations are held to each limit, to the number; fragments count as if written out."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -266,3 +267,19 @@ def test_a_name_that_is_refused_is_found_wherever_it_stands(form: str) -> None:
 
     assert isinstance(error, InvalidDocumentError)
     assert error.message == "Not this name"
+
+
+def test_parsed_document_is_freed_without_the_garbage_collector() -> None:
+    # What the parser of graphql-core itself leaves behind at its first use is none of the document's.
+    parse_document("{ a }", LIMITS, lambda _: None)
+    gc.collect()
+    gc.disable()
+    try:
+        document = parse_document(
+            'query Q($v: [I] = [1]) { a(b: "x", c: $v) @d { ...F } } fragment F on T { b }', LIMITS, lambda _: None
+        )
+        assert document.loc is not None
+        del document
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
