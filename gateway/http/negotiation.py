@@ -120,7 +120,9 @@ def _weighted(header: str) -> Iterator[tuple[str, float]]:
 
 def compressed(pieces: Sequence[bytes], encoding: Encoding) -> bytes:
     """Compress the pieces as one body. Timeslots repeat themselves: zstd makes a hundredth of them in a millisecond."""
-    if encoding is Encoding.ZSTD:
+    is_zstd = encoding is Encoding.ZSTD
+    if is_zstd and sum(map(len, pieces)) < THREAD_BYTES:
         return zstd.compress(b"".join(pieces), level=_ZSTD_LEVEL)
-    compressor = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_HEADER)
+    # Piece by piece, since a copy of a large body would take as much memory again.
+    compressor = zstd.ZstdCompressor(_ZSTD_LEVEL) if is_zstd else zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_HEADER)
     return b"".join((*(compressor.compress(piece) for piece in pieces), compressor.flush()))

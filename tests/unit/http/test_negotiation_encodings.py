@@ -2,6 +2,8 @@
 
 import gzip
 import sys
+import tracemalloc
+from collections.abc import Callable
 
 import pytest
 
@@ -72,3 +74,18 @@ def test_a_compressed_body_decompresses_to_the_original(pieces: list[bytes], enc
 def test_small_bodies_are_not_compressed_and_large_ones_in_a_thread() -> None:
     assert MIN_COMPRESSED_BYTES == 1024
     assert 200_000 < THREAD_BYTES < 300_000
+
+
+@pytest.mark.parametrize(("encoding", "decompress"), [(ZSTD, zstd.decompress), (GZIP, gzip.decompress)])
+def test_large_body_is_compressed_piece_by_piece(encoding: Encoding, decompress: Callable[[bytes], bytes]) -> None:
+    pieces = [(b'{"start":"%08d"},' % number) * 4_000 for number in range(256)]
+    size = sum(map(len, pieces))
+
+    tracemalloc.start()
+    body = compressed(pieces, encoding)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert decompress(body) == b"".join(pieces)
+    # Without a copy of the whole; what the compressors hold in C is not counted.
+    assert peak < size / 8
