@@ -198,6 +198,7 @@ class GraphQLEndpoint:
         if context.is_post:
             headers.append(_NO_STORE)
         else:
+            await response.prepare_etag()
             # Caches that serve several callers may keep a response only where all callers are anonymous.
             headers += cache_headers(response, self.clock(), shared=self.verifier is None)
             if is_not_modified(response, context.headers):

@@ -13,6 +13,8 @@ from gateway.http.negotiation import MIN_COMPRESSED_BYTES, THREAD_BYTES, Encodin
 
 # A shorter body is sent as one piece: copying it costs less than a further ASGI message.
 _ONE_PIECE = 256 * 1024
+# What is hashed on the event loop: it takes a millisecond, a thread costs a tenth of that.
+_MAX_LOOP_DIGEST_BYTES = 1024 * 1024
 _OVERHEAD_BYTES = 2_000
 _MAX_SIGHTINGS = 4_096
 # Responses that need no data of Leyr's, such as introspection, change when the gateway is replaced.
@@ -48,11 +50,13 @@ class GraphQLResponse:
     def etag(self) -> bytes:
         """A weak tag, since a response has one tag for all encodings."""
         if not self._etag:
-            digest = blake2b(digest_size=16)
-            for piece in self.pieces:
-                digest.update(piece)
-            self._etag = b'W/"%b"' % digest.hexdigest().encode()
+            self._etag = _etag(self.pieces)
         return self._etag
+
+    async def prepare_etag(self) -> None:
+        """Compute `etag` in a thread, if it takes long."""
+        if not self._etag and self.fresh_until is not None and sum(map(len, self.pieces)) > _MAX_LOOP_DIGEST_BYTES:
+            self._etag = await asyncio.to_thread(_etag, self.pieces)
 
     async def send(self, send: Send, encoding: Encoding, headers: Sequence[tuple[bytes, bytes]] = _NO_STORE) -> None:
         """Send it as ASGI messages, with further `headers`."""
@@ -92,6 +96,13 @@ class GraphQLResponse:
         finally:
             del self._compressing[encoding]
         return body
+
+
+def _etag(pieces: Sequence[bytes]) -> bytes:
+    digest = blake2b(digest_size=16)
+    for piece in pieces:
+        digest.update(piece)
+    return b'W/"%b"' % digest.hexdigest().encode()
 
 
 class ResponseCache:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.http.negotiation import MediaType
 from gateway.http.response_cache import GraphQLResponse, cache_headers, is_not_modified
+from tests.steps import Steps, run_counted
 
 NOW = 1_000.0
 
@@ -71,6 +72,20 @@ def test_an_etag_depends_on_the_bytes_and_not_on_the_pieces(body: bytes, cuts: l
 
     assert GraphQLResponse(200, MediaType.JSON, pieces).etag == answer(body=body).etag
     assert answer(body=body + b" ").etag != answer(body=body).etag
+
+
+def test_etag_of_a_large_response_is_computed_off_the_event_loop() -> None:
+    pieces = [b"%064d" % number for number in range(100_000)]
+    response = GraphQLResponse(200, MediaType.JSON, pieces, fresh_until=NOW)
+
+    async def tagged(_: Steps) -> None:
+        await response.prepare_etag()
+        response.etag  # noqa: B018 # a property that computes it where that is not done yet
+
+    _, steps = run_counted(tagged)
+
+    assert response.etag == GraphQLResponse(200, MediaType.JSON, [b"".join(pieces)]).etag
+    assert steps.largest.size < 1_000
 
 
 OURS = answer().etag.decode()
