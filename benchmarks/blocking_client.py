@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from urllib.parse import urlsplit
 
 _TAIL_BYTES = 64 * 1024
-_CHUNK_BYTES = 1024 * 1024
+_CHUNK_BYTES = 128 * 1024
 _SLOW_SECONDS = 2.0
 _SLOW_BUFFER_BYTES = 4096
 _CODE = re.compile(rb'"code":"([A-Z_]+)"')
@@ -45,6 +45,7 @@ class Connection:
             raise
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._timeout = timeout
+        self._buffer = bytearray(_CHUNK_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -58,11 +59,11 @@ class Connection:
         self._socket.sendall(request)
         head, begun = self._head(began + self._timeout)
         length = int(re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)[1])  # type: ignore[index] # each answer has one
-        tail, buffer, received = bytearray(begun), bytearray(_CHUNK_BYTES), len(begun)
+        tail, received = bytearray(begun), len(begun)
         while received < length:
-            count = self._receive(buffer, began + self._timeout)
-            received += count
-            tail += memoryview(buffer)[:count]
+            chunk = self._receive(began + self._timeout)
+            received += len(chunk)
+            tail += chunk
             del tail[:-_TAIL_BYTES]
         found = dict.fromkeys(code.decode() for code in _CODE.findall(tail))
         return Answer(int(head.split(b" ", 2)[1]), length, tuple(found), time.monotonic() - began)
@@ -80,21 +81,22 @@ class Connection:
         return taken
 
     def _head(self, deadline: float) -> tuple[bytes, bytes]:
-        found, buffer = bytearray(), bytearray(_CHUNK_BYTES)
+        found = bytearray()
         while b"\r\n\r\n" not in found:
-            found += memoryview(buffer)[: self._receive(buffer, deadline)]
+            found += self._receive(deadline)
         head, _, begun = bytes(found).partition(b"\r\n\r\n")
         return head, begun
 
-    def _receive(self, buffer: bytearray, deadline: float) -> int:
+    def _receive(self, deadline: float) -> memoryview:
+        """Some bytes, which are overwritten by the next."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
-        count = self._socket.recv_into(buffer)
+        count = self._socket.recv_into(self._buffer)
         if count == 0:
             raise EOFError
-        return count
+        return memoryview(self._buffer)[:count]
 
 
 @dataclass(slots=True)

@@ -40,6 +40,8 @@ CACHES: Mapping[str, Mapping[str, str]] = {
     "on": {},
     "off": {"GATEWAY_CACHE_CATALOG_SECONDS": "0", "GATEWAY_CACHE_TIMESLOTS_SECONDS": "0"},
 }
+_EXIT_CODE = 49
+"""Where a process's wait status stands after its name (man 5 proc): the signal, unless it is more than 255."""
 GATEWAY = (sys.executable, "-u", "-m", "gateway", "serve", "--port", "0")
 
 
@@ -47,8 +49,8 @@ GATEWAY = (sys.executable, "-u", "-m", "gateway", "serve", "--port", "0")
 class Outcome:
     """What came of one kind.
 
-    `end` is "timeout" or "died" where there was no answer. `step_cpu_seconds` is the most processor time that the
-    thread of the event loop took while one /livez waited, in ticks of the kernel's: the longest step takes no more.
+    `end` is why there was no answer: a time-out, a connection cut off, or a gateway that died. The longest step of the
+    event loop takes no more than the processor time of its thread while one /livez waits: `livez.worst_cpu_seconds`.
     """
 
     answers: list[Answer] = field(default_factory=list)
@@ -122,7 +124,8 @@ def sent(url: str, kind: Kind, timeout: float, outcome: Outcome) -> None:
 def measured(gateway: Server, kind: Kind, upstream: Server, timeout: float = TIMEOUT_SECONDS) -> Outcome:
     """Send a kind's requests to a gateway that has answered nothing yet, and see what becomes of it and of others."""
     url, outcome = gateway.url, Outcome()
-    ordinary = http_request(url, ORDINARY, {})
+    # With the report, so that it is executed each time and none of its answers is a kept one.
+    ordinary = http_request(url, ORDINARY, {}, "x-gateway-explain: 1")
     livez = f"GET /livez HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n\r\n".encode()
     with Connection(url, timeout) as first:
         first.ask(ordinary)
@@ -140,7 +143,7 @@ def measured(gateway: Server, kind: Kind, upstream: Server, timeout: float = TIM
         sent(url, kind, timeout, outcome)
         time.sleep(5 * LIVEZ_SECONDS)
     if is_dead(gateway.pid):
-        outcome.end = "died"
+        outcome.end = f"died, wait status {_stat(gateway.pid)[_EXIT_CODE]}"
         return outcome
     outcome.cpu_seconds = gateway.cpu_seconds() - before
     outcome.peak_bytes = gateway.peak_bytes()

@@ -175,18 +175,22 @@ _TRAFFIC = (
     ),
     Kind(name="five clients take 3 kB of 60 MB every 2 s", document=_LARGE_ANSWER, manner=_LARGE, codes=REFUSED,
          headers=("cache-control: no-cache",), load=Load(clients=5, requests=5, slow_bytes=3_000, seconds=15)),
-    Kind(name="25,000 different documents, caches of 1 MiB", document="{careUnits{a#:id}}",
-         settings={**_MANY_REQUESTS, "GATEWAY_CACHE_MAX_MB": "1"},
-         load=Load(clients=8, requests=25_000, distinct=True, seconds=60)),
+    *(
+        Kind(name=f"25,000 different documents, caches of {mebibytes} MiB", document="{careUnits{a#:id}}",
+             settings={**_MANY_REQUESTS, "GATEWAY_CACHE_MAX_MB": mebibytes},
+             load=Load(clients=8, requests=25_000, distinct=True, seconds=60))
+        for mebibytes in ("1", "64")
+    ),
     Kind(name="40 lists with names of 4 MB, caches of 16 MiB", document="{careUnits{resources{id}}}",
          manner=Manner(care_units=40, resources=1, name_bytes=4_000_000), settings={"GATEWAY_CACHE_MAX_MB": "16"},
          codes=REFUSED),
     Kind(name="eight clients with no-cache for 5 s", document="{careUnits{resources{id}}}",
          headers=("cache-control: no-cache",), settings=_MANY_REQUESTS, codes=frozenset({"RATE_LIMITED", "OVERLOADED"}),
          load=Load(clients=8, requests=100_000, seconds=5)),
-    Kind(name="80 clients ask an EHR that takes 4.5 s", document="{careUnits{timeslots(first:#){start}}}",
-         manner=Manner(seconds=4.5), settings=_MANY_REQUESTS, codes=frozenset({"RATE_LIMITED", "OVERLOADED"}),
-         headers=("cache-control: no-cache",), load=Load(clients=80, requests=160, distinct=True)),
+    Kind(name="550 clients ask an EHR that takes 4.5 s", document="{careUnits{timeslots(first:#){start}}}",
+         manner=Manner(seconds=4.5), settings=_MANY_REQUESTS, headers=("cache-control: no-cache",),
+         codes=frozenset({"RATE_LIMITED", "OVERLOADED", "DEADLINE_EXCEEDED", "UPSTREAM_UNAVAILABLE"}),
+         load=Load(clients=550, requests=550, distinct=True)),
 )  # fmt: skip
 
 _OPEN = {"GATEWAY_INTROSPECTION": "on"}

@@ -28,7 +28,7 @@ def outcome(*answers: Answer, end: str = "", livez: Probe | None = None) -> Outc
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc")
 def test_smallest_run_measures_a_request_and_a_load(capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = ["--kind", "4 levels of 30 resources, slots", "different documents"]
+    chosen = ["--kind", "4 levels of 30 resources, slots", "caches of 1 MiB"]
     status = main([*chosen, "--scale", "0.001", "--caches", "on"])
 
     printed = capsys.readouterr().out
