@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.standstill import GATEWAY, run
 from benchmarks.standstill_kinds import Kind, kinds
+from tests.hostile_requests import DIES_OR_FAILS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and `ulimit -v`")
 
@@ -32,18 +33,12 @@ TRIED = [
     "an answer of about 60 MB, zstd",
     "40 lists with names of 4 MB, caches of 16 MiB",
 ]
-# What the gateway cannot do yet, by the name of the kind; empty when it can.
-PENDING = {
-    "4 levels of 30 resources, slots first: 0": "lists that multiply are not refused before their work is done",
-    "4 levels of 45 resources, slots first: 0": "lists that multiply are not refused before their work is done",
-    "null for a non-null argument with a default": "a resolver runs without the argument",
-}
 
 
 @pytest.mark.parametrize("kind", [KINDS[name] for name in TRIED], ids=lambda kind: kind.name)
 def test_gateway_with_little_memory_answers_a_hostile_request_and_others(kind: Kind, tmp_path: Path) -> None:
-    if kind.name in PENDING:
-        pytest.skip(PENDING[kind.name])
+    if kind.name in DIES_OR_FAILS:
+        pytest.skip(DIES_OR_FAILS[kind.name])
 
     outcome = run(kind, "on", tmp_path, command=LIMITED)
 
@@ -51,5 +46,5 @@ def test_gateway_with_little_memory_answers_a_hostile_request_and_others(kind: K
     assert [answer.status for answer in outcome.answers] in ([200], [400])
 
 
-def test_what_is_pending_is_tried() -> None:
-    assert PENDING.keys() <= set(TRIED)
+def test_what_dies_or_fails_is_tried() -> None:
+    assert DIES_OR_FAILS.keys() <= set(TRIED)
