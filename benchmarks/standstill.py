@@ -104,7 +104,7 @@ def sent(url: str, kind: Kind, timeout: float, outcome: Outcome) -> None:
 
     def client() -> None:
         try:
-            with Connection(url, timeout, is_slow=load.slow_bytes is not None) as connection:
+            with Connection(url, load.leaves_after or timeout, is_slow=load.slow_bytes is not None) as connection:
                 while (number := next_number()) is not None:
                     request = request_of(url, kind, number)
                     if load.slow_bytes is not None:
@@ -112,7 +112,7 @@ def sent(url: str, kind: Kind, timeout: float, outcome: Outcome) -> None:
                     else:
                         outcome.answers.append(connection.ask(request))
         except TimeoutError:
-            outcome.end = "timeout"
+            outcome.end = outcome.end if load.leaves_after else "timeout"
         except (OSError, EOFError):
             outcome.end = outcome.end or "cut off"
 
@@ -141,7 +141,8 @@ def measured(gateway: Server, kind: Kind, upstream: Server, timeout: float = TIM
         # A few probes before and after it, whatever it is.
         time.sleep(5 * LIVEZ_SECONDS)
         sent(url, kind, timeout, outcome)
-        time.sleep(5 * LIVEZ_SECONDS)
+        # What goes on after a client has left counts too.
+        time.sleep(1 if kind.load.leaves_after else 5 * LIVEZ_SECONDS)
     if is_dead(gateway.pid):
         outcome.end = f"died, wait status {_stat(gateway.pid)[_EXIT_CODE]}"
         return outcome
@@ -223,7 +224,7 @@ def _answer(kind: Kind, outcome: Outcome) -> str:
         f"{number} x {status}" if number > 1 else str(status) for status, number in outcome.statuses.items()
     )
     size = max((answer.size for answer in outcome.answers), default=0)
-    parts = [statuses, *outcome.codes, f"{size / 1e6:.1f} MB"] if outcome.answers else []
+    parts = [statuses, *outcome.codes, f"{size / 1e6:.1f} MB"] if outcome.answers else ["none taken"]
     faults = outcome.faults(kind)
     return ", ".join(filter(None, parts)) + (f" **{'; '.join(faults)}**" if faults else "")
 

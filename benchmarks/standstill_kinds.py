@@ -22,14 +22,15 @@ _MANY_REQUESTS = {"GATEWAY_RATE_PER_SECOND": "1000000", "GATEWAY_RATE_BURST": "1
 class Load:
     """How a kind's request is sent: by so many clients at once, so many times in all, for so many seconds at most.
 
-    A slow client takes `slow_bytes` every two seconds and leaves at the end. With `distinct`, `#` in the document is
-    the number of the request.
+    A slow client takes `slow_bytes` every two seconds and leaves at the end; others leave after `leaves_after` seconds,
+    if it is set. With `distinct`, `#` in the document is the number of the request.
     """
 
     clients: int = 1
     requests: int = 1
     seconds: float = 20.0
     slow_bytes: int | None = None
+    leaves_after: float | None = None
     distinct: bool = False
 
 
@@ -193,6 +194,15 @@ _TRAFFIC = (
          load=Load(clients=550, requests=550, distinct=True)),
 )  # fmt: skip
 
+_LEAVING = (
+    Kind(name="3 levels of 45 resources, slots first: 0, from a client that leaves after 0.1 s",
+         document=nested(3, "timeslots(first:0){start}"), manner=Manner(resources=45), codes=REFUSED,
+         load=Load(leaves_after=0.1)),
+    Kind(name="600,000 tiny items, for a client that leaves after 0.5 s", document="{careUnits{resources{id}}}",
+         manner=Manner(resources=600_000, resources_as="ids", timeslots=1), codes=REFUSED | UPSTREAM_FAILED,
+         load=Load(leaves_after=0.5)),
+)  # fmt: skip
+
 _OPEN = {"GATEWAY_INTROSPECTION": "on"}
 _TYPES = numbered(
     "a#:__schema{types{name description fields{name args{name description type{name}}type{fields{name description"
@@ -248,4 +258,4 @@ def _planned(today: datetime) -> Iterator[Kind]:
 
 def kinds(today: datetime) -> Sequence[Kind]:
     """All kinds; `today` is the midnight of the day whose windows they ask for."""
-    return (*_MULTIPLYING, *_FAILURES, *_UPSTREAM, *_planned(today), *_TRAFFIC, *_DOCUMENTS)
+    return (*_MULTIPLYING, *_FAILURES, *_UPSTREAM, *_planned(today), *_TRAFFIC, *_LEAVING, *_DOCUMENTS)

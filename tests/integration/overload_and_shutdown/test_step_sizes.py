@@ -2,12 +2,12 @@
 
 import pytest
 
-from benchmarks.standstill_kinds import Kind
+from benchmarks.standstill_kinds import Kind, Load
 from tests.hostile_requests import KINDS, LONG_STEPS, answered
 
 # Lines, calls and returns in one step: between 15,000 and 70,000 take a millisecond, tracing left out.
 MAX_STEP = 2_500_000
-SINGLE = [kind for kind in KINDS.values() if kind.load.requests == 1]
+SINGLE = [kind for kind in KINDS.values() if kind.load == Load()]
 
 
 @pytest.mark.parametrize("kind", SINGLE, ids=lambda kind: kind.name)
