@@ -31,14 +31,15 @@ class Answer(NamedTuple):
 class Connection:
     """A connection that sends one request after the other; each wait takes `timeout` seconds at most."""
 
-    def __init__(self, url: str, timeout: float, *, is_slow: bool = False) -> None:
-        """With `is_slow` little is received ahead. Raises OSError."""
+    def __init__(self, url: str, timeout: float, *, source: str = "127.0.0.1", is_slow: bool = False) -> None:
+        """`source` is the client's own address; with `is_slow` little is received ahead. Raises OSError."""
         parts = urlsplit(url)
         self._socket = socket.socket()
         if is_slow:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SLOW_BUFFER_BYTES)
         self._socket.settimeout(timeout)
         try:
+            self._socket.bind((source, 0))
             self._socket.connect((parts.hostname, parts.port))
         except OSError:
             self._socket.close()

@@ -1,11 +1,11 @@
 """How long one hostile request, or a few clients, keep the gateway from everybody else, and what they take.
 
-    python -m benchmarks.standstill [--kind PART ...] [--scale 1] [--timeout 20] [--caches on off]
+    python -m benchmarks.standstill [--kind PART ...] [--scale 1] [--timeout 20] [--caches on off] [--checkout .]
 
 Each kind of `standstill_kinds` meets a fresh `gateway serve`, as it is shipped, and an upstream as hostile as the kind
-says. Meanwhile a second connection asks /livez every 20 ms, and a third an ordinary query about another EHR. Prints a
-Markdown table; exits with 1 where the gateway died, did not answer in time, answered with an unexpected code, or failed
-the others. Linux only.
+says. Meanwhile a second connection asks /livez every 20 ms, and a third an ordinary query about another EHR, both from
+another address. Prints a Markdown table; exits with 1 where the gateway died, did not answer in time, answered with an
+unexpected code, or failed the others. Linux only.
 """
 
 import argparse
@@ -33,8 +33,11 @@ from benchmarks.processes import PROC, Server, pinned, processors, running
 from benchmarks.soak import clean_environment, http_request, tell
 from benchmarks.standstill_kinds import Kind, kinds
 
+CHECKOUT = Path(__file__).parents[1]
 LIVEZ_SECONDS, ORDINARY_SECONDS = 0.02, 0.1
 TIMEOUT_SECONDS = 20.0
+HOSTILE_ADDRESS = "127.0.0.2"
+"""Not the others' address, since an anonymous caller is known by it."""
 ORDINARY = f'{{ careUnits(emr: "{CALM_EMR}") {{ id name resources {{ id }} }} }}'
 CACHES: Mapping[str, Mapping[str, str]] = {
     "on": {},
@@ -104,7 +107,8 @@ def sent(url: str, kind: Kind, timeout: float, outcome: Outcome) -> None:
 
     def client() -> None:
         try:
-            with Connection(url, load.leaves_after or timeout, is_slow=load.slow_bytes is not None) as connection:
+            waits, is_slow = load.leaves_after or timeout, load.slow_bytes is not None
+            with Connection(url, waits, source=HOSTILE_ADDRESS, is_slow=is_slow) as connection:
                 while (number := next_number()) is not None:
                     request = request_of(url, kind, number)
                     if load.slow_bytes is not None:
@@ -172,9 +176,15 @@ def _thread_cpu_seconds(pid: int) -> float:
 
 
 def run(
-    kind: Kind, caches: str, folder: Path, *, command: Sequence[str] = GATEWAY, timeout: float = TIMEOUT_SECONDS
+    kind: Kind,
+    caches: str,
+    folder: Path,
+    *,
+    command: Sequence[str] = GATEWAY,
+    timeout: float = TIMEOUT_SECONDS,
+    checkout: Path = CHECKOUT,
 ) -> Outcome:
-    """Measure a kind against a gateway and an upstream of its own."""
+    """Measure a kind against an upstream of its own and a gateway of its own, which is imported from a checkout."""
     ours, other = processors() or (None, None)
     clean = clean_environment()
     hostile = [sys.executable, "-u", "-m", "benchmarks.hostile_upstream", kind.manner.as_argument()]
@@ -183,6 +193,7 @@ def run(
         upstream = stack.enter_context(running(hostile, clean, folder, other))
         environment = {
             **clean,
+            "PYTHONPATH": str(checkout.resolve()),
             "LEYR_BASE_URL": f"{upstream.url}/api",
             "LEYR_CLIENT_ID": "simulator",
             "LEYR_CLIENT_SECRET": "simulator",
@@ -236,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="times the lists' and loads' size (%(default)s)")
     parser.add_argument("--timeout", type=float, default=TIMEOUT_SECONDS, help="seconds (%(default)s)")
     parser.add_argument("--caches", nargs="+", choices=list(CACHES), default=list(CACHES), help="(on off)")
+    parser.add_argument("--checkout", type=Path, default=CHECKOUT, help="another checkout, whose gateway to measure")
     options = parser.parse_args(arguments)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     chosen = [kind.scaled(options.scale) for kind in kinds(today) if any(part in kind.name for part in options.kind)]
@@ -243,7 +255,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tell(f"Caches {' / '.join(options.caches)}.\n\n{HEADER}")
     with tempfile.TemporaryDirectory() as folder:
         for kind in chosen:
-            outcomes = [run(kind, caches, Path(folder), timeout=options.timeout) for caches in options.caches]
+            outcomes = [
+                run(kind, caches, Path(folder), timeout=options.timeout, checkout=options.checkout)
+                for caches in options.caches
+            ]
             tell(row(kind, outcomes))
             is_fine &= not any(outcome.faults(kind) for outcome in outcomes)
     return 0 if is_fine else 1

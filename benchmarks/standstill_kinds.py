@@ -186,7 +186,7 @@ _TRAFFIC = (
          manner=Manner(care_units=40, resources=1, name_bytes=4_000_000), settings={"GATEWAY_CACHE_MAX_MB": "16"},
          codes=REFUSED),
     Kind(name="eight clients with no-cache for 5 s", document="{careUnits{resources{id}}}",
-         headers=("cache-control: no-cache",), settings=_MANY_REQUESTS, codes=frozenset({"RATE_LIMITED", "OVERLOADED"}),
+         headers=("cache-control: no-cache",), codes=frozenset({"RATE_LIMITED", "OVERLOADED"}),
          load=Load(clients=8, requests=100_000, seconds=5)),
     Kind(name="550 clients ask an EHR that takes 4.5 s", document="{careUnits{timeslots(first:#){start}}}",
          manner=Manner(seconds=4.5), settings=_MANY_REQUESTS, headers=("cache-control: no-cache",),
