@@ -174,6 +174,9 @@ _TRAFFIC = (
              headers=(f"accept-encoding: {encoding}",))
         for encoding in ("gzip", "zstd")
     ),
+    Kind(name="20 clients at once, each an answer of about 60 MB in gzip", document=_LARGE_ANSWER, manner=_LARGE,
+         headers=("accept-encoding: gzip", "cache-control: no-cache"),
+         codes=REFUSED | {"OVERLOADED", "RATE_LIMITED"}, load=Load(clients=20, requests=20)),
     Kind(name="five clients take 3 kB of 60 MB every 2 s", document=_LARGE_ANSWER, manner=_LARGE, codes=REFUSED,
          headers=("cache-control: no-cache",), load=Load(clients=5, requests=5, slow_bytes=3_000, seconds=15)),
     *(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TypeAlias
@@ -20,6 +21,7 @@ _MAX_SIGHTINGS = 4_096
 # Responses that need no data of Leyr's, such as introspection, change when the gateway is replaced.
 _MAX_AGE_SECONDS = 300
 _NO_STORE = ((b"cache-control", b"no-store"),)
+_NO_TURNS = nullcontext()
 
 _Body: TypeAlias = tuple[Encoding, Sequence[bytes]]
 
@@ -37,6 +39,8 @@ class GraphQLResponse:
     headers: Sequence[tuple[bytes, bytes]] = ()
     fresh_until: float | None = None
     """The clock's time until which all of its data are fresh; None if it must not be cached."""
+    turns: AbstractAsyncContextManager[object] = _NO_TURNS
+    """Within this a thread compresses it, if it is large: a semaphore that responses share."""
     _etag: bytes = b""
     _bodies: dict[Encoding, _Body] = field(default_factory=dict)
     _compressing: dict[Encoding, asyncio.Task[_Body]] = field(default_factory=dict)
@@ -91,7 +95,8 @@ class GraphQLResponse:
 
     async def _compressed_in_thread(self, encoding: Encoding) -> _Body:
         try:
-            body = encoding, [await asyncio.to_thread(compressed, self.pieces, encoding)]
+            async with self.turns:
+                body = encoding, [await asyncio.to_thread(compressed, self.pieces, encoding)]
             self._bodies[encoding] = body
         finally:
             del self._compressing[encoding]

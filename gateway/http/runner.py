@@ -1,8 +1,9 @@
 """Runs the operation of an admitted request, and makes its response."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -79,6 +80,8 @@ class Runner:
     limits: OperationLimits
     now: Callable[[], datetime]
     clock: Callable[[], float]
+    # One large response at a time: more threads would leave the event loop's too little of the processors.
+    compressing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
@@ -120,7 +123,8 @@ class Runner:
             record.outcome = "partial" if result.errors else "ok"
         # Extensions are about data, so a result without data has none.
         extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
-        response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
+        status = _status(result, context.media_type)
+        response = GraphQLResponse(status, context.media_type, result.pieces(extensions), turns=self.compressing)
         # A mutation runs each time that it is sent.
         if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
             response.fresh_until = scope.fresh_until
