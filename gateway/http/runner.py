@@ -123,11 +123,11 @@ class Runner:
             record.outcome = "partial" if result.errors else "ok"
         # Extensions are about data, so a result without data has none.
         extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
-        status = _status(result, context.media_type)
-        response = GraphQLResponse(status, context.media_type, result.pieces(extensions), turns=self.compressing)
+        response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
         # A mutation runs each time that it is sent.
         if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
             response.fresh_until = scope.fresh_until
+        response.turns = self.compressing
         return response
 
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
