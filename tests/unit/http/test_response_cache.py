@@ -3,8 +3,7 @@
 import asyncio
 import gzip
 import sys
-import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -104,36 +103,6 @@ async def test_a_cancelled_send_does_not_cancel_the_compression_for_others() -> 
     leaving.cancel()
 
     assert (await staying).body == b"".join(VERY_LONG)
-
-
-class WatchedPieces(list[bytes]):
-    """Pieces that know how many lists of them threads read at the same time."""
-
-    def __init__(self, pieces: list[bytes], readers: list[int]) -> None:
-        super().__init__(pieces)
-        self._readers = readers
-
-    def __iter__(self) -> Iterator[bytes]:
-        if threading.current_thread() is threading.main_thread():
-            yield from super().__iter__()
-            return
-        self._readers.append(self._readers[-1] + 1)
-        yield from super().__iter__()
-        self._readers.append(self._readers[-1] - 1)
-
-
-@pytest.mark.parametrize("encoding", [Encoding.GZIP, Encoding.ZSTD])
-async def test_large_responses_are_compressed_one_after_the_other(encoding: Encoding) -> None:
-    turns, readers = asyncio.Semaphore(1), [0]
-    clients = [Client() for _ in range(8)]
-    pieces = WatchedPieces(VERY_LONG, readers)
-    responses = [GraphQLResponse(200, MediaType.JSON, pieces, turns=turns) for _ in clients]
-
-    await asyncio.gather(*(given.send(client, encoding) for given, client in zip(responses, clients, strict=True)))
-
-    assert [client.body for client in clients] == [b"".join(VERY_LONG)] * len(clients)
-    assert len(readers) > 2 * len(clients)
-    assert max(readers) == 1
 
 
 @pytest.mark.parametrize("pieces", [LONG, VERY_LONG])
