@@ -1,7 +1,7 @@
 """The engine's door: takes an operation and a context, gives the JSON of its answer and its errors."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from gateway.engine.compiler import Columns, CompilerConfig
 from gateway.engine.document_cache import MAX_ERRORS, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import MutationNotAllowedError, RequestError, located_errors
-from gateway.engine.executor import Execution, ExecutionConfig, Info
+from gateway.engine.executor import Execution, ExecutionConfig, Info, Turns
 from gateway.engine.object_types import check_schema
 
 
@@ -64,8 +64,14 @@ class EngineConfig:
     introspection: bool = False
 
 
-async def _next_turn() -> None:
-    await asyncio.sleep(0)
+class _NextTurn:
+    """Goes on in the next turn of the event loop."""
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0)
+
+    def wait(self) -> None:
+        return
 
 
 class Engine:
@@ -101,13 +107,13 @@ class Engine:
         context: Any,
         *,
         queries_only: bool = False,
-        pause: Callable[[], Awaitable[None]] = _next_turn,
+        turns: Turns = _NextTurn(),  # noqa: B008 # it has no state
         on_chosen: Callable[[OperationType], None] = lambda _: None,
     ) -> Result:
         """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the result.
 
-        `on_chosen` is told what kind of operation runs, before a field does. A long execution awaits `pause` again and
-        again; what that raises ends the execution, and is raised here.
+        `on_chosen` is told what kind of operation runs, before a field does. A long execution pauses again and again; what
+        `turns` raise then is raised here.
         """
         try:
             document = self._documents.read(operation.query)
@@ -127,7 +133,7 @@ class Engine:
                 self._arguments.check(value)
             program = self._documents.program(document, chosen, variables)
             on_chosen(kind)
-            data, errors, omitted = await self._run(Execution(program, context, variables, self._execution, pause))
+            data, errors, omitted = await self._run(Execution(program, context, variables, self._execution, turns))
         except (GraphQLError, RequestError) as error:
             return Result(None, [_graphql_error(error)], 0, document.digest, kind.value)
         return Result(data, errors, omitted, document.digest, kind.value)

@@ -111,6 +111,18 @@ class Position(Value):
     memo: dict[str, Any] = field(default_factory=dict)
 
 
+class Turns(Protocol):
+    """Shares the event loop between executions that take long."""
+
+    async def pause(self) -> None:
+        """Give the other work of the event loop its turn. What this raises ends the execution."""
+        ...
+
+    def wait(self) -> None:
+        """The execution waits for a resolver, and so needs no turn."""
+        ...
+
+
 class Measured(Protocol):
     """Tells how many fields were compiled so far."""
 
@@ -164,10 +176,7 @@ _Job: TypeAlias = "tuple[Path, list[FieldNode], Callable[[], None]]"
 
 
 class Execution:
-    """One execution of a program. `run` may be awaited once; `failures` are complete after it, until `close`.
-
-    `pause` gives the other work of the event loop its turn, and may raise what ends the execution.
-    """
+    """One execution of a program. `run` may be awaited once; `failures` are complete after it, until `close`."""
 
     def __init__(
         self,
@@ -175,13 +184,13 @@ class Execution:
         context: Any,
         variables: VariableValues,
         config: ExecutionConfig,
-        pause: Callable[[], Awaitable[None]],
+        turns: Turns,
     ) -> None:
         self._context = context
         self._config = config
         self._program = program
         self._variables = variables
-        self._pause = pause
+        self._turns = turns
         self._arguments: dict[Position, dict[str, Any]] = {}
         self._infos: dict[Position, Info[Any, None]] = {}
         self._suspended: dict[Coroutine[Any, Any, Any], _Suspended] = {}
@@ -194,7 +203,7 @@ class Execution:
         self.failures = Failures(self._abandon)
 
     async def run(self) -> list[bytes]:
-        """The JSON of `data` in pieces. Raises LimitExceededError, and what `pause` raises."""
+        """The JSON of `data` in pieces. Raises LimitExceededError, and what a pause raises."""
         output: Output = []
         root = NullableValue(None, output)
         try:
@@ -262,6 +271,7 @@ class Execution:
             elif self._jobs:
                 self._take(*self._jobs.pop())
             elif self._suspended:
+                self._turns.wait()
                 self._wakeup = asyncio.get_running_loop().create_future()
                 await self._wakeup
                 self._wakeup = None
@@ -293,7 +303,7 @@ class Execution:
             self._new_jobs.clear()
 
     async def _rest(self) -> None:
-        await self._pause()
+        await self._turns.pause()
         self.budget.begin_step()
 
     def defer(self, path: Path, nodes: list[FieldNode], job: Callable[[], None]) -> None:

@@ -125,17 +125,20 @@ class RequestTimeout:
     """A context manager around the work on a request, in the request's own task.
 
     Timers begin when the request first waits for upstream or pauses, which most requests never do. After `seconds` the
-    scope expires. When the client disconnects, the block is cancelled and raises ClientDisconnectedError, unless
+    scope expires. An answer that is so large that it pauses is written in turn with others: `writing` is how many are at a
+    time, so that not all of them take memory at once. When the client disconnects, the block is cancelled and raises ClientDisconnectedError, unless
     `outlives_client` is set; a cancellation from elsewhere passes through.
     """
 
     scope: FetchScope
     receive: Receive
     seconds: float
+    writing: asyncio.Semaphore
     outlives_client: bool = False
     _task: asyncio.Task[Any] | None = None
     _has_disconnected: bool = False
     _late_at: float | None = None
+    _is_writing: bool = False
     _timers: tuple[asyncio.TimerHandle, ...] = ()
     _watcher: asyncio.Task[None] | None = None
 
@@ -145,6 +148,7 @@ class RequestTimeout:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.scope.on_waiting = None
+        self.wait()
         task, watcher, timers = self._task, self._watcher, self._timers
         # The watcher's traceback holds this object: with the references kept, both would be garbage in a cycle.
         self._task, self._watcher, self._timers = None, None, ()
@@ -164,11 +168,19 @@ class RequestTimeout:
 
         What came in time may be written somewhat later.
         """
-        if self._task is None:
-            self._begin()
+        self._begin()
+        if not self._is_writing:
+            await self.writing.acquire()
+            self._is_writing = True
         await asyncio.sleep(0)
         if self._late_at is not None and asyncio.get_running_loop().time() > self._late_at:
             raise DeadlineExceeded("The answer could not be written in the time that the request had", retryable=True)
+
+    def wait(self) -> None:
+        """Let others write while this request waits for upstream."""
+        if self._is_writing:
+            self._is_writing = False
+            self.writing.release()
 
     def _begin(self) -> None:
         if self._task is not None:

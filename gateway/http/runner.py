@@ -82,6 +82,7 @@ class Runner:
     clock: Callable[[], float]
     # One large response at a time: more threads would leave the event loop's too little of the processors.
     compressing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
@@ -99,12 +100,13 @@ class Runner:
             self.limits,
         )
         try:
-            with RequestTimeout(scope, context.receive, min(context.timeout_seconds, self.limits.seconds)) as timeout:
+            seconds = min(context.timeout_seconds, self.limits.seconds)
+            with RequestTimeout(scope, context.receive, seconds, self.writing) as timeout:
                 executed = await self.engine.execute(
                     operation,
                     resolver_context,
                     queries_only=not context.is_post,
-                    pause=timeout.pause,
+                    turns=timeout,
                     on_chosen=timeout.settle_kind,
                 )
         except DeadlineExceeded as error:

@@ -34,7 +34,7 @@ async def waits_long(server: Server) -> None:
     """A request whose upstream call takes longer than the gateway goes on without a look at the client."""
     reading = FetchScope(0.0)
     upstream = asyncio.ensure_future(asyncio.sleep(0.3))
-    with RequestTimeout(reading, server.receive, 60):
+    with RequestTimeout(reading, server.receive, 60, asyncio.Semaphore(2)):
         await reading.wait_for(upstream)
 
 
