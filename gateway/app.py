@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_bytes
@@ -22,9 +24,10 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.api_keys import read_api_keys
 from gateway.auth.caller import AuthSettingsError, CredentialVerifier, Rate
+from gateway.auth.client_address import AnonymousCallers, proxy_networks
 from gateway.auth.jwks import KeySet, key_source
 from gateway.auth.jwt import JwtRequirements, JwtVerifier
-from gateway.auth.rate_limit import RateLimits
+from gateway.auth.rate_limit import Limit, RateLimits, Reached
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
@@ -36,8 +39,9 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes
 from gateway.http.csrf import AllowedOrigins
-from gateway.http.endpoint import ConcurrencyLimit, DirectRoute, GraphQLEndpoint
+from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
 from gateway.http.health import livez, readyz
@@ -71,7 +75,7 @@ def verifier_of(
     clock: Callable[[], float],
 ) -> CredentialVerifier | None:
     """Who may ask; None where everybody may. Raises SettingsError."""
-    rate = Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst)
+    rate = _rate(settings)
     try:
         if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
             return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
@@ -85,6 +89,10 @@ def verifier_of(
         name = "GATEWAY_API_KEYS" if settings.gateway_auth == "api-keys" else "GATEWAY_JWT_JWKS"
         raise SettingsError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
     return None
+
+
+def _rate(settings: Settings) -> Rate:
+    return Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst, settings.gateway_calls_per_minute)
 
 
 def persisted_documents_of(settings: Settings) -> PersistedDocuments:
@@ -203,6 +211,7 @@ class _Dependencies:
     metrics: Metrics | None
     traces: Traces | None
     readiness: Readiness
+    current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 
 def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
@@ -214,7 +223,7 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
     )
     others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
     events = CallEventsFanOut([LoggedCallEvents(dependencies.log), *(each for each in others if each is not None)])
-    return UpstreamPolicies(rules, PolicyDependencies(events))
+    return UpstreamPolicies(rules, PolicyDependencies(events, caller=dependencies.current_caller.get))
 
 
 def _endpoint(
@@ -227,7 +236,8 @@ def _endpoint(
     settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
     profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests)
+    reached: Reached = Counter(dict.fromkeys(Limit, 0))
+    concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
     if dependencies.metrics is not None:
         dependencies.metrics.watch(
             Gauges(
@@ -235,6 +245,7 @@ def _endpoint(
                 cache_bytes=lambda: memory.bytes,
                 cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
                 active_requests=lambda: concurrency_limit.active,
+                limits_reached=lambda: reached,
                 is_ready=lambda: not dependencies.readiness.is_stopping,
             )
         )
@@ -249,9 +260,12 @@ def _endpoint(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
         verifier=verifier,
-        rate_limits=RateLimits(clock),
+        anonymous=AnonymousCallers(_rate(settings), proxy_networks(settings.gateway_trusted_proxies)),
+        rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
+        unsent_bytes=UnsentBytes(reached=reached),
+        current_caller=dependencies.current_caller,
         clock=clock,
         new_reference=dependencies.new_reference,
         digest_key=dependencies.new_secret(),

@@ -30,6 +30,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from gateway.auth.client_address import proxy_networks
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
 
@@ -99,9 +100,11 @@ class LimitSettings(BaseModel):
     gateway_calls_per_ehr: int = Field(64, ge=1, le=10_000)
     """How many upstream calls an EHR gets at a time; fewer after it said 429."""
     gateway_rate_per_second: float = Field(50, gt=0, le=1_000_000)
-    """How many requests a second a caller with a key or a token may send."""
+    """How many requests a second a caller may send: a key, a token's subject, or an anonymous client's address."""
     gateway_rate_burst: int = Field(100, ge=1, le=1_000_000)
     """How many requests a caller may send at once after a pause."""
+    gateway_calls_per_minute: int = Field(1_000, ge=1, le=10_000_000)
+    """How many upstream calls a minute a caller's requests may take, half of them at once."""
 
     @property
     def grace_seconds(self) -> float:
@@ -118,6 +121,8 @@ class AccessSettings(BaseModel):
     """Who may ask: everyone (`anonymous`), or whoever has a key or a token."""
     gateway_allow_anonymous: bool = False
     """Whether `anonymous` may listen on an address that other machines reach."""
+    gateway_trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Comma-separated networks such as `10.0.0.0/8`, whose `X-Forwarded-For` or `Forwarded` says who asks."""
     gateway_api_keys: Path | None = None
     """A TOML file with one table a caller, for `api-keys`."""
     gateway_jwt_issuer: str | None = None
@@ -238,7 +243,7 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     gateway_log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least important log events to write."""
 
-    @field_validator("leyr_emrs", "gateway_cors_origins", mode="before")
+    @field_validator("leyr_emrs", "gateway_cors_origins", "gateway_trusted_proxies", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -278,6 +283,15 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if any(not re.fullmatch(r"https?://[^/?#*\s]+", origin) for origin in value):
             raise ValueError("an origin is a scheme and a host, without a path; `*` is not taken")
+        return value
+
+    @field_validator("gateway_trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            proxy_networks(value)
+        except ValueError:
+            raise ValueError("not networks of proxies in CIDR notation, such as 10.0.0.0/8 or ::1/128") from None
         return value
 
     @field_validator("gateway_log_level", mode="before")

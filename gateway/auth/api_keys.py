@@ -36,6 +36,7 @@ class _Table(BaseModel):
     care_units: _Names | None = None
     rate_per_second: Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    calls_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = None
 
     @field_validator("key_sha256")
     @classmethod
@@ -68,6 +69,7 @@ class _Table(BaseModel):
         rate = Rate(
             default.per_second if self.rate_per_second is None else self.rate_per_second,
             default.burst if self.burst is None else self.burst,
+            default.calls_per_minute if self.calls_per_minute is None else self.calls_per_minute,
         )
         return Caller(name, Access(emrs, units), rate)
 

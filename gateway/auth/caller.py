@@ -64,14 +64,18 @@ class AuthSettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests per second, and the `burst` that may come at once after a pause. Raises ValueError if too small."""
+    """Requests per second, the `burst` that may come at once after a pause, and the upstream calls that they may take.
+
+    Raises ValueError where one is too small.
+    """
 
     per_second: float
     burst: int
+    calls_per_minute: int = 1_000
 
     def __post_init__(self) -> None:
-        if not 0 < self.per_second < inf or self.burst < 1:
-            raise ValueError("a rate is above 0 requests a second, with a burst of at least 1")
+        if not 0 < self.per_second < inf or self.burst < 1 or self.calls_per_minute < 1:
+            raise ValueError("a rate is above 0 requests a second, with a burst and calls of at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class CachedLists(Generic[K, T]):
     def get(self, key: K, scope: FetchScope) -> ListOrFuture[T]:
         """The list, now or later; the future raises domain errors.
 
-        Raises OperationTooLarge where it is not cached and the request has no calls left.
+        Raises OperationTooLarge, RateLimited and the like where it is not cached and the request may make no call.
         """
         now = self._clock()
         entry = self._cached.get(key) if scope.may_use_cache else None
@@ -77,9 +77,8 @@ class CachedLists(Generic[K, T]):
                 return self._from_cache(key, entry, CacheStatus.CACHED, scope)
             if age < self._lifetimes.served:
                 due = now - entry.refreshed_at >= SECONDS_BETWEEN_REFRESHES and key not in self._pending
-                if due and scope.has_calls_left:
+                if due and scope.may_refresh():
                     # No request waits for a refresh, so its first holder never releases it.
-                    scope.count_calls()
                     entry.refreshed_at = now
                     self._start(key, now)
                 return self._from_cache(key, entry, CacheStatus.STALE, scope)
@@ -99,11 +98,13 @@ class CachedLists(Generic[K, T]):
         return entry.listed
 
     def _wait(self, key: K, now: float, scope: FetchScope) -> "asyncio.Future[CatalogList[T]]":
-        scope.count_calls()
+        scope.on_ehr(_subject(key)[0])
         call, origin = self._pending.get(key), CacheStatus.JOINED
         if call is None or not call.joinable or call.started < scope.since:
+            scope.count_calls()
             call, origin = self._start(key, now), CacheStatus.FETCHED
         else:
+            scope.count_calls(joined=1)
             call.acquire()
         scope.release_on_close(call)
         read = FetchRecord(self._endpoint, _subject(key), origin, call.started)

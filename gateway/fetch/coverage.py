@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import NamedTuple, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import GatewayError, OperationTooLarge
+from gateway.domain.errors import GatewayError, OperationTooLarge, RateLimited
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planner import plan, serves, spread
 from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, partition, unconfirmed_ids
@@ -126,6 +126,7 @@ class RequestAnswers:
         if isinstance(source, Snapshot):
             self.record(source)
         else:
+            self._scope.on_ehr(self._care_unit.emr)
             self._hold(step, source.acquire(), CacheStatus.JOINED)
 
     def record(self, snapshot: Snapshot) -> None:
@@ -136,9 +137,12 @@ class RequestAnswers:
             self._record(snapshot.step, origin, snapshot.fetched_at)
 
     def count_calls(self, steps: Iterable[Step]) -> None:
-        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge."""
+        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge and RateLimited."""
         pending = self.pending()
-        self._scope.count_calls(len({step for step in steps if step not in self._sources and step not in pending}))
+        calls = len({step for step in steps if step not in self._sources and step not in pending})
+        if calls:
+            self._scope.on_ehr(self._care_unit.emr)
+        self._scope.count_calls(calls)
 
     def start_or_join(self, step: Step) -> Source:
         """The source for a step that was counted: the one in use, a pending call, or a new call."""
@@ -153,17 +157,14 @@ class RequestAnswers:
         return source
 
     def refresh(self, step: Step) -> None:
-        """Fetch an answer anew; the request does not wait for it, so the call keeps the holder that it gets here.
-
-        A request that has no calls left starts none, and neither does one soon after a call failed.
-        """
+        """Fetch an answer anew, unless a call failed a moment ago or the request may make none."""
+        # The request does not wait for it, so the call keeps the holder that it gets here.
         if not self._calls.may_refresh(self._care_unit):
             return
         call = self.pending().get(step)
         if call is not None:
             call.acquire()
-        elif self._scope.has_calls_left:
-            self._scope.count_calls()
+        elif self._scope.may_refresh():
             self._calls.start(step, self._semaphore)
 
     def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
@@ -257,7 +258,7 @@ class QueryCoverage:
         if missing:
             try:
                 self._fetch(missing, parts, profile, listed_ids)
-            except OperationTooLarge as error:
+            except (OperationTooLarge, RateLimited) as error:
                 # Not even those that are known in part may give that part as their answer.
                 del self._planned[before:]
                 for query in queries:
@@ -323,7 +324,7 @@ class QueryCoverage:
     ) -> None:
         """Start the fewest calls for missing ranges of `parts`, or of some of them.
 
-        Raises OperationTooLarge before the first of them.
+        Raises OperationTooLarge and RateLimited before the first of them.
         """
         loaded = self.unit_lists.asked_for(self.care_unit)
         known = self.unit_lists.known(self.care_unit)
@@ -358,7 +359,7 @@ class QueryCoverage:
     ) -> Sequence[CoveredRange] | GatewayError:
         """The ranges of a query from calls that are made for it alone, whatever wider answers are known.
 
-        Raises OperationTooLarge.
+        Raises OperationTooLarge and RateLimited.
         """
         listed_ids = await load_listed_ids([query], profile.filter_policy, self.care_unit, self.unit_lists)
         if isinstance(listed_ids, GatewayError):

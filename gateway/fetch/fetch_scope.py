@@ -7,7 +7,7 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple, TypeVar
 
-from gateway.domain.errors import DeadlineExceeded, OperationTooLarge
+from gateway.domain.errors import DeadlineExceeded, GatewayError, OperationTooLarge, RateLimited
 from gateway.fetch.single_flight import SharedCall, forget_frames
 
 T = TypeVar("T")
@@ -53,6 +53,10 @@ class FetchScope:
     most_calls: float = inf
     on_waiting: Callable[[], None] | None = None
     """Called once, when the request begins to wait for upstream."""
+    on_ehr: Callable[[str], None] = lambda _: None
+    """Called with an EHR's code, before the request begins to wait for a call to that EHR."""
+    take_calls: Callable[[int], None] | None = None
+    """Called with the number of calls that are about to be made. Raises RateLimited."""
     waited: float = 0.0
     """The seconds in which it waited for at least one call."""
     _pending: int = 0
@@ -61,7 +65,7 @@ class FetchScope:
     _held: list[SharedCall[Any]] = field(default_factory=list)
     _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
     _is_closed: bool = False
-    _is_expired: bool = False
+    _expired: Callable[[], GatewayError] | None = None
 
     @property
     def may_use_cache(self) -> bool:
@@ -73,15 +77,30 @@ class FetchScope:
         """Whether one more call may be made."""
         return self._calls < self.most_calls
 
-    def count_calls(self, calls: int = 1) -> None:
-        """Count calls before they are made, all of them or none. Raises OperationTooLarge and DeadlineExceeded."""
-        if self._is_expired:
-            raise _deadline_exceeded()
+    def count_calls(self, calls: int = 1, *, joined: int = 0) -> None:
+        """Count calls before they are made, all of them or none; those that are `joined` others have made.
+
+        Raises OperationTooLarge, RateLimited and DeadlineExceeded.
+        """
+        if self._expired is not None:
+            raise self._expired()
         if self._calls + calls > self.most_calls:
             raise OperationTooLarge(
                 f"The operation would take {self._calls + calls} upstream calls or more; the limit is {self.most_calls}"
             )
+        if self.take_calls is not None and calls > joined:
+            self.take_calls(calls - joined)
         self._calls += calls
+
+    def may_refresh(self) -> bool:
+        """Count the call of a refresh, which nothing waits for; False where it may not be made."""
+        if self._expired is not None or not self.has_calls_left:
+            return False
+        try:
+            self.count_calls()
+        except RateLimited:
+            return False
+        return True
 
     def record(self, read: FetchRecord, fresh_until: float) -> None:
         """Record a read, and until when its data is fresh."""
@@ -90,8 +109,8 @@ class FetchScope:
 
     def wait_for(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
         """The same future, which fails with DeadlineExceeded if the request expires before it is done."""
-        if self._is_expired:
-            self._fail(future)
+        if self._expired is not None:
+            self._fail(future, self._expired())
         elif not self._awaited and self.on_waiting is not None:
             self.on_waiting()
         self._awaited.append(future)
@@ -107,15 +126,15 @@ class FetchScope:
         if not self._pending:
             self.waited += future.get_loop().time() - self._waiting_since
 
-    def expire(self) -> None:
-        """End the request's time: every pending future fails, and no further call is made."""
-        self._is_expired = True
+    def expire(self, error: Callable[[], GatewayError] | None = None) -> None:
+        """End the request's time: every pending future fails, with `error` if given, and no further call is made."""
+        self._expired = error or _deadline_exceeded
         for future in self._awaited:
-            self._fail(future)
+            self._fail(future, self._expired())
 
-    def _fail(self, future: asyncio.Future[Any]) -> None:
+    def _fail(self, future: asyncio.Future[Any], error: GatewayError) -> None:
         if not future.done():
-            future.set_exception(_deadline_exceeded())
+            future.set_exception(error)
             # Marks it as retrieved: asyncio must not report it as lost where nobody waits.
             future.exception()
 

@@ -6,7 +6,14 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import GatewayError, NotFound, OperationTooLarge, UpstreamInvalidAnswer, UpstreamRefused
+from gateway.domain.errors import (
+    GatewayError,
+    NotFound,
+    OperationTooLarge,
+    RateLimited,
+    UpstreamInvalidAnswer,
+    UpstreamRefused,
+)
 from gateway.domain.queries import Step, TimeslotQuery, lacks_owner, partition, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.fetch.coverage import CoveredRange, QueryCoverage, Source
@@ -126,7 +133,7 @@ class TimeslotFetcher:
         """The answer of calls that are made for this query alone, whatever is known."""
         try:
             ranges = await self._coverage.cover_separately(query, profile)
-        except OperationTooLarge as error:
+        except (OperationTooLarge, RateLimited) as error:
             return error
         if isinstance(ranges, GatewayError):
             return ranges

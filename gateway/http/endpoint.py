@@ -1,19 +1,22 @@
 """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Hashable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.auth.caller import CredentialVerifier
+from gateway.auth.caller import CredentialVerifier, Rate
+from gateway.auth.client_address import AnonymousCallers
 from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded, Unauthenticated
+from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes, overloaded
 from gateway.http.csrf import may_be_csrf
 from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
-from gateway.http.negotiation import ENCODINGS, MediaType, preferred_encoding, preferred_media_type
+from gateway.http.negotiation import ENCODINGS, Encoding, MediaType, preferred_encoding, preferred_media_type
 from gateway.http.request_context import ClientDisconnectedError, RequestContext, RequestIds, RequestRecord, request_ids
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache, cache_headers, is_not_modified
@@ -34,40 +37,6 @@ class DirectRoute:
         await (self.to if is_direct else self.app)(scope, receive, send)
 
 
-_RETRY_SECONDS = 1.0
-
-
-@dataclass(slots=True, eq=False)
-class ConcurrencyLimit:
-    """Load shedding: a context manager around the work on a request, which raises Overloaded above the limit.
-
-    Such a request is rejected at once, since waiting would help no client. Only work counts: an idle connection, a body
-    that is still arriving and a probe count nothing. Responses to slow clients count by their bytes.
-    """
-
-    limit: int
-    max_unsent_bytes: int = 512 * 1024 * 1024
-    active: int = 0
-    unsent_bytes: int = 0
-
-    def __enter__(self) -> None:
-        if self.active >= self.limit or self.unsent_bytes >= self.max_unsent_bytes:
-            raise Overloaded("The gateway is busy; try again", retryable=True, retry_after=_RETRY_SECONDS)
-        self.active += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.active -= 1
-
-    @contextmanager
-    def sending(self, size: int) -> Iterator[None]:
-        """Count a response of `size` bytes while it is being sent."""
-        self.unsent_bytes += size
-        try:
-            yield
-        finally:
-            self.unsent_bytes -= size
-
-
 _MEDIA_TYPES = (MediaType.JSON, MediaType.GRAPHQL_RESPONSE)
 _MEDIA_TYPES_AND_HTML = (*_MEDIA_TYPES, MediaType.HTML)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -86,7 +55,8 @@ _BYPASSES_CACHE = re.compile(r"(^|[,\s])(no-cache|no-store|max-age=0)($|[,;\s])"
 class GraphQLEndpoint:
     """Answers GraphQL requests: admits them, finds a response in the cache or makes it, sends it, tells listeners.
 
-    Without a `verifier` every caller is anonymous. `on_started` begins a trace and returns its id, if it is recorded
+    Without a `verifier` every caller is one of `anonymous`. `current_caller` is set to the caller of the request that
+    a task works for. `on_started` begins a trace and returns its id, if it is recorded
     and new. `on_finished` are called when the response is sent, and must neither raise nor wait; `on_fault` is called
     with each unexpected exception.
     """
@@ -94,9 +64,12 @@ class GraphQLEndpoint:
     runner: Runner
     reader: RequestReader
     verifier: CredentialVerifier | None
+    anonymous: AnonymousCallers
     rate_limits: RateLimits
     cache: ResponseCache
     concurrency_limit: ConcurrencyLimit
+    unsent_bytes: UnsentBytes
+    current_caller: ContextVar[Hashable]
     clock: Callable[[], float]
     new_reference: Callable[[], object]
     digest_key: bytes
@@ -122,8 +95,7 @@ class GraphQLEndpoint:
         try:
             response = await self._respond(context, scope)
         except HttpError as error:
-            record.rejection, record.codes = error.error.code, (error.error.code,)
-            response = error_response(error, context.media_type, ids.request_id)
+            response = _rejection(context, error)
         except ClientDisconnectedError:
             record.outcome = "left"
         except Exception as error:  # noqa: BLE001 # a fault of ours, which must reach the client without its text
@@ -131,7 +103,7 @@ class GraphQLEndpoint:
             record.outcome, record.codes = "failed", (Internal.code,)
             response = error_response(http_error(Internal(FAULT_MESSAGE)), context.media_type, ids.request_id)
         if response is not None:
-            await self._send(context, response, send)
+            response = await self._send(context, response, send)
         record.status = _CLIENT_CLOSED_REQUEST if response is None else response.status
         record.seconds = self.clock() - started
         for listener in self.on_finished:
@@ -149,8 +121,13 @@ class GraphQLEndpoint:
                 context.record.outcome = "finished"
                 return kept
             request = self.reader.post(headers, body) if context.is_post else self.reader.get(body)
-            with self.concurrency_limit:
-                response = await self.runner.run(request, context)
+            self.unsent_bytes.check(context.caller)
+            permit = self.concurrency_limit.permit(context.caller)
+            with permit:
+                response = await self.runner.run(request, context, permit)
+            # What was whole when its permit was revoked is delivered.
+            if permit.refusal is not None and context.record.codes:
+                raise overloaded(permit.refusal)
         except GatewayError as error:
             raise http_error(error) from None
         if context.record.reads:
@@ -168,15 +145,7 @@ class GraphQLEndpoint:
             raise HttpError(405, "Send queries by GET or POST", ((b"allow", b"GET, POST"),))
         if not context.is_post and may_be_csrf(headers):
             raise Forbidden("A GET needs a header such as `x-requested-with`, which pages of other sites cannot send")
-        if self.verifier is not None:
-            credentials = [name for name, _ in scope["headers"] if name in _CREDENTIALS]
-            if len(credentials) > len(set(credentials)):
-                # Servers disagree on which one counts.
-                raise Unauthenticated("A credential is sent twice; send one")
-            caller = await self.verifier.identify(headers)
-            # Before the rate limit, so that the log tells who sends too many requests.
-            context.record.caller, context.access = caller.name, caller.access
-            self.rate_limits.take(caller)
+        await self._identify(context, scope)
         context.bypass_cache = _BYPASSES_CACHE.search(headers.get(b"cache-control", "")) is not None
         context.explain = headers.get(b"x-gateway-explain", "").strip() == "1"
         deadline = headers.get(b"x-gateway-deadline")
@@ -184,6 +153,25 @@ class GraphQLEndpoint:
             if not _SECONDS.fullmatch(deadline.strip()):
                 raise HttpError(400, "x-gateway-deadline is not a number of seconds such as 2.5")
             context.timeout_seconds = float(deadline)
+
+    async def _identify(self, context: RequestContext, scope: Scope) -> None:
+        """Find out who sends a request, and count it against the caller's rate limit. Raises GatewayError."""
+        rate: Rate | None
+        if self.verifier is None:
+            context.caller, rate = self.anonymous.identify(scope.get("client"), context.headers)
+        else:
+            credentials = [name for name, _ in scope["headers"] if name in _CREDENTIALS]
+            if len(credentials) > len(set(credentials)):
+                # Servers disagree on which one counts.
+                raise Unauthenticated("A credential is sent twice; send one")
+            caller = await self.verifier.identify(context.headers)
+            # Before the rate limit, so that the log tells who sends too many requests.
+            context.record.caller, context.access = caller.name, caller.access
+            context.caller, rate = caller.name, caller.rate
+        self.current_caller.set(context.caller)
+        if rate is not None:
+            self.rate_limits.take(context.caller, rate)
+            context.take_calls = partial(self.rate_limits.take_calls, context.caller, rate)
 
     def _key(self, context: RequestContext, body: bytes) -> CacheKey:
         """Digest the request: what clients send may be personal and must not be kept as long as a response."""
@@ -193,7 +181,8 @@ class GraphQLEndpoint:
             digest.update(content_type.encode("latin-1"))
         return (context.media_type, context.is_post, context.access), digest.digest()
 
-    async def _send(self, context: RequestContext, response: GraphQLResponse, send: Send) -> None:
+    async def _send(self, context: RequestContext, response: GraphQLResponse, send: Send) -> GraphQLResponse:
+        """Send a response, or an error where its caller has not read too much of others; gives what was sent."""
         headers = [_VARY if self.verifier is None else _VARY_BY_CALLER, *context.record.ids.headers()]
         if context.is_post:
             headers.append(_NO_STORE)
@@ -204,14 +193,26 @@ class GraphQLEndpoint:
             if is_not_modified(response, context.headers):
                 await send({"type": "http.response.start", "status": 304, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
-                return
+                return response
         encoding = preferred_encoding(context.headers.get(b"accept-encoding"), ENCODINGS)
         size = response.size
         if size < _LARGE_RESPONSE:
             await response.send(send, encoding, headers)
-            return
-        with self.concurrency_limit.sending(size):
-            await response.send(send, encoding, headers)
+            return response
+        # Nothing is compressed beside it.
+        in_memory = size // 2 if encoding is Encoding.IDENTITY else size
+        try:
+            with self.unsent_bytes.sending(context.caller, response, in_memory):
+                await response.send(send, encoding, headers)
+        except Overloaded as error:
+            return await self._send(context, _rejection(context, http_error(error)), send)
+        return response
+
+
+def _rejection(context: RequestContext, error: HttpError) -> GraphQLResponse:
+    record = context.record
+    record.rejection, record.codes = error.error.code, (error.error.code,)
+    return error_response(error, context.media_type, record.ids.request_id)
 
 
 def _by_name(raw: Collection[tuple[bytes, bytes]]) -> dict[bytes, str]:

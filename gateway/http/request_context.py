@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -110,6 +110,10 @@ class RequestContext:
     explain: bool = False
     timeout_seconds: float = inf
     access: Access = EVERYTHING
+    caller: Hashable = field(default=None, repr=False)
+    """The key of its caller's shares: a name, or the bytes of an address, which is personal and goes nowhere else."""
+    take_calls: Callable[[int], None] | None = None
+    """Takes upstream calls from the caller's budget; None where it has none."""
 
 
 _SECONDS_BEFORE_WATCHING = 0.05

@@ -16,6 +16,7 @@ from gateway.engine.engine import Engine, Operation, Result
 from gateway.engine.errors import MutationNotAllowedError
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles
+from gateway.http.concurrency_limit import RequestPermit
 from gateway.http.error_responses import ErrorFormatter, HttpError
 from gateway.http.negotiation import MediaType
 from gateway.http.persisted_documents import PersistedDocuments
@@ -84,11 +85,12 @@ class Runner:
     compressing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
-    async def run(self, request: GraphQLRequest, context: RequestContext) -> GraphQLResponse:
+    async def run(self, request: GraphQLRequest, context: RequestContext, permit: RequestPermit) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
         operation = self._operation(request, context.media_type)
         record, started = context.record, self.clock()
         scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
+        scope.on_ehr, scope.take_calls, permit.scope = permit.wait_for, context.take_calls, scope
         loaders = self.loaders(scope)
         resolver_context = Context(
             loaders,

@@ -1,7 +1,7 @@
 """How many calls to one EHR run at a time; the others wait."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import inf
 
@@ -55,10 +55,9 @@ class ConcurrencyLimiter:
         """How many calls wait for a permit."""
         return self._semaphore.waiting
 
-    @property
-    def is_queue_full(self) -> bool:
-        """Whether no further call may wait."""
-        return self._semaphore.waiting >= self._config.max_waiting
+    def may_wait(self, caller: Hashable) -> bool:
+        """Whether a further call may wait: where the queue is full, a call of the caller with the most may leave it."""
+        return self._semaphore.waiting < self._config.max_waiting or self._semaphore.make_room(caller)
 
     def pause_seconds(self, now: float) -> float:
         """Seconds until a call may begin, as the EHR asked for."""
@@ -70,11 +69,14 @@ class ConcurrencyLimiter:
             self._adjust(now)
         return self._semaphore.try_acquire()
 
-    async def acquire(self, now: float, timeout_seconds: float) -> bool:
-        """Wait for a permit; False where none came in time, or `reject_waiting` was called."""
+    async def acquire(self, now: float, timeout_seconds: float, caller: Hashable = None) -> bool | None:
+        """Wait for a permit, in turn with other callers; False where none came in time, or `reject_waiting` was called.
+
+        None where the call had to leave a full queue.
+        """
         if self._is_paused:
             self._schedule_resume(now)
-        return await self._semaphore.acquire(timeout_seconds)
+        return await self._semaphore.acquire(timeout_seconds, caller)
 
     def succeeded(self, now: float) -> None:
         """After a success: the limit grows by one for as many successes as it has calls."""

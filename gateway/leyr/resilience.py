@@ -8,7 +8,7 @@ during its backoff.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -57,12 +57,13 @@ class PolicyConfig:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDependencies:
-    """The listener to events, a monotonic clock in seconds, and random numbers from 0 up to 1."""
+    """The listener to events, a monotonic clock in seconds, random numbers from 0 up to 1, and who calls now."""
 
     events: CallEvents = field(default_factory=CallEvents)
     clock: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rng: Callable[[], float] = random.random
+    caller: Callable[[], Hashable] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class UpstreamPolicy:
         self._clock = dependencies.clock
         self._sleep = dependencies.sleep
         self._rng = dependencies.rng
+        self._caller = dependencies.caller
         self._conclusive_seconds = min(config.attempt_seconds, config.deadline_seconds) * _CONCLUSIVE_SHARE
         self._budget = RetryBudget(config.retry_budget)
         self._breaker = CircuitBreaker(config.circuit_breaker, on_change=self._breaker_changed)
@@ -184,16 +186,21 @@ class UpstreamPolicy:
             raise self._rejected(endpoint, Rejection.BREAKER_OPEN, wait)
         if now + pause >= deadline:
             raise self._rejected(endpoint, Rejection.RATE_LIMITED, pause)
-        if self._limiter.is_queue_full:
+        caller = self._caller()
+        if not self._limiter.may_wait(caller):
             raise self._rejected(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
-        acquired = await self._limiter.acquire(now, deadline - now)
+        acquired = await self._limiter.acquire(now, deadline - now, caller)
         now = self._clock()
         wait = self._breaker.wait_seconds(now)
         if acquired and not wait:
             return now
         if acquired:
             self._limiter.release()
-        raise self._rejected(endpoint, Rejection.BREAKER_OPEN if wait else Rejection.NO_TURN, wait or None)
+        if wait:
+            raise self._rejected(endpoint, Rejection.BREAKER_OPEN, wait)
+        if acquired is None:
+            raise self._rejected(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
+        raise self._rejected(endpoint, Rejection.NO_TURN, None)
 
     def _rejected(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
         self._events.rejected(self._emr, endpoint, reason)

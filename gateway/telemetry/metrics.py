@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from gateway.auth.rate_limit import Limit
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestOutcome, RequestRecord
 from gateway.leyr.call_events import CallEvents, CallResult, Rejection
@@ -45,6 +46,7 @@ class Gauges:
     cache_bytes: Callable[[], int]
     cache_max_bytes: int
     active_requests: Callable[[], int]
+    limits_reached: Callable[[], Mapping[Limit, int]]
     is_ready: Callable[[], bool]
 
     def families(self, emrs: Collection[str]) -> Iterable[Metric]:
@@ -60,6 +62,13 @@ class Gauges:
         yield GaugeMetricFamily(
             "gateway_requests_inside", "Requests that are being answered now.", self.active_requests()
         )
+        reached = CounterMetricFamily(
+            "gateway_limits_reached_total", "Requests and fields that a limit on load rejected.", labels=("limit",)
+        )
+        counts = self.limits_reached()
+        for limit in Limit:
+            reached.add_metric((limit,), counts[limit])
+        yield reached
         yield GaugeMetricFamily("gateway_ready", "1 until the gateway is told to stop, then 0.", float(self.is_ready()))
 
 

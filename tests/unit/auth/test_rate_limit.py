@@ -1,13 +1,15 @@
 """No caller gets more requests than its rate, and none is affected by another."""
 
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.caller import Caller, Rate
-from gateway.auth.rate_limit import RateLimits
+from gateway.auth.rate_limit import Limit, RateLimits
 from gateway.domain.errors import RateLimited
 from gateway.domain.models import EVERYTHING
 from tests.unit.auth.issuer import Time
@@ -24,7 +26,7 @@ def caller(name: str = "a", rate: Rate | None = None) -> Caller:
 
 def is_granted(limits: RateLimits, who: Caller) -> bool:
     try:
-        limits.take(who)
+        limits.take(who.name, who.rate)
     except RateLimited:
         return False
     return True
@@ -55,7 +57,7 @@ def test_an_interval_grants_at_most_the_burst_plus_the_refill(rate: Rate, gaps: 
 def test_a_pause_of_any_length_refills_at_most_the_burst(rate: Rate, pause: float) -> None:
     time = Time(1_000.0)
     limits, who = RateLimits(time), caller(rate=rate)
-    limits.take(who)
+    limits.take(who.name, who.rate)
 
     assert len(granted(limits, time, who, [pause, *[0.0] * 60])) <= rate.burst
 
@@ -75,7 +77,7 @@ def test_a_request_after_retry_after_is_granted(rate: Rate, gaps: list[float]) -
     granted(limits, time, who, gaps)
     while True:
         try:
-            limits.take(who)
+            limits.take(who.name, who.rate)
         except RateLimited as refusal:
             wait = refusal.retry_after
             break
@@ -94,7 +96,7 @@ def test_retry_after_is_not_longer_than_needed(rate: Rate) -> None:
         pass
 
     with pytest.raises(RateLimited) as refusal:
-        limits.take(who)
+        limits.take(who.name, who.rate)
 
     assert refusal.value.retry_after is not None
     assert refusal.value.retry_after <= max(1, 1 / rate.per_second + 1 + ROUNDING)
@@ -121,21 +123,78 @@ def test_a_dropped_bucket_starts_full_and_no_fuller(asked: list[tuple[str, float
     for name, gap in asked:
         time.seconds += gap
         is_granted(limits, caller(name, rate))
-        assert len(limits) <= most
+        assert len(limits) <= most + 1_024
 
     for name in "abcdefgh":
         assert sum(is_granted(limits, caller(name, rate)) for _ in range(10)) <= rate.burst
 
 
-def test_the_bucket_of_a_rejected_caller_is_kept_while_it_sends() -> None:
-    limits = RateLimits(Time(1_000.0), max_callers=2)
+def test_a_flood_of_callers_fills_no_bucket_that_is_not_full() -> None:
+    time = Time(1_000.0)
+    limits = RateLimits(time, max_callers=3)
     assert is_granted(limits, caller("loud"))
 
-    for number in range(10):
-        assert not is_granted(limits, caller("loud"))
-        assert is_granted(limits, caller(f"other {number}"))
+    granted_others = 0
+    for number in range(20_000):
+        # It does not even send meanwhile.
+        granted_others += is_granted(limits, caller(f"other {number}"))
 
     assert not is_granted(limits, caller("loud"))
+    # Each has a token once, and those beyond the bound share a thousand buckets.
+    assert 2 < granted_others <= 2 + 1_024
+    assert len(limits) <= 3 + 1_024
+    time.seconds += 1
+    assert is_granted(limits, caller("new"))
+    assert len(limits) <= 3 + 1_024
+
+
+@given(st.lists(st.tuples(st.integers(1, 400), st.floats(0, 20)), max_size=60), st.integers(1, 600))
+def test_no_minute_has_more_than_one_and_a_half_times_the_calls_but_for_one_operation(
+    asked: list[tuple[int, float]], per_minute: int
+) -> None:
+    time = Time(1_000.0)
+    limits, rate = RateLimits(time), Rate(1, 1, per_minute)
+    made: list[tuple[float, int]] = []
+    for calls, gap in asked:
+        time.seconds += gap
+        with suppress(RateLimited):
+            limits.take_calls("a", rate, calls)
+            made.append((time.seconds, calls))
+
+    most = max(1, per_minute / 2)
+    for first, (start, _) in enumerate(made):
+        total = 0
+        for end, calls in made[first:]:
+            # What is more than half a minute's calls at once takes a full bucket.
+            assert total + min(calls, most) <= most + per_minute * (end - start) / 60 + 1 + ROUNDING
+            total += calls
+
+
+@given(st.integers(1, 600), st.integers(1, 400), st.integers(1, 400))
+def test_calls_after_retry_after_are_granted(per_minute: int, before: int, calls: int) -> None:
+    time = Time(1_000.0)
+    limits, rate = RateLimits(time), Rate(1, 1, per_minute)
+    limits.take_calls("a", rate, before)
+    try:
+        limits.take_calls("a", rate, calls)
+    except RateLimited as refusal:
+        time.seconds += refusal.retry_after or 0
+        limits.take_calls("a", rate, calls)
+
+
+def test_calls_of_one_caller_are_not_those_of_another_or_requests() -> None:
+    reached: Counter[Limit] = Counter()
+    limits, rate = RateLimits(Time(1_000.0), reached=reached), Rate(1, 1, 10)
+    limits.take_calls("a", rate, 5)
+
+    with pytest.raises(RateLimited, match=r"10 upstream calls a minute; without `no-cache` fewer do; try again in 7 s"):
+        limits.take_calls("a", rate, 1)
+    limits.take_calls("b", rate, 5)
+    limits.take("a", rate)
+    with pytest.raises(RateLimited):
+        limits.take("a", rate)
+
+    assert reached == {Limit.UPSTREAM_CALLS: 1, Limit.RATE: 1}
 
 
 def test_a_clock_step_back_takes_no_token() -> None:
@@ -151,10 +210,10 @@ def test_a_clock_step_back_takes_no_token() -> None:
 
 def test_the_message_of_a_rejection_names_rate_and_burst() -> None:
     limits = RateLimits(Time(1_000.0))
-    limits.take(caller(rate=Rate(0.25, 1)))
+    limits.take("a", Rate(0.25, 1))
 
     with pytest.raises(RateLimited, match=r"0\.25 requests a second, and 1 at once after a pause; try again in 5 s"):
-        limits.take(caller(rate=Rate(0.25, 1)))
+        limits.take("a", Rate(0.25, 1))
 
 
 @pytest.mark.parametrize(("per_second", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (float("inf"), 1), (1, 0)])

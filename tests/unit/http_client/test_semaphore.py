@@ -166,3 +166,46 @@ async def test_reject_waiting_makes_every_pending_acquire_return_false(holders: 
     holders.may_finish[0].set()
     await holders.settle()
     assert holders.semaphore.try_acquire()
+
+
+@with_holders(limit=1)
+async def test_keys_get_permits_in_turn_however_many_wait_for_one(holders: PermitHolders) -> None:
+    semaphore, got = holders.semaphore, list[str]()
+
+    async def wait_for(key: str) -> None:
+        assert await semaphore.acquire(10, key)
+        got.append(key)
+        semaphore.release()
+
+    assert semaphore.try_acquire()
+    tasks = [asyncio.create_task(wait_for(key)) for key in "aaaaabcbc"]
+    await holders.settle()
+    assert semaphore.waiting == 9
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    semaphore.release()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert "".join(got) == "abcabcaa"
+    assert (semaphore.in_use, semaphore.waiting) == (0, 0)
+
+
+@with_holders(limit=0)
+async def test_room_is_made_by_the_newest_waiter_of_the_key_with_the_most(holders: PermitHolders) -> None:
+    semaphore = holders.semaphore
+    loud = [asyncio.create_task(semaphore.acquire(10, "loud")) for _ in range(4)]
+    await holders.settle()
+
+    assert not semaphore.make_room("loud")
+    assert semaphore.make_room("quiet")
+    await holders.settle()
+    assert [each.done() for each in loud] == [False, False, False, True]
+    assert loud[3].result() is None
+    quiet = [asyncio.create_task(semaphore.acquire(10, "quiet")) for _ in range(2)]
+    await holders.settle()
+    # It would have as many as the other then.
+    assert not semaphore.make_room("quiet")
+    assert semaphore.waiting == 5
+    semaphore.reject_waiting()
+    assert await asyncio.gather(*loud[:3], *quiet) == [False] * 5
+    assert not semaphore.make_room("quiet")

@@ -1,6 +1,7 @@
 """Metrics: what scripted events come to, and that labels stay in their closed sets, so that none is personal."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, cast, get_args
@@ -13,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.auth.rate_limit import Limit
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
@@ -57,6 +59,7 @@ def idle_gauges(**changes: Any) -> Gauges:
         "cache_bytes": lambda: 0,
         "cache_max_bytes": 1,
         "active_requests": lambda: 0,
+        "limits_reached": Counter,
         "is_ready": lambda: True,
     }
     return Gauges(**(parts | changes))
@@ -283,6 +286,7 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
         "operation": {"query", "mutation", "subscription", UNKNOWN},
         "reason": {*map(str, Rejection)},
         "origin": {*map(str, CacheStatus)},
+        "limit": {*map(str, Limit)},
         "how": {"merged", "joined", "cached"},
         "code": {GatewayError.code} | {kind.code for kind in descendants(GatewayError)},
     }
