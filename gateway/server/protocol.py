@@ -74,7 +74,8 @@ class GracefulProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Wait for the first request, or drop a connection beyond the limit."""
         super().connection_made(transport)
-        self._write_timeout = WriteTimeout(self.loop, transport, self._limits.receive_seconds)
+        limits = self._limits
+        self._write_timeout = WriteTimeout(self.loop, transport, limits.receive_seconds, limits.send_bytes_per_second)
         if len(self.connections) > self._limits.connections:
             transport.abort()
         else:

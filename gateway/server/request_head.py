@@ -40,6 +40,11 @@ class ConnectionLimits:
     """The most requests that may be sent before the responses to those before them."""
     receive_seconds: float = 10.0
     """For how long a request may take to arrive, and the longest pause in which a client reads no response."""
+    send_bytes_per_second: float = 4_096.0
+    """The least rate at which a client must take responses, on the average of three times `receive_seconds`.
+
+    A mobile subscription that is slowed down for the rest of its month still has 32 kbit/s, which is as much.
+    """
     keep_alive_seconds: float = 5.0
     """For how long a connection stays open without a request."""
     connections: int = 10_000

@@ -14,6 +14,9 @@ if sys.platform == "linux":
     from fcntl import ioctl
 
 _CHECKS_PER_TIMEOUT = 20
+_TIMEOUTS_PER_PERIOD = 3
+# linux/tcp.h: tcpi_bytes_acked in struct tcp_info.
+_BYTES_ACKED_AT = 120
 
 
 class IdleTimer:
@@ -63,21 +66,52 @@ class IdleTimer:
             callback()
 
 
-class WriteTimeout:
-    """Resets a connection whose client acknowledges nothing of what was written to it for so many seconds.
+class LeastRate:
+    """Decides whether a client takes too little, by the bytes that its machine acknowledges in each period.
 
-    However slowly a client reads, its connection stays as long as it acknowledges something between two checks.
+    Only what was handed over before a period began is due in it, and no more of it than the rate: so a client is not
+    judged by what the server writes late, little or not at all, nor by the time of a round trip.
     """
 
-    __slots__ = ("_checks_without_progress", "_is_watching", "_seconds", "_timer", "_transport", "_unacknowledged")
+    __slots__ = ("_acknowledged", "_due", "_most")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float) -> None:
+    def __init__(self, bytes_per_second: float, period_seconds: float) -> None:
+        self._most = bytes_per_second * period_seconds
+        self._due = self._acknowledged = 0.0
+
+    def begin(self, unacknowledged: float, acknowledged: float) -> None:
+        """Begin a period, with the bytes that are not acknowledged yet, and all that ever were."""
+        self._due, self._acknowledged = min(unacknowledged, self._most), acknowledged
+
+    def is_missed(self, acknowledged: float) -> bool:
+        """At a period's end: was less acknowledged than was due?"""
+        # Where the system tells nothing the difference is not a number, for which this is false.
+        return acknowledged - self._acknowledged < self._due
+
+
+class WriteTimeout:
+    """Resets a connection whose client takes nothing of what was written to it for so many seconds, or too little.
+
+    However slowly a client reads, its connection stays while it acknowledges something between two checks, and
+    `bytes_per_second` over each period of three times as many seconds. A mobile client may have a bad minute, but one
+    that takes a few bytes now and then would otherwise keep a response of any size in memory for as long as it likes.
+    """
+
+    __slots__ = (
+        "_checks_in_period", "_checks_without_progress", "_interval", "_is_watching", "_least_rate", "_timer",
+        "_transport", "_unacknowledged",
+    )  # fmt: skip
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float, bytes_per_second: float
+    ) -> None:
         self._transport = transport
-        self._seconds = seconds
+        self._interval = seconds / _CHECKS_PER_TIMEOUT
         self._timer = IdleTimer(loop)
+        self._least_rate = LeastRate(bytes_per_second, seconds * _TIMEOUTS_PER_PERIOD)
         self._is_watching = False
         self._unacknowledged: float = inf
-        self._checks_without_progress = 0
+        self._checks_without_progress = self._checks_in_period = 0
 
     def watch(self) -> None:
         """Check from now on, until all that is written is acknowledged."""
@@ -85,7 +119,8 @@ class WriteTimeout:
             self._is_watching = True
             self._unacknowledged = _unacknowledged_bytes(self._transport)
             self._checks_without_progress = 0
-            self._timer.start(self._seconds / _CHECKS_PER_TIMEOUT, self._check)
+            self._begin_period(self._unacknowledged)
+            self._timer.start(self._interval, self._check)
 
     def is_all_acknowledged(self) -> bool:
         """Did the client's machine acknowledge all that was written?"""
@@ -99,6 +134,10 @@ class WriteTimeout:
         """Check no more."""
         self._timer.cancel()
 
+    def _begin_period(self, unacknowledged: float) -> None:
+        self._checks_in_period = 0
+        self._least_rate.begin(unacknowledged, _acknowledged_bytes(self._transport))
+
     def _check(self) -> None:
         unacknowledged = _unacknowledged_bytes(self._transport)
         if not unacknowledged:
@@ -107,10 +146,19 @@ class WriteTimeout:
         made_progress = unacknowledged < self._unacknowledged
         self._checks_without_progress = 0 if made_progress else self._checks_without_progress + 1
         self._unacknowledged = unacknowledged
-        if self._checks_without_progress < _CHECKS_PER_TIMEOUT:
-            self._timer.start(self._seconds / _CHECKS_PER_TIMEOUT, self._check)
-        else:
+        if self._checks_without_progress >= _CHECKS_PER_TIMEOUT or self._takes_too_little(unacknowledged):
             _reset(self._transport)
+        else:
+            self._timer.start(self._interval, self._check)
+
+    def _takes_too_little(self, unacknowledged: int) -> bool:
+        # Periods are counted in checks: while this process stands still and sends nothing, there are none.
+        self._checks_in_period += 1
+        if self._checks_in_period < _CHECKS_PER_TIMEOUT * _TIMEOUTS_PER_PERIOD:
+            return False
+        is_missed = self._least_rate.is_missed(_acknowledged_bytes(self._transport))
+        self._begin_period(unacknowledged)
+        return is_missed
 
 
 def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
@@ -121,6 +169,17 @@ def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
     """
     # tcp(7): SIOCOUTQ.
     return transport.get_write_buffer_size() + _kernel_bytes(transport, "TIOCOUTQ")
+
+
+def _acknowledged_bytes(transport: asyncio.Transport) -> float:
+    """Count the bytes that the client's machine ever acknowledged; without end where the system does not tell."""
+    if sys.platform == "linux":
+        # The socket may have been closed meanwhile; before Linux 4.1 the structure is shorter.
+        with suppress(OSError, struct.error):
+            info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            (acknowledged,) = struct.unpack_from("=Q", info, _BYTES_ACKED_AT)
+            return float(acknowledged)
+    return inf
 
 
 def has_unread_bytes(transport: asyncio.Transport) -> bool:

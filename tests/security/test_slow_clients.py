@@ -141,6 +141,37 @@ def test_an_answer_that_is_read_slowly_is_sent_whole(url: str, echo: Echo) -> No
             assert whole >= echo.pieces * 65_536
 
 
+def trickled(url: str, *, piece: int, pause: float) -> tuple[int, int]:
+    """Read a large answer in pieces, until it is whole or the server ends it: how many reads, how many bytes."""
+    reads = taken = 0
+    with RawConnection(url, buffer=8_192).send(LARGE) as wire, suppress(ConnectionResetError):
+        while not wire.is_dropped() and (data := wire.socket.recv(piece)):
+            reads, taken = reads + 1, taken + len(data)
+            time.sleep(pause)
+    return reads, taken
+
+
+def test_a_client_that_takes_a_little_all_the_time_is_dropped(echo: Echo) -> None:
+    bound = listening_socket("127.0.0.1", 0)
+    limits = replace(LIMITS, send_bytes_per_second=200_000.0)
+    with serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=limits) as url:
+        reads, taken = trickled(url, piece=8_000, pause=0.1)
+
+    # It took something in each of three seconds, so that it was not dropped for taking nothing.
+    assert reads > 3 * SECONDS
+    assert taken < 3 * SECONDS * 200_000 + 100_000
+
+
+def test_a_client_above_the_least_rate_gets_its_answer_whole(echo: Echo) -> None:
+    bound = listening_socket("127.0.0.1", 0)
+    echo.pieces = 8
+    limits = replace(LIMITS, send_bytes_per_second=20_000.0)
+    with serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=limits) as url:
+        _, taken = trickled(url, piece=25_000, pause=0.1)
+
+    assert taken >= echo.pieces * 65_536
+
+
 @pytest.mark.parametrize("requests", [1, 3])
 def test_a_connection_is_closed_when_no_next_request_comes(url: str, requests: int) -> None:
     with RawConnection(url) as wire:
