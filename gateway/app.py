@@ -264,7 +264,7 @@ def _endpoint(
         rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
-        unsent_bytes=UnsentBytes(reached=reached),
+        unsent_bytes=UnsentBytes(settings.gateway_max_unsent_mb * _MEBIBYTE, reached),
         current_caller=dependencies.current_caller,
         clock=clock,
         new_reference=dependencies.new_reference,

@@ -86,11 +86,13 @@ class LimitSettings(BaseModel):
     gateway_max_work: int = Field(100_000, ge=100, le=100_000_000)
     """How much work an operation may be: one unit is one run of a resolver, some microseconds of a processor."""
     gateway_max_concurrent_requests: int = Field(512, ge=1, le=100_000)
-    """How many GraphQL requests are answered at a time; more get 503."""
+    """How many GraphQL requests are answered at a time; of more, those of whoever has the most get 503."""
+    gateway_max_unsent_mb: int = Field(512, ge=1, le=65_536)
+    """What large answers that clients have not read yet may hold, in MiB; a caller gets no more than it leaves free."""
     gateway_max_connections: int = Field(10_000, ge=1, le=1_000_000)
     """How many connections clients may hold open; more are dropped."""
     gateway_receive_seconds: float = Field(10, gt=0, le=600)
-    """For how long a request may take to arrive, and a client to take its answer."""
+    """For how long a request may take to arrive, and a client may take nothing of its answer."""
     gateway_drain_seconds: float = Field(5, ge=0, le=600)
     """For how long after SIGTERM requests are still taken, while `/readyz` says 503."""
     gateway_deadline_seconds: float = Field(10, gt=0, le=120)

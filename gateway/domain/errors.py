@@ -83,7 +83,7 @@ class Forbidden(CallerError):
 
 
 class RateLimited(CallerError):
-    """The caller sends more requests than it was granted; `retry_after` says when the next is taken."""
+    """The caller sends more requests or makes more upstream calls than it was granted; `retry_after` says when next."""
 
     code = "RATE_LIMITED"
 

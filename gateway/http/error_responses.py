@@ -180,8 +180,10 @@ def server_error_body(new_reference: Callable[[], object]) -> Callable[[int, str
     """Make the function that gives the server the content type and body of responses to malformed HTTP requests."""
 
     def body(status: int, message: str) -> tuple[bytes, bytes]:
-        kind = RateLimited if status == 429 else BadUserInput  # noqa: PLR2004 # HTTP's
-        return MediaType.JSON.encode(), _body(kind(message, retryable=status == 408), str(new_reference()))  # noqa: PLR2004 # HTTP's
+        error: GatewayError = BadUserInput(message, retryable=status == 408)  # noqa: PLR2004 # HTTP's
+        if status == 429:  # noqa: PLR2004 # HTTP's
+            error = RateLimited(message, retryable=True, retry_after=1)
+        return MediaType.JSON.encode(), _body(error, str(new_reference()))
 
     return body
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -100,4 +101,6 @@ def rejection_bytes(
         (b"cache-control", b"no-store"),
         (b"connection", b"close"),
     ]
+    if rejection.status == HTTPStatus.TOO_MANY_REQUESTS:
+        headers.append((b"retry-after", b"1"))
     return b"".join([STATUS_LINE[rejection.status], *(b"%b: %b\r\n" % header for header in headers), b"\r\n", body])

@@ -239,7 +239,9 @@ def test_pipelined_requests_beyond_the_limit_are_429(echo: Echo, url: str) -> No
         answers = [wire.answer() for _ in range(LIMITS.pipelined + 2)]
 
         assert [answer.status for answer in answers] == [200] * (LIMITS.pipelined + 1) + [429]
-        assert answers[-1].json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+        extensions = answers[-1].json()["errors"][0]["extensions"]
+        assert (extensions["code"], extensions["retryable"], extensions["retryAfter"]) == ("RATE_LIMITED", True, 1)
+        assert answers[-1].headers["retry-after"] == "1"
         assert wire.ends()
     assert len(echo.called) == LIMITS.pipelined + 1
 

@@ -258,3 +258,20 @@ def test_the_table_has_a_row_for_each_setting() -> None:
 
     assert sorted(row.split("`")[1] for row in rows) == sorted(name.upper() for name in Settings.model_fields)
     assert all(row.count("|") == 4 and row.rstrip(" |") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [("", ()), (" 10.0.0.0/8 ,, ::1 ", ("10.0.0.0/8", "::1")), ("127.0.0.1,fd00::/8", ("127.0.0.1", "fd00::/8"))],
+)
+def test_trusted_proxies_are_a_comma_list_of_networks(load: Load, text: str, networks: tuple[str, ...]) -> None:
+    assert load(GATEWAY_TRUSTED_PROXIES=text).gateway_trusted_proxies == networks
+
+
+@pytest.mark.parametrize("text", ["proxy.example", "10.0.0.1/8", "0.0.0.0/0", "10.0.0.0/8, ::/0", "10.0.0.0/8;::1"])
+def test_trusted_proxies_that_are_no_networks_are_refused_and_not_shown(load: Load, text: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(GATEWAY_TRUSTED_PROXIES=text)
+
+    assert str(refusal.value).startswith("GATEWAY_TRUSTED_PROXIES: not networks of proxies in CIDR notation")
+    assert text not in str(refusal.value)

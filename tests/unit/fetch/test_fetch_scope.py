@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.errors import OperationTooLarge
+from gateway.domain.errors import OperationTooLarge, RateLimited
 from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
@@ -126,3 +126,89 @@ def test_no_request_makes_more_calls_than_granted_and_what_it_gives_is_right(
         for each, answer in zip(batch, given_answers, strict=True):
             if isinstance(answer, TimeslotList) and all(slot.names_resource and slot.names_service for slot in slots):
                 assert answer.slots == ehr.owned(each).slots
+
+
+class Budget:
+    """A caller's budget of upstream calls, as scopes take them from it."""
+
+    def __init__(self, calls: float) -> None:
+        self.left = calls
+        self.taken = 0
+
+    def take(self, calls: int) -> None:
+        if calls > self.left:
+            raise RateLimited("wait", retryable=True, retry_after=1)
+        self.left -= calls
+        self.taken += calls
+
+
+@settings(max_examples=150, deadline=None)
+@given(strategies.slots, strategies.profiles, batches, st.integers(0, 9), st.booleans())
+def test_calls_are_taken_from_the_budget_as_they_are_made_and_what_is_given_without_is_right(
+    slots: Sequence[TrueSlot],
+    profile: EhrProfile,
+    asked_for: Sequence[Sequence[TimeslotQuery]],
+    calls: int,
+    no_cache: bool,
+) -> None:
+    ehr, budget = ModelEhr(slots, profile), Budget(calls)
+    seen: list[str] = []
+
+    async def asked() -> list[list[Answer]]:
+        made, found = gateway(ehr), []
+        for batch in asked_for:
+            # Each with a scope of its own; what is remembered of the earlier ones takes nothing.
+            request = made.request(ModelUnitLists(UnitLists.NONE), no_cache=no_cache)
+            request.scope.take_calls, request.scope.on_ehr = budget.take, seen.append
+            found.append(await request.answer(batch))
+            request.close()
+            made.now += 1
+        return found
+
+    answers = asyncio.run(asked())
+
+    assert budget.taken == len(ehr.calls) <= calls
+    assert seen or not ehr.calls
+    for batch, given_answers in zip(asked_for, answers, strict=True):
+        for each, answer in zip(batch, given_answers, strict=True):
+            if isinstance(answer, TimeslotList) and all(slot.names_resource and slot.names_service for slot in slots):
+                assert answer.slots == ehr.owned(each).slots
+
+
+def test_stale_data_is_given_and_joined_calls_are_made_where_the_budget_is_spent() -> None:
+    ehr, spent, seen = ModelEhr(SLOTS, PROFILE), Budget(0), list[str]()
+
+    async def asked() -> list[Answer]:
+        made = gateway(ehr)
+        first, joining, without = (made.request(ModelUnitLists(UnitLists.NONE)) for _ in range(3))
+        for request in (joining, without):
+            request.scope.take_calls, request.scope.on_ehr = spent.take, seen.append
+        begun = asyncio.create_task(first.answer([query(0, 5)]))
+        await asyncio.sleep(0)
+        answers = [*await joining.answer([query(0, 5)]), *await without.answer([query(6, 9)]), *await begun]
+        assert seen == [UNIT.emr] * 2
+        made.now += 20
+        stale = made.request(ModelUnitLists(UnitLists.NONE))
+        stale.scope.take_calls, stale.scope.on_ehr = spent.take, seen.append
+        return [*answers, *await stale.answer([query(0, 5)])]
+
+    joined, refused, fetched, stale = asyncio.run(asked())
+
+    assert isinstance(joined, TimeslotList)
+    assert isinstance(refused, RateLimited)
+    assert isinstance(fetched, TimeslotList)
+    assert isinstance(stale, TimeslotList)
+    # What is remembered has nothing to wait for.
+    assert seen == [UNIT.emr] * 2
+    assert len(ehr.calls) == 1
+
+
+def test_an_expired_scope_makes_no_call_and_takes_nothing() -> None:
+    budget = Budget(10)
+    scope = FetchScope(0.0, take_calls=budget.take)
+    scope.expire(lambda: RateLimited("enough"))
+
+    assert not scope.may_refresh()
+    with pytest.raises(RateLimited, match="enough"):
+        scope.count_calls()
+    assert budget.taken == 0
