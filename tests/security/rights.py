@@ -38,6 +38,7 @@ class Rights:
         """The caller's table in a keys file; requests are not counted here."""
         digest = sha256(self.headers["x-api-key"].encode()).hexdigest()
         lines = [f"[{self.name}]", f'key_sha256 = "{digest}"', "rate_per_second = 1_000_000.0", "burst = 1_000_000"]
+        lines.append("calls_per_minute = 1_000_000")
         if self.access.emrs is not None:
             lines.append(f"emrs = {sorted(self.access.emrs)}")
         if self.access.care_units is not None:
