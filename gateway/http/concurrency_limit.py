@@ -183,10 +183,11 @@ def _remove(permits: dict[Hashable, _Permits], key: Hashable, permit: RequestPer
 
 @dataclass(slots=True, eq=False)
 class UnsentBytes:
-    """The bytes of large responses that are being sent: by each caller no more than by all others are left free.
+    """The bytes of large responses that are being sent: each caller has no more than all together leave free.
 
-    So one caller may have half of `limit`, the next half of the rest. A connection sends one response at a time. A
-    response that several clients are sent is the same memory, and counts once for all, and once for each caller.
+    So one caller may have half of `limit`, the next half of the rest; and a connection, which sends one response at a
+    time, half of what its caller has left. A response that several clients are sent is the same memory, and counts
+    once for all, and once for each caller.
     """
 
     limit: int = 512 * 1024 * 1024
@@ -207,7 +208,8 @@ class UnsentBytes:
         Whatever its size, a response may be sent where no other is.
         """
         for_all, for_caller = id(response), (caller, id(response))
-        if self.total and for_caller not in self._sent and self._by_caller[caller] + size > self.limit - self.total:
+        left = self.limit - self.total - self._by_caller[caller]
+        if self.total and for_caller not in self._sent and 2 * size > left:
             self._reject()
         self.total += self._begin(for_all, size)
         self._by_caller[caller] += self._begin(for_caller, size)

@@ -116,9 +116,12 @@ class PolicyHarness:
     config: PolicyConfig = field(default_factory=PolicyConfig)
     rng: Callable[[], float] = lambda: 0.5
     events: RecordedCallEvents = field(default_factory=RecordedCallEvents)
+    caller: str = ""
+    """Who the next calls are for."""
 
     def __post_init__(self) -> None:
-        self.policy = UpstreamPolicy("webdoc", self.config, PolicyDependencies(self.events, clock, rng=self.rng))
+        dependencies = PolicyDependencies(self.events, clock, rng=self.rng, caller=lambda: self.caller)
+        self.policy = UpstreamPolicy("webdoc", self.config, dependencies)
 
     async def call(self) -> str:
         return await self.policy.call("timeslots", self.ehr.attempt)

@@ -214,6 +214,29 @@ def test_calls_beyond_the_queues_limit_are_rejected_at_once() -> None:
     run(scenario())
 
 
+def test_a_caller_gets_into_a_full_queue_and_waits_for_one_call_of_the_caller_that_fills_it() -> None:
+    async def scenario() -> None:
+        config = PolicyConfig(concurrency=ConcurrencyConfig(max_concurrency=1, max_waiting=5))
+        harness = PolicyHarness(ScriptedEhr(Attempt(1)), config, caller="loud")
+        loud = harness.start(8)
+        await asyncio.sleep(0.5)
+        harness.caller = "quiet"
+        quiet = harness.start(3)
+
+        outcomes = await asyncio.gather(*quiet)
+
+        # The third would have made it as many as the other's. Two of the other's ran before, one of them when it came.
+        assert codes(outcomes) == ["success", "success", "OVERLOADED"]
+        assert [round(took, 1) for _, took in outcomes] == [2.5, 4.5, 0]
+        rejected = [found for found, _ in await asyncio.gather(*loud) if isinstance(found, Overloaded)]
+        assert len(rejected) == 2 + 2
+        assert all(each.retryable and each.retry_after == 1 for each in rejected)
+        assert harness.events.rejections == [Rejection.QUEUE_FULL] * 5
+        assert harness.is_idle()
+
+    run(scenario())
+
+
 def test_a_call_that_waits_for_a_permit_is_rejected_at_its_deadline() -> None:
     async def scenario() -> None:
         harness = PolicyHarness(ScriptedEhr(Attempt(4.9)), ONE_BY_ONE)
