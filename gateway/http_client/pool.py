@@ -47,7 +47,7 @@ class ConnectionPool:
     """Keep-alive connections to one host; to be used inside one loop.
 
     A call that is cancelled closes its connection, so none can get stuck. ConcurrencyLimiter bounds the calls to one
-    EHR; the bound here keeps file descriptors free for clients.
+    EHR; the bound here keeps file descriptors free for clients. Where it is reached, EHRs take turns.
     """
 
     def __init__(
@@ -96,7 +96,8 @@ class ConnectionPool:
         deadline = loop.time() + timeout_seconds
         head = f"{self._head_start}{_checked(target)}{self._head_end}".encode("ascii")
         if not self._semaphore.try_acquire():
-            await self._acquire(loop, deadline)
+            # The first two segments of a path name an EHR.
+            await self._acquire(loop, deadline, tuple(target.split("/", 3)[:3]))
             timeout_seconds = deadline - loop.time()
         try:
             kept = self._take_idle(loop)
@@ -123,11 +124,11 @@ class ConnectionPool:
         # Transports close in the loop's next turn.
         await asyncio.sleep(0)
 
-    async def _acquire(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
-        """Wait for permission to use a connection."""
+    async def _acquire(self, loop: asyncio.AbstractEventLoop, deadline: float, part: tuple[str, ...]) -> None:
+        """Wait for permission to use a connection, in turn with other parts of the host."""
         self._raise_if_closed()
         left = deadline - loop.time()
-        if not await self._semaphore.acquire(min(self._pool_timeout_seconds, left)):
+        if not await self._semaphore.acquire(min(self._pool_timeout_seconds, left), part):
             self._raise_if_closed()
             if left <= self._pool_timeout_seconds:
                 raise TimeoutError

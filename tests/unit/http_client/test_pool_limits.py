@@ -47,6 +47,17 @@ async def test_more_calls_than_max_connections_wait_for_a_connection() -> None:
     assert server.connections == 3
 
 
+async def test_parts_of_the_host_take_turns_where_all_connections_are_in_use() -> None:
+    async with Server(slow) as server, pool(server, max_connections=1, pool_timeout_seconds=30) as connections:
+        targets = [*["/emrs/slow/units?a"] * 20, "/emrs/well/units?b", "/emrs/well/units?c"]
+        gets = [asyncio.create_task(connections.get(each, max_bytes=MAX_BYTES)) for each in targets]
+        await asyncio.gather(*gets)
+
+        order = [head.split(b"?")[1][:1] for head in server.heads]
+
+    assert b"".join(order).startswith(b"aabac")
+
+
 async def test_a_call_without_a_connection_after_the_pool_timeout_fails_and_sends_nothing() -> None:
     async with Server(silent) as server, pool(server, max_connections=2, pool_timeout_seconds=0.01) as connections:
         calls = called(connections, 2)
