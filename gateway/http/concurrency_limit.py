@@ -77,11 +77,11 @@ class ConcurrencyLimit:
     A request beyond the limit is rejected at once, since waiting would help no client. Only work counts: an idle
     connection, a body that is still arriving and a probe count nothing.
 
-    Where all permits are in use, a request is let in as a guest if its caller has fewer of them than another. When it
-    begins to wait for an EHR, it takes the permit of the newest request of the caller with the most, at least two
-    more than its own; or, between callers that have as many, of the EHR with the most, at least two more than its own.
-    So a caller with less than an equal part is never rejected, whatever others hold; nor does an EHR that keeps
-    everybody waiting keep out those who ask for others. Which EHRs a request needs is known only when it waits.
+    Where all permits are in use, a request is let in as a guest. When it begins to wait for an EHR, it takes the permit
+    of the newest request of the caller with the most, if those are at least two more than its own caller's; or else of
+    the EHR with the most, if those are at least two more than its own EHR's, from its own caller or one with more. So
+    a caller with less than an equal part is never rejected, whatever others hold; nor does an EHR that keeps everybody
+    waiting keep out those who ask for others. Which EHRs a request needs is known only when it waits.
     """
 
     limit: int
@@ -149,7 +149,7 @@ class ConcurrencyLimit:
         if self.guests >= max(1, self.limit * _GUESTS_PER_PERMIT):
             return Limit.REQUESTS
         held, most = len(self._by_caller.get(caller, ())), _most(self._by_caller)
-        if held + 1 < most or (held < most and _most(self._by_ehr) > 1):
+        if held + 1 < most or _most(self._by_ehr) > 1:
             return None
         return Limit.REQUESTS_OF_CALLER if held == most > 1 else Limit.REQUESTS
 
@@ -165,7 +165,7 @@ class ConcurrencyLimit:
         if most > waiting + 1:
             for permits in self._by_ehr.values():
                 for permit in reversed(permits if len(permits) == most else {}):
-                    if len(self._by_caller[permit.caller]) > held:
+                    if permit.caller == caller or len(self._by_caller[permit.caller]) > held:
                         return permit, Limit.REQUESTS_OF_EHR
         return Limit.REQUESTS_OF_EHR
 

@@ -50,10 +50,15 @@ async def compete(url: str, loud: Iterable[str], quiet_emr: str) -> tuple[list[h
 
 @pytest.mark.parametrize(
     ("loud", "quiet_emr"),
-    [([LOUD], "kaddio"), ([LOUD, "::1", "2001:db8::1"], "cliniko"), ([f"10.0.0.{n}" for n in range(90)], "kaddio")],
-    ids=["one caller on a slow EHR", "three callers on a slow EHR", "ninety callers on a slow EHR"],
+    [
+        ([LOUD], "kaddio"),
+        ([LOUD, "::1", "2001:db8::1"], "cliniko"),
+        ([f"10.0.0.{number}" for number in range(90)], "kaddio"),
+        ([QUIET], "kaddio"),
+    ],
+    ids=["another caller", "three callers", "ninety callers", "the caller itself"],
 )
-async def test_a_caller_of_a_well_ehr_is_answered_each_time_beside_a_slow_one(
+async def test_requests_for_a_well_ehr_are_answered_each_time_beside_a_slow_one_of(
     loud: list[str], quiet_emr: str, serve_gateway: Serve, simulator: Simulator
 ) -> None:
     settings = {**BEHIND_A_PROXY, **UNLIMITED, "gateway_max_concurrent_requests": PERMITS}

@@ -91,12 +91,21 @@ def test_another_caller_gets_in_while_one_floods_a_slow_ehr() -> None:
     requests = Requests(20)
     for _ in range(100):
         requests.is_admitted("loud", "slow")
-        # A further one has less than its part each time, on the same EHR and on another.
+
+    # Each time it has less than its part, of the same EHR and of another.
     assert all(requests.is_admitted("quiet", emr) for emr in ("well", "slow") * 5)
 
     assert requests.held() == {"loud": 10, "quiet": 10}
-    assert not requests.is_admitted("quiet", "well")
-    assert requests.limit.reached[Limit.REQUESTS_OF_CALLER] == 80 + 10 + 1
+    assert not requests.is_admitted("quiet", "slow")
+    assert requests.limit.reached == {Limit.REQUESTS_OF_EHR: 80 + 1, Limit.REQUESTS_OF_CALLER: 10}
+
+
+def test_a_caller_of_two_ehrs_gets_in_with_the_well_one_while_it_floods_the_slow_one() -> None:
+    requests = Requests(20)
+    for _ in range(40):
+        requests.is_admitted("only", "slow")
+
+    assert [requests.is_admitted("only", "well") for _ in range(12)] == [True] * 10 + [False] * 2
 
 
 def test_callers_of_a_well_ehr_get_in_while_many_callers_fill_a_slow_one() -> None:
@@ -183,8 +192,8 @@ def test_a_caller_below_its_part_is_never_rejected_whatever_others_hold(
         assert requests.limit.active == len(requests.inside) <= most
         assert requests.limit.guests == 0
         if is_admitted and held[caller] + 1 > part:
-            # It was free, or there was one with as much, who waited for a busier EHR.
-            assert before < most or max(held.values()) > held[caller]
+            # It was free, or it came for an EHR with fewer waiting, in place of its own or of one with more.
+            assert before < most or requests.held()[caller] in {held[caller], held[caller] + 1}
         if ends == 0 and requests.inside:
             requests.finish(ends)
     while requests.inside:
