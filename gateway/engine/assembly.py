@@ -74,7 +74,7 @@ class Assembly:
         while stack:
             for piece in stack[-1]:
                 kind = type(piece)
-                if kind is bytes:
+                if kind is bytes or kind is bytearray:
                     sink.append(piece)
                     continue
                 if kind is list:

@@ -114,7 +114,7 @@ def compile_operation(
         [field_writers.root(label, write) for label, write in made.writers],
         made.work,
         operation.operation is OperationType.MUTATION,
-        compiler,
+        lambda: compiler.positions,
     )
 
 

@@ -73,19 +73,6 @@ class Info(strawberry.Info[ContextT, RootT], Generic[ContextT, RootT]):
 Write: TypeAlias = Callable[[Any, Output, "Execution", Path], None]
 
 
-class Awaiting(Protocol):
-    """What a value that is awaited belongs to: it writes the value, or that there is none."""
-
-    @property
-    def write(self) -> Write:
-        """Write the value."""
-        ...
-
-    def fail(self, error: Exception, output: Output, execution: "Execution", path: Path) -> None:
-        """Write null, or raise NullPropagation."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
     """A field or an item of a list, where it stands in a document; `write` writes there what it is."""
@@ -123,12 +110,6 @@ class Turns(Protocol):
         ...
 
 
-class Measured(Protocol):
-    """Tells how many fields were compiled so far."""
-
-    positions: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A compiled operation: each root field writes its label and its value from the root value None.
@@ -142,12 +123,12 @@ class Program:
     root_fields: Sequence[Write]
     work: float
     is_serial: bool
-    compiled: Measured
+    count_positions: Callable[[], int]
 
     @property
     def positions(self) -> int:
         """How many fields were compiled so far: the program's memory grows with it."""
-        return self.compiled.positions
+        return self.count_positions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +152,7 @@ def _nothing_waits(_: Iterable[Coroutine[Any, Any, Any]]) -> None:
 # Part of graphql-core's info.
 _HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=lambda _: None)
 
-_Suspended: TypeAlias = "tuple[Awaiting, Path, Output, asyncio.Future[Any] | None]"
+_Suspended: TypeAlias = "tuple[Value, Path, Output, asyncio.Future[Any] | None]"
 _Job: TypeAlias = "tuple[Path, list[FieldNode], Callable[[], None]]"
 
 
@@ -318,7 +299,7 @@ class Execution:
                 self.defer(path, nodes, partial(self.follow, path, nodes, steps))
                 return
 
-    def advance(self, coroutine: Coroutine[Any, Any, Any], awaiting: Awaiting, path: Path, output: Output) -> None:
+    def advance(self, coroutine: Coroutine[Any, Any, Any], awaiting: Value, path: Path, output: Output) -> None:
         """Run a resolver until it waits or returns; then write its value, or leave a placeholder for it.
 
         Raises NullPropagation.
@@ -341,7 +322,7 @@ class Execution:
         awaiting.write(value, output, self, path)
 
     def _suspend(
-        self, coroutine: Coroutine[Any, Any, Any], awaited: Any, awaiting: Awaiting, path: Path, output: Output
+        self, coroutine: Coroutine[Any, Any, Any], awaited: Any, awaiting: Value, path: Path, output: Output
     ) -> None:
         future = awaited if asyncio.isfuture(awaited) else None
         if future is None and awaited is not None:

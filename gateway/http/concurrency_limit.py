@@ -36,16 +36,18 @@ class RequestPermit:
     """A context manager around the work on one request, which raises Overloaded where there is no room for it.
 
     `refusal` is set where a permit was revoked while the request waited for upstream: its fields fail, and its caller
-    gets this error. A *guest* was let in above the limit, for as long as it does not wait.
+    gets this error; that of a mutation `is_protected`. A *guest* was let in above the limit, for as long as it does not
+    wait.
     """
 
-    __slots__ = ("_limit", "caller", "ehrs", "is_guest", "refusal", "scope")
+    __slots__ = ("_limit", "caller", "ehrs", "is_guest", "is_protected", "refusal", "scope")
 
     def __init__(self, limit: "ConcurrencyLimit", caller: Hashable) -> None:
         self._limit = limit
         self.caller = caller
         self.ehrs: tuple[str, ...] = ()
         self.is_guest = False
+        self.is_protected = False
         self.refusal: Limit | None = None
         self.scope: FetchScope | None = None
 
@@ -159,13 +161,14 @@ class ConcurrencyLimit:
         if most > held + 1:
             for permits in self._by_caller.values():
                 for permit in reversed(permits if len(permits) == most else {}):
-                    if permit.ehrs:
+                    if permit.ehrs and not permit.is_protected:
                         return permit, Limit.REQUESTS_OF_CALLER
         waiting, most = len(self._by_ehr.get(emr, ())), _most(self._by_ehr)
         if most > waiting + 1:
             for permits in self._by_ehr.values():
                 for permit in reversed(permits if len(permits) == most else {}):
-                    if permit.caller == caller or len(self._by_caller[permit.caller]) > held:
+                    has_more = permit.caller == caller or len(self._by_caller[permit.caller]) > held
+                    if has_more and not permit.is_protected:
                         return permit, Limit.REQUESTS_OF_EHR
         return Limit.REQUESTS_OF_EHR
 

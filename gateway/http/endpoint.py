@@ -121,7 +121,8 @@ class GraphQLEndpoint:
                 context.record.outcome = "finished"
                 return kept
             request = self.reader.post(headers, body) if context.is_post else self.reader.get(body)
-            self.unsent_bytes.check(context.caller)
+            context.check_unsent = partial(self.unsent_bytes.check, context.caller)
+            context.check_unsent()
             permit = self.concurrency_limit.permit(context.caller)
             with permit:
                 response = await self.runner.run(request, context, permit)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
-from graphql import OperationType
 from starlette.types import Receive
 
 from gateway.domain.errors import DeadlineExceeded
@@ -112,6 +111,7 @@ class RequestContext:
     access: Access = EVERYTHING
     caller: Hashable = field(default=None, repr=False)
     """The key of its caller's shares: a name, or the bytes of an address, which is personal and goes nowhere else."""
+    check_unsent: Callable[[], None] = lambda: None
     take_calls: Callable[[int], None] | None = None
     """Takes upstream calls from the caller's budget; None where it has none."""
 
@@ -129,15 +129,18 @@ class RequestTimeout:
     """A context manager around the work on a request, in the request's own task.
 
     Timers begin when the request first waits for upstream or pauses, which most requests never do. After `seconds` the
-    scope expires. An answer that is so large that it pauses is written in turn with others: `writing` is how many are at a
-    time, so that not all of them take memory at once. When the client disconnects, the block is cancelled and raises ClientDisconnectedError, unless
+    scope expires. When the client disconnects, the block is cancelled and raises ClientDisconnectedError, unless
     `outlives_client` is set; a cancellation from elsewhere passes through.
+
+    An answer that is so large that it pauses is written in turn with others, `writing` of them at a time, so that few
+    of them take memory; `check_unsent` raises Overloaded where its client has enough to read already.
     """
 
     scope: FetchScope
     receive: Receive
     seconds: float
     writing: asyncio.Semaphore
+    check_unsent: Callable[[], None] = lambda: None
     outlives_client: bool = False
     _task: asyncio.Task[Any] | None = None
     _has_disconnected: bool = False
@@ -163,12 +166,10 @@ class RequestTimeout:
         if kind is asyncio.CancelledError and self._has_disconnected and task is not None and not task.uncancel():
             raise ClientDisconnectedError from None
 
-    def settle_kind(self, kind: OperationType) -> None:
-        """A client that leaves cancels a query, but not a mutation: what it does may be half done."""
-        self.outlives_client = kind is OperationType.MUTATION
-
     async def pause(self) -> None:
-        """Give other requests their turn. Raises DeadlineExceeded when the request's time is over since long.
+        """Give other requests their turn. Raises Overloaded where the caller has too much of other answers to read.
+
+        Raises DeadlineExceeded when the request's time is over since long.
 
         What came in time may be written somewhat later.
         """
@@ -176,6 +177,8 @@ class RequestTimeout:
         if not self._is_writing:
             await self.writing.acquire()
             self._is_writing = True
+            # While it waited for its turn, others may have filled what clients have not read yet.
+            self.check_unsent()
         await asyncio.sleep(0)
         if self._late_at is not None and asyncio.get_running_loop().time() > self._late_at:
             raise DeadlineExceeded("The answer could not be written in the time that the request had", retryable=True)

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -103,13 +104,13 @@ class Runner:
         )
         try:
             seconds = min(context.timeout_seconds, self.limits.seconds)
-            with RequestTimeout(scope, context.receive, seconds, self.writing) as timeout:
+            with RequestTimeout(scope, context.receive, seconds, self.writing, context.check_unsent) as timeout:
                 executed = await self.engine.execute(
                     operation,
                     resolver_context,
                     queries_only=not context.is_post,
                     turns=timeout,
-                    on_chosen=timeout.settle_kind,
+                    on_chosen=partial(_protect_mutation, timeout, permit),
                 )
         except DeadlineExceeded as error:
             raise HttpError(503, error) from None
@@ -143,6 +144,11 @@ class Runner:
                 # Apollo's clients send the document along when a response with status 200 says so.
                 raise HttpError(_request_error_status(media_type), error) from None
         return Operation(document, request.operation_name, request.variables)
+
+
+def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: OperationType) -> None:
+    """Neither a client that leaves nor load ends a mutation: what it does may be half done."""
+    timeout.outlives_client = permit.is_protected = kind is OperationType.MUTATION
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:
