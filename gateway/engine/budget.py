@@ -4,6 +4,7 @@ One run of a resolver is one unit of work, some microseconds of a processor. Eve
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.engine.errors import LimitExceededError
 
@@ -47,6 +48,18 @@ class ExecutionLimits:
     items: ItemLimit | None = None
     step_work: float = 2_000
     hint: str = "ask for less"
+
+
+class Turns(Protocol):
+    """Shares the event loop between executions that take long."""
+
+    async def pause(self) -> None:
+        """Give the other work of the event loop its turn. What this raises ends the execution."""
+        ...
+
+    def wait(self) -> None:
+        """The execution waits for a resolver, and so needs no turn."""
+        ...
 
 
 class Budget:

@@ -9,12 +9,12 @@ import strawberry
 from graphql import GraphQLError, GraphQLSchema, OperationType
 
 from gateway.engine.arguments import ArgumentConverter
-from gateway.engine.budget import ExecutionLimits
+from gateway.engine.budget import ExecutionLimits, Turns
 from gateway.engine.compiler import Columns, CompilerConfig
 from gateway.engine.document_cache import MAX_ERRORS, Documents, digest_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import MutationNotAllowedError, RequestError, located_errors
-from gateway.engine.executor import Execution, ExecutionConfig, Info, Turns
+from gateway.engine.executor import Execution, ExecutionConfig, Info
 from gateway.engine.object_types import check_schema
 
 
@@ -112,8 +112,8 @@ class Engine:
     ) -> Result:
         """Parse, validate and execute. Raises MutationNotAllowedError; everything else is in the result.
 
-        `on_chosen` is told what kind of operation runs, before a field does. A long execution pauses again and again; what
-        `turns` raise then is raised here.
+        `on_chosen` is told what kind of operation runs, before a field does. A long execution pauses again and again;
+        what `turns` raise then is raised here.
         """
         try:
             document = self._documents.read(operation.query)

@@ -3,23 +3,16 @@
 Their messages are safe to show to clients: they never quote a value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
+from typing import TypeAlias
 
 from graphql import GraphQLError
 from graphql.error import located_error
 
-from gateway.engine.paths import (
-    Failure,
-    Failures,
-    ResponsePath,
-    SharedObject,
-    count_response_paths,
-    order_of,
-    response_paths,
-)
+from gateway.engine.paths import Boundary, Failure, Failures, Path, ResponseKey, SharedObject
 
 
 class RequestError(Exception):
@@ -40,6 +33,64 @@ class LimitExceededError(RequestError):
 
 class MutationNotAllowedError(Exception):
     """The operation is no query, and the request may carry queries only."""
+
+
+ResponsePath: TypeAlias = "list[str | int]"
+
+
+def order_of(path: ResponsePath) -> list[int]:
+    """What sorts paths as their values stand in the answer."""
+    return [key.order if isinstance(key, ResponseKey) else int(key) for key in path]
+
+
+def response_paths(path: Path, number: int) -> Iterator[ResponsePath]:
+    """The paths, as GraphQL writes them in errors, of failure `number`, where a path stands for several places.
+
+    They come in the order of the answer, without those below a value that was null before the failure.
+    """
+    while isinstance(path, Boundary):
+        if isinstance(path, SharedObject):
+            for place in path.places:
+                yield from response_paths(place, number)
+            return
+        if _was_closed(path, number):
+            return
+        path = path.path
+    if path is None:
+        yield []
+        return
+    outer, key = path
+    keys: Sequence[str | int] = key[0].indexes(key[1]) if isinstance(key, tuple) else (key,)
+    for start in response_paths(outer, number):
+        for each in keys:
+            yield [*start, each]
+
+
+def count_response_paths(path: Path, counted: "dict[SharedObject, int]") -> int:
+    """How many they are at least: none where a value around has become null, even if that was later.
+
+    `counted` holds what is known of shared objects, which may stand in each other.
+    """
+    count = 1
+    while path is not None:
+        if isinstance(path, SharedObject):
+            if path not in counted:
+                counted[path] = sum(count_response_paths(place, counted) for place in path.places)
+            return count * counted[path]
+        if isinstance(path, Boundary):
+            if path.closed_at is not None:
+                return 0
+            path = path.path
+            continue
+        path, key = path
+        if isinstance(key, tuple):
+            groups, value = key
+            count *= len(groups.indexes(value))
+    return count
+
+
+def _was_closed(boundary: Boundary, number: int) -> bool:
+    return boundary.closed_at is not None and boundary.closed_at <= number
 
 
 def located_errors(failures: Failures, max_errors: int, *, expected: type[Exception]) -> tuple[list[GraphQLError], int]:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import strawberry
 from graphql import (
@@ -36,12 +36,11 @@ from strawberry.types.field import StrawberryField
 
 from gateway.engine.arguments import Arguments
 from gateway.engine.assembly import Assembly
-from gateway.engine.budget import Budget, ExecutionLimits
+from gateway.engine.budget import Budget, ExecutionLimits, Turns
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.paths import (
     Failure,
     Failures,
-    ListCells,
     NullableValue,
     NullPropagation,
     Output,
@@ -98,18 +97,6 @@ class Position(Value):
     memo: dict[str, Any] = field(default_factory=dict)
 
 
-class Turns(Protocol):
-    """Shares the event loop between executions that take long."""
-
-    async def pause(self) -> None:
-        """Give the other work of the event loop its turn. What this raises ends the execution."""
-        ...
-
-    def wait(self) -> None:
-        """The execution waits for a resolver, and so needs no turn."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A compiled operation: each root field writes its label and its value from the root value None.
@@ -127,7 +114,7 @@ class Program:
 
     @property
     def positions(self) -> int:
-        """How many fields were compiled so far: the program's memory grows with it."""
+        """How many fields were compiled so far; its memory grows with them."""
         return self.count_positions()
 
 
@@ -145,10 +132,6 @@ async def _gather(values: Sequence[Awaitable[Any]]) -> list[Any]:
     return list(await asyncio.gather(*values))
 
 
-def _nothing_waits(_: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    return
-
-
 # Part of graphql-core's info.
 _HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=lambda _: None)
 
@@ -157,7 +140,7 @@ _Job: TypeAlias = "tuple[Path, list[FieldNode], Callable[[], None]]"
 
 
 class Execution:
-    """One execution of a program. `run` may be awaited once; `failures` are complete after it, until `close`."""
+    """One execution of a program: `run` may be awaited once; `failures` are complete after it, until `close`."""
 
     def __init__(
         self,
@@ -206,7 +189,7 @@ class Execution:
             shared.forget_places()
         self.shared.clear()
         self._jobs.clear()
-        self.failures.abandon = _nothing_waits
+        self.failures.forget()
 
     async def _write_root(self, output: Output, root: NullableValue) -> None:
         self.budget.spend(self._program.work)
@@ -377,26 +360,19 @@ class Execution:
         self.fail(error, nodes, path, None)
         raise NullPropagation(boundary_of(path))
 
-    def finish(self, cells: ListCells) -> None:
-        """Go on after all cells of a list were begun. Raises NullPropagation."""
-        cells.is_writing = False
-        if cells.has_failed:
-            raise NullPropagation(cells.pass_on(self.failures))
-
     def arguments(self, position: Position) -> Mapping[str, Any]:
         """The keyword arguments of a resolver. Raises GraphQLError."""
         found = self._arguments.get(position)
         if found is None:
             found = self._arguments[position] = position.arguments.values(self._variables)
-        if position.arguments.are_reusable:
-            return found
-        return position.arguments.fresh(found, self.info(position))
+        arguments = position.arguments
+        return found if arguments.are_reusable else arguments.fresh(found, self.info(position))
 
     def info(self, position: Position) -> Info[Any, None]:
         """The info of a resolver; its path names the field alone."""
         found = self._infos.get(position)
         if found is None:
-            raw: GraphQLResolveInfo[Any] = GraphQLResolveInfo(
+            raw = GraphQLResolveInfo[Any](
                 position.nodes[0].name.value,
                 position.nodes,
                 position.definition.type,

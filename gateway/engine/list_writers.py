@@ -210,7 +210,7 @@ class RowsWriter:
                     execution.budget.count_step(_CELLS * work)
                     yield
             execution.budget.count_step(len(by_value) % _CELLS * work)
-        execution.finish(cells)
+        cells.finish(execution.failures)
 
     def _write_anew(self, columns: Sequence[ItemGroups], execution: Execution, path: Path, rows: Rows) -> None:
         for groups in columns:

@@ -6,7 +6,7 @@ stand in several places. An error in such an object has one path for each place.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -258,10 +258,11 @@ class ListCells(Boundary):
         if not self.is_writing:
             self.pass_on(failures)
 
-    @property
-    def has_failed(self) -> bool:
-        """Whether a cell has failed that may not be null."""
-        return bool(self._failures)
+    def finish(self, failures: "Failures") -> None:
+        """Go on after all cells were begun. Raises NullPropagation where one has failed that may not be null."""
+        self.is_writing = False
+        if self._failures:
+            raise NullPropagation(self.pass_on(failures))
 
     def pass_on(self, failures: "Failures") -> Boundary:
         """Fail the list by its first failed cell; gives the boundary at which that ended."""
@@ -328,6 +329,10 @@ class Failures:
     count: int = 0
     recorded: list[tuple[int, Failure]] = field(default_factory=list)
 
+    def forget(self) -> None:
+        """Drop the reference to the execution, which refers to its failures."""
+        self.abandon = _nothing_waits
+
     def record(self, failure: Failure) -> None:
         """Record that a field is null because of a failure."""
         if len(self.recorded) < self.most:
@@ -341,59 +346,5 @@ class Failures:
         raise NullPropagation(boundary)
 
 
-ResponsePath: TypeAlias = "list[str | int]"
-
-
-def order_of(path: ResponsePath) -> list[int]:
-    """What sorts paths as their values stand in the answer."""
-    return [key.order if isinstance(key, ResponseKey) else int(key) for key in path]
-
-
-def response_paths(path: Path, number: int) -> Iterator[ResponsePath]:
-    """The paths, as GraphQL writes them in errors, of failure `number`, where a path stands for several places.
-
-    They come in the order of the answer, without those below a value that was null before the failure.
-    """
-    while isinstance(path, Boundary):
-        if isinstance(path, SharedObject):
-            for place in path.places:
-                yield from response_paths(place, number)
-            return
-        if _was_closed(path, number):
-            return
-        path = path.path
-    if path is None:
-        yield []
-        return
-    outer, key = path
-    keys: Sequence[str | int] = key[0].indexes(key[1]) if isinstance(key, tuple) else (key,)
-    for start in response_paths(outer, number):
-        for each in keys:
-            yield [*start, each]
-
-
-def count_response_paths(path: Path, counted: "dict[SharedObject, int]") -> int:
-    """How many they are at least: none where a value around has become null, even if that was later.
-
-    `counted` holds what is known of shared objects, which may stand in each other.
-    """
-    count = 1
-    while path is not None:
-        if isinstance(path, SharedObject):
-            if path not in counted:
-                counted[path] = sum(count_response_paths(place, counted) for place in path.places)
-            return count * counted[path]
-        if isinstance(path, Boundary):
-            if path.closed_at is not None:
-                return 0
-            path = path.path
-            continue
-        path, key = path
-        if isinstance(key, tuple):
-            groups, value = key
-            count *= len(groups.indexes(value))
-    return count
-
-
-def _was_closed(boundary: Boundary, number: int) -> bool:
-    return boundary.closed_at is not None and boundary.closed_at <= number
+def _nothing_waits(_: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    return
