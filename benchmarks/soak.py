@@ -101,9 +101,9 @@ class Client:
             self._streams = None
 
 
-def http_request(url: str, document: str, variables: Mapping[str, str], *headers: str) -> bytes:
-    """A query as it goes over the wire."""
-    body = json.dumps({"query": document, "variables": variables}).encode()
+def http_request(url: str, document: str, variables: Mapping[str, object], *headers: str, **more: object) -> bytes:
+    """A query as it goes over the wire, with what else its body should hold."""
+    body = json.dumps({"query": document, "variables": variables, **more}).encode()
     lines = (
         "POST /graphql HTTP/1.1",
         f"host: {urlsplit(url).netloc}",

@@ -95,10 +95,10 @@ def _rate(settings: Settings) -> Rate:
     return Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst, settings.gateway_calls_per_minute)
 
 
-def persisted_documents_of(settings: Settings) -> PersistedDocuments:
+def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
     """The documents of the manifest, or else those that clients register. Raises SettingsError."""
     if settings.gateway_documents is None:
-        return PersistedDocuments()
+        return PersistedDocuments(budget=memory)
     try:
         by_id = read_manifest(settings.gateway_documents.read_bytes())
     except OSError as error:
@@ -255,7 +255,7 @@ def _endpoint(
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
     loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, profiles, loaders),
+        runner=_runner(dependencies, profiles, loaders, memory),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
@@ -276,14 +276,16 @@ def _endpoint(
     )
 
 
-def _runner(dependencies: _Dependencies, profiles: Profiles, loaders: Callable[[FetchScope], Nodes]) -> Runner:
+def _runner(
+    dependencies: _Dependencies, profiles: Profiles, loaders: Callable[[FetchScope], Nodes], memory: CacheBudget
+) -> Runner:
     settings = dependencies.settings
     return Runner(
-        engine=_engine(settings),
+        engine=_engine(settings, memory),
         errors=ErrorFormatter(
             dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
         ),
-        documents=persisted_documents_of(settings),
+        documents=persisted_documents_of(settings, memory),
         profiles=profiles,
         loaders=loaders,
         widest_window=settings.widest_window,
@@ -293,7 +295,7 @@ def _runner(dependencies: _Dependencies, profiles: Profiles, loaders: Callable[[
     )
 
 
-def _engine(settings: Settings) -> Engine:
+def _engine(settings: Settings, memory: CacheBudget) -> Engine:
     limits = DocumentLimits(
         tokens=settings.gateway_max_tokens,
         depth=settings.gateway_max_depth,
@@ -316,6 +318,7 @@ def _engine(settings: Settings) -> Engine:
             ),
             max_errors=settings.gateway_max_errors,
             introspection=settings.gateway_introspection,
+            budget=memory,
         ),
     )
 

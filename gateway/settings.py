@@ -227,7 +227,7 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     gateway_cache_timeslots_stale_seconds: float = Field(15, ge=0, le=30)
     """For how long after that they are served while they are fetched anew."""
     gateway_cache_max_mb: int = Field(64, ge=1, le=65_536)
-    """What all caches together may hold, in MiB."""
+    """What all caches together may take in memory, in MiB."""
     gateway_introspection: bool = False
     """Whether clients may introspect and get suggestions; on in `gateway dev` unless set."""
     gateway_graphiql: bool = False

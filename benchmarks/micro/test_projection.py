@@ -15,6 +15,7 @@ from gateway.domain import models
 from gateway.engine.engine import Engine, EngineConfig, Operation
 from gateway.engine.executor import Info
 from gateway.engine.lazy_list import LazyObjectList, as_list
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.schema.scalars import PLAIN_SCALARS, DateTime, scalar_map
 
 
@@ -54,7 +55,7 @@ QUERY = "{ timeslots { start end resourceId healthcareServiceId } }"
 def test_list(benchmark: Callable[..., Any], *, compiled: bool) -> None:
     schema = strawberry.Schema(Query, config=StrawberryConfig(info_class=Info, scalar_map=scalar_map()))
     core = schema._schema  # noqa: SLF001 # as the engine does
-    engine = Engine(schema, EngineConfig(plain_scalars=PLAIN_SCALARS))
+    engine = Engine(schema, EngineConfig(plain_scalars=PLAIN_SCALARS, budget=CacheBudget(1_000_000)))
     slots = answer().slots
     document = parse(QUERY)
     assert isinstance(core, GraphQLSchema)

@@ -29,6 +29,8 @@ _SUBJECT_CLAIMS = ("sub", "client_id", "azp")
 _MAX_TOKEN = 8_192
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _MAX_CACHED = 2_048
+# Of a few hundred bytes each; a token may list hundreds of them.
+_MAX_CACHED_UNITS = 16_384
 _MAX_CACHED_SECONDS = 300.0
 _JWS = PyJWS(ALGORITHMS, {"verify_signature": True, "enforce_minimum_key_length": True})
 
@@ -123,6 +125,40 @@ class _Cached(NamedTuple):
     until: float
 
 
+class _TokenCache:
+    """Verified tokens by digest; beyond a number of them, or of the care units that they list, the oldest go first."""
+
+    def __init__(self) -> None:
+        self._tokens: OrderedDict[bytes, _Cached] = OrderedDict()
+        self._units = 0
+
+    def get(self, digest: bytes) -> _Cached | None:
+        """The result for a token."""
+        return self._tokens.get(digest)
+
+    def touch(self, digest: bytes) -> None:
+        """Count a token as the most recently used."""
+        self._tokens.move_to_end(digest)
+
+    def keep(self, digest: bytes, cached: _Cached) -> None:
+        """Cache a result."""
+        self.drop(digest)
+        self._tokens[digest] = cached
+        self._units += _units(cached)
+        while len(self._tokens) > _MAX_CACHED or self._units > _MAX_CACHED_UNITS:
+            self.drop(next(iter(self._tokens)))
+
+    def drop(self, digest: bytes) -> None:
+        """Forget a token."""
+        dropped = self._tokens.pop(digest, None)
+        if dropped is not None:
+            self._units -= _units(dropped)
+
+
+def _units(cached: _Cached) -> int:
+    return len(cached.caller.access.care_units or ())
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class JwtVerifier:
     """Verifies bearer tokens.
@@ -137,7 +173,7 @@ class JwtVerifier:
     rate: Rate
     secret: bytes
     now: Callable[[], datetime]
-    _cache: OrderedDict[bytes, _Cached] = field(default_factory=OrderedDict, init=False)
+    _cache: _TokenCache = field(default_factory=_TokenCache, init=False)
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
         """The caller that the token names."""
@@ -161,9 +197,9 @@ class JwtVerifier:
             return None
         keys = self.keys.current()
         if keys is not None and cached.key in keys and cached.since <= self.now().timestamp() < cached.until:
-            self._cache.move_to_end(digest)
+            self._cache.touch(digest)
             return cached.caller
-        del self._cache[digest]
+        self._cache.drop(digest)
         return None
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
@@ -176,9 +212,7 @@ class JwtVerifier:
         until = valid_until(claims, self.required, now)
         name = caller_name(claims, self.required, self.secret)
         caller = Caller(name, granted_access(claims, self.required), self.rate)
-        self._cache[digest] = _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS))
-        if len(self._cache) > _MAX_CACHED:
-            self._cache.popitem(last=False)
+        self._cache.keep(digest, _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS)))
         return caller
 
 

@@ -16,6 +16,8 @@ from gateway.domain.errors import BadUserInput
 from gateway.domain.models import CareUnitKey
 
 _LONGEST_ID = 1024
+# Two UUIDs and a bit; thousands of much longer ids would take tens of megabytes.
+_LONGEST_CACHED_IDS = 100
 # What percent-encoding leaves alone (RFC 3986, 2.3); most ids hold nothing else, and quote takes ten times as long.
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]+")
 # Control characters, and halves of surrogate pairs, which no encoding takes.
@@ -44,10 +46,16 @@ def care_unit_id(key: CareUnitKey) -> str:
     return _encode(NodeType.CARE_UNIT, *key)
 
 
-# The same nodes come back in every answer.
-@lru_cache(maxsize=16_384)
 def node_id(node_type: NodeType, key: CareUnitKey, leyr_id: str) -> str:
     """The node id of a resource or service of a care unit."""
+    if len(key.care_unit) + len(leyr_id) > _LONGEST_CACHED_IDS:
+        return _encode(node_type, *key, leyr_id)
+    return _cached_node_id(node_type, key, leyr_id)
+
+
+# The same nodes come back in every answer.
+@lru_cache(maxsize=4_096)
+def _cached_node_id(node_type: NodeType, key: CareUnitKey, leyr_id: str) -> str:
     return _encode(node_type, *key, leyr_id)
 
 

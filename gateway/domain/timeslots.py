@@ -21,19 +21,25 @@ class TimeslotList:
     `part` says which part of that whole this list is.
     """
 
-    __slots__ = ("_by_resource", "_by_service", "derived", "part", "slots")
+    __slots__ = ("_by_resource", "_by_service", "derived", "part", "slots", "text_bytes")
 
-    def __init__(self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None) -> None:
+    def __init__(
+        self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None, text_bytes: int | None = None
+    ) -> None:
         """Sort slots that come in any order; `instant` must be able to read their times, which the decoder checks.
 
-        `times` are the texts of all their times, where the caller has them.
+        `times` are the texts of all their times, where the caller has them; `text_bytes` is the most that all their
+        texts may take in memory, where the caller knows.
         """
-        self._set(_sorted(list(slots), times), None, ())
+        self._set(_sorted(list(slots), times), None, (), text_bytes)
 
-    def _set(self, slots: Sequence[Timeslot], derived: object, part: tuple[Hashable, ...]) -> None:
+    def _set(
+        self, slots: Sequence[Timeslot], derived: object, part: tuple[Hashable, ...], text_bytes: int | None = None
+    ) -> None:
         self.slots = tuple(slots)
         self.derived: Any = derived
         self.part = part
+        self.text_bytes = text_bytes
         self._by_resource: dict[str | None, TimeslotList] | None = None
         self._by_service: dict[str | None, TimeslotList] | None = None
 

@@ -1,11 +1,14 @@
 """A cache of documents: parsed, validated and compiled, with the rules by which their variables are coerced."""
 
+import gc
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import Any
+from sys import getsizeof
+from typing import Any, Protocol
 
 from graphql import (
     DocumentNode,
@@ -36,10 +39,33 @@ from gateway.engine.selection import walk
 
 # graphql-core reads the document's text from its start to locate an error.
 MAX_ERRORS = 20
-# A document takes about forty times the memory of its text, and a position of a compiled program about a kilobyte.
-_MAX_CHARACTERS = 256 * 1024
-_MAX_POSITIONS = 32 * 1024
+# What a document takes in bytes, at the most that was measured: by itself, for each token (with the syntax tree and the
+# rules of variables), for each validation error, and for each position of a compiled program.
+_DOCUMENT_BYTES = 4_000
+_TOKEN_BYTES = 520
+_ERROR_BYTES = 600
+_POSITION_BYTES = 3_000
+# Each setting of the variables in `@skip` and `@include` makes a program: n of them make two to the power of n.
+_MAX_PROGRAMS = 32
+# The garbage collector walks through all documents when it walks: 16 MiB of them take it some 50 ms.
+_MAX_BYTES = 16 * 1024 * 1024
+_MAX_DOCUMENT_BYTES = _MAX_BYTES // 4
 _MAX_CACHED_CHARACTERS = 16 * 1024
+# Programs hold classes, which only the garbage collector frees: it would come after gigabytes of them.
+_MAX_UNCOLLECTED_BYTES = 8 * 1024 * 1024
+
+
+class MemoryBudget(Protocol):
+    """Counts the bytes of cached entries, which their owners keep, and tells an owner when to evict one."""
+
+    def keep(self, name: Hashable, size: int, on_evict: Callable[[], None]) -> bool:
+        """Count an entry of `size` bytes, in place of one of the same name; False where it may not be kept."""
+
+    def touch(self, name: Hashable) -> None:
+        """Count an entry as the most recently used."""
+
+    def drop(self, name: Hashable) -> None:
+        """Stop counting an entry."""
 
 
 class VariableRules:
@@ -90,12 +116,13 @@ class VariableRules:
         return VariableValues(sources, coerced)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Document:
     """A parsed document with its validation errors, and what was compiled of it.
 
-    `digest` is its text's, `directive_variables` are those that decide what is selected, and `positions` those of its
-    programs.
+    `digest` is its text's, `directive_variables` are those that decide what is selected, `own_bytes` is what it takes
+    in memory without its programs, and `charged_bytes` what it was last charged for. `positions` are those of its
+    programs. It has no representation, since its text may hold personal data.
     """
 
     digest: str
@@ -104,9 +131,24 @@ class Document:
     fragments: dict[str, FragmentDefinitionNode]
     directive_variables: Sequence[str]
     characters: int
+    own_bytes: int
     positions: int = 0
+    charged_bytes: int = 0
     programs: dict[Hashable, Program] = field(default_factory=dict)
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in memory with its programs."""
+        return self.own_bytes + self.positions * _POSITION_BYTES
+
+    def add(self, key: Hashable, program: Program) -> None:
+        """Keep a program; of too many, or too large ones, the oldest go."""
+        self.programs[key] = program
+        self.positions += program.positions
+        while len(self.programs) > _MAX_PROGRAMS or (len(self.programs) > 1 and self.size > _MAX_DOCUMENT_BYTES):
+            oldest = next(iter(self.programs))
+            self.positions -= self.programs.pop(oldest).positions
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation to run; a document with several needs a name. Raises InvalidDocumentError."""
@@ -127,7 +169,10 @@ def digest_of(text: str) -> str:
 
 
 class Documents:
-    """Parses, validates and compiles documents, and caches them: the least recently used go first."""
+    """Parses, validates and compiles documents, and caches them within a budget; without one it caches none.
+
+    They take at most 16 MiB of it.
+    """
 
     def __init__(
         self,
@@ -137,6 +182,7 @@ class Documents:
         *,
         refuse_name: Callable[[str], str | None] = lambda _: None,
         introspection: bool = False,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self._schema = schema
         self._compiler = compiler
@@ -146,9 +192,10 @@ class Documents:
         self._validation_rules = [
             OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         ]
+        self._budget = budget
         self._cache: OrderedDict[str, Document] = OrderedDict()
-        self._characters = 0
-        self._positions = 0
+        self._bytes = 0
+        self._uncollected_bytes = 0
 
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
@@ -160,15 +207,15 @@ class Documents:
         found = self._cache.get(digest)
         if found is not None:
             self._cache.move_to_end(digest)
+            if self._budget is not None:
+                self._budget.touch(found)
             return found
         try:
             found = self._parsed(digest, text)
         except RecursionError:
             raise InvalidDocumentError("The document is nested too deeply") from None
         if len(text) <= _MAX_CACHED_CHARACTERS:
-            self._cache[digest] = found
-            self._characters += len(text)
-            self._evict()
+            self._keep(found)
         return found
 
     def _parsed(self, digest: str, text: str) -> Document:
@@ -177,7 +224,9 @@ class Documents:
         hide = not self._introspection
         errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
-        return Document(digest, node, errors, fragments, _directive_variables(node), len(text))
+        size = _DOCUMENT_BYTES + 2 * getsizeof(text)
+        size += _TOKEN_BYTES * (node.token_count or 0) + _ERROR_BYTES * len(errors)
+        return Document(digest, node, errors, fragments, _directive_variables(node), len(text), size)
 
     def variables(
         self, document: Document, operation: OperationDefinitionNode, inputs: Mapping[str, Any]
@@ -202,19 +251,48 @@ class Documents:
                 {name: variables.coerced[name] for name in names if name in variables.coerced},
             )
             program = compile_operation(self._schema, operation, document.fragments, kept, self._compiler)
-            document.programs[key] = program
-            document.positions += program.positions
-            if self._cache.get(document.digest) is document:
-                self._positions += program.positions
-                self._evict()
+            self._add(document, key, program)
         return program
 
-    def _evict(self) -> None:
-        """Evict the documents that were not used for longest, until the others and their programs are small enough."""
-        while self._characters > _MAX_CHARACTERS or self._positions > _MAX_POSITIONS:
-            _, evicted = self._cache.popitem(last=False)
-            self._characters -= evicted.characters
-            self._positions -= evicted.positions
+    def _add(self, document: Document, key: Hashable, program: Program) -> None:
+        before = document.positions
+        document.add(key, program)
+        self._count_uncollected(before + program.positions - document.positions)
+        if self._cache.get(document.digest) is document:
+            self._keep(document)
+        else:
+            self._count_uncollected(program.positions)
+
+    def _keep(self, document: Document) -> None:
+        """Cache a document, or count anew what it takes; one that is too large is used for its request alone."""
+        if self._budget is None:
+            return
+        size = document.size
+        if size > _MAX_DOCUMENT_BYTES or not self._budget.keep(document, size, partial(self._evict, document)):
+            self._budget.drop(document)
+            self._evict(document)
+            return
+        self._cache[document.digest] = document
+        self._bytes += size - document.charged_bytes
+        document.charged_bytes = size
+        while self._bytes > _MAX_BYTES:
+            oldest = next(iter(self._cache.values()))
+            self._budget.drop(oldest)
+            self._evict(oldest)
+
+    def _evict(self, document: Document) -> None:
+        if self._cache.get(document.digest) is document:
+            del self._cache[document.digest]
+            self._bytes -= document.charged_bytes
+            document.charged_bytes = 0
+            self._count_uncollected(document.positions)
+
+    def _count_uncollected(self, positions: int) -> None:
+        """Count positions of programs that are no longer cached, and collect them when they are many."""
+        self._uncollected_bytes += positions * _POSITION_BYTES
+        if self._uncollected_bytes > _MAX_UNCOLLECTED_BYTES:
+            self._uncollected_bytes = 0
+            gc.collect()
 
 
 def _directive_variables(document: DocumentNode) -> list[str]:

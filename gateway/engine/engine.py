@@ -11,7 +11,7 @@ from graphql import GraphQLError, GraphQLSchema, OperationType
 from gateway.engine.arguments import ArgumentConverter
 from gateway.engine.budget import ExecutionLimits, Turns
 from gateway.engine.compiler import Columns, CompilerConfig
-from gateway.engine.document_cache import MAX_ERRORS, Documents, digest_of
+from gateway.engine.document_cache import MAX_ERRORS, Documents, MemoryBudget, digest_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import MutationNotAllowedError, RequestError, located_errors
 from gateway.engine.executor import Execution, ExecutionConfig, Info
@@ -51,7 +51,9 @@ class EngineConfig:
     anything else is a fault. A result has at most `max_errors` errors of failed fields, but faults in any case.
     `before_root_field` is called with the info of each root field before its resolver, of queries and mutations alike,
     and may raise. `refuse_name` gives the reason to refuse a name in a document, None for most. `introspection` opens
-    `__schema` and `__type`, and has graphql-core suggest names of the schema.
+    `__schema` and `__type`, and has graphql-core suggest names of the schema. Documents are cached within `budget`;
+    without one each is compiled anew. Documents are cached
+    within `budget`; without one each is compiled anew.
     """
 
     limits: DocumentLimits = field(default_factory=DocumentLimits)
@@ -62,6 +64,7 @@ class EngineConfig:
     before_root_field: Callable[[Any], None] = lambda _: None
     refuse_name: Callable[[str], str | None] = lambda _: None
     introspection: bool = False
+    budget: MemoryBudget | None = None
 
 
 class _NextTurn:
@@ -99,6 +102,7 @@ class Engine:
             config.limits,
             refuse_name=config.refuse_name,
             introspection=config.introspection,
+            budget=config.budget,
         )
 
     async def execute(

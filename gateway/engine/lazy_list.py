@@ -1,11 +1,17 @@
 """Lists that resolvers may return for speed: views made when one is looked at, and JSON that is encoded once."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from sys import getsizeof
 from typing import Any, Generic, TypeVar, cast, overload
+
+# What an entry of the cache takes beside its key and the text.
+_ENTRY_BYTES = 150
+# An empty list is not worth an entry.
+_LEAST_BYTES = 16
 
 
 class FragmentCache:
-    """The JSON of one list by what was selected of it, at most `budget` bytes."""
+    """The JSON of one list by what was selected of it, at most `budget` bytes with the keys."""
 
     __slots__ = ("_budget", "_fragments", "_left")
 
@@ -20,13 +26,25 @@ class FragmentCache:
 
     def keep(self, selected: Hashable, fragment: bytes) -> None:
         """Cache the JSON of a selection; where the budget is spent, all others are dropped first."""
-        if len(fragment) > self._budget:
+        if not _LEAST_BYTES <= len(fragment) <= self._budget:
             return
-        if len(fragment) > self._left:
-            self._fragments.clear()
+        size = _ENTRY_BYTES + getsizeof(fragment) + _key_bytes(selected)
+        if size > self._budget:
+            return
+        if size > self._left:
+            self._fragments = {}
             self._left = self._budget
         self._fragments[selected] = fragment
-        self._left -= len(fragment)
+        self._left -= size
+
+
+def _key_bytes(key: object) -> int:
+    """What a key takes, with all that its tuples hold."""
+    size = getsizeof(key)
+    if type(key) is tuple:
+        for each in key:
+            size += _key_bytes(each)
+    return size
 
 
 V = TypeVar("V")

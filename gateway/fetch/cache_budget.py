@@ -22,7 +22,10 @@ class Lifetimes(NamedTuple):
 
 
 class CacheBudget:
-    """Counts the bytes of cached entries, which their owners keep, and tells an owner when to evict one."""
+    """Counts the bytes of cached entries, which their owners keep, and tells an owner when to evict one.
+
+    Owners charge what an entry takes in memory: its texts, what is made of it, and the entry here.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes

@@ -8,7 +8,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from sys import getsizeof
 from typing import Any, Generic, TypeAlias, TypeVar
+
+from msgspec.structs import astuple
 
 from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Resource
 from gateway.fetch.backend import SchedulingBackend
@@ -19,10 +22,11 @@ from gateway.fetch.single_flight import SharedCall
 K = TypeVar("K", str, CareUnitKey)
 T = TypeVar("T", bound=CatalogItem)
 
-# What one item takes as a struct, as a GraphQL object and in the index, and what others may derive from it.
-_ITEM_BYTES = 1_200
+# What one item takes as a struct, as a GraphQL object and in the index without its texts, and what others may derive.
+_ITEM_BYTES = 400
 _DERIVED_ITEM_BYTES = 300
-_LIST_BYTES = 1_000
+_LIST_BYTES = 1_200
+_DERIVED_LIST_BYTES = 1_500
 
 
 class CatalogList(Generic[T]):
@@ -37,8 +41,24 @@ class CatalogList(Generic[T]):
         self.items: dict[str, T] = {}
         for item in items:
             self.items.setdefault(item.id, item)
-        self.derived: Any = new_derived(len(self.items) * _DERIVED_ITEM_BYTES)
+        self.derived: Any = new_derived(self._derived_bytes)
         self.views: Any = None
+
+    @property
+    def _derived_bytes(self) -> int:
+        return _DERIVED_LIST_BYTES + len(self.items) * _DERIVED_ITEM_BYTES
+
+    def size(self, key: str | CareUnitKey) -> int:
+        """About how many bytes the list of a care unit or an EHR takes, with all that is made of it."""
+        size = _LIST_BYTES + self._derived_bytes
+        for item in self.items.values():
+            size += _ITEM_BYTES + sum(map(getsizeof, astuple(item)))
+            name = item.display_name
+            if name is not item.name:
+                size += getsizeof(name)
+        # Each node id holds the key and an id in base64; there what is not ASCII takes three characters a byte.
+        ids = "".join((*self.items, *("".join(key) * len(self.items))))
+        return size + 4 * (len(ids) if ids.isascii() else 3 * len(ids.encode())) // 3
 
 
 @dataclass(slots=True)
@@ -126,8 +146,7 @@ class CachedLists(Generic[K, T]):
         earlier = self._cached.get(key)
         if earlier is not None and earlier.fetched_at > fetched_at:
             return
-        size = _LIST_BYTES + len(listed.items) * (_ITEM_BYTES + _DERIVED_ITEM_BYTES)
-        if self._config.budget.keep((self._endpoint, key), size, lambda: self._evict(key)):
+        if self._config.budget.keep((self._endpoint, key), listed.size(key), lambda: self._evict(key)):
             self._cached[key] = _Entry(listed, fetched_at, fetched_at)
         else:
             self._evict(key)

@@ -8,18 +8,25 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
+from operator import attrgetter
+from sys import getsizeof
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import CareUnitKey, Timeslot
 from gateway.domain.queries import Filters, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window, subtract
 from gateway.fetch.cache_budget import CacheConfig
 
-# What a slot takes as a struct with its texts, and what others may derive from it.
-_SLOT_BYTES = 450
+# What a slot takes as a struct without its texts, what those of one owner take as a list, and what others may derive.
+_SLOT_BYTES = 80
+_OWNER_BYTES = 300
 _DERIVED_SLOT_BYTES = 300
-_SNAPSHOT_BYTES = 2_500
+_SNAPSHOT_BYTES = 1_500
+_DERIVED_SNAPSHOT_BYTES = 1_000
+# Slots of one list are much alike, so some of them tell what all take.
+_SAMPLE = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +134,7 @@ class Snapshots:
         step = snapshot.step
         siblings = self._cached.setdefault(step.care_unit, {}).setdefault(step.filters, [])
         siblings.insert(bisect_left(siblings, step.window.start, key=_start), snapshot)
-        size = _SNAPSHOT_BYTES + len(snapshot.answer) * (_SLOT_BYTES + _DERIVED_SLOT_BYTES)
+        size = _SNAPSHOT_BYTES + _slots_bytes(snapshot.answer) + _derived_bytes(snapshot.answer)
         if not self._budget.keep(snapshot, size, lambda: self._remove(snapshot)):
             self._remove(snapshot)
 
@@ -138,7 +145,7 @@ class Snapshots:
         return Snapshot(snapshot.step.within(window), answer, snapshot.fetched_at)
 
     def _add_derived(self, answer: TimeslotList) -> None:
-        answer.derived = self._config.new_derived(len(answer) * _DERIVED_SLOT_BYTES)
+        answer.derived = self._config.new_derived(_derived_bytes(answer))
 
     def _drop(self, snapshot: Snapshot) -> None:
         self._budget.drop(snapshot)
@@ -153,6 +160,32 @@ class Snapshots:
             del by_filters[step.filters]
             if not by_filters:
                 del self._cached[step.care_unit]
+
+
+def _derived_bytes(answer: TimeslotList) -> int:
+    return _DERIVED_SNAPSHOT_BYTES + len(answer) * _DERIVED_SLOT_BYTES
+
+
+def _slots_bytes(answer: TimeslotList) -> int:
+    """About what the slots of an answer take, and the lists that it keeps by their owners."""
+    slots = answer.slots
+    if len(slots) > 2 * _SAMPLE and answer.text_bytes is not None:
+        sample = slots[:: len(slots) // _SAMPLE]
+        size = _exact_slots_bytes(sample) * len(slots) // len(sample)
+        # Texts that are longer than those of the sample show in what was received.
+        if answer.text_bytes <= size:
+            return size
+    return _exact_slots_bytes(slots)
+
+
+def _exact_slots_bytes(slots: Sequence[Timeslot]) -> int:
+    owners = len(set(map(_RESOURCE, slots))) + len(set(map(_SERVICE, slots)))
+    texts = sum(map(getsizeof, chain.from_iterable(map(_TEXTS, slots))))
+    return texts + len(slots) * _SLOT_BYTES + owners * _OWNER_BYTES
+
+
+_RESOURCE, _SERVICE = attrgetter("resource_id"), attrgetter("healthcare_service_id")
+_TEXTS = attrgetter("start", "end", "resource_id", "healthcare_service_id")
 
 
 def _start(snapshot: Snapshot) -> datetime:

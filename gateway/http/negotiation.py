@@ -22,6 +22,7 @@ THREAD_BYTES = 256 * 1024
 """Compressing so many bytes takes too long for the event loop."""
 _ZSTD_LEVEL = 3
 _GZIP_LEVEL = 4
+_LONGEST_CACHED_HEADER = 512
 _GZIP_HEADER = 16 + zlib.MAX_WBITS
 
 Offered = TypeVar("Offered")
@@ -63,6 +64,8 @@ def _cached(negotiate: Callable[[str | None, Offered], Chosen]) -> Callable[[str
         return negotiate(header, offered)
 
     def negotiated(header: str | None, offered: Offered) -> Chosen:
+        if header is not None and len(header) > _LONGEST_CACHED_HEADER:
+            return negotiate(header, offered)
         try:
             return cached(header, offered)
         except _NotCacheableError:

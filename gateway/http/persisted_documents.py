@@ -7,12 +7,15 @@ persisted queries), in a bounded store.
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
+from sys import getsizeof
 from typing import Any
 
 import orjson
 
 from gateway.domain.errors import Forbidden, UnknownDocument
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.error_responses import HttpError
 from gateway.http.requests import GraphQLRequest
 
@@ -21,6 +24,8 @@ _NOT_FOUND = "PersistedQueryNotFound"
 _MAX_BYTES = 1024 * 1024
 # A short document takes more memory than its text, so a limit of bytes alone would bound nothing.
 _MAX_DOCUMENTS = 4_096
+# What one takes in memory beside its text.
+_OVERHEAD_BYTES = 1_000
 _APOLLO_FORMAT = "apollo-persisted-query-manifest"
 _ALGORITHM = re.compile(r"\A(?:sha1|sha256|sha512|md5):", re.IGNORECASE)
 
@@ -65,11 +70,16 @@ class PersistedDocuments:
     """Finds the document of a request."""
 
     def __init__(
-        self, trusted: Mapping[str, str] | None = None, *, only: bool = False, max_bytes: int = _MAX_BYTES
+        self,
+        trusted: Mapping[str, str] | None = None,
+        *,
+        only: bool = False,
+        max_bytes: int = _MAX_BYTES,
+        budget: CacheBudget | None = None,
     ) -> None:
         """`trusted` are a manifest's documents by id; with `only` no other document may be run.
 
-        Without them clients may register documents, of at most `max_bytes` as UTF-8.
+        Without them clients may register documents, of at most `max_bytes` as UTF-8; they are charged to the budget.
         """
         self.only_trusted = only
         by_id = dict(trusted or {})
@@ -77,6 +87,7 @@ class PersistedDocuments:
         by_hash = {_sha256(text): text for text in by_id.values()}
         self._known = {**by_hash, **{_ALGORITHM.sub("", name): text for name, text in by_id.items()}, **by_id}
         self._max_bytes = max_bytes
+        self._budget = CacheBudget(_MAX_DOCUMENTS * _OVERHEAD_BYTES + 5 * max_bytes) if budget is None else budget
         # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
         self._longest = -1 if by_id else max_bytes // 16
         # By hash, the least recently used first.
@@ -108,6 +119,7 @@ class PersistedDocuments:
         found = self._known.get(sha256_hash)
         if found is None and query is None and (found := self._registered.get(sha256_hash)) is not None:
             self._registered.move_to_end(sha256_hash)
+            self._budget.touch(("registered", sha256_hash))
         if found is not None:
             return found
         if query is None:
@@ -121,13 +133,20 @@ class PersistedDocuments:
         size = len(text.encode())
         if size > self._longest:
             return
-        if sha256_hash not in self._registered:
+        self._forget(sha256_hash)
+        while self._registered_bytes + size > self._max_bytes or len(self._registered) >= _MAX_DOCUMENTS:
+            self._forget(next(iter(self._registered)))
+        name = "registered", sha256_hash
+        if self._budget.keep(name, _OVERHEAD_BYTES + getsizeof(text), partial(self._forget, sha256_hash)):
+            self._registered[sha256_hash] = text
             self._registered_bytes += size
-        self._registered[sha256_hash] = text
-        self._registered.move_to_end(sha256_hash)
-        while self._registered_bytes > self._max_bytes or len(self._registered) > _MAX_DOCUMENTS:
-            _, evicted = self._registered.popitem(last=False)
-            self._registered_bytes -= len(evicted.encode())
+
+    def _forget(self, sha256_hash: str) -> None:
+        """Drop a registered document."""
+        text = self._registered.pop(sha256_hash, None)
+        if text is not None:
+            self._registered_bytes -= len(text.encode())
+            self._budget.drop(("registered", sha256_hash))
 
 
 def _sha256(text: str) -> str:

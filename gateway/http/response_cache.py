@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from starlette.types import Send
 
+from gateway.domain.models import Access
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.negotiation import MIN_COMPRESSED_BYTES, THREAD_BYTES, Encoding, MediaType, compressed
 
@@ -17,6 +18,8 @@ _ONE_PIECE = 256 * 1024
 # What is hashed on the event loop: it takes a millisecond, a thread costs a tenth of that.
 _MAX_LOOP_DIGEST_BYTES = 1024 * 1024
 _OVERHEAD_BYTES = 2_000
+# A key holds what its caller may see, even after the caller's token is forgotten.
+_CARE_UNIT_BYTES = 250
 _MAX_SIGHTINGS = 4_096
 # Responses that need no data of Leyr's, such as introspection, change when the gateway is replaced.
 _MAX_AGE_SECONDS = 300
@@ -25,7 +28,7 @@ _NO_TURNS = nullcontext()
 
 _Body: TypeAlias = tuple[Encoding, Sequence[bytes]]
 
-CacheKey: TypeAlias = tuple[Hashable, bytes]
+CacheKey: TypeAlias = tuple[tuple[Hashable, ...], bytes]
 """All that a response depends on: media type, method and access; and a digest of the content type and the body."""
 
 
@@ -140,7 +143,8 @@ class ResponseCache:
         now, until = self._clock(), response.fresh_until
         if until is None or until <= now or not (key in self._kept or self._is_seen_again(key, now, until)):
             return
-        if self._budget.keep(("answer", key), response.size, lambda: self._forget(key)):
+        size = response.size + _access_bytes(key)
+        if self._budget.keep(("answer", key), size, lambda: self._forget(key)):
             self._kept[key] = response
         else:
             self._forget(key)
@@ -156,6 +160,11 @@ class ResponseCache:
 
     def _forget(self, key: CacheKey) -> None:
         self._kept.pop(key, None)
+
+
+def _access_bytes(key: CacheKey) -> int:
+    parts, _ = key
+    return _CARE_UNIT_BYTES * sum(len(each.care_units or ()) for each in parts if isinstance(each, Access))
 
 
 def cache_headers(response: GraphQLResponse, now: float, *, shared: bool) -> Sequence[tuple[bytes, bytes]]:

@@ -25,6 +25,8 @@ from gateway.leyr.resilience import UpstreamPolicies
 T = TypeVar("T", bound=msgspec.Struct)
 
 _MAX_BODY_BYTES = 10 * 1024 * 1024
+# Clients may name any id, and thousands of long ones would take tens of megabytes.
+_LONGEST_CACHED_ID = 64
 ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
 """The names of LeyrClient's methods, as events carry them."""
 
@@ -124,14 +126,14 @@ class LeyrClient:
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
-        start, end = _quoted(step.window.start.isoformat()), _quoted(step.window.end.isoformat())
+        start, end = _quoted_time(step.window.start.isoformat()), _quoted_time(step.window.end.isoformat())
         target = f"{_path(*step.care_unit)}/timeslots?start={start}&end={end}"
         if step.resource is not None:
-            target += f"&resource_id={_quoted(step.resource)}"
+            target += f"&resource_id={quote(step.resource, safe='')}"
         if step.service is not None:
-            target += f"&healthcare_service_id={_quoted(step.service)}"
+            target += f"&healthcare_service_id={quote(step.service, safe='')}"
         decoded = await self._list(target, self._timeslots, "timeslots", step.care_unit.emr)
-        return TimeslotList(decoded.items, times=decoded.times)
+        return TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
 
     def _list(self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> Awaitable[Decoded[T]]:
         return self._policies.of(emr).call(endpoint, partial(self._get_list, target, decoder, endpoint, emr))
@@ -161,10 +163,14 @@ def _has_no_timeslots(response: Response) -> bool:
     return envelope.code in {None, "BAD_REQUEST"} and set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}
 
 
-# A gateway asks about the same few care units all day.
-@lru_cache(maxsize=4_096)
 def _path(emr: str, care_unit: str | None = None) -> str:
     """The path of an EHR's care units, or of one of them; each id is one percent-encoded segment."""
+    if care_unit is not None and len(care_unit) > _LONGEST_CACHED_ID:
+        return _encoded_path(emr, care_unit)
+    return _cached_path(emr, care_unit)
+
+
+def _encoded_path(emr: str, care_unit: str | None) -> str:
     path = f"/emrs/{quote(emr, safe='')}/care-units"
     if care_unit is None:
         return path
@@ -173,7 +179,11 @@ def _path(emr: str, care_unit: str | None = None) -> str:
     return f"{path}/{quote(care_unit, safe='')}"
 
 
+# A gateway asks about the same few care units all day.
+_cached_path = lru_cache(maxsize=4_096)(_encoded_path)
+
+
 # One window is asked of many care units at a time.
 @lru_cache(maxsize=1_024)
-def _quoted(text: str) -> str:
+def _quoted_time(text: str) -> str:
     return quote(text, safe="")

@@ -19,13 +19,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 class Decoded(Generic[T]):
     """A list's items, how many were dropped since they had no identity, and whether an object wrapped the list.
 
-    `times` are the texts in the fields that hold times.
+    `times` are the texts in the fields that hold times, `text_bytes` is the most that all texts may take in memory.
     """
 
     items: list[T]
     dropped: int = 0
     wrapped: bool = False
     times: frozenset[str] | set[str] = frozenset()
+    text_bytes: int = 0
 
 
 class ListDecoder(Generic[T]):
@@ -49,10 +50,10 @@ class ListDecoder(Generic[T]):
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
         times = self._times(decoded.items)
-        if not all(map(_is_rfc3339, times)):
+        if max(map(len, times), default=0) > _LONGEST_TIME or not all(map(_is_rfc3339, times)):
             decoded = replace(decoded, items=[self._normalised(item) for item in decoded.items])
             times = self._times(decoded.items)
-        return replace(decoded, times=times) if times else decoded
+        return replace(decoded, times=times, text_bytes=_text_bytes(body)) if times else decoded
 
     def _decoded_tolerantly(self, found: Any) -> Decoded[T]:
         """Drop items without identity, and take empty texts for missing ones."""
@@ -85,6 +86,11 @@ class ListDecoder(Generic[T]):
         return msgspec.structs.replace(item, **times)
 
 
+def _text_bytes(body: bytes | bytearray) -> int:
+    """The most bytes that the texts of a JSON body take: one character beyond ASCII may make all others wider."""
+    return len(body) if body.isascii() and b"\\u" not in body else 4 * len(body)
+
+
 def _without_empty(row: object) -> object:
     return {key: value for key, value in row.items() if value != ""} if isinstance(row, dict) else row
 
@@ -115,4 +121,6 @@ def _is_rfc3339(text: str) -> bool:
 
 
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# Longer texts are no such times, and must not get into the cache.
+_LONGEST_TIME = len("2026-12-01T09:00:00.000000+01:00")
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)

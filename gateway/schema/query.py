@@ -12,6 +12,7 @@ from gateway.domain.errors import BadUserInput, GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.personal_numbers import refuse_name
 from gateway.engine.budget import ExecutionLimits, ItemLimit
+from gateway.engine.document_cache import MemoryBudget
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit, Emr
@@ -131,6 +132,7 @@ def engine_config(
     *,
     max_errors: int = 20,
     introspection: bool = False,
+    budget: MemoryBudget | None = None,
 ) -> EngineConfig:
     """What the engine is told of this schema: its plain scalars, its error tree, and that names may be personal.
 
@@ -145,6 +147,7 @@ def engine_config(
         before_root_field=_check_cost,
         refuse_name=refuse_name,
         introspection=introspection,
+        budget=budget,
     )
 
 

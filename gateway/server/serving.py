@@ -1,7 +1,6 @@
 """Serve ASGI applications on sockets, in the main thread until a signal or in a thread of their own."""
 
 import asyncio
-import ctypes
 import gc
 import signal
 import socket
@@ -18,6 +17,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.server.allocator import free_memory_given_back, keep_freed_memory
 from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
 from gateway.server.protocol import GracefulProtocol, Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, plain_text
@@ -32,9 +32,6 @@ _STOP = ShutdownTimeouts()
 # The clients are on this machine, where a handshake takes no time.
 _STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
-_MEBIBYTE = 1024 * 1024
-# malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which goes up to 32 MiB.
-_MALLOC_OPTIONS = {-1: 64 * _MEBIBYTE, -2: 4 * _MEBIBYTE, -3: 32 * _MEBIBYTE}
 
 
 class BindError(Exception):
@@ -87,8 +84,9 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
     _freeze_garbage_collector()
-    _keep_freed_memory()
-    server.run(sockets=[listener])
+    keep_freed_memory()
+    with free_memory_given_back():
+        server.run(sockets=[listener])
     return server.started
 
 
@@ -118,18 +116,6 @@ def _freeze_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep the memory of one large response for the next, instead of giving it back to the system.
-
-    Giving it back and fetching it again took a sixth of the processor time of a response of 10 MB. Other C libraries
-    have no such call.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, size in _MALLOC_OPTIONS.items():
-            mallopt(parameter, size)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlencode
 
 import orjson
 
-from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.domain.ids import NodeType, care_unit_id
 from gateway.domain.models import CareUnitKey
 
 # The documentation's own test person.
@@ -242,6 +242,11 @@ def bodies(number: str) -> Iterator[Request]:
         yield post(None, **fields)
 
 
+def uncached_node_id(node_type: NodeType, key: CareUnitKey, leyr_id: str) -> str:
+    """The node id of something, made beside the cache of the gateway's own process."""
+    return b64encode(f"{node_type}:{'/'.join(quote(part, safe='') for part in (*key, leyr_id))}".encode()).decode()
+
+
 def ids(number: str) -> Iterator[Request]:
     """Node ids as the gateway would have given them out, had Leyr named something after a person."""
     other = CareUnitKey("webdoc", number)
@@ -249,10 +254,9 @@ def ids(number: str) -> Iterator[Request]:
         number,
         care_unit_id(other),
         care_unit_id(CareUnitKey(number, "L0_1")),
-        # Not through the cache of the gateway's own process.
-        node_id.__wrapped__(NodeType.RESOURCE, UNIT, number),
-        node_id.__wrapped__(NodeType.RESOURCE, other, "R1"),
-        node_id.__wrapped__(NodeType.HEALTHCARE_SERVICE, UNIT, number),
+        uncached_node_id(NodeType.RESOURCE, UNIT, number),
+        uncached_node_id(NodeType.RESOURCE, other, "R1"),
+        uncached_node_id(NodeType.HEALTHCARE_SERVICE, UNIT, number),
         b64encode(f"Patient:{number}".encode()).decode(),
         b64encode(f"CareUnit:webdoc/{number}/{number}/{number}".encode()).decode(),
         quote(care_unit_id(other), safe=""),

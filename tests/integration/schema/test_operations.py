@@ -8,15 +8,12 @@ import orjson
 import pytest
 from graphql import get_introspection_query
 
-from gateway.engine.compiler import Columns
-from gateway.engine.document_cache import Documents
 from gateway.engine.document_limits import DocumentLimits
-from gateway.engine.engine import Operation
+from gateway.engine.engine import Engine, Operation
 from gateway.engine.errors import MutationNotAllowedError
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.runner import GraphQLResult
-from gateway.schema.query import build_schema
-from gateway.schema.scalars import PLAIN_SCALARS
-from tests.unit.engine.model_schema import core
+from gateway.schema.query import build_schema, engine_config
 from tests.unit.schema.clinic import request
 from tests.unit.schema.gateway_engine import GatewayEngine
 
@@ -127,7 +124,7 @@ def test_errors_beyond_the_twentieth_are_counted() -> None:
 
 def test_document_cache_finds_documents_by_their_hash() -> None:
     text = '{ node(id: "191212-1212") { id } }'
-    documents = ENGINE._documents
+    documents = Engine(SCHEMA, engine_config(budget=CacheBudget(100_000)))._documents  # noqa: SLF001 # what is cached is nobody else's to see
 
     kept = documents.read(text)
 
@@ -137,7 +134,7 @@ def test_document_cache_finds_documents_by_their_hash() -> None:
 
 
 def test_document_cache_is_bounded_and_evicts_the_least_used() -> None:
-    documents = ENGINE._documents
+    documents = Engine(SCHEMA, engine_config(budget=CacheBudget(500_000)))._documents  # noqa: SLF001 # what is cached is nobody else's to see
     first, second = documents.read("{ __typename }"), documents.read("{ __typename, }")
     for number in range(20):
         documents.read(f"{{ __typename }}{' ' * 16_000}#{number}")

@@ -248,6 +248,17 @@ async def test_the_least_recently_used_of_many_tokens_are_verified_again() -> No
     assert await verifier.enter(tokens[1]) is not second
 
 
+async def test_tokens_that_list_many_care_units_are_cached_until_they_list_too_many_together() -> None:
+    verifier = VerifierUnderTest(key_set(public_jwk(private_key("EdDSA"), "k3")))
+    units = [f"webdoc/{number}" for number in range(400)]
+    tokens = [signed(said(jti=str(number), care_units=units), "EdDSA", "k3") for number in range(41)]
+    callers = [await verifier.enter(token) for token in tokens]
+
+    assert await verifier.enter(tokens[-1]) is callers[-1]
+    assert await verifier.enter(tokens[1]) is callers[1]
+    assert await verifier.enter(tokens[0]) is not callers[0]
+
+
 async def test_a_withdrawn_key_invalidates_its_cached_tokens() -> None:
     verifier = VerifierUnderTest()
     token, other = signed(said()), signed(said(), "ES256", "k2")

@@ -15,6 +15,7 @@ from gateway.engine.budget import ExecutionLimits
 from gateway.engine.document_cache import Document
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine, EngineConfig, Operation, Result
+from tests.unit.engine.memory_budget import Budget
 from tests.unit.engine.model_schema import MODEL, PLAIN_SCALARS, SCHEMA, Item, World
 
 # Far more than clients get.
@@ -35,6 +36,7 @@ def engine_of(schema: strawberry.Schema = MODEL, limits: ExecutionLimits | None 
         expected_errors=ExpectedError,
         max_errors=MANY,
         introspection=True,
+        budget=Budget(64 * 1024 * 1024),
     )
     return Engine(schema, replace(made, **config))
 

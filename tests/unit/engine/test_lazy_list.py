@@ -1,6 +1,8 @@
 """Lists for speed: the JSON that a fragment cache holds stays within its budget."""
 
 import asyncio
+import gc
+import tracemalloc
 from collections.abc import Hashable
 
 from gateway.engine.lazy_list import FragmentCache
@@ -21,11 +23,34 @@ class RecordingCache(FragmentCache):
 
 
 def test_a_fragment_cache_stays_within_its_budget() -> None:
-    fragments = RecordingCache(300)
+    fragments = RecordingCache(2_000)
     world = World(THINGS, fragments)
     for names in ("name", "when", "name when", "colour size when grade kind", "owner { name }"):
         asyncio.run(compiled_data(f"{{ compact {{ {names} }} viewed {{ {names} }} }}", world))
 
     cached = [fragments.get(each) or b"" for each in fragments.asked]
     assert len(cached) == 8
-    assert 0 < sum(map(len, cached)) <= 300
+    assert 0 < sum(map(len, cached)) <= 1_500
+
+
+def test_a_fragment_cache_takes_at_most_its_budget_however_long_its_keys_and_short_its_texts_are() -> None:
+    gc.collect()
+    tracemalloc.start()
+    fragments = FragmentCache(20_000)
+    for number in range(2_000):
+        columns = tuple((f"alias{number}_{each}", (f"attribute{number}_{each}",)) for each in range(number % 40))
+        fragments.keep((("Thing", columns), (number, "part")), b"[" + b"{}," * (number % 50) + b"{}]")
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert size < 1.3 * 20_000
+
+
+def test_an_empty_list_and_one_larger_than_the_budget_are_not_cached() -> None:
+    fragments = FragmentCache(1_000)
+    fragments.keep("empty", b"[]")
+    fragments.keep("large", b"[" + b"1," * 1_000 + b"1]")
+    fragments.keep("some", b"[" + b"1," * 100 + b"1]")
+
+    assert [fragments.get(each) is not None for each in ("empty", "large", "some")] == [False, False, True]

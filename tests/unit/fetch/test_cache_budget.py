@@ -126,7 +126,7 @@ def test_a_hundred_thousand_windows_stay_within_the_bound() -> None:
     everything = Window(START, START + timedelta(days=99))
     profile = EhrProfile("model", "Model", names_resource=False)
     found = [snapshots.known(TimeslotQuery(unit, everything, resource), profile) for unit, resource in asked]
-    assert len(budget) == sum(map(len, found)) > 10
+    assert len(budget) == sum(map(len, found)) > 5
 
 
 @pytest.mark.parametrize("slots", [0, 1, 40])

@@ -113,7 +113,7 @@ def test_each_snapshot_has_its_own_derived_data_which_its_parts_share() -> None:
     world.keep(3, 5)
 
     newest, *_ = found = world.snapshots.known(query(0, 9), PROFILE)
-    assert [each.answer.derived for each in found] == [[600], [900], [1200]]
+    assert [each.answer.derived for each in found] == [[1_600], [1_900], [2_200]]
     assert newest.answer.within(query(3, 4).window).derived is newest.answer.derived
 
 

@@ -1,6 +1,8 @@
 """The document of a request: trusted documents, registered ones, and the forms of manifests."""
 
+import gc
 import json
+import tracemalloc
 from collections import OrderedDict
 from hashlib import md5, sha1, sha256, sha512
 from typing import Any
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import Forbidden, UnknownDocument
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.error_responses import HttpError
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http.requests import GraphQLRequest
@@ -268,6 +271,38 @@ def test_the_number_of_registered_documents_is_bounded() -> None:
     known = [text for text in texts if not is_unknown(documents, by_hash(text))]
 
     assert known == texts[-4_096:]
+
+
+@pytest.mark.parametrize("text", ["{{ a{} }}", "{{ a{} }} # å" + "x" * 2_000, "{{ a{} }} # \U0001f600" + "x" * 2_000])
+def test_a_registered_document_is_charged_for_about_what_it_takes(text: str) -> None:
+    budget = CacheBudget(10_000_000)
+    documents = PersistedDocuments(budget=budget)
+
+    gc.collect()
+    tracemalloc.start()
+    for number in range(300):
+        made = text.format(number)
+        documents.text(by_hash(made, made))
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 0.8 < budget.bytes / size < 2
+
+
+def test_registered_documents_go_where_the_budget_is_spent() -> None:
+    budget = CacheBudget(20_000)
+    documents = PersistedDocuments(budget=budget)
+    texts = [f"{{ a{number} }}" for number in range(100)]
+    for text in texts:
+        documents.text(by_hash(text, text))
+        assert not is_unknown(documents, by_hash(texts[0]))
+
+    known = [text for text in texts if not is_unknown(documents, by_hash(text))]
+    assert 10 < len(known) < 20
+    assert known[0] == texts[0]
+    budget.keep("another", 20_000, lambda: None)
+    assert all(is_unknown(documents, by_hash(text)) for text in texts)
 
 
 MOST_BYTES = 160

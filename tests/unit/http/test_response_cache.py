@@ -1,13 +1,16 @@
 """Responses as ASGI messages, and the cache of whole responses."""
 
 import asyncio
+import gc
 import gzip
 import sys
+import tracemalloc
 from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
 
+from gateway.domain.models import Access, CareUnitKey
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.negotiation import Encoding, MediaType
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache
@@ -129,7 +132,7 @@ class CacheUnderTest:
 
 
 def key(body: bytes = b"query", head: str = "json") -> CacheKey:
-    return head, body
+    return (head,), body
 
 
 def test_a_response_is_cached_when_its_request_comes_the_second_time() -> None:
@@ -224,3 +227,30 @@ def test_requests_seen_once_are_forgotten_after_many_others() -> None:
     world.offer(key(b"first"), answer())
 
     assert world.finished.find(key(b"first")) is None
+
+
+@pytest.mark.parametrize("pieces", [[b"{}"], LONG])
+@pytest.mark.parametrize("units", [0, 300])
+def test_a_response_is_charged_for_about_what_it_takes_with_its_key(pieces: list[bytes], units: int) -> None:
+    world = CacheUnderTest(100_000_000)
+
+    def fill(numbers: range) -> None:
+        for number in numbers:
+            seen = frozenset(CareUnitKey("webdoc", f"unit-{number}-{each}") for each in range(units))
+            digest = b"%064d" % number
+            for _ in range(2):
+                own = answer([bytes(bytearray(piece)) for piece in pieces])
+                world.offer(((MediaType.JSON, True, Access(care_units=seen)), digest), own)
+            asyncio.run(sent(own, Encoding.IDENTITY))
+
+    fill(range(-5, 0))
+    gc.collect()
+    before = world.memory.bytes
+    tracemalloc.start()
+    fill(range(50))
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    # Each encoding that was not asked for yet is charged too.
+    assert 0.8 < (world.memory.bytes - before) / size < 2.3
