@@ -14,10 +14,12 @@ from graphql import (
     GraphQLLeafType,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLResolveInfo,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
     SelectionNode,
+    default_type_resolver,
     get_nullable_type,
     is_leaf_type,
     is_list_type,
@@ -25,6 +27,7 @@ from graphql import (
     is_object_type,
 )
 from graphql.execution.values import VariableValues
+from graphql.pyutils import inspect, is_awaitable
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types.field import StrawberryField
 
@@ -34,7 +37,6 @@ from gateway.engine.budget import ATTRIBUTE_WORK, CELL_WORK, OBJECT_WORK
 from gateway.engine.executor import Execution, Position, Program, Write
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON
 from gateway.engine.list_writers import ItemWork, ListWriter, RowsWriter
-from gateway.engine.object_types import origin_of, type_of_value
 from gateway.engine.paths import ResponseKey
 from gateway.engine.rows import Column
 from gateway.engine.selection import Selections
@@ -80,6 +82,60 @@ def declared_field(field: GraphQLField) -> StrawberryField | None:
         return None
     base = declared.base_resolver
     return declared if base is None or not (base.parent_parameter or base.root_parameter) else None
+
+
+def origin_of(object_type: GraphQLObjectType) -> type | None:
+    """The class of a type's objects; None where something else than the class decides."""
+    definition = object_type.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    if definition is None or definition.is_type_of is not None or definition.concrete_of is not None:
+        return None
+    origin: type = definition.origin
+    return origin
+
+
+def type_of_value(
+    value: Any, declared: GraphQLObjectType | GraphQLAbstractType, nodes: list[FieldNode], info: GraphQLResolveInfo[Any]
+) -> GraphQLObjectType:
+    """The object type of a value of a declared type. Raises GraphQLError where it has none, as graphql-core does."""
+    found = declared if isinstance(declared, GraphQLObjectType) else _resolved(value, declared, nodes, info)
+    if found.is_type_of is not None:
+        belongs = found.is_type_of(value, info)
+        if is_awaitable(belongs):
+            raise TypeError(f"is_type_of of {found} is asynchronous, which this executor does not support")
+        if not belongs:
+            raise GraphQLError(f"Expected value of type '{found}' but got: {inspect(value)}.", nodes)
+    return found
+
+
+def _resolved(
+    value: Any, abstract: GraphQLAbstractType, nodes: list[FieldNode], info: GraphQLResolveInfo[Any]
+) -> GraphQLObjectType:
+    name = (abstract.resolve_type or default_type_resolver)(value, info, abstract)
+    if is_awaitable(name):
+        raise TypeError(f"resolve_type of {abstract} is asynchronous, which this executor does not support")
+    where = f"for field '{info.parent_type}.{info.field_name}'"
+    if name is None:
+        raise GraphQLError(
+            f"Abstract type '{abstract}' must resolve to an Object type at runtime {where}. Either the '{abstract}' "
+            "type should provide a 'resolve_type' function or each possible type should provide an 'is_type_of' "
+            "function.",
+            nodes,
+        )
+    if not isinstance(name, str):
+        raise GraphQLError(
+            f"Abstract type '{abstract}' must resolve to an Object type at runtime {where} with value "
+            f"{inspect(value)}, received '{inspect(name)}', which is not a valid Object type name.",
+            nodes,
+        )
+    found = info.schema.get_type(name)
+    if found is None:
+        message = f"Abstract type '{abstract}' was resolved to a type '{name}' that does not exist inside the schema."
+        raise GraphQLError(message, nodes)
+    if not is_object_type(found):
+        raise GraphQLError(f"Abstract type '{abstract}' was resolved to a non-object type '{name}'.", nodes)
+    if not info.schema.is_sub_type(abstract, found):
+        raise GraphQLError(f"Runtime Object type '{found}' is not a possible type for '{abstract}'.", nodes)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

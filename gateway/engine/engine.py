@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError, GraphQLSchema, OperationType
+from graphql import DirectiveLocation, GraphQLError, GraphQLSchema, OperationType, specified_directives
 
 from gateway.engine.arguments import ArgumentConverter
 from gateway.engine.budget import ExecutionLimits, Turns
@@ -15,7 +15,6 @@ from gateway.engine.document_cache import MAX_ERRORS, Documents, MemoryBudget, d
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.errors import MutationNotAllowedError, RequestError, located_errors
 from gateway.engine.executor import Execution, ExecutionConfig, Info
-from gateway.engine.object_types import check_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,37 @@ class EngineConfig:
     budget: MemoryBudget | None = None
 
 
+_EXECUTABLE_LOCATIONS = frozenset(
+    {
+        DirectiveLocation.QUERY,
+        DirectiveLocation.MUTATION,
+        DirectiveLocation.SUBSCRIPTION,
+        DirectiveLocation.FIELD,
+        DirectiveLocation.FRAGMENT_DEFINITION,
+        DirectiveLocation.FRAGMENT_SPREAD,
+        DirectiveLocation.INLINE_FRAGMENT,
+        DirectiveLocation.VARIABLE_DEFINITION,
+    }
+)
+_KNOWN_DIRECTIVES = frozenset(each.name for each in specified_directives)
+
+
+def check_schema(schema: strawberry.Schema) -> None:
+    """Raises TypeError where the schema has what the engine does not execute, and says what and where."""
+    core: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
+    if not issubclass(schema.config.info_class, Info):
+        raise TypeError("the schema's info_class does not extend gateway.engine.executor.Info")
+    if core.subscription_type is not None:
+        raise TypeError("the schema has subscriptions, which the engine does not execute")
+    if schema.extensions:
+        raise TypeError("the schema has extensions, which the engine does not run; extend fields instead")
+    if schema.config.default_resolver is not getattr:
+        raise TypeError("the schema's default_resolver is not getattr, by which the engine reads attributes")
+    for directive in core.directives:
+        if directive.name not in _KNOWN_DIRECTIVES and not _EXECUTABLE_LOCATIONS.isdisjoint(directive.locations):
+            raise TypeError(f"the schema has the directive @{directive.name}, which the engine does not execute")
+
+
 class _NextTurn:
     """Goes on in the next turn of the event loop."""
 
@@ -83,7 +113,7 @@ class Engine:
     def __init__(self, schema: strawberry.Schema, config: EngineConfig | None = None) -> None:
         """Raises TypeError where the schema has what the engine does not execute, and says what."""
         config = config or EngineConfig()
-        check_schema(schema, Info)
+        check_schema(schema)
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 # Strawberry names no public way to its core schema
         self._config = config
         self._arguments = ArgumentConverter(

@@ -66,19 +66,21 @@ def response_paths(path: Path, number: int) -> Iterator[ResponsePath]:
             yield [*start, each]
 
 
-def count_response_paths(path: Path, counted: "dict[SharedObject, int]") -> int:
-    """How many they are at least: none where a value around has become null, even if that was later.
+def count_response_paths(path: Path, number: int | None, counted: "dict[SharedObject, int]") -> int:
+    """How many they are at least: none where a value around has become null, even if that was after failure `number`.
 
     `counted` holds what is known of shared objects, which may stand in each other.
     """
+    # The failure itself closed the value that is null because of it.
+    own = None if number is None else number + 1
     count = 1
     while path is not None:
         if isinstance(path, SharedObject):
             if path not in counted:
-                counted[path] = sum(count_response_paths(place, counted) for place in path.places)
+                counted[path] = sum(count_response_paths(place, None, counted) for place in path.places)
             return count * counted[path]
         if isinstance(path, Boundary):
-            if path.closed_at is not None:
+            if path.closed_at not in {None, own}:
                 return 0
             path = path.path
             continue
@@ -100,7 +102,7 @@ def located_errors(failures: Failures, max_errors: int, *, expected: type[Except
     first.
     """
     counted: dict[SharedObject, int] = {}
-    total = sum(count_response_paths(failure.path, counted) for _, failure in failures.recorded)
+    total = sum(count_response_paths(failure.path, number, counted) for number, failure in failures.recorded)
     total += failures.count - len(failures.recorded)
     in_order = merge(*(_located(number, failure) for number, failure in failures.recorded), key=itemgetter(0))
     found = [(failure, path) for _, failure, path in islice(in_order, max_errors)]
