@@ -23,8 +23,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.api_keys import read_api_keys
-from gateway.auth.caller import AuthSettingsError, CredentialVerifier, Rate
-from gateway.auth.client_address import AnonymousCallers, proxy_networks
+from gateway.auth.caller import AnonymousCallers, AuthSettingsError, CredentialVerifier, Rate, proxy_networks
 from gateway.auth.jwks import KeySet, key_source
 from gateway.auth.jwt import JwtRequirements, JwtVerifier
 from gateway.auth.rate_limit import Limit, RateLimits, Reached

@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.auth.client_address import proxy_networks
+from gateway.auth.caller import proxy_networks
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
 

@@ -1,10 +1,16 @@
-"""Callers: their credentials, what they may see, their rate, and what verifies a request's credentials."""
+"""Callers: their credentials, what they may see and their rate; anonymous ones are told apart by their addresses.
+
+An address, which trusted proxies may say in a header, is personal data: it is compared here and kept as the key of a
+share, and goes nowhere else.
+"""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from math import inf
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.domain.errors import BadUserInput, Unauthenticated
 from gateway.domain.ids import NodeType, is_usable, parse_node_id
@@ -101,3 +107,161 @@ class CredentialVerifier(Protocol):
     async def close(self) -> None:
         """Close connections, if there are any."""
         ...
+
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+_MAX_HOPS = 16
+_MAX_ELEMENT = 512
+_MAX_ADDRESS = 128
+_MAX_KNOWN_ADDRESSES = 1_024
+# Of IPv6 a household or an office has at least a /64, within which each machine chooses its address as it likes.
+_IPV6_PREFIX_BYTES = 8
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
+_UNKNOWN_CLIENT = b""
+
+_PORT = r"(?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]{1,64}))?"
+_is_node = re.compile(rf"\[([0-9A-Fa-f:.]{{2,45}})\]{_PORT}|([0-9.]{{7,15}}){_PORT}|([0-9A-Fa-f:.]{{2,45}})").fullmatch
+# Some proxies leave out the quotation marks that a port and IPv6 ask for.
+_PAIR = re.compile(
+    r"""[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:([!#$%&'*+.^_`|~0-9A-Za-z:\[\]-]+)|"((?:[^"\\]|\\.)*)")[ \t]*(;|\Z)"""
+)
+_QUOTED_PAIR = re.compile(r"\\(.)")
+
+
+class AnonymousCaller(NamedTuple):
+    """A caller without a credential: the key of its share, and its rate; None where it has none."""
+
+    key: bytes
+    rate: Rate | None
+
+
+class _Hop(NamedTuple):
+    """A machine that a request passed: `key` is the same for all addresses of one caller."""
+
+    key: bytes
+    is_trusted: bool
+    is_loopback: bool
+
+
+def proxy_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """The networks that these texts name in CIDR notation, or as single addresses. Raises ValueError.
+
+    A network of all addresses is refused: everybody could then choose an address to be counted under.
+    """
+    found = []
+    for text in texts:
+        network = ip_network(text)
+        if not network.prefixlen:
+            raise ValueError("a network of all addresses trusts everybody")
+        if isinstance(network, IPv6Network) and network.subnet_of(_IPV4_MAPPED):
+            mapped = network.network_address.ipv4_mapped
+            network = IPv4Network((int(mapped or 0), network.prefixlen - _IPV4_MAPPED.prefixlen))
+        found.append(network)
+    return tuple(found)
+
+
+class AnonymousCallers:
+    """Tells anonymous callers apart by their addresses: IPv4 by the whole of it, IPv6 by the network of 64 bits.
+
+    Who connects is the caller, unless it is one of the `trusted` networks. Then its `X-Forwarded-For` or `Forwarded`
+    (RFC 7239) is read from the right, where the nearest proxy wrote, over trusted proxies to the first other address.
+    Where an element cannot be read, the proxy that passed it on is the caller; so it is where the two headers differ,
+    since only one of them is the proxy's own and nobody can say which.
+
+    A connection from this machine that is not a trusted proxy's has no rate: it is a developer's, a benchmark's, or
+    of a proxy that stands for everybody and was not declared.
+    """
+
+    def __init__(self, rate: Rate, trusted: Sequence[Network] = ()) -> None:
+        self._rate = rate
+        self._trusted = trusted
+        # Clients come again and again, and to parse an address costs more than all else here.
+        self.hop_of = lru_cache(_MAX_KNOWN_ADDRESSES)(self._read_hop)
+
+    def identify(self, client: Sequence[object] | None, headers: Mapping[bytes, str]) -> AnonymousCaller:
+        """The caller behind an ASGI scope's `client`, with headers by their names in lower case."""
+        peer = self.hop_of(str(client[0])) if client else None
+        if peer is None:
+            # A Unix socket, or a server that does not say: all of those are one caller.
+            return AnonymousCaller(_UNKNOWN_CLIENT, self._rate)
+        if not peer.is_trusted:
+            return AnonymousCaller(peer.key, None if peer.is_loopback else self._rate)
+        return AnonymousCaller(self._forwarded(peer, headers).key, self._rate)
+
+    def _forwarded(self, peer: _Hop, headers: Mapping[bytes, str]) -> _Hop:
+        by_list, by_pairs = headers.get(b"x-forwarded-for"), headers.get(b"forwarded")
+        found = {
+            self._walked(peer, nodes)
+            for nodes in (
+                None if by_list is None else _nodes_of_list(by_list),
+                None if by_pairs is None else _nodes_of_pairs(by_pairs),
+            )
+            if nodes is not None
+        }
+        return found.pop() if len(found) == 1 else peer
+
+    def _walked(self, peer: _Hop, nodes: Iterator[str]) -> _Hop:
+        """The first untrusted hop of these from the right, else the last trusted one that can be read."""
+        hop = peer
+        for _, text in zip(range(_MAX_HOPS), nodes, strict=False):
+            before = self.hop_of(text) if len(text) <= _MAX_ADDRESS else None
+            if before is None:
+                break
+            hop = before
+            if not hop.is_trusted:
+                break
+        return hop
+
+    def _read_hop(self, text: str) -> _Hop | None:
+        """Read an address that may have a port; None where it is none, such as `unknown` or `_hidden`."""
+        node = _is_node(text.partition("%")[0])
+        if node is None:
+            return None
+        try:
+            address: IPv4Address | IPv6Address = ip_address(node[1] or node[2] or node[3])
+        except ValueError:
+            return None
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped or address
+        is_trusted = any(address in network for network in self._trusted)
+        key = address.packed if address.version == 4 else address.packed[:_IPV6_PREFIX_BYTES]  # noqa: PLR2004 # IP's
+        return _Hop(key, is_trusted, address.is_loopback)
+
+
+def _nodes_of_list(value: str) -> Iterator[str]:
+    """The addresses of an `X-Forwarded-For`, the last first."""
+    _, *nodes = ("," + value).rsplit(",", _MAX_HOPS)
+    for text in reversed(nodes):
+        yield text.strip(" \t")
+
+
+def _nodes_of_pairs(value: str) -> Iterator[str]:
+    """The `for` of each element of a `Forwarded`, the last first; an empty text for what cannot be read.
+
+    The elements are found from the right as well: a quotation mark that a client left open must not take in what the
+    proxies wrote after it.
+    """
+    end = comma = len(value)
+    for _ in range(2 * _MAX_HOPS):
+        comma = value.rfind(",", max(0, end - _MAX_ELEMENT), comma)
+        if comma < 0 and end > _MAX_ELEMENT:
+            break
+        element = value[comma + 1 : end]
+        if _QUOTED_PAIR.sub("", element).count('"') % 2 == 0:
+            yield _for_of(element)
+            end = comma
+        if comma < 0:
+            return
+    yield ""
+
+
+def _for_of(element: str) -> str:
+    found, position = [], 0
+    while (pair := _PAIR.match(element, position)) is not None:
+        if pair[1].lower() == "for":
+            found.append(pair[2] or _QUOTED_PAIR.sub(r"\1", pair[3] or ""))
+        position = pair.end()
+        if not pair[4]:
+            return found[0] if len(found) == 1 and position == len(element) else ""
+    return ""

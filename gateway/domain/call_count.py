@@ -2,10 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.planner import needed_lists, plan, spread
-from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, UnitLists
+from gateway.domain.planner import fewest_calls, needed_lists, plan
+from gateway.domain.queries import (
+    Containers,
+    Filters,
+    ListedIds,
+    Plan,
+    Step,
+    TimeslotQuery,
+    TooManyCallsError,
+    UnitLists,
+    kept_filters,
+    spread,
+)
+
+# A refusal says how many calls there would be; beyond so many it takes long to find out, and helps nobody.
+_COUNTED_EXACTLY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +39,11 @@ class UnitRequirements:
     other_lists: int = 0
 
 
-def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: ListedIds) -> int:
+def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: ListedIds, limit: float = inf) -> int:
     """The most calls that an operation makes for a care unit, unless the EHR refuses one or does not know an id.
 
-    A query that has to be spread over a list that is not in `listed_ids` counts for nothing but that list.
+    A query that has to be spread over a list that is not in `listed_ids` counts for nothing but that list. Where the
+    calls are more than `limit` and many, it may give fewer of them than they are, but more than `limit`.
     """
     batches = list(requirements.batches)
     if not profile.names_resource:
@@ -40,14 +56,17 @@ def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: L
     steps: set[Step] = set()
     for batch in batches:
         need = needed_lists(batch, profile.filter_policy, requirements.lists)
-        planned = _plan(batch, profile, _only(need, listed_ids), requirements.lists, need)
+        planned = _plan(batch, profile, _only(need, listed_ids), requirements.lists, limit)
+        if isinstance(planned, int):
+            return planned
         steps.update(planned.steps)
         lists |= need
         for part, serving in planned.serving.items():
-            # Where a wider answer holds no slot of an id, the list has to tell whether the id exists.
+            # Where a wider answer holds no slot of an id, the list has to tell whether the id exists. The steps that
+            # serve a part have the same filters.
             lists |= UnitLists.of(
-                resources=part.resource is not None and any(step.resource is None for step in serving),
-                services=part.service is not None and any(step.service is None for step in serving),
+                resources=part.resource is not None and serving[0].resource is None,
+                services=part.service is not None and serving[0].service is None,
             )
     return lists.resources + lists.services + len(steps) + requirements.other_lists
 
@@ -57,18 +76,36 @@ def _only(lists: UnitLists, listed_ids: ListedIds) -> ListedIds:
 
 
 def _plan(
-    batch: Iterable[TimeslotQuery], profile: EhrProfile, listed_ids: ListedIds, loaded: UnitLists, need: UnitLists
-) -> Plan:
-    """The plan for a batch, without queries that need a list that is not known."""
+    batch: Iterable[TimeslotQuery], profile: EhrProfile, listed_ids: ListedIds, loaded: UnitLists, limit: float
+) -> Plan | int:
+    """The plan for a batch, without queries that need a list that is not known; a number of calls above the limit."""
     policy = profile.filter_policy
     distinct = list(dict.fromkeys(batch))
-    spread_out = [query for query in distinct if not query.allowed_by(policy)]
-    parts = [
-        part
-        for query in distinct
-        if (need is listed_ids.known or query.allowed_by(policy))
+    need = needed_lists(distinct, policy, loaded)
+    spread_out = Containers()
+    for query in distinct:
+        if not query.allowed_by(policy):
+            spread_out.add(query)
+    parts: list[TimeslotQuery] = []
+    apart: set[Filters] = set()
+    for query in distinct:
         # What another query is spread over holds the answer too.
-        and not any(other != query and other.settles(query, profile) for other in spread_out)
-        for part in spread(query, policy, listed_ids)
-    ]
-    return plan(parts, profile, listed_ids, loaded)
+        if spread_out.of_another(query, profile):
+            continue
+        if query.allowed_by(policy):
+            added = [query]
+        elif need is listed_ids.known:
+            fewest = fewest_calls(query, profile, listed_ids)
+            if fewest > max(limit, _COUNTED_EXACTLY):
+                return fewest
+            added = spread(query, policy, listed_ids)
+        else:
+            continue
+        parts += added
+        apart.update(kept_filters(part, profile) for part in added)
+        if len(apart) > limit and len(parts) > _COUNTED_EXACTLY:
+            return len(apart)
+    try:
+        return plan(parts, profile, listed_ids, loaded, limit=max(limit, _COUNTED_EXACTLY))
+    except TooManyCallsError as error:
+        return error.calls

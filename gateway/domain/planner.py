@@ -26,21 +26,39 @@ estimate costs time, and changes no answer.
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, product
+from itertools import chain
+from math import inf
 from operator import attrgetter
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.queries import Filters, ListedIds, Plan, Step, TimeslotQuery, UnitLists
+from gateway.domain.pieces import PIECE, Pieces, batches, whole
+from gateway.domain.queries import (
+    Filters,
+    ListedIds,
+    Plan,
+    Step,
+    TimeslotQuery,
+    TooManyCallsError,
+    UnitLists,
+    containing,
+    spread,
+    spread_over,
+)
 from gateway.domain.window import Window, cut
 
 _RESOURCE_DAYS_A_CALL = 1000
 _COMMON_RESOURCES = 8
 _COMMON_SERVICES = 4
 _MICROSECOND = timedelta(microseconds=1)
-_FILTER_COUNT = attrgetter("filter_count")
 _CALL = timedelta(days=_RESOURCE_DAYS_A_CALL) // _MICROSECOND
+_COVERS_A_PIECE = PIECE // 2
+
+
+def calls_of(window: Window, longest: timedelta | None) -> int:
+    """How many calls a window takes, which is cut where it is too long."""
+    return 1 if longest is None else -(-window.length // longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +69,6 @@ class CostModel:
     services: int
     longest_window: timedelta | None = None
 
-    def calls(self, window: Window) -> int:
-        """How many calls a window takes, which is cut where it is too long."""
-        longest = self.longest_window
-        return 1 if longest is None else -(-window.length // longest)
-
     def cost(self, query: TimeslotQuery) -> int:
         """What a query costs by itself, in a unit that compares only with other costs of the same model.
 
@@ -63,7 +76,7 @@ class CostModel:
         """
         days = query.window.length // _MICROSECOND
         size = days * (1 if query.resource is not None else self.resources)
-        return self.calls(query.window) * _CALL * self.services + (
+        return calls_of(query.window, self.longest_window) * _CALL * self.services + (
             size if query.service is not None else size * self.services
         )
 
@@ -116,20 +129,10 @@ class CoverRules:
             and (self.profile.names_service or not dropped.services)
         ]
 
-    def containing(self, filters: Filters) -> list[Filters]:
-        """The filters of covers that may contain a cover with these, its own first and the fewest last."""
-        resource, service = filters
-        found = [filters]
-        if resource is not None and self.profile.names_resource:
-            found.append((None, service))
-        if service is not None and self.profile.names_service:
-            found += [(each, None) for each, _ in found]
-        return found
-
     def most_calls(self, query: TimeslotQuery, unconfirmed: UnitLists) -> int:
         """How many calls a query takes if lists have to confirm the ids that it does not name."""
         return (
-            self.costs.calls(query.window)
+            calls_of(query.window, self.costs.longest_window)
             + (unconfirmed.resources and not self.free_lists.resources)
             + (unconfirmed.services and not self.free_lists.services)
         )
@@ -146,11 +149,14 @@ class CoverRules:
         )
 
 
-def _covers(parts: Sequence[TimeslotQuery], rules: CoverRules) -> list[Cover]:
+def _covers(parts: Sequence[TimeslotQuery], rules: CoverRules) -> Pieces[list[Cover]]:
     """Covers that serve each of these distinct parts once, merged until no merge saves cost."""
     nothing = UnitLists.NONE
-    covers = [Cover(part, [part], rules.costs.calls(part.window), nothing) for part in parts]
-    covers = _uncontained(covers, rules)
+    covers: list[Cover] = []
+    for some in batches(parts):
+        covers += [Cover(part, [part], calls_of(part.window, rules.costs.longest_window), nothing) for part in some]
+        yield
+    covers = yield from _uncontained(covers, rules)
     merges = [(nothing, _touching)]
     # Equal windows first: what the resources of a list ask for must not hang on a stray query that touches it.
     merges += [(dropped, clusters) for clusters in (_equal, _touching) for dropped in rules.droppable_filters()]
@@ -158,21 +164,23 @@ def _covers(parts: Sequence[TimeslotQuery], rules: CoverRules) -> list[Cover]:
     while len(covers) not in {before, 1}:
         before = len(covers)
         for dropped, clusters in merges:
-            merged = _merged(covers, dropped, clusters, rules)
-            covers = _uncontained(merged, rules) if len(merged) < len(covers) else covers
+            merged = yield from _merged(covers, dropped, clusters, rules)
+            covers = (yield from _uncontained(merged, rules)) if len(merged) < len(covers) else covers
     return covers
 
 
-def _uncontained(covers: Iterable[Cover], rules: CoverRules) -> list[Cover]:
+def _uncontained(covers: Sequence[Cover], rules: CoverRules) -> Pieces[list[Cover]]:
     """The covers that no other contains; each takes over the parts of those that it contains.
 
     A contained cover must not influence which others are merged.
     """
     kept: list[Cover] = []
     by_filters: defaultdict[Filters, tuple[list[datetime], list[Cover]]] = defaultdict(lambda: ([], []))
-    for cover in sorted(covers, key=_containers_first):
+    for count, cover in enumerate(sorted(covers, key=_containers_first)):
+        if count % _COVERS_A_PIECE == _COVERS_A_PIECE - 1:
+            yield
         start, end = cover.query.window.start, cover.query.window.end
-        for filters in rules.containing(cover.query.filters):
+        for filters in containing(cover.query.filters, rules.profile):
             starts, candidates = by_filters[filters]
             # None of these contains another, so the last to start is the last to end.
             place = bisect_right(starts, start)
@@ -207,14 +215,21 @@ def _taken_over(container: Cover, cover: Cover, rules: CoverRules) -> bool:
     return True
 
 
-def _merged(covers: Iterable[Cover], dropped: UnitLists, clusters: _Clustering, rules: CoverRules) -> list[Cover]:
+def _merged(
+    covers: Iterable[Cover], dropped: UnitLists, clusters: _Clustering, rules: CoverRules
+) -> Pieces[list[Cover]]:
     """The covers, with one in place of each cluster where that saves cost."""
     groups: defaultdict[Filters, list[Cover]] = defaultdict(list)
     for cover in covers:
         resource, service = cover.query.filters
         groups[None if dropped.resources else resource, None if dropped.services else service].append(cover)
     merged: list[Cover] = []
+    done = 0
     for filters, group in groups.items():
+        done += len(group)
+        if done > _COVERS_A_PIECE:
+            yield
+            done = 0
         for cluster in clusters(group) if len(group) > 1 else [group]:
             together = _together(cluster, filters) if len(cluster) > 1 else None
             merged += [together] if together and rules.saves_cost(together, cluster) else cluster
@@ -288,12 +303,26 @@ def plan(
     profile: EhrProfile,
     listed_ids: ListedIds,
     loaded: UnitLists = UnitLists.NONE,
+    *,
+    limit: float = inf,
 ) -> Plan:
     """The fewest calls whose answers contain every query, none of them against the EHR's profile.
 
     All queries are about one care unit. `listed_ids` holds what `needed_lists` asked for; `loaded` are the lists that
-    the request loads anyway, besides those.
+    the request loads anyway, besides those. Raises TooManyCallsError where it takes more calls than `limit`.
     """
+    return whole(plan_in_pieces(queries, profile, listed_ids, loaded, limit=limit))
+
+
+def plan_in_pieces(
+    queries: Sequence[TimeslotQuery],
+    profile: EhrProfile,
+    listed_ids: ListedIds,
+    loaded: UnitLists = UnitLists.NONE,
+    *,
+    limit: float = inf,
+) -> Pieces[Plan]:
+    """The same for many queries."""
     distinct = dict.fromkeys(queries)
     free_lists = UnitLists.of(
         resources=loaded.resources or listed_ids.resources is not None,
@@ -301,44 +330,41 @@ def plan(
     )
     container = _container(distinct, profile, free_lists)
     if container is not None:
+        if calls_of(container.window, profile.longest_window) > limit:
+            raise TooManyCallsError(calls_of(container.window, profile.longest_window))
         steps = _steps(container, profile)
-        return Plan(steps, {query: _overlapping(steps, query.window) for query in distinct})
+        if len(steps) == 1:
+            return Plan(steps, dict.fromkeys(distinct, steps))
+        overlapping = _Overlapping(steps)
+        return Plan(steps, {query: overlapping[query.window] for query in distinct})
     parts = {query: spread(query, profile.filter_policy, listed_ids) for query in distinct}
+    yield
     wanted = tuple(dict.fromkeys(chain.from_iterable(parts.values())))
+    yield
     rules = CoverRules(profile, cost_model(wanted, listed_ids, profile.longest_window), free_lists)
+    covers = yield from _covers(wanted, rules)
+    calls = sum(calls_of(cover.query.window, profile.longest_window) for cover in covers)
+    if calls > limit:
+        raise TooManyCallsError(calls)
     found: dict[TimeslotQuery, tuple[Step, ...]] = {}
-    for cover in _covers(wanted, rules):
-        steps = _steps(cover.query, profile)
-        found.update((part, _overlapping(steps, part.window)) for part in cover.parts)
+    for some in batches(covers):
+        for cover in some:
+            overlapping = _Overlapping(_steps(cover.query, profile))
+            found.update((part, overlapping[part.window]) for part in cover.parts)
+        yield
     # The parts of one query differ by a filter that the EHR wants, so no two of them have a step in common.
     serving = {query: tuple(chain.from_iterable(found[part] for part in each)) for query, each in parts.items()}
     return Plan(tuple(dict.fromkeys(chain.from_iterable(serving.values()))), serving)
 
 
-def spread(query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds) -> list[TimeslotQuery]:
-    """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service."""
-    if query.allowed_by(policy):
-        return [query]
-    by_resource = policy in {FilterPolicy.RESOURCE, FilterPolicy.BOTH}
-    by_service = policy in {FilterPolicy.SERVICE, FilterPolicy.BOTH}
-    if policy is FilterPolicy.ANY_ONE:
-        # Slots may exist whose resource or service an empty list does not hold; the other list finds them.
-        by_resource = bool(listed_ids.resources) and (
-            not listed_ids.services or len(listed_ids.resources or ()) <= len(listed_ids.services)
-        )
-        by_service = not by_resource
-    resources = (listed_ids.resources or ()) if by_resource and query.resource is None else (query.resource,)
-    services = (listed_ids.services or ()) if by_service and query.service is None else (query.service,)
-    return [replace(query, resource=resource, service=service) for resource, service in product(resources, services)]
-
-
-def serves(step: Step, query: TimeslotQuery) -> bool:
-    """Whether a step's answer can hold slots of a query."""
-    return (
-        step.window.overlaps(query.window)
-        and (query.resource is None or step.resource in {None, query.resource})
-        and (query.service is None or step.service in {None, query.service})
-    )
+def fewest_calls(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> int:
+    """How many calls a query takes at least, whatever it is planned with."""
+    calls = calls_of(query.window, profile.longest_window)
+    if query.allowed_by(profile.filter_policy):
+        return calls
+    # Its parts differ by a filter that the EHR wants, so that no call serves two of them.
+    resources, services = spread_over(query, profile.filter_policy, listed_ids)
+    return calls * len(resources) * len(services)
 
 
 def _container(queries: Collection[TimeslotQuery], profile: EhrProfile, free_lists: UnitLists) -> TimeslotQuery | None:
@@ -346,7 +372,7 @@ def _container(queries: Collection[TimeslotQuery], profile: EhrProfile, free_lis
 
     `_covers` would find it too, but most requests have one, and this takes a quarter of the time.
     """
-    widest = min(queries, key=_FILTER_COUNT, default=None)
+    widest = min(queries, key=attrgetter("filter_count"), default=None)
     if widest is None or not widest.allowed_by(profile.filter_policy):
         return None
     lists = (widest.resource is None and not free_lists.resources) + (
@@ -362,5 +388,13 @@ def _steps(query: TimeslotQuery, profile: EhrProfile) -> tuple[Step, ...]:
     return tuple(Step(query.care_unit, window, query.resource, query.service) for window in windows)
 
 
-def _overlapping(steps: tuple[Step, ...], window: Window) -> tuple[Step, ...]:
-    return steps if len(steps) == 1 else tuple(step for step in steps if step.window.overlaps(window))
+class _Overlapping(dict[Window, tuple[Step, ...]]):
+    """The steps that overlap a window, out of those of one cover; many queries share few windows."""
+
+    def __init__(self, steps: tuple[Step, ...]) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def __missing__(self, window: Window) -> tuple[Step, ...]:
+        found = self[window] = tuple(step for step in self._steps if step.window.overlaps(window))
+        return found

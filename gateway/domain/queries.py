@@ -4,18 +4,25 @@ A share is cut from a wider answer by what the slots name. A slot that does not 
 any of them, so such an answer settles nothing about one resource, and that one is asked for by itself.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Flag
+from itertools import product
 from typing import Self, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.models import CareUnitKey, Timeslot
+from gateway.domain.models import CareUnitKey
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 
 Filters: TypeAlias = tuple[str | None, str | None]
 """A resource and a service, each of them None where all are meant."""
+
+
+_BY_RESOURCE = frozenset({FilterPolicy.RESOURCE, FilterPolicy.BOTH})
+_BY_SERVICE = frozenset({FilterPolicy.SERVICE, FilterPolicy.BOTH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +115,14 @@ class UnitLists(Flag):
 _BY_VALUE = (UnitLists.NONE, UnitLists.RESOURCES, UnitLists.SERVICES, UnitLists.BOTH)
 
 
+class TooManyCallsError(Exception):
+    """A plan takes more `calls` than it may."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(calls)
+        self.calls = calls
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The steps to take, and which of them serve each query."""
@@ -116,16 +131,63 @@ class Plan:
     serving: Mapping[TimeslotQuery, tuple[Step, ...]]
 
 
+def spread(query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds) -> list[TimeslotQuery]:
+    """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service."""
+    if query.allowed_by(policy):
+        return [query]
+    resources, services = spread_over(query, policy, listed_ids)
+    care_unit, window = query.care_unit, query.window
+    return [TimeslotQuery(care_unit, window, resource, service) for resource, service in product(resources, services)]
+
+
+def spread_over(
+    query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds
+) -> tuple[Sequence[str | None], Sequence[str | None]]:
+    """The resources and the services that a query is spread over."""
+    by_resource = policy in _BY_RESOURCE
+    by_service = policy in _BY_SERVICE
+    if policy is FilterPolicy.ANY_ONE:
+        # Slots may exist whose resource or service an empty list does not hold; the other list finds them.
+        by_resource = bool(listed_ids.resources) and (
+            not listed_ids.services or len(listed_ids.resources or ()) <= len(listed_ids.services)
+        )
+        by_service = not by_resource
+    resources = (listed_ids.resources or ()) if by_resource and query.resource is None else (query.resource,)
+    services = (listed_ids.services or ()) if by_service and query.service is None else (query.service,)
+    return resources, services
+
+
+def kept_filters(part: TimeslotQuery, profile: EhrProfile) -> Filters:
+    """The filters that every call for a query has that the EHR accepts, whatever the query is planned with.
+
+    So queries that differ in them are at least as many calls.
+    """
+    policy, (resource, service) = profile.filter_policy, part.filters
+    is_one_needed = policy is FilterPolicy.ANY_ONE and part.filter_count == 1
+    keeps_resource = is_one_needed or policy in _BY_RESOURCE or not profile.names_resource
+    keeps_service = is_one_needed or policy in _BY_SERVICE or not profile.names_service
+    return resource if keeps_resource else None, service if keeps_service else None
+
+
+def serves(step: Step, query: TimeslotQuery) -> bool:
+    """Whether a step's answer can hold slots of a query."""
+    return (
+        step.window.overlaps(query.window)
+        and (query.resource is None or step.resource in {None, query.resource})
+        and (query.service is None or step.service in {None, query.service})
+    )
+
+
 def partition(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
     """A query's share of the answer to a step; None where the slots do not tell which are its own."""
     share = answer
     if query.resource is not None:
         if share.of_resource(None).slots:
-            return _share_slot_by_slot(query, step, answer)
+            return _share_by_groups(query, step, answer)
         share = share.of_resource(query.resource)
     if query.service is not None:
         if share.of_service(None).slots:
-            return _share_slot_by_slot(query, step, answer)
+            return _share_by_groups(query, step, answer)
         share = share.of_service(query.service)
     return share.within(query.window)
 
@@ -133,11 +195,9 @@ def partition(query: TimeslotQuery, step: Step, answer: TimeslotList) -> Timeslo
 def lacks_owner(query: TimeslotQuery, step: Step, answer: TimeslotList) -> UnitLists:
     """What the slots that may belong to a query do not name: their resource, their service; NONE where all are told."""
     resource = service = False
-    for slot in answer.within(query.window).slots:
-        by_resource = _matches(slot.resource_id, query.resource, step.resource)
-        by_service = _matches(slot.healthcare_service_id, query.service, step.service)
-        resource |= by_resource is None and by_service is not False
-        service |= by_service is None and by_resource is not False
+    for _, by_resource, by_service in _candidates(query, step, answer):
+        resource |= not by_resource
+        service |= not by_service
     return UnitLists.of(resources=resource, services=service)
 
 
@@ -154,28 +214,102 @@ def unconfirmed_ids(query: TimeslotQuery, answers: Mapping[Step, TimeslotList]) 
     )
 
 
-def _share_slot_by_slot(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
-    """The share where some slots lack an owner, so that each has to be looked at."""
-    candidates = answer.within(query.window)
-    belongs = {id(slot): _belongs(slot, query, step) for slot in candidates.slots}
-    return None if None in belongs.values() else candidates.where(lambda slot: belongs[id(slot)] is True)
+def _share_by_groups(query: TimeslotQuery, step: Step, answer: TimeslotList) -> TimeslotList | None:
+    """The share where some slots lack an owner, and may have to be found in several groups."""
+    shares = []
+    for slots, by_resource, by_service in _candidates(query, step, answer):
+        if not (by_resource and by_service):
+            return None
+        shares.append(slots)
+    if len(shares) == 1:
+        return shares[0]
+    inside = answer.within(query.window)
+    if sum(map(len, shares)) == len(inside):
+        return inside
+    # Picked out of what is in order already, since sorting what was found would take longer.
+    found = {id(slot) for share in shares for slot in share.slots}
+    return inside.where(lambda slot: id(slot) in found)
 
 
-def _belongs(slot: Timeslot, query: TimeslotQuery, step: Step) -> bool | None:
-    by_resource = _matches(slot.resource_id, query.resource, step.resource)
-    by_service = _matches(slot.healthcare_service_id, query.service, step.service)
-    if by_resource is False or by_service is False:
-        return False
-    return None if by_resource is None or by_service is None else True
+def _candidates(query: TimeslotQuery, step: Step, answer: TimeslotList) -> Iterator[tuple[TimeslotList, bool, bool]]:
+    """Slots inside a query's window that may belong to it, none of them empty, by what they name.
 
-
-def _matches(named: str | None, wanted: str | None, asked: str | None) -> bool | None:
-    """Whether a slot is of the wanted id; None where it cannot be told.
-
-    A slot that names no id belongs to the one that the step asked the EHR for, if it asked for one.
+    The flags say whether they are known to be of its resource, and of its service.
     """
-    if wanted is None or named == wanted:
-        return True
-    if named is None:
-        return True if asked == wanted else None
-    return False
+    for of_resource, by_resource in _matching(answer, answer.of_resource, query.resource, step.resource):
+        for group, by_service in _matching(of_resource, of_resource.of_service, query.service, step.service):
+            slots = group.within(query.window)
+            if slots.slots:
+                yield slots, by_resource, by_service
+
+
+def _matching(
+    slots: TimeslotList, of: Callable[[str | None], TimeslotList], wanted: str | None, asked: str | None
+) -> Iterator[tuple[TimeslotList, bool]]:
+    """The slots that are of the wanted id, and those that name none.
+
+    These belong to the one that the step asked the EHR for, if it asked for one; else it is not known whose they are.
+    """
+    if wanted is None:
+        yield slots, True
+    else:
+        yield of(wanted), True
+        yield of(None), asked == wanted
+
+
+def containing(filters: Filters, profile: EhrProfile) -> list[Filters]:
+    """The filters of queries that may settle one with these: its own first, and the fewest last."""
+    resource, service = filters
+    found = [filters]
+    if resource is not None and profile.names_resource:
+        found.append((None, service))
+    if service is not None and profile.names_service:
+        found += [(each, None) for each, _ in found]
+    return found
+
+
+class Containers:
+    """Queries of one care unit; those that another with the same filters contains are left out.
+
+    Of what is left under the same filters, the last to start is the last to end, so a container is found by bisection.
+    """
+
+    __slots__ = ("_by_filters",)
+
+    def __init__(self) -> None:
+        self._by_filters: dict[Filters, tuple[list[datetime], list[TimeslotQuery]]] = {}
+
+    def add(self, query: TimeslotQuery) -> None:
+        """Add a query."""
+        window = query.window
+        starts, queries = self._by_filters.setdefault(query.filters, ([], []))
+        place = bisect_right(starts, window.start)
+        if place and queries[place - 1].window.end >= window.end:
+            return
+        first = last = bisect_left(starts, window.start, 0, place)
+        while last < len(queries) and queries[last].window.end <= window.end:
+            last += 1
+        starts[first:last], queries[first:last] = [window.start], [query]
+
+    def of(self, query: TimeslotQuery, profile: EhrProfile) -> TimeslotQuery | None:
+        """A query whose answer settles another, which it may be itself; None where there is none."""
+        if not self._by_filters:
+            return None
+        for filters in containing(query.filters, profile):
+            found = self._under(filters, query)
+            if found is not None:
+                return found
+        return None
+
+    def of_another(self, query: TimeslotQuery, profile: EhrProfile) -> TimeslotQuery | None:
+        """The same, but never an equal query."""
+        for filters in containing(query.filters, profile):
+            found = self._under(filters, query)
+            if found is not None and found != query:
+                return found
+        return None
+
+    def _under(self, filters: Filters, query: TimeslotQuery) -> TimeslotQuery | None:
+        starts, queries = self._by_filters.get(filters, ((), ()))
+        place = bisect_right(starts, query.window.start)
+        return queries[place - 1] if place and queries[place - 1].window.end >= query.window.end else None

@@ -3,15 +3,19 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from datetime import datetime
-from itertools import groupby, islice
+from datetime import datetime, timedelta
+from itertools import chain, groupby, islice, pairwise
 from operator import attrgetter, itemgetter, lt
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from gateway.domain.models import Timeslot
+from gateway.domain.pieces import PIECE, Pieces, batches, whole
 from gateway.domain.window import Window
 
+_MINUTE = timedelta(minutes=1)
+_INT_LIMIT = 2**31
 _SortKey: TypeAlias = tuple[Any, Any, Any]
+_Groups: TypeAlias = "dict[str | None, list[Timeslot] | TimeslotList]"
 
 
 class TimeslotList:
@@ -31,7 +35,16 @@ class TimeslotList:
         `times` are the texts of all their times, where the caller has them; `text_bytes` is the most that all their
         texts may take in memory, where the caller knows.
         """
-        self._set(_sorted(list(slots), times), None, (), text_bytes)
+        self._set(whole(_sorted(list(slots), times)), None, (), text_bytes)
+
+    @classmethod
+    def in_pieces(
+        cls, slots: Iterable[Timeslot], times: Collection[str] | None = None, text_bytes: int | None = None
+    ) -> "Pieces[TimeslotList]":
+        """The same for a long list."""
+        made = _presorted((yield from _sorted(list(slots), times)))
+        made.text_bytes = text_bytes
+        return made
 
     def _set(
         self, slots: Sequence[Timeslot], derived: object, part: tuple[Hashable, ...], text_bytes: int | None = None
@@ -40,8 +53,8 @@ class TimeslotList:
         self.derived: Any = derived
         self.part = part
         self.text_bytes = text_bytes
-        self._by_resource: dict[str | None, TimeslotList] | None = None
-        self._by_service: dict[str | None, TimeslotList] | None = None
+        self._by_resource: _Groups | None = None
+        self._by_service: _Groups | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -65,24 +78,35 @@ class TimeslotList:
         """The slots that name a resource; None for those that name none."""
         if self._by_resource is None:
             self._by_resource = self._grouped("resource_id")
-        return self._by_resource.get(resource, _EMPTY)
+        return self._group(self._by_resource, "resource_id", resource)
 
     def of_service(self, service: str | None) -> "TimeslotList":
         """The slots that name a healthcare service; None for those that name none."""
         if self._by_service is None:
             self._by_service = self._grouped("healthcare_service_id")
-        return self._by_service.get(service, _EMPTY)
+        return self._group(self._by_service, "healthcare_service_id", service)
+
+    def copy(self) -> "TimeslotList":
+        """A whole of its own with the same slots, which keeps nothing that was derived from this list."""
+        return _presorted(self.slots)
 
     def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":
         """The slots for which a condition is true."""
         return _presorted(list(filter(wanted, self.slots)))
 
-    def _grouped(self, owner: str) -> "dict[str | None, TimeslotList]":
+    def _grouped(self, owner: str) -> _Groups:
         groups: defaultdict[str | None, list[Timeslot]] = defaultdict(list)
         named = map(attrgetter(owner), self.slots)
         for name, slot in zip(named, self.slots, strict=True):
             groups[name].append(slot)
-        return {name: self._part(group, (owner, name)) for name, group in groups.items()}
+        return cast("_Groups", groups)
+
+    def _group(self, groups: _Groups, owner: str, name: str | None) -> "TimeslotList":
+        # Few of many groups are asked for, so each becomes a list of its own only then.
+        group = groups.get(name, _EMPTY)
+        if isinstance(group, list):
+            group = groups[name] = self._part(group, (owner, name))
+        return group
 
     def _part(self, slots: Sequence[Timeslot], part: Hashable) -> "TimeslotList":
         return _presorted(slots, self.derived, (*self.part, part))
@@ -90,10 +114,19 @@ class TimeslotList:
 
 def joined(lists: Iterable[TimeslotList]) -> TimeslotList:
     """Several lists as one."""
+    return whole(joined_in_pieces(lists))
+
+
+def joined_in_pieces(lists: Iterable[TimeslotList]) -> Pieces[TimeslotList]:
+    """The same for long lists."""
     filled = [each for each in lists if each.slots]
-    if len(filled) > 1:
-        return TimeslotList(slot for each in filled for slot in each.slots)
-    return filled[0] if filled else _EMPTY
+    if len(filled) <= 1:
+        return filled[0] if filled else _EMPTY
+    # The pieces of a window follow each other.
+    in_order = sorted(filled, key=lambda each: _place(each.slots[0]))
+    if all(_place(one.slots[-1]) < _place(other.slots[0]) for one, other in pairwise(in_order)):
+        return _presorted(list(chain.from_iterable(each.slots for each in in_order)))
+    return _presorted((yield from _sorted([slot for each in filled for slot in each.slots], None)))
 
 
 def _presorted(slots: Sequence[Timeslot], derived: object = None, part: tuple[Hashable, ...] = ()) -> TimeslotList:
@@ -111,63 +144,101 @@ def instant(text: str) -> datetime:
 
 
 def duration_minutes(slot: Timeslot) -> int | None:
-    """Whole minutes from start to end; None where the end is not known."""
+    """Whole minutes from start to end; None where the end is not known, or is thousands of years away."""
     if slot.end is None:
         return None
-    return int((instant(slot.end) - instant(slot.start)).total_seconds() // 60)
+    minutes = (instant(slot.end) - instant(slot.start)) // _MINUTE
+    # GraphQL's Int has 32 bits, and such an end is an EHR's way of saying that there is none.
+    return minutes if -_INT_LIMIT <= minutes < _INT_LIMIT else None
 
 
 def _start(slot: Timeslot) -> datetime:
     return instant(slot.start)
 
 
-def _sorted(slots: list[Timeslot], times: Collection[str] | None) -> list[Timeslot]:
+def _place(slot: Timeslot) -> tuple[datetime, str, str]:
+    return (_start(slot), *_owner_or_empty(slot))
+
+
+def _sorted(slots: list[Timeslot], times: Collection[str] | None) -> Pieces[list[Timeslot]]:
     """Slots in order; many EHRs send them so, and then nothing is moved."""
     try:
-        if _is_rising(_sort_keys(slots, times)):
+        if _is_rising((yield from _sort_keys(slots, times))):
             return slots
     except TypeError:
         # A slot that names no owner stands beside one that does, and None has no place in the order of texts.
         pass
-    return _sorted_by_instant(slots)
+    yield
+    return (yield from _sorted_by_instant(slots))
 
 
-def _sort_keys(slots: Sequence[Timeslot], times: Collection[str] | None) -> list[_SortKey]:
+def _sort_keys(slots: Sequence[Timeslot], times: Collection[str] | None) -> Pieces[Sequence[_SortKey]]:
     starts = set(map(attrgetter("start"), slots)) if times is None else times
-    forms = {(len(text), text[19:]) for text in starts}
+    forms: set[tuple[int, str]] = set()
+    for batch in batches(starts) if len(starts) > PIECE else (starts,):
+        forms.update({(len(text), text[19:]) for text in batch})
+        if len(forms) > 1:
+            break
+        if len(starts) > PIECE:
+            yield
     # Times of one offset sort as text. Else many slots share few times, so each text is read once.
     if len(forms) <= 1 and "" not in {offset for _, offset in forms}:
         return list(map(attrgetter("start", "resource_id", "healthcare_service_id"), slots))
-    seconds = {text: instant(text).timestamp() for text in starts}
-    return [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in slots]
+    seconds: dict[str, float] = {}
+    for batch in batches(starts):
+        seconds.update((text, instant(text).timestamp()) for text in batch)
+        yield
+    keys: list[_SortKey] = []
+    for some in batches(slots):
+        keys += [(seconds[slot.start], slot.resource_id, slot.healthcare_service_id) for slot in some]
+        yield
+    return keys
 
 
-def _sorted_by_instant(slots: Iterable[Timeslot]) -> list[Timeslot]:
+def _sorted_by_instant(slots: Iterable[Timeslot]) -> Pieces[list[Timeslot]]:
     """Slots in order. Many share few instants, so sorting within each costs less than sorting all."""
     texts: defaultdict[str, list[Timeslot]] = defaultdict(list)
-    for slot in slots:
-        texts[slot.start].append(slot)
+    for some in batches(slots):
+        for slot in some:
+            texts[slot.start].append(slot)
+        yield
     instants: defaultdict[float, list[Timeslot]] = defaultdict(list)
-    for text, group in texts.items():
-        instants[instant(text).timestamp()] += group
+    for batch in batches(texts.items()):
+        for text, group in batch:
+            instants[instant(text).timestamp()] += group
+        yield
     ordered: list[Timeslot] = []
+    pause_at = PIECE
     for at in sorted(instants):
-        ordered += _sorted_by_owner(instants[at])
+        group = instants[at]
+        ordered += group if len(group) == 1 else (yield from _sorted_by_owner(group))
+        if len(ordered) >= pause_at:
+            pause_at = len(ordered) + PIECE
+            yield
     return ordered
 
 
-def _sorted_by_owner(slots: list[Timeslot]) -> list[Timeslot]:
+def _sorted_by_owner(slots: list[Timeslot]) -> Pieces[list[Timeslot]]:
     """Slots of one instant in the order of their resources and services, without duplicates."""
-    if len(slots) == 1:
-        return slots
     owner: Callable[[Timeslot], tuple[Any, Any]] = attrgetter("resource_id", "healthcare_service_id")
     try:
-        slots.sort(key=owner)
+        yield from _sort(slots, owner)
     except TypeError:
         owner = _owner_or_empty
-        slots.sort(key=owner)
+        yield from _sort(slots, owner)
+    if len(slots) > PIECE:
+        yield
     owners = list(map(owner, slots))
-    return slots if _is_rising(owners) else _without_duplicates(slots, owners)
+    return slots if _is_rising(owners) else (yield from _without_duplicates(slots, owners))
+
+
+def _sort(slots: list[Timeslot], key: Callable[[Timeslot], Any]) -> Pieces[None]:
+    """Sort in place; of a long list the batches first, since what then is left is to merge them."""
+    if len(slots) > PIECE:
+        for low in range(0, len(slots), PIECE):
+            slots[low : low + PIECE] = sorted(slots[low : low + PIECE], key=key)
+            yield
+    slots.sort(key=key)
 
 
 def _owner_or_empty(slot: Timeslot) -> tuple[str, str]:
@@ -178,15 +249,20 @@ def _is_rising(keys: Sequence[tuple[Any, ...]]) -> bool:
     return all(map(lt, keys, islice(keys, 1, None)))
 
 
-def _without_duplicates(slots: Sequence[Timeslot], owners: Sequence[tuple[Any, Any]]) -> list[Timeslot]:
+def _without_duplicates(slots: Sequence[Timeslot], owners: Sequence[tuple[Any, Any]]) -> Pieces[list[Timeslot]]:
     """Of slots of one instant that are alike in owner and end, the last one; where only the ends differ, by end."""
     # Most duplicates are equal in every field.
     distinct = {(owner, slot.end): slot for owner, slot in zip(owners, slots, strict=True)}
     if len(distinct) == len(set(owners)):
         return list(distinct.values())
+    seconds: dict[str | None, float] = {None: 0.0}
+    for some in batches(slots):
+        yield
+        seconds.update((end, instant(end).timestamp()) for end in {slot.end for slot in some} if end is not None)
+    yield
     kept: list[Timeslot] = []
     for _, group in groupby(zip(owners, slots, strict=True), key=itemgetter(0)):
-        by_end = {0.0 if slot.end is None else instant(slot.end).timestamp(): slot for _, slot in group}
+        by_end = {seconds[slot.end]: slot for _, slot in group}
         kept += [by_end[end] for end in sorted(by_end)]
     return kept
 

@@ -6,29 +6,44 @@ request's own calls count as known until its end, with or without a cache: the w
 `resources { timeslots }` also answers each resource.
 """
 
-from asyncio import Lock, Semaphore
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from asyncio import Lock, sleep
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NamedTuple, TypeAlias
+from itertools import chain
+from typing import NamedTuple
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge, RateLimited
 from gateway.domain.models import CareUnitKey
-from gateway.domain.planner import plan, serves, spread
-from gateway.domain.queries import ListedIds, Plan, Step, TimeslotQuery, partition, unconfirmed_ids
+from gateway.domain.pieces import InPieces, whole
+from gateway.domain.planner import fewest_calls, plan, plan_in_pieces
+from gateway.domain.queries import (
+    Containers,
+    Filters,
+    ListedIds,
+    Step,
+    TimeslotQuery,
+    TooManyCallsError,
+    containing,
+    kept_filters,
+    partition,
+    serves,
+    spread,
+    unconfirmed_ids,
+)
 from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
-from gateway.fetch.single_flight import SharedCall
+from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.fetch.timeslot_calls import MissingRange, RequestAnswers, Source, TimeslotCalls, calls_for_missing
 
-# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
-_CALLS_AT_ONCE = 8
-
-Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
+# Queries that are looked at before others have their turn.
+_QUERIES_A_PIECE = 500
+# A thousand ids, each asked for in fifty windows.
+_MOST_PARTS = 50_000
 
 
 class CoveredRange(NamedTuple):
@@ -37,145 +52,6 @@ class CoveredRange(NamedTuple):
     query: TimeslotQuery
     step: Step
     source: Source
-
-
-@dataclass(slots=True, eq=False)
-class MissingRange:
-    """A range of a part's window that a call has to be made for, on behalf of a query.
-
-    `awaited` is False where a stale answer is known, so that nothing waits for the call.
-    """
-
-    query: TimeslotQuery
-    part: TimeslotQuery
-    window: Window
-    awaited: bool = True
-
-
-def calls_for_missing(
-    missing: Mapping[MissingRange, TimeslotQuery],
-    asked: Iterable[TimeslotQuery],
-    planned: Callable[[Sequence[TimeslotQuery]], Plan],
-) -> Mapping[MissingRange, Sequence[Step]]:
-    """The fewest steps whose answers hold the missing ranges.
-
-    `missing` has a query for each range, which may be for more than the range; `asked` are the parts of all that the
-    request asks for, known or not.
-    """
-    found = _serving(missing, planned(list(missing.values())))
-    if _number_of_calls(found) > 1:
-        # The ranges left beside known ones, and beyond midnights, can take more calls than whole parts.
-        whole = {each: each.part for each in missing}
-        found = min(
-            found,
-            _serving(whole, planned(list(whole.values()))),
-            _serving(whole, planned([*whole.values(), *asked])),
-            key=_number_of_calls,
-        )
-    return found
-
-
-def _serving(missing: Mapping[MissingRange, TimeslotQuery], made: Plan) -> Mapping[MissingRange, Sequence[Step]]:
-    return {
-        each: [step for step in made.serving[query] if step.window.overlaps(each.window)]
-        for each, query in missing.items()
-    }
-
-
-def _number_of_calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
-    return len({step for steps in found.values() for step in steps})
-
-
-class RequestAnswers:
-    """The snapshots and calls that one request uses, until its end, for one care unit."""
-
-    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
-        self._care_unit = care_unit
-        self._calls = calls
-        self._scope = scope
-        self._semaphore = Semaphore(_CALLS_AT_ONCE)
-        self._sources: dict[Step, Source] = {}
-        self._recorded: set[Snapshot] = set()
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __contains__(self, step: Step) -> bool:
-        return step in self._sources
-
-    def items(self) -> ItemsView[Step, Source]:
-        """Every step with its snapshot, or its call, which may be pending."""
-        return self._sources.items()
-
-    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
-        """The pending calls of all requests that this one may join."""
-        return self._calls.pending(self._care_unit, self._scope.since)
-
-    def completed(self, step: Step) -> tuple[Step, Source] | None:
-        """A source whose answer has come and contains that to a step, under the same filters."""
-        for own, source in self._sources.items():
-            if source.answer is not None and own.filters == step.filters and own.covers(step):
-                return own, source
-        return None
-
-    def add(self, step: Step, source: Source) -> None:
-        """Use a snapshot or a pending call from now on."""
-        if step in self._sources:
-            return
-        self._sources[step] = source
-        if isinstance(source, Snapshot):
-            self.record(source)
-        else:
-            self._scope.on_ehr(self._care_unit.emr)
-            self._hold(step, source.acquire(), CacheStatus.JOINED)
-
-    def record(self, snapshot: Snapshot) -> None:
-        """Record the read of a snapshot, once."""
-        if snapshot not in self._recorded:
-            self._recorded.add(snapshot)
-            origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
-            self._record(snapshot.step, origin, snapshot.fetched_at)
-
-    def count_calls(self, steps: Iterable[Step]) -> None:
-        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge and RateLimited."""
-        pending = self.pending()
-        calls = len({step for step in steps if step not in self._sources and step not in pending})
-        if calls:
-            self._scope.on_ehr(self._care_unit.emr)
-        self._scope.count_calls(calls)
-
-    def start_or_join(self, step: Step) -> Source:
-        """The source for a step that was counted: the one in use, a pending call, or a new call."""
-        source = self._sources.get(step)
-        if source is None:
-            source = self.pending().get(step)
-            if source is not None:
-                self.add(step, source)
-            else:
-                source = self._sources[step] = self._calls.start(step, self._semaphore)
-                self._hold(step, source, CacheStatus.FETCHED)
-        return source
-
-    def refresh(self, step: Step) -> None:
-        """Fetch an answer anew, unless a call failed a moment ago or the request may make none."""
-        # The request does not wait for it, so the call keeps the holder that it gets here.
-        if not self._calls.may_refresh(self._care_unit):
-            return
-        call = self.pending().get(step)
-        if call is not None:
-            call.acquire()
-        elif self._scope.may_refresh():
-            self._calls.start(step, self._semaphore)
-
-    def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
-        self._scope.release_on_close(call)
-        self._record(step, origin, call.started)
-
-    def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
-        subject = (*step.care_unit, step.window, step.resource, step.service)
-        is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
-        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
-        self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)
 
 
 class QueryCoverage:
@@ -192,7 +68,7 @@ class QueryCoverage:
         self._answers = RequestAnswers(care_unit, calls, scope)
         self._cached: list[TimeslotQuery] = []
         self._ranges: dict[TimeslotQuery, list[CoveredRange]] = {}
-        self._planned: list[TimeslotQuery] = []
+        self._planned = Containers()
         self.errors: dict[TimeslotQuery, GatewayError] = {}
 
     def of(self, query: TimeslotQuery) -> Sequence[CoveredRange]:
@@ -239,48 +115,68 @@ class QueryCoverage:
             self.errors.update((query, listed_ids) for query in queries if not query.allowed_by(policy))
             queries = [query for query in queries if query.allowed_by(policy)]
             listed_ids = ListedIds()
-        missing: list[MissingRange] = []
-        parts: list[TimeslotQuery] = []
-        contained: dict[TimeslotQuery, TimeslotQuery] = {}
-        before = len(self._planned)
-        for query in sorted(queries, key=_containers_first):
-            # Queries of one batch are planned together, except those that are spread over filters they do not name.
-            earlier = (each for at, each in enumerate(self._planned) if at < before or not each.allowed_by(policy))
-            container = next((each for each in earlier if each.settles(query, profile)), None)
-            if container is not None:
-                contained[query] = container
-                continue
-            self._planned.append(query)
-            self._ranges[query] = []
-            for part in spread(query, policy, listed_ids):
-                parts.append(part)
-                missing += self._use_known(query, part, profile)
-        if missing:
-            try:
-                self._fetch(missing, parts, profile, listed_ids)
-            except (OperationTooLarge, RateLimited) as error:
-                # Not even those that are known in part may give that part as their answer.
-                del self._planned[before:]
-                for query in queries:
-                    self._ranges.pop(query, None)
-                    self.errors[query] = error
-                return
-        self._ranges.update((query, list(self._contained(container, query))) for query, container in contained.items())
+        batch = _Batch(listed_ids)
+        try:
+            await self._cover_each(sorted(queries, key=_containers_first), batch, profile)
+            if batch.missing:
+                await self._fetch(batch, profile)
+        except (OperationTooLarge, RateLimited) as error:
+            # Not even those that are known in part may give that part as their answer.
+            for query in queries:
+                self._ranges.pop(query, None)
+                self.errors[query] = error
+            return
+        for count, query in enumerate(batch.covered, 1):
+            if count % _QUERIES_A_PIECE == 0:
+                await sleep(0)
+            self._planned.add(query)
+        by_resource: dict[TimeslotQuery, _ByResource] = {}
+        for count, (query, container) in enumerate(batch.contained.items()):
+            if count % _QUERIES_A_PIECE == _QUERIES_A_PIECE - 1:
+                await sleep(0)
+            if container not in by_resource:
+                by_resource[container] = _ByResource(self._ranges[container])
+            self._ranges[query] = list(_contained(by_resource[container].of(query.resource), query))
 
-    def _contained(self, container: TimeslotQuery, query: TimeslotQuery) -> Iterator[CoveredRange]:
-        """The ranges of a query from those of an earlier one that contains it: what each of many resources gets.
+    async def _cover_each(self, queries: Iterable[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> None:
+        for count, query in enumerate(queries):
+            if count % _QUERIES_A_PIECE == 0:
+                if count:
+                    await sleep(0)
+                # Pending calls come and go while others have their turn.
+                known = _KnownSources(self._answers, profile)
+            self._cover(query, batch, known, profile)
 
-        The earlier one may have been spread over filters of its own, so its ranges together hold the query's answer.
-        """
-        for each in self._ranges[container]:
-            if serves(each.step, query) and (held := each.query.window.intersection(query.window)) is not None:
-                yield CoveredRange(query.within(held), each.step, each.source)
+    def _cover(self, query: TimeslotQuery, batch: "_Batch", known: "_KnownSources", profile: EhrProfile) -> None:
+        """Find what is known of a query, and what is missing. Raises OperationTooLarge."""
+        # Queries of one batch are planned together, except those that are spread over filters they do not name.
+        container = self._planned.of(query, profile) or batch.spread_out.of(query, profile)
+        if container is not None:
+            batch.contained[query] = container
+            return
+        policy = profile.filter_policy
+        # Counted as if nothing were cached, and before it is spread over a list of any length.
+        if (fewest := fewest_calls(query, profile, batch.listed_ids)) > 1:
+            self._scope.check_calls(max(fewest, len(batch.apart)))
+        if not query.allowed_by(policy):
+            batch.spread_out.add(query)
+        batch.covered.append(query)
+        self._ranges[query] = []
+        if len(batch.parts) > _MOST_PARTS:
+            raise OperationTooLarge(
+                f"The operation asks a care unit for free times in {len(batch.parts)} ways or more; the limit is "
+                f"{_MOST_PARTS}"
+            )
+        for part in spread(query, policy, batch.listed_ids):
+            batch.parts.append(part)
+            batch.apart.add(kept_filters(part, profile))
+            batch.missing += self._use_known(query, part, known)
 
-    def _use_known(self, query: TimeslotQuery, part: TimeslotQuery, profile: EhrProfile) -> Iterator[MissingRange]:
+    def _use_known(self, query: TimeslotQuery, part: TimeslotQuery, known: "_KnownSources") -> Iterator[MissingRange]:
         """Cover what is known of a query's part; gives the missing ranges, and the known ones that are stale."""
         missing = [part.window]
         stale: list[Window] = []
-        for step, source in self._known_sources(part, profile):
+        for step, source in self._known_sources(part, known):
             left: list[Window] = []
             for window in missing:
                 held = _held_range(part, window, step, source)
@@ -296,60 +192,64 @@ class QueryCoverage:
             if not missing:
                 break
         if stale:
-            for step in self._answers.pending():
-                if step.settles(part.within(step.window), profile):
-                    stale = subtract(stale, step.window)
+            for step, _ in known.pending(part):
+                stale = subtract(stale, step.window)
         yield from (MissingRange(query, part, each) for each in missing)
         yield from (MissingRange(query, part, each, awaited=False) for each in stale)
 
-    def _known_sources(self, part: TimeslotQuery, profile: EhrProfile) -> Iterator[tuple[Step, Source]]:
+    def _known_sources(self, part: TimeslotQuery, known: "_KnownSources") -> Iterator[tuple[Step, Source]]:
         """What may hold a range of a part: the request's own answers, then fresh and stale ones, then pending calls."""
-
-        def settles(step: Step) -> bool:
-            return step.allowed_by(profile.filter_policy) and step.settles(part.within(step.window), profile)
-
-        yield from [(step, source) for step, source in self._answers.items() if settles(step)]
+        yield from known.own(part)
         if self._scope.may_use_cache:
-            for snapshot in self.calls.snapshots.known(part, profile):
+            for snapshot in self.calls.snapshots.known(part, known.profile):
                 yield snapshot.step, snapshot
-        pending = self._answers.pending()
-        yield from [(step, call) for step, call in pending.items() if step not in self._answers and settles(step)]
+        yield from known.pending(part)
 
-    def _fetch(
-        self,
-        missing: Sequence[MissingRange],
-        parts: Sequence[TimeslotQuery],
-        profile: EhrProfile,
-        listed_ids: ListedIds,
-    ) -> None:
-        """Start the fewest calls for missing ranges of `parts`, or of some of them.
+    async def _fetch(self, batch: "_Batch", profile: EhrProfile) -> None:
+        """Start the fewest calls for what is missing of a batch.
 
         Raises OperationTooLarge and RateLimited before the first of them.
         """
         loaded = self.unit_lists.asked_for(self.care_unit)
         known = self.unit_lists.known(self.care_unit)
         # Parts are spread already: here the lists only tell what a call costs.
-        listed_ids = ListedIds(listed_ids.resources or known.resources, listed_ids.services or known.services)
-        found = calls_for_missing(
-            {each: each.part.within(self._worthwhile_window(each, profile)) for each in missing},
-            [*self._cached, *parts],
-            lambda wanted: plan(wanted, profile, listed_ids, loaded),
+        listed_ids = ListedIds(
+            batch.listed_ids.resources or known.resources, batch.listed_ids.services or known.services
         )
-        self._answers.count_calls(step for each, steps in found.items() if each.awaited for step in steps)
-        for each, steps in found.items():
+        # Short of this, what is made is counted exactly, and what nothing waits for may be left out.
+        limit = max(self._scope.most_calls, _QUERIES_A_PIECE)
+        rounded: dict[Window, Window] = {}
+        work = calls_for_missing(
+            {each: each.part.within(self._worthwhile_window(each, profile, rounded)) for each in batch.missing},
+            [*self._cached, *batch.parts],
+            lambda wanted: plan_in_pieces(wanted, profile, listed_ids, loaded, limit=limit),
+        )
+        try:
+            found = whole(work) if len(batch.missing) <= _QUERIES_A_PIECE else await InPieces(work)
+        except TooManyCallsError as error:
+            self._scope.check_calls(error.calls)
+            raise
+        awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
+        self._answers.count_calls(awaited)
+        # All of them are started before others have their turn, since what is counted now may be too much then.
+        started = {step: self._answers.start_or_join(step) for step in awaited}
+        for count, (each, steps) in enumerate(found.items(), 1):
+            if count % _QUERIES_A_PIECE == 0:
+                await sleep(0)
             for step in steps:
                 held = each.window.intersection(step.window)
                 if not each.awaited:
                     self._answers.refresh(step)
                 elif held is not None:
-                    source = self._answers.start_or_join(step)
-                    self._ranges[each.query].append(CoveredRange(each.part.within(held), step, source))
+                    self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
 
-    def _worthwhile_window(self, missing: MissingRange, profile: EhrProfile) -> Window:
+    def _worthwhile_window(self, missing: MissingRange, profile: EhrProfile, rounded: dict[Window, Window]) -> Window:
         """The window to ask for: rounded up where the range ends with the query, and the EHR allows it."""
         if missing.window.end != missing.query.window.end or not self.calls.rounds_up(self.care_unit.emr):
             return missing.window
-        return self._round_up(missing.window, profile)
+        if missing.window not in rounded:
+            rounded[missing.window] = self._round_up(missing.window, profile)
+        return rounded[missing.window]
 
     def _round_up(self, window: Window, profile: EhrProfile) -> Window:
         return to_end_of_day(window, profile.time_zone, profile.longest_window)
@@ -378,6 +278,76 @@ class QueryCoverage:
     @property
     def _profile(self) -> EhrProfile:
         return self.calls.profiles.of_unit(self.care_unit)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Queries that are planned together; `apart` are the filters that no call for a part of them can do without."""
+
+    listed_ids: ListedIds
+    missing: list[MissingRange] = field(default_factory=list)
+    parts: list[TimeslotQuery] = field(default_factory=list)
+    covered: list[TimeslotQuery] = field(default_factory=list)
+    spread_out: Containers = field(default_factory=Containers)
+    apart: set[Filters] = field(default_factory=set)
+    contained: dict[TimeslotQuery, TimeslotQuery] = field(default_factory=dict)
+
+
+class _KnownSources:
+    """The sources that a request may use at a moment, by the filters of their steps."""
+
+    def __init__(self, answers: RequestAnswers, profile: EhrProfile) -> None:
+        self.profile = profile
+        self._own = self._by_filters(answers.items())
+        self._pending = self._by_filters(answers.pending().items())
+
+    def own(self, part: TimeslotQuery) -> Iterator[tuple[Step, Source]]:
+        """The request's own steps that may hold a range of a part."""
+        return self._settling(self._own, part)
+
+    def pending(self, part: TimeslotQuery) -> Iterator[tuple[Step, Source]]:
+        """The steps of pending calls that may."""
+        return self._settling(self._pending, part)
+
+    def _by_filters(self, sources: Iterable[tuple[Step, Source]]) -> Mapping[Filters, Sequence[tuple[Step, Source]]]:
+        found: defaultdict[Filters, list[tuple[Step, Source]]] = defaultdict(list)
+        for step, source in sources:
+            if step.allowed_by(self.profile.filter_policy):
+                found[step.filters].append((step, source))
+        return found
+
+    def _settling(
+        self, sources: Mapping[Filters, Sequence[tuple[Step, Source]]], part: TimeslotQuery
+    ) -> Iterator[tuple[Step, Source]]:
+        if sources:
+            for filters in containing(part.filters, self.profile):
+                for step, source in sources.get(filters, ()):
+                    if step.window.overlaps(part.window):
+                        yield step, source
+
+
+class _ByResource:
+    """The ranges of a query by the resource that their steps ask for."""
+
+    def __init__(self, ranges: Sequence[CoveredRange]) -> None:
+        self._ranges = ranges
+        self._by_resource: defaultdict[str | None, list[CoveredRange]] = defaultdict(list)
+        for each in ranges:
+            self._by_resource[each.step.resource].append(each)
+
+    def of(self, resource: str | None) -> Iterable[CoveredRange]:
+        """The ranges that may hold slots of a resource."""
+        return self._ranges if resource is None else chain(*map(self._by_resource.__getitem__, (None, resource)))
+
+
+def _contained(ranges: Iterable[CoveredRange], query: TimeslotQuery) -> Iterator[CoveredRange]:
+    """The ranges of a query from those of an earlier one that contains it: what each of many resources gets.
+
+    The earlier one may have been spread over filters of its own, so its ranges together hold the query's answer.
+    """
+    for each in ranges:
+        if serves(each.step, query) and (held := each.query.window.intersection(query.window)) is not None:
+            yield CoveredRange(query.within(held), each.step, each.source)
 
 
 def _held_range(part: TimeslotQuery, window: Window, step: Step, source: Source) -> CoveredRange | None:

@@ -102,6 +102,13 @@ class FetchScope:
             return False
         return True
 
+    def check_calls(self, calls: int) -> None:
+        """Refuse what takes so many calls by itself, were nothing cached. Raises OperationTooLarge."""
+        if calls > self.most_calls:
+            raise OperationTooLarge(
+                f"The operation would take {calls} upstream calls or more; the limit is {self.most_calls}"
+            )
+
     def record(self, read: FetchRecord, fresh_until: float) -> None:
         """Record a read, and until when its data is fresh."""
         self.reads.append(read)

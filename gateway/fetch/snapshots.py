@@ -140,7 +140,7 @@ class Snapshots:
 
     def _cut(self, snapshot: Snapshot, window: Window) -> Snapshot:
         # A list of its own: a part would keep what was derived from the whole.
-        answer = TimeslotList(snapshot.answer.within(window).slots)
+        answer = snapshot.answer.within(window).copy()
         self._add_derived(answer)
         return Snapshot(snapshot.step.within(window), answer, snapshot.fetched_at)
 

@@ -2,17 +2,28 @@
 
 from asyncio import Semaphore
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import Step
+from gateway.domain.pieces import Pieces
+from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
 from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles, remember
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
+
+# Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
+_CALLS_AT_ONCE = 8
+
+Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
 
 class TimeslotCalls:
@@ -43,6 +54,12 @@ class TimeslotCalls:
         if not calls:
             return {}
         return {step: call for step, call in calls.items() if call.joinable and call.started >= since}
+
+    def pending_call(self, step: Step, since: float) -> SharedCall[TimeslotList] | None:
+        """The pending call for one step, where a request may join it."""
+        calls = self._pending.get(step.care_unit)
+        call = calls.get(step) if calls else None
+        return call if call is not None and call.joinable and call.started >= since else None
 
     def start(self, step: Step, semaphore: Semaphore) -> SharedCall[TimeslotList]:
         """Start a call, with one holder."""
@@ -78,3 +95,154 @@ class TimeslotCalls:
             del calls[step]
         if not calls:
             del self._pending[step.care_unit]
+
+
+class RequestAnswers:
+    """The snapshots and calls that one request uses, until its end, for one care unit."""
+
+    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
+        self._care_unit = care_unit
+        self._calls = calls
+        self._scope = scope
+        self._semaphore = Semaphore(_CALLS_AT_ONCE)
+        self._sources: dict[Step, Source] = {}
+        self._by_filters: defaultdict[Filters, list[Step]] = defaultdict(list)
+        self._recorded: set[Snapshot] = set()
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def __contains__(self, step: Step) -> bool:
+        return step in self._sources
+
+    def items(self) -> ItemsView[Step, Source]:
+        """Every step with its snapshot, or its call, which may be pending."""
+        return self._sources.items()
+
+    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
+        """The pending calls of all requests that this one may join."""
+        return self._calls.pending(self._care_unit, self._scope.since)
+
+    def completed(self, step: Step) -> tuple[Step, Source] | None:
+        """A source whose answer has come and contains that to a step, under the same filters."""
+        for own in self._by_filters.get(step.filters, ()):
+            source = self._sources[own]
+            if source.answer is not None and own.covers(step):
+                return own, source
+        return None
+
+    def add(self, step: Step, source: Source) -> None:
+        """Use a snapshot or a pending call from now on."""
+        if step in self._sources:
+            return
+        self._use(step, source)
+        if isinstance(source, Snapshot):
+            self.record(source)
+        else:
+            self._scope.on_ehr(self._care_unit.emr)
+            self._hold(step, source.acquire(), CacheStatus.JOINED)
+
+    def record(self, snapshot: Snapshot) -> None:
+        """Record the read of a snapshot, once."""
+        if snapshot not in self._recorded:
+            self._recorded.add(snapshot)
+            origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
+            self._record(snapshot.step, origin, snapshot.fetched_at)
+
+    def count_calls(self, steps: Iterable[Step]) -> None:
+        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge and RateLimited."""
+        pending = self.pending()
+        calls = len({step for step in steps if step not in self._sources and step not in pending})
+        if calls:
+            self._scope.on_ehr(self._care_unit.emr)
+        self._scope.count_calls(calls)
+
+    def start_or_join(self, step: Step) -> Source:
+        """The source for a step that was counted: the one in use, a pending call, or a new call."""
+        source = self._sources.get(step)
+        if source is None:
+            source = self._calls.pending_call(step, self._scope.since)
+            if source is not None:
+                self.add(step, source)
+            else:
+                source = self._calls.start(step, self._semaphore)
+                self._use(step, source)
+                self._hold(step, source, CacheStatus.FETCHED)
+        return source
+
+    def refresh(self, step: Step) -> None:
+        """Fetch an answer anew, unless a call failed a moment ago or the request may make none."""
+        # The request does not wait for it, so the call keeps the holder that it gets here.
+        if not self._calls.may_refresh(self._care_unit):
+            return
+        call = self._calls.pending_call(step, self._scope.since)
+        if call is not None:
+            call.acquire()
+        elif self._scope.may_refresh():
+            self._calls.start(step, self._semaphore)
+
+    def _use(self, step: Step, source: Source) -> None:
+        self._sources[step] = source
+        self._by_filters[step.filters].append(step)
+
+    def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
+        self._scope.release_on_close(call)
+        self._record(step, origin, call.started)
+
+    def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
+        subject = (*step.care_unit, step.window, step.resource, step.service)
+        is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
+        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
+        self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)
+
+
+@dataclass(slots=True, eq=False)
+class MissingRange:
+    """A range of a part's window that a call has to be made for, on behalf of a query.
+
+    `awaited` is False where a stale answer is known, so that nothing waits for the call.
+    """
+
+    query: TimeslotQuery
+    part: TimeslotQuery
+    window: Window
+    awaited: bool = True
+
+
+def calls_for_missing(
+    missing: Mapping[MissingRange, TimeslotQuery],
+    asked: Iterable[TimeslotQuery],
+    planned: Callable[[Sequence[TimeslotQuery]], Pieces[Plan]],
+) -> Pieces[Mapping[MissingRange, Sequence[Step]]]:
+    """The fewest steps whose answers hold the missing ranges.
+
+    `missing` has a query for each range, which may be for more than the range; `asked` are the parts of all that the
+    request asks for, known or not. Raises TooManyCallsError.
+    """
+    found = _serving(missing, (yield from planned(list(missing.values()))))
+    yield
+    fewest = _number_of_calls(found)
+    if fewest > 1:
+        # The ranges left beside known ones, and beyond midnights, can take more calls than whole parts.
+        uncut = {each: each.part for each in missing}
+        parts = list(uncut.values())
+        for wanted in (parts, [*parts, *asked]):
+            yield
+            with suppress(TooManyCallsError):
+                other = _serving(uncut, (yield from planned(wanted)))
+                yield
+                calls = _number_of_calls(other)
+                if calls < fewest:
+                    found, fewest = other, calls
+    return found
+
+
+def _serving(missing: Mapping[MissingRange, TimeslotQuery], made: Plan) -> Mapping[MissingRange, Sequence[Step]]:
+    return {
+        each: [step for step in made.serving[query] if step.window.overlaps(each.window)]
+        for each, query in missing.items()
+    }
+
+
+def _number_of_calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
+    return len({step for steps in found.values() for step in steps})

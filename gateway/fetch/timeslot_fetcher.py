@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
@@ -14,11 +15,17 @@ from gateway.domain.errors import (
     UpstreamInvalidAnswer,
     UpstreamRefused,
 )
+from gateway.domain.pieces import PIECE, InPieces
 from gateway.domain.queries import Step, TimeslotQuery, lacks_owner, partition, unconfirmed_ids
-from gateway.domain.timeslots import TimeslotList, joined
-from gateway.fetch.coverage import CoveredRange, QueryCoverage, Source
+from gateway.domain.timeslots import TimeslotList, joined, joined_in_pieces
+from gateway.fetch.coverage import CoveredRange, QueryCoverage
 from gateway.fetch.profiles import suspected_profile
 from gateway.fetch.snapshots import Snapshot
+from gateway.fetch.timeslot_calls import Source
+
+# Queries that get their slots, or go on for them, before others have their turn.
+_AT_ONCE = 250
+_PIECE = 10 * _AT_ONCE
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 
@@ -31,12 +38,16 @@ class TimeslotFetcher:
         self._care_unit = coverage.care_unit
         self._calls = coverage.calls
         self._unit_lists = coverage.unit_lists
+        self._resources: frozenset[str] | None = None
+        self._services: frozenset[str] | None = None
 
     async def answer(self, queries: Sequence[TimeslotQuery], deliver: Deliver) -> None:
         """Deliver to each query its slots or its error, as soon as they are there."""
         await self._coverage.plan(list(dict.fromkeys(queries)))
         groups: defaultdict[frozenset[Source], list[TimeslotQuery]] = defaultdict(list)
-        for query in queries:
+        for count, query in enumerate(queries, 1):
+            if count % _PIECE == 0:
+                await asyncio.sleep(0)
             groups[frozenset(each.source for each in self._coverage.of(query))].append(query)
         await _concurrently(self._answer_group(*group, deliver) for group in groups.items())
 
@@ -47,12 +58,14 @@ class TimeslotFetcher:
         for source in sources:
             await _result(source)
         unsettled = []
-        for query in queries:
-            slots = self._settled(query)
-            if slots is None:
+        for count, query in enumerate(queries, 1):
+            shares = self._settled(query)
+            if shares is None:
                 unsettled.append(query)
             else:
-                deliver(query, slots)
+                deliver(query, await _joined(shares))
+            if count % _AT_ONCE == 0:
+                await asyncio.sleep(0)
 
         async def answer_one(query: TimeslotQuery) -> None:
             ranges = self._coverage.of(query)
@@ -61,8 +74,8 @@ class TimeslotFetcher:
 
         await _concurrently(answer_one(query) for query in unsettled)
 
-    def _settled(self, query: TimeslotQuery) -> TimeslotList | None:
-        """The slots of a query whose calls are done; None where it takes more than these to answer it."""
+    def _settled(self, query: TimeslotQuery) -> Sequence[TimeslotList] | None:
+        """The shares of a query whose calls are done; None where it takes more than these to answer it."""
         shares: list[TimeslotList] = []
         for held, step, source in self._coverage.of(query):
             answer = source.answer
@@ -70,7 +83,7 @@ class TimeslotFetcher:
             if share is None:
                 return None
             shares.append(share)
-        return joined(shares) if any(share.slots for share in shares) else None
+        return shares if any(share.slots for share in shares) else None
 
     async def _joined(
         self, query: TimeslotQuery, ranges: Sequence[CoveredRange], profile: EhrProfile, *, separate: bool
@@ -92,7 +105,7 @@ class TimeslotFetcher:
                 stricter = profile.after_lacking_owner(resource=found.resources, service=found.services)
                 return await self._answer_separately(query, stricter)
             shares.append(share)
-        slots = joined(shares)
+        slots = await _joined(shares)
         if slots.slots or separate or await self._exists(query, answers):
             return slots
         # Whether an id that Leyr does not list is refused or has nothing free is for Leyr to say.
@@ -102,11 +115,15 @@ class TimeslotFetcher:
         """Whether the ids of a query are known to exist, although no slot was found for it."""
         unconfirmed = unconfirmed_ids(query, answers)
         try:
-            return (
-                not unconfirmed.resources or query.resource in await self._unit_lists.resource_ids(self._care_unit)
-            ) and (not unconfirmed.services or query.service in await self._unit_lists.service_ids(self._care_unit))
+            if unconfirmed.resources and self._resources is None:
+                self._resources = frozenset(await self._unit_lists.resource_ids(self._care_unit))
+            if unconfirmed.services and self._services is None:
+                self._services = frozenset(await self._unit_lists.service_ids(self._care_unit))
         except GatewayError:
             return False
+        return (not unconfirmed.resources or query.resource in (self._resources or ())) and (
+            not unconfirmed.services or query.service in (self._services or ())
+        )
 
     async def _retry(
         self, query: TimeslotQuery, refused: Step, error: GatewayError, profile: EhrProfile
@@ -154,10 +171,25 @@ async def _result(source: Source) -> TimeslotList | GatewayError:
         return error
 
 
+async def _joined(shares: Sequence[TimeslotList]) -> TimeslotList:
+    """Several shares as one list; long ones in pieces."""
+    if len(shares) == 1 or sum(map(len, shares)) <= PIECE:
+        return joined(shares)
+    return await InPieces(joined_in_pieces(shares))
+
+
 async def _concurrently(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Await everything at once; a single coroutine needs no task."""
-    everything = list(work)
-    if len(everything) == 1:
-        await everything[0]
-    elif everything:
-        await asyncio.gather(*everything)
+    """Await everything, so many begun in a turn of the loop; a single coroutine needs no task."""
+    left = iter(work)
+    some = list(islice(left, _AT_ONCE))
+    if len(some) == 1:
+        await some[0]
+    elif len(some) < _AT_ONCE:
+        await asyncio.gather(*some)
+    else:
+        await asyncio.gather(*some, _later(left))
+
+
+async def _later(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.sleep(0)
+    await _concurrently(work)

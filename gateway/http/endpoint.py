@@ -9,8 +9,7 @@ from hashlib import blake2b
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.auth.caller import CredentialVerifier, Rate
-from gateway.auth.client_address import AnonymousCallers
+from gateway.auth.caller import AnonymousCallers, CredentialVerifier, Rate
 from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded, Unauthenticated
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes, overloaded

@@ -115,7 +115,7 @@ class ErrorFormatter:
             return kind(original.message)
         if original is None or isinstance(original, GraphQLError):
             message = safe_message(error, suggestions=self.suggestions)
-            if error.path is None or message != GENERIC_MESSAGE:
+            if error.path is None or (message != GENERIC_MESSAGE and _is_about_document(error)):
                 return BadUserInput(message)
         if error.path is None:
             # No field ran, so the document or the variables are at fault.
@@ -137,6 +137,15 @@ class ErrorFormatter:
             places=found,
             action="report this to the gateway's developers with the reference",
         )
+
+
+def _is_about_document(error: GraphQLError) -> bool:
+    """Whether an error of a field is about its arguments: graphql-core points at these in the document.
+
+    What it says of a value that a resolver returned has a place only once the field is known.
+    """
+    original = error.original_error
+    return not isinstance(original, GraphQLError) or bool(original.nodes)
 
 
 def extensions_of(error: GatewayError, reference: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
+from asyncio import Lock
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 from gateway.domain.errors import DeadlineExceeded, NotFound, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
+from gateway.domain.pieces import PIECE, InPieces
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
@@ -27,6 +29,12 @@ T = TypeVar("T", bound=msgspec.Struct)
 _MAX_BODY_BYTES = 10 * 1024 * 1024
 # Clients may name any id, and thousands of long ones would take tens of megabytes.
 _LONGEST_CACHED_ID = 64
+# A timeslot takes 120 bytes with its times and ids, so a body holds fewer of those that say whose they are.
+_MAX_TIMESLOTS = 100_000
+# No region has as many clinics, and no clinic as many people; each becomes an object in one go.
+_MAX_CATALOG_ITEMS = 10_000
+# A body up to this size is read in a few milliseconds.
+_LARGE_BODY_BYTES = 256 * 1024
 ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
 """The names of LeyrClient's methods, as events carry them."""
 
@@ -100,10 +108,11 @@ class LeyrClient:
         self._transport = transport
         self._log = log
         self._policies = policies
-        self._care_units = ListDecoder(CareUnit, "id")
-        self._resources = ListDecoder(Resource, "id")
-        self._services = ListDecoder(HealthcareService, "id")
-        self._timeslots = ListDecoder(Timeslot, "start", instants=("start", "end"))
+        self._care_units = ListDecoder(CareUnit, "id", max_items=_MAX_CATALOG_ITEMS)
+        self._resources = ListDecoder(Resource, "id", max_items=_MAX_CATALOG_ITEMS)
+        self._services = ListDecoder(HealthcareService, "id", max_items=_MAX_CATALOG_ITEMS)
+        self._timeslots = ListDecoder(Timeslot, "start", max_items=_MAX_TIMESLOTS, instants=("start", "end"))
+        self._large = Lock()
 
     async def care_units(self, emr: str) -> Sequence[CareUnit]:
         """`GET /emrs/{emr}/care-units`."""
@@ -133,7 +142,10 @@ class LeyrClient:
         if step.service is not None:
             target += f"&healthcare_service_id={quote(step.service, safe='')}"
         decoded = await self._list(target, self._timeslots, "timeslots", step.care_unit.emr)
-        return TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
+        if len(decoded.items) <= PIECE:
+            return TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
+        async with self._large:
+            return await InPieces(TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes))
 
     def _list(self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> Awaitable[Decoded[T]]:
         return self._policies.of(emr).call(endpoint, partial(self._get_list, target, decoder, endpoint, emr))
@@ -147,7 +159,12 @@ class LeyrClient:
                 return Decoded([])
             error = error_for(response, read_error_envelope(response))
             raise AttemptError(error, result_of(error, response.status))
-        decoded = decoder.decode(response.body)
+        if len(response.body) <= _LARGE_BODY_BYTES:
+            decoded = decoder.decode(response.body)
+        else:
+            # One after the other, so that the pieces of many do not add up to a long turn of the loop.
+            async with self._large:
+                decoded = await InPieces(decoder.decode_in_pieces(response.body))
         if decoded.dropped:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
         if decoded.wrapped:

@@ -1,7 +1,8 @@
 """Decodes Leyr's lists tolerantly (leyr-api 11.1): strict and fast first, item by item where that fails."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import attrgetter
@@ -10,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.pieces import PIECE, Pieces, batches, whole
 from gateway.domain.timeslots import instant
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -29,43 +31,111 @@ class Decoded(Generic[T]):
     text_bytes: int = 0
 
 
+class _AnyObject(msgspec.Struct, gc=False):
+    """An object whose fields are read past."""
+
+
+_OBJECTS = msgspec.json.Decoder(list[_AnyObject])
+_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+_WRAPPER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+# An empty object and a comma.
+_MIN_ITEM_BYTES = 3
+# What is read in one go where a list is not quite as documented: a row of it, and an object around it.
+_MAX_ROW_BYTES = 64 * 1024
+_MAX_WRAPPED_BYTES = 2 * 1024 * 1024
+
+
 class ListDecoder(Generic[T]):
     """Decodes lists of one struct; an item whose `identity` field is missing, null or empty is dropped."""
 
-    def __init__(self, item: type[T], identity: str, *, instants: tuple[str, ...] = ()) -> None:
-        """`instants` names the fields that hold times; they come out as RFC 3339 text with an offset."""
+    def __init__(self, item: type[T], identity: str, *, max_items: int, instants: tuple[str, ...] = ()) -> None:
+        """Lists of more than `max_items` are refused.
+
+        `instants` names the fields that hold times; they come out as RFC 3339 text with an offset.
+        """
         self._item = item
         self._identity = identity
+        self._max_items = max_items
         self._instants = instants
         self._readers = [attrgetter(field) for field in instants]
         self._strict = msgspec.json.Decoder(list[item])  # type: ignore[valid-type] # built from a run-time type
 
     def decode(self, body: bytes | bytearray) -> Decoded[T]:
-        """Raises UpstreamInvalidAnswer where the body is not a list of what it should hold."""
+        """Raises UpstreamInvalidAnswer where the body is not a list of what it should hold, or one that is too long."""
+        return whole(self.decode_in_pieces(body))
+
+    def decode_in_pieces(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
+        """The same for a large body."""
         try:
+            self._check_length(body)
             try:
                 decoded = Decoded(self._strict.decode(body))
             except msgspec.ValidationError:
-                decoded = self._decoded_tolerantly(msgspec.json.decode(body))
+                decoded = yield from self._decode_tolerantly(body)
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
+        if len(decoded.items) > PIECE:
+            yield
         times = self._times(decoded.items)
-        if max(map(len, times), default=0) > _LONGEST_TIME or not all(map(_is_rfc3339, times)):
-            decoded = replace(decoded, items=[self._normalised(item) for item in decoded.items])
+        # A short list takes no further generator.
+        is_short = len(times) <= PIECE
+        if max(map(len, times), default=0) > _LONGEST_TIME or not (
+            all(map(_is_rfc3339, times)) if is_short else (yield from _are_rfc3339(times))
+        ):
+            decoded = replace(decoded, items=(yield from self._normalised(decoded.items, times)))
             times = self._times(decoded.items)
         return replace(decoded, times=times, text_bytes=_text_bytes(body)) if times else decoded
 
-    def _decoded_tolerantly(self, found: Any) -> Decoded[T]:
+    def _check_length(self, body: bytes | bytearray) -> None:
+        """Count the items of a list before they are made. Raises UpstreamInvalidAnswer."""
+        if len(body) < self._max_items * _MIN_ITEM_BYTES:
+            return
+        # Each item has a brace; where they are more than the items may be, some may belong to what items hold.
+        braces = body.count(b"{")
+        if braces > self._max_items:
+            with suppress(msgspec.ValidationError):  # not a list of objects, which is found out later
+                # Of almost nothing but braces there are more than can be counted in one go.
+                if braces > len(body) // (_MIN_ITEM_BYTES + 1) or len(_OBJECTS.decode(body)) > self._max_items:
+                    raise UpstreamInvalidAnswer("Leyr's list holds more items than the gateway reads")
+
+    def _decode_tolerantly(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
         """Drop items without identity, and take empty texts for missing ones."""
-        rows = found if isinstance(found, list) else _unwrapped(found)
-        kept = [row for row in rows if not _lacks(row, self._identity)]
-        if rows and not kept:
+        listed = body
+        if not _is_list_of_objects(body):
+            yield
+            listed = _unwrapped(body)
+            self._check_length(listed)
+            if not _is_list_of_objects(listed):
+                raise _other_than_promised()
+        yield
+        items: list[T] = []
+        rows = _ROWS.decode(listed)
+        read = 0
+        for raw in rows:
+            row = bytes(raw)
+            read += len(row) + _MAX_ROW_BYTES // PIECE
+            if read > _MAX_ROW_BYTES:
+                read = 0
+                yield
+            item = self._item_of(row)
+            if item is not None:
+                items.append(item)
+        if rows and not items:
             raise UpstreamInvalidAnswer("No item of Leyr's list says what it is")
+        return Decoded(items, len(rows) - len(items), wrapped=listed is not body)
+
+    def _item_of(self, row: bytes) -> T | None:
+        """The item in a row; None where it lacks its identity."""
+        if len(row) > _MAX_ROW_BYTES:
+            raise _other_than_promised()
+        found: dict[str, Any] = msgspec.json.decode(row)
+        filled = {key: value for key, value in found.items() if value != ""}
+        if filled.get(self._identity) is None:
+            return None
         try:
-            items = [msgspec.convert(_without_empty(row), self._item) for row in kept]
+            return msgspec.convert(filled, self._item)
         except msgspec.ValidationError:
-            raise UpstreamInvalidAnswer("Leyr's list holds something else than promised") from None
-        return Decoded(items, len(rows) - len(kept), wrapped=rows is not found)
+            raise _other_than_promised() from None
 
     def _times(self, items: Sequence[T]) -> set[str]:
         texts: set[str | None] = set()
@@ -74,16 +144,19 @@ class ListDecoder(Generic[T]):
         texts.discard(None)
         return cast("set[str]", texts)
 
-    def _normalised(self, item: T) -> T:
-        """The item with its times as RFC 3339 text."""
-        texts = {field: text for field in self._instants if (text := getattr(item, field)) is not None}
-        try:
-            times = {field: instant(text).isoformat() for field, text in texts.items()}
-        except ValueError:
-            raise UpstreamInvalidAnswer("Leyr's list holds a time without an offset, or none at all") from None
-        if not all(map(_is_rfc3339, times.values())):
-            raise UpstreamInvalidAnswer("Leyr's list holds a time whose offset is not of whole minutes")
-        return msgspec.structs.replace(item, **times)
+    def _normalised(self, items: Sequence[T], times: Iterable[str]) -> Pieces[list[T]]:
+        """The items with their times as RFC 3339 text."""
+        texts: dict[str | None, str | None] = {None: None}
+        for batch in batches(times):
+            texts.update((text, _normalised(text)) for text in batch)
+            yield
+        changed: list[T] = []
+        for some in batches(items):
+            for item in some:
+                fields = {field: texts[getattr(item, field)] for field in self._instants}
+                changed.append(msgspec.structs.replace(item, **fields))
+            yield
+        return changed
 
 
 def _text_bytes(body: bytes | bytearray) -> int:
@@ -91,21 +164,46 @@ def _text_bytes(body: bytes | bytearray) -> int:
     return len(body) if body.isascii() and b"\\u" not in body else 4 * len(body)
 
 
-def _without_empty(row: object) -> object:
-    return {key: value for key, value in row.items() if value != ""} if isinstance(row, dict) else row
+def _is_list_of_objects(body: bytes | bytearray) -> bool:
+    try:
+        _OBJECTS.decode(body)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
-def _lacks(row: object, identity: str) -> bool:
-    return isinstance(row, dict) and (row.get(identity) is None or row[identity] == "")
-
-
-def _unwrapped(found: Any) -> list[Any]:
+def _unwrapped(body: bytes | bytearray) -> bytes:
     """The list inside an object that holds just one; an object with a field for errors is no list."""
-    if isinstance(found, Mapping) and not {"error", "errors", "code"} & found.keys():
-        lists = [value for value in found.values() if isinstance(value, list)]
-        if len(lists) == 1:
-            return lists[0]
+    with suppress(msgspec.ValidationError):
+        found = _WRAPPER.decode(body) if len(body) <= _MAX_WRAPPED_BYTES else {}
+        if not {"error", "errors", "code"} & found.keys():
+            lists = [value for value in map(bytes, found.values()) if value.startswith(b"[")]
+            if len(lists) == 1:
+                return lists[0]
     raise UpstreamInvalidAnswer("Leyr's answer is not a list")
+
+
+def _other_than_promised() -> UpstreamInvalidAnswer:
+    return UpstreamInvalidAnswer("Leyr's list holds something else than promised")
+
+
+def _normalised(text: str) -> str:
+    """A time as RFC 3339 text. Raises UpstreamInvalidAnswer."""
+    try:
+        time = instant(text).isoformat()
+    except ValueError:
+        raise UpstreamInvalidAnswer("Leyr's list holds a time without an offset, or none at all") from None
+    if not _is_rfc3339(time):
+        raise UpstreamInvalidAnswer("Leyr's list holds a time whose offset is not of whole minutes")
+    return time
+
+
+def _are_rfc3339(times: Iterable[str]) -> Pieces[bool]:
+    for batch in batches(times):
+        if not all(map(_is_rfc3339, batch)):
+            return False
+        yield
+    return True
 
 
 # The same times come back in one clinic's response after the other.

@@ -25,6 +25,9 @@ from gateway.domain.errors import (
 )
 from gateway.http_client.connection import Response
 
+# The documented one takes less than a kilobyte; what is larger would take long to read.
+_MAX_ENVELOPE_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorEnvelope:
@@ -36,12 +39,12 @@ class ErrorEnvelope:
 
 
 def read_error_envelope(response: Response) -> ErrorEnvelope:
-    """The envelope of a response; an empty one where the body is something else, such as a proxy's HTML.
+    """The envelope of a response; an empty one where the body is large, or something else, such as a proxy's HTML.
 
     Each field is read by itself, so that an odd one does not hide the others.
     """
     try:
-        found = msgspec.json.decode(response.body)
+        found = msgspec.json.decode(response.body) if len(response.body) <= _MAX_ENVELOPE_BYTES else None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ErrorEnvelope()
     if not isinstance(found, dict):

@@ -28,6 +28,7 @@ from graphql import (
     VariableNode,
     get_argument_values,
     get_named_type,
+    is_abstract_type,
 )
 from strawberry.schema.schema_converter import GraphQLCoreConverter
 
@@ -109,6 +110,13 @@ class DocumentScope(Selections):
         raw = info.raw
         return cls(raw.schema, raw.fragments, raw.variable_values)
 
+    def object_types(self, output_type: Any) -> Sequence[GraphQLObjectType]:
+        """The types of the objects that a field of a type may hold: none for scalars, several for an abstract type."""
+        named = get_named_type(output_type)
+        if isinstance(named, GraphQLObjectType):
+            return [named]
+        return self.schema.get_possible_types(named) if is_abstract_type(named) else ()
+
     def object_type(self, name: str) -> GraphQLObjectType:
         """An object type of the schema."""
         found = self.schema.get_type(name)
@@ -148,7 +156,7 @@ def lookahead_of(document: DocumentScope, nodes: Iterable[FieldNode], kind: str)
 
 
 class _LookaheadReader:
-    """Walks a part of a document in linear time: a fragment is entered once for each type.
+    """Walks a part of a document in linear time: a selection set or a fragment is entered once for each type.
 
     It is entered once more in the very node that was found, because there it asks for that node's own slots.
     """
@@ -157,9 +165,15 @@ class _LookaheadReader:
         self.lookahead = Lookahead()
         self._document = document
         self._entered: defaultdict[tuple[str, bool], set[str]] = defaultdict(set)
+        self._walked: set[tuple[str, bool, int]] = set()
 
     def walk(self, selections: SelectionSetNode | None, parent: GraphQLObjectType, *, is_own: bool) -> None:
         """Read a selection set; `is_own` where its object is the one that was found."""
+        # The document outlives this object, so that no two of its selection sets have one id.
+        walked = parent.name, is_own, id(selections)
+        if walked in self._walked:
+            return
+        self._walked.add(walked)
         for node in self._document.fields(selections, parent, self._entered[parent.name, is_own]):
             self._read_field(node, parent, is_own=is_own)
 
@@ -171,9 +185,9 @@ class _LookaheadReader:
         reads: Reads = Reads.NOTHING if declared is None else declared.metadata.get(READS, Reads.NOTHING)
         if reads is not Reads.NOTHING:
             self._read_upstream(reads, TimeslotsField(node, definition, parent.name, is_own))
-        child = get_named_type(definition.type)
-        if isinstance(child, GraphQLObjectType):
-            self.walk(node.selection_set, child, is_own=False)
+        if node.selection_set is not None:
+            for child in self._document.object_types(definition.type):
+                self.walk(node.selection_set, child, is_own=False)
 
     def _read_upstream(self, reads: Reads, found: TimeslotsField) -> None:
         lookahead = self.lookahead
@@ -224,7 +238,9 @@ class RootField:
             given = self._argument(document)
         except GraphQLError:
             return
-        for text in given if self.finds.is_list else [given]:
+        for text in (given or ()) if self.finds.is_list else [given]:
+            if text is None:
+                continue
             try:
                 found = context.named(text)
             except GatewayError:
@@ -235,17 +251,20 @@ class RootField:
 
     def _argument(self, document: DocumentScope) -> Any:
         """The value of the argument that says what it finds, None where it has none. Raises GraphQLError."""
-        for argument in self.node.arguments or ():
-            if argument.name.value != self.finds.argument:
-                continue
-            value = argument.value
-            # What graphql-core makes of these is the same, and takes it five times as long.
-            if isinstance(value, StringValueNode):
-                return value.value
-            if isinstance(value, VariableNode):
-                return document.variables.coerced.get(value.name.value)
-            return get_argument_values(self.definition, self.node, document.variables).get(argument.name.value)
-        return None
+        name = self.finds.argument
+        given = next((each.value for each in self.node.arguments or () if each.name.value == name), None)
+        # What graphql-core makes of most texts and variables is the same, and takes it five times as long.
+        if isinstance(given, StringValueNode) and not self._takes_list:
+            return given.value
+        if isinstance(given, VariableNode):
+            value = document.variables.coerced.get(given.name.value)
+            if value is not None:
+                return value
+        return get_argument_values(self.definition, self.node, document.variables).get(name)
+
+    @property
+    def _takes_list(self) -> bool:
+        return isinstance(self.finds, NodesNamedBy) and self.finds.is_list
 
 
 class RootRequest(NamedTuple):

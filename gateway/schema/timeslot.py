@@ -81,7 +81,9 @@ class Timeslot:
     )
 
     @strawberry.field(
-        description="Whole minutes from start to end. Null where the EHR gives no end.",
+        description=(
+            "Whole minutes from start to end. Null where the EHR gives no end, or one that is thousands of years away."
+        ),
         metadata={DEPENDS_ONLY_ON: ("start", "end")},
     )
     def duration_minutes(self) -> int | None:

@@ -6,20 +6,21 @@ units that are not known yet are counted when their list has come. What a plan s
 yet, and what cannot be predicted, is stopped by the request's own count of calls (`FetchScope`).
 """
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from graphql import OperationDefinitionNode
 
 from gateway.domain.call_count import UnitRequirements, calls_for
-from gateway.domain.ehr_profile import FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
-from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
+from gateway.domain.planner import fewest_calls
+from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists, kept_filters
 from gateway.schema.context import Context, Info
 from gateway.schema.loaders import LIST_OF, Reads
 from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRequest, root_fields, visible_care_units
@@ -27,8 +28,11 @@ from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRe
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
 _ROOTS = "Query"
+# Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
+_MOST_QUERIES_PLANNED = 2_000
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
+_UNITS_OF_A_REFUSAL = 1_000
 
 
 def check_upstream_cost(info: Info) -> None:
@@ -50,7 +54,7 @@ def check_operation_cost(
         roots: list[RootField] | None = memo.get(_ROOTS)
         if roots is None:
             roots = memo[_ROOTS] = root_fields(document, operation)
-        bound = _Bound(document, context)
+        bound = _Bound(document, context, most)
         if sum(map(bound.of, roots)) > most:
             context.cost_refusal = _Count(document, context, most).refusal(roots)
         context.is_cost_settled = bound.is_whole and context.cost_refusal is None
@@ -61,20 +65,23 @@ def check_operation_cost(
 class _Bound:
     """An upper bound of an operation's calls, without planning; not `is_whole` where care units are not known yet."""
 
-    def __init__(self, document: DocumentScope, context: Context) -> None:
+    def __init__(self, document: DocumentScope, context: Context, most: int) -> None:
+        """Beyond `most` calls it may be anything that is more."""
         self._document = document
         self._context = context
+        self._most = most
         self.is_whole = True
 
     def of(self, root: RootField) -> int:
         """The bound of one root field."""
         if root.lists_care_units:
             return self._of_care_units(root)
-        calls = 0
-        for named in root.named(self._document, self._context):
-            # The list that holds the node, and the one that holds its care unit.
-            calls += 2 + self._within(named.care_unit, root.lookahead(self._document, named.type))
-        return calls
+        named = Counter((each.care_unit, each.type) for each in root.named(self._document, self._context))
+        # The list that holds the node, and the one that holds its care unit.
+        return sum(
+            nodes * (2 + self._within(key, root.lookahead(self._document, kind)))
+            for (key, kind), nodes in named.items()
+        )
 
     def _of_care_units(self, root: RootField) -> int:
         profile = root.emr(self._document, self._context)
@@ -87,7 +94,12 @@ class _Bound:
             return 1
         if not lookahead.timeslots or profile.is_plain:
             return 1 + len(listed.items) * lookahead.most_calls
-        return 1 + sum(self._within(key, lookahead) for key in visible_care_units(self._context, profile.code) or ())
+        calls = 1
+        for leyr_id in listed.items:
+            key = CareUnitKey(profile.code, leyr_id)
+            if calls <= self._most and self._context.access.sees(key):
+                calls += self._within(key, lookahead)
+        return calls
 
     def _within(self, key: CareUnitKey, lookahead: Lookahead) -> int:
         """The calls for a care unit, without the list that holds it."""
@@ -117,6 +129,7 @@ class _Count:
         self._most = most
         self._emrs: set[str] = set()
         self._requests: defaultdict[CareUnitKey, list[RootRequest]] = defaultdict(list)
+        self._visible: dict[str, list[CareUnitKey]] = {}
         self._planned: dict[Hashable, int] = {}
 
     def refusal(self, roots: Iterable[RootField]) -> str | None:
@@ -124,13 +137,19 @@ class _Count:
         for root in roots:
             self._add(root)
         calls, and_more = len(self._emrs), ""
-        for key, requests in self._requests.items():
+        for count, (key, requests) in enumerate(self._requests.items()):
+            if calls > self._most and count == _UNITS_OF_A_REFUSAL:
+                and_more = " or more"
+                break
             plans_on = calls <= self._most or len(self._planned) < _PLANS_OF_A_REFUSAL
             found = self._calls(key, tuple(dict.fromkeys(requests)), plan_anew=plans_on)
             if found is None:
                 and_more = " or more"
                 break
             calls += found
+            if found > self._most:
+                # A plan so large is not made to its end.
+                and_more = " or more"
         if calls <= self._most:
             return None
         return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
@@ -140,8 +159,11 @@ class _Count:
             profile = root.emr(self._document, self._context)
             if profile is not None:
                 self._emrs.add(profile.code)
-                for key in visible_care_units(self._context, profile.code) or ():
-                    self._requests[key].append(RootRequest(root, NodeType.CARE_UNIT, ""))
+                if profile.code not in self._visible:
+                    self._visible[profile.code] = visible_care_units(self._context, profile.code) or []
+                request = RootRequest(root, NodeType.CARE_UNIT, "")
+                for key in self._visible[profile.code]:
+                    self._requests[key].append(request)
             return
         for named in root.named(self._document, self._context):
             key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
@@ -163,8 +185,37 @@ class _Count:
         if likeness not in self._planned:
             if not plan_anew:
                 return None
-            self._planned[likeness] = calls_for(self._requirements(key, requests), profile, listed_ids)
+            queries = sum(len(each.root.lookahead(self._document, each.kind).timeslots) for each in requests)
+            if queries > _MOST_QUERIES_PLANNED:
+                calls = self._fewest(key, requests, profile)
+            else:
+                calls = calls_for(self._requirements(key, requests), profile, listed_ids, self._most)
+            self._planned[likeness] = calls
         return self._planned[likeness]
+
+    def _fewest(self, key: CareUnitKey, requests: Sequence[RootRequest], profile: EhrProfile) -> int:
+        """The fewest calls for what many nodes of a care unit ask, found without going through the queries of each.
+
+        What may take more is stopped by the request's own count of calls.
+        """
+        nodes = Counter((each.root, each.kind) for each in requests)
+        one_of_each = {(each.root, each.kind): each for each in requests}
+        return max(
+            nodes[alike] * calls if is_apart else calls
+            for alike, one in one_of_each.items()
+            for calls, is_apart in self._calls_of_each(key, one, profile)
+        )
+
+    def _calls_of_each(self, key: CareUnitKey, one: RootRequest, profile: EhrProfile) -> Iterator[tuple[int, bool]]:
+        """The calls that each query of a node takes at least, and whether no call serves other such nodes too."""
+        yield 0, False
+        for batch in self._requirements(key, [one]).batches:
+            for query in batch:
+                is_apart = any(
+                    own is not None and own == kept
+                    for own, kept in zip(one.own_filters, kept_filters(query, profile), strict=True)
+                )
+                yield fewest_calls(query, profile, ListedIds()), is_apart
 
     def _requirements(self, key: CareUnitKey, requests: Sequence[RootRequest]) -> UnitRequirements:
         reads = Reads.NOTHING

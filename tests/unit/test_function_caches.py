@@ -20,7 +20,7 @@ from tests.unit.leyr.test_client import WINDOW, FakeLeyr
 
 TIMES = 300
 LONG = "å" * 1_000
-TIMESLOTS = ListDecoder(Timeslot, "start", instants=("start", "end"))
+TIMESLOTS = ListDecoder(Timeslot, "start", instants=("start", "end"), max_items=100_000)
 
 
 def ask_upstream(number: int) -> None:

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.planner import needed_lists, plan, serves
-from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, unconfirmed_ids
+from gateway.domain.planner import needed_lists, plan
+from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, serves, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from tests.unit import strategies

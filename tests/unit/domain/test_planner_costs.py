@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.planner import CostModel, cost_model
+from gateway.domain.planner import CostModel, calls_of, cost_model
 from gateway.domain.queries import ListedIds, TimeslotQuery
 from gateway.domain.window import cut
 from tests.unit import strategies
@@ -23,7 +23,7 @@ many = settings(max_examples=100, deadline=None)
 def test_calls_are_the_pieces_that_a_window_is_cut_into(wanted: TimeslotQuery, longest: timedelta) -> None:
     pieces = cut(wanted.window, longest, ZoneInfo("Europe/Oslo"))
 
-    assert CostModel(8, 4, longest).calls(wanted.window) == len(pieces)
+    assert calls_of(wanted.window, longest) == len(pieces)
 
 
 @pytest.mark.parametrize(

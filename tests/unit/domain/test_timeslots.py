@@ -102,6 +102,8 @@ def test_a_text_that_names_no_instant_is_an_error(text: str) -> None:
         ("2026-10-25T02:10:00+01:00", 40),
         ("2026-10-25T02:31:59+02:00", 1),
         ("2026-10-25T02:30:00+02:00", 0),
+        ("6109-10-25T02:30:00+02:00", 2_147_450_400),
+        ("6110-10-25T02:30:00+02:00", None),
     ],
 )
 def test_duration_counts_whole_minutes_between_instants(end: str | None, minutes: int | None) -> None:

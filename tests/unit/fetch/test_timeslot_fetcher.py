@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import FilterRequired, NotFound, NotSupported, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.planner import serves
-from gateway.domain.queries import Step, TimeslotQuery, UnitLists
+from gateway.domain.queries import Step, TimeslotQuery, UnitLists, serves
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.profiles import Profiles
 from tests.unit import strategies

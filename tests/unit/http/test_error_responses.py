@@ -5,6 +5,7 @@ import json
 import pytest
 import structlog
 from graphql import GraphQLError, parse
+from graphql.error import located_error
 from structlog.testing import LogCapture
 
 from gateway.domain.errors import GatewayError, NotFound, Origin, UpstreamRateLimited, UpstreamUnavailable
@@ -65,6 +66,27 @@ def test_a_domain_error_keeps_its_message_location_and_path(formatter: ErrorForm
     assert formatted["locations"] == [{"line": 1, "column": 1}]
     assert formatted["extensions"]["code"] == "NOT_FOUND"
     assert log.entries == []
+
+
+def test_a_field_error_about_an_argument_is_the_clients(formatter: ErrorFormatter) -> None:
+    node = parse("{ a }").definitions[0]
+    argument = GraphQLError("Argument 'id' has invalid value: Int cannot represent non-integer value: x", [node])
+
+    (formatted,), _ = formatter.formatted([located_error(argument, [node], ["a"])], OURS)
+
+    assert formatted["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+def test_a_field_error_about_a_value_that_cannot_be_written_is_a_fault(
+    formatter: ErrorFormatter, log: LogCapture
+) -> None:
+    node = parse("{ a }").definitions[0]
+    unwritable = GraphQLError("Int cannot represent non 32-bit signed integer value: 4000000000")
+
+    (formatted,), _ = formatter.formatted([located_error(unwritable, [node], ["a"])], OURS)
+
+    assert formatted["extensions"]["code"] == "INTERNAL"
+    assert [entry["event"] for entry in log.entries] == ["operation.fault"]
 
 
 def test_an_error_of_graphql_core_is_bad_user_input(formatter: ErrorFormatter) -> None:

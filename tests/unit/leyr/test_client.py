@@ -1,9 +1,10 @@
 """Leyr's endpoints: the exact paths and queries, and what each response becomes."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from urllib.parse import quote
 
 import httpx
@@ -226,3 +227,31 @@ async def test_dropped_items_and_wrapped_lists_are_logged(found: object, event: 
 
     expected = [] if event is None else [{"log_level": "warning", "endpoint": "resources", "emr": "webdoc", **event}]
     assert leyr.log.entries == expected
+
+
+async def test_a_large_list_lets_others_go_on_while_it_is_read_and_comes_in_order() -> None:
+    start = datetime(2026, 12, 1, tzinfo=UTC)
+    listed = [{"start": (start + timedelta(minutes=n * 7_919 % 20_000)).isoformat()} for n in range(20_000)]
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with FakeLeyr(listed).client() as client:
+        task = asyncio.create_task(other())
+        found, again = await asyncio.gather(client.timeslots(Step(UNIT, WINDOW)), client.timeslots(Step(UNIT, WINDOW)))
+        task.cancel()
+
+    assert [slot.start for slot in found.slots] == sorted(slot["start"] for slot in listed)
+    assert again.slots == found.slots
+    # Each of both is read, checked and sorted in pieces of five thousand.
+    assert turns > 2 * 3 * 20_000 / 5_000
+
+
+async def test_a_list_of_more_items_than_the_gateway_reads_is_refused() -> None:
+    async with FakeLeyr([{"id": "1"}] * 10_001).client() as client:
+        with pytest.raises(UpstreamInvalidAnswer, match="more items"):
+            await client.resources(UNIT)

@@ -14,8 +14,8 @@ from gateway.domain.models import Resource, Timeslot
 from gateway.domain.timeslots import TimeslotList
 from gateway.leyr.decoding import Decoded, ListDecoder
 
-RESOURCES = ListDecoder(Resource, "id")
-TIMESLOTS = ListDecoder(Timeslot, "start", instants=("start", "end"))
+RESOURCES = ListDecoder(Resource, "id", max_items=1_000)
+TIMESLOTS = ListDecoder(Timeslot, "start", max_items=1_000, instants=("start", "end"))
 START = "2026-12-01T09:00:00+01:00"
 many = settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
 

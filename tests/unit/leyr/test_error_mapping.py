@@ -187,3 +187,10 @@ def test_an_odd_field_does_not_hide_the_code(errors: object) -> None:
     error = error_for(Response(401, {}, body), read_error_envelope(Response(401, {}, body)))
 
     assert (error.code, error.origin) == ("UPSTREAM_REJECTED_CREDENTIALS", Origin.EHR)
+
+
+def test_a_large_error_body_is_no_envelope() -> None:
+    body = b'{"code":"EMR_ERROR","errors":[' + b"[]," * 30_000 + b"[]]}"
+
+    assert read_error_envelope(Response(400, {}, body)) == ErrorEnvelope()
+    assert read_error_envelope(Response(400, {}, body[:3_000] + b"[]]}")).code == "EMR_ERROR"

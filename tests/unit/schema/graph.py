@@ -81,15 +81,21 @@ class Graph:
     ) -> Answered:
         """The answer to a caller."""
         reading = FetchScope(self.now)
-        nodes = Nodes(self._catalog, self._steps, node_types(), reading)
-        context = Context(nodes, self.known, NOW, timedelta(days=366), access, limits)
+        context = self.context(access, limits, reading)
         try:
             outcome = await self.engine.run(Operation(text, None, variables), context)
         finally:
-            nodes.close()
+            context.nodes.close()
         whole = b"".join(outcome.pieces())
         answer = orjson.loads(whole)
         return Answered(answer.get("data"), answer.get("errors", []), whole.decode(), reading)
+
+    def context(
+        self, access: Access = EVERYTHING, limits: OperationLimits = UNLIMITED, reading: FetchScope | None = None
+    ) -> Context:
+        """What a request carries to its resolvers."""
+        nodes = Nodes(self._catalog, self._steps, node_types(), reading or FetchScope(self.now))
+        return Context(nodes, self.known, NOW, timedelta(days=366), access, limits)
 
     def _clock(self) -> float:
         return self.now

@@ -8,15 +8,23 @@ from datetime import timedelta
 from random import Random
 
 import pytest
+from graphql import OperationDefinitionNode, parse
+from graphql.execution.values import VariableValues
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.errors import OperationTooLarge
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.schema.context import OperationLimits
+from gateway.schema.lookahead import DocumentScope
+from gateway.schema.query import build_schema
+from gateway.schema.upstream_cost import check_operation_cost
 from tests.unit.asking import NOTHING_KEPT
+from tests.unit.engine.model_schema import core
+from tests.unit.pieces import calls_of
 from tests.unit.schema.graph import KEPT, NOW, UNLIMITED, Answered, Graph
 from tests.unit.schema.random_queries import Root, document, random_roots
 from tests.unit.schema.world import Unit, World
@@ -257,3 +265,27 @@ def test_no_operation_takes_more_calls_than_granted(
 
     if "OPERATION_TOO_LARGE" not in answer.codes:
         assert answer.data == whole.data
+
+
+def test_foretelling_what_many_nodes_ask_grows_with_ids_and_with_windows_and_not_with_both_together() -> None:
+    unit = CareUnitKey("one", "u1")
+    world = World({unit: Unit()}, {"one": replace(PLAIN[0], filter_policy=FilterPolicy.ANY_ONE)})
+
+    def work(ids: int, windows: int) -> int:
+        context = Graph(world, [*world.profiles.values()]).context(limits=OperationLimits(200))
+        fields = " ".join(f"w{n}: timeslots({window(2 * n, 2 * n)}) {{ start }}" for n in range(windows))
+        found = ", ".join(f'"{node_id(NodeType.RESOURCE, unit, f"r{n}")}"' for n in range(ids))
+        parsed = parse(f"{{ nodes(ids: [{found}]) {{ ... on Resource {{ {fields} }} }} }}")
+        (operation,) = parsed.definitions
+        assert isinstance(operation, OperationDefinitionNode)
+        document = DocumentScope(core(build_schema()), {}, VariableValues({}, {}))
+
+        def foretell() -> None:
+            with pytest.raises(OperationTooLarge):
+                check_operation_cost(document, operation, context, {})
+
+        return calls_of(foretell)
+
+    few, more_ids, more_windows, more_of_both = work(500, 10), work(1_000, 10), work(500, 20), work(1_000, 20)
+
+    assert more_of_both < 1.2 * (more_ids + more_windows - few)

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.auth.caller import Rate
-from gateway.auth.client_address import AnonymousCallers, proxy_networks
+from gateway.auth.caller import AnonymousCallers, Rate, proxy_networks
 
 RATE = Rate(5, 10)
 PROXIES = proxy_networks(["10.0.0.0/8", "127.0.0.1", "fd00::/8"])
