@@ -124,9 +124,9 @@ _MULTIPLYING = (
         for levels in (2, 3, 4)
         for what, leaf in (("__typename", "__typename"), ("id and name", "id name"))
     ),
-    Kind(name="30 aliases of 20,000 resources",
+    Kind(name="30 aliases of 10,000 resources",
          document=f"{{careUnits{{{numbered('a#:resources{id name leyrId}', 30)}}}}}",
-         manner=Manner(resources=20_000), codes=REFUSED),
+         manner=Manner(resources=10_000), codes=REFUSED),
     Kind(name="30 aliases of 3,300 slots", document=f"{{careUnits{{{numbered('a#:timeslots{start end}', 30)}}}}}",
          manner=Manner(timeslots=3_300), codes=REFUSED),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Hostile requests of the standstill benchmark, sent in one process whose steps are counted; those not yet mended."""
+"""Hostile requests of the standstill benchmark, sent in one process whose steps are counted."""
 
 import asyncio
 import json
@@ -19,28 +19,6 @@ from tests.steps import Steps, run_counted
 MIDNIGHT = datetime.combine(TODAY, time(), UTC)
 KINDS = {kind.name: kind for kind in kinds(MIDNIGHT)}
 _MAX_ERRORS_BYTES = 64 * 1024
-_MULTIPLIES = "lists that multiply are not refused before their work is done"
-_LEAVES_THE_ENGINE = "graphql-core executes it"
-# What the gateway cannot do yet, by the name of the kind and with the reason; empty when it can.
-DIES_OR_FAILS = {
-    "4 levels of 30 resources, slots first: 0": _MULTIPLIES,
-    "4 levels of 45 resources, slots first: 0": _MULTIPLIES,
-    "null for a non-null argument with a default": "a resolver runs without the argument",
-}
-LONG_STEPS = {
-    **DIES_OR_FAILS,
-    "3 levels of 30 resources, slots first: 0": _MULTIPLIES,
-    "4 levels of 30 resources in fragments, __typename": _MULTIPLIES,
-    "4 levels of 30 resources in fragments, id and name": _MULTIPLIES,
-    "non-null careUnit of 20,000 slots fails": _LEAVES_THE_ENGINE,
-    "non-null careUnit of 90,000 slots fails": _LEAVES_THE_ENGINE,
-    "@include(null) beside 80,000 slots": _LEAVES_THE_ENGINE,
-    "fragments of many positions beside 95,000 slots": _LEAVES_THE_ENGINE,
-    "600,000 tiny items": "an upstream list has no most of items",
-    "100,000 slots in random order, two offsets": "slots are sorted in one step",
-    "any_one EHR, 28 windows under resources": "planning takes ids times windows",
-    "12,500 short ids": "a list argument has no most of items",
-}
 
 
 class Answered(NamedTuple):
