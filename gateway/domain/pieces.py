@@ -15,6 +15,9 @@ Pieces: TypeAlias = Generator[None, None, T]
 PIECE = 5_000
 """Items of a piece: some microseconds each, so at most a few dozen milliseconds together."""
 
+SIMPLE = 12_000
+"""Items that are looked at in one go where each takes less than a microsecond."""
+
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:
     """The items in lists of a piece each."""

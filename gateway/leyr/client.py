@@ -142,6 +142,9 @@ class LeyrClient:
         if step.service is not None:
             target += f"&healthcare_service_id={quote(step.service, safe='')}"
         decoded = await self._list(target, self._timeslots, "timeslots", step.care_unit.emr)
+        found = TimeslotList.in_order(decoded.items, decoded.times, decoded.text_bytes)
+        if found is not None:
+            return found
         if len(decoded.items) <= PIECE:
             return TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
         async with self._large:
@@ -159,6 +162,9 @@ class LeyrClient:
                 return Decoded([])
             error = error_for(response, read_error_envelope(response))
             raise AttemptError(error, result_of(error, response.status))
+        decoded = decoder.decode_simply(response.body)
+        if decoded is not None:
+            return decoded
         if len(response.body) <= _LARGE_BODY_BYTES:
             decoded = decoder.decode(response.body)
         else:

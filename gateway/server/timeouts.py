@@ -119,7 +119,8 @@ class WriteTimeout:
             self._is_watching = True
             self._unacknowledged = _unacknowledged_bytes(self._transport)
             self._checks_without_progress = 0
-            self._begin_period(self._unacknowledged)
+            # Most responses are taken before the first check, and the system need not be asked about them.
+            self._checks_in_period = -1
             self._timer.start(self._interval, self._check)
 
     def is_all_acknowledged(self) -> bool:
@@ -153,6 +154,8 @@ class WriteTimeout:
 
     def _takes_too_little(self, unacknowledged: int) -> bool:
         # Periods are counted in checks: while this process stands still and sends nothing, there are none.
+        if self._checks_in_period < 0:
+            self._begin_period(unacknowledged)
         self._checks_in_period += 1
         if self._checks_in_period < _CHECKS_PER_TIMEOUT * _TIMEOUTS_PER_PERIOD:
             return False
