@@ -96,8 +96,11 @@ class Selections:
         if not node.directives:
             return True
         skip = get_directive_values(GraphQLSkipDirective, node, self.variables)
+        if skip and skip["if"]:
+            # As in graphql-core, what `@include` says of a selection that is skipped is not looked at.
+            return False
         include = get_directive_values(GraphQLIncludeDirective, node, self.variables)
-        return not (skip and skip["if"]) and (include is None or include["if"])
+        return include is None or bool(include["if"])
 
     def _fragment(
         self, selection: SelectionNode, parent: GraphQLObjectType, entered: set[str]
