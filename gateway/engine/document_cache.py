@@ -44,7 +44,7 @@ MAX_ERRORS = 20
 _DOCUMENT_BYTES = 4_000
 _TOKEN_BYTES = 520
 _ERROR_BYTES = 600
-_POSITION_BYTES = 3_000
+_POSITION_BYTES = 3_200
 # Each setting of the variables in `@skip` and `@include` makes a program: n of them make two to the power of n.
 _MAX_PROGRAMS = 32
 # The garbage collector walks through all documents when it walks: 16 MiB of them take it some 50 ms.

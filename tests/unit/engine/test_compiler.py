@@ -1,63 +1,81 @@
-"""A compiled program stays small, whatever the document."""
+"""A compiled program stays small, and compiling takes work that is counted, whatever the document."""
 
 import pytest
-from graphql import GraphQLLeafType, GraphQLObjectType
+from graphql import FragmentDefinitionNode, OperationDefinitionNode, parse
+from graphql.execution.values import VariableValues
 
-from gateway.engine.compiler import Columns
-from gateway.engine.document_cache import Documents
-from gateway.engine.output import Column
-from tests.unit.engine.answering import DOCUMENTS, WIDE, program_of
-from tests.unit.engine.model_schema import PLAIN_SCALARS, SCHEMA
-
-
-class Counting(Columns):
-    """Counts its calls: one for each field of a list, and one for each other scalar."""
-
-    calls = 0
-
-    def column(self, key: str, object_type: GraphQLObjectType, name: str) -> Column | None:
-        self.calls += 1
-        return super().column(key, object_type, name)
-
-    def scalar(self, leaf: GraphQLLeafType) -> GraphQLLeafType | None:
-        self.calls += 1
-        return super().scalar(leaf)
+from gateway.engine.arguments import ArgumentConverter
+from gateway.engine.budget import ExecutionLimits
+from gateway.engine.compiler import Columns, CompilerConfig, compile_operation
+from gateway.engine.errors import LimitExceededError
+from gateway.engine.executor import Program
+from tests.unit.engine.answering import THINGS, answer, data_of, engine_of
+from tests.unit.engine.model_schema import MODEL, PLAIN_SCALARS, SCHEMA, World
 
 
-@pytest.mark.parametrize("leaf", ["name", "shout", "name @skip(if: true)"])
-def test_compiling_gives_up_early_where_fragments_multiply(leaf: str) -> None:
-    levels = "".join(
+def compiled(text: str) -> Program:
+    """The program of a document without variables."""
+    definitions = parse(text).definitions
+    (operation,) = (each for each in definitions if isinstance(each, OperationDefinitionNode))
+    fragments = {each.name.value: each for each in definitions if isinstance(each, FragmentDefinitionNode)}
+    arguments = ArgumentConverter(MODEL.schema_converter.scalar_registry, MODEL.config, 1_000, hide_suggestions=True)
+    config = CompilerConfig(Columns(PLAIN_SCALARS), arguments)
+    return compile_operation(SCHEMA, operation, fragments, VariableValues({}, {}), config)
+
+
+def doubling(levels: int, leaf: str) -> str:
+    """A document of so many fragments, each of which holds the next one twice."""
+    fragments = "".join(
         f" fragment F{each} on Thing {{ a: owner {{ things {{ ...F{each + 1} }} }} "
         f"b: owner {{ things {{ ...F{each + 1} }} }} }}"
-        for each in range(30)
+        for each in range(levels)
     )
-    columns = Counting(PLAIN_SCALARS)
-
-    program, _ = program_of(
-        Documents(SCHEMA, columns, WIDE), f"{{ things {{ ...F0 }} }}{levels} fragment F30 on Thing {{ {leaf} }}", {}
-    )
-
-    assert program is None
-    assert columns.calls < 5_000
+    return f"{{ things {{ ...F0 }} }}{fragments} fragment F{levels} on Thing {{ {leaf} }}"
 
 
-def test_compiling_gives_up_where_fields_that_are_skipped_multiply() -> None:
-    skipped = " ".join(f"f{each}: name @skip(if: true)" for each in range(300))
-    fields = " ".join(f"s{each}: strict {{ ...F }}" for each in range(600))
+@pytest.mark.parametrize("leaf", ["name", "shout", "size @skip(if: true)"])
+async def test_fragments_that_multiply_are_compiled_once_for_each_position_of_the_text(leaf: str) -> None:
+    text = doubling(30, leaf)
 
-    program, _ = program_of(DOCUMENTS, f"{{ {fields} }} fragment F on Thing {{ {skipped} }}", {})
-    shorter, _ = program_of(
-        DOCUMENTS, f"{{ {fields[: fields.index('s60:')]} }} fragment F on Thing {{ {skipped} }}", {}
-    )
+    assert not (await answer(text, World([]))).errors
+    assert 0 < compiled(text).positions < 500
 
-    assert program is None
-    assert shorter is not None
+
+async def test_skipped_fields_that_multiply_are_compiled_once() -> None:
+    skipped = " ".join(f"f{each}: name @skip(if: true)" for each in range(100))
+    fields = " ".join(f"s{each}: strict {{ ...F }}" for each in range(200))
+    text = f"{{ {fields} }} fragment F on Thing {{ {skipped} }}"
+
+    assert (await data_of(text, World(THINGS))).count(b"{}") == 200
+    assert 0 < compiled(text).positions < 1_000
+
+
+async def test_fields_of_many_lists_that_share_fragments_are_answered_whatever_their_number() -> None:
+    names = " ".join(f"n{each}: name" for each in range(20))
+    fields = " ".join(f"t{each}: things {{ ...F }}" for each in range(150))
+    text = f"{{ {fields} }} fragment F on Thing {{ {names} }}"
+
+    assert (await data_of(text, World(THINGS))).count(b'"n19"') == 450
+    assert compiled(text).positions > 3_000
 
 
 def test_nested_lists_are_compiled_once_a_level() -> None:
-    text = f"{{ things {'{ owner { things ' * 50}{{ name }} {'} }' * 50} }}"
+    program = compiled(f"{{ things {'{ owner { things ' * 50}{{ name }} {'} }' * 50} }}")
 
-    program, _ = program_of(DOCUMENTS, text, {})
-
-    assert program is not None
     assert program.positions < 500
+
+
+def test_below_an_interface_a_type_is_compiled_when_it_is_met() -> None:
+    before = compiled("{ named { __typename ... on Owner { name rank place { street } } ... on Thing { name } } }")
+
+    assert before.positions == 2
+
+
+async def test_compiling_at_run_time_is_work_of_the_execution() -> None:
+    fields = " ".join(f"n{each}: name" for each in range(300))
+    text = f"{{ named {{ {fields} }} }}"
+
+    found = await answer(text, World([]), engine=engine_of(limits=ExecutionLimits(work=2_000)))
+
+    (error,) = found.errors
+    assert isinstance(error.original_error, LimitExceededError)

@@ -1,179 +1,55 @@
-"""A compiled operation gives the JSON that graphql-core's executor gives, or leaves the answer to it."""
+"""The engine gives the JSON and the errors of graphql-core's executor, and leaves nothing behind."""
 
 import asyncio
 import gc
-from decimal import Decimal
-from functools import cache
 from typing import Any
 
 import orjson
 import pytest
-from graphql import ExecutionResult
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.unit.engine.answering import (
-    DOCUMENTS,
+    ENGINE,
+    PAUSING,
     THINGS,
     Answer,
-    compiled_answer,
-    compiled_data,
-    core_result,
+    answer,
+    data_of,
+    document_of,
     messages,
     normalised,
     tasks_ended,
 )
-from tests.unit.engine.model_schema import BAD_PACES, GOOD_PACES, Item, Kind, World
-
-same = settings(max_examples=250, deadline=None)  # how long an example takes says nothing on a shared machine
-
-DIRECTIVES = ["", "", "", "@skip(if: $yes)", "@skip(if: $no)", "@include(if: $yes)", "@include(if: $no)"]
-DIRECTIVES += ["@include(if: true)", "@skip(if: true)", "@skip(if: false) @include(if: $yes)"]
-# By type: fields that a list can take in one go, fields that it cannot, fields that hold objects of another type.
-LEAVES = {
-    "Thing": ["name", "n: name", "when", "colour", "grade", "stock", "size", "ownerId", "kind", "price", "label"],
-    "Owner": ["name", "rank"],
-    "Named": ["name", "n: name"],
-    "Place": ["street", "number"],
-    "Query": ["numbers", 'e1: echo(id: "x")', "e2: echo(id: 5, text: null, numbers: 3, share: 1)"],
-}
-SLOW_LEAVES = {
-    "Thing": ["shout", "loud: shout(times: $times)", "louder: shout(times: 2)"],
-    "Query": [
-        "promised",
-        "e3: echo(id: $id, text: $text, numbers: $numbers)",
-        'e4: echo(id: $id, nested: [[true, null], []], since: "2026-12-01T09:00:00+01:00")',
-        "e5: echo(id: $id, nested: $flags, since: $since)",
-    ],
-}
-NODES = {
-    "Thing": {"owner*": "Owner", "home*": "Owner", "kin": "Named"},
-    "Owner": {"things*": "Thing", "compact": "Thing"},
-    "Query": {"compact*": "Thing", "viewed": "Thing", "things": "Thing", "named*": "Named", "grid": "Thing"}
-    | {"owned": "Owner", "nodes": "Named", "strict*": "Thing"},
-}
-SLOW_NODES = {"Thing": {"again*": "Thing", "place": "Place"}, "Owner": {"place": "Place"}}
-FRAGMENTS = {
-    "Thing": ["... {}", "... on Thing {}", "... on Named { ... on Thing {} }", "...OnThing", "...OnNamed"],
-    "Owner": ["... {}", "... on Owner {}", "... on Named { ... on Owner {} }", "...OnOwner", "...OnNamed"],
-    "Named": ["... {}", "...OnNamed", "...OnThing", "...OnOwner"],
-    "Place": ["... {}"],
-    "Query": ["... {}", "... on Query {}"],
-}
-HEAD = (
-    "query($yes: Boolean!, $no: Boolean!, $times: Int!, $id: ID!, $text: String, $numbers: [Int!] = [7], "
-    "$flags: [[Boolean]!], $since: DateTime, $pace: String!)"
-)
-TAIL = """
-fragment OnThing on Thing { name label home { ...OnNamed } }
-fragment OnNamed on Named { __typename ... on Owner { rank place { street } } ... on Thing { size @skip(if: $no) } }
-fragment OnOwner on Owner { rank compact { ...OnThing } }
-"""
-VARIABLES = st.fixed_dictionaries(
-    {
-        "yes": st.just(value=True),
-        "no": st.just(value=False),
-        "times": st.integers(0, 2),
-        "id": st.sampled_from(["a", 7]),
-        "pace": st.sampled_from([*GOOD_PACES, *GOOD_PACES, *BAD_PACES]),
-    },
-    optional={
-        "text": st.sampled_from([None, "", 'å"']),
-        "numbers": st.sampled_from([5, [], [1, 2]]),
-        "flags": st.sampled_from([None, [[True, None]], [[]]]),
-        "since": st.sampled_from([None, "2026-12-01T09:00:00+01:00"]),
-    },
-)
-ITEMS = st.lists(
-    st.builds(
-        Item,
-        name=st.sampled_from(["one", "två", 'th"ree', *["one"] * 10, None]),
-        when=st.sampled_from(["2026-12-01T09:00:00+01:00", "2026-12-01T08:00:00Z"]),
-        colour=st.sampled_from([None, 1, 2, 3]),
-        grade=st.sampled_from([1, 2, 1, 2, 1, 2, 3]),
-        stock=st.sampled_from([None, 1, 2, 1, 2, 1, 3]),
-        size=st.sampled_from([None, 0, 5, -5, *range(1, 8), 2**31]),
-        owner_id=st.sampled_from([None, 1, 1, 2, 2, 3]),
-        kind=st.sampled_from(Kind),
-        price=st.sampled_from([Decimal("1.0"), Decimal("1.00")]),
-    ),
-    max_size=3,
-)
+from tests.unit.engine.differential import Expected, Operation, check_operation, check_same, expected_answer
+from tests.unit.engine.examples import EXAMPLES
+from tests.unit.engine.generated_documents import ITEMS, NULLABLE_VARIABLES, documents
+from tests.unit.engine.model_schema import BAD_PACES, GOOD_PACES, SCHEMA, Item, World
 
 
-@cache
-def blocks(kind: str, depth: int) -> st.SearchStrategy[str]:
-    """Selections on a type; half of them of what a list can take in one go alone."""
-    return st.booleans().flatmap(
-        lambda slow: st.builds(
-            lambda leaves, branches: f"{{ {' '.join([*leaves, *branches]) or '__typename'} }}",
-            st.lists(leaves(kind, slow=slow), max_size=4),
-            st.lists(branches(kind, depth, slow=slow), max_size=2) if depth else st.just([]),
-        )
-    )
+@settings(max_examples=EXAMPLES)
+@given(documents, NULLABLE_VARIABLES, ITEMS)
+def test_generated_documents_have_the_answer_of_graphql_core(
+    text: str, variables: dict[str, Any], items: list[Item]
+) -> None:
+    assert not document_of(text).errors
 
-
-def leaves(kind: str, *, slow: bool) -> st.SearchStrategy[str]:
-    names = ["__typename", "t: __typename", *LEAVES[kind], *(SLOW_LEAVES.get(kind, []) if slow else [])]
-    return st.builds("{} {}".format, st.sampled_from(names), st.sampled_from(DIRECTIVES))
-
-
-@cache
-def branches(kind: str, depth: int, *, slow: bool) -> st.SearchStrategy[str]:
-    nodes = {**NODES.get(kind, {}), **(SLOW_NODES.get(kind, {}) if slow else {})}
-    directive = st.sampled_from(DIRECTIVES)
-    fragment = st.builds(
-        lambda text, decision, inside: (
-            text.replace("{}", f"{decision} {inside}") if "{}" in text else f"{text} {decision}"
-        ),
-        st.sampled_from(FRAGMENTS[kind]),
-        directive,
-        blocks(kind, depth - 1),
-    )
-    node = [
-        st.builds("{} {} {}".format, called(name), directive, blocks(child, depth - 1)) for name, child in nodes.items()
-    ]
-    return st.one_of(*node, fragment)
-
-
-def called(name: str) -> st.SearchStrategy[str]:
-    """A field; what has the same key has to be the same, so the key tells the pace."""
-    if not name.endswith("*"):
-        return st.just(name)
-    bare = name[:-1]
-    paces = st.sampled_from(list(GOOD_PACES)).map(lambda pace: f'{bare}_{pace}: {bare}(pace: "{pace}")')
-    return st.just(bare) | paces | st.just(f"{bare}_: {bare}(pace: $pace)")
-
-
-documents = blocks("Query", 3).map(lambda text: f"{HEAD} {text} {TAIL}")
-
-
-@same
-@given(documents, VARIABLES, ITEMS)
-def test_compiled_answers_are_those_of_graphql_core(text: str, variables: dict[str, Any], items: list[Item]) -> None:
-    problems = DOCUMENTS.read(text).errors
-    assert all("never used" in problem.message for problem in problems)
-
-    async def both() -> tuple[Answer | None, ExecutionResult]:
+    async def story() -> None:
+        operation = Operation(text, variables)
+        await check_operation([ENGINE, PAUSING], SCHEMA, operation, lambda: World(items), waits=True)
         world = World(items)
-        compiled = await compiled_answer(text, world, variables)
-        again = await compiled_answer(text, world, variables)  # some of it from the fragment cache
-        assert (compiled and compiled.data) == (again and again.data)
-        found = (
-            compiled,
-            await core_result(text, World(items), variables),
-        )
-        await tasks_ended()
-        return found
+        once = await answer(text, world, variables)
+        again = await answer(text, world, variables)  # some of it from the fragment cache
+        assert once.data == again.data
 
-    compiled, core = asyncio.run(both())
+    asyncio.run(story())
 
-    if compiled is not None:
-        assert messages(compiled.errors) == messages(core.errors)
-        assert normalised(compiled.data) == orjson.dumps(core.data)
-    elif not core.errors:
-        # A null in a list of objects is all that falls back to graphql-core without an error.
-        assert "owned" in text
+
+async def both(text: str, items: list[Item], variables: dict[str, Any] | None = None) -> tuple[Answer, Expected]:
+    operation = Operation(text, variables or {})
+    found = await answer(text, World(items), operation.variables)
+    expected = await expected_answer(SCHEMA, operation, World(items))
+    await tasks_ended()
+    return found, expected
 
 
 FAILING = [
@@ -188,13 +64,11 @@ FAILING = [
 
 @pytest.mark.parametrize("text", FAILING)
 def test_a_field_that_fails_and_may_be_null_leaves_the_rest_as_it_is(text: str) -> None:
-    compiled = asyncio.run(compiled_answer(text, World(THINGS)))
-    core = asyncio.run(core_result(text, World(THINGS), {}))
+    found, expected = asyncio.run(both(text, THINGS))
 
-    assert compiled is not None
-    assert compiled.errors
-    assert messages(compiled.errors) == messages(core.errors)
-    assert normalised(compiled.data) == orjson.dumps(core.data)
+    assert found.errors
+    assert sorted(messages(found.errors)) == sorted(messages(expected.errors))
+    assert normalised(found.data) == orjson.dumps(expected.data)
 
 
 NEVER = 'a: strict(pace: "never") { name } b: compact(pace: "never gathered") { name }'
@@ -212,43 +86,62 @@ NEVER = 'a: strict(pace: "never") { name } b: compact(pace: "never gathered") { 
         "{ grid { __typename size } numbers strict { __typename place { number } } }",
         "{ compact { name @skip(if: true) } }",
         "{ promised }",
+        "{ __schema { queryType { name } types { name fields { name args { name defaultValue } } } } }",
+        '{ __type(name: "Thing") { name fields { name type { kind name ofType { name } } } } }',
+        "mutation { promised }",
+        "{ ofKind(kind: SQUARE) again: ofKind }",
+        '{ perhaps(text: "x") nothing: perhaps empty: perhaps(text: null) }',
+        "{ owned { __typename } }",
         *(f'{{ compact(pace: "{pace}") {{ owner(pace: "{pace}") {{ name }} }} }}' for pace in GOOD_PACES),
     ],
 )
-def test_a_supported_document_is_compiled(text: str) -> None:
-    compiled = asyncio.run(compiled_data(text, World(THINGS)))
+def test_operations_of_each_kind_have_the_data_of_graphql_core(text: str) -> None:
+    found, expected = asyncio.run(both(text, THINGS))
 
-    assert compiled is not None
-    assert normalised(compiled) == orjson.dumps(asyncio.run(core_result(text, World(THINGS), {})).data)
+    check_same(found, expected, waits=False)
+    assert found.data is not None
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "{ __schema { queryType { name } } }",
-        '{ __type(name: "Thing") { name } }',
-        "mutation { promised }",
         "subscription { promised }",
-        "{ ofKind(kind: SQUARE) }",
-        '{ perhaps(text: "x") }',
         "{ rootless }",
-        "{ owned { __typename } }",
         "{ things { shy } }",
         "{ strict { shy } }",
         "{ others { name } }",
         "{ others { __typename } }",
         "{ others { name shout } }",
+        *(f'{{ strict(pace: "{pace}") {{ name }} }}' for pace in BAD_PACES),
+    ],
+)
+def test_fields_and_values_that_the_schema_forbids_have_the_errors_of_graphql_core(text: str) -> None:
+    found, expected = asyncio.run(both(text, THINGS))
+
+    if text.startswith("subscription"):
+        # It is refused while it is validated, as graphql-core refuses it where it is executed.
+        assert found.errors
+        return
+    check_same(found, expected, waits=False)
+    assert found.errors
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         *(f'{{ strict(pace: "{pace}") {{ name }} {NEVER} }}' for pace in (*BAD_PACES, "alien", "cancelled")),
         f'{{ strict(pace: "fails late") {{ name }} stubborn: named(pace: "stubborn") {{ name }} {NEVER} }}',
     ],
 )
-def test_unsupported_fields_and_values_are_left_to_graphql_core(text: str) -> None:
+def test_a_root_that_fails_closes_the_resolvers_that_nobody_waits_for(text: str) -> None:
     reports: list[dict[str, Any]] = []
 
     async def story() -> World:
         asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
         world = World(THINGS)
-        assert await compiled_data(text, world) is None
+        found = await answer(text, world)
+        assert normalised(found.data) == b"null"
+        assert [error.path for error in found.errors] == [["strict"]]
         return world
 
     world = asyncio.run(story())
@@ -256,6 +149,21 @@ def test_unsupported_fields_and_values_are_left_to_graphql_core(text: str) -> No
 
     assert world.waiting == []
     assert reports == []
+
+
+def test_what_no_loop_knows_and_what_was_cancelled_are_a_fault_of_their_field() -> None:
+    fields = " ".join(f'{pace}: owner(pace: "{pace}") {{ name }}' for pace in ("alien", "cancelled"))
+    text = f'{{ a: named(pace: "done") {{ name }} things {{ {fields} }} }}'
+
+    found = asyncio.run(answer(text, World(THINGS[:1])))
+
+    data = orjson.loads(found.data or b"")
+    assert data["things"] == [{"alien": None, "cancelled": None}]
+    assert data["a"]
+    assert [(error.path, type(error.original_error)) for error in found.errors] == [
+        (["things", 0, "alien"], TypeError),
+        (["things", 0, "cancelled"], RuntimeError),
+    ]
 
 
 @pytest.mark.parametrize("field", ["compact", "viewed", "things", "strict"])
@@ -268,11 +176,14 @@ def test_unsupported_fields_and_values_are_left_to_graphql_core(text: str) -> No
         ("size", Item(size=2**31)),
     ],
 )
-def test_a_forbidden_value_is_left_to_graphql_core(field: str, name: str, item: Item) -> None:
+def test_a_forbidden_value_has_the_error_of_graphql_core(field: str, name: str, item: Item) -> None:
     text = f"{{ {field} {{ {name} }} }}"
 
-    assert asyncio.run(compiled_data(text, World([item]))) is None
-    assert asyncio.run(compiled_data(text, World([Item()]))) is not None
+    found, expected = asyncio.run(both(text, [Item(), item, Item()] if field != "strict" else [item]))
+
+    check_same(found, expected, waits=False)
+    assert found.errors
+    assert asyncio.run(data_of(text, World([Item()])))
 
 
 def test_an_exception_after_the_execution_is_not_logged_as_never_retrieved() -> None:
@@ -281,7 +192,7 @@ def test_an_exception_after_the_execution_is_not_logged_as_never_retrieved() -> 
     async def story() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
         text = '{ strict(pace: "fails late") { name } compact(pace: "gathers a failure") { name } }'
-        assert await compiled_data(text, World(THINGS)) is None
+        assert normalised((await answer(text, World(THINGS))).data) == b"null"
         await tasks_ended()
 
     asyncio.run(story())
@@ -295,7 +206,7 @@ def test_a_cancelled_execution_cancels_futures_and_closes_resolvers() -> None:
 
     async def story() -> None:
         world = World(THINGS)
-        task = asyncio.create_task(compiled_data(text, world))
+        task = asyncio.create_task(answer(text, world))
         for _ in range(5):
             await asyncio.sleep(0)
         assert sorted(world.waiting) == ["never"] * 4 + ["never gathered"]
@@ -307,3 +218,12 @@ def test_a_cancelled_execution_cancels_futures_and_closes_resolvers() -> None:
 
     asyncio.run(story())
     gc.collect()
+
+
+@pytest.mark.parametrize("directives", ["@skip(if: true) @include(if: $v)", "@include(if: $v) @skip(if: true)"])
+@pytest.mark.parametrize("text", ["{ numbers things %s { name } }", "{ strict { name place %s { number } } }"])
+def test_a_null_in_include_is_not_looked_at_where_skip_leaves_the_field_out(text: str, directives: str) -> None:
+    found, expected = asyncio.run(both(f"query($v: Boolean = true) {text % directives}", THINGS, {"v": None}))
+
+    check_same(found, expected, waits=False)
+    assert not found.errors

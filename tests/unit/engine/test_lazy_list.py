@@ -5,8 +5,11 @@ import gc
 import tracemalloc
 from collections.abc import Hashable
 
+import orjson
+import pytest
+
 from gateway.engine.lazy_list import FragmentCache
-from tests.unit.engine.answering import THINGS, compiled_data
+from tests.unit.engine.answering import THINGS, data_of
 from tests.unit.engine.model_schema import World
 
 
@@ -26,7 +29,7 @@ def test_a_fragment_cache_stays_within_its_budget() -> None:
     fragments = RecordingCache(2_000)
     world = World(THINGS, fragments)
     for names in ("name", "when", "name when", "colour size when grade kind", "owner { name }"):
-        asyncio.run(compiled_data(f"{{ compact {{ {names} }} viewed {{ {names} }} }}", world))
+        asyncio.run(data_of(f"{{ compact {{ {names} }} viewed {{ {names} }} }}", world))
 
     cached = [fragments.get(each) or b"" for each in fragments.asked]
     assert len(cached) == 8
@@ -54,3 +57,17 @@ def test_an_empty_list_and_one_larger_than_the_budget_are_not_cached() -> None:
     fragments.keep("some", b"[" + b"1," * 100 + b"1]")
 
     assert [fragments.get(each) is not None for each in ("empty", "large", "some")] == [False, False, True]
+
+
+@pytest.mark.parametrize("count", [1, 600, 700, 1_000, 3_000])
+@pytest.mark.parametrize(
+    "text", ["{ compact { name } }", "{ viewed { size } }", "{ strict { home { compact { name } } } compact { name } }"]
+)
+async def test_a_list_of_any_length_is_the_same_from_its_cache(text: str, count: int) -> None:
+    world = World(THINGS * count, FragmentCache(10**8))
+
+    first = await data_of(text, world)
+
+    assert orjson.loads(first)
+    assert await data_of(text, world) == first
+    assert await data_of(text, world) == first

@@ -20,8 +20,8 @@ from graphql.execution.values import VariableValues, get_variable_values
 from hypothesis import given, settings
 
 from gateway.engine.selection import Selections, walk
+from tests.unit.engine.generated_documents import VARIABLES, documents
 from tests.unit.engine.model_schema import SCHEMA
-from tests.unit.engine.test_executor import VARIABLES, documents
 
 assert SCHEMA.query_type is not None
 QUERY = SCHEMA.query_type

@@ -1,23 +1,16 @@
-"""A compiled operation gives the JSON that graphql-core's executor gives, or leaves the answer to it."""
+"""Strategies for documents about the model schema, with their variables and the items of its world."""
 
-import asyncio
-import gc
 from decimal import Decimal
 from functools import cache
 from typing import Any
 
-import orjson
-import pytest
-from graphql import ExecutionResult
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.engine.model_schema import BAD_PACES, GOOD_PACES, Item, Kind, World
-
-same = settings(max_examples=250, deadline=None)  # how long an example takes says nothing on a shared machine
+from tests.unit.engine.model_schema import BAD_PACES, GOOD_PACES, Item, Kind
 
 DIRECTIVES = ["", "", "", "@skip(if: $yes)", "@skip(if: $no)", "@include(if: $yes)", "@include(if: $no)"]
 DIRECTIVES += ["@include(if: true)", "@skip(if: true)", "@skip(if: false) @include(if: $yes)"]
+DIRECTIVES += ["@include(if: $perhaps)", "@skip(if: $absent)", "@include(if: $perhaps) @skip(if: true)"]
 # By type: fields that a list can take in one go, fields that it cannot, fields that hold objects of another type.
 LEAVES = {
     "Thing": ["name", "n: name", "when", "colour", "grade", "stock", "size", "ownerId", "kind", "price", "label"],
@@ -51,10 +44,11 @@ FRAGMENTS = {
 }
 HEAD = (
     "query($yes: Boolean!, $no: Boolean!, $times: Int!, $id: ID!, $text: String, $numbers: [Int!] = [7], "
-    "$flags: [[Boolean]!], $since: DateTime, $pace: String!)"
+    "$flags: [[Boolean]!], $since: DateTime, $pace: String!, $perhaps: Boolean = true, $absent: Boolean = false)"
 )
 TAIL = """
 fragment Used on Query {
+  rootless @include(if: $perhaps) @skip(if: $absent)
   used: echo(id: $id, text: $text, numbers: $numbers, nested: $flags, since: $since) @skip(if: true)
   usedToo: things @skip(if: true) { ...OnThing ...OnNamed shout(times: $times) @skip(if: $yes) name @include(if: $no) }
   usedAlso: owned @skip(if: true) { ...OnOwner things(pace: $pace) { name } }
@@ -78,6 +72,9 @@ VARIABLES = st.fixed_dictionaries(
         "since": st.sampled_from([None, "2026-12-01T09:00:00+01:00"]),
     },
 )
+# A variable with a default may be null all the same, which the directives that it decides do not take.
+NULLS: list[dict[str, Any]] = [{}, {}, {}, {"perhaps": False}, {"perhaps": None}, {"absent": None}]
+NULLABLE_VARIABLES = st.builds(lambda given, more: {**given, **more}, VARIABLES, st.sampled_from(NULLS))
 ITEMS = st.lists(
     st.builds(
         Item,
