@@ -44,9 +44,15 @@ gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
 schema: setup
 	$(BIN)/gateway schema > schema.graphql
 
-# Queries that are made from the schema, against a running gateway.
+# Queries that are made from the schema, against a running gateway; and the engine beside graphql-core's executor, with
+# more examples than `make test` has: about four minutes a thousand.
+FUZZ_EXAMPLES ?= 5000
+COMPARED := tests/unit/engine/test_executor.py tests/unit/engine/test_executor_booking.py \
+	tests/unit/engine/test_budget_properties.py tests/integration/schema/test_answers_under_faults.py
+
 fuzz: .venv/.fuzz
 	TESTS_REQUIRE=fuzz $(BIN)/python -m pytest tests/fuzz $(PYTEST_ARGS)
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -n 3 $(COMPARED) $(PYTEST_ARGS)
 
 # An environment of its own, since Schemathesis is a plugin of every pytest that it is installed beside.
 .venv/.fuzz: requirements/fuzz.txt .venv/.ready
