@@ -18,7 +18,20 @@ from gateway.engine.budget import Budget
 from gateway.engine.lazy_list import LazyObjectList, ObjectList
 from gateway.engine.paths import Output
 
-_ENCODER = msgspec.json.Encoder()
+
+def _plain(value: Any) -> str | int | float:
+    """The value of a subclass, which graphql-core's executor hands out as it is. Raises TypeError for anything else."""
+    if isinstance(value, str):
+        # What the subclass says for people is not its value.
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__pos__(value)
+    if isinstance(value, float):
+        return float.__pos__(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 encode = _ENCODER.encode
 _COMMA = ord(",")
 _KEEPING = (LazyObjectList, ObjectList)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -184,6 +185,34 @@ def test_a_forbidden_value_has_the_error_of_graphql_core(field: str, name: str, 
     check_same(found, expected, waits=False)
     assert found.errors
     assert asyncio.run(data_of(text, World([Item()])))
+
+
+class Word(str):
+    """A string that says something else for people."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "for people"
+
+
+class Number(int):
+    """A number of its own class."""
+
+
+class Code(StrEnum):
+    ONE = "one"
+
+
+@pytest.mark.parametrize("field", ["compact", "viewed", "things", "strict"])
+@pytest.mark.parametrize(
+    "item", [Item(Word("x")), Item(Code.ONE), Item(size=Number(7))], ids=["word", "code", "number"]
+)
+def test_a_value_of_a_subclass_is_written_as_the_value_that_it_is(field: str, item: Item) -> None:
+    found, expected = asyncio.run(both(f"{{ {field} {{ name size }} }}", [item]))
+
+    check_same(found, expected, waits=False)
+    assert not found.errors
 
 
 def test_an_exception_after_the_execution_is_not_logged_as_never_retrieved() -> None:
