@@ -146,7 +146,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    print(print_sdl(build_schema()), end="")
+    print(print_sdl(build_schema(sort=True)), end="")
     return 0
 
 

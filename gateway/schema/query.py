@@ -118,11 +118,14 @@ def _check_cost(info: Info) -> None:
         check_upstream_cost(info)
 
 
-def build_schema() -> strawberry.Schema:
-    """The executable schema, sorted by name."""
+def build_schema(*, sort: bool = False) -> strawberry.Schema:
+    """The schema: to be executed, or sorted by name to be printed.
+
+    Sorting takes their classes from Strawberry's enums, so that resolvers would get bare values and could give none.
+    """
     return strawberry.Schema(
         query=Query,
-        config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=True),
+        config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=sort),
     )
 
 

@@ -60,7 +60,7 @@ def bookings() -> Bookings:
 @pytest.fixture
 def url(simulator: Simulator, bookings: Bookings) -> Iterator[str]:
     """The gateway with its caches on, and with a mutation in its schema."""
-    config = StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=True)
+    config = StrawberryConfig(info_class=Info, scalar_map=scalar_map())
     schema = strawberry.Schema(Query, mutation_type(bookings), config=config)
     settings: dict[str, Any] = {**leyr_settings(simulator.url, simulator.emrs), **CACHES_ON}
     app = create_app(Settings(**settings), now=lambda: NOW)

@@ -76,8 +76,11 @@ class Added:
         self, info: Info, *, start: Start = UNSET, end: End = UNSET, first: First = UNSET, part: Part = Part.ALL
     ) -> list[Timeslot] | None:
         found = await load_timeslots(info, self, TimeslotFilter(given(start), given(end)), given(first))  # type: ignore[arg-type] # a care unit, to which this field is added
-        # Strawberry's enums lose their classes where a schema is sorted by name, as ours is: values arrive bare.
-        return as_list(found) if Part(part) is Part.ALL else None
+        return as_list(found) if part is Part.ALL else None
+
+    @strawberry.field
+    def part(self, part: Part = Part.ALL) -> Part:
+        return part
 
 
 @contextmanager
@@ -114,6 +117,7 @@ TEXTS = [
     "query($id: ID!, $wish: Wish) { careUnit(id: $id) { ward { staff(wish: $wish) { id } } } }",
     "query($id: ID!) { careUnit(id: $id) { staffed { __typename staff { name } ... on Ward { name } } } }",
     TIMESLOTS,
+    "query($id: ID!, $part: Part = MORNING) { careUnit(id: $id) { part a: part(part: MORNING) b: part(part: $part) } }",
     "query($id: ID!, $part: Part! = MORNING) { careUnit(id: $id) { partedTimeslots(part: $part) { start } } }",
 ]
 
