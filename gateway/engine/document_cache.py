@@ -239,7 +239,10 @@ class Documents:
         return rules.values(inputs, MAX_ERRORS, hide_suggestions=not self._introspection)
 
     def program(self, document: Document, operation: OperationDefinitionNode, variables: VariableValues) -> Program:
-        """A valid operation, compiled for these variables. Raises GraphQLError for wrong arguments of directives."""
+        """A valid operation, compiled for these variables.
+
+        Raises GraphQLError for wrong arguments of directives, and InvalidDocumentError where it nests too deeply.
+        """
         names = [name for name in document.directive_variables if name in variables.sources]
         setting = tuple(variables.coerced.get(name, Undefined) for name in names)
         key = (operation.name.value if operation.name else None, setting)
@@ -250,7 +253,10 @@ class Documents:
                 {name: variables.sources[name] for name in names},
                 {name: variables.coerced[name] for name in names if name in variables.coerced},
             )
-            program = compile_operation(self._schema, operation, document.fragments, kept, self._compiler)
+            try:
+                program = compile_operation(self._schema, operation, document.fragments, kept, self._compiler)
+            except RecursionError:
+                raise InvalidDocumentError("The document is nested too deeply") from None
             self._add(document, key, program)
         return program
 

@@ -79,3 +79,16 @@ async def test_compiling_at_run_time_is_work_of_the_execution() -> None:
 
     (error,) = found.errors
     assert isinstance(error.original_error, LimitExceededError)
+
+
+@pytest.mark.parametrize("levels", [10, 40, 60, 90])
+async def test_a_document_of_any_depth_is_answered_or_refused(levels: int) -> None:
+    text = f"{{ things {'{ home { things ' * levels}{{ name }} {'} }' * levels} }}"
+
+    found = await answer(text, World(THINGS[:1]))
+
+    if found.data is None:
+        assert [error.message for error in found.errors] == ["The document is nested too deeply"]
+        assert levels > 50
+    else:
+        assert found.data.count(b'"home"') == levels
