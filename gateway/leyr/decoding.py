@@ -91,7 +91,7 @@ class ListDecoder(Generic[T]):
                 decoded = yield from self._decode_tolerantly(body)
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
-        if len(decoded.items) > self._max_items:
+        if len(decoded.items) + decoded.dropped > self._max_items:
             raise _too_long()
         if len(decoded.items) > PIECE:
             yield

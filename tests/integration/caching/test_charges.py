@@ -31,8 +31,8 @@ from tests.unit.model_ehr import ModelEhr
 ENOUGH = 10**9
 START = datetime(2026, 12, 1, tzinfo=UTC)
 PROFILE = EhrProfile("model", "Model")
-TIMESLOTS = ListDecoder(Timeslot, "start", instants=("start", "end"))
-RESOURCES = ListDecoder(Resource, "id")
+TIMESLOTS = ListDecoder(Timeslot, "start", max_items=100_000, instants=("start", "end"))
+RESOURCES = ListDecoder(Resource, "id", max_items=10_000)
 Item = dict[str, Any]
 
 
