@@ -97,8 +97,8 @@ class Assembly:
         return items
 
     def _is_step_over(self, work: float) -> bool:
-        self._budget.count_step(work)
-        return self._budget.is_step_over
+        self._budget.step -= work
+        return self._budget.step <= 0
 
     def _text(self, shared: SharedObject, sink: list[bytes]) -> _Steps:
         """Append what stands in several places, which is joined once."""

@@ -63,29 +63,30 @@ class Turns(Protocol):
 
 
 class Budget:
-    """What an execution has left. Every method raises LimitExceededError."""
+    """What an execution has left. Every method raises LimitExceededError.
 
-    __slots__ = ("_bytes", "_step", "_work", "limits")
+    `step` is the work that is left of the step, and `is_step_over` whether it is time to pause; writers count it
+    themselves. `counted_type` is the name of the type whose objects are counted.
+    """
+
+    __slots__ = ("_bytes", "_work", "counted_type", "limits", "step")
 
     def __init__(self, limits: ExecutionLimits) -> None:
         self.limits = limits
+        self.step = limits.step_work
+        self.counted_type = None if limits.items is None else limits.items.type_name
         self._work = limits.work
         # A guard of memory while the answer is written; its exact size is known when it is complete.
         self._bytes = 2 * limits.answer_bytes
-        self._step = limits.step_work
 
     @property
     def is_step_over(self) -> bool:
         """Whether it is time to pause."""
-        return self._step <= 0
+        return self.step <= 0
 
     def begin_step(self) -> None:
         """Go on after a pause."""
-        self._step = self.limits.step_work
-
-    def count_step(self, work: float) -> None:
-        """Count work that is done now, and was spent before."""
-        self._step -= work
+        self.step = self.limits.step_work
 
     def spend(self, work: float) -> None:
         """Count work that will be done."""
@@ -99,14 +100,14 @@ class Budget:
 
     def spend_now(self, work: float) -> None:
         """Count work that is done now."""
-        self._step -= work
+        self.step -= work
         self.spend(work)
 
     def write(self, size: int) -> None:
         """Count bytes that were written."""
         self._bytes -= size
         if size > BYTES_PER_WORK:
-            self._step -= size / BYTES_PER_WORK
+            self.step -= size / BYTES_PER_WORK
         if self._bytes < 0:
             raise self.too_large(2 * self.limits.answer_bytes - self._bytes)
 
@@ -121,10 +122,6 @@ class Budget:
         """Check the size of a part of the answer."""
         if size > self.limits.answer_bytes:
             raise self.too_large(size)
-
-    def counts(self, type_name: str) -> bool:
-        """Whether the objects of a type are counted."""
-        return self.limits.items is not None and self.limits.items.type_name == type_name
 
     def check_items(self, number: int) -> None:
         """Check how many counted objects a part of the answer holds."""

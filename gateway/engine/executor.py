@@ -229,9 +229,11 @@ class Execution:
                     continue
                 awaiting, path, placeholder, _ = suspended
                 boundary_of(path).has_gone_on(coroutine)
-                # The boundary was told of a failure by whatever raised it.
-                with suppress(NullPropagation):
+                try:
                     self.advance(coroutine, awaiting, path, placeholder)
+                except NullPropagation:
+                    # The boundary was told of a failure by whatever raised it.
+                    pass
             elif self._jobs:
                 self._take(*self._jobs.pop())
             elif self._suspended:
@@ -242,8 +244,9 @@ class Execution:
                 self.budget.begin_step()
             else:
                 return
-            self._stack_jobs()
-            if self.budget.is_step_over:
+            if self._new_jobs:
+                self._stack_jobs()
+            if self.budget.step <= 0:
                 await self._rest()
 
     def _take(self, path: Path, nodes: list[FieldNode], job: Callable[[], None]) -> None:
@@ -262,9 +265,8 @@ class Execution:
 
     def _stack_jobs(self) -> None:
         """Put new jobs before the others: the first of them stands furthest inside."""
-        if self._new_jobs:
-            self._jobs.extend(reversed(self._new_jobs))
-            self._new_jobs.clear()
+        self._jobs.extend(reversed(self._new_jobs))
+        self._new_jobs.clear()
 
     async def _rest(self) -> None:
         await self._turns.pause()
@@ -278,7 +280,7 @@ class Execution:
     def follow(self, path: Path, nodes: list[FieldNode], steps: Iterator[None]) -> None:
         """Write a value in steps: go on until the step is over, and leave the rest to later ones."""
         for _ in steps:
-            if self.budget.is_step_over:
+            if self.budget.step <= 0:
                 self.defer(path, nodes, partial(self.follow, path, nodes, steps))
                 return
 

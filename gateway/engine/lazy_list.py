@@ -24,11 +24,14 @@ class FragmentCache:
         """The JSON of a selection, where it is cached."""
         return self._fragments.get(selected)
 
-    def keep(self, selected: Hashable, fragment: bytes) -> None:
-        """Cache the JSON of a selection; where the budget is spent, all others are dropped first."""
+    def keep(self, selected: Hashable, fragment: bytes, key_bytes: int | None = None) -> None:
+        """Cache the JSON of a selection; where the budget is spent, all others are dropped first.
+
+        `key_bytes` is what `selected` takes in memory, where the caller knows.
+        """
         if not _LEAST_BYTES <= len(fragment) <= self._budget:
             return
-        size = _ENTRY_BYTES + getsizeof(fragment) + _key_bytes(selected)
+        size = _ENTRY_BYTES + getsizeof(fragment) + (bytes_of_key(selected) if key_bytes is None else key_bytes)
         if size > self._budget:
             return
         if size > self._left:
@@ -38,12 +41,12 @@ class FragmentCache:
         self._left -= size
 
 
-def _key_bytes(key: object) -> int:
+def bytes_of_key(key: object) -> int:
     """What a key takes, with all that its tuples hold."""
     size = getsizeof(key)
     if type(key) is tuple:
         for each in key:
-            size += _key_bytes(each)
+            size += bytes_of_key(each)
     return size
 
 

@@ -56,7 +56,7 @@ class ListWriter:
                 raise GraphQLError(f"Expected Iterable, but did not find one for field '{self._field_name}'.")
             values = self._taken(values, execution)
         budget.spend(LIST_WORK + self._item_work.of(values))
-        if budget.counts(self._type_name):
+        if self._type_name == budget.counted_type:
             budget.check_items(len(values))
             output.append(len(values))
         if values:
@@ -71,9 +71,9 @@ class ListWriter:
         for index, value in items:
             if index:
                 output.append(b",")
-            budget.count_step(work)
+            budget.step -= work
             each(value, output, execution, (path, index))
-            if budget.is_step_over:
+            if budget.step <= 0:
                 # Lists around this one leave theirs too, behind these.
                 rest: Output = []
                 output.append(rest)
@@ -124,18 +124,20 @@ class RowsWriter:
         if found is None:
             found = self._projections[translated] = projection(self._type_name, self._columns, translated)
         budget = execution.budget
-        budget.spend(LIST_WORK)
-        counted = len(values) if budget.counts(self._type_name) else 0
-        budget.check_items(counted)
+        counted = 0
+        if self._type_name == budget.counted_type:
+            counted = len(values)
+            budget.check_items(counted)
         text = None if self._resolved else cached(found, values)
         if text is not None:
+            budget.spend_now(LIST_WORK)
             self._append(text, counted, output, execution)
             return
         if not (kind is LazyObjectList or {self._origin}.issuperset(map(type, values))):
             self._item_by_item(values, output, execution, path)
             return
-        budget.spend(len(values) * self._row_work)
-        budget.count_step(LIST_WORK)
+        budget.step -= LIST_WORK
+        budget.spend(LIST_WORK + len(values) * self._row_work)
         if self._resolved:
             cells = ListCells(path)
             outputs: dict[str, Mapping[Any, Output]] = {}
@@ -158,7 +160,7 @@ class RowsWriter:
         except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
             self._item_by_item(values, output, execution, path)
             return
-        execution.budget.count_step(len(values) * self._row_work)
+        execution.budget.step -= len(values) * self._row_work
         self._append(text, counted, output, execution)
 
     def _append(self, text: bytes, counted: int, output: Output, execution: Execution) -> None:
@@ -191,7 +193,7 @@ class RowsWriter:
                 except Exception:  # noqa: BLE001 # an attribute is missing or no key: its item fails, or nothing does
                     rows.write_anew(rows)
                     return
-                execution.budget.count_step(len(items) * ROW_WORK)
+                execution.budget.step -= len(items) * ROW_WORK
                 yield
             groups = ItemGroups(indexes[column.attributes])
             cells.columns.append(groups)
@@ -207,9 +209,9 @@ class RowsWriter:
                     if propagation.boundary is not cells:
                         raise
                 if number % _CELLS == 0:
-                    execution.budget.count_step(_CELLS * work)
+                    execution.budget.step -= _CELLS * work
                     yield
-            execution.budget.count_step(len(by_value) % _CELLS * work)
+            execution.budget.step -= len(by_value) % _CELLS * work
         cells.finish(execution.failures)
 
     def _write_anew(self, columns: Sequence[ItemGroups], execution: Execution, path: Path, rows: Rows) -> None:

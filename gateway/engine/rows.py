@@ -15,7 +15,7 @@ import msgspec
 from graphql import GraphQLLeafType, is_enum_type
 
 from gateway.engine.budget import Budget
-from gateway.engine.lazy_list import LazyObjectList, ObjectList
+from gateway.engine.lazy_list import LazyObjectList, ObjectList, bytes_of_key
 from gateway.engine.paths import Output
 
 
@@ -34,6 +34,8 @@ def _plain(value: Any) -> str | int | float:
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 encode = _ENCODER.encode
 _COMMA = ord(",")
+# What the name of a part of a list takes beside the identity of a projection.
+_PART_BYTES = 400
 _KEEPING = (LazyObjectList, ObjectList)
 SHORT = 2_000
 """Lists up to this length are encoded at once: what was just decoded is still in the processor's cache."""
@@ -104,6 +106,7 @@ class Projection:
     mapped: tuple[Column, ...]
     make: Callable[..., list[msgspec.Struct]]
     identity: Hashable
+    identity_bytes: int
 
     def maps(
         self, translations: Mapping[str, Mapping[Any, Any]], resolved: Mapping[str, Mapping[Any, msgspec.Raw]]
@@ -148,7 +151,8 @@ def projection(type_name: str, columns: Sequence[Column], translated: Collection
     namespace: dict[str, Any] = {"Row": row, "UnexpectedValueError": UnexpectedValueError}
     exec(source, namespace)  # noqa: S102 # one loop a selection, made of names that the schema and the parser checked
     identity = (type_name, tuple((str(column.key), column.attributes) for column in columns))
-    return Projection(tuple(mapped.values()), namespace["make"], identity)
+    size = bytes_of_key(identity) + _PART_BYTES
+    return Projection(tuple(mapped.values()), namespace["make"], identity, size)
 
 
 @dataclass(slots=True, eq=False)
@@ -214,7 +218,7 @@ def encoded_in_steps(
     before = 0
     for size in rows.encode(resolved):
         budget.check_size(size)
-        budget.count_step((size - before) / _BYTES_PER_WORK)
+        budget.step -= (size - before) / _BYTES_PER_WORK
         before = size
         if budget.is_step_over:
             yield
@@ -244,4 +248,4 @@ def cached(projection: Projection, objects: Sequence[Any]) -> bytes | None:
 def keep(projection: Projection, objects: Sequence[Any], text: bytes) -> None:
     """Let a list keep its JSON array."""
     if isinstance(objects, (LazyObjectList, ObjectList)) and objects.fragments is not None:
-        objects.fragments.keep((projection.identity, objects.part), text)
+        objects.fragments.keep((projection.identity, objects.part), text, projection.identity_bytes)
