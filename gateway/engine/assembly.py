@@ -144,12 +144,15 @@ class Assembly:
         return items
 
     def _cells(
-        self, outputs: Mapping[Any, Output]
+        self, outputs: Mapping[Any, Output | bytes]
     ) -> Generator[None, None, tuple[dict[Any, msgspec.Raw], dict[Any, int]]]:
         """The texts of a column's cells by value, and the numbers of counted objects in them."""
         texts: dict[Any, msgspec.Raw] = {}
         within: dict[Any, int] = {}
         for number, (value, output) in enumerate(outputs.items()):
+            if isinstance(output, bytes):
+                texts[value] = msgspec.Raw(output)
+                continue
             try:
                 # Most cells hold nothing but bytes.
                 texts[value] = msgspec.Raw(output[0] if len(output) == 1 else b"".join(output))

@@ -1,6 +1,6 @@
 """Compiles operations to writers: once for each document and setting of the variables in `@skip` and `@include`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from gateway.engine.arguments import ArgumentConverter, Arguments
 from gateway.engine.budget import ATTRIBUTE_WORK, CELL_WORK, OBJECT_WORK
 from gateway.engine.executor import Execution, Position, Program, Write
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON
-from gateway.engine.list_writers import ItemWork, ListWriter, RowsWriter
+from gateway.engine.list_writers import ItemWork, ListWriter, RowsWriter, nullable_rows
 from gateway.engine.paths import ResponseKey
 from gateway.engine.rows import Column
 from gateway.engine.selection import Selections
@@ -181,6 +181,8 @@ class _Written:
     write: Write
     work: float
     is_deep: bool
+    text: Callable[[Any], bytes] | None = None
+    """What gives the JSON of a field from its object alone, if it can be had so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +256,12 @@ class _Compiler(Selections):
         if declared is not None and is_attribute:
             write = field_writers.attribute(declared.python_name, key, position)
             return _Written(write, ATTRIBUTE_WORK + value.work, value.is_deep)
-        return _Written(field_writers.resolver(position, is_root=is_root), 1.0, is_deep=True)
+        scalar = get_nullable_type(definition.type)
+        text = field_writers.simple_text(position, self._text_of(scalar)) if is_leaf_type(scalar) else None
+        return _Written(field_writers.resolver(position, is_root=is_root), 1.0, is_deep=True, text=text)
+
+    def _text_of(self, leaf: GraphQLLeafType) -> Callable[[Any], bytes]:
+        return field_writers.leaf_text(leaf, is_plain=self.config.columns.scalar(leaf) is None)
 
     def _value(self, output: GraphQLOutputType, at: Position, *, is_counted: bool) -> _Written:
         """The writer of a value of a type; its work `is_counted` with what is around it, or counts itself."""
@@ -262,6 +269,8 @@ class _Compiler(Selections):
         made = self._present(present, at, is_counted=is_counted)
         if is_non_null_type(output):
             write = field_writers.non_null(made.write, at.nodes, _name_of(at))
+        elif isinstance(made.write, RowsWriter):
+            write = nullable_rows(made.write, field_writers.nullable(made.write, at.nodes))
         else:
             wrap = field_writers.nullable_leaf if is_leaf_type(present) else field_writers.nullable
             write = wrap(made.write, at.nodes)
@@ -270,8 +279,7 @@ class _Compiler(Selections):
     def _present(self, output: Any, at: Position, *, is_counted: bool) -> _Written:
         """The writer of a value that is not null."""
         if is_leaf_type(output):
-            is_plain = self.config.columns.scalar(output) is None
-            return _Written(field_writers.leaf(output, is_plain=is_plain), 0.0, is_deep=False)
+            return _Written(field_writers.leaf(self._text_of(output)), 0.0, is_deep=False)
         if is_list_type(output):
             return self._list(output.of_type, at)
         if is_object_type(output):
@@ -351,7 +359,7 @@ class _Compiler(Selections):
         if origin is None or len(columns) < len(selected):
             return None
         writers = {each.key: made.by_key[each.key] for each in columns if each.is_resolved}
-        cells = {key: (each.write, each.work) for key, each in writers.items()}
+        cells = {key: (each.write, each.work, each.text) for key, each in writers.items()}
         return RowsWriter(output.name, origin, columns, cells, item_by_item)
 
 

@@ -229,11 +229,9 @@ class Execution:
                     continue
                 awaiting, path, placeholder, _ = suspended
                 boundary_of(path).has_gone_on(coroutine)
-                try:
+                # The boundary is told of a failure by whatever raises NullPropagation.
+                with suppress(NullPropagation):
                     self.advance(coroutine, awaiting, path, placeholder)
-                except NullPropagation:
-                    # The boundary was told of a failure by whatever raised it.
-                    pass
             elif self._jobs:
                 self._take(*self._jobs.pop())
             elif self._suspended:

@@ -45,8 +45,8 @@ def resolver(position: Position, *, is_root: bool) -> Write:
     """The writer of a field with a resolver."""
     call, takes_source, info_name = _call_of(position)
     takes_arguments = not position.arguments.is_empty
-    if takes_source and info_name is None and not takes_arguments and not is_root:
-        return _attribute_like(position, call)
+    if takes_source and not takes_arguments and not is_root:
+        return _attribute_like(position, call) if info_name is None else _with_info(position, call, info_name)
 
     def resolved(source: Any, execution: Execution) -> Any:
         if is_root:
@@ -57,6 +57,30 @@ def resolver(position: Position, *, is_root: bool) -> Write:
         return call(source, **named) if takes_source else call(**named)
 
     return _resolving(position, resolved)
+
+
+def _with_info(position: Position, call: Callable[..., Any], info_name: str) -> Write:
+    """The writer of a field whose resolver takes its source and the info: most of those that links are."""
+    key, write_value = position.key, position.write
+
+    def write(source: Any, output: Output, execution: Execution, path: Path) -> None:
+        field_path = path, key
+        try:
+            result = call(source, **{info_name: execution.info(position)})
+        except LimitExceededError:
+            raise
+        except Exception as error:  # noqa: BLE001 # whatever it is, the field failed
+            position.fail(error, output, execution, field_path)
+            return
+        kind = type(result)
+        if kind is CoroutineType:
+            execution.advance(result, position, field_path, output)
+        elif kind in _NEVER_AWAITABLE or not hasattr(kind, "__await__"):
+            write_value(result, output, execution, field_path)
+        else:
+            execution.advance(_awaited(result), position, field_path, output)
+
+    return write
 
 
 def _resolving(position: Position, resolved: Callable[[Any, Execution], Any]) -> Write:
@@ -163,42 +187,68 @@ def failing(error: Exception) -> Write:
     return write
 
 
-def leaf(scalar: GraphQLLeafType, *, is_plain: bool) -> Write:
-    """The writer of a scalar or an enum that is not null; one that `is_plain` is encoded as it is."""
+def leaf_text(scalar: GraphQLLeafType, *, is_plain: bool) -> Callable[[Any], bytes]:
+    """What gives the JSON of a scalar or an enum that is not null; one that `is_plain` is encoded as it is.
+
+    Raises whatever serialising and encoding raise.
+    """
     serialise = scalar.coerce_output_value
     plain_type = _PLAIN_TYPES.get(scalar.name)
 
-    def write_plain(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        if plain_type is not None and type(value) is not plain_type:
-            write(value, output, execution, path)
-        else:
-            _write(value, output, execution)
-
-    def write_int(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        if type(value) is int and _SMALLEST_INT <= value <= _LARGEST_INT:
-            output.append(b"%d" % value)
-        else:
-            write(value, output, execution, path)
-
-    def write(value: Any, output: Output, execution: Execution, _: Path) -> None:
+    def text(value: Any) -> bytes:
         found = serialise(value)
         if found is None or found is Undefined:
             raise TypeError(
                 f"Expected `{inspected(scalar)}.coerce_output_value({inspected(value)})` to return non-nullable value, "
                 f"returned: {inspected(found)}"
             )
-        _write(found, output, execution)
+        return encode(found)
+
+    def text_of_type(value: Any) -> bytes:
+        return encode(value) if type(value) is plain_type else text(value)
+
+    def text_of_int(value: Any) -> bytes:
+        is_usual = type(value) is int and _SMALLEST_INT <= value <= _LARGEST_INT
+        return b"%d" % value if is_usual else text(value)
 
     if is_plain:
-        return write_plain
-    return write_int if scalar is GraphQLInt else write
+        return encode if plain_type is None else text_of_type
+    return text_of_int if scalar is GraphQLInt else text
 
 
-def _write(value: Any, output: Output, execution: Execution) -> None:
-    text = encode(value)
-    output.append(text)
-    if len(text) > _SHORT:
-        execution.budget.write(len(text))
+def leaf(text_of: Callable[[Any], bytes]) -> Write:
+    """The writer of a scalar or an enum that is not null."""
+
+    def write(value: Any, output: Output, execution: Execution, _: Path) -> None:
+        text = text_of(value)
+        output.append(text)
+        if len(text) > _SHORT:
+            execution.budget.write(len(text))
+
+    return write
+
+
+def simple_text(position: Position, text_of: Callable[[Any], bytes]) -> Callable[[Any], bytes] | None:
+    """What gives the JSON of a field with a scalar, of which nothing but the source decides; None where more does.
+
+    It raises where a value is not to be written so: the writer of the field finds out why.
+    """
+    call, takes_source, info_name = _call_of(position)
+    declared = position.declared
+    is_simple = takes_source and info_name is None and position.arguments.is_empty
+    if not is_simple or declared is None or declared.is_async:
+        return None
+    is_nullable = position.is_nullable
+
+    def text(source: Any) -> bytes:
+        value = call(source)
+        if value is None and is_nullable:
+            return b"null"
+        if type(value) is CoroutineType:
+            value.close()
+        return text_of(value)
+
+    return text
 
 
 def nullable_leaf(inner: Write, nodes: list[FieldNode]) -> Write:

@@ -1,6 +1,6 @@
 """Writers of lists: item by item, or as rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,12 +11,15 @@ from graphql.pyutils import is_iterable
 from gateway.engine.budget import CELL_WORK, LIST_WORK, OBJECT_WORK, ROW_WORK
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
-from gateway.engine.lazy_list import LazyObjectList
+from gateway.engine.lazy_list import LazyObjectList, ObjectList
 from gateway.engine.paths import ItemGroups, ItemIndexes, ListCells, NullPropagation, Output, Path
 from gateway.engine.rows import SHORT, Column, Projection, Rows, cached, encoded_at_once, encoded_in_steps, projection
 
 # An isinstance of LazyObjectList, whose base is abstract, takes ten times as long as a look at the type.
 _SEQUENCES = (list, tuple, LazyObjectList)
+_SIMPLE_LISTS = frozenset({list, tuple, ObjectList})
+# Cells of fewer bytes are counted by the work that they take.
+_SHORT_TEXT = 128
 # The cells between two looks at the step's work.
 _CELLS = 32
 
@@ -98,10 +101,10 @@ class RowsWriter:
         type_name: str,
         origin: type,
         columns: Sequence[Column],
-        writers: Mapping[str, tuple[Write, float]],
+        writers: Mapping[str, tuple[Write, float, Callable[[Any], bytes] | None]],
         item_by_item: ListWriter,
     ) -> None:
-        """A writer comes with the work that a cell takes."""
+        """A writer comes with the work that a cell takes, and with what gives its text from the object alone, if so."""
         self._nodes = item_by_item.nodes
         self._type_name = type_name
         self._origin = origin
@@ -111,63 +114,68 @@ class RowsWriter:
         self._row_work = ROW_WORK + CELL_WORK * len(columns)
         self._projections: dict[tuple[str, ...], Projection] = {}
 
-    def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
-        """Write a list, or leave its rows to be encoded later. Raises NullPropagation and LimitExceededError."""
-        translated: tuple[str, ...] = ()
+    def write_simply(self, values: Any, output: Output, execution: Execution) -> bool:
+        """Write a short list without resolved columns at once; False, and nothing written, where it is another."""
         kind = type(values)
-        if kind is LazyObjectList:
-            translated = tuple(values.translations)
-        elif not issubclass(kind, _SEQUENCES):
-            self._item_by_item(values, output, execution, path)
-            return
+        is_lazy = kind is LazyObjectList
+        if self._resolved or not (is_lazy or kind in _SIMPLE_LISTS):
+            return False
+        number = len(values.items if is_lazy else values)
+        if number > SHORT:
+            return False
+        found = self._projection(tuple(values.translations) if is_lazy else ())
+        text = cached(found, values)
+        work = LIST_WORK
+        if text is None:
+            if not (is_lazy or {self._origin}.issuperset(map(type, values))):
+                return False
+            try:
+                text = encoded_at_once(found, values)
+            except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+                return False
+            work += number * self._row_work
+        budget = execution.budget
+        budget.spend_now(work)
+        if self._type_name == budget.counted_type:
+            budget.check_items(number)
+            output.append(number)
+        output.append(text)
+        budget.write(len(text))
+        return True
+
+    def _projection(self, translated: tuple[str, ...]) -> Projection:
         found = self._projections.get(translated)
         if found is None:
             found = self._projections[translated] = projection(self._type_name, self._columns, translated)
+        return found
+
+    def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
+        """Write a list, or leave its rows to be encoded later. Raises NullPropagation and LimitExceededError."""
+        if self.write_simply(values, output, execution):
+            return
+        is_lazy = type(values) is LazyObjectList
+        is_known = is_lazy or (isinstance(values, (list, tuple)) and {self._origin}.issuperset(map(type, values)))
+        if not is_known or not (self._resolved or len(values) > SHORT):
+            self._item_by_item(values, output, execution, path)
+            return
         budget = execution.budget
+        budget.step -= LIST_WORK
+        budget.spend(LIST_WORK + len(values) * self._row_work)
         counted = 0
         if self._type_name == budget.counted_type:
             counted = len(values)
             budget.check_items(counted)
-        text = None if self._resolved else cached(found, values)
-        if text is not None:
-            budget.spend_now(LIST_WORK)
-            self._append(text, counted, output, execution)
-            return
-        if not (kind is LazyObjectList or {self._origin}.issuperset(map(type, values))):
-            self._item_by_item(values, output, execution, path)
-            return
-        budget.step -= LIST_WORK
-        budget.spend(LIST_WORK + len(values) * self._row_work)
+        found = self._projection(tuple(values.translations) if is_lazy else ())
+        cells = ListCells(path)
+        outputs: dict[str, Mapping[Any, Output | bytes]] = {}
+        rows = Rows(found, values, outputs, counted, partial(self._write_anew, cells.columns, execution, path))
+        output.append(rows)
         if self._resolved:
-            cells = ListCells(path)
-            outputs: dict[str, Mapping[Any, Output]] = {}
-            rows = Rows(found, values, outputs, counted, partial(self._write_anew, cells.columns, execution, path))
-            output.append(rows)
             execution.follow(path, self._nodes, self._begin_cells(rows, outputs, cells, execution))
-        elif len(values) > SHORT:
-            rows = Rows(found, values, {}, counted, partial(self._write_anew, (), execution, path))
-            output.append(rows)
-            execution.follow(path, self._nodes, self._encode(rows, execution))
+        elif (text := cached(found, values)) is not None:
+            rows.text = text
         else:
-            self._write_now(found, values, counted, output, execution, path)
-
-    def _write_now(  # noqa: PLR0917 # what a writer gets, and what is known of the list
-        self, found: Projection, values: Any, counted: int, output: Output, execution: Execution, path: Path
-    ) -> None:
-        """Encode a short list at once."""
-        try:
-            text = encoded_at_once(found, values)
-        except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
-            self._item_by_item(values, output, execution, path)
-            return
-        execution.budget.step -= len(values) * self._row_work
-        self._append(text, counted, output, execution)
-
-    def _append(self, text: bytes, counted: int, output: Output, execution: Execution) -> None:
-        if counted:
-            output.append(counted)
-        output.append(text)
-        execution.budget.write(len(text))
+            execution.follow(path, self._nodes, self._encode(rows, execution))
 
     def _encode(self, rows: Rows, execution: Execution) -> Iterator[None]:
         try:
@@ -178,14 +186,14 @@ class RowsWriter:
             rows.write_anew(rows)
 
     def _begin_cells(
-        self, rows: Rows, outputs: dict[str, Mapping[Any, Output]], cells: ListCells, execution: Execution
+        self, rows: Rows, outputs: dict[str, Mapping[Any, Output | bytes]], cells: ListCells, execution: Execution
     ) -> Iterator[None]:
         """Run the resolver of each column once for each combination of values. Raises NullPropagation."""
         objects, items = rows.objects, rows.items
         view = objects.view if type(objects) is LazyObjectList else None
         examples: dict[tuple[str, ...], dict[Any, Any]] = {}
         indexes: dict[tuple[str, ...], ItemIndexes] = {}
-        for column, read, write, work in self._resolved:
+        for column, read, write, work, text_of in self._resolved:
             if column.attributes not in examples:
                 indexes[column.attributes] = ItemIndexes(partial(map, read, items))
                 try:
@@ -198,16 +206,23 @@ class RowsWriter:
             groups = ItemGroups(indexes[column.attributes])
             cells.columns.append(groups)
             execution.budget.spend(len(examples[column.attributes]) * work)
-            by_value: dict[Any, Output] = {}
+            by_value: dict[Any, Output | bytes] = {}
             outputs[column.key] = by_value
             for number, (value, example) in enumerate(examples[column.attributes].items(), start=1):
-                placeholder = by_value[value] = []
                 source = example if view is None else view(example)
-                try:
-                    write(source, placeholder, execution, (cells, (groups, value)))
-                except NullPropagation as propagation:
-                    if propagation.boundary is not cells:
-                        raise
+                text = None if text_of is None else _text_or_none(text_of, source)
+                if text is not None:
+                    by_value[value] = text
+                    if len(text) > _SHORT_TEXT:
+                        execution.budget.write(len(text))
+                else:
+                    placeholder: Output = []
+                    by_value[value] = placeholder
+                    try:
+                        write(source, placeholder, execution, (cells, (groups, value)))
+                    except NullPropagation as propagation:
+                        if propagation.boundary is not cells:
+                            raise
                 if number % _CELLS == 0:
                     execution.budget.step -= _CELLS * work
                     yield
@@ -220,3 +235,21 @@ class RowsWriter:
             groups.end = 0
         rows.written_anew = []
         self._item_by_item(rows.objects, rows.written_anew, execution, path)
+
+
+def nullable_rows(rows: RowsWriter, otherwise: Write) -> Write:
+    """The writer of a list that may be null: by the shortest way, or as others are."""
+
+    def write(values: Any, output: Output, execution: Execution, path: Path) -> None:
+        if not rows.write_simply(values, output, execution):
+            otherwise(values, output, execution, path)
+
+    return write
+
+
+def _text_or_none(text_of: Callable[[Any], bytes], source: Any) -> bytes | None:
+    """The JSON of a cell; None where its writer has to find out what is wrong with it."""
+    try:
+        return text_of(source)
+    except Exception:  # noqa: BLE001 # whatever it is, the writer meets it again
+        return None

@@ -169,7 +169,12 @@ class NullableValue(Boundary):
     __slots__ = ("output",)
 
     def __init__(self, path: Path, output: Output) -> None:
-        super().__init__(path)
+        # As Boundary has it; there is one for each list and object that may be null.
+        self.path = path
+        self.closed_at = None
+        self._waiting = None
+        self._below = None
+        self._is_known = False
         self.output = output
 
     def fail(self, failure: Failure, failures: "Failures") -> None:

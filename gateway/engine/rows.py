@@ -35,7 +35,7 @@ _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 encode = _ENCODER.encode
 _COMMA = ord(",")
 # What the name of a part of a list takes beside the identity of a projection.
-_PART_BYTES = 400
+_PART_BYTES = 120
 _KEEPING = (LazyObjectList, ObjectList)
 SHORT = 2_000
 """Lists up to this length are encoded at once: what was just decoded is still in the processor's cache."""
@@ -166,7 +166,7 @@ class Rows:
 
     projection: Projection
     objects: Sequence[Any]
-    outputs: Mapping[str, Mapping[Any, Output]]
+    outputs: Mapping[str, Mapping[Any, Output | bytes]]
     counted: int
     write_anew: Callable[["Rows"], None]
     written_anew: Output | None = None

@@ -210,25 +210,11 @@ class QueryCoverage:
 
         Raises OperationTooLarge and RateLimited before the first of them.
         """
-        loaded = self.unit_lists.asked_for(self.care_unit)
-        known = self.unit_lists.known(self.care_unit)
-        # Parts are spread already: here the lists only tell what a call costs.
-        listed_ids = ListedIds(
-            batch.listed_ids.resources or known.resources, batch.listed_ids.services or known.services
-        )
-        # Short of this, what is made is counted exactly, and what nothing waits for may be left out.
-        limit = max(self._scope.most_calls, _QUERIES_A_PIECE)
         rounded: dict[Window, Window] = {}
-        work = calls_for_missing(
-            {each: each.part.within(self._worthwhile_window(each, profile, rounded)) for each in batch.missing},
-            [*self._cached, *batch.parts],
-            lambda wanted: plan_in_pieces(wanted, profile, listed_ids, loaded, limit=limit),
-        )
-        try:
-            found = whole(work) if len(batch.missing) <= _QUERIES_A_PIECE else await InPieces(work)
-        except TooManyCallsError as error:
-            self._scope.check_calls(error.calls)
-            raise
+        wanted = {each: each.part.within(self._worthwhile_window(each, profile, rounded)) for each in batch.missing}
+        found = _alone(wanted, profile)
+        if found is None:
+            found = await self._planned_calls(wanted, batch, profile)
         awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
         self._answers.count_calls(awaited)
         # All of them are started before others have their turn, since what is counted now may be too much then.
@@ -242,6 +228,29 @@ class QueryCoverage:
                     self._answers.refresh(step)
                 elif held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
+
+    async def _planned_calls(
+        self, wanted: Mapping[MissingRange, TimeslotQuery], batch: "_Batch", profile: EhrProfile
+    ) -> Mapping[MissingRange, Sequence[Step]]:
+        """The fewest calls for what is missing. Raises OperationTooLarge and TooManyCallsError."""
+        loaded = self.unit_lists.asked_for(self.care_unit)
+        known = self.unit_lists.known(self.care_unit)
+        # Parts are spread already: here the lists only tell what a call costs.
+        listed_ids = ListedIds(
+            batch.listed_ids.resources or known.resources, batch.listed_ids.services or known.services
+        )
+        # Short of this, what is made is counted exactly, and what nothing waits for may be left out.
+        limit = max(self._scope.most_calls, _QUERIES_A_PIECE)
+        work = calls_for_missing(
+            wanted,
+            [*self._cached, *batch.parts],
+            lambda queries: plan_in_pieces(queries, profile, listed_ids, loaded, limit=limit),
+        )
+        try:
+            return whole(work) if len(wanted) <= _QUERIES_A_PIECE else await InPieces(work)
+        except TooManyCallsError as error:
+            self._scope.check_calls(error.calls)
+            raise
 
     def _worthwhile_window(self, missing: MissingRange, profile: EhrProfile, rounded: dict[Window, Window]) -> Window:
         """The window to ask for: rounded up where the range ends with the query, and the EHR allows it."""
@@ -278,6 +287,18 @@ class QueryCoverage:
     @property
     def _profile(self) -> EhrProfile:
         return self.calls.profiles.of_unit(self.care_unit)
+
+
+def _alone(
+    wanted: Mapping[MissingRange, TimeslotQuery], profile: EhrProfile
+) -> Mapping[MissingRange, Sequence[Step]] | None:
+    """The call for the only range that is missing, which needs no plan; None where there are more ranges or calls."""
+    if len(wanted) != 1:
+        return None
+    ((missing, query),) = wanted.items()
+    if profile.longest_window is not None and query.window.length > profile.longest_window:
+        return None
+    return {missing: [Step(query.care_unit, query.window, query.resource, query.service)]}
 
 
 @dataclass(slots=True)

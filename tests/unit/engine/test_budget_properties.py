@@ -116,7 +116,7 @@ def test_a_step_ends_one_item_or_one_piece_after_its_work_is_done(text: str, mos
     beyond: list[float] = []
 
     def look() -> None:
-        beyond.append(-execution.budget._step)  # noqa: SLF001 # what is left of a step is nobody else's to see
+        beyond.append(-execution.budget.step)
 
     config = ExecutionConfig(Info, Exception, limits)
     execution = Execution(program, Clinic(40, slots=20_000), variables, config, Pauses(look))
