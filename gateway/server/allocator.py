@@ -1,18 +1,17 @@
 """How much freed memory the C library's allocator keeps: some for the next large response, but not without a bound."""
 
+import asyncio
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
 
 _MEBIBYTE = 1024 * 1024
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = 64 * _MEBIBYTE, 4 * _MEBIBYTE, 32 * _MEBIBYTE
 # malloc.h: M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD, which goes up to 32 MiB.
 _OPTIONS = {-1: _TRIM_THRESHOLD, -2: _TOP_PAD, -3: _MMAP_THRESHOLD}
-_CHECK_SECONDS = 5.0
+CHECK_SECONDS = 5
+"""How often free memory is looked at."""
 KEPT_FREE_BYTES = _TRIM_THRESHOLD + _TOP_PAD
 """How much freed memory is kept for what comes next: a process may take so much more than it uses."""
 
@@ -62,35 +61,29 @@ def keep_freed_memory() -> None:
             mallopt(parameter, size)
 
 
-@contextmanager
-def free_memory_given_back(check_seconds: float = _CHECK_SECONDS) -> Iterator[None]:
-    """Give free memory back to the system while the block runs, whenever there is more than `KEPT_FREE_BYTES` of it.
+class MemoryTrimmer:
+    """Gives free memory back to the system, when it is called and there is more than `KEPT_FREE_BYTES` of it.
 
     glibc itself gives back only what lies behind all memory in use: one small list that stays keeps a hundred megabytes
-    of large ones that are gone. A thread does it, since ctypes lets go of the interpreter's lock.
+    of large ones that are gone. Other C libraries have no such calls, and nothing is done there.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "mallinfo2") or not hasattr(libc, "malloc_trim"):
-        yield
-        return
-    libc.mallinfo2.restype = _Mallinfo
-    libc.malloc_trim.argtypes = (ctypes.c_size_t,)
-    stopped = Event()
-    free = FreeMemory(resident_bytes(), _bytes_in_use(libc))
 
-    def watch() -> None:
-        while not stopped.wait(check_seconds):
-            if free.is_too_much(resident_bytes(), _bytes_in_use(libc)):
-                libc.malloc_trim(0)
-                free.given_back(resident_bytes(), _bytes_in_use(libc))
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+        self._libc = libc if hasattr(libc, "mallinfo2") and hasattr(libc, "malloc_trim") else None
+        if self._libc is not None:
+            self._libc.mallinfo2.restype = _Mallinfo
+            self._libc.malloc_trim.argtypes = (ctypes.c_size_t,)
+            self._free = FreeMemory(resident_bytes(), _bytes_in_use(self._libc))
 
-    thread = Thread(target=watch, name="allocator", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
+    async def __call__(self) -> None:
+        """Look once, which takes some microseconds."""
+        libc = self._libc
+        if libc is not None and self._free.is_too_much(resident_bytes(), _bytes_in_use(libc)):
+            # In a thread, since it takes dozens of milliseconds and needs no lock of the interpreter; none is kept,
+            # because the allocator is faster in a process without threads.
+            await asyncio.to_thread(libc.malloc_trim, 0)
+            self._free.given_back(resident_bytes(), _bytes_in_use(libc))
 
 
 def resident_bytes() -> int:

@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.server.allocator import free_memory_given_back, keep_freed_memory
+from gateway.server.allocator import CHECK_SECONDS, MemoryTrimmer, keep_freed_memory
 from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
 from gateway.server.protocol import GracefulProtocol, Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, plain_text
@@ -85,8 +85,8 @@ def serve(
         signal.signal(number, server.handle_exit)
     _freeze_garbage_collector()
     keep_freed_memory()
-    with free_memory_given_back():
-        server.run(sockets=[listener])
+    server.config.callback_notify, server.config.timeout_notify = MemoryTrimmer(), CHECK_SECONDS
+    server.run(sockets=[listener])
     return server.started
 
 

@@ -20,9 +20,9 @@ class RecordingCache(FragmentCache):
         super().__init__(budget)
         self.asked: set[Hashable] = set()
 
-    def keep(self, selected: Hashable, fragment: bytes) -> None:
+    def keep(self, selected: Hashable, fragment: bytes, key_bytes: int | None = None) -> None:
         self.asked.add(selected)
-        super().keep(selected, fragment)
+        super().keep(selected, fragment, key_bytes)
 
 
 def test_a_fragment_cache_stays_within_its_budget() -> None:
