@@ -80,8 +80,8 @@ class MemoryTrimmer:
         """Look once, which takes some microseconds."""
         libc = self._libc
         if libc is not None and self._free.is_too_much(resident_bytes(), _bytes_in_use(libc)):
-            # In a thread, since it takes dozens of milliseconds and needs no lock of the interpreter; none is kept,
-            # because the allocator is faster in a process without threads.
+            # In a thread, since it takes dozens of milliseconds and needs no lock of the interpreter. To look from a
+            # thread of its own would keep glibc from its ways for processes that have one thread only.
             await asyncio.to_thread(libc.malloc_trim, 0)
             self._free.given_back(resident_bytes(), _bytes_in_use(libc))
 
