@@ -167,7 +167,7 @@ _UPSTREAM = (
 )  # fmt: skip
 
 _LARGE_ANSWER = f"{{careUnits{{{numbered('a#:resources{id name leyrId emrId}', 30)}}}}}"
-_LARGE = Manner(resources=20_000)
+_LARGE = Manner(resources=10_000, name_bytes=100)
 _TRAFFIC = (
     *(
         Kind(name=f"an answer of about 60 MB, {encoding}", document=_LARGE_ANSWER, manner=_LARGE, codes=REFUSED,

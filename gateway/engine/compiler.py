@@ -38,7 +38,7 @@ from gateway.engine.executor import Execution, Position, Program, Write
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON
 from gateway.engine.list_writers import ItemWork, ListWriter, RowsWriter, nullable_rows
 from gateway.engine.paths import ResponseKey
-from gateway.engine.rows import Column
+from gateway.engine.rows import Column, RowClasses
 from gateway.engine.selection import Selections
 
 # Strawberry types these `str` and `bool`, and their serialisation leaves such values as they are.
@@ -144,6 +144,7 @@ class CompilerConfig:
 
     columns: Columns
     arguments: ArgumentConverter
+    row_classes: RowClasses = field(default_factory=RowClasses)
 
 
 def compile_operation(
@@ -360,7 +361,8 @@ class _Compiler(Selections):
             return None
         writers = {each.key: made.by_key[each.key] for each in columns if each.is_resolved}
         cells = {key: (each.write, each.work, each.text) for key, each in writers.items()}
-        return RowsWriter(output.name, origin, columns, cells, item_by_item)
+        classes = self.config.row_classes
+        return RowsWriter(output.name, origin, columns, cells, item_by_item=item_by_item, classes=classes)
 
 
 def _name_of(at: Position) -> str:

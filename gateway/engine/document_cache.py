@@ -51,8 +51,8 @@ _MAX_PROGRAMS = 32
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_DOCUMENT_BYTES = _MAX_BYTES // 4
 _MAX_CACHED_CHARACTERS = 16 * 1024
-# Programs hold classes, which only the garbage collector frees: it would come after gigabytes of them.
-_MAX_UNCOLLECTED_BYTES = 8 * 1024 * 1024
+# A class takes some kilobytes until the garbage collector frees it, which by itself would come after gigabytes of them.
+_MAX_UNCOLLECTED_CLASSES = 2_000
 
 
 class MemoryBudget(Protocol):
@@ -195,7 +195,7 @@ class Documents:
         self._budget = budget
         self._cache: OrderedDict[str, Document] = OrderedDict()
         self._bytes = 0
-        self._uncollected_bytes = 0
+        self._classes_before = 0
 
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
@@ -219,6 +219,7 @@ class Documents:
         return found
 
     def _parsed(self, digest: str, text: str) -> Document:
+        self._collect_classes()
         node = parse_document(text, self._limits, self._refuse_name)
         check_operations(node, self._limits, introspection=self._introspection)
         hide = not self._introspection
@@ -261,13 +262,9 @@ class Documents:
         return program
 
     def _add(self, document: Document, key: Hashable, program: Program) -> None:
-        before = document.positions
         document.add(key, program)
-        self._count_uncollected(before + program.positions - document.positions)
         if self._cache.get(document.digest) is document:
             self._keep(document)
-        else:
-            self._count_uncollected(program.positions)
 
     def _keep(self, document: Document) -> None:
         """Cache a document, or count anew what it takes; one that is too large is used for its request alone."""
@@ -291,13 +288,12 @@ class Documents:
             del self._cache[document.digest]
             self._bytes -= document.charged_bytes
             document.charged_bytes = 0
-            self._count_uncollected(document.positions)
 
-    def _count_uncollected(self, positions: int) -> None:
-        """Count positions of programs that are no longer cached, and collect them when they are many."""
-        self._uncollected_bytes += positions * _POSITION_BYTES
-        if self._uncollected_bytes > _MAX_UNCOLLECTED_BYTES:
-            self._uncollected_bytes = 0
+    def _collect_classes(self) -> None:
+        """Collect garbage when many classes were made for rows, most of which may belong to evicted documents."""
+        made = self._compiler.row_classes.made
+        if made - self._classes_before > _MAX_UNCOLLECTED_CLASSES:
+            self._classes_before = made
             gc.collect()
 
 

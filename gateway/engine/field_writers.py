@@ -264,7 +264,9 @@ def nullable_leaf(inner: Write, nodes: list[FieldNode]) -> Write:
             raise
         except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
             if inspect.isawaitable(value):
-                execution.advance(_awaited(value), Value(nodes, write, is_nullable=True), path, output)
+                # Made anew: a function that referred to itself would be garbage in a cycle.
+                late = Value(nodes, nullable_leaf(inner, nodes), is_nullable=True)
+                execution.advance(_awaited(value), late, path, output)
             else:
                 execution.fail(_cause(error, value), nodes, path, output)
 
@@ -290,7 +292,8 @@ def nullable(inner: Write, nodes: list[FieldNode]) -> Write:
             raise
         except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
             if inspect.isawaitable(value):
-                execution.advance(_awaited(value), Value(nodes, write, is_nullable=True), path, own)
+                late = Value(nodes, nullable(inner, nodes), is_nullable=True)
+                execution.advance(_awaited(value), late, path, own)
             else:
                 with suppress(NullPropagation):
                     execution.propagate(_cause(error, value), nodes, boundary)
@@ -312,7 +315,8 @@ def non_null(inner: Write, nodes: list[FieldNode], field_name: str) -> Write:
         except Exception as error:  # noqa: BLE001 # whatever it is, the value failed
             if not inspect.isawaitable(value):
                 execution.propagate(_cause(error, value), nodes, path)
-            execution.advance(_awaited(value), Value(nodes, write, is_nullable=False), path, output)
+            late = Value(nodes, non_null(inner, nodes, field_name), is_nullable=False)
+            execution.advance(_awaited(value), late, path, output)
 
     return write
 
@@ -366,7 +370,7 @@ def shared(inner: Write) -> Write:
     """The writer of an object with resolvers: one that stands in several places of the answer is written once."""
 
     def write(value: Any, output: Output, execution: Execution, path: Path) -> None:
-        key = id(value), write
+        key = id(value), inner
         found = execution.shared.get(key)
         if found is not None and (found.failure is not None or found.closed_at is None):
             output.append(found)

@@ -13,7 +13,7 @@ from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
 from gateway.engine.lazy_list import LazyObjectList, ObjectList
 from gateway.engine.paths import ItemGroups, ItemIndexes, ListCells, NullPropagation, Output, Path
-from gateway.engine.rows import SHORT, Column, Projection, Rows, cached, encoded_at_once, encoded_in_steps, projection
+from gateway.engine.rows import SHORT, Column, Projection, RowClasses, Rows, cached, encoded_at_once, encoded_in_steps
 
 # An isinstance of LazyObjectList, whose base is abstract, takes ten times as long as a look at the type.
 _SEQUENCES = (list, tuple, LazyObjectList)
@@ -102,7 +102,9 @@ class RowsWriter:
         origin: type,
         columns: Sequence[Column],
         writers: Mapping[str, tuple[Write, float, Callable[[Any], bytes] | None]],
+        *,
         item_by_item: ListWriter,
+        classes: RowClasses,
     ) -> None:
         """A writer comes with the work that a cell takes, and with what gives its text from the object alone, if so."""
         self._nodes = item_by_item.nodes
@@ -111,6 +113,7 @@ class RowsWriter:
         self._columns = columns
         self._resolved = [(each, each.reader(), *writers[each.key]) for each in columns if each.is_resolved]
         self._item_by_item = item_by_item
+        self._classes = classes
         self._row_work = ROW_WORK + CELL_WORK * len(columns)
         self._projections: dict[tuple[str, ...], Projection] = {}
 
@@ -146,7 +149,8 @@ class RowsWriter:
     def _projection(self, translated: tuple[str, ...]) -> Projection:
         found = self._projections.get(translated)
         if found is None:
-            found = self._projections[translated] = projection(self._type_name, self._columns, translated)
+            found = Projection(self._type_name, self._columns, translated, self._classes)
+            self._projections[translated] = found
         return found
 
     def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:

@@ -6,8 +6,9 @@ attributes of all objects into rows, and msgspec encodes the rows. Where a value
 list is written item by item instead, which finds the items that fail.
 """
 
-from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, cast
 
@@ -39,6 +40,8 @@ _PART_BYTES = 120
 _KEEPING = (LazyObjectList, ObjectList)
 SHORT = 2_000
 """Lists up to this length are encoded at once: what was just decoded is still in the processor's cache."""
+# To compile a loop takes as long as it saves for some thousands of rows.
+_ROWS_OF_DICTS = 2_000
 # The rows of one step; the first ones tell how many bytes a row takes.
 _FIRST_CHUNK = 500
 _CHUNK_BYTES = 2_000_000
@@ -99,19 +102,42 @@ class _Cells(dict[Any, Any]):
         return cell
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """How the objects of one selection become rows; `make` gets the objects and a map for each mapped column."""
+@dataclass(slots=True)
+class RowClasses:
+    """Counts the classes that were made for rows: only the garbage collector frees one."""
 
-    mapped: tuple[Column, ...]
-    make: Callable[..., list[msgspec.Struct]]
-    identity: Hashable
-    identity_bytes: int
+    made: int = 0
+
+
+class Projection:
+    """How the objects of one selection become rows.
+
+    The first ones become dicts. When there were some more, a loop is compiled that makes them of a class of their own,
+    which is faster; most documents that never come again do not get that far.
+    """
+
+    __slots__ = ("_classes", "_columns", "_loop", "_number", "_type_name", "identity", "identity_bytes", "mapped")
+
+    def __init__(
+        self, type_name: str, columns: Sequence[Column], translated: Collection[str], classes: RowClasses
+    ) -> None:
+        """`translated` are the attributes that the list's items have translations for."""
+        self._type_name = type_name
+        self._classes = classes
+        self._number = 0
+        self._loop: Callable[..., list[msgspec.Struct]] | None = None
+        self._columns = [
+            (each, each.is_resolved or each.scalar is not None or not set(each.attributes).isdisjoint(translated))
+            for each in columns
+        ]
+        self.mapped = tuple(column for column, is_mapped in self._columns if is_mapped)
+        self.identity: Hashable = type_name, tuple((str(column.key), column.attributes) for column in columns)
+        self.identity_bytes = bytes_of_key(self.identity) + _PART_BYTES
 
     def maps(
         self, translations: Mapping[str, Mapping[Any, Any]], resolved: Mapping[str, Mapping[Any, msgspec.Raw]]
     ) -> list[Mapping[Any, Any]]:
-        """The maps; `resolved` are the cells of resolved columns, by key and by the attributes' values."""
+        """The maps of mapped columns; `resolved` are the cells of resolved ones, by key and by attributes' values."""
         maps: list[Mapping[Any, Any]] = []
         for column in self.mapped:
             if column.is_resolved:
@@ -124,35 +150,59 @@ class Projection:
                 maps.append(_Cells(column, translation))
         return maps
 
+    def make(self, items: Sequence[Any], maps: Sequence[Mapping[Any, Any]]) -> Sequence[Any]:
+        """The rows of objects. Raises UnexpectedValueError, and what serialising raises."""
+        if self._loop is None:
+            self._number += len(items)
+            if self._number <= _ROWS_OF_DICTS:
+                return self._dicts(items, iter(maps))
+            self._loop = _compiled(self._type_name, self._columns)
+            self._classes.made += 1
+        return self._loop(items, *maps)
 
-def projection(type_name: str, columns: Sequence[Column], translated: Collection[str]) -> Projection:
-    """Compile the loop over the objects of a list; the names in its source are checked GraphQL and Python names.
+    def _dicts(self, items: Sequence[Any], maps: Iterator[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+        cells: list[Iterable[Any]] = []
+        for column, is_mapped in self._columns:
+            if is_mapped:
+                cells.append(map(next(maps).__getitem__, map(column.reader(), items)))
+            elif not column.attributes:
+                cells.append(repeat(self._type_name, len(items)))
+            else:
+                values = list(map(column.reader(), items))
+                if column.non_null and None in values:
+                    raise UnexpectedValueError
+                cells.append(values)
+        keys = [str(column.key) for column, _ in self._columns]
+        if not keys:
+            return [{} for _ in items]
+        return [dict(zip(keys, row, strict=True)) for row in zip(*cells, strict=True)]
 
-    `translated` are the attributes that the list's items have translations for.
-    """
+
+def _compiled(type_name: str, columns: Sequence[tuple[Column, bool]]) -> Callable[..., list[msgspec.Struct]]:
+    """Compile the loop over the objects of a list; the names in its source are checked GraphQL and Python names."""
     cells: list[str] = []
-    mapped: dict[str, Column] = {}
+    maps: list[str] = []
     null_checks: list[str] = []
-    for number, column in enumerate(columns):
+    for number, (column, is_mapped) in enumerate(columns):
         values = ", ".join(f"one.{attribute}" for attribute in column.attributes)
-        if column.is_resolved or column.scalar is not None or not set(column.attributes).isdisjoint(translated):
-            mapped[f"map{number}"] = column
+        if is_mapped:
+            maps.append(f"map{number}")
             cells.append(f"map{number}[{values or '()'}]")
             continue
         cells.append(values or repr(type_name))
         if column.non_null:
             null_checks.append(f"    if None in [{values} for one in items]: raise UnexpectedValueError\n")
     source = (
-        f"def make({', '.join(['items', *mapped])}):\n{''.join(null_checks)}"
+        f"def make({', '.join(['items', *maps])}):\n{''.join(null_checks)}"
         f"    return [Row({', '.join(cells)}) for one in items]\n"
     )
-    keys = {f"cell{number}": str(column.key) for number, column in enumerate(columns)}
+    keys = {f"cell{number}": str(column.key) for number, (column, _) in enumerate(columns)}
     row = msgspec.defstruct("Row", keys, rename=keys, gc=False)
     namespace: dict[str, Any] = {"Row": row, "UnexpectedValueError": UnexpectedValueError}
     exec(source, namespace)  # noqa: S102 # one loop a selection, made of names that the schema and the parser checked
-    identity = (type_name, tuple((str(column.key), column.attributes) for column in columns))
-    size = bytes_of_key(identity) + _PART_BYTES
-    return Projection(tuple(mapped.values()), namespace["make"], identity, size)
+    # Left in its own globals, the function would be garbage in a cycle.
+    made: Callable[..., list[msgspec.Struct]] = namespace.pop("make")
+    return made
 
 
 @dataclass(slots=True, eq=False)
@@ -185,7 +235,7 @@ class Rows:
         translations = self.objects.translations if isinstance(self.objects, LazyObjectList) else {}
         maps, items = self.projection.maps(translations, resolved), self.items
         if len(items) <= SHORT:
-            self.text = encode(self.projection.make(items, *maps))
+            self.text = encode(self.projection.make(items, maps))
             yield len(self.text)
         else:
             yield from self._encode_in_chunks(items, maps)
@@ -197,7 +247,7 @@ class Rows:
         start, size = 0, _FIRST_CHUNK
         while start < len(items):
             end = max(0, len(text) - 1)
-            _ENCODER.encode_into(self.projection.make(items[start : start + size], *maps), text, end)
+            _ENCODER.encode_into(self.projection.make(items[start : start + size], maps), text, end)
             if end:
                 # The arrays of two chunks become one.
                 text[end] = _COMMA
@@ -232,9 +282,9 @@ def encoded_in_steps(
 def encoded_at_once(projection: Projection, objects: Sequence[Any]) -> bytes:
     """The JSON array of a short list without resolved columns. Raises what `Rows.encode` raises."""
     if isinstance(objects, LazyObjectList):
-        text = encode(projection.make(objects.items, *projection.maps(objects.translations, {})))
+        text = encode(projection.make(objects.items, projection.maps(objects.translations, {})))
     else:
-        text = encode(projection.make(objects, *projection.maps({}, {})))
+        text = encode(projection.make(objects, projection.maps({}, {})))
     keep(projection, objects, text)
     return text
 
