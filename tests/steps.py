@@ -7,9 +7,11 @@ it by `Steps.charge`, or gives the code `Steps.charged(function, size)` in place
 """
 
 import asyncio
+import gc
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from types import FrameType
@@ -110,7 +112,20 @@ class CountingLoop(asyncio.SelectorEventLoop):
 def run_counted(work: Callable[[Steps], Coroutine[Any, Any, T]]) -> tuple[T, Steps]:
     """Run a coroutine that is made with the steps, so that it can charge them; its result and its steps."""
     steps = Steps()
-    with asyncio.Runner(loop_factory=lambda: CountingLoop(steps)) as runner:
+    with _no_collections(), asyncio.Runner(loop_factory=lambda: CountingLoop(steps)) as runner:
         result = runner.run(work(steps))
         # Those of closing the loop are none of the work.
         return result, Steps(list(steps.all))
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Keep the garbage collector from running finalisers of other tests' objects in a step that is counted."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

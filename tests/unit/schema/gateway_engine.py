@@ -7,6 +7,7 @@ import structlog
 
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine, Operation
+from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.error_responses import ErrorFormatter
 from gateway.http.runner import GraphQLResult
 from gateway.schema.query import build_schema, engine_config
@@ -27,7 +28,9 @@ class GatewayEngine:
             structlog.PrintLogger(StringIO()), wrapper_class=structlog.make_filtering_bound_logger(0)
         )
         self._errors = errors or ErrorFormatter(silent, suggestions=introspection)
-        self._engine = Engine(build_schema(), engine_config(limits, max_errors=max_errors, introspection=introspection))
+        budget = CacheBudget(64 * 1024 * 1024)
+        config = engine_config(limits, max_errors=max_errors, introspection=introspection, budget=budget)
+        self._engine = Engine(build_schema(), config)
 
     async def run(self, operation: Operation, context: Any, *, queries_only: bool = False) -> GraphQLResult:
         result = await self._engine.execute(operation, context, queries_only=queries_only)
