@@ -12,7 +12,7 @@ Resolvers have no task of their own: the current task is the request's. So they 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,6 +48,7 @@ from gateway.engine.paths import (
     ResponseKey,
     SharedObject,
     boundary_of,
+    is_given_up,
 )
 
 ContextT = TypeVar("ContextT")
@@ -128,12 +129,8 @@ class ExecutionConfig:
     before_root_field: Callable[[Any], None] = lambda _: None
 
 
-async def _gather(values: Sequence[Awaitable[Any]]) -> list[Any]:
-    return list(await asyncio.gather(*values))
-
-
 # Part of graphql-core's info.
-_HELPERS = GraphQLResolveInfoHelpers(gather=_gather, track=lambda _: None)
+_HELPERS = GraphQLResolveInfoHelpers(gather=lambda values: asyncio.gather(*values), track=lambda _: None)
 
 _Suspended: TypeAlias = "tuple[Value, Path, Output, asyncio.Future[Any] | None]"
 _Job: TypeAlias = "tuple[Path, list[FieldNode], Callable[[], None]]"
@@ -151,7 +148,7 @@ class Execution:
         turns: Turns,
     ) -> None:
         self._context = context
-        self._config = config
+        self.config = config
         self._program = program
         self._variables = variables
         self._turns = turns
@@ -164,7 +161,8 @@ class Execution:
         self._wakeup: asyncio.Future[None] | None = None
         self.shared: dict[tuple[int, Write], SharedObject] = {}
         self.budget = Budget(config.limits)
-        self.failures = Failures(self._abandon)
+        self.failures = Failures()
+        self._closings_before = 0
 
     async def run(self) -> list[bytes]:
         """The JSON of `data` in pieces. Raises LimitExceededError, and what a pause raises."""
@@ -181,15 +179,13 @@ class Execution:
             raise
         finally:
             self._abandon(list(self._suspended))
-            root.forget()
 
     def close(self) -> None:
         """Drop what refers to this execution and to its boundaries: such cycles would wait for the collector."""
         for shared in self.shared.values():
-            shared.forget_places()
+            shared.places.clear()
         self.shared.clear()
         self._jobs.clear()
-        self.failures.forget()
 
     async def _write_root(self, output: Output, root: NullableValue) -> None:
         self.budget.spend(self._program.work)
@@ -199,7 +195,6 @@ class Execution:
                 return
             with suppress(NullPropagation):
                 write(None, output, self, root)
-            self._stack_jobs()
             if self._program.is_serial:
                 await self._drain()
         await self._drain()
@@ -216,25 +211,27 @@ class Execution:
             for rows in assembly.unexpected:
                 with suppress(NullPropagation):
                     rows.write_anew(rows)
-                self._stack_jobs()
             await self._drain()
 
     async def _drain(self) -> None:
         """Go on until all is written: resolvers that waited longest first, then lists, from the inside out."""
         while True:
+            if self._new_jobs:
+                # Before the others: the first of them stands furthest inside.
+                self._jobs.extend(reversed(self._new_jobs))
+                self._new_jobs.clear()
             if self._ready:
                 coroutine = self._ready.popleft()
                 suspended = self._suspended.pop(coroutine, None)
                 if suspended is None:
                     continue
-                awaiting, path, placeholder, _ = suspended
-                boundary_of(path).has_gone_on(coroutine)
-                # The boundary is told of a failure by whatever raises NullPropagation.
-                with suppress(NullPropagation):
-                    self.advance(coroutine, awaiting, path, placeholder)
+                self._go_on(coroutine, suspended)
             elif self._jobs:
                 self._take(*self._jobs.pop())
             elif self._suspended:
+                if self.failures.closings > self._closings_before:
+                    self._abandon_given_up()
+                    continue
                 self._turns.wait()
                 self._wakeup = asyncio.get_running_loop().create_future()
                 await self._wakeup
@@ -242,14 +239,29 @@ class Execution:
                 self.budget.begin_step()
             else:
                 return
-            if self._new_jobs:
-                self._stack_jobs()
             if self.budget.step <= 0:
                 await self._rest()
 
+    def _go_on(self, coroutine: Coroutine[Any, Any, Any], suspended: _Suspended) -> None:
+        awaiting, path, placeholder, _ = suspended
+        if self.failures.closings and is_given_up(path):
+            self._abandon((coroutine,))
+            return
+        try:  # noqa: SIM105 # suppress takes as long as much of what is done here
+            self.advance(coroutine, awaiting, path, placeholder)
+        except NullPropagation:
+            # The boundary was told of a failure by whatever raised it.
+            pass
+
+    def _abandon_given_up(self) -> None:
+        """Close the resolvers whose values nobody wants since values around them became null."""
+        self._closings_before = self.failures.closings
+        known: dict[SharedObject, bool] = {}
+        self._abandon([each for each, (_, path, *_) in self._suspended.items() if is_given_up(path, known)])
+
     def _take(self, path: Path, nodes: list[FieldNode], job: Callable[[], None]) -> None:
         """Do a job, unless the value that it belongs to was given up."""
-        if boundary_of(path).closed_at is not None:
+        if self.failures.closings and is_given_up(path):
             return
         try:
             job()
@@ -261,18 +273,12 @@ class Execution:
             with suppress(NullPropagation):
                 self.propagate(error, nodes, path)
 
-    def _stack_jobs(self) -> None:
-        """Put new jobs before the others: the first of them stands furthest inside."""
-        self._jobs.extend(reversed(self._new_jobs))
-        self._new_jobs.clear()
-
     async def _rest(self) -> None:
         await self._turns.pause()
         self.budget.begin_step()
 
     def defer(self, path: Path, nodes: list[FieldNode], job: Callable[[], None]) -> None:
         """Do a job in a later step, unless the value at `path` is given up before."""
-        boundary_of(path).make_known()
         self._new_jobs.append((path, nodes, job))
 
     def follow(self, path: Path, nodes: list[FieldNode], steps: Iterator[None]) -> None:
@@ -317,7 +323,6 @@ class Execution:
         placeholder: Output = []
         output.append(placeholder)
         self._suspended[coroutine] = awaiting, path, placeholder, future
-        boundary_of(path).wait_for(coroutine)
         if future is not None:
             # What a task does with a future that its coroutine yields.
             future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with what runs coroutines
@@ -344,7 +349,7 @@ class Execution:
 
     def fail(self, error: Exception, nodes: list[FieldNode], path: Path, output: Output | None) -> None:
         """Write null to the output of a value that failed, or raise NullPropagation where it has none."""
-        if isinstance(error, self._config.expected_errors):
+        if isinstance(error, self.config.expected_errors):
             # Its frames would keep the request alive in a cycle; the log needs those of a fault.
             error.__traceback__ = error.__context__ = None
         failure = Failure(error, nodes, path)
@@ -388,13 +393,9 @@ class Execution:
                 None,
                 _HELPERS,
             )
-            found = self._infos[position] = self._config.info_class(
+            found = self._infos[position] = self.config.info_class(
                 _raw_info=raw,
                 _field=position.declared,  # type: ignore[arg-type] # None for fields of graphql-core's own
                 memo=position.memo,
             )
         return found
-
-    def before_root_field(self, position: Position) -> None:
-        """Ask whether a root field may be resolved. Raises what the application raises."""
-        self._config.before_root_field(self.info(position))

@@ -50,7 +50,7 @@ def resolver(position: Position, *, is_root: bool) -> Write:
 
     def resolved(source: Any, execution: Execution) -> Any:
         if is_root:
-            execution.before_root_field(position)
+            execution.config.before_root_field(execution.info(position))
         named: dict[str, Any] = {} if info_name is None else {info_name: execution.info(position)}
         if takes_arguments:
             named.update(execution.arguments(position))
@@ -376,7 +376,7 @@ def shared(inner: Write) -> Write:
             output.append(found)
             if found.failure is not None:
                 execution.failures.propagate(found.failure_at(path, found.failure))
-            found.add(path)
+            found.places.append(path)
             return
         found = execution.shared[key] = SharedObject(value, path)
         output.append(found)

@@ -6,9 +6,9 @@ stand in several places. An error in such an object has one path for each place.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 from graphql import FieldNode
 
@@ -90,73 +90,24 @@ class Boundary:
     """A place in an answer at which failures below it end, or are shared out.
 
     `closed_at` counts the failures of the execution before the boundary's value was given up; None as long as it
-    stands. What waits below a boundary is known to it, so that it can be given up with it.
+    stands.
     """
 
-    __slots__ = ("_below", "_is_known", "_waiting", "closed_at", "path")
+    __slots__ = ("closed_at", "path")
 
     def __init__(self, path: "Path") -> None:
         self.path = path
         self.closed_at: int | None = None
-        # Most boundaries have nothing below that waits.
-        self._waiting: dict[Coroutine[Any, Any, Any], None] | None = None
-        self._below: list[Boundary] | None = None
-        self._is_known = False
 
     def fail(self, failure: Failure, failures: "Failures") -> None:
         """Take a failure of a value below that may not be null."""
         raise NotImplementedError
 
-    def wait_for(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Close a coroutine when this boundary is given up."""
-        if self._waiting is None:
-            self._waiting = {}
-            self.make_known()
-        self._waiting[coroutine] = None
-
-    def has_gone_on(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Let go of a coroutine."""
-        if self._waiting is not None:
-            self._waiting.pop(coroutine, None)
-
-    def make_known(self) -> None:
-        """Tell the boundaries above, because something waits below this one."""
-        if not self._is_known:
-            self._is_known = True
-            self._tell_above()
-
-    def _tell_above(self) -> None:
-        if self.path is not None:
-            boundary_of(self.path).adopt(self)
-
-    def adopt(self, below: "Boundary") -> None:
-        """Give up `below` when this one is given up."""
-        if self._below is None:
-            self._below = []
-            self.make_known()
-        self._below.append(below)
-
     def close(self, failures: "Failures") -> None:
-        """Give up whatever waits below."""
-        if self.closed_at is not None:
-            return
-        self.closed_at = failures.count
-        waiting, self._waiting = self._waiting, None
-        if waiting:
-            failures.abandon(waiting)
-        below, self._below = self._below, None
-        for each in below or ():
-            each.release(failures)
-
-    def release(self, failures: "Failures") -> None:
-        """The boundary above was given up."""
-        self.close(failures)
-
-    def forget(self) -> None:
-        """Drop the references to what is below: it refers to this one, and cycles would wait for the collector."""
-        below, self._below = self._below, None
-        for each in below or ():
-            each.forget()
+        """Give up the value, and with it whatever waits below."""
+        if self.closed_at is None:
+            self.closed_at = failures.count
+            failures.closings += 1
 
 
 # From the inside out; None is above the root.
@@ -172,9 +123,6 @@ class NullableValue(Boundary):
         # As Boundary has it; there is one for each list and object that may be null.
         self.path = path
         self.closed_at = None
-        self._waiting = None
-        self._below = None
-        self._is_known = False
         self.output = output
 
     def fail(self, failure: Failure, failures: "Failures") -> None:
@@ -186,15 +134,16 @@ class NullableValue(Boundary):
 
 
 class SharedObject(Boundary):
-    """An object that is written once for all its places in the answer; its own path is that of the first of them.
+    """An object that is written once for all its places in the answer.
 
     `text` is its JSON and `items` the number of counted items in it, when it is complete.
     """
 
-    __slots__ = ("_live", "failure", "is_writing", "items", "output", "places", "text", "value")
+    __slots__ = ("failure", "is_writing", "items", "output", "places", "text", "value")
 
     def __init__(self, value: Any, place: Path) -> None:
-        super().__init__(None)
+        self.path = None
+        self.closed_at = None
         # It must live as long as it is known by its id.
         self.value = value
         self.output: Output = []
@@ -203,14 +152,6 @@ class SharedObject(Boundary):
         self.is_writing = True
         self.text: bytes | None = None
         self.items = 0
-        self._live = 1
-
-    def add(self, place: Path) -> None:
-        """Let it stand in one more place."""
-        self.places.append(place)
-        self._live += 1
-        if self._is_known:
-            boundary_of(place).adopt(self)
 
     def fail(self, failure: Failure, failures: "Failures") -> None:
         """Fail in each place; in the one that is being written, the writer does."""
@@ -226,20 +167,6 @@ class SharedObject(Boundary):
     def failure_at(self, place: Path, failure: Failure) -> Failure:
         """The failure as it looks from one place."""
         return Failure(failure.cause, failure.nodes, _moved(failure.path, self, place))
-
-    def forget_places(self) -> None:
-        """Drop the references to what is around it."""
-        self.places.clear()
-
-    def _tell_above(self) -> None:
-        for place in self.places:
-            boundary_of(place).adopt(self)
-
-    def release(self, failures: "Failures") -> None:
-        """One of its places was given up; what waits in it is given up with the last one."""
-        self._live -= 1
-        if self._live == 0:
-            self.close(failures)
 
 
 class ListCells(Boundary):
@@ -307,6 +234,29 @@ def boundary_of(path: Path) -> Boundary:
     return path  # type: ignore[return-value] # what is no tuple and not None is a boundary
 
 
+def is_given_up(path: Path, known: "dict[SharedObject, bool] | None" = None) -> bool:
+    """Whether a value around has become null; `known` holds what was found of shared objects.
+
+    A shared object is given up with the last of its places, for good: another place writes it anew.
+    """
+    known = {} if known is None else known
+    while path is not None:
+        if type(path) is tuple:
+            path = path[0]
+            continue
+        boundary = cast("Boundary", path)
+        if boundary.closed_at is not None:
+            return True
+        if isinstance(boundary, SharedObject):
+            if boundary not in known:
+                known[boundary] = all(is_given_up(place, known) for place in boundary.places)
+            if known[boundary]:
+                boundary.closed_at = 0
+            return known[boundary]
+        path = boundary.path
+    return False
+
+
 def _moved(path: Path, start: Boundary, to: Path, keys: "dict[SameValueItems, int] | None" = None) -> Path:
     """A path below a boundary with its start replaced, and with other keys; boundaries on the way are left out."""
     kept: list[Any] = []
@@ -324,19 +274,16 @@ def _moved(path: Path, start: Boundary, to: Path, keys: "dict[SameValueItems, in
 
 @dataclass(slots=True, eq=False)
 class Failures:
-    """The failed fields of an execution, and how what waits for an abandoned value is closed.
+    """The failed fields of an execution.
 
-    `count` is how many there were, `recorded` the first of them: an answer shows few, and each takes memory.
+    `count` is how many there were, `recorded` the first of them: an answer shows few, and each takes memory. `closings`
+    is how many boundaries were closed.
     """
 
-    abandon: Callable[[Iterable[Coroutine[Any, Any, Any]]], None]
     most: int = 1_000
     count: int = 0
+    closings: int = 0
     recorded: list[tuple[int, Failure]] = field(default_factory=list)
-
-    def forget(self) -> None:
-        """Drop the reference to the execution, which refers to its failures."""
-        self.abandon = _nothing_waits
 
     def record(self, failure: Failure) -> None:
         """Record that a field is null because of a failure."""
@@ -349,7 +296,3 @@ class Failures:
         boundary = boundary_of(failure.path)
         boundary.fail(failure, self)
         raise NullPropagation(boundary)
-
-
-def _nothing_waits(_: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    return

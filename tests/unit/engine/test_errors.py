@@ -34,7 +34,7 @@ def path_of(*keys: Any) -> Path:
 
 def recorded(*failures: tuple[Exception, Path]) -> Failures:
     """Failures that were recorded one after the other."""
-    found = Failures(lambda _: None)
+    found = Failures()
     for cause, path in failures:
         found.record(Failure(cause, nodes(), path))
     return found
@@ -95,7 +95,7 @@ def test_errors_are_in_the_order_of_the_answer_however_they_came() -> None:
 
 
 def test_failures_beyond_those_that_are_recorded_are_counted() -> None:
-    failures = Failures(lambda _: None, most=3)
+    failures = Failures(most=3)
     for number in range(10):
         failures.record(Failure(ExpectedError("down"), nodes(), path_of("things", number)))
 

@@ -17,7 +17,7 @@ def shared(*places: Path) -> SharedObject:
     first, *others = places
     found = SharedObject(None, first)
     for place in others:
-        found.add(place)
+        found.places.append(place)
     return found
 
 
@@ -53,7 +53,7 @@ def test_a_path_stands_for_each_place_of_its_value(path: Path, expected: list[li
 def test_a_value_below_a_null_has_no_place_unless_it_failed_first() -> None:
     outer = NullableValue(LIST, [])
     path = (outer, "x")
-    failures = Failures(lambda _: None, count=5)
+    failures = Failures(count=5)
     assert count_response_paths(path, 4, {}) == 1
     outer.close(failures)
 
