@@ -244,8 +244,11 @@ class Documents:
 
         Raises GraphQLError for wrong arguments of directives, and InvalidDocumentError where it nests too deeply.
         """
-        names = [name for name in document.directive_variables if name in variables.sources]
-        setting = tuple(variables.coerced.get(name, Undefined) for name in names)
+        names: Sequence[str] = ()
+        setting: tuple[Any, ...] = ()
+        if document.directive_variables:
+            names = [name for name in document.directive_variables if name in variables.sources]
+            setting = tuple(variables.coerced.get(name, Undefined) for name in names)
         key = (operation.name.value if operation.name else None, setting)
         program = document.programs.get(key)
         if program is None:

@@ -156,8 +156,7 @@ class Execution:
         self._infos: dict[Position, Info[Any, None]] = {}
         self._suspended: dict[Coroutine[Any, Any, Any], _Suspended] = {}
         self._ready: deque[Coroutine[Any, Any, Any]] = deque()
-        self._jobs: list[_Job] = []
-        self._new_jobs: list[_Job] = []
+        self._jobs, self._new_jobs = list[_Job](), list[_Job]()
         self._wakeup: asyncio.Future[None] | None = None
         self.shared: dict[tuple[int, Write], SharedObject] = {}
         self.budget = Budget(config.limits)
