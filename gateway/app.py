@@ -121,6 +121,7 @@ def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
 
 
 _MEBIBYTE = 1024 * 1024
+_READ_TIMESLOTS = 500_000
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
 # What pages of named origins may send beside what browsers let everyone send.
@@ -288,7 +289,11 @@ def _runner(
         profiles=profiles,
         loaders=loaders,
         widest_window=settings.widest_window,
-        limits=OperationLimits(settings.gateway_max_upstream_calls, settings.gateway_deadline_seconds),
+        limits=OperationLimits(
+            settings.gateway_max_upstream_calls,
+            settings.gateway_deadline_seconds,
+            max(_READ_TIMESLOTS, 2 * settings.gateway_max_timeslots),
+        ),
         now=dependencies.now,
         clock=dependencies.clock,
     )

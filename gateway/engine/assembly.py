@@ -69,7 +69,7 @@ class Assembly:
 
     def _collected(self, output: Output, sink: list[bytes]) -> _Steps:
         """Append the bytes of an output in order."""
-        items = before = 0
+        items = before = large = 0
         stack: list[Iterator[Any]] = [iter(output)]
         while stack:
             for piece in stack[-1]:
@@ -88,6 +88,11 @@ class Assembly:
                     stack.append(iter(within))
                     break
                 items += yield from self._rows(piece, sink) if kind is Rows else self._text(piece, sink)
+                if not self.unexpected:
+                    # Looked at as they are made: together they take far more memory than the answer may.
+                    large += len(sink[-1])
+                    self._budget.check_size(large)
+                    self._budget.check_items(items)
             else:
                 stack.pop()
             if len(sink) - before > _PIECES:
@@ -149,6 +154,8 @@ class Assembly:
         """The texts of a column's cells by value, and the numbers of counted objects in them."""
         texts: dict[Any, msgspec.Raw] = {}
         within: dict[Any, int] = {}
+        # Each stands in the answer once at least.
+        size = 0
         for number, (value, output) in enumerate(outputs.items()):
             if isinstance(output, bytes):
                 texts[value] = msgspec.Raw(output)
@@ -161,7 +168,12 @@ class Assembly:
                 items = yield from self._collected(output, parts)
                 if items:
                     within[value] = items
+                joined = sum(map(len, parts))
+                size += joined
+                self._budget.check_size(size)
                 texts[value] = msgspec.Raw(b"".join(parts))
+                if self._is_step_over(joined / BYTES_PER_WORK):
+                    yield
             if number % _PIECES == 0 and self._is_step_over(_PIECES * _PIECE_WORK):
                 yield
         return texts, within

@@ -320,7 +320,10 @@ class _Compiler(Selections):
     def _abstract(self, output: GraphQLAbstractType, at: Position) -> _Written:
         """The writer of an object of an interface or a union; selections are compiled for the types that are met."""
         origins: dict[type | None, GraphQLObjectType | None] = {None: None}
-        for each in self.schema.get_possible_types(output):
+        # An interface with a `resolve_type` of its own decides by itself, whatever the class is.
+        definition = output.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+        is_by_class = getattr(definition, "resolve_type", None) is None
+        for each in self.schema.get_possible_types(output) if is_by_class else ():
             origin = origin_of(each)
             origins[origin] = None if origin in origins else each
         by_class: dict[type, Write] = {}

@@ -183,7 +183,8 @@ class RowsWriter:
 
     def _encode(self, rows: Rows, execution: Execution) -> Iterator[None]:
         try:
-            yield from encoded_in_steps(rows, {}, execution.budget)
+            text = yield from encoded_in_steps(rows, {}, execution.budget)
+            execution.budget.write(len(text))
         except LimitExceededError:
             raise
         except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail

@@ -229,6 +229,10 @@ class QueryCoverage:
                 elif held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
 
+    def count_slots(self, step: Step, slots: int) -> None:
+        """Count what a call brought, once for the request."""
+        self._scope.count_slots(step, slots)
+
     async def _planned_calls(
         self, wanted: Mapping[MissingRange, TimeslotQuery], batch: "_Batch", profile: EhrProfile
     ) -> Mapping[MissingRange, Sequence[Step]]:

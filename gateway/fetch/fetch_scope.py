@@ -51,6 +51,7 @@ class FetchScope:
     reads: list[FetchRecord] = field(default_factory=list)
     fresh_until: float = inf
     most_calls: float = inf
+    most_slots: float = inf
     on_waiting: Callable[[], None] | None = None
     """Called once, when the request begins to wait for upstream."""
     on_ehr: Callable[[str], None] = lambda _: None
@@ -62,6 +63,8 @@ class FetchScope:
     _pending: int = 0
     _waiting_since: float = 0.0
     _calls: int = 0
+    _slots: int = 0
+    _counted: set[object] = field(default_factory=set)
     _held: list[SharedCall[Any]] = field(default_factory=list)
     _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
     _is_closed: bool = False
@@ -108,6 +111,20 @@ class FetchScope:
             raise OperationTooLarge(
                 f"The operation would take {calls} upstream calls or more; the limit is {self.most_calls}"
             )
+
+    def count_slots(self, call: object, slots: int) -> None:
+        """Count the slots of a call that the request uses, once; where they are too many, end the request's time."""
+        if call not in self._counted:
+            self._counted.add(call)
+            self._slots += slots
+            if self._slots > self.most_slots and self._expired is None:
+                found, most = self._slots, self.most_slots
+                self.expire(
+                    lambda: OperationTooLarge(
+                        f"The operation would read {found} timeslots or more; the limit is {most:.0f}: ask for a "
+                        "shorter window, or for fewer care units"
+                    )
+                )
 
     def record(self, read: FetchRecord, fresh_until: float) -> None:
         """Record a read, and until when its data is fresh."""

@@ -120,13 +120,15 @@ class Snapshots:
         return self._cached.get(step.care_unit, {}).get(step.filters, ())
 
     def _adjacent(self, snapshot: Snapshot) -> Snapshot | None:
-        """A fresh sibling that begins or ends where a snapshot ends or begins."""
+        """A fresh sibling that begins or ends where a snapshot ends or begins, without slots outside of its window."""
         window, siblings = snapshot.step.window, self._siblings(snapshot.step)
         place = bisect_left(siblings, window.start, key=_start)
         oldest = self._clock() - self.lifetimes.fresh
         for sibling in siblings[max(place - 1, 0) : place + 1]:
             beside = sibling.step.window
-            if (beside.end == window.start or beside.start == window.end) and sibling.fetched_at > oldest:
+            is_beside = beside.end == window.start or beside.start == window.end
+            # An EHR may answer with more than its window, such as whole days; that is older than the snapshot.
+            if is_beside and sibling.fetched_at > oldest and sibling.answer.within(beside) is sibling.answer:
                 return sibling
         return None
 

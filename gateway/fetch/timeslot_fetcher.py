@@ -26,6 +26,8 @@ from gateway.fetch.timeslot_calls import Source
 # Queries that get their slots, or go on for them, before others have their turn.
 _AT_ONCE = 250
 _PIECE = 10 * _AT_ONCE
+# What calls that bring fewer hold, is bounded by the number of calls.
+_MANY_SLOTS = 1_000
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 
@@ -96,6 +98,8 @@ class TimeslotFetcher:
             if isinstance(answer, GatewayError):
                 return await self._retry(query, step, answer, profile)
             answers[step] = answer
+            if len(answer.slots) > _MANY_SLOTS:
+                self._coverage.count_slots(step, len(answer.slots))
             share = partition(held, step, answer)
             if share is None:
                 if separate:

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
+from weakref import finalize
 
 import httptools
 
@@ -15,6 +16,10 @@ _MAX_WIRE_FACTOR = 8
 _INFORMATIONAL = range(100, 200)
 _NO_BODY = frozenset({204, 304})
 _ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+# Smaller bodies are read in a few milliseconds, and so are not held for long.
+_LARGE_BODY_BYTES = 256 * 1024
+# How many bytes come between two counts.
+_COUNTED_BYTES = 64 * 1024
 # zlib's name for a stream with a gzip or zlib header.
 _ANY_HEADER = zlib.MAX_WBITS | 32
 
@@ -31,7 +36,30 @@ class StaleConnectionError(ConnectionError):
     """The server had closed a kept connection: it ended before the first byte of the response."""
 
 
-@dataclass(frozen=True, slots=True)
+class BodyBudgetError(Exception):
+    """The bodies that are held take all the memory that there is for them."""
+
+
+@dataclass(slots=True, eq=False)
+class BodyBudget:
+    """Counts the bytes of large bodies, from their arrival until their responses are let go."""
+
+    most: int
+    held: int = 0
+
+    def take(self, size: int) -> bool:
+        """Count so many bytes more; False, and nothing counted, where they are too many."""
+        if self.held + size > self.most:
+            return False
+        self.held += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Count so many bytes less."""
+        self.held -= size
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Response:
     """A response with its body decompressed. Header names are lower-case; of repeated headers the last one counts."""
 
@@ -48,8 +76,10 @@ class Response:
 class HttpConnection(asyncio.Protocol):
     """An asyncio Protocol for one connection; the parser of httptools calls its `on_` methods, the loop the others."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, bodies: BodyBudget) -> None:
         self._loop = loop
+        self._bodies = bodies
+        self._counted = 0
         self._timer: asyncio.TimerHandle | None = None
         self.closed = False
         self.idle_since = 0.0
@@ -69,7 +99,7 @@ class HttpConnection(asyncio.Protocol):
         """Send a request without a body.
 
         The future raises TimeoutError where the whole response is not there after `timeout_seconds`, BodyTooLargeError
-        for a body of more than `max_bytes`, ContentDecodingError, or a ConnectionError.
+        for a body of more than `max_bytes`, BodyBudgetError, ContentDecodingError, or a ConnectionError.
         """
         if self._transport is None or not self.is_reusable:
             raise ConnectionError("closed")
@@ -171,6 +201,15 @@ class HttpConnection(asyncio.Protocol):
             if isinstance(self._body, bytes):
                 self._body = bytearray(self._body)
             self._body += chunk
+            self._count_body()
+
+    def _count_body(self) -> None:
+        uncounted = len(self._body) - self._counted
+        if len(self._body) > _LARGE_BODY_BYTES and uncounted > _COUNTED_BYTES:
+            if self._bodies.take(uncounted):
+                self._counted += uncounted
+            else:
+                self._fail(BodyBudgetError)
 
     def on_message_complete(self) -> None:
         """End the response, unless another follows an informational one."""
@@ -205,16 +244,26 @@ class HttpConnection(asyncio.Protocol):
         if self._is_close_delimited or not self._parser.should_keep_alive() or not is_whole:
             self.close()
         if response.done():
+            self._let_body_go()
             return
         if is_whole:
-            response.set_result(Response(self._parser.get_status_code(), self._headers, self._body))
+            found = Response(self._parser.get_status_code(), self._headers, self._body)
+            if self._counted:
+                finalize(found, self._bodies.give, self._counted)
+                self._counted = 0
+            response.set_result(found)
         else:
             response.set_exception(ContentDecodingError)
-        self._body = b""
+        self._let_body_go()
 
     def _fail(self, error: Exception | type[Exception]) -> None:
         response, self._response = self._response, None
-        self._body = b""
+        self._let_body_go()
         self.close()
         if response is not None and not response.done():
             response.set_exception(error)
+
+    def _let_body_go(self) -> None:
+        self._body = b""
+        self._bodies.give(self._counted)
+        self._counted = 0

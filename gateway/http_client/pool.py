@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from gateway.http_client.connection import HttpConnection, Response, StaleConnectionError
+from gateway.http_client.connection import BodyBudget, HttpConnection, Response, StaleConnectionError
 from gateway.http_client.semaphore import ResizableSemaphore
 
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
@@ -30,7 +30,7 @@ class HttpClient(Protocol):
         """Request a percent-encoded path and query.
 
         Raises TimeoutError where the whole response is not there after `timeout_seconds`, PoolTimeoutError, any other
-        OSError, ContentDecodingError, and BodyTooLargeError for a body of more than `max_bytes`.
+        OSError, ContentDecodingError, BodyTooLargeError for a body of more than `max_bytes`, and BodyBudgetError.
         """
         ...
 
@@ -41,6 +41,9 @@ class HttpClient(Protocol):
 
 HttpClientFactory: TypeAlias = Callable[[str, Mapping[str, str]], HttpClient]
 """Makes a client for a base URL and the headers of its requests."""
+
+# Of large bodies together, from their arrival until they are read.
+_MAX_BODY_BYTES = 256 * 1024 * 1024
 
 
 class ConnectionPool:
@@ -79,6 +82,7 @@ class ConnectionPool:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._pool_timeout_seconds = pool_timeout_seconds
         self._semaphore = ResizableSemaphore(max_connections)
+        self._bodies = BodyBudget(_MAX_BODY_BYTES)
         self._keepalive_expiry_seconds = keepalive_expiry_seconds
         self._max_keepalive_connections = max_keepalive_connections
         self._idle: deque[HttpConnection] = deque()
@@ -176,7 +180,7 @@ class ConnectionPool:
     async def _connect(self, loop: asyncio.AbstractEventLoop, deadline: float) -> HttpConnection:
         self._raise_if_closed()
         latest = loop.time() + self._connect_timeout_seconds
-        connection = HttpConnection(loop)
+        connection = HttpConnection(loop, self._bodies)
         try:
             async with asyncio.timeout_at(min(latest, deadline)):
                 await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)

@@ -17,7 +17,7 @@ from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Reso
 from gateway.domain.pieces import PIECE, InPieces
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
-from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, ContentDecodingError, Response
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
@@ -87,6 +87,11 @@ class LeyrTransport:
             raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
         except BodyTooLargeError:
             raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads") from None
+        except BodyBudgetError:
+            full = Overloaded(
+                "Leyr's answers take all the memory that the gateway has for them", retryable=True, retry_after=1.0
+            )
+            raise AttemptError(full, CallResult.NO_CONNECTION) from None
         except PoolTimeoutError:
             busy = Overloaded("The gateway's connections to Leyr are all in use", retryable=True, retry_after=1.0)
             raise AttemptError(busy, CallResult.NO_CONNECTION) from None

@@ -50,10 +50,14 @@ class NodeIds(dict[str | None, strawberry.ID | None]):
 
 @dataclass(frozen=True, slots=True)
 class OperationLimits:
-    """What one operation may take: upstream calls, were nothing remembered, and seconds of waiting."""
+    """What one operation may take: upstream calls, were nothing remembered, and seconds of waiting.
+
+    `read_timeslots` are those that calls bring, whether the answer holds them or not: each takes some 400 bytes.
+    """
 
     upstream_calls: int = 200
     seconds: float = 10.0
+    read_timeslots: int = 500_000
 
 
 class CheckedQuery(NamedTuple):
@@ -89,7 +93,7 @@ class Context:
     cost_refusal: str | None = None
 
     def __post_init__(self) -> None:
-        self.loaders.allow_calls(self.limits.upstream_calls)
+        self.loaders.allow(self.limits.upstream_calls, self.limits.read_timeslots)
 
     @property
     def loaders(self) -> Loaders:

@@ -121,9 +121,9 @@ class Loaders:
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def allow_calls(self, most: int) -> None:
-        """Let the request make so many upstream calls."""
-        self._scope.most_calls = most
+    def allow(self, calls: int, slots: int) -> None:
+        """Let the request make so many upstream calls, and read so many timeslots."""
+        self._scope.most_calls, self._scope.most_slots = calls, slots
 
     def start_lists(self, care_unit: CareUnitKey, reads: Reads) -> None:
         """Read the lists among `reads` that concern a care unit. Raises OperationTooLarge."""

@@ -212,3 +212,21 @@ def test_an_expired_scope_makes_no_call_and_takes_nothing() -> None:
     with pytest.raises(RateLimited, match="enough"):
         scope.count_calls()
     assert budget.taken == 0
+
+
+def test_slots_of_calls_are_counted_once_and_too_many_end_the_request() -> None:
+    async def read() -> tuple[BaseException | None, BaseException | None]:
+        scope = FetchScope(0.0, most_slots=10)
+        waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        scope.wait_for(waiting)
+        scope.count_slots("one", 6)
+        scope.count_slots("one", 6)
+        early = waiting.exception() if waiting.done() else None
+        scope.count_slots("two", 6)
+        return early, waiting.exception()
+
+    early, late = asyncio.run(read())
+
+    assert early is None
+    assert isinstance(late, OperationTooLarge)
+    assert "would read 12 timeslots or more; the limit is 10" in late.message

@@ -173,6 +173,18 @@ def test_an_empty_stretch_that_comes_late_ages_its_neighbour() -> None:
     assert world.known(0, 9) == [(0, 6, 9)]
 
 
+def test_slots_outside_of_an_older_answers_window_do_not_come_back_beside_it() -> None:
+    world = World()
+    outside = Timeslot((START + 0.5 * DAY).isoformat(), None, "r1", "s1")
+    world.snapshots.keep(Snapshot(Step(UNIT, query(1, 5).window), TimeslotList([outside]), world.now))
+
+    world.now += 5
+    world.keep(0, 1, slots=False)
+
+    held = [each.answer.within(query(0, 1).window) for each in world.snapshots.known(query(0, 1), PROFILE)]
+    assert [slots.slots for slots in held] == [()]
+
+
 def test_an_answer_that_found_nothing_makes_what_it_renews_young() -> None:
     world = World()
     world.keep(0, 9, age=5, slots=False)
