@@ -210,7 +210,9 @@ class RowsWriter:
                 yield
             groups = ItemGroups(indexes[column.attributes])
             cells.columns.append(groups)
-            execution.budget.spend(len(examples[column.attributes]) * work)
+            # A cell whose text is written at once takes neither an object nor an execution of its field.
+            direct_work = work if text_of is None else min(work, OBJECT_WORK)
+            execution.budget.spend(len(examples[column.attributes]) * direct_work)
             by_value: dict[Any, Output | bytes] = {}
             outputs[column.key] = by_value
             for number, (value, example) in enumerate(examples[column.attributes].items(), start=1):
@@ -221,6 +223,7 @@ class RowsWriter:
                     if len(text) > _SHORT_TEXT:
                         execution.budget.write(len(text))
                 else:
+                    execution.budget.spend(work - direct_work)
                     placeholder: Output = []
                     by_value[value] = placeholder
                     try:

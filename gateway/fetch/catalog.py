@@ -57,8 +57,13 @@ class CatalogList(Generic[T]):
             if name is not item.name:
                 size += getsizeof(name)
         # Each node id holds the key and an id in base64; there what is not ASCII takes three characters a byte.
-        ids = "".join((*self.items, *("".join(key) * len(self.items))))
-        return size + 4 * (len(ids) if ids.isascii() else 3 * len(ids.encode())) // 3
+        paths = len(self.items) * _path_bytes("".join(key)) + _path_bytes("".join(self.items))
+        return size + sum(map(getsizeof, [key] if isinstance(key, str) else key)) + 4 * paths // 3
+
+
+def _path_bytes(text: str) -> int:
+    """The most bytes that a text takes in the path of a node id."""
+    return len(text) if text.isascii() else 3 * len(text.encode())
 
 
 @dataclass(slots=True)

@@ -136,7 +136,9 @@ class Snapshots:
         step = snapshot.step
         siblings = self._cached.setdefault(step.care_unit, {}).setdefault(step.filters, [])
         siblings.insert(bisect_left(siblings, step.window.start, key=_start), snapshot)
-        size = _SNAPSHOT_BYTES + _slots_bytes(snapshot.answer) + _derived_bytes(snapshot.answer)
+        # Clients may name a resource and a service by ids of any length that an EHR does not refuse.
+        names = sum(map(getsizeof, (*step.care_unit, *step.filters)))
+        size = _SNAPSHOT_BYTES + names + _slots_bytes(snapshot.answer) + _derived_bytes(snapshot.answer)
         if not self._budget.keep(snapshot, size, lambda: self._remove(snapshot)):
             self._remove(snapshot)
 

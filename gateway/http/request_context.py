@@ -14,6 +14,7 @@ from gateway.domain.models import EVERYTHING, Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.fetch_scope import CacheStatus, FetchScope
 from gateway.http.negotiation import MediaType
+from gateway.http_client.semaphore import ResizableSemaphore
 
 RequestOutcome: TypeAlias = Literal["ok", "partial", "failed", "refused", "finished", "left"]
 """`finished` is a response from the response cache, `refused` an operation of which no field ran, and `left` an
@@ -133,13 +134,14 @@ class RequestTimeout:
     `outlives_client` is set; a cancellation from elsewhere passes through.
 
     An answer that is so large that it pauses is written in turn with others, `writing` of them at a time, so that few
-    of them take memory; `check_unsent` raises Overloaded where its client has enough to read already.
+    of them take memory; callers take turns. `check_unsent` raises Overloaded where its client has enough to read.
     """
 
     scope: FetchScope
     receive: Receive
     seconds: float
-    writing: asyncio.Semaphore
+    writing: ResizableSemaphore
+    caller: Hashable = None
     check_unsent: Callable[[], None] = lambda: None
     outlives_client: bool = False
     _task: asyncio.Task[Any] | None = None
@@ -175,13 +177,16 @@ class RequestTimeout:
         """
         self._begin()
         if not self._is_writing:
-            await self.writing.acquire()
-            self._is_writing = True
+            self._is_writing = self.writing.try_acquire() or bool(await self.writing.acquire(self._left(), self.caller))
             # While it waited for its turn, others may have filled what clients have not read yet.
             self.check_unsent()
         await asyncio.sleep(0)
-        if self._late_at is not None and asyncio.get_running_loop().time() > self._late_at:
+        if self._left() < 0 or not self._is_writing:
             raise DeadlineExceeded("The answer could not be written in the time that the request had", retryable=True)
+
+    def _left(self) -> float:
+        """How many seconds are left to write the answer."""
+        return inf if self._late_at is None else self._late_at - asyncio.get_running_loop().time()
 
     def wait(self) -> None:
         """Let others write while this request waits for upstream."""

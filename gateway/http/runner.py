@@ -24,6 +24,7 @@ from gateway.http.persisted_documents import PersistedDocuments
 from gateway.http.request_context import RequestContext, RequestTimeout
 from gateway.http.requests import GraphQLRequest
 from gateway.http.response_cache import GraphQLResponse
+from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.schema.context import Context, OperationLimits
 from gateway.schema.node import Nodes
 
@@ -84,7 +85,7 @@ class Runner:
     clock: Callable[[], float]
     # One large response at a time: more threads would leave the event loop's too little of the processors.
     compressing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
-    writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    writing: ResizableSemaphore = field(default_factory=lambda: ResizableSemaphore(2))
 
     async def run(self, request: GraphQLRequest, context: RequestContext, permit: RequestPermit) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
@@ -104,7 +105,9 @@ class Runner:
         )
         try:
             seconds = min(context.timeout_seconds, self.limits.seconds)
-            with RequestTimeout(scope, context.receive, seconds, self.writing, context.check_unsent) as timeout:
+            with RequestTimeout(
+                scope, context.receive, seconds, self.writing, context.caller, context.check_unsent
+            ) as timeout:
                 executed = await self.engine.execute(
                     operation,
                     resolver_context,

@@ -1,6 +1,5 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
-from asyncio import Lock
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -14,17 +13,19 @@ from pydantic import SecretStr
 from gateway.domain.errors import DeadlineExceeded, NotFound, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
-from gateway.domain.pieces import PIECE, InPieces
+from gateway.domain.pieces import PIECE, InPieces, Pieces
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, ContentDecodingError, Response
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
+from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import error_for, read_error_envelope
 from gateway.leyr.resilience import UpstreamPolicies
 
 T = TypeVar("T", bound=msgspec.Struct)
+Read = TypeVar("Read")
 
 _MAX_BODY_BYTES = 10 * 1024 * 1024
 # Clients may name any id, and thousands of long ones would take tens of megabytes.
@@ -35,6 +36,8 @@ _MAX_TIMESLOTS = 100_000
 _MAX_CATALOG_ITEMS = 10_000
 # A body up to this size is read in a few milliseconds.
 _LARGE_BODY_BYTES = 256 * 1024
+# No request waits as long; the refreshes of many long lists could.
+_LARGE_SECONDS = 60.0
 ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
 """The names of LeyrClient's methods, as events carry them."""
 
@@ -117,7 +120,7 @@ class LeyrClient:
         self._resources = ListDecoder(Resource, "id", max_items=_MAX_CATALOG_ITEMS)
         self._services = ListDecoder(HealthcareService, "id", max_items=_MAX_CATALOG_ITEMS)
         self._timeslots = ListDecoder(Timeslot, "start", max_items=_MAX_TIMESLOTS, instants=("start", "end"))
-        self._large = Lock()
+        self._large = ResizableSemaphore(1)
 
     async def care_units(self, emr: str) -> Sequence[CareUnit]:
         """`GET /emrs/{emr}/care-units`."""
@@ -152,8 +155,8 @@ class LeyrClient:
             return found
         if len(decoded.items) <= PIECE:
             return TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
-        async with self._large:
-            return await InPieces(TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes))
+        pieces = TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes)
+        return await self._in_turn(step.care_unit.emr, pieces)
 
     def _list(self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> Awaitable[Decoded[T]]:
         return self._policies.of(emr).call(endpoint, partial(self._get_list, target, decoder, endpoint, emr))
@@ -173,14 +176,24 @@ class LeyrClient:
         if len(response.body) <= _LARGE_BODY_BYTES:
             decoded = decoder.decode(response.body)
         else:
-            # One after the other, so that the pieces of many do not add up to a long turn of the loop.
-            async with self._large:
-                decoded = await InPieces(decoder.decode_in_pieces(response.body))
+            decoded = await self._in_turn(emr, decoder.decode_in_pieces(response.body))
         if decoded.dropped:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
         if decoded.wrapped:
             self._log.warning("upstream.list_wrapped", endpoint=endpoint, emr=emr)
         return decoded
+
+    async def _in_turn(self, emr: str, pieces: Pieces[Read]) -> Read:
+        """Work in pieces, on one list at a time: the pieces of many would add up to a long turn of the loop.
+
+        EHRs take turns, so that the long lists of one do not hold up another's. Raises Overloaded.
+        """
+        if not self._large.try_acquire() and not await self._large.acquire(_LARGE_SECONDS, emr):
+            raise Overloaded("The gateway has too many long lists to read", retryable=True, retry_after=1.0)
+        try:
+            return await InPieces(pieces)
+        finally:
+            self._large.release()
 
 
 def _has_no_timeslots(response: Response) -> bool:

@@ -93,7 +93,8 @@ class ListDecoder(Generic[T]):
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
         if len(decoded.items) + decoded.dropped > self._max_items:
             raise _too_long()
-        if len(decoded.items) > PIECE:
+        # Few items may be as large, and what was received in one turn must not all be decoded in it.
+        if len(decoded.items) > PIECE or len(body) >= _MIN_COUNTED_BYTES:
             yield
         times = self._times(decoded.items)
         # A short list takes no further generator.

@@ -89,6 +89,7 @@ class Context:
         default_factory=dict
     )
     _named: dict[str, NodeId] = field(default_factory=dict)
+    _suspicious: dict[str, bool] = field(default_factory=dict)
     is_cost_settled: bool = False
     cost_refusal: str | None = None
 
@@ -152,6 +153,13 @@ class Context:
             found = self._queries[question] = self._checked_query(*question)
         return found
 
+    def may_hide_a_personal_number(self, leyr_id: str) -> bool:
+        """Whether an id may hold somebody's personal number; found out once, as it is asked in many care units."""
+        found = self._suspicious.get(leyr_id)
+        if found is None:
+            found = self._suspicious[leyr_id] = may_hide_a_personal_number(leyr_id)
+        return found
+
     def _checked_query(
         self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None, service: str | None
     ) -> CheckedQuery:
@@ -171,11 +179,11 @@ class Context:
             checked_leyr_id(service)
         if asked.resource_id is not None:
             resource = leyr_id_within(asked.resource_id, NodeType.RESOURCE, care_unit)
-            if may_hide_a_personal_number(resource):
+            if self.may_hide_a_personal_number(resource):
                 unconfirmed = UnitLists.RESOURCES
         if asked.healthcare_service_id is not None:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
-            if may_hide_a_personal_number(service):
+            if self.may_hide_a_personal_number(service):
                 unconfirmed = UnitLists.of(resources=unconfirmed is not None, services=True)
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
 

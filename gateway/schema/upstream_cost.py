@@ -18,7 +18,6 @@ from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.planner import fewest_calls
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists, kept_filters
 from gateway.schema.context import Context, Info
@@ -170,7 +169,7 @@ class _Count:
             if (
                 is_unit
                 or Reads.CARE_UNITS in root.lookahead(self._document, named.type).reads
-                or may_hide_a_personal_number(key.care_unit)
+                or self._context.may_hide_a_personal_number(key.care_unit)
             ):
                 self._emrs.add(key.emr)
             self._requests[key].append(RootRequest(root, named.type, "" if is_unit else named.leyr_id))

@@ -17,7 +17,7 @@ from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
-from gateway.fetch.catalog import Catalog
+from gateway.fetch.catalog import Catalog, CatalogList
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.snapshots import Snapshot, Snapshots
@@ -145,7 +145,7 @@ def test_what_a_long_list_takes_is_told_by_some_of_it_unless_more_was_received(t
     snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), budget, lambda: 0.0))
     charged = []
     for most in (None, 100_000, 10_000_000):
-        step = Step(CareUnitKey("model", str(most)), Window(START, START + timedelta(days=9)))
+        step = Step(CareUnitKey("model", f"{most or 0:>9}"), Window(START, START + timedelta(days=9)))
         before = budget.bytes
         snapshots.keep(Snapshot(step, TimeslotList(usual, text_bytes=most), 0.0))
         charged.append(budget.bytes - before)
@@ -187,3 +187,28 @@ def test_a_document_is_charged_for_what_it_takes_once_it_was_executed(gateway: G
     tracemalloc.stop()
 
     assert 0.7 < (gateway.gauge("gateway_cache_bytes") - before) / size < 2
+
+
+@pytest.mark.parametrize("letter", ["r", "å", "\U0001f600"])
+def test_a_snapshot_is_charged_for_the_ids_that_a_client_asked_for(letter: str) -> None:
+    budget = CacheBudget(ENOUGH)
+    snapshots = Snapshots(CacheConfig(Lifetimes(15, 15), budget, lambda: 0.0, bytearray))
+
+    def fill(number: int) -> None:
+        resource, service = f"{letter * 1_000}{number}", f"{letter * 1_000}{-number}"
+        step = Step(CareUnitKey("model", "u"), Window(START, START + timedelta(days=9)), resource, service)
+        snapshots.keep(Snapshot(step, TimeslotList(), 0.0))
+
+    assert 0.8 < charge_ratio(budget, fill) < 2
+
+
+@pytest.mark.parametrize("letter", ["u", "\U0001f600"])
+def test_charging_a_list_of_a_care_unit_with_a_long_id_takes_no_memory_for_each_character(letter: str) -> None:
+    listed = CatalogList(Resource(f"r{number}") for number in range(10_000))
+    key = CareUnitKey("model", letter * 1_000)
+    tracemalloc.start()
+    listed.size(key)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 1_000_000

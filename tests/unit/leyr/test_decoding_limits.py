@@ -100,3 +100,9 @@ def test_a_long_list_is_read_in_pieces_of_bounded_work(shape: Callable[[int], ob
     assert max(done.calls) <= MOST_CALLS
     assert len(done.calls) > LIMIT // PIECE
     assert len(done.result.items) + done.result.dropped == LIMIT
+
+
+def test_a_large_list_of_one_item_gives_others_their_turn() -> None:
+    body = b'[{"start":"2026-12-01T09:00:00+01:00","resource_id":"' + b"r" * 9 * MEBIBYTE + b'"}]'
+
+    assert sum(1 for _ in SLOTS.decode_in_pieces(body)) > 0
