@@ -20,6 +20,10 @@ _ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _LARGE_BODY_BYTES = 256 * 1024
 # How many bytes come between two counts.
 _COUNTED_BYTES = 64 * 1024
+# uvloop would read up to 32 times before it turns to others, 256 kB at a time.
+_PAUSING_BYTES = 256 * 1024
+# A chunk takes as long as so many bytes.
+_CHUNK_BYTES = 1024
 # zlib's name for a stream with a gzip or zlib header.
 _ANY_HEADER = zlib.MAX_WBITS | 32
 
@@ -80,6 +84,8 @@ class HttpConnection(asyncio.Protocol):
         self._loop = loop
         self._bodies = bodies
         self._counted = 0
+        # What was read since reading last paused, in bytes.
+        self._unpaused = 0
         self._timer: asyncio.TimerHandle | None = None
         self.closed = False
         self.idle_since = 0.0
@@ -156,6 +162,15 @@ class HttpConnection(asyncio.Protocol):
             self._fail(ConnectionError("the answer is not HTTP"))
         if self._received > self._max_received and self._response is not None:
             self._fail(ConnectionError("the answer is too long for what it holds"))
+        self._unpaused += len(data)
+        if self._unpaused > _PAUSING_BYTES and self._transport is not None:
+            self._unpaused = 0
+            self._transport.pause_reading()
+            self._loop.call_soon(self._resume_reading)
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
 
     def on_message_begin(self) -> None:
         """Begin a response; after an informational one another begins."""
@@ -188,6 +203,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, chunk: bytes) -> None:
         """Decompress and keep a part of the body."""
+        self._unpaused += _CHUNK_BYTES
         if self._response is None:
             return
         if self._encoding:

@@ -2,10 +2,12 @@
 
 import asyncio
 import gc
+from collections import Counter
 
 import pytest
+import uvloop
 
-from gateway.http_client.connection import BodyBudget, BodyBudgetError
+from gateway.http_client.connection import BodyBudget, BodyBudgetError, HttpConnection
 from tests.unit.http_client.scripted_server import MEBIBYTE, Server, answering, pool, sized
 
 LARGE = 4 * MEBIBYTE
@@ -61,3 +63,39 @@ async def test_small_bodies_are_not_counted(size: int) -> None:
 
         assert len(response.body) == size
         assert connections._bodies.held == 0  # noqa: SLF001 # as before
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_a_long_body_gives_others_their_turn_between_two_reads(
+    monkeypatch: pytest.MonkeyPatch, is_chunked: bool
+) -> None:
+    reads, turn = Counter[int](), 0
+    received = HttpConnection.data_received
+
+    def read(self: HttpConnection, data: bytes) -> None:
+        reads[turn] += 1
+        received(self, data)
+
+    monkeypatch.setattr(HttpConnection, "data_received", read)
+
+    async def run() -> None:
+        def count() -> None:
+            nonlocal turn
+            turn += 1
+            loop.call_soon(count)
+
+        loop = asyncio.get_running_loop()
+        loop.call_soon(count)
+        body = sized(b"x" * 2 * LARGE)
+        if is_chunked:
+            body = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * LARGE + b"0\r\n\r\n"
+        async with Server(answering(body)) as server, pool(server) as connections:
+            response = await connections.get("/a", max_bytes=2 * LARGE)
+            assert len(response.body) == (LARGE if is_chunked else 2 * LARGE)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+    assert sum(reads.values()) > 10
+    # Reads may be short, so several of them may take no more time than a long one.
+    assert max(reads.values()) <= 4
