@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from graphql import OperationDefinitionNode, parse
 from graphql.execution.values import VariableValues
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
@@ -222,7 +222,10 @@ def test_what_names_what_it_wants_takes_no_more_calls_than_foretold(random: Rand
     text = document(roots or [Root("a", "careUnit", f'(id: "{U1}") {{ id }}')])
 
     async def granted_what_is_foretold() -> tuple[Answered, Answered]:
-        calls = foretold(await asked(text, world, 0))
+        refused = await asked(text, world, 0)
+        # A few documents are longer than the gateway takes.
+        assume(not any("tokens" in message for message in refused.messages))
+        calls = foretold(refused)
         assert world.calls == []
         return await asked(text, world, calls), await asked(text, world, UNLIMITED.upstream_calls)
 
