@@ -16,16 +16,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
 from random import Random
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
 import uvloop
 
+from benchmarks.get_requests import HEAD_END, GetRequests
+
 CALM_EMR = "physica"
-_HEAD_END = b"\r\n\r\n"
 _DAYS = 29
-_MAX_WAITING_BYTES = 2**26
 _DEEP = 100_000
 _SEED = 12
 
@@ -171,25 +171,18 @@ class Upstream:
         return ehr.manner.seconds, 200, body
 
 
-class Connection(asyncio.Protocol):
-    """HTTP as far as the gateway speaks it: GET requests without a body, one after the other."""
+class Connection(GetRequests):
+    """Answers after as long as the manner of the EHR says."""
 
     def __init__(self, upstream: Upstream) -> None:
+        super().__init__()
         self._upstream = upstream
-        self._begun = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a client."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=_MAX_WAITING_BYTES)
-
-    def data_received(self, data: bytes) -> None:
-        """Answer every request that is complete."""
-        *requests, self._begun = (self._begun + data).split(_HEAD_END)
-        for request in requests:
-            seconds, status, body = self._upstream.answer(request.split(b" ", 2)[1].decode("latin-1"))
-            head = b"HTTP/1.1 %d -\r\ncontent-type: application/json\r\ncontent-length: %d" % (status, len(body))
-            asyncio.get_running_loop().call_later(seconds, self._transport.write, head + _HEAD_END + body)
+    def respond(self, request: bytes) -> None:
+        """Answer later."""
+        seconds, status, body = self._upstream.answer(request.split(b" ", 2)[1].decode("latin-1"))
+        head = b"HTTP/1.1 %d -\r\ncontent-type: application/json\r\ncontent-length: %d" % (status, len(body))
+        asyncio.get_running_loop().call_later(seconds, self.transport.write, head + HEAD_END + body)
 
 
 def _listed(items: Sequence[bytes]) -> bytes:

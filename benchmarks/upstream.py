@@ -17,11 +17,10 @@ import orjson
 import uvloop
 from starlette.types import ASGIApp, Message, Scope
 
+from benchmarks.get_requests import HEAD_END, GetRequests
 from gateway.simulator import SimulatorSettings, create_simulator
 
-_HEAD_END = b"\r\n\r\n"
 _MOST_BYTES = 64 * 2**20
-_MOST_WAITING_BYTES = 2**26
 
 
 class Answer(NamedTuple):
@@ -69,24 +68,17 @@ class Upstream:
             self.kept_bytes -= len(dropped.body)
 
 
-class Connection(asyncio.Protocol):
-    """HTTP as far as the contenders speak it: requests without a body, one after the other."""
+class Connection(GetRequests):
+    """Answers at once."""
 
     def __init__(self, upstream: Upstream) -> None:
+        super().__init__()
         self._upstream = upstream
-        self._begun = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a client."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=_MOST_WAITING_BYTES)
-
-    def data_received(self, data: bytes) -> None:
-        """Answer every request that is complete."""
-        *requests, self._begun = (self._begun + data).split(_HEAD_END)
-        for request in requests:
-            answer = self._upstream.answer(request)
-            self._transport.writelines([answer.head, answer.body])
+    def respond(self, request: bytes) -> None:
+        """Write the answer."""
+        answer = self._upstream.answer(request)
+        self.transport.writelines([answer.head, answer.body])
 
 
 def _scope(request: bytes) -> Scope:
@@ -127,7 +119,7 @@ def _ask(simulator: ASGIApp, scope: Scope) -> Answer:
 def _told(kind: str, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
     told = {b"content-type": b"application/json", b"content-length": b"%d" % len(body), **headers}
     lines = [b"HTTP/1.1 %d -" % status, *(b"%s: %s" % header for header in told.items())]
-    return Answer(kind, b"\r\n".join(lines) + _HEAD_END, body)
+    return Answer(kind, b"\r\n".join(lines) + HEAD_END, body)
 
 
 async def serve(upstream: Upstream, bound: socket.socket) -> None:

@@ -142,9 +142,9 @@ class Assembly:
         try:
             text = yield from encoded_in_steps(rows, resolved, self._budget)
             sink.append(text)
-        except LimitExceededError:
+        except (LimitExceededError, MemoryError):
             raise
-        except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+        except Exception:  # noqa: BLE001 # whatever else it is, writing the items finds out which of them fail
             self.unexpected.append(rows)
         return items
 

@@ -314,7 +314,7 @@ class Execution:
     ) -> None:
         future = awaited if asyncio.isfuture(awaited) else None
         if future is None and awaited is not None:
-            with suppress(Exception):
+            with suppress(Exception):  # the field fails either way
                 coroutine.close()
             error = TypeError(f"a resolver awaits what asyncio does not know, of type {type(awaited).__name__}")
             awaiting.fail(error, output, self, path)

@@ -84,6 +84,7 @@ def _with_info(position: Position, call: Callable[..., Any], info_name: str) -> 
 
 
 def _resolving(position: Position, resolved: Callable[[Any, Execution], Any]) -> Write:
+    # The same as in `_with_info` but for one call: shared, it would cost every link of a graph another.
     key, write_value = position.key, position.write
 
     def write(source: Any, output: Output, execution: Execution, path: Path) -> None:

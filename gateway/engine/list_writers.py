@@ -185,9 +185,10 @@ class RowsWriter:
         try:
             text = yield from encoded_in_steps(rows, {}, execution.budget)
             execution.budget.write(len(text))
-        except LimitExceededError:
+        except (LimitExceededError, MemoryError):
+            # To write the items once more, one after the other, would take more memory.
             raise
-        except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
+        except Exception:  # noqa: BLE001 # whatever else it is, writing the items finds out which of them fail
             rows.write_anew(rows)
 
     def _begin_cells(
@@ -201,11 +202,11 @@ class RowsWriter:
         for column, read, write, work, text_of in self._resolved:
             if column.attributes not in examples:
                 indexes[column.attributes] = ItemIndexes(partial(map, read, items))
-                try:
-                    examples[column.attributes] = dict(zip(map(read, items), items, strict=True))
-                except Exception:  # noqa: BLE001 # an attribute is missing or no key: its item fails, or nothing does
+                found = _examples_or_none(read, items)
+                if found is None:
                     rows.write_anew(rows)
                     return
+                examples[column.attributes] = found
                 execution.budget.step -= len(items) * ROW_WORK
                 yield
             groups = ItemGroups(indexes[column.attributes])
@@ -253,6 +254,16 @@ def nullable_rows(rows: RowsWriter, otherwise: Write) -> Write:
             otherwise(values, output, execution, path)
 
     return write
+
+
+def _examples_or_none(read: Callable[[Any], Any], items: Sequence[Any]) -> dict[Any, Any] | None:
+    """An item of each value; None where an attribute is missing or no key: its item fails, or nothing does."""
+    try:
+        return dict(zip(map(read, items), items, strict=True))
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 # whatever else it is, writing the items finds out which of them fail
+        return None
 
 
 def _text_or_none(text_of: Callable[[Any], bytes], source: Any) -> bytes | None:

@@ -48,6 +48,27 @@ class Slot:
 
 
 @strawberry.type
+class Huge:
+    text: str
+
+
+class NoMemory:
+    """An attribute for which there is no memory; it counts how often it is read."""
+
+    reads = 0
+
+    def __get__(self, *_: object) -> str:
+        NoMemory.reads += 1
+        raise MemoryError
+
+    def __set__(self, *_: object) -> None:
+        """Keep nothing."""
+
+
+setattr(Huge, "text", NoMemory())  # noqa: B010 # a type checker takes it for a str, as Strawberry does
+
+
+@strawberry.type
 class Resource:
     number: int
 
@@ -67,6 +88,10 @@ class Unit:
 
 @strawberry.type
 class Query:
+    @strawberry.field
+    def huge(self) -> list[Huge]:
+        return [Huge(text="") for _ in range(5_000)]
+
     @strawberry.field
     def unit(self, info: Info) -> Unit:
         return info.context.unit
@@ -103,3 +128,13 @@ async def test_an_answer_that_is_too_large_takes_little_more_memory_than_it_may(
     assert result.data is None
     assert isinstance(result.errors[0].original_error, LimitExceededError)
     assert peak < 20 * MOST
+
+
+async def test_a_list_for_which_there_is_no_memory_is_not_written_a_second_time() -> None:
+    NoMemory.reads = 0
+
+    result = await ENGINE.execute(Operation("{ huge { text } }"), World())
+
+    assert [type(error.original_error) for error in result.errors] == [MemoryError]
+    assert result.data == [b"null"]
+    assert NoMemory.reads == 1
