@@ -31,7 +31,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.auth.caller import proxy_networks
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
+from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
@@ -176,6 +176,7 @@ class ProfileOverride(BaseModel):
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
     names_resource: StrictBool | None = None
     names_service: StrictBool | None = None
+    fan_out: FanOut | None = None
 
     @field_validator("time_zone")
     @classmethod

@@ -28,8 +28,7 @@ class UnitRequirements:
     """What an operation asks of a care unit.
 
     It reads `lists` in any case, and so many `other_lists`, which filter nothing. The queries of one batch are planned
-    together, apart from those of other batches. Where slots do not name theirs, `each_resource` and `each_service` are
-    asked again for each listed id.
+    together, apart from those of other batches. `each_resource` and `each_service` are asked for each listed id.
     """
 
     lists: UnitLists
@@ -46,16 +45,14 @@ def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: L
     calls are more than `limit` and many, it may give fewer of them than they are, but more than `limit`.
     """
     batches = list(requirements.batches)
-    if not profile.names_resource:
-        ids = listed_ids.resources or ()
-        batches.append([replace(query, resource=each) for query in requirements.each_resource for each in ids])
-    if not profile.names_service:
-        ids = listed_ids.services or ()
-        batches.append([replace(query, service=each) for query in requirements.each_service for each in ids])
+    ids = listed_ids.resources or ()
+    batches.append([replace(query, resource=each) for query in requirements.each_resource for each in ids])
+    ids = listed_ids.services or ()
+    batches.append([replace(query, service=each) for query in requirements.each_service for each in ids])
     lists = requirements.lists
     steps: set[Step] = set()
     for batch in batches:
-        need = needed_lists(batch, profile.filter_policy, requirements.lists)
+        need = needed_lists(batch, profile)
         planned = _plan(batch, profile, _only(need, listed_ids), requirements.lists, limit)
         if isinstance(planned, int):
             return planned
@@ -79,12 +76,11 @@ def _plan(
     batch: Iterable[TimeslotQuery], profile: EhrProfile, listed_ids: ListedIds, loaded: UnitLists, limit: float
 ) -> Plan | int:
     """The plan for a batch, without queries that need a list that is not known; a number of calls above the limit."""
-    policy = profile.filter_policy
     distinct = list(dict.fromkeys(batch))
-    need = needed_lists(distinct, policy, loaded)
+    need = needed_lists(distinct, profile)
     spread_out = Containers()
     for query in distinct:
-        if not query.allowed_by(policy):
+        if not query.allowed_by(profile.filter_policy):
             spread_out.add(query)
     parts: list[TimeslotQuery] = []
     apart: set[Filters] = set()
@@ -92,13 +88,13 @@ def _plan(
         # What another query is spread over holds the answer too.
         if spread_out.of_another(query, profile):
             continue
-        if query.allowed_by(policy):
+        if query.allowed_by(profile.filter_policy):
             added = [query]
         elif need is listed_ids.known:
             fewest = fewest_calls(query, profile, listed_ids)
             if fewest > max(limit, _COUNTED_EXACTLY):
                 return fewest
-            added = spread(query, policy, listed_ids)
+            added = spread(query, profile, listed_ids)
         else:
             continue
         parts += added

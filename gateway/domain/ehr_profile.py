@@ -30,12 +30,25 @@ class FilterPolicy(StrEnum):
                 return resource and service
 
 
+class FanOut(StrEnum):
+    """Over which lists a query without a filter is spread, where an EHR wants any one filter.
+
+    A slot that names no service is found by the calls for resources alone, one that names no resource by those for
+    services. So an EHR whose slots may lack an owner needs both.
+    """
+
+    RESOURCES = "resources"
+    SERVICES = "services"
+    BOTH = "both"
+
+
 @dataclass(frozen=True, slots=True)
 class EhrProfile:
     """The behaviour of one EHR; `longest_window` None means that no limit is known.
 
     `names_resource` and `names_service` say whether its slots name theirs; where they do not, only the answer to a
-    call with that filter tells whose its slots are.
+    call with that filter tells whose its slots are. `fan_out` counts under `FilterPolicy.ANY_ONE` only, and is never
+    learned from calls, since another fan-out may find other slots.
     """
 
     code: str
@@ -45,6 +58,7 @@ class EhrProfile:
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Stockholm"))
     names_resource: bool = field(default=True, kw_only=True)
     names_service: bool = field(default=True, kw_only=True)
+    fan_out: FanOut = field(default=FanOut.SERVICES, kw_only=True)
     needs_unit_lists: bool = field(init=False, compare=False, repr=False)
     """Whether the calls depend on what a care unit lists."""
     is_plain: bool = field(init=False, compare=False, repr=False)

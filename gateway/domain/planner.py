@@ -3,7 +3,7 @@
 A query is what one field wants, a step is one upstream call. Planning goes in three moves, all per care unit:
 
 1. Spread. A query that the EHR's filter policy forbids becomes several that it allows: one per listed resource or
-   service.
+   service, as the profile says.
 2. Cover. Queries are merged while that saves cost. A *part* is a query that the EHR accepts as one call, a *cover* is
    a query whose answer contains several parts.
    Windows of the same filters that overlap or touch are joined. The joined window is never longer than its parts
@@ -28,11 +28,12 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import chain
 from math import inf
-from operator import attrgetter
+from operator import attrgetter, or_
 
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.pieces import PIECE, Pieces, batches, whole
 from gateway.domain.queries import (
     Filters,
@@ -43,8 +44,9 @@ from gateway.domain.queries import (
     TooManyCallsError,
     UnitLists,
     containing,
+    lists_spread_over,
+    number_of_parts,
     spread,
-    spread_over,
 )
 from gateway.domain.window import Window, cut
 
@@ -282,20 +284,11 @@ def _touching(covers: Iterable[Cover]) -> Iterable[list[Cover]]:
     return clusters
 
 
-def needed_lists(queries: Iterable[TimeslotQuery], policy: FilterPolicy, loaded: UnitLists) -> UnitLists:
-    """The lists that `plan` needs for these queries, given those that the request loads anyway.
-
-    Where either list would do and none is loaded, it is the services: a clinic has fewer kinds of visit than people.
-    """
-    forbidden = [query for query in queries if not query.allowed_by(policy)]
-    if not forbidden:
-        return UnitLists.NONE
-    if policy is FilterPolicy.ANY_ONE:
-        return loaded or UnitLists.SERVICES
-    return UnitLists.of(
-        resources=policy is not FilterPolicy.SERVICE and any(query.resource is None for query in forbidden),
-        services=policy is not FilterPolicy.RESOURCE and any(query.service is None for query in forbidden),
-    )
+def needed_lists(queries: Iterable[TimeslotQuery], profile: EhrProfile) -> UnitLists:
+    """The lists that `plan` needs for these queries."""
+    # The same few combinations of filters come back in many windows.
+    kinds = {query.filters: query for query in queries}
+    return reduce(or_, (lists_spread_over(query, profile) for query in kinds.values()), UnitLists.NONE)
 
 
 def plan(
@@ -337,7 +330,7 @@ def plan_in_pieces(
             return Plan(steps, dict.fromkeys(distinct, steps))
         overlapping = _Overlapping(steps)
         return Plan(steps, {query: overlapping[query.window] for query in distinct})
-    parts = {query: spread(query, profile.filter_policy, listed_ids) for query in distinct}
+    parts = {query: spread(query, profile, listed_ids) for query in distinct}
     yield
     wanted = tuple(dict.fromkeys(chain.from_iterable(parts.values())))
     yield
@@ -352,19 +345,15 @@ def plan_in_pieces(
             overlapping = _Overlapping(_steps(cover.query, profile))
             found.update((part, overlapping[part.window]) for part in cover.parts)
         yield
-    # The parts of one query differ by a filter that the EHR wants, so no two of them have a step in common.
+    # A step has the filters that the EHR wants, by which the parts of one query differ: no two have a step in common.
     serving = {query: tuple(chain.from_iterable(found[part] for part in each)) for query, each in parts.items()}
     return Plan(tuple(dict.fromkeys(chain.from_iterable(serving.values()))), serving)
 
 
 def fewest_calls(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> int:
     """How many calls a query takes at least, whatever it is planned with."""
-    calls = calls_of(query.window, profile.longest_window)
-    if query.allowed_by(profile.filter_policy):
-        return calls
     # Its parts differ by a filter that the EHR wants, so that no call serves two of them.
-    resources, services = spread_over(query, profile.filter_policy, listed_ids)
-    return calls * len(resources) * len(services)
+    return calls_of(query.window, profile.longest_window) * number_of_parts(query, profile, listed_ids)
 
 
 def _container(queries: Collection[TimeslotQuery], profile: EhrProfile, free_lists: UnitLists) -> TimeslotQuery | None:

@@ -5,14 +5,14 @@ any of them, so such an answer settles nothing about one resource, and that one 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Flag
 from itertools import product
 from typing import Self, TypeAlias
 
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.models import CareUnitKey
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
@@ -21,6 +21,7 @@ Filters: TypeAlias = tuple[str | None, str | None]
 """A resource and a service, each of them None where all are meant."""
 
 
+_ANY_ID = "any"
 _BY_RESOURCE = frozenset({FilterPolicy.RESOURCE, FilterPolicy.BOTH})
 _BY_SERVICE = frozenset({FilterPolicy.SERVICE, FilterPolicy.BOTH})
 
@@ -113,6 +114,7 @@ class UnitLists(Flag):
 
 
 _BY_VALUE = (UnitLists.NONE, UnitLists.RESOURCES, UnitLists.SERVICES, UnitLists.BOTH)
+_FAN_OUT = {FanOut.RESOURCES: UnitLists.RESOURCES, FanOut.SERVICES: UnitLists.SERVICES, FanOut.BOTH: UnitLists.BOTH}
 
 
 class TooManyCallsError(Exception):
@@ -131,30 +133,64 @@ class Plan:
     serving: Mapping[TimeslotQuery, tuple[Step, ...]]
 
 
-def spread(query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds) -> list[TimeslotQuery]:
-    """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service."""
+def lists_spread_over(query: TimeslotQuery, profile: EhrProfile) -> UnitLists:
+    """The lists over whose ids a query is spread, as the EHR wants a filter that it lacks; NONE where it does not.
+
+    They depend on the profile alone: were it on the lists that are at hand, the answer would depend on what else is
+    asked, because slots outside every filter are not found.
+    """
+    policy = profile.filter_policy
     if query.allowed_by(policy):
-        return [query]
-    resources, services = spread_over(query, policy, listed_ids)
-    care_unit, window = query.care_unit, query.window
-    return [TimeslotQuery(care_unit, window, resource, service) for resource, service in product(resources, services)]
-
-
-def spread_over(
-    query: TimeslotQuery, policy: FilterPolicy, listed_ids: ListedIds
-) -> tuple[Sequence[str | None], Sequence[str | None]]:
-    """The resources and the services that a query is spread over."""
-    by_resource = policy in _BY_RESOURCE
-    by_service = policy in _BY_SERVICE
+        return UnitLists.NONE
     if policy is FilterPolicy.ANY_ONE:
-        # Slots may exist whose resource or service an empty list does not hold; the other list finds them.
-        by_resource = bool(listed_ids.resources) and (
-            not listed_ids.services or len(listed_ids.resources or ()) <= len(listed_ids.services)
+        return _FAN_OUT[profile.fan_out]
+    return UnitLists.of(
+        resources=policy in _BY_RESOURCE and query.resource is None,
+        services=policy in _BY_SERVICE and query.service is None,
+    )
+
+
+def spread(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> list[TimeslotQuery]:
+    """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service.
+
+    Where the EHR wants both filters, each resource is asked for with each service; where any one of them will do, each
+    resource and each service is asked for by itself. A slot that is in the answers to several parts counts once.
+    """
+    lists = lists_spread_over(query, profile)
+    if lists is UnitLists.NONE:
+        return [query]
+    resources, services = listed_ids.resources or (), listed_ids.services or ()
+    pairs: Iterable[Filters]
+    if profile.filter_policy is FilterPolicy.ANY_ONE:
+        pairs = [(each, None) for each in resources if lists.resources]
+        pairs += [(None, each) for each in services if lists.services]
+    else:
+        pairs = product(
+            resources if lists.resources else (query.resource,), services if lists.services else (query.service,)
         )
-        by_service = not by_resource
-    resources = (listed_ids.resources or ()) if by_resource and query.resource is None else (query.resource,)
-    services = (listed_ids.services or ()) if by_service and query.service is None else (query.service,)
-    return resources, services
+    return [TimeslotQuery(query.care_unit, query.window, *filters) for filters in pairs]
+
+
+def number_of_parts(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> int:
+    """How many parts `spread` makes, found without making them."""
+    lists = lists_spread_over(query, profile)
+    resources = len(listed_ids.resources or ()) if lists.resources else 0
+    services = len(listed_ids.services or ()) if lists.services else 0
+    if profile.filter_policy is FilterPolicy.ANY_ONE and lists is not UnitLists.NONE:
+        return resources + services
+    return (resources if lists.resources else 1) * (services if lists.services else 1)
+
+
+def holds_answer(container: TimeslotQuery, query: TimeslotQuery, profile: EhrProfile) -> bool:
+    """Whether the parts of one query hold all that those of another do, whatever the unit's lists hold.
+
+    The parts of a query that is spread exist for listed ids only, so they hold no answer to one that names such an
+    id itself: that may be an id that no list holds, or its slots may lack the other owner.
+    """
+    return container.settles(query, profile) and (
+        container.allowed_by(profile.filter_policy)
+        or lists_spread_over(container, profile) is lists_spread_over(query, profile)
+    )
 
 
 def kept_filters(part: TimeslotQuery, profile: EhrProfile) -> Filters:
@@ -268,6 +304,17 @@ def containing(filters: Filters, profile: EhrProfile) -> list[Filters]:
     return found
 
 
+def holds_each_answer(query: TimeslotQuery, named: UnitLists, profile: EhrProfile) -> bool:
+    """Whether a query's parts hold the answers to the same query of each resource, or of each service, of its unit."""
+    of_one = TimeslotQuery(
+        query.care_unit,
+        query.window,
+        _ANY_ID if named.resources else query.resource,
+        _ANY_ID if named.services else query.service,
+    )
+    return holds_answer(query, of_one, profile)
+
+
 class Containers:
     """Queries of one care unit; those that another with the same filters contains are left out.
 
@@ -292,12 +339,12 @@ class Containers:
         starts[first:last], queries[first:last] = [window.start], [query]
 
     def of(self, query: TimeslotQuery, profile: EhrProfile) -> TimeslotQuery | None:
-        """A query whose answer settles another, which it may be itself; None where there is none."""
+        """A query whose parts hold the answer to another, which it may be itself; None where there is none."""
         if not self._by_filters:
             return None
         for filters in containing(query.filters, profile):
             found = self._under(filters, query)
-            if found is not None:
+            if found is not None and holds_answer(found, query, profile):
                 return found
         return None
 
@@ -305,7 +352,7 @@ class Containers:
         """The same, but never an equal query."""
         for filters in containing(query.filters, profile):
             found = self._under(filters, query)
-            if found is not None and found != query:
+            if found is not None and found != query and holds_answer(found, query, profile):
                 return found
         return None
 

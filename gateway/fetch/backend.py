@@ -2,13 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from gateway.domain.ehr_profile import FilterPolicy
 from gateway.domain.errors import GatewayError
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
-from gateway.domain.planner import needed_lists
-from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
+from gateway.domain.queries import ListedIds, Step, UnitLists
 from gateway.domain.timeslots import TimeslotList
 
 
@@ -44,40 +42,32 @@ class UnitListLoader(Protocol):
         """Leyr's ids of the healthcare services."""
 
 
+class ListFailures(NamedTuple):
+    """The errors with which lists of a care unit failed to load."""
+
+    resources: GatewayError | None = None
+    services: GatewayError | None = None
+
+    def of(self, lists: UnitLists) -> GatewayError | None:
+        """The failure of a query that is spread over these lists."""
+        return (self.resources if lists.resources else None) or (self.services if lists.services else None)
+
+
 async def load_listed_ids(
-    queries: Sequence[TimeslotQuery], policy: FilterPolicy, care_unit: CareUnitKey, unit_lists: UnitListLoader
-) -> ListedIds | GatewayError:
-    """The ids that `plan` needs for these queries; lists that the request loads anyway cost no call."""
-    if all(query.allowed_by(policy) for query in queries):
-        return ListedIds()
-    need = needed_lists(queries, policy, unit_lists.asked_for(care_unit))
-    listed_ids, error = await _load(need, care_unit, unit_lists)
-    if policy is FilterPolicy.ANY_ONE:
-        # Either list will do: where one is empty or fails to load, the other is worth a call.
-        if not (listed_ids.resources or listed_ids.services):
-            listed_ids, other_error = await _load(~need, care_unit, unit_lists)
-            error = error or other_error
-        if listed_ids.resources or listed_ids.services:
-            return listed_ids
-    return error or listed_ids
-
-
-async def _load(
     lists: UnitLists, care_unit: CareUnitKey, unit_lists: UnitListLoader
-) -> tuple[ListedIds, GatewayError | None]:
-    """Load lists concurrently; gives the ids of those that came, and the first failure."""
+) -> tuple[ListedIds, ListFailures]:
+    """The ids of these lists, loaded at once, and what failed; lists that the request loads anyway cost no call."""
+    if lists is UnitLists.NONE:
+        return ListedIds(), ListFailures()
     loads = (
         _ids_or_error(unit_lists.resource_ids, care_unit, wanted=lists.resources),
         _ids_or_error(unit_lists.service_ids, care_unit, wanted=lists.services),
     )
     # A single list needs no task.
     resources, services = await asyncio.gather(*loads) if lists is UnitLists.BOTH else [await each for each in loads]
-    errors = [each for each in (resources, services) if isinstance(each, GatewayError)]
-    listed_ids = ListedIds(
-        None if isinstance(resources, GatewayError) else resources,
-        None if isinstance(services, GatewayError) else services,
-    )
-    return listed_ids, errors[0] if errors else None
+    found = [None if isinstance(each, GatewayError) else each for each in (resources, services)]
+    failed = [each if isinstance(each, GatewayError) else None for each in (resources, services)]
+    return ListedIds(*found), ListFailures(*failed)
 
 
 async def _ids_or_error(

@@ -18,7 +18,7 @@ from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge, RateLimited
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import InPieces, whole
-from gateway.domain.planner import fewest_calls, plan, plan_in_pieces
+from gateway.domain.planner import fewest_calls, needed_lists, plan, plan_in_pieces
 from gateway.domain.queries import (
     Containers,
     Filters,
@@ -26,8 +26,10 @@ from gateway.domain.queries import (
     Step,
     TimeslotQuery,
     TooManyCallsError,
+    UnitLists,
     containing,
     kept_filters,
+    lists_spread_over,
     partition,
     serves,
     spread,
@@ -108,13 +110,13 @@ class QueryCoverage:
     async def _plan(self, queries: Sequence[TimeslotQuery]) -> None:
         queries = [each for each in queries if each not in self._ranges and each not in self.errors]
         profile = self._profile
-        policy = profile.filter_policy
-        listed_ids = await load_listed_ids(queries, policy, self.care_unit, self.unit_lists)
-        if isinstance(listed_ids, GatewayError):
-            # Queries that need no list must not fail with the list.
-            self.errors.update((query, listed_ids) for query in queries if not query.allowed_by(policy))
-            queries = [query for query in queries if query.allowed_by(policy)]
-            listed_ids = ListedIds()
+        lists = needed_lists(queries, profile)
+        listed_ids, failed = await load_listed_ids(lists, self.care_unit, self.unit_lists)
+        if any(failed):
+            # A query that is not spread over the list must not fail with it.
+            found = {query: failed.of(lists_spread_over(query, profile)) for query in queries}
+            self.errors.update((query, error) for query, error in found.items() if error is not None)
+            queries = [query for query in queries if query not in self.errors]
         batch = _Batch(listed_ids)
         try:
             await self._cover_each(sorted(queries, key=_containers_first), batch, profile)
@@ -154,11 +156,10 @@ class QueryCoverage:
         if container is not None:
             batch.contained[query] = container
             return
-        policy = profile.filter_policy
         # Counted as if nothing were cached, and before it is spread over a list of any length.
         if (fewest := fewest_calls(query, profile, batch.listed_ids)) > 1:
             self._scope.check_calls(max(fewest, len(batch.apart)))
-        if not query.allowed_by(policy):
+        if lists_spread_over(query, profile) is not UnitLists.NONE:
             batch.spread_out.add(query)
         batch.covered.append(query)
         self._ranges[query] = []
@@ -167,7 +168,7 @@ class QueryCoverage:
                 f"The operation asks a care unit for free times in {len(batch.parts)} ways or more; the limit is "
                 f"{_MOST_PARTS}"
             )
-        for part in spread(query, policy, batch.listed_ids):
+        for part in spread(query, profile, batch.listed_ids):
             batch.parts.append(part)
             batch.apart.add(kept_filters(part, profile))
             batch.missing += self._use_known(query, part, known)
@@ -274,9 +275,11 @@ class QueryCoverage:
 
         Raises OperationTooLarge and RateLimited.
         """
-        listed_ids = await load_listed_ids([query], profile.filter_policy, self.care_unit, self.unit_lists)
-        if isinstance(listed_ids, GatewayError):
-            return listed_ids
+        lists = needed_lists([query], profile)
+        listed_ids, failed = await load_listed_ids(lists, self.care_unit, self.unit_lists)
+        error = failed.of(lists)
+        if error is not None:
+            return error
         steps = plan([query], profile, listed_ids).serving[query]
         self._answers.count_calls(step for step in steps if self._answers.completed(step) is None)
         ranges = []

@@ -10,7 +10,7 @@ Nothing here knows a field by its name: what a field reads is declared at the fi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +36,7 @@ from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
+from gateway.domain.queries import TimeslotQuery, UnitLists, holds_each_answer
 from gateway.engine.compiler import declared_field
 from gateway.engine.selection import Selections
 from gateway.schema.context import Context, Info, TimeslotFilter
@@ -327,10 +328,25 @@ def prefetch(info: Info, found: Sequence[Node]) -> None:
 def _start_timeslots(context: Context, node: Node, arguments: TimeslotsArguments) -> None:
     own = node.own_filters if arguments.of is None else (None, None)
     query, unconfirmed = context.timeslot_query(node.key, arguments.filter, *own)
+    if not is_asked_at_once(query, arguments.of, context.profiles.of_unit(node.key)):
+        # Each of the nodes below will ask for itself when their list has come.
+        return
     if unconfirmed is None:
         context.loaders.start_timeslots(query)
     else:
         context.loaders.start_confirmed(query, unconfirmed)
+
+
+def is_asked_at_once(query: TimeslotQuery, of: str | None, profile: EhrProfile) -> bool:
+    """Whether a query of a whole care unit answers what the nodes of a type below it ask, each about itself."""
+    named = _NAMED_BY.get(of)
+    return named is None or holds_each_answer(query, named, profile)
+
+
+_NAMED_BY: Mapping[str | None, UnitLists] = {
+    NodeType.RESOURCE: UnitLists.RESOURCES,
+    NodeType.HEALTHCARE_SERVICE: UnitLists.SERVICES,
+}
 
 
 def _python_name(argument: GraphQLArgument) -> str:

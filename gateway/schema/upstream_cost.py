@@ -22,7 +22,15 @@ from gateway.domain.planner import fewest_calls
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists, kept_filters
 from gateway.schema.context import Context, Info
 from gateway.schema.loaders import LIST_OF, Reads
-from gateway.schema.lookahead import DocumentScope, Lookahead, RootField, RootRequest, root_fields, visible_care_units
+from gateway.schema.lookahead import (
+    DocumentScope,
+    Lookahead,
+    RootField,
+    RootRequest,
+    is_asked_at_once,
+    root_fields,
+    visible_care_units,
+)
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
@@ -113,7 +121,7 @@ class _Bound:
         if profile.filter_policy is FilterPolicy.BOTH:
             slots *= max(1, resources) * max(1, services)
         elif profile.filter_policy is not FilterPolicy.NONE_REQUIRED:
-            slots *= max(1, resources, services)
+            slots *= max(1, resources + services)
         if not (profile.names_resource and profile.names_service):
             slots *= 1 + resources + services
         return 2 + (lookahead.reads & ~_FILTERING).unit_lists + slots
@@ -218,6 +226,7 @@ class _Count:
 
     def _requirements(self, key: CareUnitKey, requests: Sequence[RootRequest]) -> UnitRequirements:
         reads = Reads.NOTHING
+        profile = self._context.profiles.of_unit(key)
         batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
         each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
         for one in requests:
@@ -230,8 +239,9 @@ class _Count:
                     query, unconfirmed = self._context.timeslot_query(key, asked.filter, *filters)
                     if unconfirmed is not None:
                         reads |= _reads_of(unconfirmed)
-                    batches[one.kind if unconfirmed is None else unconfirmed].append(query)
-                    if asked.of in each:
+                    if asked.of is None or is_asked_at_once(query, asked.of, profile):
+                        batches[one.kind if unconfirmed is None else unconfirmed].append(query)
+                    else:
                         each[asked.of].append(query)
         return UnitRequirements(
             UnitLists.of(resources=Reads.RESOURCES in reads, services=Reads.HEALTHCARE_SERVICES in reads),

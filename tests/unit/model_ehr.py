@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import FilterRequired, GatewayError, NotFound, UpstreamUnavailable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists
@@ -16,6 +16,8 @@ UNIT = CareUnitKey("model", "unit")
 RESOURCES = ("r1", "r2", "r3")
 SERVICES = ("s1", "s2")
 EVERYTHING = ListedIds(RESOURCES, SERVICES)
+# The lists leave them out, and Leyr knows them all the same.
+UNLISTED_RESOURCE, UNLISTED_SERVICE = "r9", "s9"
 DAY = timedelta(days=1)
 START = datetime(2026, 10, 20, tzinfo=UTC)
 
@@ -31,11 +33,11 @@ def query(first: float, last: float, resource: str | None = None, service: str |
 
 @dataclass(frozen=True)
 class TrueSlot:
-    """A slot with its true owner, which it may not name."""
+    """A slot with its true owner, which it may not name; None where it has none, so that no filter finds it."""
 
     start: datetime
-    resource: str
-    service: str
+    resource: str | None
+    service: str | None
     names_resource: bool = True
     names_service: bool = True
 
@@ -49,10 +51,21 @@ class TrueSlot:
 
 
 class ModelEhr:
-    """One care unit's EHR; every timeslots call is checked against the profile."""
+    """One care unit's EHR; every timeslots call is checked against the profile.
 
-    def __init__(self, slots: Sequence[TrueSlot], profile: EhrProfile, *, sick_at: datetime | None = None) -> None:
+    Calls may be answered with slots of so much time before and after their windows.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[TrueSlot],
+        profile: EhrProfile,
+        *,
+        sick_at: datetime | None = None,
+        spill: timedelta = timedelta(0),
+    ) -> None:
         self.slots = slots
+        self.spill = spill
         self.profile = profile
         self.sick_at = sick_at
         self.refusal: Callable[[], GatewayError] = lambda: FilterRequired("a filter is missing")
@@ -70,17 +83,38 @@ class ModelEhr:
             and query.service in {None, slot.service}
         )
 
+    def expected(self, query: TimeslotQuery) -> TimeslotList:
+        """What the query's answer must be: the truth, or its union over what the profile spreads the query over."""
+        policy, fan_out = self.profile.filter_policy, self.profile.fan_out
+        if query.allowed_by(policy):
+            return self.owned(query)
+        pairs: set[tuple[str | None, str | None]] = {(query.resource, query.service)}
+        if policy is FilterPolicy.ANY_ONE:
+            by_resource = fan_out in {FanOut.RESOURCES, FanOut.BOTH}
+            by_service = fan_out in {FanOut.SERVICES, FanOut.BOTH}
+            pairs = {(each, None) for each in RESOURCES if by_resource}
+            pairs |= {(None, each) for each in SERVICES if by_service}
+        if policy in {FilterPolicy.RESOURCE, FilterPolicy.BOTH}:
+            pairs = {(each, service) for resource, service in pairs for each in ([resource] if resource else RESOURCES)}
+        if policy in {FilterPolicy.SERVICE, FilterPolicy.BOTH}:
+            pairs = {(resource, each) for resource, service in pairs for each in ([service] if service else SERVICES)}
+        found = [self.owned(replace(query, resource=resource, service=service)) for resource, service in pairs]
+        return TimeslotList(slot for each in found for slot in each.slots)
+
     def fetch(self, step: Step) -> TimeslotList:
         self.calls.append(step)
         longest = self.profile.longest_window
         assert longest is None or step.window.length <= longest
         if not step.allowed_by(self.profile.filter_policy):
             raise self.refusal()
-        if step.resource not in {None, *RESOURCES} or step.service not in {None, *SERVICES}:
+        if step.resource not in {None, *RESOURCES, UNLISTED_RESOURCE}:
+            raise NotFound("no such id")
+        if step.service not in {None, *SERVICES, UNLISTED_SERVICE}:
             raise NotFound("no such id")
         if self.sick_at is not None and step.window.start <= self.sick_at < step.window.end:
             raise UpstreamUnavailable("sick")
-        return self.owned(step)
+        spilt = Window(step.window.start - self.spill, step.window.end + self.spill)
+        return self.owned(step.within(spilt))
 
     async def timeslots(self, step: Step) -> TimeslotList:
         self._at_once += 1

@@ -184,26 +184,49 @@ def test_calls_obey_the_filter_policy_of_the_ehr(
         ]
 
 
-def test_any_one_takes_the_shorter_list(gateway: Gateway, simulator: Simulator) -> None:
-    resources = simulator.rest("/emrs/takecare/care-units/10/resources")
-    services = simulator.rest("/emrs/takecare/care-units/10/healthcare-services")
+FAN_OUTS = [("resources", ["resources"]), ("services", ["services"]), ("both", ["resources", "services"])]
+
+
+@pytest.mark.parametrize(("fan_out", "lists"), FAN_OUTS)
+def test_slots_of_a_care_unit_are_one_call_for_each_id_of_the_fan_out(
+    fan_out: str, lists: list[str], simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    listed = {
+        "resources": len(simulator.rest("/emrs/takecare/care-units/10/resources")),
+        "services": len(simulator.rest("/emrs/takecare/care-units/10/healthcare-services")),
+    }
     simulator.http.post("/__reset")
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(f'[takecare]\nfan_out = "{fan_out}"\n')
 
     query = "query($id: ID!) { careUnit(id: $id) { resources { id } healthcareServices { id } timeslots { start } } }"
-    gateway.data(query, id=care_unit_id(TAKECARE))
+    serve_gateway(leyr_profiles=profiles).data(query, id=care_unit_id(TAKECARE))
 
-    assert simulator.count()["timeslots"] == min(len(resources), len(services))
+    assert simulator.count()["timeslots"] == sum(listed[each] for each in lists)
 
 
-def test_each_resource_gets_its_share_of_a_fan_out(gateway: Gateway, simulator: Simulator) -> None:
-    services = simulator.rest("/emrs/takecare/care-units/10/healthcare-services")
-    simulator.http.post("/__reset")
-
+def test_each_resource_is_asked_for_by_its_own_filter_where_one_is_wanted(
+    gateway: Gateway, simulator: Simulator
+) -> None:
     query = "query($id: ID!) { careUnit(id: $id) { healthcareServices { id } resources { timeslots { start } } } }"
     data = gateway.data(query, id=care_unit_id(TAKECARE))["careUnit"]
 
     assert any(resource["timeslots"] for resource in data["resources"])
-    assert simulator.count()["timeslots"] == min(len(services), len(data["resources"]))
+    assert simulator.count()["timeslots"] == len(data["resources"])
+
+
+@pytest.mark.parametrize("behind", ["names_resource", "names_service"])
+def test_slots_that_do_not_name_their_owner_are_one_call_for_each_owner(
+    behind: str, simulator: Simulator, serve_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text(f"[webdoc]\n{behind} = false\n")
+    nodes = "resources" if behind == "names_resource" else "healthcareServices"
+
+    query = f"query($id: ID!) {{ careUnit(id: $id) {{ {nodes} {{ timeslots {{ start }} }} }} }}"
+    data = serve_gateway(leyr_profiles=profiles).data(query, id=care_unit_id(WEBDOC))["careUnit"]
+
+    assert simulator.count()["timeslots"] == len(data[nodes])
 
 
 def test_any_one_with_a_filter_given_is_one_call(gateway: Gateway, simulator: Simulator) -> None:

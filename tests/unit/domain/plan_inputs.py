@@ -25,7 +25,7 @@ class PlanInputs:
 
     def listed_ids(self, queries: Sequence[TimeslotQuery], profile: EhrProfile) -> ListedIds:
         """What the queries need, and what is known anyway."""
-        need = needed_lists(queries, profile.filter_policy, self.loaded)
+        need = needed_lists(queries, profile)
         # A crowd that every query is spread over would only be slow.
         crowd = tuple(f"x{number}" for number in range(self.crowd)) if need is UnitLists.NONE else ()
         return ListedIds(
@@ -68,9 +68,15 @@ query_sets = st.one_of(
 
 
 def as_named_by(profile: EhrProfile, slots: Sequence[TrueSlot]) -> list[TrueSlot]:
-    """Slots that name just what the profile says they name."""
+    """Slots that name just what the profile says they name; one that has no owner names none."""
     return [
-        TrueSlot(slot.start, slot.resource, slot.service, profile.names_resource, profile.names_service)
+        TrueSlot(
+            slot.start,
+            slot.resource or (RESOURCES[0] if profile.names_resource else None),
+            slot.service or (SERVICES[0] if profile.names_service else None),
+            profile.names_resource,
+            profile.names_service,
+        )
         for slot in slots
     ]
 

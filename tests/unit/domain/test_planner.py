@@ -1,6 +1,7 @@
 """The law of planning: together, queries get what each gets alone, in no more calls and within the EHR's behaviour."""
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import product
 from random import Random
 
@@ -8,9 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.planner import needed_lists, plan
-from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, serves, unconfirmed_ids
+from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, serves, spread, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from tests.unit import strategies
@@ -36,11 +37,11 @@ def asked_alone(wanted: TimeslotQuery, ehr: ModelEhr) -> TimeslotList | None:
 
 
 @law
-@given(query_sets, profiles, strategies.slots, plan_inputs)
+@given(query_sets, profiles, strategies.slots, plan_inputs, strategies.spills)
 def test_each_query_gets_what_it_gets_alone(
-    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], inputs: PlanInputs
+    queries: list[TimeslotQuery], profile: EhrProfile, slots: list[TrueSlot], inputs: PlanInputs, spill: timedelta
 ) -> None:
-    ehr = ModelEhr(slots, profile)
+    ehr = ModelEhr(slots, profile, spill=spill)
     made = inputs.plan(queries, profile)
     answers = {step: ehr.fetch(step) for step in made.steps}
 
@@ -49,7 +50,7 @@ def test_each_query_gets_what_it_gets_alone(
         alone = asked_alone(each, ehr)
 
         assert alone is not None
-        assert alone.slots == ehr.owned(each).slots
+        assert alone.slots == ehr.expected(each).slots
         assert share is None or share.slots == alone.slots
 
 
@@ -64,7 +65,7 @@ def test_every_share_is_told_where_slots_name_what_the_profile_says(
     for each in queries:
         share = share_of(each, {step: ehr.fetch(step) for step in made.serving[each]})
         assert share is not None
-        assert share.slots == ehr.owned(each).slots
+        assert share.slots == ehr.expected(each).slots
 
 
 @law
@@ -79,7 +80,6 @@ def test_a_plan_takes_no_more_calls_than_its_queries_alone_even_with_lists_that_
     for each, steps in together.serving.items():
         unconfirmed |= unconfirmed_ids(each, {step: deserted.fetch(step) for step in steps})
 
-    # The loaded lists decide over which list a query spreads, so the comparison gets the same.
     alone = [inputs.plan([each], profile) for each in set(queries)]
 
     assert len(together.steps) + inputs.calls_to_confirm(unconfirmed, queries, profile) <= sum(
@@ -120,14 +120,10 @@ def test_serving_steps_cover_the_whole_query(
     made = inputs.plan(queries, profile)
 
     for each in queries:
-        owners = product(
-            RESOURCES if each.resource is None else [each.resource],
-            SERVICES if each.service is None else [each.service],
-        )
-        for resource, service in owners:
+        for part in spread(each, profile, EVERYTHING):
             reached = each.window.start
             for step in sorted(made.serving[each], key=lambda step: step.window.start):
-                of_owner = step.resource in {None, resource} and step.service in {None, service}
+                of_owner = step.resource in {None, part.resource} and step.service in {None, part.service}
                 if of_owner and step.window.start <= reached:
                     reached = max(reached, step.window.end)
             assert reached >= each.window.end
@@ -193,12 +189,22 @@ def test_a_required_service_becomes_one_call_a_service() -> None:
     assert {step.service for step in made.steps} == set(SERVICES)
 
 
-def test_any_one_filter_spreads_over_the_shorter_list() -> None:
-    profile = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
+@pytest.mark.parametrize(
+    ("fan_out", "filters"),
+    [
+        (FanOut.RESOURCES, {(each, None) for each in RESOURCES}),
+        (FanOut.SERVICES, {(None, each) for each in SERVICES}),
+        (FanOut.BOTH, {*((each, None) for each in RESOURCES), *((None, each) for each in SERVICES)}),
+    ],
+)
+def test_any_one_filter_spreads_as_the_profile_says(
+    fan_out: FanOut, filters: set[tuple[str | None, str | None]]
+) -> None:
+    profile = EhrProfile("model", "Model", FilterPolicy.ANY_ONE, fan_out=fan_out)
 
     made = plan([query(0, 2)], profile, EVERYTHING)
 
-    assert {step.service for step in made.steps} == set(SERVICES)
+    assert {step.filters for step in made.steps} == filters
 
 
 def test_both_filters_take_every_pair() -> None:
@@ -207,11 +213,6 @@ def test_both_filters_take_every_pair() -> None:
     made = plan([query(0, 2)], profile, EVERYTHING)
 
     assert {(step.resource, step.service) for step in made.steps} == set(product(RESOURCES, SERVICES))
-
-
-@pytest.mark.parametrize("loaded", [UnitLists.RESOURCES, UnitLists.SERVICES, UnitLists.BOTH])
-def test_any_one_filter_needs_no_list_beside_the_loaded_ones(loaded: UnitLists) -> None:
-    assert needed_lists([query(0, 1)], FilterPolicy.ANY_ONE, loaded) == loaded
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,9 @@ def test_any_one_filter_needs_no_list_beside_the_loaded_ones(loaded: UnitLists) 
 def test_needed_lists_are_those_that_the_policy_spreads_over(
     policy: FilterPolicy, resource: str | None, service: str | None, need: UnitLists
 ) -> None:
-    assert needed_lists([query(0, 1, resource, service)], policy, UnitLists.NONE) == need
+    profile = EhrProfile("model", "Model", policy)
+
+    assert needed_lists([query(0, 1, resource, service)], profile) == need
 
 
 @law

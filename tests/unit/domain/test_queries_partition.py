@@ -62,7 +62,7 @@ def test_planning_with_what_slots_lack_tells_every_share(
     for each in queries:
         share = share_of(each, answers_for(each, made, ehr))
         assert share is not None
-        assert share.slots == ehr.owned(each).slots
+        assert share.slots == ehr.expected(each).slots
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Spreading queries over lists that are empty, fail to load or are wrong; learning only what a call proves."""
 
+from dataclasses import replace
+
 import pytest
 
-from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import FilterRequired, UpstreamInvalidAnswer, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
@@ -28,23 +30,41 @@ def new_request(ehr: ModelEhr, unit_lists: ModelUnitLists, profile: EhrProfile =
 
 
 @pytest.mark.parametrize("loaded", [UnitLists.NONE, UnitLists.RESOURCES, UnitLists.SERVICES, BOTH])
-@pytest.mark.parametrize("empty", ["resources", "services"])
-async def test_an_empty_list_is_replaced_by_the_other(empty: str, loaded: UnitLists) -> None:
+@pytest.mark.parametrize(("empty", "found"), [("resources", 2), ("services", 0)])
+async def test_an_empty_list_is_not_replaced_by_the_other(empty: str, found: int, loaded: UnitLists) -> None:
     ehr = ModelEhr(SLOTS, ANY_ONE)
     unit_lists = ModelUnitLists(loaded, resources=()) if empty == "resources" else ModelUnitLists(loaded, services=())
 
     [answer] = await new_request(ehr, unit_lists).answer([query(0, 5)])
 
     assert isinstance(answer, TimeslotList)
-    assert len(answer) == 2
+    assert len(answer) == found
 
 
 @pytest.mark.parametrize("loaded", [UnitLists.NONE, UnitLists.SERVICES, BOTH])
-async def test_a_list_that_fails_to_load_is_replaced_by_the_other(loaded: UnitLists) -> None:
-    [answer] = await new_request(ModelEhr(SLOTS, ANY_ONE), FailingServices(loaded)).answer([query(0, 5)])
+@pytest.mark.parametrize(
+    ("fan_out", "outcome"),
+    [(FanOut.SERVICES, UpstreamUnavailable), (FanOut.RESOURCES, TimeslotList), (FanOut.BOTH, UpstreamUnavailable)],
+)
+async def test_a_list_that_fails_to_load_is_not_replaced_by_the_other(
+    loaded: UnitLists, fan_out: FanOut, outcome: type
+) -> None:
+    profile = replace(ANY_ONE, fan_out=fan_out)
 
-    assert isinstance(answer, TimeslotList)
-    assert len(answer) == 2
+    [answer] = await new_request(ModelEhr(SLOTS, profile), FailingServices(loaded), profile).answer([query(0, 5)])
+
+    assert isinstance(answer, outcome)
+
+
+async def test_a_list_that_fails_to_load_fails_no_query_that_is_spread_over_the_other() -> None:
+    profile = EhrProfile("model", "Model", FilterPolicy.BOTH)
+    asked = new_request(ModelEhr(SLOTS, profile), FailingServices(UnitLists.NONE), profile)
+
+    of_resource, of_service = await asked.answer([query(0, 5, "r1"), query(0, 5, service="s1")])
+
+    assert isinstance(of_resource, UpstreamUnavailable)
+    assert isinstance(of_service, TimeslotList)
+    assert len(of_service) == 1
 
 
 async def test_a_list_that_fails_to_load_fails_no_query_that_needs_none() -> None:

@@ -172,7 +172,7 @@ def test_calls_are_taken_from_the_budget_as_they_are_made_and_what_is_given_with
     for batch, given_answers in zip(asked_for, answers, strict=True):
         for each, answer in zip(batch, given_answers, strict=True):
             if isinstance(answer, TimeslotList) and all(slot.names_resource and slot.names_service for slot in slots):
-                assert answer.slots == ehr.owned(each).slots
+                assert answer.slots == ehr.expected(each).slots
 
 
 def test_stale_data_is_given_and_joined_calls_are_made_where_the_budget_is_spent() -> None:

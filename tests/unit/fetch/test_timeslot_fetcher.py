@@ -48,7 +48,7 @@ def test_each_query_gets_what_the_ehr_has_for_it(
 
     answers = asyncio.run(answered(batches, new_request(ehr, profile, loaded)))
 
-    expected = [[ehr.owned(each).slots for each in batch] for batch in batches]
+    expected = [[ehr.expected(each).slots for each in batch] for batch in batches]
     assert [[shown(answer) for answer in each] for each in answers] == expected
     assert set(Counter(ehr.calls).values()) <= {1}
     assert ehr.most_at_once <= 8
@@ -87,7 +87,7 @@ def test_a_failing_step_fails_only_the_queries_that_it_serves(
         if each.window.start <= sick < each.window.end:
             assert shown(answer) == UpstreamUnavailable
         elif isinstance(answer, TimeslotList):
-            assert answer.slots == ehr.owned(each).slots
+            assert answer.slots == ehr.expected(each).slots
         else:
             assert shown(answer) == UpstreamUnavailable
             assert any(serves(step, each) for step in failed)
@@ -103,7 +103,7 @@ def test_whatever_an_ehr_wants_is_learned_within_the_request(
 
     (answers,) = asyncio.run(answered([queries], new_request(ehr, profiles, loaded)))
 
-    assert [shown(answer) for answer in answers] == [ehr.owned(each).slots for each in queries]
+    assert [shown(answer) for answer in answers] == [ehr.expected(each).slots for each in queries]
     learned = profiles.of("model").filter_policy
     for resource, service in product((False, True), repeat=2):
         assert learned.allows(resource=resource, service=service) or not policy.allows(

@@ -208,7 +208,7 @@ def test_slots_that_do_not_say_whose_they_are_cannot_take_more_calls_than_grante
     assert first.codes == second.codes == {"OPERATION_TOO_LARGE"}
     assert calls <= 12
     # What was learned of the care unit is foretold as soon as its resources are known.
-    assert world.count == 3
+    assert world.counts() == {"care-units": 1, "resources": 1}
 
 
 longest = st.sampled_from([None, timedelta(days=3), timedelta(days=11)])
