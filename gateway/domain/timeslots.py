@@ -23,10 +23,21 @@ class TimeslotList:
     """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each.
 
     `derived` is for what others make of the whole list, to be kept as long as the list and shared with all its parts;
-    `part` says which part of that whole this list is.
+    `part` says which part of that whole this list is. `began` is the clock's seconds when the request that brought
+    the list was sent, where that is known. `is_outdated` is set when a newer answer says something else.
     """
 
-    __slots__ = ("_by_resource", "_by_service", "derived", "part", "slots", "text_bytes")
+    __slots__ = (
+        "__weakref__",
+        "_by_resource",
+        "_by_service",
+        "began",
+        "derived",
+        "is_outdated",
+        "part",
+        "slots",
+        "text_bytes",
+    )
 
     def __init__(
         self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None, text_bytes: int | None = None
@@ -65,6 +76,8 @@ class TimeslotList:
         self.derived: Any = derived
         self.part = part
         self.text_bytes = text_bytes
+        self.began: float | None = None
+        self.is_outdated = False
         self._by_resource: _Groups | None = None
         self._by_service: _Groups | None = None
 
@@ -100,7 +113,16 @@ class TimeslotList:
 
     def copy(self) -> "TimeslotList":
         """A whole of its own with the same slots, which keeps nothing that was derived from this list."""
-        return _presorted(self.slots)
+        made = _presorted(self.slots)
+        made.text_bytes, made.began = self.text_bytes, self.began
+        return made
+
+    def replaced(self, window: Window, slots: "TimeslotList") -> "TimeslotList":
+        """A whole of its own with other slots in place of those of a window."""
+        low, high = self._bounds(window)
+        made = _presorted((*self.slots[:low], *slots.slots, *self.slots[high:]))
+        made.text_bytes, made.began = self.text_bytes, self.began
+        return made
 
     def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":
         """The slots for which a condition is true."""

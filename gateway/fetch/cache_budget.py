@@ -35,6 +35,9 @@ class CacheBudget:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, name: Hashable) -> bool:
+        return name in self._entries
+
     def keep(self, name: Hashable, size: int, on_evict: Callable[[], None]) -> bool:
         """Make room for an entry of `size` bytes; False where it is too large to be kept at all.
 

@@ -95,8 +95,8 @@ class CachedLists(Generic[K, T]):
         Raises OperationTooLarge, RateLimited and the like where it is not cached and the request may make no call.
         """
         now = self._clock()
-        entry = self._cached.get(key) if scope.may_use_cache else None
-        if entry is not None:
+        entry = self._cached.get(key)
+        if entry is not None and entry.fetched_at > scope.since:
             age = now - entry.fetched_at
             if age < self._lifetimes.fresh:
                 return self._from_cache(key, entry, CacheStatus.CACHED, scope)
@@ -111,10 +111,9 @@ class CachedLists(Generic[K, T]):
 
     def known(self, key: K, scope: FetchScope) -> CatalogList[T] | None:
         """The list, where `get` would give it now."""
-        entry = self._cached.get(key) if scope.may_use_cache else None
-        if entry is None or self._clock() - entry.fetched_at >= self._lifetimes.served:
-            return None
-        return entry.listed
+        entry = self._cached.get(key)
+        oldest = max(scope.since, self._clock() - self._lifetimes.served)
+        return None if entry is None or entry.fetched_at <= oldest else entry.listed
 
     def _from_cache(self, key: K, entry: _Entry[T], origin: CacheStatus, scope: FetchScope) -> CatalogList[T]:
         self._config.budget.touch((self._endpoint, key))

@@ -67,6 +67,7 @@ class QueryCoverage:
         self.unit_lists = unit_lists
         self._scope = scope
         self._planning = Lock()
+        scope.generations[care_unit] = calls.snapshots.generation(care_unit)
         self._answers = RequestAnswers(care_unit, calls, scope)
         self._cached: list[TimeslotQuery] = []
         self._ranges: dict[TimeslotQuery, list[CoveredRange]] = {}
@@ -83,12 +84,12 @@ class QueryCoverage:
 
     def from_cache(self, query: TimeslotQuery) -> TimeslotList | None:
         """The slots of a query, where fresh snapshots settle it."""
-        if self._answers or not self._scope.may_use_cache:
+        if self._answers:
             return None
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
             return None
-        used = self.calls.snapshots.fresh(query, profile)
+        used = self.calls.snapshots.fresh(query, profile, self._scope.since)
         if used is None:
             return None
         shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used]
@@ -201,9 +202,8 @@ class QueryCoverage:
     def _known_sources(self, part: TimeslotQuery, known: "_KnownSources") -> Iterator[tuple[Step, Source]]:
         """What may hold a range of a part: the request's own answers, then fresh and stale ones, then pending calls."""
         yield from known.own(part)
-        if self._scope.may_use_cache:
-            for snapshot in self.calls.snapshots.known(part, known.profile):
-                yield snapshot.step, snapshot
+        for snapshot in self.calls.snapshots.known(part, known.profile, self._scope.since):
+            yield snapshot.step, snapshot
         yield from known.pending(part)
 
     async def _fetch(self, batch: "_Batch", profile: EhrProfile) -> None:

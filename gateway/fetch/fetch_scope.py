@@ -8,7 +8,10 @@ from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from gateway.domain.errors import DeadlineExceeded, GatewayError, OperationTooLarge, RateLimited
+from gateway.domain.models import CareUnitKey
+from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.single_flight import SharedCall, forget_frames
+from gateway.fetch.snapshots import Generation
 
 T = TypeVar("T")
 
@@ -47,6 +50,10 @@ class FetchScope:
 
     started: float
     since: float = -inf
+    reader: object = field(default_factory=object)
+    """Stands for the request where what it read is told from what others read."""
+    generations: dict[CareUnitKey, Generation] = field(default_factory=dict)
+    """What was cached of the timeslots of each care unit when the request first asked for them."""
     asked: int = 0
     reads: list[FetchRecord] = field(default_factory=list)
     fresh_until: float = inf
@@ -58,6 +65,8 @@ class FetchScope:
     """Called with an EHR's code, before the request begins to wait for a call to that EHR."""
     take_calls: Callable[[int], None] | None = None
     """Called with the number of calls that are about to be made. Raises RateLimited."""
+    is_outdated: bool = False
+    """When it is closed: whether newer calls say something else than what the request has read."""
     waited: float = 0.0
     """The seconds in which it waited for at least one call."""
     _pending: int = 0
@@ -65,6 +74,7 @@ class FetchScope:
     _calls: int = 0
     _slots: int = 0
     _counted: set[object] = field(default_factory=set)
+    _used: list[TimeslotList | SharedCall[TimeslotList]] = field(default_factory=list)
     _held: list[SharedCall[Any]] = field(default_factory=list)
     _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
     _is_closed: bool = False
@@ -74,6 +84,28 @@ class FetchScope:
     def may_use_cache(self) -> bool:
         """Whether data from before the request will do."""
         return self.since == -inf
+
+    def use(self, source: "TimeslotList | SharedCall[TimeslotList]") -> None:
+        """Note timeslots, or the call that will bring them, that the request's answer is made of."""
+        self._used.append(source)
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the request's time is over."""
+        return self._expired is not None
+
+    def renewed(self) -> "FetchScope":
+        """A scope for the same request, which is answered once more from what was read meanwhile."""
+        return FetchScope(
+            self.started,
+            self.since,
+            most_calls=self.most_calls,
+            most_slots=self.most_slots,
+            on_ehr=self.on_ehr,
+            take_calls=self.take_calls,
+            waited=self.waited,
+            _calls=self._calls,
+        )
 
     @property
     def has_calls_left(self) -> bool:
@@ -173,6 +205,9 @@ class FetchScope:
     def close(self) -> None:
         """Release every call; those that no other request waits for are cancelled."""
         self._is_closed = True
+        found = (each if isinstance(each, TimeslotList) else each.answer for each in self._used)
+        self.is_outdated = any(each is not None and each.is_outdated for each in found)
+        self._used.clear()
         awaited, self._awaited = self._awaited, []
         for future in awaited:
             forget_frames(future)

@@ -4,13 +4,16 @@ from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
+from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.pieces import Pieces
+from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
+from gateway.domain.read_order import corrected_in_pieces, differs, filters_meet, own_slots
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.backend import SchedulingBackend
@@ -22,6 +25,14 @@ from gateway.fetch.snapshots import Snapshot, Snapshots
 
 # Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
 _CALLS_AT_ONCE = 8
+
+# How often a call is made where newer answers of unknown owners overtake it.
+_MOST_READS = 3
+_MOST_COMPARED = 2_000
+# Beyond so many care units, those of which no answer is in use any more are forgotten.
+_MOST_UNITS = 1_000
+# So many may land while a call is on its way.
+_MOST_NEWER = 100
 
 Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
@@ -37,6 +48,9 @@ class TimeslotCalls:
         self._backend = backend
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
+        self._answers: dict[CareUnitKey, WeakKeyDictionary[TimeslotList, Step]] = {}
+        self._most_units = _MOST_UNITS
+        self._reads: defaultdict[CareUnitKey, set[_Read]] = defaultdict(set)
         self._not_rounded_up: set[str] = set()
         self._failed_at: dict[CareUnitKey, float] = {}
 
@@ -61,11 +75,11 @@ class TimeslotCalls:
         call = calls.get(step) if calls else None
         return call if call is not None and call.joinable and call.started >= since else None
 
-    def start(self, step: Step, semaphore: Semaphore) -> SharedCall[TimeslotList]:
-        """Start a call, with one holder."""
+    def start(self, step: Step, semaphore: Semaphore, reader: object) -> SharedCall[TimeslotList]:
+        """Start a call for the request that `reader` stands for, with one holder."""
         started = self._clock()
         call: SharedCall[TimeslotList] = SharedCall(
-            self._call(step, semaphore, started), started, partial(self._on_done, step)
+            self._call(step, semaphore, _Read(step, reader)), started, partial(self._on_done, step)
         )
         self._pending[step.care_unit][step] = call
         return call
@@ -79,11 +93,48 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    async def _call(self, step: Step, semaphore: Semaphore, started: float) -> TimeslotList:
-        async with semaphore:
-            answer = await self._backend.timeslots(step)
-        self.snapshots.keep(Snapshot(step, answer, started))
+    async def _call(self, step: Step, semaphore: Semaphore, read: "_Read") -> TimeslotList:
+        reads = self._reads[step.care_unit]
+        reads.add(read)
+        try:
+            for _ in range(_MOST_READS):
+                read.newer.clear()
+                began = self._clock()
+                async with semaphore:
+                    answer = await self._backend.timeslots(step)
+                began = max(began, answer.began or began)
+                landed = await read.corrected(own_slots(step, answer), began)
+                if landed is not None:
+                    reads.discard(read)
+                    return self._land(Snapshot(step, landed, began, read.reader), reads)
+        finally:
+            reads.discard(read)
+            if not reads:
+                self._reads.pop(step.care_unit, None)
+        raise UpstreamUnavailable("Newer answers overtook this one again and again", retryable=True)
+
+    def _land(self, snapshot: Snapshot, reads: Iterable["_Read"]) -> TimeslotList:
+        """Keep what a call brought, correct what others will bring, and outdate what says something else."""
+        answer, step = snapshot.answer, snapshot.step
+        for other in reads:
+            other.note(snapshot)
+        for count, (older, asked) in enumerate(list(self._answers.get(step.care_unit, {}).items())):
+            # So many are not looked at: to make an answer anew costs no call as a rule.
+            if not older.is_outdated and (count >= _MOST_COMPARED or differs(older, asked, answer, step)):
+                older.is_outdated = True
+        self.watch(step, answer)
+        self.snapshots.keep(snapshot)
         return answer
+
+    def watch(self, step: Step, answer: TimeslotList) -> None:
+        """Outdate the answer to a step when a newer one says something else, as long as anyone uses it."""
+        answers = self._answers.get(step.care_unit)
+        if answers is None:
+            if len(self._answers) >= self._most_units:
+                self._answers = {care_unit: each for care_unit, each in self._answers.items() if each}
+                self._most_units = max(_MOST_UNITS, 2 * len(self._answers))
+            answers = self._answers[step.care_unit] = WeakKeyDictionary()
+        answers[answer] = step
 
     def _on_done(self, step: Step, call: SharedCall[TimeslotList]) -> None:
         if call.answer is not None:
@@ -95,6 +146,41 @@ class TimeslotCalls:
             del calls[step]
         if not calls:
             del self._pending[step.care_unit]
+
+
+@dataclass(slots=True, eq=False)
+class _Read:
+    """A call that is on its way, and what calls that landed meanwhile have brought.
+
+    Those of them that began later are newer, although they landed earlier, and may have been shown.
+    """
+
+    step: Step
+    reader: object
+    newer: list[Snapshot] = field(default_factory=list)
+
+    def note(self, landed: Snapshot) -> None:
+        """Remember what another call brought."""
+        if filters_meet(landed.step, self.step):
+            self.newer.append(landed)
+
+    async def corrected(self, answer: TimeslotList, began: float) -> TimeslotList | None:
+        """The answer as newer ones say; None where they do not tell, so that the EHR has to be asked again."""
+        corrected: TimeslotList | None = answer
+        while self.newer:
+            if len(self.newer) > _MOST_NEWER:
+                return None
+            self.newer.sort(key=lambda snapshot: -snapshot.fetched_at)
+            newer = self.newer.pop()
+            if newer.fetched_at <= began or corrected is None:
+                continue
+            work = corrected_in_pieces(corrected, self.step, newer.answer, newer.step)
+            is_short = len(corrected) + len(newer.answer) <= PIECE
+            found = whole(work) if is_short else await InPieces(work)
+            # What one request reads is told apart by its calls alone, where slots do not name their owners.
+            if found is not None or newer.reader is not self.reader:
+                corrected = found
+        return corrected
 
 
 class RequestAnswers:
@@ -146,6 +232,8 @@ class RequestAnswers:
         """Record the read of a snapshot, once."""
         if snapshot not in self._recorded:
             self._recorded.add(snapshot)
+            self._calls.watch(snapshot.step, snapshot.answer)
+            self._scope.use(snapshot.answer)
             origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
             self._record(snapshot.step, origin, snapshot.fetched_at)
 
@@ -165,7 +253,7 @@ class RequestAnswers:
             if source is not None:
                 self.add(step, source)
             else:
-                source = self._calls.start(step, self._semaphore)
+                source = self._calls.start(step, self._semaphore, self._scope.reader)
                 self._use(step, source)
                 self._hold(step, source, CacheStatus.FETCHED)
         return source
@@ -179,7 +267,7 @@ class RequestAnswers:
         if call is not None:
             call.acquire()
         elif self._scope.may_refresh():
-            self._calls.start(step, self._semaphore)
+            self._calls.start(step, self._semaphore, self._scope.reader)
 
     def _use(self, step: Step, source: Source) -> None:
         self._sources[step] = source
@@ -187,6 +275,7 @@ class RequestAnswers:
 
     def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
         self._scope.release_on_close(call)
+        self._scope.use(call)
         self._record(step, origin, call.started)
 
     def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:

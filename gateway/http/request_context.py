@@ -168,6 +168,12 @@ class RequestTimeout:
         if kind is asyncio.CancelledError and self._has_disconnected and task is not None and not task.uncancel():
             raise ClientDisconnectedError from None
 
+    def use(self, scope: FetchScope) -> None:
+        """Let another scope expire when the request's time is over."""
+        self.scope.on_waiting = None
+        self.scope = scope
+        scope.on_waiting = self._begin
+
     async def pause(self) -> None:
         """Give other requests their turn. Raises Overloaded where the caller has too much of other answers to read.
 
@@ -201,9 +207,12 @@ class RequestTimeout:
         self._late_at = loop.time() + self.seconds + _WRITING_SECONDS
         self._task = asyncio.current_task()
         self._timers = (
-            loop.call_later(self.seconds, self.scope.expire),
+            loop.call_later(self.seconds, self._expire),
             loop.call_later(_SECONDS_BEFORE_WATCHING, self._watch),
         )
+
+    def _expire(self) -> None:
+        self.scope.expire()
 
     def _watch(self) -> None:
         self._watcher = asyncio.get_running_loop().create_task(self._until_disconnected())

@@ -11,6 +11,7 @@ from starlette.types import Send
 
 from gateway.domain.models import Access
 from gateway.fetch.cache_budget import CacheBudget
+from gateway.fetch.snapshots import Generation
 from gateway.http.negotiation import MIN_COMPRESSED_BYTES, THREAD_BYTES, Encoding, MediaType, compressed
 
 # A shorter body is sent as one piece: copying it costs less than a further ASGI message.
@@ -20,6 +21,7 @@ _MAX_LOOP_DIGEST_BYTES = 1024 * 1024
 _OVERHEAD_BYTES = 2_000
 # A key holds what its caller may see, even after the caller's token is forgotten.
 _CARE_UNIT_BYTES = 250
+_GENERATION_BYTES = 100
 _MAX_SIGHTINGS = 4_096
 # Responses that need no data of Leyr's, such as introspection, change when the gateway is replaced.
 _MAX_AGE_SECONDS = 300
@@ -42,11 +44,18 @@ class GraphQLResponse:
     headers: Sequence[tuple[bytes, bytes]] = ()
     fresh_until: float | None = None
     """The clock's time until which all of its data are fresh; None if it must not be cached."""
+    generations: Sequence[Generation] | None = None
+    """What was cached of the timeslots that it holds; None if it holds none."""
     turns: AbstractAsyncContextManager[object] = _NO_TURNS
     """Within this a thread compresses it, if it is large: a semaphore that responses share."""
     _etag: bytes = b""
     _bodies: dict[Encoding, _Body] = field(default_factory=dict)
     _compressing: dict[Encoding, asyncio.Task[_Body]] = field(default_factory=dict)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no newer call has brought other timeslots than it holds."""
+        return self.generations is None or all(each.is_current for each in self.generations)
 
     @property
     def size(self) -> int:
@@ -114,7 +123,7 @@ def _etag(pieces: Sequence[bytes]) -> bytes:
 
 
 class ResponseCache:
-    """Whole responses by request, each for as long as all its data are fresh.
+    """Whole responses by request, each for as long as all its data are fresh, and as the gateway has cached them.
 
     A response is kept when its request comes the second time: most requests for a window that moves with the clock
     never come again.
@@ -131,7 +140,7 @@ class ResponseCache:
         response = self._kept.get(key)
         if response is None or response.fresh_until is None:
             return None
-        if self._clock() >= response.fresh_until:
+        if self._clock() >= response.fresh_until or not response.is_current:
             self._budget.drop(("answer", key))
             self._forget(key)
             return None
@@ -141,9 +150,11 @@ class ResponseCache:
     def offer(self, key: CacheKey, response: GraphQLResponse) -> None:
         """Keep a fresh response if its request came before; else remember that the request came."""
         now, until = self._clock(), response.fresh_until
-        if until is None or until <= now or not (key in self._kept or self._is_seen_again(key, now, until)):
+        if until is None or until <= now or not response.is_current:
             return
-        size = response.size + _access_bytes(key)
+        if not (key in self._kept or self._is_seen_again(key, now, until)):
+            return
+        size = response.size + _access_bytes(key) + _GENERATION_BYTES * len(response.generations or ())
         if self._budget.keep(("answer", key), size, lambda: self._forget(key)):
             self._kept[key] = response
         else:
@@ -170,14 +181,16 @@ def _access_bytes(key: CacheKey) -> int:
 def cache_headers(response: GraphQLResponse, now: float, *, shared: bool) -> Sequence[tuple[bytes, bytes]]:
     """The Cache-Control and ETag headers of a response to GET; no cache may keep one that holds an error.
 
-    `now` is the time of the clock that `fresh_until` is measured with. `shared` says whether caches that serve several
-    callers may keep the response.
+    One that holds free times has to be asked for anew each time, as newer calls may say something else. `now` is the
+    time of the clock that `fresh_until` is measured with. `shared` says whether caches that serve several callers may
+    keep the response.
     """
     if response.fresh_until is None:
         return _NO_STORE
     scope = b"public" if shared else b"private"
     seconds = int(min(max(response.fresh_until - now, 0), _MAX_AGE_SECONDS))
-    kept = b"%b, max-age=%d" % (scope, seconds) if seconds else b"%b, no-cache" % scope
+    must_ask = not seconds or response.generations is not None
+    kept = b"%b, no-cache" % scope if must_ask else b"%b, max-age=%d" % (scope, seconds)
     return [(b"cache-control", kept), (b"etag", response.etag)]
 
 

@@ -28,6 +28,9 @@ from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.schema.context import Context, OperationLimits
 from gateway.schema.node import Nodes
 
+# While the second one runs, newer calls may land again.
+_MOST_RUNS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class GraphQLResult:
@@ -90,37 +93,13 @@ class Runner:
     async def run(self, request: GraphQLRequest, context: RequestContext, permit: RequestPermit) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
         operation = self._operation(request, context.media_type)
-        record, started = context.record, self.clock()
-        scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
-        scope.on_ehr, scope.take_calls, permit.scope = permit.wait_for, context.take_calls, scope
-        loaders = self.loaders(scope)
-        resolver_context = Context(
-            loaders,
-            self.profiles,
-            # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
-            self.now().replace(microsecond=0),
-            self.widest_window,
-            context.access,
-            self.limits,
-        )
+        record = context.record
         try:
-            seconds = min(context.timeout_seconds, self.limits.seconds)
-            with RequestTimeout(
-                scope, context.receive, seconds, self.writing, context.caller, context.check_unsent
-            ) as timeout:
-                executed = await self.engine.execute(
-                    operation,
-                    resolver_context,
-                    queries_only=not context.is_post,
-                    turns=timeout,
-                    on_chosen=partial(_protect_mutation, timeout, permit),
-                )
+            executed, scope = await self._executed(operation, context, permit)
         except DeadlineExceeded as error:
             raise HttpError(503, error) from None
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
-        finally:
-            loaders.close()
         result = GraphQLResult.of(executed, self.errors, record.ids.request_id)
         record.operation_type, record.document_hash = result.operation_type, result.document_hash
         record.codes = [error["extensions"]["code"] for error in result.errors]
@@ -135,8 +114,58 @@ class Runner:
         # A mutation runs each time that it is sent.
         if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
             response.fresh_until = scope.fresh_until
+            response.generations = tuple(scope.generations.values()) or None
         response.turns = self.compressing
         return response
+
+    async def _executed(
+        self, operation: Operation, context: RequestContext, permit: RequestPermit
+    ) -> tuple[Result, FetchScope]:
+        """Execute an operation; gives the result and what was read for it.
+
+        A query is executed again where calls that landed meanwhile say something else than what it read: other answers
+        may have shown that already. As a rule all of it is in the cache then.
+        """
+        started, now = self.clock(), self.now()
+        scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
+        scope.on_ehr, scope.take_calls, permit.scope = permit.wait_for, context.take_calls, scope
+        seconds = min(context.timeout_seconds, self.limits.seconds)
+        with RequestTimeout(
+            scope, context.receive, seconds, self.writing, context.caller, context.check_unsent
+        ) as timeout:
+            for _ in range(_MOST_RUNS):
+                executed = await self._execute(operation, context, permit, timeout, now)
+                scope = timeout.scope
+                is_query = executed.operation_type == OperationType.QUERY.value
+                if not is_query or scope.is_expired or not scope.is_outdated:
+                    break
+                permit.scope = scope.renewed()
+                timeout.use(permit.scope)
+        return executed, scope
+
+    async def _execute(
+        self,
+        operation: Operation,
+        context: RequestContext,
+        permit: RequestPermit,
+        turns: RequestTimeout,
+        now: datetime,
+    ) -> Result:
+        nodes = self.loaders(turns.scope)
+        # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
+        resolver_context = Context(
+            nodes, self.profiles, now.replace(microsecond=0), self.widest_window, context.access, self.limits
+        )
+        try:
+            return await self.engine.execute(
+                operation,
+                resolver_context,
+                queries_only=not context.is_post,
+                turns=turns,
+                on_chosen=partial(_protect_mutation, turns, permit),
+            )
+        finally:
+            nodes.close()
 
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
         document = request.query

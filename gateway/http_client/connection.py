@@ -3,7 +3,8 @@
 import asyncio
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import monotonic
 from typing import cast
 from weakref import finalize
 
@@ -65,16 +66,25 @@ class BodyBudget:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Response:
-    """A response with its body decompressed. Header names are lower-case; of repeated headers the last one counts."""
+    """A response with its body decompressed. Header names are lower-case; of repeated headers the last one counts.
+
+    `sent_at` is a monotonic clock's seconds when the request was sent.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes | bytearray
+    sent_at: float = field(default_factory=monotonic)
 
     @property
     def is_success(self) -> bool:
         """Whether the status is any of 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 # the bounds of HTTP's success class
+
+    @property
+    def age(self) -> float:
+        """The seconds since the request was sent."""
+        return monotonic() - self.sent_at
 
 
 class HttpConnection(asyncio.Protocol):
@@ -118,6 +128,8 @@ class HttpConnection(asyncio.Protocol):
         self._received = 0
         self._response = self._loop.create_future()
         self._timer = self._loop.call_later(timeout_seconds, self._fail, TimeoutError)
+        # uvloop's own time stands still within a turn of the loop, and counts whole milliseconds.
+        self._sent_at = monotonic()
         self._transport.write(head)
         return self._response
 
@@ -263,7 +275,7 @@ class HttpConnection(asyncio.Protocol):
             self._let_body_go()
             return
         if is_whole:
-            found = Response(self._parser.get_status_code(), self._headers, self._body)
+            found = Response(self._parser.get_status_code(), self._headers, self._body, self._sent_at)
             if self._counted:
                 finalize(found, self._bodies.give, self._counted)
                 self._counted = 0

@@ -1,8 +1,10 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from http import HTTPStatus
+from time import monotonic
 from typing import Self, TypeVar
 from urllib.parse import quote
 
@@ -111,8 +113,13 @@ class LeyrClient:
     """
 
     def __init__(
-        self, transport: LeyrTransport, log: structlog.typing.FilteringBoundLogger, policies: UpstreamPolicies
+        self,
+        transport: LeyrTransport,
+        log: structlog.typing.FilteringBoundLogger,
+        policies: UpstreamPolicies,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
+        self._clock = clock
         self._transport = transport
         self._log = log
         self._policies = policies
@@ -151,12 +158,13 @@ class LeyrClient:
             target += f"&healthcare_service_id={quote(step.service, safe='')}"
         decoded = await self._list(target, self._timeslots, "timeslots", step.care_unit.emr)
         found = TimeslotList.in_order(decoded.items, decoded.times, decoded.text_bytes)
-        if found is not None:
-            return found
-        if len(decoded.items) <= PIECE:
-            return TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
-        pieces = TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes)
-        return await self._in_turn(step.care_unit.emr, pieces)
+        if found is None and len(decoded.items) <= PIECE:
+            found = TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
+        if found is None:
+            pieces = TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes)
+            found = await self._in_turn(step.care_unit.emr, pieces)
+        found.began = decoded.began
+        return found
 
     def _list(self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> Awaitable[Decoded[T]]:
         return self._policies.of(emr).call(endpoint, partial(self._get_list, target, decoder, endpoint, emr))
@@ -165,14 +173,15 @@ class LeyrClient:
         self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str, timeout_seconds: float
     ) -> Decoded[T]:
         response = await self._transport.get(target, timeout_seconds=timeout_seconds)
+        began = self._clock() - response.age
         if not response.is_success:
             if endpoint == "timeslots" and _has_no_timeslots(response):
-                return Decoded([])
+                return Decoded([], began=began)
             error = error_for(response, read_error_envelope(response))
             raise AttemptError(error, result_of(error, response.status))
         decoded = decoder.decode_simply(response.body)
         if decoded is not None:
-            return decoded
+            return replace(decoded, began=began)
         if len(response.body) <= _LARGE_BODY_BYTES:
             decoded = decoder.decode(response.body)
         else:
@@ -181,7 +190,7 @@ class LeyrClient:
             self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
         if decoded.wrapped:
             self._log.warning("upstream.list_wrapped", endpoint=endpoint, emr=emr)
-        return decoded
+        return replace(decoded, began=began)
 
     async def _in_turn(self, emr: str, pieces: Pieces[Read]) -> Read:
         """Work in pieces, on one list at a time: the pieces of many would add up to a long turn of the loop.

@@ -22,6 +22,7 @@ class Decoded(Generic[T]):
     """A list's items, how many were dropped since they had no identity, and whether an object wrapped the list.
 
     `times` are the texts in the fields that hold times, `text_bytes` is the most that all texts may take in memory.
+    `began` is the clock's seconds when the list was asked for.
     """
 
     items: list[T]
@@ -29,6 +30,7 @@ class Decoded(Generic[T]):
     wrapped: bool = False
     times: frozenset[str] | set[str] = frozenset()
     text_bytes: int = 0
+    began: float | None = None
 
 
 class _AnyObject(msgspec.Struct, gc=False):

@@ -42,45 +42,46 @@ def kept(gateway: Gateway, query: str, **headers: str) -> str:
     return str(response.headers["cache-control"])
 
 
-def test_max_age_is_the_shortest_lifetime_of_the_data(gateway: Gateway) -> None:
+RESOURCES = f'{{ careUnit(id: "{UNIT}") {{ resources {{ name }} }} }}'
+
+
+def test_max_age_is_the_shortest_lifetime_of_the_lists(gateway: Gateway, clock: Clock) -> None:
     assert kept(gateway, STATIC) == "public, max-age=300"
     assert kept(gateway, UNITS) == "public, max-age=300"
-    assert kept(gateway, SLOTS) == "public, max-age=15"
-    assert kept(gateway, f"{{ first: {UNITS[1:-1]} second: {SLOTS[1:-1]} }}") == "public, max-age=15"
+    clock.seconds += 10
+    assert kept(gateway, RESOURCES) == "public, max-age=290"
+
+
+@pytest.mark.parametrize("query", [SLOTS, f"{{ first: {UNITS[1:-1]} second: {SLOTS[1:-1]} }}", LARGE])
+def test_responses_with_free_times_must_be_revalidated(query: str, gateway: Gateway) -> None:
+    # The third is sent as it was made for the second.
+    assert [kept(gateway, query) for _ in range(3)] == ["public, no-cache"] * 3
+    assert kept(gateway, query, cache_control="no-cache") == "public, no-cache"
+    assert get(gateway, query, if_none_match=get(gateway, query).headers["etag"]).status_code == 304
 
 
 def test_max_age_of_a_cached_response_is_its_remaining_lifetime(
     gateway: Gateway, clock: Clock, simulator: Simulator
 ) -> None:
     # The third is sent as it was made for the second.
-    said = [kept(gateway, SLOTS) for _ in range(3)]
+    said = [kept(gateway, UNITS) for _ in range(3)]
     executed = clock.times_asked
-    clock.seconds += 10
-    said.append(kept(gateway, SLOTS))
-    clock.seconds += 4.5
-    said.append(kept(gateway, SLOTS))
+    clock.seconds += 290
+    said.append(kept(gateway, UNITS))
+    clock.seconds += 9.5
+    said.append(kept(gateway, UNITS))
 
-    assert said == [*["public, max-age=15"] * 3, "public, max-age=5", "public, no-cache"]
+    assert said == [*["public, max-age=300"] * 3, "public, max-age=10", "public, no-cache"]
     assert clock.times_asked == executed == 2
-    assert simulator.count() == {"care_units": 1, "timeslots": 1}
-
-
-def test_max_age_of_a_new_response_is_the_remaining_lifetime_of_its_data(gateway: Gateway, clock: Clock) -> None:
-    assert kept(gateway, SLOTS) == "public, max-age=15"
-    clock.seconds += 10
-
-    assert kept(gateway, SLOTS.replace("name", "id")) == "public, max-age=5"
-    assert kept(gateway, UNITS) == "public, max-age=290"
-    clock.seconds += 280
-    assert kept(gateway, SLOTS.replace("name", "leyrId")) == "public, max-age=10"
+    assert simulator.count() == {"care_units": 1}
 
 
 def test_max_age_after_a_no_cache_request_is_a_whole_lifetime(gateway: Gateway, clock: Clock) -> None:
-    kept(gateway, SLOTS)
+    kept(gateway, UNITS)
     clock.seconds += 10
 
-    assert kept(gateway, SLOTS, cache_control="no-cache") == "public, max-age=15"
-    assert kept(gateway, SLOTS) == "public, max-age=15"
+    assert kept(gateway, UNITS, cache_control="no-cache") == "public, max-age=300"
+    assert kept(gateway, UNITS) == "public, max-age=300"
 
 
 def test_response_with_stale_data_must_be_revalidated(gateway: Gateway, clock: Clock, simulator: Simulator) -> None:
@@ -93,12 +94,12 @@ def test_response_with_stale_data_must_be_revalidated(gateway: Gateway, clock: C
 
 
 def test_max_age_returns_after_a_refresh(gateway: Gateway, clock: Clock) -> None:
-    kept(gateway, SLOTS)
-    clock.seconds += 20
-    assert kept(gateway, SLOTS) == "public, no-cache"
+    kept(gateway, UNITS)
+    clock.seconds += 310
+    assert kept(gateway, UNITS) == "public, no-cache"
     gateway.settle()
 
-    assert kept(gateway, SLOTS) == "public, max-age=15"
+    assert kept(gateway, UNITS) == "public, max-age=300"
 
 
 def test_responses_must_be_revalidated_where_caches_are_off(serve_gateway: Callable[..., Gateway]) -> None:
@@ -139,7 +140,7 @@ def test_responses_with_a_fetch_report_are_no_store(gateway: Gateway) -> None:
 
     assert response.json()["extensions"]
     assert response.headers["cache-control"] == "no-store"
-    assert kept(gateway, SLOTS) == "public, max-age=15"
+    assert kept(gateway, SLOTS) == "public, no-cache"
 
 
 def test_responses_to_post_are_no_store(gateway: Gateway) -> None:
@@ -186,7 +187,7 @@ def test_matching_if_none_match_is_304(gateway: Gateway, clock: Clock) -> None:
             assert head.status_code == 304
             assert head.content == b""
             assert head.headers["etag"] == tag
-            assert head.headers["cache-control"] == "public, max-age=10"
+            assert head.headers["cache-control"] == "public, no-cache"
             assert head.headers["vary"] == whole.headers["vary"]
             for name in ("content-length", "content-encoding", "transfer-encoding", "content-type"):
                 assert name not in head.headers

@@ -125,7 +125,7 @@ def test_no_request_makes_more_calls_than_granted_and_what_it_gives_is_right(
     for batch, given_answers in zip(asked_for, answers, strict=True):
         for each, answer in zip(batch, given_answers, strict=True):
             if isinstance(answer, TimeslotList) and all(slot.names_resource and slot.names_service for slot in slots):
-                assert answer.slots == ehr.owned(each).slots
+                assert answer.slots == ehr.expected(each).slots
 
 
 class Budget:

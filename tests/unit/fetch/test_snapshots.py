@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import Timeslot
 from gateway.domain.queries import Step
+from gateway.domain.read_order import own_slots
 from gateway.domain.timeslots import TimeslotList, instant
 from gateway.domain.window import Window
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
@@ -176,7 +177,8 @@ def test_an_empty_stretch_that_comes_late_ages_its_neighbour() -> None:
 def test_slots_outside_of_an_older_answers_window_do_not_come_back_beside_it() -> None:
     world = World()
     outside = Timeslot((START + 0.5 * DAY).isoformat(), None, "r1", "s1")
-    world.snapshots.keep(Snapshot(Step(UNIT, query(1, 5).window), TimeslotList([outside]), world.now))
+    step = Step(UNIT, query(1, 5).window)
+    world.snapshots.keep(Snapshot(step, own_slots(step, TimeslotList([outside])), world.now))
 
     world.now += 5
     world.keep(0, 1, slots=False)

@@ -1,0 +1,123 @@
+"""Reads of one care unit in order: what a call that began later says stands in place of what an earlier one said.
+
+A read says which slots are free inside its window and under its filters, so it also says what is gone there. Where two
+reads overlap and the slots name their owners, the newer part can be written into the older read. Where the filters
+differ and a slot does not name that owner, it cannot be told whether the other read speaks of it.
+"""
+
+from math import inf
+
+from gateway.domain.pieces import Pieces, whole
+from gateway.domain.queries import Step
+from gateway.domain.timeslots import TimeslotList, joined_in_pieces
+from gateway.domain.window import Window
+
+
+def own_slots(step: Step, answer: TimeslotList) -> TimeslotList:
+    """What the answer to a step may hold: EHRs give slots beyond the window, or of others than the filters name.
+
+    A slot that names no owner belongs to the one that the step asked for.
+    """
+    own = answer.within(step.window)
+    resource, service = step.filters
+    if any(
+        (resource is not None and slot.resource_id not in {None, resource})
+        or (service is not None and slot.healthcare_service_id not in {None, service})
+        for slot in (own.slots if resource is not None or service is not None else ())
+    ):
+        own = own.where(
+            lambda slot: (
+                (resource is None or slot.resource_id in {None, resource})
+                and (service is None or slot.healthcare_service_id in {None, service})
+            )
+        )
+    return own if own is answer else own.copy()
+
+
+def filters_meet(one: Step, other: Step) -> bool:
+    """Whether a slot may match the filters of both steps."""
+    return (one.resource is None or other.resource in {None, one.resource}) and (
+        one.service is None or other.service in {None, one.service}
+    )
+
+
+def corrected(
+    older: TimeslotList, step: Step, newer: TimeslotList, by: Step, *, longest: float = inf
+) -> TimeslotList | None:
+    """The older answer to `step` with what the newer answer to `by` says in its place; the same object if it is equal.
+
+    None where slots do not name the owners by which the filters differ, and where a list of more than `longest` slots
+    would have to be made anew.
+    """
+    return whole(corrected_in_pieces(older, step, newer, by, longest=longest))
+
+
+def corrected_in_pieces(
+    older: TimeslotList, step: Step, newer: TimeslotList, by: Step, *, longest: float = inf
+) -> Pieces[TimeslotList | None]:
+    """The same for long lists."""
+    window = step.window.intersection(by.window)
+    if window is None or not filters_meet(step, by):
+        return older
+    replaced, written = _replaced_and_written(older, step, newer, by)
+    if replaced is None or written is None:
+        return None
+    yield
+    if replaced.slots == written.slots:
+        return older
+    if len(older) + len(written) > longest:
+        return None
+    yield
+    gone = {id(slot) for slot in replaced.slots}
+    inside = older.within(window)
+    kept = inside.where(lambda slot: id(slot) not in gone) if gone else inside
+    yield
+    found = yield from joined_in_pieces([kept, written])
+    return older.replaced(window, found)
+
+
+def differs(older: TimeslotList, step: Step, newer: TimeslotList, by: Step) -> bool:
+    """Whether the newer answer to `by` says something else than the older one to `step`, where both say anything.
+
+    False where the slots do not tell.
+    """
+    if not step.window.overlaps(by.window) or not filters_meet(step, by):
+        return False
+    replaced, written = _replaced_and_written(older, step, newer, by)
+    return replaced is not None and written is not None and replaced.slots != written.slots
+
+
+def _replaced_and_written(
+    older: TimeslotList, step: Step, newer: TimeslotList, by: Step
+) -> tuple[TimeslotList | None, TimeslotList | None]:
+    """What of two overlapping answers the other one speaks of too; None where the slots do not tell."""
+    window = step.window.intersection(by.window)
+    if window is None:
+        return _NOTHING, _NOTHING
+    if step.resource != by.resource and (_nameless_resources(older, window) or _nameless_resources(newer, window)):
+        return None, None
+    if step.service != by.service and (_nameless_services(older, window) or _nameless_services(newer, window)):
+        return None, None
+    return _matching(older, step, by).within(window), _matching(newer, by, step).within(window)
+
+
+def _matching(answer: TimeslotList, step: Step, other: Step) -> TimeslotList:
+    """The slots of an answer that match the filters of another step too."""
+    if other.resource is not None and step.resource is None:
+        answer = answer.of_resource(other.resource)
+    if other.service is not None and step.service is None:
+        answer = answer.of_service(other.service)
+    return answer
+
+
+_NOTHING = TimeslotList()
+
+
+def _nameless_resources(answer: TimeslotList, window: Window) -> bool:
+    nameless = answer.of_resource(None)
+    return bool(nameless.slots) and bool(nameless.within(window).slots)
+
+
+def _nameless_services(answer: TimeslotList, window: Window) -> bool:
+    nameless = answer.of_service(None)
+    return bool(nameless.slots) and bool(nameless.within(window).slots)
