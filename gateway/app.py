@@ -36,6 +36,7 @@ from gateway.fetch.cache_budget import CacheBudget, CacheConfig
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.profiles import Profiles
+from gateway.fetch.single_flight import DetachedCalls
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes
@@ -175,6 +176,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         asyncio.get_running_loop().set_exception_handler(asyncio_handler(dependencies.log))
         async with transport:
             yield
+            await policies.close()
         if verifier is not None:
             await verifier.close()
 
@@ -216,9 +218,12 @@ class _Dependencies:
 
 def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
     settings = dependencies.settings
+    # Who sets a longer deadline, and nothing else, means its calls too.
+    call_seconds = max(settings.gateway_call_seconds, settings.gateway_deadline_seconds)
     rules = PolicyConfig(
         deadline_seconds=settings.gateway_deadline_seconds,
-        attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
+        call_seconds=call_seconds,
+        attempt_seconds=min(settings.gateway_attempt_seconds, call_seconds),
         concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
     )
     others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
@@ -255,7 +260,7 @@ def _endpoint(
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
     loaders = _loaders(settings, LeyrClient(transport, log, policies, clock), profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, profiles, loaders, memory),
+        runner=_runner(dependencies, profiles, loaders, memory, policies),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
@@ -277,7 +282,11 @@ def _endpoint(
 
 
 def _runner(
-    dependencies: _Dependencies, profiles: Profiles, loaders: Callable[[FetchScope], Nodes], memory: CacheBudget
+    dependencies: _Dependencies,
+    profiles: Profiles,
+    loaders: Callable[[FetchScope], Nodes],
+    memory: CacheBudget,
+    detached: DetachedCalls,
 ) -> Runner:
     settings = dependencies.settings
     return Runner(
@@ -288,6 +297,7 @@ def _runner(
         documents=persisted_documents_of(settings, memory),
         profiles=profiles,
         loaders=loaders,
+        detached=detached,
         widest_window=settings.widest_window,
         limits=OperationLimits(
             settings.gateway_max_upstream_calls,

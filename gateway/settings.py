@@ -25,6 +25,7 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -98,7 +99,9 @@ class LimitSettings(BaseModel):
     gateway_deadline_seconds: float = Field(10, gt=0, le=120)
     """For how long a request may wait for upstream; what is not there then is null."""
     gateway_attempt_seconds: float = Field(5, gt=0, le=120)
-    """For how long one attempt of an upstream call may take."""
+    """For how long one attempt to read a list may take; one for free times counts as slow after it, and goes on."""
+    gateway_call_seconds: float = Field(20, gt=0, le=600, validate_default=False)
+    """For how long an upstream call may go on for those who ask next, from its beginning; no less than the deadline."""
     gateway_calls_per_ehr: int = Field(64, ge=1, le=10_000)
     """How many upstream calls an EHR gets at a time; fewer after it said 429."""
     gateway_rate_per_second: float = Field(50, gt=0, le=1_000_000)
@@ -107,6 +110,13 @@ class LimitSettings(BaseModel):
     """How many requests a caller may send at once after a pause."""
     gateway_calls_per_minute: int = Field(1_000, ge=1, le=10_000_000)
     """How many upstream calls a minute a caller's requests may take, half of them at once."""
+
+    @field_validator("gateway_call_seconds")
+    @classmethod
+    def _check_call_seconds(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("gateway_deadline_seconds", 0):
+            raise ValueError("less than GATEWAY_DEADLINE_SECONDS, so a call would end before those who wait for it")
+        return value
 
     @property
     def grace_seconds(self) -> float:

@@ -94,9 +94,9 @@ def _replaced_and_written(
     window = step.window.intersection(by.window)
     if window is None:
         return _NOTHING, _NOTHING
-    if step.resource != by.resource and (_nameless_resources(older, window) or _nameless_resources(newer, window)):
+    if step.resource != by.resource and (_lack_resource(older, window) or _lack_resource(newer, window)):
         return None, None
-    if step.service != by.service and (_nameless_services(older, window) or _nameless_services(newer, window)):
+    if step.service != by.service and (_lack_service(older, window) or _lack_service(newer, window)):
         return None, None
     return _matching(older, step, by).within(window), _matching(newer, by, step).within(window)
 
@@ -113,11 +113,11 @@ def _matching(answer: TimeslotList, step: Step, other: Step) -> TimeslotList:
 _NOTHING = TimeslotList()
 
 
-def _nameless_resources(answer: TimeslotList, window: Window) -> bool:
-    nameless = answer.of_resource(None)
-    return bool(nameless.slots) and bool(nameless.within(window).slots)
+def _lack_resource(answer: TimeslotList, window: Window) -> bool:
+    unnamed = answer.of_resource(None)
+    return bool(unnamed.slots) and bool(unnamed.within(window).slots)
 
 
-def _nameless_services(answer: TimeslotList, window: Window) -> bool:
-    nameless = answer.of_service(None)
-    return bool(nameless.slots) and bool(nameless.within(window).slots)
+def _lack_service(answer: TimeslotList, window: Window) -> bool:
+    unnamed = answer.of_service(None)
+    return bool(unnamed.slots) and bool(unnamed.within(window).slots)

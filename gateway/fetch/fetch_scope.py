@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from gateway.domain.errors import DeadlineExceeded, GatewayError, OperationTooLarge, RateLimited
 from gateway.domain.models import CareUnitKey
 from gateway.domain.timeslots import TimeslotList
-from gateway.fetch.single_flight import SharedCall, forget_frames
+from gateway.fetch.single_flight import DetachedCalls, SharedCall, forget_frames
 from gateway.fetch.snapshots import Generation
 
 T = TypeVar("T")
@@ -67,6 +67,8 @@ class FetchScope:
     """Called with the number of calls that are about to be made. Raises RateLimited."""
     is_outdated: bool = False
     """When it is closed: whether newer calls say something else than what the request has read."""
+    detached: DetachedCalls | None = None
+    """Where its calls go on when its deadline is over; None where they end with it."""
     waited: float = 0.0
     """The seconds in which it waited for at least one call."""
     _pending: int = 0
@@ -78,6 +80,7 @@ class FetchScope:
     _held: list[SharedCall[Any]] = field(default_factory=list)
     _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
     _is_closed: bool = False
+    _is_overdue: bool = False
     _expired: Callable[[], GatewayError] | None = None
 
     @property
@@ -103,6 +106,7 @@ class FetchScope:
             most_slots=self.most_slots,
             on_ehr=self.on_ehr,
             take_calls=self.take_calls,
+            detached=self.detached,
             waited=self.waited,
             _calls=self._calls,
         )
@@ -183,7 +187,12 @@ class FetchScope:
             self.waited += future.get_loop().time() - self._waiting_since
 
     def expire(self, error: Callable[[], GatewayError] | None = None) -> None:
-        """End the request's time: every pending future fails, with `error` if given, and no further call is made."""
+        """End the request's time: every pending future fails, with `error` if given, and no further call is made.
+
+        Without an error its deadline is over, and its calls go on; where it ends for another reason they do not.
+        """
+        if self._expired is None:
+            self._is_overdue = error is None
         self._expired = error or _deadline_exceeded
         for future in self._awaited:
             self._fail(future, self._expired())
@@ -198,12 +207,12 @@ class FetchScope:
         """Hold an acquired call until the request is closed."""
         if self._is_closed:
             # A request that is cancelled may leave a plan behind that goes on for a turn of the loop.
-            call.release()
+            self._release(call)
         else:
             self._held.append(call)
 
     def close(self) -> None:
-        """Release every call; those that no other request waits for are cancelled."""
+        """Release every call; those that no other request waits for are cancelled, unless the deadline was over."""
         self._is_closed = True
         found = (each if isinstance(each, TimeslotList) else each.answer for each in self._used)
         self.is_outdated = any(each is not None and each.is_outdated for each in found)
@@ -213,7 +222,10 @@ class FetchScope:
             forget_frames(future)
         held, self._held = self._held, []
         for call in held:
-            call.release()
+            self._release(call)
+
+    def _release(self, call: SharedCall[Any]) -> None:
+        call.release(self.detached if self._is_overdue else None)
 
 
 def _deadline_exceeded() -> DeadlineExceeded:

@@ -3,21 +3,34 @@
 A call belongs to no request. Each that waits acquires it, and the call ends early only when the last has released it;
 so the request that started it may be cancelled like any other. Each waiter has a future of its own, because cancelling
 the awaiting task also cancels the future that it awaits.
+
+A holder ends in one of three ways. Its answer came; or its client left, so that it wants none; or its time was over.
+After the last of these the call is worth its answer to whoever asks next, so it goes on detached, without a holder.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from gateway.domain.errors import GatewayError
 
 T = TypeVar("T")
 
 
+class DetachedCalls(Protocol):
+    """The calls that go on although nobody waits for them; each may be cancelled at any time. Known by their tasks."""
+
+    def detach(self, task: "asyncio.Task[Any]") -> bool:
+        """Let a call go on; False where there is no room for it, or it was not sent yet."""
+
+    def attach(self, task: "asyncio.Task[Any]") -> None:
+        """Somebody waits for the call again."""
+
+
 class SharedCall(Generic[T]):
     """A call that several requests may wait for; it is made with one holder."""
 
-    __slots__ = ("_holders", "_loop", "_on_done", "_task", "_waiters", "started")
+    __slots__ = ("_detached", "_holders", "_loop", "_on_done", "_task", "_waiters", "started")
 
     def __init__(
         self, call: Coroutine[Any, Any, T], started: float, on_done: "Callable[[SharedCall[T]], None]"
@@ -29,6 +42,7 @@ class SharedCall(Generic[T]):
         self.started = started
         self._on_done = on_done
         self._holders = 1
+        self._detached: DetachedCalls | None = None
         self._waiters: list[asyncio.Future[T]] = []
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(call)
@@ -37,7 +51,7 @@ class SharedCall(Generic[T]):
     @property
     def joinable(self) -> bool:
         """Whether it has not been abandoned, so that a further request may wait for it."""
-        return self._holders > 0 and not self._task.cancelled()
+        return not self._task.cancelling() and not self._task.cancelled()
 
     @property
     def answer(self) -> T | None:
@@ -47,15 +61,21 @@ class SharedCall(Generic[T]):
 
     def acquire(self) -> "SharedCall[T]":
         """Add a holder; each acquire takes one release."""
+        if not self._holders and self._detached is not None:
+            self._detached.attach(self._task)
         self._holders += 1
         return self
 
-    def release(self) -> None:
-        """Remove a holder; without holders a pending call is cancelled."""
+    def release(self, detached: DetachedCalls | None = None) -> None:
+        """Remove a holder; without holders a pending call is cancelled.
+
+        A holder whose time is over gives `detached`: then the call goes on among those, whoever else leaves it.
+        """
         self._holders -= 1
+        self._detached = self._detached or detached
         if self._task.done():
             forget_frames(self._task)
-        elif not self._holders:
+        elif not self._holders and not (self._detached is not None and self._detached.detach(self._task)):
             self._task.cancel()
 
     def wait(self) -> "asyncio.Future[T]":

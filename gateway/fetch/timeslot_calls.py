@@ -265,7 +265,8 @@ class RequestAnswers:
             return
         call = self._calls.pending_call(step, self._scope.since)
         if call is not None:
-            call.acquire()
+            # It goes on without the others that wait for it, but as one that nobody waits for.
+            call.acquire().release(self._scope.detached)
         elif self._scope.may_refresh():
             self._calls.start(step, self._semaphore, self._scope.reader)
 

@@ -17,6 +17,7 @@ from gateway.engine.engine import Engine, Operation, Result
 from gateway.engine.errors import MutationNotAllowedError
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles
+from gateway.fetch.single_flight import DetachedCalls
 from gateway.http.concurrency_limit import RequestPermit
 from gateway.http.error_responses import ErrorFormatter, HttpError
 from gateway.http.negotiation import MediaType
@@ -82,6 +83,7 @@ class Runner:
     documents: PersistedDocuments
     profiles: Profiles
     loaders: Callable[[FetchScope], Nodes]
+    detached: DetachedCalls
     widest_window: timedelta
     limits: OperationLimits
     now: Callable[[], datetime]
@@ -129,6 +131,7 @@ class Runner:
         started, now = self.clock(), self.now()
         scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
         scope.on_ehr, scope.take_calls, permit.scope = permit.wait_for, context.take_calls, scope
+        scope.detached = self.detached
         seconds = min(context.timeout_seconds, self.limits.seconds)
         with RequestTimeout(
             scope, context.receive, seconds, self.writing, context.caller, context.check_unsent

@@ -63,6 +63,8 @@ class AttemptError(Exception):
         super().__init__(error.message)
         self.error = error
         self.result = result
+        self.is_last = False
+        """Whether nobody waits for another attempt."""
 
 
 def result_of(error: GatewayError, status: int) -> CallResult:

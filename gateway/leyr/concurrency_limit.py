@@ -1,9 +1,11 @@
-"""How many calls to one EHR run at a time; the others wait."""
+"""How many calls to one EHR run at a time; the others wait, and those that nobody waits for give way to them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from gateway.http_client.semaphore import ResizableSemaphore
 
@@ -54,6 +56,11 @@ class ConcurrencyLimiter:
     def waiting(self) -> int:
         """How many calls wait for a permit."""
         return self._semaphore.waiting
+
+    @property
+    def shortage(self) -> int:
+        """How many permits those that wait lack, a pause aside."""
+        return self._semaphore.waiting - max(0, self.limit - self._semaphore.in_use)
 
     def may_wait(self, caller: Hashable) -> bool:
         """Whether a further call may wait: where the queue is full, a call of the caller with the most may leave it."""
@@ -116,3 +123,105 @@ class ConcurrencyLimiter:
     def _resume(self) -> None:
         self._timer = None
         self._adjust(self._clock())
+
+
+# One of so many permits may be held by calls that nobody waits for.
+_PERMITS_PER_DETACHED = 4
+
+
+class DetachedCalls:
+    """The calls to one EHR that go on although nobody waits for them, since their answers are of use to later requests.
+
+    They hold at most a quarter of the limit, and one at least. Where that is full, a call of the caller with the most
+    gives way to one of a caller that would not have as many; else the new one is refused. The oldest give way to calls
+    that wait for a permit. A call is known by its task, and must hold a permit: one that was not sent is no loss.
+    """
+
+    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+        self._limiter = limiter
+        self._running: dict[asyncio.Task[Any], Hashable] = {}
+        # In the order in which they were detached.
+        self._detached: dict[asyncio.Task[Any], Hashable] = {}
+        self._of_caller: Counter[Hashable] = Counter()
+        # Those that were cancelled and still hold their permits.
+        self._ending: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._detached)
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._detached
+
+    def begin(self, caller: Hashable) -> None:
+        """The call of this task, and of a caller, got its permit."""
+        self._running[_current_task()] = caller
+
+    def end(self) -> None:
+        """The call of this task is about to release its permit."""
+        task = _current_task()
+        del self._running[task]
+        self._ending.discard(task)
+        self.attach(task)
+
+    def detach(self, task: "asyncio.Task[Any]") -> bool:
+        """Let a call go on; False where the one who asks must cancel it."""
+        if task not in self._running:
+            return False
+        caller = self._running[task]
+        if not self._has_room(caller):
+            self._ending.add(task)
+            return False
+        self._detached[task] = caller
+        self._of_caller[caller] += 1
+        # Two turns later, when those that waited for the same requests as it have left.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: loop.call_soon(self.make_room))
+        return True
+
+    def attach(self, task: "asyncio.Task[Any]") -> None:
+        """Somebody waits for a call again, or it ended."""
+        if task in self._detached:
+            caller = self._detached.pop(task)
+            self._of_caller[caller] -= 1
+            if not self._of_caller[caller]:
+                del self._of_caller[caller]
+
+    def make_room(self, coming: int = 0) -> None:
+        """Cancel the oldest, for those that wait for a permit and so many that are about to; and what is too many."""
+        while self._detached and (
+            self._limiter.shortage + coming > len(self._ending) or len(self._detached) > self._most
+        ):
+            self._cancel(next(iter(self._detached)))
+
+    def cancel_all(self) -> "list[asyncio.Task[Any]]":
+        """Cancel every call that nobody waits for; they end a turn of the loop later."""
+        cancelled = list(self._detached)
+        for task in cancelled:
+            self._cancel(task)
+        return cancelled
+
+    @property
+    def _most(self) -> int:
+        return max(1, self._limiter.limit // _PERMITS_PER_DETACHED)
+
+    def _has_room(self, caller: Hashable) -> bool:
+        if len(self._detached) < self._most:
+            return True
+        [(other, most)] = self._of_caller.most_common(1)
+        if most <= self._of_caller[caller] + 1:
+            return False
+        self._cancel(next(task for task, each in self._detached.items() if each == other))
+        return True
+
+    def _cancel(self, task: "asyncio.Task[Any]") -> None:
+        self.attach(task)
+        self._ending.add(task)
+        task.cancel()
+
+
+def _current_task() -> "asyncio.Task[Any]":
+    # No frame of a call keeps its task: with an error that keeps the frames, that would be a cycle.
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a call is made outside a task")
+    return task

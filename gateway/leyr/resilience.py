@@ -3,16 +3,15 @@
 A call passes the breaker, which rejects it at once where the EHR is known to be down; then the concurrency limiter,
 where it may wait for a permit; and is sent. After a temporary failure it goes the same way again, as long as the
 call's deadline and the EHR's retry budget allow. Each attempt takes a permit of its own, so that no call keeps one
-during its backoff.
+during its backoff. An attempt may outlast the deadline, which is that of the requests that wait for it.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic
-from typing import TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from gateway.domain.errors import (
     DeadlineExceeded,
@@ -30,8 +29,8 @@ from gateway.leyr.call_events import (
     CallResult,
     Rejection,
 )
-from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig
-from gateway.leyr.concurrency_limit import ConcurrencyConfig, ConcurrencyLimiter
+from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig, SlowCalls, TimedCall
+from gateway.leyr.concurrency_limit import ConcurrencyConfig, ConcurrencyLimiter, DetachedCalls
 from gateway.leyr.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryState
 
 T = TypeVar("T")
@@ -45,10 +44,16 @@ _QUEUE_RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class PolicyConfig:
-    """How many seconds a call and each of its attempts may take, and the configuration of each part."""
+    """How many seconds a call and each of its attempts may take, and the configuration of each part.
+
+    Within `deadline_seconds` each attempt must begin, within `call_seconds` the last one ends. An attempt may take
+    `attempt_seconds`; that of one of `long_endpoints` whatever the call may, but it is slow after `attempt_seconds`.
+    """
 
     deadline_seconds: float = 10.0
+    call_seconds: float = 20.0
     attempt_seconds: float = 5.0
+    long_endpoints: frozenset[str] = frozenset({"timeslots"})
     retry: RetryConfig = field(default_factory=RetryConfig)
     retry_budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
     circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
@@ -77,6 +82,14 @@ class UpstreamHealth:
     waiting: int
 
 
+class _Call(NamedTuple):
+    """A call: what for, until when its attempts may begin, and when the last one ends."""
+
+    endpoint: str
+    deadline: float
+    ends_at: float
+
+
 class UpstreamPolicy:
     """Makes the calls to one EHR, and keeps its breaker, limiter and retry budget; to be used inside one loop."""
 
@@ -88,12 +101,12 @@ class UpstreamPolicy:
         self._sleep = dependencies.sleep
         self._rng = dependencies.rng
         self._caller = dependencies.caller
-        self._conclusive_seconds = min(config.attempt_seconds, config.deadline_seconds) * _CONCLUSIVE_SHARE
+        self._conclusive_seconds = min(config.attempt_seconds, config.call_seconds) * _CONCLUSIVE_SHARE
         self._budget = RetryBudget(config.retry_budget)
         self._breaker = CircuitBreaker(config.circuit_breaker, on_change=self._breaker_changed)
-        self._limiter = ConcurrencyLimiter(
-            config.concurrency, clock=self._clock, on_change=partial(self._events.limit_changed, emr)
-        )
+        self._slow_calls = SlowCalls(self._breaker, config.attempt_seconds, self._clock)
+        self._limiter = ConcurrencyLimiter(config.concurrency, clock=self._clock, on_change=self._limit_changed)
+        self.detached = DetachedCalls(self._limiter)
 
     @property
     def health(self) -> UpstreamHealth:
@@ -103,17 +116,17 @@ class UpstreamPolicy:
         return UpstreamHealth(state, retry_after, limiter.limit, limiter.in_flight, limiter.waiting)
 
     async def call(self, endpoint: str, attempt: Attempt[T]) -> T:
-        """Return what an attempt returns within the deadline. Raises domain errors."""
+        """Return what an attempt returns. Raises domain errors."""
         now = self._clock()
-        deadline = now + self._config.deadline_seconds
+        call = _Call(endpoint, now + self._config.deadline_seconds, now + self._config.call_seconds)
         self._budget.deposit(now)
         retries: RetryState | None = None
         while True:
             try:
-                return await self._attempt(endpoint, attempt, now, deadline)
+                return await self._attempt(call, attempt, now)
             except AttemptError as failed:
                 retries = retries or RetryState(failed.error, self._config.retry, self._rng)
-                delay = self._delay(retries, failed, deadline)
+                delay = self._delay(retries, failed, call.deadline)
             if delay is None:
                 break
             self._events.retried(self._emr)
@@ -126,15 +139,17 @@ class UpstreamPolicy:
             # The error keeps this frame, so a variable of the frame that kept the error would make a cycle.
             del error
 
-    async def _attempt(self, endpoint: str, attempt: Attempt[T], now: float, deadline: float) -> T:
+    async def _attempt(self, call: _Call, attempt: Attempt[T], now: float) -> T:
         if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):
-            now = await self._acquire(endpoint, now, deadline)
-        seconds = min(self._config.attempt_seconds, deadline - now)
+            now = await self._acquire(call.endpoint, now, call.deadline)
+        seconds = call.ends_at - now
+        if call.endpoint not in self._config.long_endpoints:
+            seconds = min(seconds, self._config.attempt_seconds)
         if seconds <= 0:
             # The wait took a little longer than it should have.
             self._limiter.release()
-            raise self._rejected(endpoint, Rejection.NO_TURN, None)
-        generation = self._breaker.begin()
+            raise self._rejected(call.endpoint, Rejection.NO_TURN, None)
+        timed = self._begin(call, now)
         result, retry_after = CallResult.ABANDONED, None
         try:
             found = await attempt(seconds)
@@ -143,37 +158,48 @@ class UpstreamPolicy:
             if failed.result is CallResult.TIMED_OUT and seconds < self._conclusive_seconds:
                 failed.result = CallResult.CUT_SHORT
             result, retry_after = failed.result, failed.error.retry_after
+            failed.is_last = asyncio.current_task() in self.detached
             raise
         except UpstreamInvalidAnswer:
             result = CallResult.INVALID_ANSWER
             raise
         finally:
-            self._record(endpoint, result, generation, now, retry_after)
+            self._record(call, timed, result, retry_after)
         return found
 
-    def _record(
-        self, endpoint: str, result: CallResult, generation: int, began: float, retry_after: float | None
-    ) -> None:
+    def _begin(self, call: _Call, now: float) -> TimedCall:
+        """Tell breaker and limiter of an attempt that begins."""
+        timed = TimedCall(self._breaker.begin(), now)
+        if call.endpoint in self._config.long_endpoints:
+            self._slow_calls.begin(timed)
+        self.detached.begin(self._caller())
+        return timed
+
+    def _record(self, call: _Call, timed: TimedCall, result: CallResult, retry_after: float | None) -> None:
         """Tell breaker, limiter and listener of an attempt that ended, and release its permit."""
         now = self._clock()
-        if result is CallResult.ANSWERED:
-            self._breaker.record_success(generation, now)
-            self._limiter.succeeded(now)
-        elif result in INCONCLUSIVE_RESULTS:
-            self._breaker.record_abandoned(generation)
-        elif result in FAILED_RESULTS:
-            self._breaker.record_failure(generation, now, unreachable=result is CallResult.UNREACHABLE)
+        self.detached.end()
+        if result in INCONCLUSIVE_RESULTS or result in FAILED_RESULTS:
+            self._slow_calls.ended(timed, timed_out=result is CallResult.TIMED_OUT)
+            if result in INCONCLUSIVE_RESULTS:
+                self._breaker.record_abandoned(timed.generation)
+            elif timed.slow_since is None:
+                self._breaker.record_failure(timed.generation, now, unreachable=result is CallResult.UNREACHABLE)
         else:
-            self._breaker.record_success(generation, now)
-            if result is CallResult.RATE_LIMITED:
-                self._limiter.rate_limited(now, began, retry_after)
+            if call.endpoint in self._config.long_endpoints:
+                self._slow_calls.answered(timed, now)
+            self._breaker.record_success(timed.generation, now, timed.slow_since)
+            if result is CallResult.ANSWERED:
+                self._limiter.succeeded(now)
+            elif result is CallResult.RATE_LIMITED:
+                self._limiter.rate_limited(now, timed.began, retry_after)
         self._limiter.release()
-        self._events.attempt_ended(self._emr, endpoint, result, now - began)
+        self._events.attempt_ended(self._emr, call.endpoint, result, now - timed.began)
 
     def _delay(self, retries: RetryState, failed: AttemptError, deadline: float) -> float | None:
         """Seconds until the next attempt; None where there is none."""
         now = self._clock()
-        delay = retries.delay(failed, deadline - now, self._conclusive_seconds)
+        delay = None if failed.is_last else retries.delay(failed, deadline - now)
         # The budget is asked last, since a withdrawal cannot be undone.
         if delay is None or self._breaker.wait_seconds(now + delay) or not self._budget.withdraw(now):
             return None
@@ -189,6 +215,7 @@ class UpstreamPolicy:
         caller = self._caller()
         if not self._limiter.may_wait(caller):
             raise self._rejected(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
+        self.detached.make_room(coming=1)
         acquired = await self._limiter.acquire(now, deadline - now, caller)
         now = self._clock()
         wait = self._breaker.wait_seconds(now)
@@ -213,6 +240,10 @@ class UpstreamPolicy:
             # They would only wait for calls that have to time out first, and then be rejected as well.
             self._limiter.reject_waiting()
         self._events.breaker_changed(self._emr, state)
+
+    def _limit_changed(self, limit: int) -> None:
+        self.detached.make_room()
+        self._events.limit_changed(self._emr, limit)
 
 
 _REJECTIONS: Mapping[Rejection, tuple[type[GatewayError], str]] = {
@@ -240,6 +271,20 @@ class UpstreamPolicies:
         if policy is None:
             policy = self._policies[emr] = UpstreamPolicy(emr, self._config, self._dependencies)
         return policy
+
+    def detach(self, task: "asyncio.Task[Any]") -> bool:
+        """Let the call that a task makes go on though nobody waits for it; False where it must be cancelled."""
+        return any(policy.detached.detach(task) for policy in self._policies.values())
+
+    def attach(self, task: "asyncio.Task[Any]") -> None:
+        """Somebody waits again for the call that a task makes."""
+        for policy in self._policies.values():
+            policy.detached.attach(task)
+
+    async def close(self) -> None:
+        """End the calls that nobody waits for."""
+        calls = [task for policy in self._policies.values() for task in policy.detached.cancel_all()]
+        await asyncio.gather(*calls, return_exceptions=True)
 
     def health(self) -> dict[str, UpstreamHealth]:
         """The state of each EHR that was called so far."""

@@ -63,9 +63,8 @@ class RetryConfig:
 class RetryState:
     """The failed attempts of one call; made when the first one fails.
 
-    500 is not retried: it comes from a bug more often than from a passing failure. A timeout is retried once: a lost
-    packet or a worker that hangs is worth a second attempt, and where the EHR itself is slow, the budget and the
-    breaker let few calls have one.
+    500 is not retried: it comes from a bug more often than from a passing failure. Nor is a timeout: a slow EHR would
+    get the same question again while it still works on the first, and no second attempt is sooner than the first.
     """
 
     def __init__(self, first: GatewayError, config: RetryConfig, rng: Callable[[], float]) -> None:
@@ -73,7 +72,6 @@ class RetryState:
         self._config = config
         self._rng = rng
         self._attempts = 0
-        self._has_timed_out = False
         self.error_to_raise = first
         """What the call raises if no attempt succeeds.
 
@@ -81,21 +79,13 @@ class RetryState:
         origin and a reference, and says when to try again.
         """
 
-    def delay(self, failed: AttemptError, remaining_seconds: float, attempt_seconds: float) -> float | None:
-        """Seconds until the next attempt; None where there is none.
-
-        `remaining_seconds` is what is left of the call's time; after a timeout the next attempt needs
-        `attempt_seconds` of it.
-        """
+    def delay(self, failed: AttemptError, remaining_seconds: float) -> float | None:
+        """Seconds until the next attempt, which must begin within `remaining_seconds`; None where there is none."""
         self._attempts += 1
         if failed.result not in LOCAL_RESULTS:
             self.error_to_raise = failed.error
-        delay, needed = self._backoff(failed), 0.0
-        if failed.result is CallResult.TIMED_OUT:
-            if self._has_timed_out:
-                return None
-            self._has_timed_out, needed = True, attempt_seconds
-        if delay is None or self._attempts >= self._config.max_attempts or delay + needed >= remaining_seconds:
+        delay = self._backoff(failed)
+        if delay is None or self._attempts >= self._config.max_attempts or delay >= remaining_seconds:
             return None
         return delay
 
@@ -104,8 +94,6 @@ class RetryState:
         config, retry_after = self._config, failed.error.retry_after
         longest = min(config.base_backoff_seconds * 2.0 ** (self._attempts - 1), config.max_backoff_seconds)
         match failed.result:
-            case CallResult.TIMED_OUT:
-                return self._rng() * longest
             case CallResult.RATE_LIMITED if retry_after is not None:
                 return retry_after + self._rng() * longest
             case result if result in _TEMPORARY_RESULTS:

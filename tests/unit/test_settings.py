@@ -275,3 +275,11 @@ def test_trusted_proxies_that_are_no_networks_are_refused_and_not_shown(load: Lo
 
     assert str(refusal.value).startswith("GATEWAY_TRUSTED_PROXIES: not networks of proxies in CIDR notation")
     assert text not in str(refusal.value)
+
+
+def test_calls_that_would_end_before_the_requests_that_wait_for_them_are_refused(load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"^GATEWAY_CALL_SECONDS: less than GATEWAY_DEADLINE_SECONDS"):
+        load(GATEWAY_DEADLINE_SECONDS="10", GATEWAY_CALL_SECONDS="9.5")
+
+    assert load(GATEWAY_DEADLINE_SECONDS="10", GATEWAY_CALL_SECONDS="10").gateway_call_seconds == 10
+    assert load(GATEWAY_DEADLINE_SECONDS="60").gateway_deadline_seconds == 60, "its calls then take as long"

@@ -188,15 +188,18 @@ def test_background_refresh_is_a_trace_of_its_own_with_a_link(
     assert refreshed.trace_id not in {first.trace_id, second.trace_id}
 
 
-def test_abandoned_call_is_a_child_of_its_operation(gateway: Traced, simulator: Simulator) -> None:
+def test_call_that_outlives_its_operation_has_a_link_to_it_as_a_refresh_has(
+    serve_traced: Callable[..., Traced], simulator: Simulator
+) -> None:
+    gateway = serve_traced(gateway_attempt_seconds=0.5)
     simulator.fault("hang")
 
     answer = post(gateway, x_gateway_deadline="0.1")
 
     assert answer.json()["errors"][0]["extensions"]["code"] == "DEADLINE_EXCEEDED"
     [call], [operation] = gateway.calls(least=1), gateway.operations()
-    assert (call.outcome, call.is_error) == ("abandoned", False)
-    assert call.parent_id == operation.span_id
+    assert (call.outcome, call.is_error) == ("timed_out", True)
+    assert (call.parent_id, call.links) == (None, [operation.span_id])
     assert operation.is_error
 
 

@@ -122,6 +122,24 @@ async def test_two_hundred_requests_in_flight_are_answered(
     assert serving.events()["gateway.cut_off"] == 0
 
 
+async def test_a_call_that_nobody_waits_for_ends_with_the_process_and_delays_no_stop(
+    serve: Callable[..., Serving], simulator: Simulator
+) -> None:
+    simulator.fault("hang", endpoint="care_units", emr="webdoc")
+    times = {"GATEWAY_DEADLINE_SECONDS": "0.2", "GATEWAY_ATTEMPT_SECONDS": "120", "GATEWAY_CALL_SECONDS": "600"}
+    serving = serve(GATEWAY_DRAIN_SECONDS="0", **times)
+    async with httpx.AsyncClient(base_url=serving.url(), timeout=30) as http:
+        answer = (await asks(http, "webdoc")).json()
+    assert [each["extensions"]["code"] for each in answer["errors"]] == ["DEADLINE_EXCEEDED"]
+    assert [call["ended_at"] for call in simulator.calls()] == [None]
+
+    serving.process.send_signal(signal.SIGTERM)
+    status = await serving.ended()
+
+    assert status == 0
+    assert serving.events("warning") == serving.events("error") == {}
+
+
 @dataclass
 class Asking:
     """Clients that send one request after the other until their connection is refused, and the result of each."""

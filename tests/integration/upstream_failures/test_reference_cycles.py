@@ -72,7 +72,7 @@ def test_request_that_waited_leaves_no_reference_cycle(
 def test_request_that_failed_leaves_no_reference_cycle(
     fault: str, endpoint: str, left: Left, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
-    gateway = serve_gateway(gateway_deadline_seconds=0.3)
+    gateway = serve_gateway(gateway_deadline_seconds=0.3, gateway_call_seconds=0.6)
     simulator.fault(fault, endpoint=endpoint, emr="webdoc")
 
     answers = [gateway.ask(QUERY, **WINDOW) for _ in range(3)]

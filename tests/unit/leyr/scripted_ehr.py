@@ -86,13 +86,14 @@ class RecordedCallEvents(CallEvents):
     retries: int = 0
     states: list[BreakerState] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
+    endpoint: str = "timeslots"
 
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
-        assert (emr, endpoint) == ("webdoc", "timeslots")
+        assert (emr, endpoint) == ("webdoc", self.endpoint)
         self.attempts.append((result, round(seconds, 3)))
 
     def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:
-        assert (emr, endpoint) == ("webdoc", "timeslots")
+        assert (emr, endpoint) == ("webdoc", self.endpoint)
         self.rejections.append(reason)
 
     def retried(self, emr: str) -> None:
@@ -118,13 +119,15 @@ class PolicyHarness:
     events: RecordedCallEvents = field(default_factory=RecordedCallEvents)
     caller: str = ""
     """Who the next calls are for."""
+    endpoint: str = "timeslots"
 
     def __post_init__(self) -> None:
+        self.events.endpoint = self.endpoint
         dependencies = PolicyDependencies(self.events, clock, rng=self.rng, caller=lambda: self.caller)
         self.policy = UpstreamPolicy("webdoc", self.config, dependencies)
 
     async def call(self) -> str:
-        return await self.policy.call("timeslots", self.ehr.attempt)
+        return await self.policy.call(self.endpoint, self.ehr.attempt)
 
     async def outcome(self) -> tuple[str | GatewayError, float]:
         """What one call returned or raised, and how many seconds it took."""

@@ -1,5 +1,6 @@
 """CircuitBreaker: when it opens, half-opens and closes; RollingWindow: which events it counts."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -176,6 +177,15 @@ def test_on_change_gets_each_new_state_once() -> None:
     assert states == [OPEN, HALF_OPEN, OPEN, HALF_OPEN, CLOSED]
 
 
+@dataclass(eq=False)
+class ModelCall:
+    """A call: its generation for the breaker and for the model, and when it was told to be slow, if it was."""
+
+    given: int
+    generation: int
+    slow_since: float | None = None
+
+
 class Calls(RuleBasedStateMachine):
     """Calls that begin and end in any order, against a plain model of the breaker."""
 
@@ -191,6 +201,7 @@ class Calls(RuleBasedStateMachine):
         self.probes = 0
         self.retry_at = 0.0
         self.pause = 5.0
+        self.slow_since: int | None = None
 
     @rule(seconds=st.integers(0, 70))
     def pass_time(self, seconds: int) -> None:
@@ -199,39 +210,59 @@ class Calls(RuleBasedStateMachine):
 
     @precondition(lambda self: self.breaker.wait_seconds(self.now) == 0)
     @rule(target=calls)
-    def begin(self) -> tuple[int, int]:
+    def begin(self) -> ModelCall:
         if self.state is OPEN:
             assert self.now >= self.retry_at
             self.become(HALF_OPEN)
         if self.state is HALF_OPEN:
             self.probes += 1
-        return self.breaker.begin(), self.generation
+        return ModelCall(self.breaker.begin(), self.generation)
 
     @rule(call=consumes(calls))
-    def succeeded(self, call: tuple[int, int]) -> None:
-        self.breaker.record_success(call[0], self.now)
-        if call[1] == self.generation:
-            if self.state is HALF_OPEN:
-                self.pause = 5.0
-                self.become(CLOSED)
-            self.history.append((self.now, "succeeded"))
+    def succeeded(self, call: ModelCall) -> None:
+        self.breaker.record_success(call.given, self.now, call.slow_since)
+        shows_it_works = (
+            call.slow_since is not None and self.slow_since is not None and call.generation >= self.slow_since
+        )
+        if call.generation != self.generation and not shows_it_works:
+            return
+        if self.state is not CLOSED:
+            self.pause = 5.0
+            self.become(CLOSED)
+        elif call.slow_since is not None:
+            self.history.remove((call.slow_since, "failed"))
+        self.history.append((self.now, "succeeded"))
+
+    @rule(call=calls)
+    def slow(self, call: ModelCall) -> None:
+        if call.slow_since is None:
+            call.slow_since = self.now
+            self.breaker.record_slow(call.given, self.now)
+            if call.generation == self.generation:
+                since = call.generation if self.slow_since is None else self.slow_since
+                self.count_failure("failed")
+                self.slow_since = since if self.state is OPEN else None
 
     @rule(call=consumes(calls), unreachable=st.booleans())
-    def failed(self, call: tuple[int, int], unreachable: bool) -> None:
-        self.breaker.record_failure(call[0], self.now, unreachable=unreachable)
-        if call[1] == self.generation:
-            self.history.append((self.now, "unreachable" if unreachable else "failed"))
-            if self.state is HALF_OPEN:
-                self.pause = min(self.pause * 2, 60)
-                self.open()
-            elif self.is_enough():
-                self.open()
+    def failed(self, call: ModelCall, unreachable: bool) -> None:
+        if call.slow_since is None:
+            self.breaker.record_failure(call.given, self.now, unreachable=unreachable)
+            if call.generation == self.generation:
+                self.count_failure("unreachable" if unreachable else "failed")
 
     @rule(call=consumes(calls))
-    def abandoned(self, call: tuple[int, int]) -> None:
-        self.breaker.record_abandoned(call[0])
-        if call[1] == self.generation:
+    def abandoned(self, call: ModelCall) -> None:
+        self.breaker.record_abandoned(call.given)
+        if call.generation == self.generation:
             self.probes = 0
+
+    def count_failure(self, kind: str) -> None:
+        self.history.append((self.now, kind))
+        if self.state is HALF_OPEN:
+            self.pause = min(self.pause * 2, 60)
+            self.open()
+        elif self.is_enough():
+            self.open()
 
     def is_enough(self) -> bool:
         recent = [kind for at, kind in self.history if self.now - at < 30]
@@ -245,12 +276,15 @@ class Calls(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.retry_at = self.now + self.pause
+        self.slow_since = None
         self.become(OPEN)
 
     def become(self, state: BreakerState) -> None:
         self.state, self.generation, self.probes = state, self.generation + 1, 0
         if state is not OPEN:
             self.history = []
+        if state is CLOSED:
+            self.slow_since = None
 
     @invariant()
     def agrees_with_the_model(self) -> None:
