@@ -253,7 +253,7 @@ def _endpoint(
     traces = dependencies.traces
     # A request without faults is logged as information.
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
-    loaders = _loaders(settings, LeyrClient(transport, log, policies), profiles, memory, clock)
+    loaders = _loaders(settings, LeyrClient(transport, log, policies, dependencies.now), profiles, memory, clock)
     return GraphQLEndpoint(
         runner=_runner(dependencies, profiles, loaders, memory),
         reader=RequestReader(

@@ -23,10 +23,11 @@ class TimeslotList:
     """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each.
 
     `derived` is for what others make of the whole list, to be kept as long as the list and shared with all its parts;
-    `part` says which part of that whole this list is.
+    `part` says which part of that whole this list is. `dropped` is how many rows of an EHR's answer are missing in the
+    whole, since they cannot be used; parts do not say so.
     """
 
-    __slots__ = ("_by_resource", "_by_service", "derived", "part", "slots", "text_bytes")
+    __slots__ = ("_by_resource", "_by_service", "derived", "dropped", "part", "slots", "text_bytes")
 
     def __init__(
         self, slots: Iterable[Timeslot] = (), *, times: Collection[str] | None = None, text_bytes: int | None = None
@@ -65,6 +66,7 @@ class TimeslotList:
         self.derived: Any = derived
         self.part = part
         self.text_bytes = text_bytes
+        self.dropped = 0
         self._by_resource: _Groups | None = None
         self._by_service: _Groups | None = None
 

@@ -102,10 +102,17 @@ class UpstreamPolicy:
         retry_after = None if state is BreakerState.CLOSED else self._breaker.wait_seconds(self._clock())
         return UpstreamHealth(state, retry_after, limiter.limit, limiter.in_flight, limiter.waiting)
 
-    async def call(self, endpoint: str, attempt: Attempt[T]) -> T:
-        """Return what an attempt returns within the deadline. Raises domain errors."""
+    def now(self) -> float:
+        """The clock's time."""
+        return self._clock()
+
+    async def call(self, endpoint: str, attempt: Attempt[T], began: float | None = None) -> T:
+        """Return what an attempt returns within the deadline. Raises domain errors.
+
+        `began` is when an earlier call began whose time this one shares, as that for the next page of a list does.
+        """
         now = self._clock()
-        deadline = now + self._config.deadline_seconds
+        deadline = (now if began is None else began) + self._config.deadline_seconds
         self._budget.deposit(now)
         retries: RetryState | None = None
         while True:
@@ -135,27 +142,33 @@ class UpstreamPolicy:
             self._limiter.release()
             raise self._rejected(endpoint, Rejection.NO_TURN, None)
         generation = self._breaker.begin()
-        result, retry_after = CallResult.ABANDONED, None
+        result, error = CallResult.ABANDONED, None
         try:
             found = await attempt(seconds)
             result = CallResult.ANSWERED
         except AttemptError as failed:
             if failed.result is CallResult.TIMED_OUT and seconds < self._conclusive_seconds:
                 failed.result = CallResult.CUT_SHORT
-            result, retry_after = failed.result, failed.error.retry_after
+            result, error = failed.result, failed.error
             raise
         except UpstreamInvalidAnswer:
             result = CallResult.INVALID_ANSWER
             raise
         finally:
-            self._record(endpoint, result, generation, now, retry_after)
+            self._record(endpoint, result, generation, now, error)
         return found
 
     def _record(
-        self, endpoint: str, result: CallResult, generation: int, began: float, retry_after: float | None
+        self, endpoint: str, result: CallResult, generation: int, began: float, error: GatewayError | None
     ) -> None:
-        """Tell breaker, limiter and listener of an attempt that ended, and release its permit."""
+        """Tell breaker, limiter and listener of an attempt that ended, and release its permit.
+
+        What the error says of the time to try again becomes what the gateway itself does.
+        """
         now = self._clock()
+        retry_after = None
+        if error is not None and error.retry_after is not None:
+            retry_after = error.retry_after = self._limiter.longest_pause(error.retry_after)
         if result is CallResult.ANSWERED:
             self._breaker.record_success(generation, now)
             self._limiter.succeeded(now)
@@ -167,6 +180,9 @@ class UpstreamPolicy:
             self._breaker.record_success(generation, now)
             if result is CallResult.RATE_LIMITED:
                 self._limiter.rate_limited(now, began, retry_after)
+                pause = self._limiter.pause_seconds(now)
+                if error is not None and pause:
+                    error.retry_after = round(pause, 3)
         self._limiter.release()
         self._events.attempt_ended(self._emr, endpoint, result, now - began)
 

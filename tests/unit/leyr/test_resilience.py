@@ -142,7 +142,8 @@ def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry
         found, took = await harness.outcome()
 
         assert isinstance(found, UpstreamRateLimited | UpstreamUnavailable)
-        assert found.retry_after == retry_after
+        # After an hour's wait the gateway would ask again in half a minute, so that is what it says.
+        assert found.retry_after == min(retry_after, 30)
         assert len(harness.ehr.attempts) == attempts
         assert took >= retry_after * (attempts - 1)
         assert took <= 10
