@@ -229,6 +229,10 @@ class QueryCoverage:
                 elif held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
 
+    def use_answer(self, step: Step, source: Source) -> None:
+        """Tell the request of an answer that it uses."""
+        self._answers.use(step, source)
+
     def count_slots(self, step: Step, slots: int) -> None:
         """Count what a call brought, once for the request."""
         self._scope.count_slots(step, slots)

@@ -145,6 +145,8 @@ class Snapshots:
     def _cut(self, snapshot: Snapshot, window: Window) -> Snapshot:
         # A list of its own: a part would keep what was derived from the whole.
         answer = snapshot.answer.within(window).copy()
+        # In which part of the window a row would have been that cannot be read, is not known.
+        answer.dropped = snapshot.answer.dropped
         self._add_derived(answer)
         return Snapshot(snapshot.step.within(window), answer, snapshot.fetched_at)
 
