@@ -81,17 +81,26 @@ class ReadInstants:
         self._epoch: float | None = None
         # The lists of one answer are those of many others.
         self._text = lru_cache(maxsize=1_024)(self._written)
+        self._alone = lru_cache(maxsize=1_024)(partial(self._with_report, {}))
 
-    def as_of(self, scope: FetchScope, epoch: float) -> Mapping[str, str]:
-        """When the oldest list of each kind that an answer used was requested; `epoch` counts the first time only."""
+    def extensions(self, report: Mapping[str, Any], scope: FetchScope, epoch: float) -> bytes | None:
+        """The JSON of `extensions`, None if it would be empty; `epoch` counts the first time only.
+
+        A report gets beside it when the oldest list of each kind that was used was requested.
+        """
         if self._epoch is None:
             self._epoch = epoch
-        found = {}
-        if scope.timeslots_as_of != inf:
-            found["timeslotsAsOf"] = self._text(scope.timeslots_as_of)
-        if scope.catalog_as_of != inf:
-            found["catalogAsOf"] = self._text(scope.catalog_as_of)
-        return found
+        if report:
+            return self._with_report(report, scope.timeslots_as_of, scope.catalog_as_of)
+        return self._alone(scope.timeslots_as_of, scope.catalog_as_of)
+
+    def _with_report(self, report: Mapping[str, Any], timeslots_as_of: float, catalog_as_of: float) -> bytes | None:
+        found = dict(report)
+        if timeslots_as_of != inf:
+            found["timeslotsAsOf"] = self._text(timeslots_as_of)
+        if catalog_as_of != inf:
+            found["catalogAsOf"] = self._text(catalog_as_of)
+        return orjson.dumps({"gateway": found}) if found else None
 
     def _written(self, seconds: float) -> str:
         instant = datetime.fromtimestamp(round((self._epoch or 0.0) + seconds, 3), UTC)
@@ -169,9 +178,7 @@ class Runner:
             record.outcome = "partial" if result.errors else "ok"
             record.incomplete = scope.incomplete
             report = fetch_report(scope, self.clock(), explain=context.explain)
-            as_of = self.instants.as_of(scope, epoch)
-            if report or as_of:
-                extensions = orjson.dumps({"gateway": {**report, **as_of}})
+            extensions = self.instants.extensions(report, scope, epoch)
             tagged = orjson.dumps(report) if report else b""
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
         response.extensions, response.tagged_extensions = extensions, tagged

@@ -25,7 +25,7 @@ class Decoded(Generic[T]):
     """A list's items, how many rows were dropped since they cannot be used, and whether an object wrapped the list.
 
     `times` are the texts in the fields that hold times, `text_bytes` is the most that all texts may take in memory.
-    `beside` is the JSON of what else the object holds, by name.
+    `beside` is the JSON of what else the object holds, by name; None where there is no object.
     """
 
     items: list[T]
@@ -33,7 +33,7 @@ class Decoded(Generic[T]):
     wrapped: bool = False
     times: frozenset[str] | set[str] = frozenset()
     text_bytes: int = 0
-    beside: Mapping[str, bytes] = field(default_factory=dict, compare=False)
+    beside: Mapping[str, bytes] | None = field(default=None, compare=False)
 
     def require_usable(self) -> "Decoded[T]":
         """The same. Raises UpstreamInvalidAnswer where there are rows, and none of them can be used."""
@@ -188,7 +188,8 @@ class ListDecoder(Generic[T]):
     def _decode_tolerantly(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
         """Row by row: drop what cannot be used, and take empty texts for missing ones."""
         listed: bytes | bytearray = body
-        beside: Mapping[str, bytes] = {}
+        beside: Mapping[str, bytes] | None = None
+        yield
         if _BEGINNING_OF_LIST.match(body) is None:
             listed, beside = _unwrapped(body)
             yield

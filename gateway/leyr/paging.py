@@ -126,7 +126,7 @@ class Pages(Generic[T]):
 
 def paging_of(decoded: Decoded[Any], response: Response) -> Paging:
     """What a response and the object in it say of further pages; NO_PAGING where they say nothing."""
-    paging = _paging_of(decoded.beside) if decoded.beside else NO_PAGING
+    paging = _paging_of(decoded.beside) if decoded.beside is not None else NO_PAGING
     return paging if _HEADERS.isdisjoint(response.headers) else _with_headers(paging, response.headers)
 
 

@@ -280,3 +280,21 @@ def test_virtual_time_passes_at_once() -> None:
         return clock()
 
     assert run(scenario()) == 3_600
+
+
+def test_clients_are_told_when_the_gateway_itself_asks_again() -> None:
+    async def scenario() -> None:
+        script = [Attempt(0, CallResult.RATE_LIMITED, 3_600), Attempt(1, CallResult.RATE_LIMITED, 2)]
+        harness = PolicyHarness(ScriptedEhr(*script, then=Attempt()), WITHOUT_BREAKER)
+
+        (first, _), (second, _) = await harness.outcomes(2)
+
+        assert isinstance(first, UpstreamRateLimited)
+        assert isinstance(second, UpstreamRateLimited)
+        # The second came a second later, and its two seconds end before the pause of the first.
+        assert (first.retry_after, second.retry_after) == (30, 29)
+        await asyncio.sleep(28.9)
+        assert isinstance((await harness.outcome())[0], str)
+        assert [began for began, _ in harness.ehr.attempts] == [0, 0, pytest.approx(30)]
+
+    run(scenario())
