@@ -61,8 +61,6 @@ _TOTALS = frozenset({"count", "odatacount", "total", "totalcount", "totalelement
 _PAGES = frozenset({"pagecount", "totalpages"})
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 _NO_LETTER = re.compile(r"[^a-z]+")
-
-
 NO_PAGING = Paging()
 
 
@@ -132,7 +130,7 @@ def paging_of(decoded: Decoded[Any], response: Response) -> Paging:
 
 def _paging_of(beside: Mapping[str, bytes]) -> Paging:
     """What the fields beside a list say of its pages."""
-    paging = Paging()
+    paging = NO_PAGING
     for name, value in _facts(beside):
         if name in _NEXT and not _is_nothing(value):
             link = _link_in(value)
@@ -180,10 +178,11 @@ def _with_relations(links: Iterable[object]) -> Iterator[tuple[str, Any]]:
 
 
 def _read(text: bytes) -> Any:
-    """The value of a field beside a list. Raises UpstreamInvalidAnswer where it is large: it may say anything."""
-    if len(text) > _MAX_BESIDE_BYTES:
-        raise UpstreamInvalidAnswer("Leyr's list has more beside it than the gateway reads")
-    return msgspec.json.decode(text)
+    """The value of a field beside a list. Raises UpstreamInvalidAnswer where it is not read: it may say anything."""
+    if len(text) <= _MAX_BESIDE_BYTES:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return msgspec.json.decode(text)
+    raise UpstreamInvalidAnswer("Leyr's list has something beside it that the gateway cannot read")
 
 
 def _plain(name: str) -> str:
