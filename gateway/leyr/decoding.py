@@ -143,7 +143,7 @@ class ListDecoder(Generic[T]):
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
         if len(decoded.items) + decoded.dropped > self.max_items:
-            raise too_long()
+            raise _too_long()
         # Few items may be as large, and what was received in one turn must not all be decoded in it.
         if len(decoded.items) > PIECE or len(body) >= _MIN_COUNTED_BYTES:
             yield
@@ -169,7 +169,7 @@ class ListDecoder(Generic[T]):
             with suppress(msgspec.ValidationError):  # not a list of objects, which is found out later
                 # Of almost nothing but braces there are more than can be counted in one go.
                 if braces > len(body) // (_MIN_ITEM_BYTES + 1) or len(_OBJECTS.decode(body)) > self.max_items:
-                    raise too_long()
+                    raise _too_long()
 
     def _check_rows(self, body: bytes | bytearray) -> None:
         """Count rows of any kind before they are told apart. Raises UpstreamInvalidAnswer."""
@@ -180,10 +180,10 @@ class ListDecoder(Generic[T]):
             count = len(_OBJECTS.decode(body))
         except msgspec.ValidationError:
             if commas > _MANY_COMMAS:
-                raise too_long() from None
+                raise _too_long() from None
             count = len(_ANYTHING.decode(body))
         if count > self.max_items:
-            raise too_long()
+            raise _too_long()
 
     def _decode_tolerantly(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
         """Row by row: drop what cannot be used, and take empty texts for missing ones."""
@@ -254,8 +254,7 @@ class ListDecoder(Generic[T]):
         return usable
 
 
-def too_long() -> UpstreamInvalidAnswer:
-    """The error for a list of too many items."""
+def _too_long() -> UpstreamInvalidAnswer:
     return UpstreamInvalidAnswer("Leyr's list holds more items than the gateway reads")
 
 
