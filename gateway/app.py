@@ -258,7 +258,8 @@ def _endpoint(
     traces = dependencies.traces
     # A request without faults is logged as information.
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
-    loaders = _loaders(settings, LeyrClient(transport, log, policies, clock), profiles, memory, clock)
+    client = LeyrClient(transport, log, policies, dependencies.now, clock)
+    loaders = _loaders(settings, client, profiles, memory, clock)
     return GraphQLEndpoint(
         runner=_runner(dependencies, profiles, loaders, memory, policies),
         reader=RequestReader(

@@ -1,12 +1,16 @@
 """The items of Leyr's lists, as structs that msgspec decodes straight from upstream bytes, and which a caller may see.
 
-Unknown fields are ignored and missing optional ones are None (leyr-api 11.1); an empty id or time counts as missing.
+Unknown fields are ignored, and optional ones that are missing or cannot be read are None (leyr-api 11.1); an empty text
+counts as missing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 from msgspec import Meta, Struct
+
+T = TypeVar("T")
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
 
@@ -22,10 +26,10 @@ class CatalogItem(Struct, frozen=True, gc=False):
     """An item of a list that changes rarely."""
 
     id: NonEmpty
-    emr_id: str | None = None
-    name: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
+    emr_id: NonEmpty | None = None
+    name: NonEmpty | None = None
+    first_name: NonEmpty | None = None
+    last_name: NonEmpty | None = None
 
     @property
     def display_name(self) -> str:
@@ -34,6 +38,16 @@ class CatalogItem(Struct, frozen=True, gc=False):
             return name
         full = " ".join(part.strip() for part in (self.first_name, self.last_name) if part and part.strip())
         return full or self.id
+
+
+class Items(list[T]):
+    """The items of a list as they came, and how many rows of it were dropped since they cannot be used."""
+
+    __slots__ = ("dropped",)
+
+    def __init__(self, items: Iterable[T] = (), dropped: int = 0) -> None:
+        super().__init__(items)
+        self.dropped = dropped
 
 
 class CareUnit(CatalogItem, frozen=True, gc=False):

@@ -31,7 +31,10 @@ def own_slots(step: Step, answer: TimeslotList) -> TimeslotList:
                 and (service is None or slot.healthcare_service_id in {None, service})
             )
         )
-    return own if own is answer else own.copy()
+    if own is not answer:
+        own = own.copy()
+        own.began, own.dropped, own.text_bytes = answer.began, answer.dropped, answer.text_bytes
+    return own
 
 
 def filters_meet(one: Step, other: Step) -> bool:

@@ -24,7 +24,8 @@ class TimeslotList:
 
     `derived` is for what others make of the whole list, to be kept as long as the list and shared with all its parts;
     `part` says which part of that whole this list is. `began` is the clock's seconds when the request that brought
-    the list was sent, where that is known. `is_outdated` is set when a newer answer says something else.
+    the list was sent, where that is known. `is_outdated` is set when a newer answer says something else. `dropped` is
+    how many rows of an EHR's answer are missing in the whole, since they cannot be used; parts do not say so.
     """
 
     __slots__ = (
@@ -33,6 +34,7 @@ class TimeslotList:
         "_by_service",
         "began",
         "derived",
+        "dropped",
         "is_outdated",
         "part",
         "slots",
@@ -78,6 +80,7 @@ class TimeslotList:
         self.text_bytes = text_bytes
         self.began: float | None = None
         self.is_outdated = False
+        self.dropped = 0
         self._by_resource: _Groups | None = None
         self._by_service: _Groups | None = None
 
@@ -114,14 +117,14 @@ class TimeslotList:
     def copy(self) -> "TimeslotList":
         """A whole of its own with the same slots, which keeps nothing that was derived from this list."""
         made = _presorted(self.slots)
-        made.text_bytes, made.began = self.text_bytes, self.began
+        made.text_bytes, made.began, made.dropped = self.text_bytes, self.began, self.dropped
         return made
 
     def replaced(self, window: Window, slots: "TimeslotList") -> "TimeslotList":
         """A whole of its own with other slots in place of those of a window."""
         low, high = self._bounds(window)
         made = _presorted((*self.slots[:low], *slots.slots, *self.slots[high:]))
-        made.text_bytes, made.began = self.text_bytes, self.began
+        made.text_bytes, made.began, made.dropped = self.text_bytes, self.began, self.dropped
         return made
 
     def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":

@@ -13,10 +13,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from msgspec.structs import astuple
 
-from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Resource
+from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.single_flight import SharedCall
 
 K = TypeVar("K", str, CareUnitKey)
@@ -32,15 +32,17 @@ _DERIVED_LIST_BYTES = 1_500
 class CatalogList(Generic[T]):
     """A list by Leyr id, in Leyr's order; of several items with one id the first counts.
 
-    `derived` and `views` are for what others make of the items, to be kept as long as the list.
+    `derived` and `views` are for what others make of the items, to be kept as long as the list. `dropped` is how many
+    rows are missing since they cannot be used.
     """
 
-    __slots__ = ("derived", "items", "views")
+    __slots__ = ("derived", "dropped", "items", "views")
 
     def __init__(self, items: Iterable[T], new_derived: Callable[[int], object] = lambda _: None) -> None:
         self.items: dict[str, T] = {}
         for item in items:
             self.items.setdefault(item.id, item)
+        self.dropped = items.dropped if isinstance(items, Items) else 0
         self.derived: Any = new_derived(self._derived_bytes)
         self.views: Any = None
 
@@ -119,7 +121,21 @@ class CachedLists(Generic[K, T]):
         self._config.budget.touch((self._endpoint, key))
         read = FetchRecord(self._endpoint, _subject(key), origin, entry.fetched_at, entry.is_overdue)
         scope.record(read, entry.fetched_at + self._lifetimes.fresh)
+        self._use(key, entry.listed, entry.fetched_at, scope)
         return entry.listed
+
+    def _use(self, key: K, listed: CatalogList[T], fetched_at: float, scope: FetchScope) -> None:
+        """Tell the request how old a list is, and whether it is whole."""
+        scope.catalog_as_of = min(scope.catalog_as_of, fetched_at)
+        if listed.dropped:
+            emr = _subject(key)[0]
+            scope.report_incomplete(self._endpoint, emr, IncompleteReason.ROWS_DROPPED, key, listed.dropped)
+
+    def _use_answer(
+        self, key: K, fetched_at: float, scope: FetchScope, answer: "asyncio.Future[CatalogList[T]]"
+    ) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self._use(key, answer.result(), fetched_at, scope)
 
     def _wait(self, key: K, now: float, scope: FetchScope) -> "asyncio.Future[CatalogList[T]]":
         scope.on_ehr(_subject(key)[0])
@@ -133,7 +149,13 @@ class CachedLists(Generic[K, T]):
         scope.release_on_close(call)
         read = FetchRecord(self._endpoint, _subject(key), origin, call.started)
         scope.record(read, call.started + self._lifetimes.fresh)
-        return scope.wait_for(call.wait())
+        answer = scope.wait_for(call.wait())
+        use = partial(self._use_answer, key, call.started, scope)
+        if answer.done():
+            use(answer)
+        else:
+            answer.add_done_callback(use)
+        return answer
 
     def _start(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
         call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now), now, partial(self._on_done, key))

@@ -68,7 +68,7 @@ class QueryCoverage:
         self._scope = scope
         self._planning = Lock()
         scope.generations[care_unit] = calls.snapshots.generation(care_unit)
-        self._answers = RequestAnswers(care_unit, calls, scope)
+        self.answers = RequestAnswers(care_unit, calls, scope)
         self._cached: list[TimeslotQuery] = []
         self._ranges: dict[TimeslotQuery, list[CoveredRange]] = {}
         self._planned = Containers()
@@ -84,7 +84,7 @@ class QueryCoverage:
 
     def from_cache(self, query: TimeslotQuery) -> TimeslotList | None:
         """The slots of a query, where fresh snapshots settle it."""
-        if self._answers:
+        if self.answers:
             return None
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
@@ -99,7 +99,7 @@ class QueryCoverage:
         if not found.slots and unconfirmed_ids(query, {each.step: each.answer for each, _ in used}):
             return None
         for snapshot, _ in used:
-            self._answers.record(snapshot)
+            self.answers.record(snapshot)
         self._cached.append(query)
         return found
 
@@ -147,7 +147,7 @@ class QueryCoverage:
                 if count:
                     await sleep(0)
                 # Pending calls come and go while others have their turn.
-                known = _KnownSources(self._answers, profile)
+                known = _KnownSources(self.answers, profile)
             self._cover(query, batch, known, profile)
 
     def _cover(self, query: TimeslotQuery, batch: "_Batch", known: "_KnownSources", profile: EhrProfile) -> None:
@@ -186,7 +186,7 @@ class QueryCoverage:
                     left.append(window)
                     continue
                 self._ranges[query].append(held)
-                self._answers.add(step, source)
+                self.answers.add(step, source)
                 if isinstance(source, Snapshot) and not self.calls.snapshots.is_fresh(source):
                     stale.append(held.query.window)
                 left += subtract([window], step.window)
@@ -217,16 +217,16 @@ class QueryCoverage:
         if found is None:
             found = await self._planned_calls(wanted, batch, profile)
         awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
-        self._answers.count_calls(awaited)
+        self.answers.count_calls(awaited)
         # All of them are started before others have their turn, since what is counted now may be too much then.
-        started = {step: self._answers.start_or_join(step) for step in awaited}
+        started = {step: self.answers.start_or_join(step) for step in awaited}
         for count, (each, steps) in enumerate(found.items(), 1):
             if count % _QUERIES_A_PIECE == 0:
                 await sleep(0)
             for step in steps:
                 held = each.window.intersection(step.window)
                 if not each.awaited:
-                    self._answers.refresh(step)
+                    self.answers.refresh(step)
                 elif held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
 
@@ -281,12 +281,12 @@ class QueryCoverage:
         if error is not None:
             return error
         steps = plan([query], profile, listed_ids).serving[query]
-        self._answers.count_calls(step for step in steps if self._answers.completed(step) is None)
+        self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
         ranges = []
         for step in steps:
             window = query.window.intersection(step.window)
             if window is not None:
-                answered, source = self._answers.completed(step) or (step, self._answers.start_or_join(step))
+                answered, source = self.answers.completed(step) or (step, self.answers.start_or_join(step))
                 part = TimeslotQuery(self.care_unit, window, *step.filters)
                 ranges.append(CoveredRange(part, answered, source))
         return ranges

@@ -1,7 +1,8 @@
 """One request's fetch scope: how fresh its data must be, what it read, and the calls that it waits for."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -25,6 +26,25 @@ class CacheStatus(StrEnum):
     STALE = "stale"
 
 
+class IncompleteReason(StrEnum):
+    """Why an answer may lack something that an EHR has, without an error."""
+
+    ROWS_DROPPED = "rows_dropped"
+    """Rows of a list that cannot be used; the count is theirs."""
+    OUTSIDE_EVERY_FILTER = "outside_every_filter"
+    """Lists that cannot hold what lies outside of every filter that they were asked with; the count is theirs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """How much an answer lacks of the lists of one endpoint and EHR."""
+
+    endpoint: str
+    emr: str
+    reason: IncompleteReason
+    count: int
+
+
 class FetchRecord(NamedTuple):
     """One list that an answer needed; `fetched_at` is the clock's seconds when its call began.
 
@@ -45,7 +65,8 @@ class FetchScope:
 
     `since` is the clock's time before which no data may have been requested: minus infinity where cached data will
     do. `asked` counts the lists that fields asked for, `reads` are the distinct ones. `most_calls` is how many
-    upstream calls the request may make; joining another request's call counts as well.
+    upstream calls the request may make; joining another request's call counts as well. `catalog_as_of` and
+    `timeslots_as_of` are when the oldest list of each kind that was used was requested, infinity where none was.
     """
 
     started: float
@@ -57,6 +78,8 @@ class FetchScope:
     asked: int = 0
     reads: list[FetchRecord] = field(default_factory=list)
     fresh_until: float = inf
+    catalog_as_of: float = inf
+    timeslots_as_of: float = inf
     most_calls: float = inf
     most_slots: float = inf
     on_waiting: Callable[[], None] | None = None
@@ -77,6 +100,7 @@ class FetchScope:
     _slots: int = 0
     _counted: set[object] = field(default_factory=set)
     _used: list[TimeslotList | SharedCall[TimeslotList]] = field(default_factory=list)
+    _incomplete: dict[tuple[str, str, IncompleteReason, Hashable], int] = field(default_factory=dict)
     _held: list[SharedCall[Any]] = field(default_factory=list)
     _awaited: list[asyncio.Future[Any]] = field(default_factory=list)
     _is_closed: bool = False
@@ -166,6 +190,22 @@ class FetchScope:
         """Record a read, and until when its data is fresh."""
         self.reads.append(read)
         self.fresh_until = min(self.fresh_until, fresh_until)
+
+    def report_incomplete(
+        self, endpoint: str, emr: str, reason: IncompleteReason, subject: Hashable, count: int
+    ) -> None:
+        """Report that a list is incomplete, such as a call's answer; each `subject` counts once for a reason."""
+        self._incomplete.setdefault((endpoint, emr, reason, subject), count)
+
+    @property
+    def incomplete(self) -> Sequence[Incomplete]:
+        """What was reported, in order."""
+        if not self._incomplete:
+            return ()
+        counts: Counter[tuple[str, str, IncompleteReason]] = Counter()
+        for (endpoint, emr, reason, _), count in self._incomplete.items():
+            counts[endpoint, emr, reason] += count
+        return [Incomplete(*where, counts[where]) for where in sorted(counts)]
 
     def wait_for(self, future: asyncio.Future[T]) -> asyncio.Future[T]:
         """The same future, which fails with DeadlineExceeded if the request expires before it is done."""

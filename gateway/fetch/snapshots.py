@@ -143,7 +143,8 @@ class Snapshots:
         # All that goes, goes before anything comes, since what comes may evict others.
         written, left = self._write(snapshot, oldest)
         windows, cut = self._replace(snapshot, oldest)
-        neighbour = self._adjacent(snapshot) if cut is None and not snapshot.answer.slots else None
+        is_empty = not snapshot.answer.slots and not snapshot.answer.dropped
+        neighbour = self._adjacent(snapshot) if cut is None and is_empty else None
         if neighbour is not None:
             # Clients whose clocks differ ask for a second more each; nothing is free in it, as a rule.
             self._drop(neighbour)
@@ -258,6 +259,8 @@ class Snapshots:
     def _cut(self, snapshot: Snapshot, window: Window) -> Snapshot:
         # A list of its own: a part would keep what was derived from the whole.
         answer = snapshot.answer.within(window).copy()
+        # In which part of the window a row would have been that cannot be read, is not known.
+        answer.dropped = snapshot.answer.dropped
         self._add_derived(answer)
         return Snapshot(snapshot.step.within(window), answer, snapshot.fetched_at, snapshot.reader)
 

@@ -18,7 +18,7 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.profiles import Profiles, remember
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
@@ -236,6 +236,17 @@ class RequestAnswers:
             self._scope.use(snapshot.answer)
             origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
             self._record(snapshot.step, origin, snapshot.fetched_at)
+            self.use(snapshot.step, snapshot)
+
+    def use(self, step: Step, source: Source) -> None:
+        """Tell the request how old an answer is that it uses, and whether it is whole; nothing of one that failed."""
+        answer, fetched_at = source.answer, source.fetched_at if isinstance(source, Snapshot) else source.started
+        if answer is None:
+            return
+        self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, fetched_at)
+        if answer.dropped:
+            reason, emr = IncompleteReason.ROWS_DROPPED, step.care_unit.emr
+            self._scope.report_incomplete("timeslots", emr, reason, step, answer.dropped)
 
     def count_calls(self, steps: Iterable[Step]) -> None:
         """Count the calls that steps need, before any of them is made. Raises OperationTooLarge and RateLimited."""

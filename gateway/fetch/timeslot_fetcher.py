@@ -81,6 +81,7 @@ class TimeslotFetcher:
         shares: list[TimeslotList] = []
         for held, step, source in self._coverage.of(query):
             answer = source.answer
+            self._coverage.answers.use(step, source)
             share = None if answer is None else partition(held, step, answer)
             if share is None:
                 return None
@@ -97,6 +98,7 @@ class TimeslotFetcher:
             answer = await _result(source)
             if isinstance(answer, GatewayError):
                 return await self._retry(query, step, answer, profile)
+            self._coverage.answers.use(step, source)
             answers[step] = answer
             if len(answer.slots) > _MANY_SLOTS:
                 self._coverage.count_slots(step, len(answer.slots))

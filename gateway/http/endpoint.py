@@ -117,7 +117,7 @@ class GraphQLEndpoint:
             key = self._key(context, body)
             kept = None if context.bypass_cache or context.explain else self.cache.find(key)
             if kept is not None:
-                context.record.outcome = "finished"
+                context.record.outcome, context.record.incomplete = "finished", kept.incomplete
                 return kept
             request = self.reader.post(headers, body) if context.is_post else self.reader.get(body)
             context.check_unsent = partial(self.unsent_bytes.check, context.caller)

@@ -12,7 +12,7 @@ from starlette.types import Receive
 from gateway.domain.errors import DeadlineExceeded
 from gateway.domain.models import EVERYTHING, Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
-from gateway.fetch.fetch_scope import CacheStatus, FetchScope
+from gateway.fetch.fetch_scope import CacheStatus, FetchScope, Incomplete
 from gateway.http.negotiation import MediaType
 from gateway.http_client.semaphore import ResizableSemaphore
 
@@ -76,8 +76,8 @@ class RequestRecord:
     `rejection` is the error code of a request that got an error response instead of becoming an operation, else None.
     `caller` is None for an anonymous caller. `operation_type` and `document_hash` (SHA-256, hexadecimal) are empty
     where they did not become known. `lists_needed` is the number of lists that fields asked for, `reads` the number
-    of lists that were read for them, by cache status. `seconds` is the time from the request's head to the end of its
-    response, `upstream_seconds` the part of it in which the request waited for Leyr.
+    of lists that were read for them, by cache status, and `incomplete` what these lack. `seconds` is the time from the
+    request's head to the end of its response, `upstream_seconds` the part of it in which the request waited for Leyr.
     """
 
     ids: RequestIds
@@ -90,6 +90,7 @@ class RequestRecord:
     operation_type: str | None = None
     document_hash: str = ""
     reads: Mapping[CacheStatus, int] = field(default_factory=dict)
+    incomplete: Sequence[Incomplete] = ()
     lists_needed: int = 0
     upstream_seconds: float = 0.0
 

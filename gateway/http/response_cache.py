@@ -11,6 +11,7 @@ from starlette.types import Send
 
 from gateway.domain.models import Access
 from gateway.fetch.cache_budget import CacheBudget
+from gateway.fetch.fetch_scope import Incomplete
 from gateway.fetch.snapshots import Generation
 from gateway.http.negotiation import MIN_COMPRESSED_BYTES, THREAD_BYTES, Encoding, MediaType, compressed
 
@@ -46,6 +47,12 @@ class GraphQLResponse:
     """The clock's time until which all of its data are fresh; None if it must not be cached."""
     generations: Sequence[Generation] | None = None
     """What was cached of the timeslots that it holds; None if it holds none."""
+    extensions: bytes | None = None
+    """The one of the pieces that holds the extensions."""
+    tagged_extensions: bytes = b""
+    """What the tag takes in its place: the same data, fetched anew, are no other response."""
+    incomplete: Sequence[Incomplete] = ()
+    """What its data lack."""
     turns: AbstractAsyncContextManager[object] = _NO_TURNS
     """Within this a thread compresses it, if it is large: a semaphore that responses share."""
     _etag: bytes = b""
@@ -66,13 +73,17 @@ class GraphQLResponse:
     def etag(self) -> bytes:
         """A weak tag, since a response has one tag for all encodings."""
         if not self._etag:
-            self._etag = _etag(self.pieces)
+            self._etag = self._made_etag()
         return self._etag
 
     async def prepare_etag(self) -> None:
         """Compute `etag` in a thread, if it takes long."""
         if not self._etag and self.fresh_until is not None and sum(map(len, self.pieces)) > _MAX_LOOP_DIGEST_BYTES:
-            self._etag = await asyncio.to_thread(_etag, self.pieces)
+            self._etag = await asyncio.to_thread(self._made_etag)
+
+    def _made_etag(self) -> bytes:
+        pieces = [self.tagged_extensions if piece is self.extensions else piece for piece in self.pieces]
+        return _etag(pieces)
 
     async def send(self, send: Send, encoding: Encoding, headers: Sequence[tuple[bytes, bytes]] = _NO_STORE) -> None:
         """Send it as ASGI messages, with further `headers`."""

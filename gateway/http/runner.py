@@ -4,8 +4,9 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
+from math import inf
 from typing import Any
 
 import orjson
@@ -74,6 +75,42 @@ class GraphQLResult:
         return [*made, b"}"]
 
 
+class ReadInstants:
+    """Says as instants when lists were requested: RFC 3339 text in UTC, in milliseconds.
+
+    The difference between the clock and the time of day is taken once, so the same list always has the same instant.
+    """
+
+    def __init__(self) -> None:
+        self._epoch: float | None = None
+        # The lists of one answer are those of many others.
+        self._text = lru_cache(maxsize=1_024)(self._written)
+        self._alone = lru_cache(maxsize=1_024)(partial(self._with_report, {}))
+
+    def extensions(self, report: Mapping[str, Any], scope: FetchScope, epoch: float) -> bytes | None:
+        """The JSON of `extensions`, None if it would be empty; `epoch` counts the first time only.
+
+        A report gets beside it when the oldest list of each kind that was used was requested.
+        """
+        if self._epoch is None:
+            self._epoch = epoch
+        if report:
+            return self._with_report(report, scope.timeslots_as_of, scope.catalog_as_of)
+        return self._alone(scope.timeslots_as_of, scope.catalog_as_of)
+
+    def _with_report(self, report: Mapping[str, Any], timeslots_as_of: float, catalog_as_of: float) -> bytes | None:
+        found = dict(report)
+        if timeslots_as_of != inf:
+            found["timeslotsAsOf"] = self._text(timeslots_as_of)
+        if catalog_as_of != inf:
+            found["catalogAsOf"] = self._text(catalog_as_of)
+        return orjson.dumps({"gateway": found}) if found else None
+
+    def _written(self, seconds: float) -> str:
+        instant = datetime.fromtimestamp(round((self._epoch or 0.0) + seconds, 3), UTC)
+        return f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Runner:
     """Runs operations; each gets its own loaders and its own time of now."""
@@ -88,6 +125,7 @@ class Runner:
     limits: OperationLimits
     now: Callable[[], datetime]
     clock: Callable[[], float]
+    instants: ReadInstants = field(default_factory=ReadInstants)
     # One large response at a time: more threads would leave the event loop's too little of the processors.
     compressing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     writing: ResizableSemaphore = field(default_factory=lambda: ResizableSemaphore(2))
@@ -103,21 +141,32 @@ class Runner:
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
         result = GraphQLResult.of(executed, self.errors, record.ids.request_id)
-        record.operation_type, record.document_hash = result.operation_type, result.document_hash
-        record.codes = [error["extensions"]["code"] for error in result.errors]
         record.lists_needed, record.upstream_seconds = scope.asked, scope.waited
         if scope.reads:
             record.reads = Counter([read.origin for read in scope.reads])
+        return self._response(result, scope, context)
+
+    def _response(self, result: GraphQLResult, scope: FetchScope, context: RequestContext) -> GraphQLResponse:
+        """Make the response, and fill in the request's record."""
+        record = context.record
+        record.operation_type, record.document_hash = result.operation_type, result.document_hash
+        record.codes = [error["extensions"]["code"] for error in result.errors]
+        extensions, tagged = None, b""
+        # Extensions are about data, so a result without data has none.
         if result.data is not None:
             record.outcome = "partial" if result.errors else "ok"
-        # Extensions are about data, so a result without data has none.
-        extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
+            record.incomplete = scope.incomplete
+            clock = self.clock()
+            report = fetch_report(scope, clock, explain=context.explain)
+            extensions = self.instants.extensions(report, scope, self.now().timestamp() - clock)
+            tagged = orjson.dumps(report) if report else b""
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
+        response.extensions, response.tagged_extensions = extensions, tagged
         # A mutation runs each time that it is sent.
         if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
             response.fresh_until = scope.fresh_until
             response.generations = tuple(scope.generations.values()) or None
-        response.turns = self.compressing
+        response.turns, response.incomplete = self.compressing, record.incomplete
         return response
 
     async def _executed(
@@ -202,11 +251,11 @@ _MAX_REPORTED_READS = 200
 _SUBJECT = ("emr", "careUnit", "window", "resource", "healthcareService")
 
 
-def fetch_report(scope: FetchScope, now: float, *, explain: bool) -> bytes | None:
-    """The JSON of `extensions`, None if it would be empty; `now` is the clock's time.
+def fetch_report(scope: FetchScope, now: float, *, explain: bool) -> dict[str, Any]:
+    """What `extensions.gateway` says of the reads, beside their instants; `now` is the clock's time.
 
     `overdue` reports lists whose refresh failed, by endpoint and EHR: how many the response holds, and the age of the
-    oldest. With `explain` the report says which reads the operation made.
+    oldest. `incomplete` reports what lists lack. With `explain` the report says which reads the operation made.
     """
     report = _explanation(scope, now) if explain else {}
     overdue: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -218,7 +267,9 @@ def fetch_report(scope: FetchScope, now: float, *, explain: bool) -> bytes | Non
             {"endpoint": endpoint, "emr": emr, "lists": len(ages), "ageSeconds": round(max(ages), 3)}
             for (endpoint, emr), ages in overdue.items()
         ]
-    return orjson.dumps({"gateway": report}) if report else None
+    if incomplete := scope.incomplete:
+        report["incomplete"] = incomplete
+    return report
 
 
 def _explanation(scope: FetchScope, now: float) -> dict[str, Any]:

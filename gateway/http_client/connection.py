@@ -66,9 +66,9 @@ class BodyBudget:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Response:
-    """A response with its body decompressed. Header names are lower-case; of repeated headers the last one counts.
+    """A response with its body decompressed; `sent_at` is a monotonic clock's seconds when the request was sent.
 
-    `sent_at` is a monotonic clock's seconds when the request was sent.
+    Header names are lower-case. Of repeated headers the last one counts, but `link` has the values of all.
     """
 
     status: int
@@ -200,7 +200,11 @@ class HttpConnection(asyncio.Protocol):
         """Keep a header, but no trailer."""
         if not self._in_body:
             # llhttp leaves white space at a value's end.
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").rstrip(" \t")
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")
+            if key == "link" and key in self._headers:
+                # RFC 8288, section 3: a header for each link means the same as one for all.
+                text = f"{self._headers[key]}, {text}"
+            self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Find out how the body is encoded and what ends it."""

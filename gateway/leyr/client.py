@@ -1,21 +1,30 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
 from time import monotonic
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 import structlog
 from pydantic import SecretStr
 
-from gateway.domain.errors import DeadlineExceeded, NotFound, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.errors import (
+    DeadlineExceeded,
+    NotFound,
+    NotSupported,
+    Overloaded,
+    UpstreamInvalidAnswer,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
 from gateway.domain.ids import is_usable
-from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
-from gateway.domain.pieces import PIECE, InPieces, Pieces
+from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource, Timeslot
+from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, ContentDecodingError, Response
@@ -24,9 +33,11 @@ from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import error_for, read_error_envelope
+from gateway.leyr.paging import NO_PAGING, Page, Pages, paging_of
 from gateway.leyr.resilience import UpstreamPolicies
 
 T = TypeVar("T", bound=msgspec.Struct)
+Item = TypeVar("Item", bound=CatalogItem)
 Read = TypeVar("Read")
 
 _MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -63,7 +74,9 @@ class LeyrTransport:
             "accept": "application/json",
             "user-agent": "leyr-graphql-gateway",
         }
-        self._open = partial(connections, base_url.rstrip("/"), headers)
+        self.base_url = base_url.rstrip("/")
+        """What precedes the target of each request."""
+        self._open = partial(connections, self.base_url, headers)
         self._http_client: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -106,6 +119,14 @@ class LeyrTransport:
             raise AttemptError(unreachable, CallResult.UNREACHABLE) from None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Endpoint(Generic[T]):
+    """One of ENDPOINTS, and what decodes its lists."""
+
+    name: str
+    decoder: ListDecoder[T]
+
+
 class LeyrClient:
     """Reads care units, resources, healthcare services and timeslots. Every method raises domain errors only.
 
@@ -117,36 +138,49 @@ class LeyrClient:
         transport: LeyrTransport,
         log: structlog.typing.FilteringBoundLogger,
         policies: UpstreamPolicies,
+        now: Callable[[], datetime],
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        """`now` is the time of day, for responses that name a date; `clock` says when a list was asked for."""
         self._clock = clock
         self._transport = transport
+        self._now = now
         self._log = log
         self._policies = policies
-        self._care_units = ListDecoder(CareUnit, "id", max_items=_MAX_CATALOG_ITEMS)
-        self._resources = ListDecoder(Resource, "id", max_items=_MAX_CATALOG_ITEMS)
-        self._services = ListDecoder(HealthcareService, "id", max_items=_MAX_CATALOG_ITEMS)
-        self._timeslots = ListDecoder(Timeslot, "start", max_items=_MAX_TIMESLOTS, instants=("start", "end"))
+        self._care_units = _Endpoint("care_units", ListDecoder(CareUnit, "id", max_items=_MAX_CATALOG_ITEMS))
+        self._resources = _Endpoint("resources", ListDecoder(Resource, "id", max_items=_MAX_CATALOG_ITEMS))
+        self._services = _Endpoint(
+            "healthcare_services", ListDecoder(HealthcareService, "id", max_items=_MAX_CATALOG_ITEMS)
+        )
+        self._timeslots = _Endpoint(
+            "timeslots",
+            ListDecoder(
+                Timeslot,
+                "start",
+                max_items=_MAX_TIMESLOTS,
+                instants=("start", "end"),
+                owners=("resource_id", "healthcare_service_id"),
+            ),
+        )
         self._large = ResizableSemaphore(1)
 
-    async def care_units(self, emr: str) -> Sequence[CareUnit]:
+    async def care_units(self, emr: str) -> Items[CareUnit]:
         """`GET /emrs/{emr}/care-units`."""
         try:
-            return (await self._list(_path(emr), self._care_units, "care_units", emr)).items
+            return _items(await self._list(_path(emr), self._care_units, emr))
         except NotFound as error:
             # The path holds no id that a client sent, so the configuration is wrong, not the request.
             message = "Leyr has no care units under this EHR code"
             raise UpstreamInvalidAnswer(message, reference=error.reference) from None
 
-    async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
+    async def resources(self, care_unit: CareUnitKey) -> Items[Resource]:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/resources`."""
-        path = f"{_path(*care_unit)}/resources"
-        return (await self._list(path, self._resources, "resources", care_unit.emr)).items
+        return _items(await self._list(f"{_path(*care_unit)}/resources", self._resources, care_unit.emr))
 
-    async def healthcare_services(self, care_unit: CareUnitKey) -> Sequence[HealthcareService]:
+    async def healthcare_services(self, care_unit: CareUnitKey) -> Items[HealthcareService]:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/healthcare-services`."""
         path = f"{_path(*care_unit)}/healthcare-services"
-        return (await self._list(path, self._services, "healthcare_services", care_unit.emr)).items
+        return _items(await self._list(path, self._services, care_unit.emr))
 
     async def timeslots(self, step: Step) -> TimeslotList:
         """`GET /emrs/{emr}/care-units/{care_unit_id}/timeslots`; nothing free is an empty list (leyr-api 6.5)."""
@@ -156,41 +190,71 @@ class LeyrClient:
             target += f"&resource_id={quote(step.resource, safe='')}"
         if step.service is not None:
             target += f"&healthcare_service_id={quote(step.service, safe='')}"
-        decoded = await self._list(target, self._timeslots, "timeslots", step.care_unit.emr)
+        decoded = await self._list(target, self._timeslots, step.care_unit.emr)
         found = TimeslotList.in_order(decoded.items, decoded.times, decoded.text_bytes)
         if found is None and len(decoded.items) <= PIECE:
             found = TimeslotList(decoded.items, times=decoded.times, text_bytes=decoded.text_bytes)
         if found is None:
             pieces = TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes)
             found = await self._in_turn(step.care_unit.emr, pieces)
-        found.began = decoded.began
+        found.began, found.dropped = decoded.began, decoded.dropped
         return found
 
-    def _list(self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str) -> Awaitable[Decoded[T]]:
-        return self._policies.of(emr).call(endpoint, partial(self._get_list, target, decoder, endpoint, emr))
+    async def _list(self, target: str, endpoint: _Endpoint[T], emr: str) -> Decoded[T]:
+        policy = self._policies.of(emr)
+        began = policy.now()
+        found = await policy.call(endpoint.name, partial(self._get_page, target, endpoint, emr))
+        if isinstance(found, Page):
+            found = await self._with_further_pages(target, found, endpoint, emr, began)
+        if found.dropped:
+            self._log.warning("upstream.items_dropped", endpoint=endpoint.name, emr=emr, count=found.dropped)
+        if found.wrapped:
+            self._log.warning("upstream.list_wrapped", endpoint=endpoint.name, emr=emr)
+        return found
 
-    async def _get_list(
-        self, target: str, decoder: ListDecoder[T], endpoint: str, emr: str, timeout_seconds: float
+    async def _with_further_pages(
+        self, target: str, first: Page[T], endpoint: _Endpoint[T], emr: str, began: float
     ) -> Decoded[T]:
+        """The whole list. Each page is a call by itself, within the time of the first, which began at `began`."""
+        policy, max_items = self._policies.of(emr), endpoint.decoder.max_items
+        pages = Pages(target, first, base_url=self._transport.base_url, max_items=max_items, max_bytes=_MAX_BODY_BYTES)
+        while (link := pages.next_target()) is not None:
+            attempt = partial(self._get_page, link, endpoint, emr, is_first=False)
+            try:
+                found = await policy.call(endpoint.name, attempt, began)
+            except (NotFound, NotSupported, UpstreamRefused) as error:
+                # The link is Leyr's own, so nothing follows about what was asked for.
+                message = "Leyr refuses a page of its own list"
+                raise UpstreamInvalidAnswer(message, reference=error.reference) from None
+            pages.add(link, found if isinstance(found, Page) else Page(found, NO_PAGING, 0))
+        return pages.whole().require_usable()
+
+    async def _get_page(
+        self, target: str, endpoint: _Endpoint[T], emr: str, timeout_seconds: float, *, is_first: bool = True
+    ) -> Decoded[T] | Page[T]:
+        """The whole list, or a page of it."""
         response = await self._transport.get(target, timeout_seconds=timeout_seconds)
         began = self._clock() - response.age
         if not response.is_success:
-            if endpoint == "timeslots" and _has_no_timeslots(response):
+            if endpoint is self._timeslots and _has_no_timeslots(response):
                 return Decoded([], began=began)
-            error = error_for(response, read_error_envelope(response))
+            error = error_for(response, read_error_envelope(response), self._now())
             raise AttemptError(error, result_of(error, response.status))
-        decoded = decoder.decode_simply(response.body)
-        if decoded is not None:
-            return replace(decoded, began=began)
-        if len(response.body) <= _LARGE_BODY_BYTES:
-            decoded = decoder.decode(response.body)
-        else:
-            decoded = await self._in_turn(emr, decoder.decode_in_pieces(response.body))
-        if decoded.dropped:
-            self._log.warning("upstream.items_dropped", endpoint=endpoint, emr=emr, count=decoded.dropped)
-        if decoded.wrapped:
-            self._log.warning("upstream.list_wrapped", endpoint=endpoint, emr=emr)
-        return replace(decoded, began=began)
+        decoded = endpoint.decoder.decode_simply(response.body)
+        if decoded is None:
+            decoded = await self._decode(response, endpoint, emr)
+        decoded = replace(decoded, began=began)
+        paging = paging_of(decoded, response)
+        if is_first and paging is NO_PAGING:
+            return decoded.require_usable()
+        return Page(decoded, paging, len(response.body))
+
+    async def _decode(self, response: Response, endpoint: _Endpoint[T], emr: str) -> Decoded[T]:
+        """The list in a response that is long, or anything else than most are."""
+        if _says_nothing(response, is_timeslots=endpoint is self._timeslots):
+            return Decoded([])
+        pieces = endpoint.decoder.decode_page(response.body)
+        return whole(pieces) if len(response.body) <= _LARGE_BODY_BYTES else await self._in_turn(emr, pieces)
 
     async def _in_turn(self, emr: str, pieces: Pieces[Read]) -> Read:
         """Work in pieces, on one list at a time: the pieces of many would add up to a long turn of the loop.
@@ -207,10 +271,33 @@ class LeyrClient:
 
 def _has_no_timeslots(response: Response) -> bool:
     """Whether an error response only says that the list is empty; any other code or detail beside it says more."""
-    if response.status != HTTPStatus.BAD_REQUEST:
+    if response.status not in _REFUSALS:
         return False
     envelope = read_error_envelope(response)
     return envelope.code in {None, "BAD_REQUEST"} and set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}
+
+
+_REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
+
+
+def _says_nothing(response: Response, *, is_timeslots: bool) -> bool:
+    """Whether a successful response says in other words than `[]` that the list is empty.
+
+    An empty body with another status than 204 may also be a proxy's fault. For timeslots that matters for seconds; the
+    catalogue would be gone for minutes, so there it is no list.
+    """
+    body = response.body[:_LONGEST_NOTHING].strip()
+    if body == b"null":
+        return len(response.body) <= _LONGEST_NOTHING
+    is_empty = not body and len(response.body) <= _LONGEST_NOTHING
+    return is_empty and (is_timeslots or response.status == HTTPStatus.NO_CONTENT)
+
+
+_LONGEST_NOTHING = 64
+
+
+def _items(decoded: Decoded[Item]) -> Items[Item]:
+    return Items(decoded.items, decoded.dropped)
 
 
 def _path(emr: str, care_unit: str | None = None) -> str:

@@ -92,13 +92,17 @@ class ConcurrencyLimiter:
             if int(self._level) != self.limit:
                 self._adjust(now)
 
+    def longest_pause(self, retry_after: float) -> float:
+        """The seconds that an upstream asked to be left alone for, up to the longest that it is."""
+        return min(retry_after, self._config.max_pause_seconds)
+
     def rate_limited(self, now: float, began: float, retry_after: float | None) -> None:
         """After a call that was rate limited: halve the limit, and pause for as long as the response said.
 
         A call that began before the last decrease was sent under the old limit, so it does not halve the new one.
         """
         if retry_after is not None:
-            self._paused_until = max(self._paused_until, now + min(retry_after, self._config.max_pause_seconds))
+            self._paused_until = max(self._paused_until, now + self.longest_pause(retry_after))
         if began >= self._decreased_at and now - self._decreased_at >= self._config.seconds_between_decreases:
             self._level = max(1.0, self._level / 2)
             self._decreased_at = now

@@ -1,12 +1,16 @@
 """Maps Leyr's error responses to domain errors.
 
 The envelope's code decides before the status: `EMR_ERROR` and `UNKNOWN_ERROR` come with any status, an EHR's own 401
-included (docs pages D15, D16). No text of the envelope is passed on; it may hold personal data.
+included (docs pages D15, D16). A refusal without an envelope is not Leyr's, but of something in front of it.
+
+No text of the envelope is passed on; it may hold personal data.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 import msgspec
@@ -37,6 +41,11 @@ class ErrorEnvelope:
     details: tuple[str, ...] = ()
     reference: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing shows that Leyr wrote the response."""
+        return self.code is None and self.reference is None and not self.details
+
 
 def read_error_envelope(response: Response) -> ErrorEnvelope:
     """The envelope of a response; an empty one where the body is large, or something else, such as a proxy's HTML.
@@ -60,58 +69,86 @@ def read_error_envelope(response: Response) -> ErrorEnvelope:
     )
 
 
-def retry_after(response: Response) -> float | None:
-    """The seconds in `Retry-After`, at most an hour; its date form is ignored, since it needs the upstream's clock."""
+def retry_after(response: Response, now: datetime) -> float | None:
+    """The seconds in `Retry-After`, at most an hour.
+
+    A date is measured from the response's own `Date`, since clocks differ; from `now` where there is none.
+    """
     text = response.headers.get("retry-after")
-    if text is None or not text.isascii() or not text.isdigit():
+    if text is None:
         return None
-    return min(float(text), 3600.0)
+    if text.isascii() and text.isdigit():
+        return min(float(text), _MAX_RETRY_SECONDS)
+    until = _date(text)
+    if until is None:
+        return None
+    sent = _date(response.headers.get("date")) or now
+    return min(max((until - sent).total_seconds(), 0.0), _MAX_RETRY_SECONDS)
 
 
-def error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
-    """The domain error for a response outside 2xx, with Leyr's reference."""
-    error = _error_for(response, envelope)
+_MAX_RETRY_SECONDS = 3600.0
+_LONGEST_DATE = 64
+
+
+def _date(text: str | None) -> datetime | None:
+    """An HTTP date (RFC 9110, section 5.6.7), in any of its three forms."""
+    if text is None or len(text) > _LONGEST_DATE:
+        return None
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def error_for(response: Response, envelope: ErrorEnvelope, now: datetime) -> GatewayError:
+    """The domain error for a response outside 2xx that came `now`, with Leyr's reference."""
+    if envelope.is_empty and response.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        # A firewall forbids for a while, as a rule; what wants to know who asks will want to know it again.
+        is_retryable = response.status == HTTPStatus.FORBIDDEN
+        return UpstreamUnavailable("Something in front of Leyr refused the request", retryable=is_retryable)
+    error = _error_for(response, envelope, now)
     error.reference = envelope.reference
     return error
 
 
-def _error_for(response: Response, envelope: ErrorEnvelope) -> GatewayError:
+def _error_for(response: Response, envelope: ErrorEnvelope, now: datetime) -> GatewayError:
     match envelope.code:
         case "EMR_ERROR":
-            return _by_status(response, Origin.EHR)
+            return _by_status(response, Origin.EHR, now)
         case "UNKNOWN_ERROR" if response.status != HTTPStatus.TOO_MANY_REQUESTS:
             is_server_error = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
             return UpstreamUnavailable("Leyr reports an error that it does not know", retryable=is_server_error)
         case "UNKNOWN_ERROR":
-            return _temporary(response, UpstreamRateLimited, Origin.LEYR)
+            return _temporary(response, UpstreamRateLimited, Origin.LEYR, now)
         case "SERVICE_UNAVAILABLE":
-            return _temporary(response, UpstreamUnavailable, Origin.LEYR)
+            return _temporary(response, UpstreamUnavailable, Origin.LEYR, now)
     for code in envelope.details:
         if code in _BY_DETAIL:
             kind, message, origin = _BY_DETAIL[code]
             return kind(message, origin=origin)
-    return _by_status(response, Origin.LEYR)
+    return _by_status(response, Origin.LEYR, now)
 
 
-def _by_status(response: Response, origin: Origin) -> GatewayError:
+def _by_status(response: Response, origin: Origin, now: datetime) -> GatewayError:
     status = response.status
     if (origin, status) in _BY_STATUS:
         kind, message = _BY_STATUS[origin, status]
         return kind(message, origin=origin)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _temporary(response, UpstreamRateLimited, origin)
+        return _temporary(response, UpstreamRateLimited, origin, now)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _temporary(response, UpstreamUnavailable, origin)
+        return _temporary(response, UpstreamUnavailable, origin, now)
     if origin is Origin.EHR:
         return UpstreamUnavailable("The clinic's EHR refused the request", origin=origin)
     if status == HTTPStatus.REQUEST_TIMEOUT:
-        return _temporary(response, UpstreamUnavailable, origin)
+        return _temporary(response, UpstreamUnavailable, origin, now)
     return UpstreamInvalidAnswer("Leyr's answer has an unexpected status")
 
 
-def _temporary(response: Response, kind: type[GatewayError], origin: Origin) -> GatewayError:
+def _temporary(response: Response, kind: type[GatewayError], origin: Origin, now: datetime) -> GatewayError:
     message = _TEMPORARY_MESSAGES[kind, origin]
-    return kind(message, origin=origin, retryable=True, retry_after=retry_after(response))
+    return kind(message, origin=origin, retryable=True, retry_after=retry_after(response, now))
 
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")

@@ -115,10 +115,18 @@ class UpstreamPolicy:
         retry_after = None if state is BreakerState.CLOSED else self._breaker.wait_seconds(self._clock())
         return UpstreamHealth(state, retry_after, limiter.limit, limiter.in_flight, limiter.waiting)
 
-    async def call(self, endpoint: str, attempt: Attempt[T]) -> T:
-        """Return what an attempt returns. Raises domain errors."""
+    def now(self) -> float:
+        """The clock's time."""
+        return self._clock()
+
+    async def call(self, endpoint: str, attempt: Attempt[T], began: float | None = None) -> T:
+        """Return what an attempt returns. Raises domain errors.
+
+        `began` is when an earlier call began whose time this one shares, as that for the next page of a list does.
+        """
         now = self._clock()
-        call = _Call(endpoint, now + self._config.deadline_seconds, now + self._config.call_seconds)
+        began = now if began is None else began
+        call = _Call(endpoint, began + self._config.deadline_seconds, began + self._config.call_seconds)
         self._budget.deposit(now)
         retries: RetryState | None = None
         while True:
@@ -150,21 +158,21 @@ class UpstreamPolicy:
             self._limiter.release()
             raise self._rejected(call.endpoint, Rejection.NO_TURN, None)
         timed = self._begin(call, now)
-        result, retry_after = CallResult.ABANDONED, None
+        result, error = CallResult.ABANDONED, None
         try:
             found = await attempt(seconds)
             result = CallResult.ANSWERED
         except AttemptError as failed:
             if failed.result is CallResult.TIMED_OUT and seconds < self._conclusive_seconds:
                 failed.result = CallResult.CUT_SHORT
-            result, retry_after = failed.result, failed.error.retry_after
+            result, error = failed.result, failed.error
             failed.is_last = asyncio.current_task() in self.detached
             raise
         except UpstreamInvalidAnswer:
             result = CallResult.INVALID_ANSWER
             raise
         finally:
-            self._record(call, timed, result, retry_after)
+            self._record(call, timed, result, error)
         return found
 
     def _begin(self, call: _Call, now: float) -> TimedCall:
@@ -175,9 +183,15 @@ class UpstreamPolicy:
         self.detached.begin(self._caller())
         return timed
 
-    def _record(self, call: _Call, timed: TimedCall, result: CallResult, retry_after: float | None) -> None:
-        """Tell breaker, limiter and listener of an attempt that ended, and release its permit."""
+    def _record(self, call: _Call, timed: TimedCall, result: CallResult, error: GatewayError | None) -> None:
+        """Tell breaker, limiter and listener of an attempt that ended, and release its permit.
+
+        What the error says of the time to try again becomes what the gateway itself does.
+        """
         now = self._clock()
+        retry_after = None
+        if error is not None and error.retry_after is not None:
+            retry_after = error.retry_after = self._limiter.longest_pause(error.retry_after)
         self.detached.end()
         if result in INCONCLUSIVE_RESULTS or result in FAILED_RESULTS:
             self._slow_calls.ended(timed, timed_out=result is CallResult.TIMED_OUT)
@@ -193,6 +207,9 @@ class UpstreamPolicy:
                 self._limiter.succeeded(now)
             elif result is CallResult.RATE_LIMITED:
                 self._limiter.rate_limited(now, timed.began, retry_after)
+                pause = self._limiter.pause_seconds(now)
+                if error is not None and pause:
+                    error.retry_after = round(pause, 3)
         self._limiter.release()
         self._events.attempt_ended(self._emr, call.endpoint, result, now - timed.began)
 

@@ -16,11 +16,11 @@ from gateway.domain import models
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.ids import NodeType
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
+from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists, lists_spread_over
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, ListOrFuture
 from gateway.fetch.coverage import QueryCoverage
-from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.fetch_scope import FetchScope, IncompleteReason
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 
@@ -159,7 +159,12 @@ class Loaders:
         """The free timeslots of a query that a field asks for."""
         self._scope.asked += 1
         given = self.start_timeslots(query)
-        return given if isinstance(given, TimeslotList) else await given
+        found = given if isinstance(given, TimeslotList) else await given
+        profile = self.profiles.of_unit(query.care_unit)
+        if profile.needs_unit_lists and lists_spread_over(query, profile) is not UnitLists.NONE:
+            reason = IncompleteReason.OUTSIDE_EVERY_FILTER
+            self._scope.report_incomplete("timeslots", query.care_unit.emr, reason, query, 1)
+        return found
 
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""

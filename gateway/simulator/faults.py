@@ -162,7 +162,7 @@ def _with_changed_items(right: Response, change: Callable[[_Items], _Items]) -> 
 
 
 def _wrong_types(items: _Items) -> _Items:
-    wrong = {"id": 12345, "name": {"text": "a name"}, "start": 1764576000, "resource_id": ["R1"]}
+    wrong = {"id": {"value": 12345}, "name": {"text": "a name"}, "start": 1764576000, "resource_id": ["R1"]}
     items = items or [{"id": "", "start": ""}]
     return [{field: wrong.get(field, value) for field, value in item.items()} for item in items]
 

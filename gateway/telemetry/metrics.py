@@ -14,7 +14,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from gateway.auth.rate_limit import Limit
-from gateway.fetch.fetch_scope import CacheStatus
+from gateway.fetch.fetch_scope import CacheStatus, IncompleteReason
 from gateway.http.request_context import RequestOutcome, RequestRecord
 from gateway.leyr.call_events import CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
@@ -90,6 +90,7 @@ _DESCRIPTIONS = {
     "gateway_operation_seconds": "Time from a request's head to the end of its answer.",
     "gateway_overhead_seconds": "The part of that time in which nothing upstream was awaited.",
     "gateway_reads_total": "Lists that answers needed, by where they came from.",
+    "gateway_incomplete_answers_total": "Answers with lists that lack something without an error, by why.",
     "gateway_upstream_calls_total": "Requests sent to Leyr, each attempt by itself.",
     "gateway_upstream_seconds": "Time from sending a request to Leyr to its outcome.",
     "gateway_upstream_turned_away_total": "Requests that were not sent to Leyr, each attempt by itself.",
@@ -123,6 +124,7 @@ class Metrics(CallEvents, Collector):
         self._seconds = _histograms("gateway_operation_seconds", {"outcome": _OUTCOMES}, _SECONDS)
         self._overhead = _histograms("gateway_overhead_seconds", {}, _OVERHEAD_SECONDS)
         self._reads = _counters("gateway_reads_total", {"origin": CacheStatus})
+        self._incomplete = _counters("gateway_incomplete_answers_total", {**call, "reason": IncompleteReason})
         self._calls = _counters("gateway_upstream_calls_total", {**call, "outcome": _RESULTS})
         self._call_seconds = _histograms("gateway_upstream_seconds", call, _UPSTREAM_SECONDS)
         self._turned_away = _counters("gateway_upstream_turned_away_total", {**emr, "reason": Rejection})
@@ -143,6 +145,9 @@ class Metrics(CallEvents, Collector):
         self._overhead.observe((), max(0.0, seconds - request.upstream_seconds))
         for origin, count in reads.items():
             self._reads.add((origin,), count)
+        for each in request.incomplete:
+            # Metrics know endpoints by the names of the client's methods.
+            self._incomplete.add((each.emr, each.endpoint.replace("-", "_"), each.reason))
         # A list whose read failed was needed and not read, so the rest is known to be merged only if nothing failed.
         if request.lists_needed and outcome == "ok":
             self._merged += max(0, request.lists_needed - sum(reads.values()))
@@ -171,7 +176,14 @@ class Metrics(CallEvents, Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All metrics in the library's form."""
-        for each in (self._operations, self._refusals, self._seconds, self._overhead, self._reads):
+        for each in (
+            self._operations,
+            self._refusals,
+            self._seconds,
+            self._overhead,
+            self._reads,
+            self._incomplete,
+        ):
             yield each.family()
         saved = CounterMetricFamily(
             "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)

@@ -44,6 +44,7 @@ class RequestLog:
             outcome=request.outcome,
             status=request.status,
             codes=sorted(set(codes))[:_MAX_CODES] if codes else [],
+            **_incomplete(request),
         )
 
     def fault(self, ids: RequestIds, error: BaseException) -> None:
@@ -55,6 +56,13 @@ class RequestLog:
             places=places(error),
             action="report this to the gateway's developers with the request id",
         )
+
+
+def _incomplete(request: RequestRecord) -> dict[str, list[str]]:
+    """Which lists are incomplete, for the few operations that have such."""
+    if not request.incomplete:
+        return {}
+    return {"incomplete": [f"{each.emr}/{each.endpoint}:{each.reason}" for each in request.incomplete[:_MAX_CODES]]}
 
 
 def _ids(ids: RequestIds) -> dict[str, str]:

@@ -262,4 +262,4 @@ async def test_hidden_care_units_do_not_count_towards_the_call_limit(world: Worl
 
     assert {error["extensions"]["code"] for error in refused["errors"]} == {"OPERATION_TOO_LARGE"}
     assert essence(answered) == wanted[NARROW.name, listed]
-    assert answered.json().keys() == {"data"}
+    assert answered.json().keys() == {"data", "extensions"}

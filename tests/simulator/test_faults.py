@@ -58,14 +58,14 @@ async def test_wrong_shapes(leyr: httpx.AsyncClient, window: dict[str, str]) -> 
     right = (await leyr.get(UNITS)).json()
     assert (await with_fault(leyr, "empty_list")).json() == []
     assert isinstance((await with_fault(leyr, "object_body")).json(), dict)
-    assert all(one["id"] == 12345 for one in (await with_fault(leyr, "wrong_types")).json())
+    assert all(one["id"] == {"value": 12345} for one in (await with_fault(leyr, "wrong_types")).json())
     without = (await with_fault(leyr, "item_without_id")).json()
     assert "id" not in without[0]
     assert without[1:] == right[1:]
     slots = (await with_fault(leyr, "item_without_id", f"{UNITS}/L0_1/timeslots", **window)).json()
     assert ["start" in slot for slot in slots[:2]] == [False, True]
     one = (await with_fault(leyr, "wrong_types", f"{RESOURCES}/R1")).json()
-    assert one["id"] == 12345
+    assert one["id"] == {"value": 12345}
 
 
 async def test_wrong_shapes_within_a_wrapped_list(leyr: httpx.AsyncClient) -> None:

@@ -15,7 +15,7 @@ from gateway.domain.models import Access, CareUnitKey
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import build_log
-from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
 from tests.unit.schema.graph import Answered, Graph
 
 SEEN = CareUnitKey("webdoc", "L0_1")
@@ -36,7 +36,7 @@ def ask(simulator: Simulator) -> Ask:
             url, secret = f"{simulator.url}/api", SecretStr(CLIENT_SECRET)
             async with LeyrTransport(url, CLIENT_ID, secret) as transport:
                 policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies())
-                client = LeyrClient(transport, build_log("info", StringIO()), policies)
+                client = LeyrClient(transport, build_log("info", StringIO()), policies, lambda: NOW)
                 graph = Graph(client, [shipped_profile(code) for code in simulator.emrs])
                 return await graph.ask(text, access, **variables)
 

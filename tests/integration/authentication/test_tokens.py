@@ -202,7 +202,7 @@ def test_emrs_claim_decides_which_ehrs_are_visible(
 def test_care_units_claim_narrows_an_ehr_to_a_care_unit(gateway: Gateway) -> None:
     unit = care_unit_id(CareUnitKey("webdoc", "L0_2"))
 
-    assert post(gateway, token(care_units=[unit]), UNITS).json() == {"data": {"careUnits": [{"id": unit}]}}
+    assert post(gateway, token(care_units=[unit]), UNITS).json()["data"] == {"careUnits": [{"id": unit}]}
     assert len(post(gateway, token(), UNITS).json()["data"]["careUnits"]) == 4
 
 

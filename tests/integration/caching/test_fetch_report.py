@@ -139,7 +139,8 @@ def test_each_read_names_its_subject(gateway: Gateway) -> None:
 def test_response_without_the_header_has_no_report(headers: dict[str, str], gateway: Gateway) -> None:
     answer = gateway.http.post("/graphql", json={"query": "{ careUnits { name } }"}, headers=headers).json()
 
-    assert list(answer) == ["data"]
+    assert list(answer) == ["data", "extensions"]
+    assert answer["extensions"] == {"gateway": {"catalogAsOf": "2026-10-12T05:00:00.000Z"}}
 
 
 def test_request_that_was_not_executed_has_no_report(gateway: Gateway) -> None:

@@ -47,6 +47,13 @@ async def connect(url: str, content: bytes) -> tuple[asyncio.StreamReader, async
     return reader, writer
 
 
+def data_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """The data of a whole answer; when they were read stands beside them."""
+    assert answer.keys() == {"data", "extensions"}
+    data: dict[str, Any] = answer["data"]
+    return data
+
+
 async def ask(url: str, content: bytes) -> dict[str, Any]:
     reader, writer = await connect(url, content)
     try:
@@ -54,8 +61,7 @@ async def ask(url: str, content: bytes) -> dict[str, Any]:
     finally:
         writer.close()
     assert heading.startswith(b"HTTP/1.1 200 "), heading
-    found: dict[str, Any] = json.loads(answer)
-    return found
+    return data_of(json.loads(answer))
 
 
 async def crowd(url: str, content: bytes, number: int = CROWD) -> list[dict[str, Any]]:
@@ -83,7 +89,7 @@ async def test_five_hundred_requests_for_an_expired_list_make_one_call(
 
     answers = await crowd(gateway.url, body(UNITS))
 
-    assert answers == [{"data": known}] * CROWD
+    assert answers == [known] * CROWD
     gateway.settle()
     assert simulator.count() == {"care_units": 1}
 
@@ -100,7 +106,7 @@ async def test_five_hundred_requests_for_expired_timeslots_make_one_call(
 
     answers = await crowd(gateway.url, body(SLOTS, id=UNIT))
 
-    assert answers == [{"data": known}] * CROWD
+    assert answers == [known] * CROWD
     gateway.settle()
     assert simulator.count() == {"timeslots": 1}
 
@@ -152,8 +158,7 @@ async def test_cancelling_the_first_request_at_any_turn_cancels_no_other(turns: 
     ):
 
         async def asks() -> dict[str, Any]:
-            found: dict[str, Any] = (await http.post("/graphql", content=body(SLOTS, id=UNIT), headers=JSON)).json()
-            return found
+            return data_of((await http.post("/graphql", content=body(SLOTS, id=UNIT), headers=JSON)).json())
 
         leader = asyncio.create_task(asks())
         await asyncio.sleep(0)
@@ -164,6 +169,6 @@ async def test_cancelling_the_first_request_at_any_turn_cancels_no_other(turns: 
 
         answers = await asyncio.gather(*followers)
         assert len(answers) == FOLLOWERS
-        assert all(answer == answers[0] and answer["data"]["careUnit"]["timeslots"] for answer in answers)
+        assert all(answer == answers[0] and answer["careUnit"]["timeslots"] for answer in answers)
         assert (await asyncio.gather(leader, return_exceptions=True))[0].__class__ is asyncio.CancelledError
         assert await asks() == answers[0]

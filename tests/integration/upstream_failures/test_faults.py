@@ -27,7 +27,7 @@ FAULTS = [
     ("emr_error_500", "UPSTREAM_UNAVAILABLE", CallResult.FAILED, 1),
     ("emr_error_401", "UPSTREAM_REJECTED_CREDENTIALS", CallResult.REFUSED, 1),
     ("unknown_error", "UPSTREAM_UNAVAILABLE", CallResult.REFUSED, 1),
-    ("unauthorized_html", "UPSTREAM_REJECTED_CREDENTIALS", CallResult.REFUSED, 1),
+    ("unauthorized_html", "UPSTREAM_UNAVAILABLE", CallResult.REFUSED, 1),
     ("html_200", "UPSTREAM_INVALID_ANSWER", CallResult.INVALID_ANSWER, 1),
     ("malformed_json", "UPSTREAM_INVALID_ANSWER", CallResult.INVALID_ANSWER, 1),
     ("truncated_json", "UPSTREAM_INVALID_ANSWER", CallResult.INVALID_ANSWER, 1),

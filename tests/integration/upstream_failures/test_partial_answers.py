@@ -25,7 +25,7 @@ FAULTS = [
     ("object_body", "UPSTREAM_INVALID_ANSWER", "leyr", False),
     ("huge_list", "UPSTREAM_INVALID_ANSWER", "leyr", False),
     ("redirect", "UPSTREAM_INVALID_ANSWER", "leyr", False),
-    ("unauthorized_html", "UPSTREAM_REJECTED_CREDENTIALS", "leyr", False),
+    ("unauthorized_html", "UPSTREAM_UNAVAILABLE", "leyr", False),
     ("cut", "UPSTREAM_UNAVAILABLE", "leyr", True),
     ("cut_mid_body", "UPSTREAM_UNAVAILABLE", "leyr", True),
 ]

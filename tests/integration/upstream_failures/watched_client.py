@@ -16,7 +16,7 @@ from gateway.leyr.call_events import CallEvents, CallResult
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamHealth, UpstreamPolicies
-from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
+from tests.harness import CLIENT_ID, CLIENT_SECRET, NOW, Simulator
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 
@@ -101,4 +101,4 @@ async def watched_client(
         None, processors=[lambda *_: ""], wrapper_class=structlog.make_filtering_bound_logger(50)
     )
     async with transport:
-        yield WatchedClient(LeyrClient(transport, log, policies), policies, simulator, events)
+        yield WatchedClient(LeyrClient(transport, log, policies, lambda: NOW), policies, simulator, events)

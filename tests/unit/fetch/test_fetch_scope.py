@@ -13,7 +13,7 @@ from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
-from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.fetch_scope import FetchScope, Incomplete, IncompleteReason
 from gateway.fetch.profiles import Profiles
 from tests.unit import strategies
 from tests.unit.asking import Answer, Gateway, Request
@@ -33,6 +33,26 @@ def granted(made: Gateway, calls: int) -> Request:
     request = made.request(ModelUnitLists(UnitLists.NONE))
     request.scope.most_calls = calls
     return request
+
+
+def test_what_is_incomplete_counts_each_subject_once_and_comes_in_order() -> None:
+    scope = FetchScope(0.0)
+    rows, outside = IncompleteReason.ROWS_DROPPED, IncompleteReason.OUTSIDE_EVERY_FILTER
+
+    for _ in range(2):
+        scope.report_incomplete("timeslots", "b", rows, "one call", 3)
+        scope.report_incomplete("timeslots", "b", rows, "another", 4)
+        scope.report_incomplete("timeslots", "b", outside, "one call", 1)
+        scope.report_incomplete("timeslots", "a", rows, "one call", 2)
+        scope.report_incomplete("resources", "b", rows, "one call", 1)
+
+    assert scope.incomplete == [
+        Incomplete("resources", "b", rows, 1),
+        Incomplete("timeslots", "a", rows, 2),
+        Incomplete("timeslots", "b", outside, 1),
+        Incomplete("timeslots", "b", rows, 7),
+    ]
+    assert FetchScope(0.0).incomplete == ()
 
 
 def test_calls_are_counted_all_or_none() -> None:

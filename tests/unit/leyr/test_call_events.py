@@ -21,6 +21,7 @@ from gateway.leyr.call_events import (
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.error_mapping import error_for, read_error_envelope
 from tests.unit.leyr.scripted_ehr import RecordedCallEvents
+from tests.unit.leyr.test_error_mapping import NOW
 
 NOT_SUPPORTED = {"code": "BAD_REQUEST", "errors": [{"error_code": "NOT_SUPPORTED"}]}
 ERROR_RESPONSES = [
@@ -57,7 +58,7 @@ ERROR_RESPONSES = [
 def test_an_error_response_has_one_call_result(status: int, envelope: object, result: CallResult) -> None:
     response = Response(status, {}, json.dumps(envelope).encode())
 
-    assert result_of(error_for(response, read_error_envelope(response)), status) is result
+    assert result_of(error_for(response, read_error_envelope(response), NOW), status) is result
 
 
 def test_call_results_that_are_responses_never_count_as_failed_inconclusive_or_local() -> None:

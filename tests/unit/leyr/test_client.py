@@ -23,6 +23,7 @@ from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPo
 from tests.unit.leyr.mock_http_client import mock_http_client
 
 UNIT = CareUnitKey("webdoc", "L0_1")
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 CET = timezone(timedelta(hours=1))
 WINDOW = Window(datetime(2026, 12, 1, 9, tzinfo=CET), datetime(2026, 12, 2, 9, tzinfo=CET))
 SPECIAL = {
@@ -47,15 +48,15 @@ SPECIAL = {
 class FakeLeyr:
     """Sends the same response to every request, and keeps the raw path and query of each."""
 
-    def __init__(self, found: object = (), status: int = 200) -> None:
+    def __init__(self, found: object = (), status: int = 200, sent: str | None = None) -> None:
         self.targets: list[str] = []
         self.log = LogCapture()
-        self._found = found
+        self._body = json.dumps(found) if sent is None else sent
         self._status = status
 
     def handle(self, request: httpx.Request) -> httpx.Response:
         self.targets.append(request.url.raw_path.decode())
-        return httpx.Response(self._status, content=json.dumps(self._found).encode())
+        return httpx.Response(self._status, content=self._body.encode())
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[LeyrClient]:
@@ -67,9 +68,8 @@ class FakeLeyr:
             connections=mock_http_client(httpx.MockTransport(self.handle)),
         )
         async with transport:
-            yield LeyrClient(
-                transport, log, UpstreamPolicies(PolicyConfig(), PolicyDependencies(LoggedCallEvents(log)))
-            )
+            policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies(LoggedCallEvents(log)))
+            yield LeyrClient(transport, log, policies, lambda: NOW)
 
 
 @pytest.mark.parametrize(("leyr_id", "segment"), SPECIAL.items())
@@ -161,11 +161,28 @@ async def test_timeslots_are_sorted_and_without_duplicates() -> None:
     assert found.slots == (Timeslot(earlier), Timeslot(later))
 
 
-async def test_no_timeslots_available_is_an_empty_list() -> None:
+@pytest.mark.parametrize("status", [400, 404, 422])
+async def test_no_timeslots_available_is_an_empty_list(status: int) -> None:
     envelope = {"code": "BAD_REQUEST", "errors": [{"error_code": "NO_TIMESLOTS_AVAILABLE"}]}
 
-    async with FakeLeyr(envelope, 400).client() as client:
+    async with FakeLeyr(envelope, status).client() as client:
         assert (await client.timeslots(Step(UNIT, WINDOW))).slots == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "sent"), [(204, ""), (200, ""), (200, " \n"), (202, ""), (200, "null"), (200, " null ")]
+)
+async def test_nothing_free_in_other_words_is_an_empty_list(status: int, sent: str) -> None:
+    async with FakeLeyr(status=status, sent=sent).client() as client:
+        assert (await client.timeslots(Step(UNIT, WINDOW))).slots == ()
+
+
+@pytest.mark.parametrize(("status", "sent"), [(204, ""), (200, "null")])
+async def test_no_content_and_null_are_empty_catalogue_lists(status: int, sent: str) -> None:
+    async with FakeLeyr(status=status, sent=sent).client() as client:
+        assert await client.resources(UNIT) == []
+        assert await client.healthcare_services(UNIT) == []
+        assert await client.care_units("webdoc") == []
 
 
 NOTHING_FREE = {"error_code": "NO_TIMESLOTS_AVAILABLE"}
@@ -215,6 +232,7 @@ async def test_an_error_status_with_a_list_in_its_body_is_an_error() -> None:
     ("found", "event"),
     [
         ([{"id": "1"}, {"name": "Nobody"}], {"event": "upstream.items_dropped", "count": 1}),
+        ([7, {"id": 7}, None, {"id": "1", "name": []}], {"event": "upstream.items_dropped", "count": 2}),
         ({"data": [{"id": "1"}]}, {"event": "upstream.list_wrapped"}),
         ([{"id": "1"}], None),
     ],

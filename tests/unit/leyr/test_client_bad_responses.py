@@ -17,13 +17,13 @@ from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from tests.unit.http_client.scripted_server import OK, Peer, Script, Server, answering, sized
-from tests.unit.leyr.test_client import WINDOW
+from tests.unit.leyr.test_client import NOW, WINDOW
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 MEBIBYTE = 2**20
 GZIPPED = b"content-encoding: gzip"
 LISTED = b'[{"id":"1","name":"One","start":"2026-12-01T09:00:00+01:00"}]'
-TYPES = b'[{"id":1,"name":[],"start":17}]'
+TYPES = b'[{"id":true,"name":"A","start":17},null,[1]]'
 
 
 def hundred_megabytes(*fields: bytes) -> Script:
@@ -48,7 +48,6 @@ BAD = {
     "no compression where it was promised": answering(sized(LISTED, GZIPPED)),
     "compression cut short": answering(sized(gzip.compress(LISTED)[:-9], GZIPPED)),
     "JSON cut short": answering(sized(LISTED[:-1])),
-    "nothing": answering(sized(b"")),
     "lists in lists": answering(sized(nested(20))),
     "lists in endless lists": answering(sized(nested(200_000))),
     "an item with endless lists in it": answering(sized(b'[{"id":"1","x":' + nested(200_000) + b"}]")),
@@ -69,7 +68,7 @@ def new_policies() -> UpstreamPolicies:
 async def client(server: Server, policies: UpstreamPolicies) -> AsyncIterator[LeyrClient]:
     log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(50))
     async with LeyrTransport(server.url, "c", SecretStr("s")) as transport, asyncio.timeout(10):
-        yield LeyrClient(transport, log, policies)
+        yield LeyrClient(transport, log, policies, lambda: NOW)
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -106,6 +105,14 @@ async def test_deep_nesting_in_a_field_that_is_not_read_is_accepted(deep: bytes)
     body = b'[{"id":"1","extra":' + deep + b"}]"
     async with Server(answering(sized(body))) as server, client(server, new_policies()) as leyr:
         assert await leyr.resources(UNIT) == [Resource("1")]
+
+
+async def test_an_empty_body_is_no_catalogue_list_and_nothing_free() -> None:
+    # A proxy's fault would empty the catalogue for minutes; 204 is the way to say that there is nothing.
+    async with Server(answering(sized(b""))) as server, client(server, new_policies()) as leyr:
+        with pytest.raises(UpstreamInvalidAnswer):
+            await leyr.resources(UNIT)
+        assert (await leyr.timeslots(Step(UNIT, WINDOW))).slots == ()
 
 
 async def test_items_with_the_same_id_are_all_passed_on() -> None:

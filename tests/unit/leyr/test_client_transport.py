@@ -15,6 +15,7 @@ from gateway.leyr.call_events import AttemptError, CallResult
 from gateway.leyr.client import LeyrTransport
 from gateway.leyr.error_mapping import retry_after
 from tests.unit.leyr.mock_http_client import mock_http_client
+from tests.unit.leyr.test_error_mapping import NOW
 
 MEBIBYTE = 1024 * 1024
 SECRET = "s3cret-of-the-test"
@@ -114,17 +115,17 @@ async def test_redirects_are_not_followed(status: int) -> None:
         ("soon", None),
         ("", None),
         ("٣", None),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2026 07:28:20 GMT", 20.0),
     ],
 )
-async def test_retry_after_is_read_in_whole_seconds_and_ignored_in_other_forms(
+async def test_retry_after_is_read_in_whole_seconds_or_as_a_date_and_ignored_in_other_forms(
     header: str | None, seconds: float | None
 ) -> None:
     headers = httpx.Headers() if header is None else httpx.Headers({b"retry-after": header.encode()})
 
     response = await FakeLeyr(lambda: httpx.Response(429, headers=headers)).get()
 
-    assert retry_after(response) == seconds
+    assert retry_after(response, NOW) == seconds
 
 
 async def test_a_body_of_ten_mebibytes_is_read() -> None:

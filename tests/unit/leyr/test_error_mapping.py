@@ -1,6 +1,7 @@
 """Leyr's error responses: which domain error each stands for, and that none of their text comes through."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,22 +21,24 @@ from gateway.domain.errors import (
     UpstreamUnavailable,
 )
 from gateway.http_client.connection import Response
-from gateway.leyr.error_mapping import ErrorEnvelope, error_for, read_error_envelope
+from gateway.leyr.call_events import CallResult, result_of
+from gateway.leyr.error_mapping import ErrorEnvelope, error_for, read_error_envelope, retry_after
 
+NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 INSTANCE = "6f1c8f0e-2f0b-4d3e-9d63-0a6d6f1f3b11"
 CODES = [None, "BAD_REQUEST", "UNAUTHORIZED", "EMR_ERROR", "UNKNOWN_ERROR", "SERVICE_UNAVAILABLE", "NEW"]
 DETAILS = ["INVALID_CARE_UNIT_ID", "MISSING_REQUIRED_FIELD", "NOT_SUPPORTED", "BAD_INPUT", "NEW"]
 
 
 def failure(
-    status: int, code: str | None = None, *details: str, retry_after: str | None = None, **fields: Any
+    status: int, code: str | None = None, *details: str, wait: str | None = None, **fields: Any
 ) -> GatewayError:
     envelope = {"code": code, "status": status, "instance": INSTANCE, **fields}
     if details:
         envelope["errors"] = [{"error_code": detail, "details": "text", "path": None} for detail in details]
-    headers = {} if retry_after is None else {"retry-after": retry_after}
+    headers = {} if wait is None else {"retry-after": wait}
     response = Response(status, headers, json.dumps(envelope).encode())
-    return error_for(response, read_error_envelope(response))
+    return error_for(response, read_error_envelope(response), NOW)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,55 @@ def test_the_code_decides_before_the_detailed_code(code: str, kind: type[Gateway
     ("status", "code"), [(429, None), (503, None), (429, "EMR_ERROR"), (503, "SERVICE_UNAVAILABLE")]
 )
 def test_retry_after_is_passed_on(status: int, code: str | None) -> None:
-    assert failure(status, code, retry_after="7").retry_after == 7.0
+    assert failure(status, code, wait="7").retry_after == 7.0
+
+
+SENT = {"date": "Wed, 21 Oct 2026 07:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("text", "headers", "seconds"),
+    [
+        ("Wed, 21 Oct 2026 07:28:40 GMT", {}, 40.0),
+        ("Wed, 21 Oct 2026 07:28:40 +0000", {}, 40.0),
+        ("Wednesday, 21-Oct-26 07:28:40 GMT", {}, 40.0),
+        ("Wed Oct 21 07:28:40 2026", {}, 40.0),
+        # The clock of whoever sent it may be half an hour slow.
+        ("Wed, 21 Oct 2026 07:00:40 GMT", SENT, 40.0),
+        ("Wed, 21 Oct 2026 07:28:40 GMT", {"date": "soon"}, 40.0),
+        ("Wed, 21 Oct 2026 06:59:00 GMT", SENT, 0.0),
+        ("Thu, 22 Oct 2026 07:28:40 GMT", {}, 3600.0),
+        ("Wed, 32 Oct 2026 07:28:40 GMT", {}, None),
+        ("Wed, 21 Oct 99999999999999999999 07:28:40 GMT", {}, None),
+        ("Wed, 21 Oct 2026 07:28:40 GMT" + " " * 100, {}, None),
+        ("soon", {}, None),
+    ],
+)
+def test_retry_after_as_a_date_is_measured_from_the_responses_own_date(
+    text: str, headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after(Response(503, {"retry-after": text, **headers}, b""), NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html><h1>403 Forbidden</h1></html>",
+        b'{"message": "Forbidden"}',
+        b'{"type": "about:blank", "title": "Forbidden", "status": 403, "instance": "8f2c-ARN"}',
+        b"[]",
+    ],
+)
+@pytest.mark.parametrize(("status", "retryable"), [(401, False), (403, True)])
+def test_a_refusal_without_an_envelope_is_not_of_leyr(body: bytes, status: int, *, retryable: bool) -> None:
+    response = Response(status, {}, body)
+
+    error = error_for(response, read_error_envelope(response), NOW)
+
+    assert type(error) is UpstreamUnavailable
+    assert error.retryable is retryable
+    assert result_of(error, status) is CallResult.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -147,7 +198,7 @@ def test_without_an_envelope_the_status_decides_the_error(body: bytes) -> None:
     response = Response(502, {}, body)
 
     assert read_error_envelope(response) == ErrorEnvelope()
-    assert type(error_for(response, read_error_envelope(response))) is UpstreamUnavailable
+    assert type(error_for(response, read_error_envelope(response), NOW)) is UpstreamUnavailable
 
 
 @settings(max_examples=200, deadline=None)  # how long an example takes says nothing on a shared machine
@@ -158,7 +209,7 @@ def test_no_text_of_the_envelope_is_passed_on(status: int, code: str | None, det
     errors = [{"error_code": each, "details": secret, "path": secret, "emr_error": secret} for each in details]
     response = Response(status, {}, json.dumps({"code": code, **fields, "errors": errors}).encode())
 
-    error = error_for(response, read_error_envelope(response))
+    error = error_for(response, read_error_envelope(response), NOW)
 
     assert "Tolv" not in f"{error.message} {error} {error!r} {error.reference}"
     assert error.message
@@ -177,14 +228,14 @@ def test_unknown_codes_are_not_passed_on(text: str, status: int) -> None:
 def test_any_response_is_mapped_to_a_domain_error(body: bytes, status: int) -> None:
     response = Response(status, {}, body)
 
-    assert isinstance(error_for(response, read_error_envelope(response)), GatewayError)
+    assert isinstance(error_for(response, read_error_envelope(response), NOW), GatewayError)
 
 
 @pytest.mark.parametrize("errors", [{}, ["text"], [{"error_code": 1}], "text", 7, None, [[]]])
 def test_an_odd_field_does_not_hide_the_code(errors: object) -> None:
     body = json.dumps({"code": "EMR_ERROR", "errors": errors, "instance": 5}).encode()
 
-    error = error_for(Response(401, {}, body), read_error_envelope(Response(401, {}, body)))
+    error = error_for(Response(401, {}, body), read_error_envelope(Response(401, {}, body)), NOW)
 
     assert (error.code, error.origin) == ("UPSTREAM_REJECTED_CREDENTIALS", Origin.EHR)
 

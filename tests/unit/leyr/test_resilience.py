@@ -138,7 +138,8 @@ def test_a_retry_waits_for_as_long_as_retry_after_says(result: CallResult, retry
         found, took = await harness.outcome()
 
         assert isinstance(found, UpstreamRateLimited | UpstreamUnavailable)
-        assert found.retry_after == retry_after
+        # After an hour's wait the gateway would ask again in half a minute, so that is what it says.
+        assert found.retry_after == min(retry_after, 30)
         assert len(harness.ehr.attempts) == attempts
         assert took >= retry_after * (attempts - 1)
         assert took <= 10
@@ -278,3 +279,21 @@ def test_virtual_time_passes_at_once() -> None:
         return clock()
 
     assert run(scenario()) == 3_600
+
+
+def test_clients_are_told_when_the_gateway_itself_asks_again() -> None:
+    async def scenario() -> None:
+        script = [Attempt(0, CallResult.RATE_LIMITED, 3_600), Attempt(1, CallResult.RATE_LIMITED, 2)]
+        harness = PolicyHarness(ScriptedEhr(*script, then=Attempt()), WITHOUT_BREAKER)
+
+        (first, _), (second, _) = await harness.outcomes(2)
+
+        assert isinstance(first, UpstreamRateLimited)
+        assert isinstance(second, UpstreamRateLimited)
+        # The second came a second later, and its two seconds end before the pause of the first.
+        assert (first.retry_after, second.retry_after) == (30, 29)
+        await asyncio.sleep(28.9)
+        assert isinstance((await harness.outcome())[0], str)
+        assert [began for began, _ in harness.ehr.attempts] == [0, 0, pytest.approx(30)]
+
+    run(scenario())

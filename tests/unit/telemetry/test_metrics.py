@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.auth.rate_limit import Limit
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
-from gateway.fetch.fetch_scope import CacheStatus
+from gateway.fetch.fetch_scope import CacheStatus, Incomplete, IncompleteReason
 from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
 from gateway.leyr.call_events import AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
@@ -95,6 +95,21 @@ def test_operations_are_counted_and_timed() -> None:
         'gateway_reads_total{origin="stale"} 1.0',
         'gateway_reads_saved_total{how="merged"} 3.0',
         'gateway_reads_saved_total{how="joined"} 1.0',
+    ]
+
+
+def test_answers_with_incomplete_lists_are_counted_by_endpoint_ehr_and_reason() -> None:
+    metrics = Metrics(EMRS)
+    dropped = Incomplete("care-units", "pmo", IncompleteReason.ROWS_DROPPED, 7)
+    outside = Incomplete("timeslots", "webdoc", IncompleteReason.OUTSIDE_EVERY_FILTER, 2)
+
+    metrics.finished(operation(outcome="ok", incomplete=[dropped, outside]))
+    metrics.finished(operation(outcome="finished", incomplete=[outside]))
+
+    name = "gateway_incomplete_answers_total"
+    assert [line for line in nonzero(metrics) if line.startswith(name)] == [
+        f'{name}{{emr="pmo",endpoint="care_units",reason="rows_dropped"}} 1.0',
+        f'{name}{{emr="webdoc",endpoint="timeslots",reason="outside_every_filter"}} 2.0',
     ]
 
 
@@ -277,14 +292,15 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
         metrics.retried(first)
         metrics.breaker_changed(first, BreakerState.OPEN)
         metrics.finished(rejected(first))
-        metrics.finished(operation(outcome=first, operation_type=second, reads={third: 1}))
+        incomplete = [Incomplete(first, second, cast("IncompleteReason", third), 1)]
+        metrics.finished(operation(outcome=first, operation_type=second, reads={third: 1}, incomplete=incomplete))
 
     known = {
         "emr": {*EMRS},
         "endpoint": {*ENDPOINTS},
         "outcome": {*map(str, CallResult), *get_args(RequestOutcome)},
         "operation": {"query", "mutation", "subscription", UNKNOWN},
-        "reason": {*map(str, Rejection)},
+        "reason": {*map(str, Rejection), *map(str, IncompleteReason)},
         "origin": {*map(str, CacheStatus)},
         "limit": {*map(str, Limit)},
         "how": {"merged", "joined", "cached"},
