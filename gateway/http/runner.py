@@ -135,7 +135,7 @@ class Runner:
         operation = self._operation(request, context.media_type)
         record = context.record
         try:
-            executed, scope = await self._executed(operation, context, permit)
+            executed, scope, epoch = await self._executed(operation, context, permit)
         except DeadlineExceeded as error:
             raise HttpError(503, error) from None
         except MutationNotAllowedError:
@@ -144,10 +144,12 @@ class Runner:
         record.lists_needed, record.upstream_seconds = scope.asked, scope.waited
         if scope.reads:
             record.reads = Counter([read.origin for read in scope.reads])
-        return self._response(result, scope, context)
+        return self._response(result, scope, context, epoch)
 
-    def _response(self, result: GraphQLResult, scope: FetchScope, context: RequestContext) -> GraphQLResponse:
-        """Make the response, and fill in the request's record."""
+    def _response(
+        self, result: GraphQLResult, scope: FetchScope, context: RequestContext, epoch: float
+    ) -> GraphQLResponse:
+        """Make the response, and fill in the request's record; `epoch` is the instant of the clock's zero."""
         record = context.record
         record.operation_type, record.document_hash = result.operation_type, result.document_hash
         record.codes = [error["extensions"]["code"] for error in result.errors]
@@ -156,9 +158,8 @@ class Runner:
         if result.data is not None:
             record.outcome = "partial" if result.errors else "ok"
             record.incomplete = scope.incomplete
-            clock = self.clock()
-            report = fetch_report(scope, clock, explain=context.explain)
-            extensions = self.instants.extensions(report, scope, self.now().timestamp() - clock)
+            report = fetch_report(scope, self.clock(), explain=context.explain)
+            extensions = self.instants.extensions(report, scope, epoch)
             tagged = orjson.dumps(report) if report else b""
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
         response.extensions, response.tagged_extensions = extensions, tagged
@@ -171,8 +172,8 @@ class Runner:
 
     async def _executed(
         self, operation: Operation, context: RequestContext, permit: RequestPermit
-    ) -> tuple[Result, FetchScope]:
-        """Execute an operation; gives the result and what was read for it.
+    ) -> tuple[Result, FetchScope, float]:
+        """Execute an operation; gives the result, what was read for it, and the instant of the clock's zero.
 
         A query is executed again where calls that landed meanwhile say something else than what it read: other answers
         may have shown that already. As a rule all of it is in the cache then.
@@ -193,7 +194,7 @@ class Runner:
                     break
                 permit.scope = scope.renewed()
                 timeout.use(permit.scope)
-        return executed, scope
+        return executed, scope, now.timestamp() - started
 
     async def _execute(
         self,

@@ -275,8 +275,8 @@ async def test_the_deadline_of_a_call_covers_all_pages() -> None:
         with pytest.raises(DeadlineExceeded):
             await client.resources(UNIT)
 
-    # Each page took six of the ten seconds.
-    assert leyr.asked == [PATH, f"{PATH}?p=1"]
+    # Each page took six of the twenty seconds that a call may take.
+    assert leyr.asked == [PATH, *(f"{PATH}?p={number}" for number in range(1, 4))]
 
 
 async def test_rows_that_are_dropped_are_counted_over_all_pages_and_one_page_may_have_no_other() -> None:
