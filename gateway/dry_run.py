@@ -19,7 +19,7 @@ from starlette.types import Message
 
 from gateway.app import create_app
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import NodeId, NodeType, parse_node_id
+from gateway.domain.ids import AnyNodeId, EmrId, NodeId, NodeType, TimeslotId, parse_node_id
 from gateway.http_client.connection import Response
 from gateway.settings import Settings
 
@@ -67,7 +67,7 @@ def dry_run(
 class _RecordingClient:
     """An HTTP client that answers every list with the named ids and with placeholders, and timeslots with none."""
 
-    def __init__(self, node_ids: Iterable[NodeId], sizes: Sizes) -> None:
+    def __init__(self, node_ids: Iterable[AnyNodeId], sizes: Sizes) -> None:
         self.targets: list[str] = []
         self._node_ids = tuple(node_ids)
         self._sizes = sizes
@@ -86,18 +86,29 @@ class _RecordingClient:
         """Nothing was opened."""
 
     def _ids(self, emr: str, unit: str | None, kind: str | None) -> Iterator[str]:
-        in_emr = [node for node in self._node_ids if node.care_unit.emr == emr]
+        in_emr = [node for node in self._node_ids if node.emr == emr and not isinstance(node, EmrId)]
         in_unit = [node for node in in_emr if node.care_unit.care_unit == unit]
         match kind:
             case None:
                 yield from dict.fromkeys(node.care_unit.care_unit for node in in_emr)
                 yield from _placeholders("care_unit_id", self._sizes.care_units)
             case "resources":
-                yield from (node.leyr_id for node in in_unit if node.type is NodeType.RESOURCE)
+                yield from _named(in_unit, NodeType.RESOURCE)
                 yield from _placeholders("resource_id", self._sizes.resources)
             case "healthcare-services":
-                yield from (node.leyr_id for node in in_unit if node.type is NodeType.HEALTHCARE_SERVICE)
+                yield from _named(in_unit, NodeType.HEALTHCARE_SERVICE)
                 yield from _placeholders("healthcare_service_id", self._sizes.healthcare_services)
+
+
+def _named(nodes: Iterable[NodeId | TimeslotId], node_type: NodeType) -> Iterator[str]:
+    """The Leyr ids of a type that nodes are or name."""
+    for node in nodes:
+        if isinstance(node, NodeId):
+            leyr_id = node.leyr_id if node.type is node_type else None
+        else:
+            leyr_id = node.resource if node_type is NodeType.RESOURCE else node.service
+        if leyr_id is not None:
+            yield leyr_id
 
 
 def _placeholders(name: str, count: int) -> Iterator[str]:
@@ -109,7 +120,7 @@ def _without_numbers(target: str) -> str:
     return re.sub(r"\{(\w+) \d+\}", r"{\1}", target)
 
 
-def _node_ids(text: str) -> Iterator[NodeId]:
+def _node_ids(text: str) -> Iterator[AnyNodeId]:
     for candidate in _NODE_ID.findall(text):
         with suppress(GatewayError):
             yield parse_node_id(candidate)

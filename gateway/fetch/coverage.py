@@ -81,7 +81,7 @@ class QueryCoverage:
 
     def from_cache(self, query: TimeslotQuery) -> TimeslotList | None:
         """The slots of a query, where fresh snapshots settle it."""
-        if self._answers or not self._scope.may_use_cache:
+        if self._answers or not self._scope.uses_cache_of(self.care_unit):
             return None
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
@@ -200,7 +200,7 @@ class QueryCoverage:
     def _known_sources(self, part: TimeslotQuery, known: "_KnownSources") -> Iterator[tuple[Step, Source]]:
         """What may hold a range of a part: the request's own answers, then fresh and stale ones, then pending calls."""
         yield from known.own(part)
-        if self._scope.may_use_cache:
+        if self._scope.uses_cache_of(self.care_unit):
             for snapshot in self.calls.snapshots.known(part, known.profile):
                 yield snapshot.step, snapshot
         yield from known.pending(part)

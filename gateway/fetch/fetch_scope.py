@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from gateway.domain.errors import DeadlineExceeded, GatewayError, OperationTooLarge, RateLimited
+from gateway.domain.models import CareUnitKey
 from gateway.fetch.single_flight import SharedCall, forget_frames
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class FetchScope:
     """The seconds in which it waited for at least one call."""
     _pending: int = 0
     _waiting_since: float = 0.0
+    _asked_anew: set[CareUnitKey] = field(default_factory=set)
     _calls: int = 0
     _slots: int = 0
     _counted: set[object] = field(default_factory=set)
@@ -74,6 +76,26 @@ class FetchScope:
     def may_use_cache(self) -> bool:
         """Whether data from before the request will do."""
         return self.since == -inf
+
+    def ask_anew(self, care_unit: CareUnitKey) -> None:
+        """Take no timeslots of a care unit that were requested before this request began.
+
+        So that one answer does not contradict itself, this is said before any of them is read.
+        """
+        self._asked_anew.add(care_unit)
+
+    @property
+    def asks_anew(self) -> bool:
+        """Whether some care unit's timeslots are asked anew, so that the answer may be kept by nobody."""
+        return bool(self._asked_anew)
+
+    def uses_cache_of(self, care_unit: CareUnitKey) -> bool:
+        """Whether timeslots of a care unit from before the request will do."""
+        return self.may_use_cache and care_unit not in self._asked_anew
+
+    def since_of(self, care_unit: CareUnitKey) -> float:
+        """The clock's time before which no timeslots of a care unit may have been requested."""
+        return self.started if care_unit in self._asked_anew else self.since
 
     @property
     def has_calls_left(self) -> bool:

@@ -132,8 +132,7 @@ class Runner:
         # Extensions are about data, so a result without data has none.
         extensions = fetch_report(scope, self.clock(), explain=context.explain) if result.data is not None else None
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
-        # A mutation runs each time that it is sent.
-        if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
+        if not result.errors and not context.explain and _may_be_kept(result, scope):
             response.fresh_until = scope.fresh_until
         response.turns = self.compressing
         return response
@@ -152,6 +151,11 @@ class Runner:
 def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: OperationType) -> None:
     """Neither a client that leaves nor load ends a mutation: what it does may be half done."""
     timeout.outlives_client = permit.is_protected = kind is OperationType.MUTATION
+
+
+def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
+    """A mutation runs each time that it is sent, and whoever asks whether a time is still free means now."""
+    return result.operation_type == OperationType.QUERY.value and not scope.asks_anew
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

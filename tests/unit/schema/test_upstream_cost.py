@@ -218,7 +218,8 @@ longest = st.sampled_from([None, timedelta(days=3), timedelta(days=11)])
 @given(st.randoms(use_true_random=False), longest)
 def test_what_names_what_it_wants_takes_no_more_calls_than_foretold(random: Random, most: timedelta | None) -> None:
     world = world_of([EhrProfile("one", "One", longest_window=most), PLAIN[1]])
-    roots = [root for root in random_roots(world, ["one", "two"], random) if root.keys]
+    # Lists of care units tell only when they have come what is asked of these.
+    roots = [root for root in random_roots(world, ["one", "two"], random) if root.keys and "careUnits" not in root.text]
     text = document(roots or [Root("a", "careUnit", f'(id: "{U1}") {{ id }}')])
 
     async def granted_what_is_foretold() -> tuple[Answered, Answered]:
