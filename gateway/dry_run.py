@@ -1,7 +1,8 @@
 """The upstream calls that a query would make, found by executing it on an upstream that only records them.
 
 So the plan is the gateway's own, down to the URL. The upstream lists the ids that the query names, and placeholders
-such as `{care_unit_id}` for what else Leyr would list, as many of each as the caller assumes.
+such as `{care_unit_id}` for what else Leyr would list, as many of each as the caller assumes. Only the timeslots that
+the query names are free.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from starlette.types import Message
 from gateway.app import create_app
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import AnyNodeId, EmrId, NodeId, NodeType, TimeslotId, parse_node_id
+from gateway.domain.models import CareUnitKey
 from gateway.http_client.connection import Response
 from gateway.settings import Settings
 
@@ -65,7 +67,7 @@ def dry_run(
 
 
 class _RecordingClient:
-    """An HTTP client that answers every list with the named ids and with placeholders, and timeslots with none."""
+    """An HTTP client that answers lists with the named ids and with placeholders, and timeslots with the named ones."""
 
     def __init__(self, node_ids: Iterable[AnyNodeId], sizes: Sizes) -> None:
         self.targets: list[str] = []
@@ -80,10 +82,22 @@ class _RecordingClient:
             return Response(404, {}, b"{}")
         self.targets.append(unquote(target))
         emr, unit = unquote(match["emr"]), match["unit"] and unquote(match["unit"])
+        if match["kind"] == "timeslots":
+            return Response(200, {}, orjson.dumps(list(self._timeslots(CareUnitKey(emr, unit)))))
         return Response(200, {}, orjson.dumps([{"id": each} for each in self._ids(emr, unit, match["kind"])]))
 
     async def close(self) -> None:
         """Nothing was opened."""
+
+    def _timeslots(self, care_unit: CareUnitKey) -> Iterator[dict[str, Any]]:
+        for node in self._node_ids:
+            if isinstance(node, TimeslotId) and node.care_unit == care_unit:
+                yield {
+                    "start": node.start,
+                    "end": node.end,
+                    "resource_id": node.resource,
+                    "healthcare_service_id": node.service,
+                }
 
     def _ids(self, emr: str, unit: str | None, kind: str | None) -> Iterator[str]:
         in_emr = [node for node in self._node_ids if node.emr == emr and not isinstance(node, EmrId)]

@@ -39,7 +39,7 @@ class Node:
     id: strawberry.ID = strawberry.field(
         description=(
             "The node id: opaque, stable and unique in the whole graph, so fit for client caches. "
-            "It holds the EHR, the care unit and Leyr's id."
+            "It holds the EHR, the care unit and Leyr's id, as far as the object has them."
         )
     )
 
