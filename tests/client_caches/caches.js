@@ -1,7 +1,7 @@
 // Asks the gateway in the first argument through both caches, and prints what they warned of and which entities they
 // hold. Standard input is JSON: `schema` is the path of the SDL, `steps` are queries to be sent one after the other,
 // each with a `query`, its `variables`, whether it is a `refetch` of what was asked before, and `before`, which is
-// posted to a URL first.
+// posted to a URL first; `typePolicies` are Apollo's.
 import { readFileSync } from "node:fs";
 import { format } from "node:util";
 import { ApolloClient, HttpLink, InMemoryCache, gql } from "@apollo/client";
@@ -10,7 +10,7 @@ import { cacheExchange } from "@urql/exchange-graphcache";
 import { buildSchema, introspectionFromSchema, isInterfaceType } from "graphql";
 
 const uri = process.argv[2];
-const { schema: path, steps } = JSON.parse(readFileSync(0, "utf8"));
+const { schema: path, steps, typePolicies } = JSON.parse(readFileSync(0, "utf8"));
 const schema = buildSchema(readFileSync(path, "utf8"));
 
 let warnings = [];
@@ -27,7 +27,7 @@ async function apollo() {
   const possibleTypes = Object.fromEntries(
     interfaces.map((each) => [each.name, schema.getPossibleTypes(each).map(({ name }) => name)]),
   );
-  const cache = new InMemoryCache({ possibleTypes });
+  const cache = new InMemoryCache({ possibleTypes, typePolicies });
   const client = new ApolloClient({ cache, link: new HttpLink({ uri }), devtools: { enabled: false } });
   const answers = [];
   for (const { query, variables, refetch, ...step } of steps) {

@@ -27,12 +27,14 @@ def clients() -> None:
     install(HERE)
 
 
-def asked(gateway: Gateway, steps: list[Step]) -> dict[str, dict[str, Any]]:
+def asked(
+    gateway: Gateway, steps: list[Step], type_policies: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
     """What each client says after these steps; Apollo's warns only as the build for development."""
     done = subprocess.run(
         ["node", "--conditions=development", "caches.js", f"{gateway.url}/graphql"],
         cwd=HERE,
-        input=json.dumps({"schema": str(SCHEMA), "steps": steps}),
+        input=json.dumps({"schema": str(SCHEMA), "steps": steps, "typePolicies": type_policies or {}}),
         capture_output=True,
         text=True,
         timeout=120,
@@ -101,6 +103,23 @@ def test_caches_warn_of_nothing_and_hold_each_thing_once(gateway: Gateway, simul
             assert entities(report, kind) == ids(report["answers"], kind) != set()
         assert ids(report["answers"][0], "Timeslot")
         assert not ids(report["answers"][3], "Timeslot")
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_apollo_warns_of_a_list_that_got_shorter_without_a_refetch_unless_it_is_told_to_replace_lists(
+    is_told: bool, gateway: Gateway, simulator: Simulator
+) -> None:
+    gone = {"url": f"{simulator.url}/__faults", "body": {"fault": "empty_list", "endpoint": "timeslots"}}
+    query = "{ careUnits { id timeslots(first: 5) { id } } }"
+    steps: list[Step] = [
+        {"query": query, "before": {"url": f"{simulator.url}/__reset"}},
+        {"query": query, "before": gone},
+    ]
+
+    reports = asked(gateway, steps, {"CareUnit": {"fields": {"timeslots": {"merge": False}}}} if is_told else None)
+
+    assert reports["urql"]["warnings"] == []
+    assert bool(reports["apollo"]["warnings"]) is not is_told
 
 
 def test_caches_would_warn_if_slots_and_ehrs_had_no_ids(gateway: Gateway) -> None:
