@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from benchmarks.hostile_upstream import Manner
+from gateway.domain.ids import TimeslotIds
+from gateway.domain.models import CareUnitKey, Timeslot
 
 MIB = 2**20
 REFUSED = frozenset({"OPERATION_TOO_LARGE"})
@@ -61,6 +63,15 @@ class Kind:
 def node_id(kind: str, *parts: str) -> str:
     """A node id of the hostile EHR `webdoc`."""
     return b64encode(f"{kind}:{'/'.join(('webdoc', *parts))}".encode()).decode()
+
+
+def timeslot_ids(today: datetime, count: int, minutes: int) -> Iterator[str]:
+    """The node ids of so many slots of a care unit, one each so many minutes."""
+    ids = TimeslotIds(CareUnitKey("webdoc", "u0"))
+    for number in range(count):
+        start = today + timedelta(days=1, minutes=minutes * number)
+        end = start + timedelta(minutes=20 + number)
+        yield ids(Timeslot(start.isoformat(), end.isoformat(), f"r{number % 7}", f"s{number % 5}"))
 
 
 def nested(levels: int, leaf: str) -> str:
@@ -159,6 +170,8 @@ _UPSTREAM = (
          manner=Manner(resources=600_000, resources_as="ids", timeslots=1)),
     Kind(name="100,000 slots in random order, two offsets", document="{careUnits{timeslots{start}}}",
          manner=Manner(timeslots=100_000, order="random", offsets=2)),
+    Kind(name="100,000 slots with ids", document="{careUnits{timeslots{id start end}}}",
+         manner=Manner(timeslots=100_000)),
     Kind(name="100,000 slots with links", document=_LINKS, manner=Manner(timeslots=100_000)),
     Kind(name="a name of 9.9 MiB", document="{careUnits{resources{name}}}", codes=UPSTREAM_FAILED,
          manner=Manner(resources=1, name_bytes=int(9.9 * MIB))),
@@ -250,6 +263,14 @@ def _planned(today: datetime) -> Iterator[Kind]:
         manner=Manner(care_units=1_000),
         codes=REFUSED | INVALID,
     )
+    for minutes in (1, 47):
+        yield Kind(
+            name=f"nodes of 800 timeslots, one each {minutes} minutes",
+            document="query($v:[ID!]!){nodes(ids:$v){id}}",
+            variables={"v": list(timeslot_ids(today, 800, minutes))},
+            manner=Manner(care_units=1, timeslots=10_000),
+            codes=REFUSED,
+        )
     yield Kind(
         name="any_one EHR, 28 windows under resources",
         document=f"{{careUnits{{resources{{{asked}}}}}}}",

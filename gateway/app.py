@@ -305,6 +305,7 @@ def _runner(
             settings.gateway_deadline_seconds,
             max(_READ_TIMESLOTS, 2 * settings.gateway_max_timeslots),
         ),
+        caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
         clock=dependencies.clock,
     )

@@ -1,7 +1,8 @@
 """The upstream calls that a query would make, found by executing it on an upstream that only records them.
 
 So the plan is the gateway's own, down to the URL. The upstream lists the ids that the query names, and placeholders
-such as `{care_unit_id}` for what else Leyr would list, as many of each as the caller assumes.
+such as `{care_unit_id}` for what else Leyr would list, as many of each as the caller assumes. Only the timeslots that
+the query names are free.
 """
 
 import asyncio
@@ -19,7 +20,8 @@ from starlette.types import Message
 
 from gateway.app import create_app
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import NodeId, NodeType, parse_node_id
+from gateway.domain.ids import AnyNodeId, EmrId, NodeId, NodeType, TimeslotId, parse_node_id
+from gateway.domain.models import CareUnitKey
 from gateway.http_client.connection import Response
 from gateway.settings import Settings
 
@@ -65,9 +67,9 @@ def dry_run(
 
 
 class _RecordingClient:
-    """An HTTP client that answers every list with the named ids and with placeholders, and timeslots with none."""
+    """An HTTP client that answers lists with the named ids and with placeholders, and timeslots with the named ones."""
 
-    def __init__(self, node_ids: Iterable[NodeId], sizes: Sizes) -> None:
+    def __init__(self, node_ids: Iterable[AnyNodeId], sizes: Sizes) -> None:
         self.targets: list[str] = []
         self._node_ids = tuple(node_ids)
         self._sizes = sizes
@@ -80,24 +82,47 @@ class _RecordingClient:
             return Response(404, {}, b"{}")
         self.targets.append(unquote(target))
         emr, unit = unquote(match["emr"]), match["unit"] and unquote(match["unit"])
+        if match["kind"] == "timeslots":
+            return Response(200, {}, orjson.dumps(list(self._timeslots(CareUnitKey(emr, unit)))))
         return Response(200, {}, orjson.dumps([{"id": each} for each in self._ids(emr, unit, match["kind"])]))
 
     async def close(self) -> None:
         """Nothing was opened."""
 
+    def _timeslots(self, care_unit: CareUnitKey) -> Iterator[dict[str, Any]]:
+        for node in self._node_ids:
+            if isinstance(node, TimeslotId) and node.care_unit == care_unit:
+                yield {
+                    "start": node.start,
+                    "end": node.end,
+                    "resource_id": node.resource,
+                    "healthcare_service_id": node.service,
+                }
+
     def _ids(self, emr: str, unit: str | None, kind: str | None) -> Iterator[str]:
-        in_emr = [node for node in self._node_ids if node.care_unit.emr == emr]
+        in_emr = [node for node in self._node_ids if node.emr == emr and not isinstance(node, EmrId)]
         in_unit = [node for node in in_emr if node.care_unit.care_unit == unit]
         match kind:
             case None:
                 yield from dict.fromkeys(node.care_unit.care_unit for node in in_emr)
                 yield from _placeholders("care_unit_id", self._sizes.care_units)
             case "resources":
-                yield from (node.leyr_id for node in in_unit if node.type is NodeType.RESOURCE)
+                yield from _named(in_unit, NodeType.RESOURCE)
                 yield from _placeholders("resource_id", self._sizes.resources)
             case "healthcare-services":
-                yield from (node.leyr_id for node in in_unit if node.type is NodeType.HEALTHCARE_SERVICE)
+                yield from _named(in_unit, NodeType.HEALTHCARE_SERVICE)
                 yield from _placeholders("healthcare_service_id", self._sizes.healthcare_services)
+
+
+def _named(nodes: Iterable[NodeId | TimeslotId], node_type: NodeType) -> Iterator[str]:
+    """The Leyr ids of a type that nodes are or name."""
+    for node in nodes:
+        if isinstance(node, NodeId):
+            leyr_id = node.leyr_id if node.type is node_type else None
+        else:
+            leyr_id = node.resource if node_type is NodeType.RESOURCE else node.service
+        if leyr_id is not None:
+            yield leyr_id
 
 
 def _placeholders(name: str, count: int) -> Iterator[str]:
@@ -109,7 +134,7 @@ def _without_numbers(target: str) -> str:
     return re.sub(r"\{(\w+) \d+\}", r"{\1}", target)
 
 
-def _node_ids(text: str) -> Iterator[NodeId]:
+def _node_ids(text: str) -> Iterator[AnyNodeId]:
     for candidate in _NODE_ID.findall(text):
         with suppress(GatewayError):
             yield parse_node_id(candidate)

@@ -13,7 +13,7 @@ from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.domain.errors import BadUserInput, Unauthenticated
-from gateway.domain.ids import NodeType, is_usable, parse_node_id
+from gateway.domain.ids import NodeId, NodeType, is_usable, parse_node_id
 from gateway.domain.models import Access, CareUnitKey
 
 _BEARER = re.compile(r"bearer +([^\x00-\x20\x7f,]+)", re.IGNORECASE)
@@ -58,7 +58,7 @@ def care_units(texts: Iterable[str]) -> frozenset[CareUnitKey] | None:
                 return None
             found.add(CareUnitKey(emr, leyr_id))
         else:
-            if node.type is not NodeType.CARE_UNIT:
+            if not isinstance(node, NodeId) or node.type is not NodeType.CARE_UNIT:
                 return None
             found.add(node.care_unit)
     return frozenset(found)

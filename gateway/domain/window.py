@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from math import ceil
 from zoneinfo import ZoneInfo
 
@@ -71,6 +71,22 @@ def requested_window(
     return window
 
 
+def window_of_slot(start: datetime, end: datetime | None) -> Window:
+    """The window that a call for one slot asks: all of it, as some EHRs leave out what ends after their window.
+
+    Never more than a day, since an end far away is an EHR's way of saying that there is none. In whole seconds, as what
+    an EHR makes of fractions is unknown. Raises BadUserInput where it is beyond the calendar.
+    """
+    length = _LEAST_OF_A_SLOT if end is None else min(max(end - start, _LEAST_OF_A_SLOT), _MOST_OF_A_SLOT)
+    try:
+        first = start.astimezone(UTC).replace(microsecond=0)
+    except OverflowError:
+        first = None
+    if first is None or not _FIRST_YEAR <= first.year <= _LAST_YEAR:
+        raise BadUserInput("The timeslot lies beyond the calendar")
+    return Window(first, first + timedelta(seconds=ceil((start - first + length).total_seconds())))
+
+
 def subtract(windows: Iterable[Window], taken: Window) -> list[Window]:
     """The stretches of windows that lie outside another."""
     left = []
@@ -120,3 +136,9 @@ def to_end_of_day(window: Window, zone: ZoneInfo, longest: timedelta | None) -> 
         return window
     longer = Window(window.start, day_after.astimezone(window.end.tzinfo))
     return window if longest is not None and ceil(longer.length / longest) > ceil(window.length / longest) else longer
+
+
+# Room on both sides, so that no change of time zone leaves the calendar.
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
+_LEAST_OF_A_SLOT = timedelta(minutes=1)
+_MOST_OF_A_SLOT = timedelta(days=1)

@@ -15,6 +15,8 @@ ROW_WORK = 0.03
 """To write one object of a list that is encoded as rows."""
 CELL_WORK = 0.02
 """To write one attribute of such an object."""
+COMPUTED_WORK = 0.1
+"""To compute one attribute of such an object from the object."""
 OBJECT_WORK = 0.2
 """To choose the writer of an object, and to open it."""
 LIST_WORK = 2.0

@@ -53,6 +53,8 @@ def bytes_of_key(key: object) -> int:
 V = TypeVar("V")
 I = TypeVar("I")  # noqa: E741 # the item that a view is made of
 
+_NOTHING: Mapping[str, Any] = {}
+
 DEPENDS_ONLY_ON = "depends_only_on"
 """Metadata of a field with a resolver: the attributes, of view and item alike, on which alone its value depends.
 
@@ -63,11 +65,11 @@ Within one list the resolver then runs once for each combination of their values
 class LazyObjectList(Sequence[V], Generic[I, V]):
     """A sequence of views over plain items.
 
-    An attribute of a view is the item's attribute of that name, looked up in the translation of that name where there
-    is one. So the attributes can be read without making the views.
+    An attribute of a view is what is computed of the item under that name, else the item's attribute of that name,
+    looked up in the translation of that name where there is one. So attributes can be read without making the views.
     """
 
-    __slots__ = ("fragments", "items", "part", "translations", "view")
+    __slots__ = ("computed", "fragments", "items", "part", "translations", "view")
 
     def __init__(
         self,
@@ -76,13 +78,17 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
         translations: Mapping[str, Mapping[Any, Any]],
         fragments: FragmentCache | None = None,
         part: Hashable = (),
+        *,
+        computed: Mapping[str, Callable[[I], Any]] = _NOTHING,
     ) -> None:
         """`translations` are by attribute, and hold every value that the items have there.
 
+        `computed` are by attribute too: each gives a text of an item, never None, in about a microsecond.
         `fragments` caches JSON of the list, or of a longer one of which this is the part `part`.
         """
         self.items = items
         self.translations = translations
+        self.computed = computed
         self.fragments = fragments
         self.part = part
         self.view = view

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from graphql import FieldNode, GraphQLError
 from graphql.pyutils import is_iterable
 
-from gateway.engine.budget import CELL_WORK, LIST_WORK, OBJECT_WORK, ROW_WORK
+from gateway.engine.budget import LIST_WORK, OBJECT_WORK, ROW_WORK
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
 from gateway.engine.lazy_list import LazyObjectList, ObjectList
@@ -17,6 +17,9 @@ from gateway.engine.rows import SHORT, Column, Projection, RowClasses, Rows, cac
 
 # An isinstance of LazyObjectList, whose base is abstract, takes ten times as long as a look at the type.
 _SEQUENCES = (list, tuple, LazyObjectList)
+# The names of a list's translations, and of what it computes.
+_Shape: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+_EAGER: _Shape = ((), ())
 _SIMPLE_LISTS = frozenset({list, tuple, ObjectList})
 # Cells of fewer bytes are counted by the work that they take.
 _SHORT_TEXT = 128
@@ -114,8 +117,7 @@ class RowsWriter:
         self._resolved = [(each, each.reader(), *writers[each.key]) for each in columns if each.is_resolved]
         self._item_by_item = item_by_item
         self._classes = classes
-        self._row_work = ROW_WORK + CELL_WORK * len(columns)
-        self._projections: dict[tuple[str, ...], Projection] = {}
+        self._projections: dict[_Shape, Projection] = {}
 
     def write_simply(self, values: Any, output: Output, execution: Execution) -> bool:
         """Write a short list without resolved columns at once; False, and nothing written, where it is another."""
@@ -126,7 +128,7 @@ class RowsWriter:
         number = len(values.items if is_lazy else values)
         if number > SHORT:
             return False
-        found = self._projection(tuple(values.translations) if is_lazy else ())
+        found = self._projection(values if is_lazy else None)
         text = cached(found, values)
         work = LIST_WORK
         if text is None:
@@ -136,7 +138,7 @@ class RowsWriter:
                 text = encoded_at_once(found, values)
             except Exception:  # noqa: BLE001 # whatever it is, writing the items finds out which of them fail
                 return False
-            work += number * self._row_work
+            work += number * found.row_work
         budget = execution.budget
         budget.spend_now(work)
         if self._type_name == budget.counted_type:
@@ -146,11 +148,12 @@ class RowsWriter:
         budget.write(len(text))
         return True
 
-    def _projection(self, translated: tuple[str, ...]) -> Projection:
-        found = self._projections.get(translated)
+    def _projection(self, lazy: LazyObjectList[Any, Any] | None) -> Projection:
+        shape = _EAGER if lazy is None else (tuple(lazy.translations), tuple(lazy.computed))
+        found = self._projections.get(shape)
         if found is None:
-            found = Projection(self._type_name, self._columns, translated, self._classes)
-            self._projections[translated] = found
+            found = Projection(self._type_name, self._columns, *shape, self._classes)
+            self._projections[shape] = found
         return found
 
     def __call__(self, values: Any, output: Output, execution: Execution, path: Path) -> None:
@@ -163,13 +166,13 @@ class RowsWriter:
             self._item_by_item(values, output, execution, path)
             return
         budget = execution.budget
+        found = self._projection(values if is_lazy else None)
         budget.step -= LIST_WORK
-        budget.spend(LIST_WORK + len(values) * self._row_work)
+        budget.spend(LIST_WORK + len(values) * found.row_work)
         counted = 0
         if self._type_name == budget.counted_type:
             counted = len(values)
             budget.check_items(counted)
-        found = self._projection(tuple(values.translations) if is_lazy else ())
         cells = ListCells(path)
         outputs: dict[str, Mapping[Any, Output | bytes]] = {}
         rows = Rows(found, values, outputs, counted, partial(self._write_anew, cells.columns, execution, path))

@@ -8,14 +8,15 @@ list is written item by item instead, which finds the items that fail.
 
 from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import msgspec
 from graphql import GraphQLLeafType, is_enum_type
 
-from gateway.engine.budget import Budget
+from gateway.engine.budget import CELL_WORK, COMPUTED_WORK, ROW_WORK, Budget
 from gateway.engine.lazy_list import LazyObjectList, ObjectList, bytes_of_key
 from gateway.engine.paths import Output
 
@@ -116,55 +117,80 @@ class Projection:
     which is faster; most documents that never come again do not get that far.
     """
 
-    __slots__ = ("_classes", "_columns", "_loop", "_number", "_type_name", "identity", "identity_bytes", "mapped")
+    __slots__ = (
+        "_classes",
+        "_columns",
+        "_loop",
+        "_number",
+        "_type_name",
+        "identity",
+        "identity_bytes",
+        "mapped",
+        "row_work",
+    )
 
     def __init__(
-        self, type_name: str, columns: Sequence[Column], translated: Collection[str], classes: RowClasses
+        self,
+        type_name: str,
+        columns: Sequence[Column],
+        translated: Collection[str],
+        computed: Collection[str],
+        classes: RowClasses,
     ) -> None:
-        """`translated` are the attributes that the list's items have translations for."""
+        """`translated` are the attributes that the list has translations for, `computed` those it computes of items."""
         self._type_name = type_name
         self._classes = classes
         self._number = 0
         self._loop: Callable[..., list[msgspec.Struct]] | None = None
-        self._columns = [
-            (each, each.is_resolved or each.scalar is not None or not set(each.attributes).isdisjoint(translated))
-            for each in columns
-        ]
-        self.mapped = tuple(column for column, is_mapped in self._columns if is_mapped)
+        self._columns = [(each, _way_of(each, translated, computed)) for each in columns]
+        self.mapped = tuple(column for column, way in self._columns if way is not _Way.AS_IS)
+        number_computed = sum(way is _Way.COMPUTED for _, way in self._columns)
+        self.row_work = ROW_WORK + CELL_WORK * len(columns) + COMPUTED_WORK * number_computed
         self.identity: Hashable = type_name, tuple((str(column.key), column.attributes) for column in columns)
         self.identity_bytes = bytes_of_key(self.identity) + _PART_BYTES
 
-    def maps(
-        self, translations: Mapping[str, Mapping[Any, Any]], resolved: Mapping[str, Mapping[Any, msgspec.Raw]]
-    ) -> list[Mapping[Any, Any]]:
-        """The maps of mapped columns; `resolved` are the cells of resolved ones, by key and by attributes' values."""
-        maps: list[Mapping[Any, Any]] = []
+    def sources(self, objects: Sequence[Any], resolved: Mapping[str, Mapping[Any, msgspec.Raw]]) -> "list[_Source]":
+        """What gives the cells of mapped columns: a map from the attribute's value, or a function of the item.
+
+        `resolved` are the cells of resolved ones, by key and by attributes' values.
+        """
+        is_lazy = isinstance(objects, LazyObjectList)
+        translations = objects.translations if is_lazy else {}  # type: ignore[attr-defined] # of that type
+        sources: list[_Source] = []
         for column in self.mapped:
             if column.is_resolved:
-                maps.append(resolved[column.key])
+                sources.append(resolved[column.key])
                 continue
-            translation = translations.get(column.attributes[0])
-            if translation is not None and column.scalar is None and not column.non_null:
-                maps.append(translation)
+            name = column.attributes[0]
+            compute = objects.computed.get(name) if is_lazy else None  # type: ignore[attr-defined] # as before
+            translation = translations.get(name)
+            if compute is not None:
+                sources.append(compute)
+            elif translation is not None and column.scalar is None and not column.non_null:
+                sources.append(translation)
             else:
-                maps.append(_Cells(column, translation))
-        return maps
+                sources.append(_Cells(column, translation))
+        return sources
 
-    def make(self, items: Sequence[Any], maps: Sequence[Mapping[Any, Any]]) -> Sequence[Any]:
+    def make(self, items: Sequence[Any], sources: "Sequence[_Source]") -> Sequence[Any]:
         """The rows of objects. Raises UnexpectedValueError, and what serialising raises."""
         if self._loop is None:
             self._number += len(items)
             if self._number <= _ROWS_OF_DICTS:
-                return self._dicts(items, iter(maps))
+                return self._dicts(items, iter(sources))
             self._loop = _compiled(self._type_name, self._columns)
             self._classes.made += 1
-        return self._loop(items, *maps)
+        return self._loop(items, *sources)
 
-    def _dicts(self, items: Sequence[Any], maps: Iterator[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    def _dicts(self, items: Sequence[Any], sources: "Iterator[_Source]") -> list[dict[str, Any]]:
         cells: list[Iterable[Any]] = []
-        for column, is_mapped in self._columns:
-            if is_mapped:
-                cells.append(map(next(maps).__getitem__, map(column.reader(), items)))
+        for column, way in self._columns:
+            if way is not _Way.AS_IS:
+                source = next(sources)
+                if isinstance(source, Mapping):
+                    cells.append(map(source.__getitem__, map(column.reader(), items)))
+                else:
+                    cells.append(map(source, items))
             elif not column.attributes:
                 cells.append(repeat(self._type_name, len(items)))
             else:
@@ -178,22 +204,42 @@ class Projection:
         return [dict(zip(keys, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
-def _compiled(type_name: str, columns: Sequence[tuple[Column, bool]]) -> Callable[..., list[msgspec.Struct]]:
+class _Way(Enum):
+    """How the cells of a column come about: as the attribute is, mapped from its value, or computed of the item."""
+
+    AS_IS = auto()
+    MAPPED = auto()
+    COMPUTED = auto()
+
+
+_Source: TypeAlias = Mapping[Any, Any] | Callable[[Any], Any]
+
+
+def _way_of(column: Column, translated: Collection[str], computed: Collection[str]) -> _Way:
+    if not column.is_resolved and not set(column.attributes).isdisjoint(computed):
+        if column.scalar is not None:
+            raise TypeError(f"{column.key} is computed, and so cannot be a {column.scalar.name}")
+        return _Way.COMPUTED
+    is_mapped = column.is_resolved or column.scalar is not None or not set(column.attributes).isdisjoint(translated)
+    return _Way.MAPPED if is_mapped else _Way.AS_IS
+
+
+def _compiled(type_name: str, columns: Sequence[tuple[Column, _Way]]) -> Callable[..., list[msgspec.Struct]]:
     """Compile the loop over the objects of a list; the names in its source are checked GraphQL and Python names."""
     cells: list[str] = []
-    maps: list[str] = []
+    sources: list[str] = []
     null_checks: list[str] = []
-    for number, (column, is_mapped) in enumerate(columns):
+    for number, (column, way) in enumerate(columns):
         values = ", ".join(f"one.{attribute}" for attribute in column.attributes)
-        if is_mapped:
-            maps.append(f"map{number}")
-            cells.append(f"map{number}[{values or '()'}]")
+        if way is not _Way.AS_IS:
+            sources.append(f"source{number}")
+            cells.append(f"source{number}(one)" if way is _Way.COMPUTED else f"source{number}[{values or '()'}]")
             continue
         cells.append(values or repr(type_name))
         if column.non_null:
             null_checks.append(f"    if None in [{values} for one in items]: raise UnexpectedValueError\n")
     source = (
-        f"def make({', '.join(['items', *maps])}):\n{''.join(null_checks)}"
+        f"def make({', '.join(['items', *sources])}):\n{''.join(null_checks)}"
         f"    return [Row({', '.join(cells)}) for one in items]\n"
     )
     keys = {f"cell{number}": str(column.key) for number, (column, _) in enumerate(columns)}
@@ -232,22 +278,21 @@ class Rows:
 
         Raises UnexpectedValueError, and what serialising raises.
         """
-        translations = self.objects.translations if isinstance(self.objects, LazyObjectList) else {}
-        maps, items = self.projection.maps(translations, resolved), self.items
+        sources, items = self.projection.sources(self.objects, resolved), self.items
         if len(items) <= SHORT:
-            self.text = encode(self.projection.make(items, maps))
+            self.text = encode(self.projection.make(items, sources))
             yield len(self.text)
         else:
-            yield from self._encode_in_chunks(items, maps)
+            yield from self._encode_in_chunks(items, sources)
         if not self.outputs and self.text is not None:
             keep(self.projection, self.objects, self.text)
 
-    def _encode_in_chunks(self, items: Sequence[Any], maps: Sequence[Mapping[Any, Any]]) -> Iterator[int]:
+    def _encode_in_chunks(self, items: Sequence[Any], sources: Sequence[_Source]) -> Iterator[int]:
         text = bytearray()
         start, size = 0, _FIRST_CHUNK
         while start < len(items):
             end = max(0, len(text) - 1)
-            _ENCODER.encode_into(self.projection.make(items[start : start + size], maps), text, end)
+            _ENCODER.encode_into(self.projection.make(items[start : start + size], sources), text, end)
             if end:
                 # The arrays of two chunks become one.
                 text[end] = _COMMA
@@ -281,10 +326,8 @@ def encoded_in_steps(
 
 def encoded_at_once(projection: Projection, objects: Sequence[Any]) -> bytes:
     """The JSON array of a short list without resolved columns. Raises what `Rows.encode` raises."""
-    if isinstance(objects, LazyObjectList):
-        text = encode(projection.make(objects.items, projection.maps(objects.translations, {})))
-    else:
-        text = encode(projection.make(objects, projection.maps({}, {})))
+    items = objects.items if isinstance(objects, LazyObjectList) else objects
+    text = encode(projection.make(items, projection.sources(objects, {})))
     keep(projection, objects, text)
     return text
 

@@ -89,7 +89,7 @@ class QueryCoverage:
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):
             return None
-        used = self.calls.snapshots.fresh(query, profile, self._scope.since)
+        used = self.calls.snapshots.fresh(query, profile, self._scope.since_of(self.care_unit))
         if used is None:
             return None
         shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used]
@@ -202,7 +202,7 @@ class QueryCoverage:
     def _known_sources(self, part: TimeslotQuery, known: "_KnownSources") -> Iterator[tuple[Step, Source]]:
         """What may hold a range of a part: the request's own answers, then fresh and stale ones, then pending calls."""
         yield from known.own(part)
-        for snapshot in self.calls.snapshots.known(part, known.profile, self._scope.since):
+        for snapshot in self.calls.snapshots.known(part, known.profile, self._scope.since_of(self.care_unit)):
             yield snapshot.step, snapshot
         yield from known.pending(part)
 

@@ -96,6 +96,7 @@ class FetchScope:
     """The seconds in which it waited for at least one call."""
     _pending: int = 0
     _waiting_since: float = 0.0
+    _asked_anew: set[CareUnitKey] = field(default_factory=set)
     _calls: int = 0
     _slots: int = 0
     _counted: set[object] = field(default_factory=set)
@@ -106,11 +107,6 @@ class FetchScope:
     _is_closed: bool = False
     _is_overdue: bool = False
     _expired: Callable[[], GatewayError] | None = None
-
-    @property
-    def may_use_cache(self) -> bool:
-        """Whether data from before the request will do."""
-        return self.since == -inf
 
     def use(self, source: "TimeslotList | SharedCall[TimeslotList]") -> None:
         """Note timeslots, or the call that will bring them, that the request's answer is made of."""
@@ -134,6 +130,22 @@ class FetchScope:
             waited=self.waited,
             _calls=self._calls,
         )
+
+    def ask_anew(self, care_unit: CareUnitKey) -> None:
+        """Take no timeslots of a care unit that were requested before this request began.
+
+        So that one answer does not contradict itself, this is said before any of them is read.
+        """
+        self._asked_anew.add(care_unit)
+
+    @property
+    def asks_anew(self) -> bool:
+        """Whether some care unit's timeslots are asked anew, so that the answer may be kept by nobody."""
+        return bool(self._asked_anew)
+
+    def since_of(self, care_unit: CareUnitKey) -> float:
+        """The clock's time before which no timeslots of a care unit may have been requested."""
+        return self.started if care_unit in self._asked_anew else self.since
 
     @property
     def has_calls_left(self) -> bool:

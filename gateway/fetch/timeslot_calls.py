@@ -207,7 +207,7 @@ class RequestAnswers:
 
     def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
         """The pending calls of all requests that this one may join."""
-        return self._calls.pending(self._care_unit, self._scope.since)
+        return self._calls.pending(self._care_unit, self._scope.since_of(self._care_unit))
 
     def completed(self, step: Step) -> tuple[Step, Source] | None:
         """A source whose answer has come and contains that to a step, under the same filters."""
@@ -260,7 +260,7 @@ class RequestAnswers:
         """The source for a step that was counted: the one in use, a pending call, or a new call."""
         source = self._sources.get(step)
         if source is None:
-            source = self._calls.pending_call(step, self._scope.since)
+            source = self._calls.pending_call(step, self._scope.since_of(self._care_unit))
             if source is not None:
                 self.add(step, source)
             else:
@@ -274,7 +274,7 @@ class RequestAnswers:
         # The request does not wait for it, so the call keeps the holder that it gets here.
         if not self._calls.may_refresh(self._care_unit):
             return
-        call = self._calls.pending_call(step, self._scope.since)
+        call = self._calls.pending_call(step, self._scope.since_of(self._care_unit))
         if call is not None:
             # It goes on without the others that wait for it, but as one that nobody waits for.
             call.acquire().release(self._scope.detached)

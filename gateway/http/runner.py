@@ -126,6 +126,7 @@ class Runner:
     now: Callable[[], datetime]
     clock: Callable[[], float]
     instants: ReadInstants = field(default_factory=ReadInstants)
+    caches_timeslots: bool = True
     # One large response at a time: more threads would leave the event loop's too little of the processors.
     compressing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     writing: ResizableSemaphore = field(default_factory=lambda: ResizableSemaphore(2))
@@ -163,8 +164,7 @@ class Runner:
             tagged = orjson.dumps(report) if report else b""
         response = GraphQLResponse(_status(result, context.media_type), context.media_type, result.pieces(extensions))
         response.extensions, response.tagged_extensions = extensions, tagged
-        # A mutation runs each time that it is sent.
-        if not result.errors and not context.explain and result.operation_type == OperationType.QUERY.value:
+        if not result.errors and not context.explain and _may_be_kept(result, scope):
             response.fresh_until = scope.fresh_until
             response.generations = tuple(scope.generations.values()) or None
         response.turns, response.incomplete = self.compressing, record.incomplete
@@ -190,7 +190,7 @@ class Runner:
                 executed = await self._execute(operation, context, permit, timeout, now)
                 scope = timeout.scope
                 is_query = executed.operation_type == OperationType.QUERY.value
-                if not is_query or scope.is_expired or not scope.is_outdated:
+                if not (is_query and scope.is_outdated and self.caches_timeslots) or scope.is_expired:
                     break
                 permit.scope = scope.renewed()
                 timeout.use(permit.scope)
@@ -234,6 +234,11 @@ class Runner:
 def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: OperationType) -> None:
     """Neither a client that leaves nor load ends a mutation: what it does may be half done."""
     timeout.outlives_client = permit.is_protected = kind is OperationType.MUTATION
+
+
+def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
+    """A mutation runs each time that it is sent, and whoever asks whether a time is still free means now."""
+    return result.operation_type == OperationType.QUERY.value and not scope.asks_anew
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

@@ -1,18 +1,22 @@
 """The Emr and CareUnit types."""
 
+from typing import cast
+
 import strawberry
 from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.ids import NodeType, care_unit_id
+from gateway.domain.ids import NodeType, care_unit_id, emr_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.node import Node
+from gateway.schema.lookahead import FINDS, CareUnitsOfParent, prefetch
+from gateway.schema.node import EmrScope, Node, UnitNode
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId, Start, Timeslot, given, load_timeslots
+from gateway.schema.upstream_cost import check_upstream_cost
 
 
 @strawberry.type(
@@ -21,10 +25,15 @@ from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId,
         "It has no counterpart in FHIR R4."
     )
 )
-class Emr:
+class Emr(Node):
     """One configured EHR."""
 
-    code: str = strawberry.field(description="Leyr's code of the EHR, such as `webdoc`; what `careUnits(emr:)` takes.")
+    id: strawberry.ID = strawberry.field(
+        description="The node id: opaque, stable and unique in the whole graph, so fit for client caches."
+    )
+    code: str = strawberry.field(
+        description="Leyr's code of the EHR, such as `webdoc`; what `emr(code:)` and `careUnits(emr:)` take."
+    )
     name: str = strawberry.field(description="The EHR's name for people; the code where no name is configured.")
     time_zone: str = strawberry.field(
         description="The IANA time zone in which the EHR's clinics are assumed to work, such as `Europe/Stockholm`."
@@ -33,11 +42,24 @@ class Emr:
     @classmethod
     def of(cls, profile: EhrProfile) -> "Emr":
         """The type's view of a profile."""
-        return cls(code=profile.code, name=profile.name, time_zone=profile.time_zone.key)
+        return cls(
+            id=strawberry.ID(emr_id(profile.code)),
+            code=profile.code,
+            name=profile.name,
+            time_zone=profile.time_zone.key,
+        )
+
+    @strawberry.field(
+        description="The care units of the EHR, as `careUnits(emr:)` gives them. Null comes with an error.",
+        metadata={FINDS: CareUnitsOfParent(), READS: Reads.CARE_UNITS},
+    )
+    async def care_units(self, info: Info) -> "list[CareUnit] | None":
+        """The care units, in Leyr's order."""
+        return await load_care_units(info, self.code)
 
 
 @strawberry.type(description="A clinic, or a part of one, where care is given. FHIR R4: Location.")
-class CareUnit(Node):
+class CareUnit(UnitNode):
     """A view of a care unit within its EHR."""
 
     leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the EHR.")
@@ -46,18 +68,25 @@ class CareUnit(Node):
     )
     emr: Emr = strawberry.field(description="The EHR that holds its data.")
     name: str = strawberry.field(description="The name to show: Leyr's name, else Leyr's id.")
+    time_zone: str = strawberry.field(
+        description=(
+            "The IANA time zone in which it is assumed to work, such as `Europe/Stockholm`; that of its EHR unless the "
+            "gateway is told another."
+        )
+    )
 
     @classmethod
-    def of(cls, unit: models.CareUnit, profile: EhrProfile) -> "CareUnit":
+    def of(cls, unit: models.CareUnit, within: EmrScope) -> "CareUnit":
         """The type's view of what Leyr lists."""
-        key = models.CareUnitKey(profile.code, unit.id)
+        key = models.CareUnitKey(within.code, unit.id)
         return cls(
             id=strawberry.ID(care_unit_id(key)),
             key=key,
             leyr_id=unit.id,
             emr_id=unit.emr_id,
-            emr=Emr.of(profile),
+            emr=cast("Emr", within.emr),
             name=unit.display_name,
+            time_zone=within.zone_of(key),
         )
 
     @strawberry.field(
@@ -96,3 +125,16 @@ class CareUnit(Node):
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
         return as_list(await load_timeslots(info, self, asked, given(first)))
+
+
+async def load_care_units(info: Info, emr: str) -> list[CareUnit]:
+    """The care units of an EHR that the caller may see, with all that is asked of them begun. Raises domain errors.
+
+    They are a list of its own where some are left out, since bytes are kept of the whole list.
+    """
+    listed: list[CareUnit] = (await info.context.nodes.care_units(emr)).all
+    access = info.context.access
+    units = listed if access.is_whole else [unit for unit in listed if access.sees(unit.key)]
+    check_upstream_cost(info)
+    prefetch(info, units)
+    return units

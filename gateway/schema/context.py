@@ -9,11 +9,21 @@ import strawberry
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput, Forbidden
-from gateway.domain.ids import NodeId, NodeType, checked_leyr_id, leyr_id_within, node_id, parse_node_id
+from gateway.domain.ids import (
+    AnyNodeId,
+    EmrId,
+    NodeType,
+    TimeslotId,
+    TimeslotIds,
+    checked_leyr_id,
+    leyr_id_within,
+    node_id,
+    parse_node_id,
+)
 from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists
-from gateway.domain.window import Window, requested_window
+from gateway.domain.window import Window, requested_window, window_of_slot
 from gateway.engine.executor import Info as EngineInfo
 from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
@@ -74,7 +84,9 @@ class CheckedQuery(NamedTuple):
 class Context:
     """One request: its nodes, its one idea of now, what its caller may see, and the limits that hold for it.
 
-    `is_cost_settled` says that all its upstream calls were counted, `cost_refusal` why they are too many.
+    `is_looked_ahead` says that what its document names is known, and `named_timeslots` are those among it that are not
+    read yet; `is_cost_settled` that all its upstream calls were
+    counted, `cost_refusal` why they are too many.
     """
 
     nodes: Nodes
@@ -84,12 +96,15 @@ class Context:
     access: Access = EVERYTHING
     limits: OperationLimits = OperationLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
+    _timeslot_ids: dict[CareUnitKey, TimeslotIds] = field(default_factory=dict)
     _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
     _queries: dict[tuple[CareUnitKey, TimeslotFilter, str | None, str | None], CheckedQuery] = field(
         default_factory=dict
     )
-    _named: dict[str, NodeId] = field(default_factory=dict)
+    _named: dict[str, AnyNodeId] = field(default_factory=dict)
     _suspicious: dict[str, bool] = field(default_factory=dict)
+    is_looked_ahead: bool = False
+    named_timeslots: dict[TimeslotId, None] = field(default_factory=dict)
     is_cost_settled: bool = False
     cost_refusal: str | None = None
 
@@ -118,7 +133,7 @@ class Context:
             raise Forbidden("You may not see this EHR")
         return profile
 
-    def named(self, text: str) -> NodeId:
+    def named(self, text: str) -> AnyNodeId:
         """Parse a node id that the caller may see; whether the node exists is not checked.
 
         Raises BadUserInput and Forbidden.
@@ -126,9 +141,11 @@ class Context:
         found = self._named.get(text)
         if found is None:
             found = parse_node_id(text)
-            access, emr = self.access, found.care_unit.emr
-            self.profiles.of(emr, access.sees_emr)
-            if not access.sees(found.care_unit):
+            access = self.access
+            self.profiles.of(found.emr, access.sees_emr)
+            if isinstance(found, EmrId):
+                self.emr(found.emr)
+            elif not access.sees(found.care_unit):
                 raise Forbidden("You may not see this care unit")
             self._named[text] = found
         return found
@@ -139,6 +156,29 @@ class Context:
         if found is None:
             found = self._node_ids[node_type, key] = NodeIds(node_type, key)
         return found
+
+    def timeslot_ids(self, key: CareUnitKey) -> TimeslotIds:
+        """What writes the node ids of a care unit's slots."""
+        found = self._timeslot_ids.get(key)
+        if found is None:
+            found = self._timeslot_ids[key] = TimeslotIds(key)
+        return found
+
+    def query_of_timeslot(self, wanted: TimeslotId) -> CheckedQuery:
+        """The query whose answer holds a slot as long as it is free. Raises BadUserInput."""
+        query = TimeslotQuery(
+            wanted.care_unit, window_of_slot(wanted.start, wanted.end), wanted.resource, wanted.service
+        )
+        is_odd = [each is not None and self.may_hide_a_personal_number(each) for each in query.filters]
+        return CheckedQuery(query, UnitLists.of(resources=is_odd[0], services=is_odd[1]) if any(is_odd) else None)
+
+    def start_timeslots(self, checked: CheckedQuery) -> None:
+        """Read the slots of a query, as soon as lists have confirmed its ids where they have to."""
+        query, unconfirmed = checked
+        if unconfirmed is None:
+            self.loaders.start_timeslots(query)
+        else:
+            self.loaders.start_confirmed(query, unconfirmed)
 
     def timeslot_query(
         self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None = None, service: str | None = None

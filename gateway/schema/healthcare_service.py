@@ -8,12 +8,12 @@ from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.node import CARE_UNIT, Node
+from gateway.schema.node import CARE_UNIT, UnitNode
 from gateway.schema.timeslot import End, First, ResourceId, Start, Timeslot, given, load_timeslots
 
 
 @strawberry.type(description="A kind of visit that a care unit offers. FHIR R4: HealthcareService.")
-class HealthcareService(Node):
+class HealthcareService(UnitNode):
     """A view of a healthcare service within its care unit."""
 
     leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the care unit.")
@@ -24,7 +24,7 @@ class HealthcareService(Node):
 
     @property
     def own_filters(self) -> tuple[str | None, str | None]:
-        """See Node."""
+        """See UnitNode."""
         return None, self.leyr_id
 
     @classmethod
@@ -41,7 +41,7 @@ class HealthcareService(Node):
     @strawberry.field(
         description="The care unit that offers it.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
     )
-    async def care_unit(self, info: Info) -> Node:
+    async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
         return await info.context.nodes.care_unit(self.key)
 

@@ -50,8 +50,10 @@ LIST_OF = {
     NodeType.CARE_UNIT: Reads.CARE_UNITS,
     NodeType.RESOURCE: Reads.RESOURCES,
     NodeType.HEALTHCARE_SERVICE: Reads.HEALTHCARE_SERVICES,
+    NodeType.EMR: Reads.NOTHING,
+    NodeType.TIMESLOT: Reads.NOTHING,
 }
-"""The list that holds the nodes of a type."""
+"""The list of the catalogue that holds the nodes of a type."""
 
 
 class ListLoader(Generic[K, T]):
@@ -124,6 +126,10 @@ class Loaders:
     def allow(self, calls: int, slots: int) -> None:
         """Let the request make so many upstream calls, and read so many timeslots."""
         self._scope.most_calls, self._scope.most_slots = calls, slots
+
+    def ask_anew(self, care_unit: CareUnitKey) -> None:
+        """Read no timeslots of a care unit that were requested before this request began."""
+        self._scope.ask_anew(care_unit)
 
     def start_lists(self, care_unit: CareUnitKey, reads: Reads) -> None:
         """Read the lists among `reads` that concern a care unit. Raises OperationTooLarge."""

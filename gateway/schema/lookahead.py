@@ -1,10 +1,10 @@
 """What a document asks of care units, read once at each place of it, and begun before its resolvers ask.
 
 Left alone, `resources { timeslots }` asks for timeslots only when the resources have come: a round trip more,
-and a call a resource. Whatever stands below a care unit concerns that unit alone, so the first resolver that
-holds it reads on, and asks the loaders for everything at once: the lists, and for timeslots of each resource
-those of all resources. The resolvers further down then find their reads begun, and report themselves what
-is wrong with their arguments.
+and a call a resource. Whatever stands below a care unit concerns that unit alone, but for the care units of its EHR,
+which are looked at by themselves. So the first resolver that holds it reads on, and asks the loaders for everything
+at once: the lists, and for timeslots of each resource those of all resources. The resolvers further down then find
+their reads begun, and report themselves what is wrong with their arguments.
 
 Nothing here knows a field by its name: what a field reads is declared at the field (`READS`, `FINDS`).
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
     FieldNode,
@@ -34,17 +34,30 @@ from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import NodeId, NodeType
+from gateway.domain.ids import AnyNodeId, NodeId, NodeType, TimeslotId
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import TimeslotQuery, UnitLists, holds_each_answer
 from gateway.engine.compiler import declared_field
 from gateway.engine.selection import Selections
 from gateway.schema.context import Context, Info, TimeslotFilter
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.node import Node
+from gateway.schema.node import UnitNode
 
 FINDS = "finds"
-"""Metadata of a root field: the care units or the nodes that it is about (`CareUnitsOf`, `NodesNamedBy`)."""
+"""Metadata of a root field: the EHRs, the care units or the nodes that it is about (`EmrsNamedBy`, `CareUnitsOf`,
+`NodesNamedBy`); and of a field of an EHR that it is about its care units (`CareUnitsOfParent`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmrsNamedBy:
+    """The EHR whose code an argument gives; every EHR that the caller may see, where there is no argument."""
+
+    argument: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CareUnitsOfParent:
+    """The care units of the EHR that the field belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +76,9 @@ class NodesNamedBy:
     is_list: bool = False
 
 
+_Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy
+
+
 @dataclass(frozen=True, slots=True)
 class TimeslotsField:
     """A field that reads timeslots: of what type, and whether it stands in the very node that was found."""
@@ -75,17 +91,18 @@ class TimeslotsField:
 
 @dataclass
 class Lookahead:
-    """What a part of a document asks of a care unit, whatever the variables of its arguments are.
+    """What a part of a document asks of a care unit or an EHR, whatever the variables of its arguments are.
 
-    `reads` is what its fields declare together. `names_ids` tells whether timeslots may be asked for by the id of a
-    resource or a service; `is_deep` whether any of it stands below a field that has to be waited for, and not in the
-    very node that was found.
+    `reads` is what its fields declare together; those that list `care_units` stand for what is below them. `names_ids`
+    tells whether timeslots may be asked for by the id of a resource or a service; `is_deep` whether any of it stands
+    below a field that has to be waited for, and not in the very node that was found.
     """
 
     reads: Reads = Reads.NOTHING
     names_ids: bool = False
     is_deep: bool = False
     timeslots: list[TimeslotsField] = field(default_factory=list)
+    care_units: "list[FindingField]" = field(default_factory=list)
 
     @cached_property
     def most_calls(self) -> int:
@@ -186,7 +203,9 @@ class _LookaheadReader:
         reads: Reads = Reads.NOTHING if declared is None else declared.metadata.get(READS, Reads.NOTHING)
         if reads is not Reads.NOTHING:
             self._read_upstream(reads, TimeslotsField(node, definition, parent.name, is_own))
-        if node.selection_set is not None:
+        if declared is not None and isinstance(declared.metadata.get(FINDS), CareUnitsOfParent):
+            self.lookahead.care_units.append(FindingField(node, definition, CareUnitsOfParent()))
+        elif node.selection_set is not None:
             for child in self._document.object_types(definition.type):
                 self.walk(node.selection_set, child, is_own=False)
 
@@ -203,18 +222,16 @@ class _LookaheadReader:
 
 
 @dataclass(slots=True, eq=False)
-class RootField:
-    """A root field that calls upstream, and what stands below it by the type of the object that it holds."""
+class FindingField:
+    """A field that is about EHRs, care units or nodes: a root field, or one that lists an EHR's care units.
+
+    What stands below it is known by the type of the object that it holds.
+    """
 
     node: FieldNode
     definition: GraphQLField
-    finds: CareUnitsOf | NodesNamedBy
+    finds: _Finds
     _lookaheads: dict[NodeType, Lookahead] = field(default_factory=dict)
-
-    @property
-    def lists_care_units(self) -> bool:
-        """Whether it is about the care units of an EHR, not about nodes that it names."""
-        return isinstance(self.finds, CareUnitsOf)
 
     def lookahead(self, document: DocumentScope, kind: NodeType) -> Lookahead:
         """What the document asks below it, where it holds an object of a type."""
@@ -223,20 +240,48 @@ class RootField:
             found = self._lookaheads[kind] = lookahead_of(document, [self.node], kind)
         return found
 
-    def emr(self, document: DocumentScope, context: Context) -> EhrProfile | None:
-        """The EHR whose care units it lists; None where the field will be refused."""
+    def care_units(self, document: DocumentScope, context: Context) -> "Iterator[tuple[FindingField, EhrProfile]]":
+        """The fields that list care units, this one or any below, each with the EHR; not those that will be refused."""
+        for emr, fields in self._listing(document, context):
+            reached = dict.fromkeys(fields)
+            queue = list(reached)
+            for each in queue:
+                yield each, emr
+                new = [one for one in each.lookahead(document, NodeType.CARE_UNIT).care_units if one not in reached]
+                reached.update(dict.fromkeys(new))
+                queue += new
+
+    def _listing(
+        self, document: DocumentScope, context: Context
+    ) -> "Iterator[tuple[EhrProfile, Sequence[FindingField]]]":
+        """The EHRs that it leads to, each with the outermost fields that list its care units."""
+        match self.finds:
+            case CareUnitsOf(argument):
+                for emr in self._emrs(document, context, argument):
+                    yield emr, [self]
+            case EmrsNamedBy(argument):
+                fields = self.lookahead(document, NodeType.EMR).care_units
+                for emr in self._emrs(document, context, argument) if fields else ():
+                    yield emr, fields
+            case NodesNamedBy():
+                for code, kind in dict.fromkeys((each.emr, each.type) for each in self.named(document, context)):
+                    yield context.profiles.of(code), self.lookahead(document, kind).care_units
+
+    def _emrs(self, document: DocumentScope, context: Context, argument: str | None) -> Sequence[EhrProfile]:
+        if argument is None:
+            return context.emrs
         try:
-            return context.emr(self._argument(document))
+            return [context.emr(self._argument(document, argument))]
         except (GatewayError, GraphQLError):
             # The field will say so itself, and makes no call.
-            return None
+            return ()
 
-    def named(self, document: DocumentScope, context: Context) -> Iterator[NodeId]:
+    def named(self, document: DocumentScope, context: Context) -> Iterator[AnyNodeId]:
         """The nodes that it names, without those that the field will refuse."""
-        if isinstance(self.finds, CareUnitsOf):
+        if not isinstance(self.finds, NodesNamedBy):
             return
         try:
-            given = self._argument(document)
+            given = self._argument(document, self.finds.argument)
         except GraphQLError:
             return
         for text in (given or ()) if self.finds.is_list else [given]:
@@ -250,9 +295,8 @@ class RootField:
             if found.type in self.finds.types:
                 yield found
 
-    def _argument(self, document: DocumentScope) -> Any:
+    def _argument(self, document: DocumentScope, name: str) -> Any:
         """The value of the argument that says what it finds, None where it has none. Raises GraphQLError."""
-        name = self.finds.argument
         given = next((each.value for each in self.node.arguments or () if each.name.value == name), None)
         # What graphql-core makes of most texts and variables is the same, and takes it five times as long.
         if isinstance(given, StringValueNode) and not self._takes_list:
@@ -268,12 +312,20 @@ class RootField:
         return isinstance(self.finds, NodesNamedBy) and self.finds.is_list
 
 
-class RootRequest(NamedTuple):
-    """A root field that asks something of a care unit, through the unit itself or a node in it by Leyr's id."""
+class UnitRequest(NamedTuple):
+    """A field that asks something of a care unit: through the unit itself, a node in it by Leyr's id, or a timeslot."""
 
-    root: RootField
+    root: FindingField
     kind: NodeType
-    leyr_id: str
+    leyr_id: str = ""
+    timeslot: TimeslotId | None = None
+
+    @classmethod
+    def of(cls, root: FindingField, named: NodeId | TimeslotId) -> "UnitRequest":
+        """What a field asks of a care unit through a node that it names."""
+        if isinstance(named, TimeslotId):
+            return cls(root, named.type, timeslot=named)
+        return cls(root, named.type, "" if named.type is NodeType.CARE_UNIT else named.leyr_id)
 
     @property
     def own_filters(self) -> tuple[str | None, str | None]:
@@ -284,8 +336,8 @@ class RootRequest(NamedTuple):
         )
 
 
-def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> list[RootField]:
-    """The root fields of an operation that call upstream."""
+def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> list[FindingField]:
+    """The root fields of an operation that may lead to calls upstream."""
     root = document.schema.get_root_type(operation.operation)
     found = []
     for node in () if root is None else document.fields(operation.selection_set, root):
@@ -293,7 +345,7 @@ def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> 
         declared = None if definition is None else declared_field(definition)
         finds = None if declared is None else declared.metadata.get(FINDS)
         if definition is not None and finds is not None:
-            found.append(RootField(node, definition, finds))
+            found.append(FindingField(node, definition, finds))
     return found
 
 
@@ -306,7 +358,7 @@ def visible_care_units(context: Context, emr: str) -> list[CareUnitKey] | None:
     return [key for key in keys if context.access.sees(key)]
 
 
-def prefetch(info: Info, found: Sequence[Node]) -> None:
+def prefetch(info: Info, found: Sequence[UnitNode]) -> None:
     """Start everything that the document asks below the current field: for care units, or for one other node."""
     if not found:
         return
@@ -315,26 +367,18 @@ def prefetch(info: Info, found: Sequence[Node]) -> None:
         # The resolvers of the node's own fields run in this very turn.
         return
     asked = DocumentScope.of(info).asked(lookahead) if lookahead.timeslots else ()
-    loaders = info.context.loaders
+    context = info.context
     for node in found:
         # A resolver that needs what is refused here meets the refusal too.
         with suppress(GatewayError):
-            loaders.start_lists(node.key, lookahead.reads)
+            context.loaders.start_lists(node.key, lookahead.reads)
         for arguments in asked:
             with suppress(GatewayError):
-                _start_timeslots(info.context, node, arguments)
-
-
-def _start_timeslots(context: Context, node: Node, arguments: TimeslotsArguments) -> None:
-    own = node.own_filters if arguments.of is None else (None, None)
-    query, unconfirmed = context.timeslot_query(node.key, arguments.filter, *own)
-    if not is_asked_at_once(query, arguments.of, context.profiles.of_unit(node.key)):
-        # Each of the nodes below will ask for itself when their list has come.
-        return
-    if unconfirmed is None:
-        context.loaders.start_timeslots(query)
-    else:
-        context.loaders.start_confirmed(query, unconfirmed)
+                own = node.own_filters if arguments.of is None else (None, None)
+                asked_for = context.timeslot_query(node.key, arguments.filter, *own)
+                # Else each of the nodes below will ask for itself when their list has come.
+                if is_asked_at_once(asked_for.query, arguments.of, context.profiles.of_unit(node.key)):
+                    context.start_timeslots(asked_for)
 
 
 def is_asked_at_once(query: TimeslotQuery, of: str | None, profile: EhrProfile) -> bool:

@@ -6,7 +6,7 @@ attribute in the same form, so that lists of nodes need no calls into Python to 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import strawberry
 from strawberry.types.lazy_type import LazyType
@@ -34,14 +34,20 @@ _PIECE_CHARACTERS = 200_000
 
 @strawberry.interface(description="Something with an id that is unique in the whole graph, and can be fetched by it.")
 class Node:
-    """Anything that `node(id:)` finds: a care unit, or what belongs to one."""
+    """Anything that `node(id:)` finds."""
 
     id: strawberry.ID = strawberry.field(
         description=(
             "The node id: opaque, stable and unique in the whole graph, so fit for client caches. "
-            "It holds the EHR, the care unit and Leyr's id."
+            "It holds the EHR, the care unit and Leyr's id, as far as the object has them."
         )
     )
+
+
+@dataclass
+class UnitNode(Node):
+    """A care unit, or what belongs to one."""
+
     key: strawberry.Private[CareUnitKey]
 
     @property
@@ -50,18 +56,31 @@ class Node:
         return None, None
 
 
-NodeTypes: TypeAlias = Mapping[NodeType, Callable[[Any, Any], Node]]
-"""How an item of a list becomes a node: with its EHR's profile for a care unit, with its care unit for the others.
+@dataclass(frozen=True, slots=True)
+class EmrScope:
+    """An EHR as its care units see it: `emr` is the object that all of them share, `zone_of` tells a unit's zone."""
 
-A parameter, since the types refer to each other.
-"""
+    code: str
+    emr: Node
+    zone_of: Callable[[CareUnitKey], str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTypes:
+    """How an EHR's profile becomes a node, and how an item of each list does, within its EHR or its care unit.
+
+    A parameter, since the types refer to each other.
+    """
+
+    emr: Callable[[EhrProfile], Node]
+    listed: Mapping[NodeType, Callable[[Any, Any], UnitNode]]
 
 
 @dataclass(frozen=True, slots=True)
 class NodeList:
     """The nodes of a catalogue list: by Leyr id, and as the list that answers hold."""
 
-    by_id: Mapping[str, Node]
+    by_id: Mapping[str, UnitNode]
     all: ObjectList[Any]
 
 
@@ -76,18 +95,19 @@ class Nodes:
 
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
-        profile = self.loaders.profiles.of(emr)
-        return await self._made(NodeType.CARE_UNIT, await self.loaders.care_units.load(emr), profile)
+        profiles = self.loaders.profiles
+        scope = EmrScope(emr, self._types.emr(profiles.of(emr)), lambda key: profiles.of_unit(key).time_zone.key)
+        return await self._made(NodeType.CARE_UNIT, await self.loaders.care_units.load(emr), scope)
 
     async def listed(self, node_type: NodeType, care_unit: CareUnitKey) -> NodeList:
         """The nodes of a type that a care unit has."""
         return await self._made(node_type, await self.loaders.unit_lists[node_type].load(care_unit), care_unit)
 
-    async def care_unit(self, key: CareUnitKey) -> Node:
+    async def care_unit(self, key: CareUnitKey) -> UnitNode:
         """One care unit, from the EHR's list. Raises NotFound."""
         return _found(await self.care_units(key.emr), NodeId(NodeType.CARE_UNIT, key, key.care_unit))
 
-    async def node(self, wanted: NodeId) -> Node:
+    async def node(self, wanted: NodeId) -> UnitNode:
         """The node of an id, from the list that holds it. Raises NotFound.
 
         A care unit whose id may be a personal number must be in its EHR's list before it leaves in a URL.
@@ -95,17 +115,21 @@ class Nodes:
         key = wanted.care_unit
         if wanted.type is NodeType.CARE_UNIT:
             return await self.care_unit(key)
+        await self.confirm_care_unit(key)
+        return _found(await self.listed(wanted.type, key), wanted)
+
+    async def confirm_care_unit(self, key: CareUnitKey) -> None:
+        """Wait for the list that must hold a care unit whose id may be a personal number. Raises NotFound."""
         if may_hide_a_personal_number(key.care_unit):
             await self.care_unit(key)
-        return _found(await self.listed(wanted.type, key), wanted)
 
     def close(self) -> None:
         """Abandon the reads that nothing waits for any more."""
         self.loaders.close()
 
-    async def _made(self, node_type: NodeType, listed: CatalogList[Any], within: EhrProfile | CareUnitKey) -> NodeList:
+    async def _made(self, node_type: NodeType, listed: CatalogList[Any], within: EmrScope | CareUnitKey) -> NodeList:
         if listed.views is None:
-            by_id = await InPieces(_in_pieces(self._types[node_type], listed, within))
+            by_id = await InPieces(_in_pieces(self._types.listed[node_type], listed, within))
             # Another request may have made them in a pause.
             if listed.views is None:
                 listed.views = NodeList(by_id, ObjectList(by_id.values(), listed.derived))
@@ -114,9 +138,9 @@ class Nodes:
 
 
 def _in_pieces(
-    node: Callable[[Any, Any], Node], listed: CatalogList[Any], within: EhrProfile | CareUnitKey
-) -> Pieces[dict[str, Node]]:
-    by_id: dict[str, Node] = {}
+    node: Callable[[Any, Any], UnitNode], listed: CatalogList[Any], within: EmrScope | CareUnitKey
+) -> Pieces[dict[str, UnitNode]]:
+    by_id: dict[str, UnitNode] = {}
     text, shared = 0, len(within.care_unit) if isinstance(within, CareUnitKey) else 0
     for leyr_id, item in listed.items.items():
         by_id[leyr_id] = node(item, within)
@@ -127,7 +151,7 @@ def _in_pieces(
     return by_id
 
 
-def _found(nodes: NodeList, wanted: NodeId) -> Node:
+def _found(nodes: NodeList, wanted: NodeId) -> UnitNode:
     found = nodes.by_id.get(wanted.leyr_id)
     if found is None:
         raise NotFound(f"There is no {wanted.type} with this id")

@@ -1,7 +1,8 @@
 """The Query type, and the schema made of it."""
 
 from asyncio import gather
-from typing import Annotated, cast
+from collections.abc import Callable
+from typing import Annotated, Any, cast
 
 import strawberry
 from strawberry import UNSET
@@ -9,20 +10,20 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.field import StrawberryField
 
 from gateway.domain.errors import BadUserInput, GatewayError
-from gateway.domain.ids import NodeId, NodeType
+from gateway.domain.ids import AnyNodeId, EmrId, NodeId, NodeType, TimeslotId
 from gateway.domain.personal_numbers import refuse_name
 from gateway.engine.budget import ExecutionLimits, ItemLimit
 from gateway.engine.document_cache import MemoryBudget
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import EngineConfig
-from gateway.schema.care_unit import CareUnit, Emr
+from gateway.schema.care_unit import CareUnit, Emr, load_care_units
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
-from gateway.schema.lookahead import FINDS, CareUnitsOf, NodesNamedBy, prefetch
-from gateway.schema.node import Node, NodeTypes
+from gateway.schema.lookahead import FINDS, CareUnitsOf, EmrsNamedBy, NodesNamedBy, prefetch
+from gateway.schema.node import Node, NodeTypes, UnitNode
 from gateway.schema.resource import Resource
 from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
-from gateway.schema.timeslot import given
+from gateway.schema.timeslot import Timeslot, given, load_timeslot
 from gateway.schema.upstream_cost import check_upstream_cost
 
 NodeIdArgument = Annotated[strawberry.ID, strawberry.argument(description="An `id` that this gateway gave out.")]
@@ -32,10 +33,22 @@ NodeIdArgument = Annotated[strawberry.ID, strawberry.argument(description="An `i
 class Query:
     """The root fields."""
 
-    @strawberry.field(description="The EHRs that this gateway is configured to reach, the default one first.")
+    @strawberry.field(
+        description="The EHRs that this gateway is configured to reach, the default one first.",
+        metadata={FINDS: EmrsNamedBy()},
+    )
     def emrs(self, info: Info) -> list[Emr]:
         """The configured EHRs, as far as the caller may see them; no upstream call."""
         return [Emr.of(profile) for profile in info.context.emrs]
+
+    @strawberry.field(
+        description="One EHR by its code. Null comes with an error.", metadata={FINDS: EmrsNamedBy("code")}
+    )
+    def emr(
+        self, info: Info, code: Annotated[str, strawberry.argument(description="The EHR's code, such as `webdoc`.")]
+    ) -> Emr | None:
+        """The EHR; no upstream call."""
+        return Emr.of(info.context.emr(code))
 
     @strawberry.field(
         description="The care units of an EHR. Null comes with an error.", metadata={FINDS: CareUnitsOf("emr")}
@@ -49,8 +62,7 @@ class Query:
         ] = UNSET,
     ) -> list[CareUnit] | None:
         """The care units, in Leyr's order."""
-        profile = info.context.emr(given(emr))
-        return _begin(info, (await info.context.nodes.care_units(profile.code)).all)
+        return await load_care_units(info, info.context.emr(given(emr)).code)
 
     @strawberry.field(
         description="One care unit by its node id. Null comes with an error.",
@@ -64,7 +76,25 @@ class Query:
         return cast("CareUnit", await _fetch(info, wanted))
 
     @strawberry.field(
-        description="Anything that has a node id. Null comes with an error.", metadata={FINDS: NodesNamedBy("id")}
+        description=(
+            "Is it still free? The timeslot as Leyr has it now, asked anew with all other timeslots of its care unit; "
+            "null, without an error, when it is gone. Any other null comes with an error."
+        ),
+        metadata={FINDS: NodesNamedBy("id", frozenset({NodeType.TIMESLOT}))},
+    )
+    async def timeslot(self, info: Info, id: NodeIdArgument) -> Timeslot | None:  # noqa: A002 # GraphQL's name
+        """The timeslot."""
+        wanted = info.context.named(id)
+        if wanted.type is not NodeType.TIMESLOT:
+            raise BadUserInput(f"This is the id of a {wanted.type}; pass the id of a Timeslot")
+        return cast("Timeslot | None", await _fetch(info, wanted))
+
+    @strawberry.field(
+        description=(
+            "Anything that has a node id. Null comes with an error, but for a timeslot, which is asked for as "
+            "`timeslot(id:)` does it: null, without an error, when it is gone."
+        ),
+        metadata={FINDS: NodesNamedBy("id")},
     )
     async def node(self, info: Info, id: NodeIdArgument) -> Node | None:  # noqa: A002 # GraphQL's name
         """The node."""
@@ -73,7 +103,7 @@ class Query:
     @strawberry.field(
         description=(
             "Several nodes, in the order of their ids. One that cannot be had is null, with an error; the others are "
-            "delivered."
+            "delivered. A timeslot is asked for as `timeslot(id:)` does it: null, without an error, when it is gone."
         ),
         metadata={FINDS: NodesNamedBy("ids", is_list=True)},
     )
@@ -89,30 +119,25 @@ class Query:
         )
 
 
-async def _fetch(info: Info, wanted: NodeId) -> Node:
-    found = await info.context.nodes.node(wanted)
-    prefetch(info, [found])
+async def _fetch(info: Info, wanted: AnyNodeId) -> Node | None:
+    found: UnitNode | None
+    match wanted:
+        case EmrId(emr):
+            return Emr.of(info.context.emr(emr))
+        case TimeslotId():
+            found = await load_timeslot(info, wanted)
+        case NodeId():
+            found = await info.context.nodes.node(wanted)
+    prefetch(info, [] if found is None else [found])
     return found
 
 
-async def _fetch_by_text(info: Info, text: str) -> Node:
+async def _fetch_by_text(info: Info, text: str) -> Node | None:
     return await _fetch(info, info.context.named(text))
 
 
-def _begin(info: Info, listed: list[CareUnit]) -> list[CareUnit]:
-    """Start what is asked of the care units that the caller may see. Raises OperationTooLarge.
-
-    They are a list of its own where some are left out, since bytes are kept of the whole list.
-    """
-    access = info.context.access
-    units = listed if access.is_whole else [unit for unit in listed if access.sees(unit.key)]
-    check_upstream_cost(info)
-    prefetch(info, units)
-    return units
-
-
 def _check_cost(info: Info) -> None:
-    """Count the upstream calls of the operation, if the root field calls upstream. Raises OperationTooLarge."""
+    """Count the upstream calls of the operation, if the root field may lead to some. Raises OperationTooLarge."""
     declared: StrawberryField | None = info._field  # noqa: SLF001 # Strawberry's info tells but the field's name
     if declared is not None and FINDS in declared.metadata:
         check_upstream_cost(info)
@@ -171,12 +196,13 @@ def execution_limits(
 
 
 def node_types() -> NodeTypes:
-    """How catalogue items become nodes of this schema."""
-    return {
+    """How profiles and catalogue items become nodes of this schema."""
+    listed: dict[NodeType, Callable[[Any, Any], UnitNode]] = {
         NodeType.CARE_UNIT: CareUnit.of,
         NodeType.RESOURCE: Resource.of,
         NodeType.HEALTHCARE_SERVICE: HealthcareService.of,
     }
+    return NodeTypes(Emr.of, listed)
 
 
 def print_sdl(schema: strawberry.Schema) -> str:

@@ -8,7 +8,7 @@ from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.context import Info, TimeslotFilter
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.node import CARE_UNIT, Node
+from gateway.schema.node import CARE_UNIT, UnitNode
 from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Timeslot, given, load_timeslots
 
 
@@ -17,7 +17,7 @@ from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Time
         "A person or a thing that can be booked, such as a doctor or a room. FHIR R4: PractitionerRole or Device."
     )
 )
-class Resource(Node):
+class Resource(UnitNode):
     """A view of a resource within its care unit."""
 
     leyr_id: str = strawberry.field(description="Leyr's own id, unique only within the care unit.")
@@ -28,7 +28,7 @@ class Resource(Node):
 
     @property
     def own_filters(self) -> tuple[str | None, str | None]:
-        """See Node."""
+        """See UnitNode."""
         return self.leyr_id, None
 
     @classmethod
@@ -45,7 +45,7 @@ class Resource(Node):
     @strawberry.field(
         description="The care unit that it belongs to.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
     )
-    async def care_unit(self, info: Info) -> Node:
+    async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
         return await info.context.nodes.care_unit(self.key)
 

@@ -1,18 +1,20 @@
 """The Timeslot type, and the arguments that `timeslots` fields share."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, TypeAlias, TypeVar
 
 import strawberry
 from strawberry import UNSET
 
 from gateway.domain import models
-from gateway.domain.ids import NodeType
+from gateway.domain.errors import NotFound, Origin
+from gateway.domain.ids import NodeType, TimeslotId
 from gateway.domain.timeslots import duration_minutes
+from gateway.domain.window import Window
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
-from gateway.schema.context import Info, TimeslotFilter, checked_first
+from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, Node
+from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, UnitNode
 from gateway.schema.scalars import DateTime
 
 T = TypeVar("T")
@@ -61,11 +63,17 @@ def given(value: T | None) -> T | None:
         "that it is offered for. FHIR R4: Slot."
     )
 )
-class Timeslot:
+class Timeslot(UnitNode):
     """A view of one slot within its care unit."""
 
     slot: strawberry.Private[models.Timeslot]
-    key: strawberry.Private[models.CareUnitKey]
+    id: strawberry.ID = strawberry.field(
+        description=(
+            "The node id: opaque, and unique in the whole graph, so fit for client caches. It holds the EHR, the care "
+            "unit, start, end, resource and healthcare service, so a slot that differs in one of them is another one, "
+            "with another id. `timeslot(id:)` tells whether it is still free."
+        )
+    )
     start: DateTime = strawberry.field(description="When it begins, with the offset that the EHR gave.")
     end: DateTime | None = strawberry.field(
         description="When it ends, with the offset that the EHR gave. Null where the EHR does not say."
@@ -98,7 +106,7 @@ class Timeslot:
         graphql_type=RESOURCE | None,
         metadata={DEPENDS_ONLY_ON: ("resource_id",), READS: Reads.RESOURCES},
     )
-    async def resource(self, info: Info) -> Node | None:
+    async def resource(self, info: Info) -> UnitNode | None:
         """The resource, from the care unit's list."""
         wanted = self.slot.resource_id
         if wanted is None:
@@ -113,7 +121,7 @@ class Timeslot:
         graphql_type=HEALTHCARE_SERVICE | None,
         metadata={DEPENDS_ONLY_ON: ("healthcare_service_id",), READS: Reads.HEALTHCARE_SERVICES},
     )
-    async def healthcare_service(self, info: Info) -> Node | None:
+    async def healthcare_service(self, info: Info) -> UnitNode | None:
         """The healthcare service, from the care unit's list."""
         wanted = self.slot.healthcare_service_id
         if wanted is None:
@@ -125,13 +133,37 @@ class Timeslot:
         graphql_type=CARE_UNIT,
         metadata={DEPENDS_ONLY_ON: (), READS: Reads.CARE_UNITS},
     )
-    async def care_unit(self, info: Info) -> Node:
+    async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
         return await info.context.nodes.care_unit(self.key)
 
 
+class TimeslotViews:
+    """How the slots of a care unit become views, and how a list makes their attributes without them."""
+
+    def __init__(self, context: Context, key: models.CareUnitKey) -> None:
+        self._key = key
+        self._ids = context.timeslot_ids(key)
+        self._resources = context.node_ids(NodeType.RESOURCE, key)
+        self._services = context.node_ids(NodeType.HEALTHCARE_SERVICE, key)
+        self.translations = {"resource_id": self._resources, "healthcare_service_id": self._services}
+        self.computed = {"id": self._ids}
+
+    def view(self, slot: models.Timeslot) -> Timeslot:
+        """The view of a slot."""
+        return Timeslot(
+            id=strawberry.ID(self._ids(slot)),
+            key=self._key,
+            slot=slot,
+            start=DateTime(slot.start),
+            end=None if slot.end is None else DateTime(slot.end),
+            resource_id=self._resources[slot.resource_id],
+            healthcare_service_id=self._services[slot.healthcare_service_id],
+        )
+
+
 async def load_timeslots(
-    info: Info, owner: Node, asked: TimeslotFilter, first: int | None
+    info: Info, owner: UnitNode, asked: TimeslotFilter, first: int | None
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
     """The free times that a field of a node asks for. Raises domain errors."""
     limit = checked_first(first)
@@ -140,20 +172,27 @@ async def load_timeslots(
         await info.context.loaders.confirm_ids_exist(query, unconfirmed)
     found = await info.context.loaders.timeslots(query)
     slots = found.slots if limit is None else found.slots[:limit]
-    resources = info.context.node_ids(NodeType.RESOURCE, owner.key)
-    services = info.context.node_ids(NodeType.HEALTHCARE_SERVICE, owner.key)
-
-    def view(slot: models.Timeslot) -> Timeslot:
-        return Timeslot(
-            slot=slot,
-            key=owner.key,
-            start=DateTime(slot.start),
-            end=None if slot.end is None else DateTime(slot.end),
-            resource_id=resources[slot.resource_id],
-            healthcare_service_id=services[slot.healthcare_service_id],
-        )
-
+    views = TimeslotViews(info.context, owner.key)
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
     part = (*found.part, len(slots))
-    translations = {"resource_id": resources, "healthcare_service_id": services}
-    return LazyObjectList(slots, view, translations, found.derived, part)
+    return LazyObjectList(slots, views.view, views.translations, found.derived, part, computed=views.computed)
+
+
+async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
+    """The slot of an id as Leyr has it now; None where it is gone. Raises domain errors."""
+    context = info.context
+    try:
+        await context.nodes.confirm_care_unit(wanted.care_unit)
+        query, unconfirmed = context.query_of_timeslot(wanted)
+        if unconfirmed is not None:
+            await context.loaders.confirm_ids_exist(query, unconfirmed)
+        found = await context.loaders.timeslots(query)
+    except NotFound as error:
+        # With its care unit, its resource or its service a slot is gone too; a bare 404 may mean anything.
+        if error.origin is Origin.CLIENT:
+            return None
+        raise
+    # A long slot's window holds many others.
+    at_once = found.within(Window(wanted.start, wanted.start + timedelta.resolution))
+    slot = next(filter(wanted.is_of, at_once.slots), None)
+    return None if slot is None else TimeslotViews(context, wanted.care_unit).view(slot)

@@ -16,7 +16,7 @@ from graphql import OperationDefinitionNode
 from gateway.domain.call_count import UnitRequirements, calls_for
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import GatewayError, OperationTooLarge
-from gateway.domain.ids import NodeType
+from gateway.domain.ids import EmrId, NodeType, TimeslotId
 from gateway.domain.models import CareUnitKey
 from gateway.domain.planner import fewest_calls
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists, kept_filters
@@ -24,9 +24,9 @@ from gateway.schema.context import Context, Info
 from gateway.schema.loaders import LIST_OF, Reads
 from gateway.schema.lookahead import (
     DocumentScope,
+    FindingField,
     Lookahead,
-    RootField,
-    RootRequest,
+    UnitRequest,
     is_asked_at_once,
     root_fields,
     visible_care_units,
@@ -35,6 +35,8 @@ from gateway.schema.lookahead import (
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
 _ROOTS = "Query"
+# The batch of timeslots that a document names.
+_THEMSELVES = "timeslots"
 # Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
 _MOST_QUERIES_PLANNED = 2_000
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
@@ -45,11 +47,13 @@ _UNITS_OF_A_REFUSAL = 1_000
 def check_upstream_cost(info: Info) -> None:
     """Count the calls of the whole operation before a root field makes any. Raises OperationTooLarge.
 
-    Each root field that calls upstream calls this first, and `careUnits` again when it knows the care units.
+    Each root field that calls upstream calls this first, and what lists care units again when it knows them.
     """
     context: Context = info.raw.context
     if not context.is_cost_settled:
         check_operation_cost(DocumentScope.of(info), info.raw.operation, context, info.memo)
+    if context.named_timeslots:
+        _start_named_timeslots(context)
 
 
 def check_operation_cost(
@@ -58,15 +62,37 @@ def check_operation_cost(
     """The same for a document; `memo` lasts as long as the compiled operation. Raises OperationTooLarge."""
     most = context.limits.upstream_calls
     if context.cost_refusal is None and not context.is_cost_settled:
-        roots: list[RootField] | None = memo.get(_ROOTS)
+        roots: list[FindingField] | None = memo.get(_ROOTS)
         if roots is None:
             roots = memo[_ROOTS] = root_fields(document, operation)
+        if not context.is_looked_ahead:
+            context.is_looked_ahead = True
+            _ask_timeslots_anew(document, context, roots)
         bound = _Bound(document, context, most)
         if sum(map(bound.of, roots)) > most:
             context.cost_refusal = _Count(document, context, most).refusal(roots)
         context.is_cost_settled = bound.is_whole and context.cost_refusal is None
     if context.cost_refusal is not None:
         raise OperationTooLarge(context.cost_refusal)
+
+
+def _ask_timeslots_anew(document: DocumentScope, context: Context, roots: Iterable[FindingField]) -> None:
+    """Have all timeslots of the care units asked anew of which the document names one."""
+    for root in roots:
+        for named in root.named(document, context):
+            if isinstance(named, TimeslotId):
+                context.loaders.ask_anew(named.care_unit)
+                context.named_timeslots[named] = None
+
+
+def _start_named_timeslots(context: Context) -> None:
+    """Read the timeslots that the document names, all in one turn of the loop, so that they are planned together."""
+    while context.named_timeslots:
+        named, _ = context.named_timeslots.popitem()
+        # The resolver of what is refused meets the refusal too, and one of an odd care unit waits for its list.
+        with suppress(GatewayError):
+            if not context.may_hide_a_personal_number(named.care_unit.care_unit):
+                context.start_timeslots(context.query_of_timeslot(named))
 
 
 class _Bound:
@@ -79,22 +105,22 @@ class _Bound:
         self._most = most
         self.is_whole = True
 
-    def of(self, root: RootField) -> int:
+    def of(self, root: FindingField) -> int:
         """The bound of one root field."""
-        if root.lists_care_units:
-            return self._of_care_units(root)
-        named = Counter((each.care_unit, each.type) for each in root.named(self._document, self._context))
+        calls = sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
+        named = Counter(
+            (each.care_unit, each.type)
+            for each in root.named(self._document, self._context)
+            if not isinstance(each, EmrId)
+        )
         # The list that holds the node, and the one that holds its care unit.
-        return sum(
-            nodes * (2 + self._within(key, root.lookahead(self._document, kind)))
+        return calls + sum(
+            nodes * (2 + self._within(key, root.lookahead(self._document, kind), own=kind is NodeType.TIMESLOT))
             for (key, kind), nodes in named.items()
         )
 
-    def _of_care_units(self, root: RootField) -> int:
-        profile = root.emr(self._document, self._context)
-        if profile is None:
-            return 0
-        lookahead = root.lookahead(self._document, NodeType.CARE_UNIT)
+    def _of_care_units(self, listing: FindingField, profile: EhrProfile) -> int:
+        lookahead = listing.lookahead(self._document, NodeType.CARE_UNIT)
         listed = self._context.loaders.known_care_units(profile.code)
         self.is_whole &= listed is not None
         if listed is None:
@@ -108,12 +134,15 @@ class _Bound:
                 calls += self._within(key, lookahead)
         return calls
 
-    def _within(self, key: CareUnitKey, lookahead: Lookahead) -> int:
-        """The calls for a care unit, without the list that holds it."""
+    def _within(self, key: CareUnitKey, lookahead: Lookahead, *, own: bool = False) -> int:
+        """The calls for a care unit, without the list that holds it; `own` where a timeslot itself is asked for too.
+
+        Lists may have to confirm what that one names.
+        """
         profile = self._context.profiles.of_unit(key)
-        if not lookahead.timeslots or profile.is_plain:
-            return lookahead.most_calls
-        slots = len(lookahead.timeslots)
+        if profile.is_plain or not (lookahead.timeslots or own):
+            return lookahead.most_calls + 3 * own
+        slots = len(lookahead.timeslots) + own
         if profile.longest_window is not None:
             slots *= -(-self._context.widest_window // profile.longest_window)
         listed_ids = self._context.loaders.known(key)
@@ -135,11 +164,11 @@ class _Count:
         self._context = context
         self._most = most
         self._emrs: set[str] = set()
-        self._requests: defaultdict[CareUnitKey, list[RootRequest]] = defaultdict(list)
+        self._requests: defaultdict[CareUnitKey, list[UnitRequest]] = defaultdict(list)
         self._visible: dict[str, list[CareUnitKey]] = {}
         self._planned: dict[Hashable, int] = {}
 
-    def refusal(self, roots: Iterable[RootField]) -> str | None:
+    def refusal(self, roots: Iterable[FindingField]) -> str | None:
         """Why the operation is refused, if its plan takes too many calls."""
         for root in roots:
             self._add(root)
@@ -161,28 +190,26 @@ class _Count:
             return None
         return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
 
-    def _add(self, root: RootField) -> None:
-        if root.lists_care_units:
-            profile = root.emr(self._document, self._context)
-            if profile is not None:
-                self._emrs.add(profile.code)
-                if profile.code not in self._visible:
-                    self._visible[profile.code] = visible_care_units(self._context, profile.code) or []
-                request = RootRequest(root, NodeType.CARE_UNIT, "")
-                for key in self._visible[profile.code]:
-                    self._requests[key].append(request)
-            return
+    def _add(self, root: FindingField) -> None:
+        for listing, profile in root.care_units(self._document, self._context):
+            self._emrs.add(profile.code)
+            if profile.code not in self._visible:
+                self._visible[profile.code] = visible_care_units(self._context, profile.code) or []
+            for key in self._visible[profile.code]:
+                self._requests[key].append(UnitRequest(listing, NodeType.CARE_UNIT))
         for named in root.named(self._document, self._context):
-            key, is_unit = named.care_unit, named.type is NodeType.CARE_UNIT
+            if isinstance(named, EmrId):
+                continue
+            key = named.care_unit
             if (
-                is_unit
+                named.type is NodeType.CARE_UNIT
                 or Reads.CARE_UNITS in root.lookahead(self._document, named.type).reads
                 or self._context.may_hide_a_personal_number(key.care_unit)
             ):
                 self._emrs.add(key.emr)
-            self._requests[key].append(RootRequest(root, named.type, "" if is_unit else named.leyr_id))
+            self._requests[key].append(UnitRequest.of(root, named))
 
-    def _calls(self, key: CareUnitKey, requests: tuple[RootRequest, ...], *, plan_anew: bool) -> int | None:
+    def _calls(self, key: CareUnitKey, requests: tuple[UnitRequest, ...], *, plan_anew: bool) -> int | None:
         """The calls for a care unit; None where they would have to be planned and `plan_anew` is not set."""
         profile = self._context.profiles.of_unit(key)
         listed_ids = self._context.loaders.known(key) if profile.needs_unit_lists else ListedIds()
@@ -192,7 +219,10 @@ class _Count:
         if likeness not in self._planned:
             if not plan_anew:
                 return None
-            queries = sum(len(each.root.lookahead(self._document, each.kind).timeslots) for each in requests)
+            queries = sum(
+                len(each.root.lookahead(self._document, each.kind).timeslots) + (each.timeslot is not None)
+                for each in requests
+            )
             if queries > _MOST_QUERIES_PLANNED:
                 calls = self._fewest(key, requests, profile)
             else:
@@ -200,7 +230,7 @@ class _Count:
             self._planned[likeness] = calls
         return self._planned[likeness]
 
-    def _fewest(self, key: CareUnitKey, requests: Sequence[RootRequest], profile: EhrProfile) -> int:
+    def _fewest(self, key: CareUnitKey, requests: Sequence[UnitRequest], profile: EhrProfile) -> int:
         """The fewest calls for what many nodes of a care unit ask, found without going through the queries of each.
 
         What may take more is stopped by the request's own count of calls.
@@ -213,7 +243,7 @@ class _Count:
             for calls, is_apart in self._calls_of_each(key, one, profile)
         )
 
-    def _calls_of_each(self, key: CareUnitKey, one: RootRequest, profile: EhrProfile) -> Iterator[tuple[int, bool]]:
+    def _calls_of_each(self, key: CareUnitKey, one: UnitRequest, profile: EhrProfile) -> Iterator[tuple[int, bool]]:
         """The calls that each query of a node takes at least, and whether no call serves other such nodes too."""
         yield 0, False
         for batch in self._requirements(key, [one]).batches:
@@ -224,7 +254,7 @@ class _Count:
                 )
                 yield fewest_calls(query, profile, ListedIds()), is_apart
 
-    def _requirements(self, key: CareUnitKey, requests: Sequence[RootRequest]) -> UnitRequirements:
+    def _requirements(self, key: CareUnitKey, requests: Sequence[UnitRequest]) -> UnitRequirements:
         reads = Reads.NOTHING
         profile = self._context.profiles.of_unit(key)
         batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
@@ -232,6 +262,11 @@ class _Count:
         for one in requests:
             lookahead = one.root.lookahead(self._document, one.kind)
             reads |= lookahead.reads | LIST_OF[one.kind]
+            if one.timeslot is not None:
+                with suppress(GatewayError):
+                    query, unconfirmed = self._context.query_of_timeslot(one.timeslot)
+                    reads |= Reads.NOTHING if unconfirmed is None else _reads_of(unconfirmed)
+                    batches[_THEMSELVES if unconfirmed is None else unconfirmed].append(query)
             for asked in self._document.asked(lookahead):
                 # A field whose arguments are refused will say so itself, and makes no call.
                 with suppress(GatewayError):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.ids import NodeType, TimeslotIds, care_unit_id, node_id
+from gateway.domain.models import CareUnitKey, Timeslot
 from gateway.dry_run import DryRun, Sizes, dry_run
 from gateway.settings import Settings
 from tests.harness import Gateway, Simulator
@@ -55,6 +55,28 @@ def test_placeholders_stand_for_what_the_query_does_not_name() -> None:
 
     assert targets[0] == "/emrs/webdoc/care-units"
     assert "/emrs/webdoc/care-units/{care_unit_id}/resources" in targets
+
+
+def test_a_timeslot_that_the_query_names_is_asked_for_by_its_owners_and_is_free() -> None:
+    slot = Timeslot("2099-12-01T09:00:00+01:00", "2099-12-01T09:30:00+01:00", "R1", "S1")
+    links = "resource { name } healthcareService { name } careUnit { name }"
+
+    found = planned(f"query($id: ID!) {{ timeslot(id: $id) {{ {links} }} }}", id=TimeslotIds(UNIT)(slot))
+
+    assert found.errors == ()
+    assert kinds(found) == {
+        "timeslots+resource_id+healthcare_service_id": 1,
+        "resources": 1,
+        "healthcare-services": 1,
+        "care-units": 1,
+    }
+
+
+def test_care_units_of_all_ehrs_are_planned_in_one_document() -> None:
+    assert kinds(planned("{ emrs { careUnits { resources { id } } } }", Sizes(care_units=2))) == {
+        "care-units": 2,
+        "resources": 4,
+    }
 
 
 def test_a_fan_out_is_counted_by_the_shorter_list() -> None:

@@ -159,7 +159,10 @@ BAD_NODES = [
     "Resource:webdoc/L0_1/R1/R1", "Resource:webdoc/L0_1/..", "Resource:webdoc/L0_1/../R1",
     "Resource:webdoc/L0_1/%2e%2e%2fadmin", "Resource:webdoc/L0_1/nothing", "Resource:" + "/".join("123456789"),
     "HealthcareService:webdoc/L0_1/R1", "HealthcareService:webdoc/L0_1", "Query:x", "Query:", "Timeslot:webdoc/L0_1/1",
-    "Node:webdoc/L0_1", "Emr:webdoc", "__Type:Query", "CareUnit:webdoc/\ud83c",
+    "Node:webdoc/L0_1", "__Type:Query", "CareUnit:webdoc/\ud83c", "Emr:", "Emr:nowhere", "Emr:WEBDOC", "Emr:webdoc/R1",
+    "Emr:%77ebdoc", "Emr:..", "Timeslot:", "Timeslot:webdoc,L0_1", "Timeslot:webdoc,L0_1,2026-10-20T09:00:00Z,*,*,*",
+    "Timeslot:webdoc,..,dmhTdua,*,*,*", "Timeslot:nowhere,L0_1,dmhTdua,*,*,*", "Timeslot:webdoc,L0_1,dmhTdua,*,../x,*",
+    "Timeslot:webdoc,L0_1,dmhTdua,*,..,*", "Timeslot:webdoc,L0_1," + "Z" * 40_000 + ",*,*,*",
 ]  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.domain.ehr_profile import shipped_profile
-from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import Access, CareUnitKey
+from gateway.domain.ids import NodeType, TimeslotIds, care_unit_id, emr_id, node_id
+from gateway.domain.models import Access, CareUnitKey, Timeslot
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import build_log
@@ -95,13 +95,17 @@ def test_an_ehr_that_is_not_visible_is_refused(
 
 
 @pytest.mark.parametrize("key", [HIDDEN, CareUnitKey("webdoc", "L9_9"), ELSEWHERE, CareUnitKey("takecare", "none")])
-@pytest.mark.parametrize("kind", list(NodeType))
+@pytest.mark.parametrize("kind", [kind for kind in NodeType if kind is not NodeType.EMR])
 @pytest.mark.parametrize("leyr_id", ["R1", "nobody"])
 def test_hidden_id_is_forbidden_before_any_call_whether_it_exists_or_not(
     key: CareUnitKey, kind: NodeType, leyr_id: str, ask: Ask, simulator: Simulator
 ) -> None:
     unit = care_unit_id(key)
-    text = unit if kind is NodeType.CARE_UNIT else node_id(kind, key, leyr_id)
+    texts = {
+        NodeType.CARE_UNIT: unit,
+        NodeType.TIMESLOT: TimeslotIds(key)(Timeslot("2026-10-20T09:00:00+02:00", None, leyr_id)),
+    }
+    text = texts.get(kind) or node_id(kind, key, leyr_id)
     query = """
     query($unit: ID!, $id: ID!) {
       careUnit(id: $unit) { name timeslots { start } }
@@ -114,6 +118,34 @@ def test_hidden_id_is_forbidden_before_any_call_whether_it_exists_or_not(
     assert answer.data == {"careUnit": None, "node": None, "nodes": [None, None]}
     assert (answer.codes, answer.messages) == ({"FORBIDDEN"}, {"You may not see this care unit"})
     assert simulator.calls() == []
+
+
+@pytest.mark.parametrize("access", [NOTHING, ONE_EHR])
+def test_an_ehr_that_is_not_visible_is_forbidden_by_its_code_and_by_its_id(
+    access: Access, ask: Ask, simulator: Simulator
+) -> None:
+    query = """
+    query($id: ID!) {
+      emr(code: "webdoc") { careUnits { id } }
+      node(id: $id) { ... on Emr { careUnits { id } } }
+      nodes(ids: [$id]) { id }
+    }"""
+
+    answer = ask(query, access, id=emr_id("webdoc"))
+
+    assert answer.data == {"emr": None, "node": None, "nodes": [None]}
+    assert (answer.codes, answer.messages) == ({"FORBIDDEN"}, {"You may not see this EHR"})
+    assert simulator.calls() == []
+
+
+def test_care_units_of_an_ehr_are_those_that_the_caller_may_see(ask: Ask, simulator: Simulator) -> None:
+    query = "{ emrs { code careUnits { leyrId emr { careUnits { leyrId } } } } }"
+
+    answer = ask(query, ONE_UNIT)
+
+    seen = {"leyrId": SEEN.care_unit}
+    assert answer.data == {"emrs": [{"code": SEEN.emr, "careUnits": [{**seen, "emr": {"careUnits": [seen]}}]}]}
+    assert simulator.count() == {"care_units": 1}
 
 
 def test_error_for_an_unconfigured_ehr_names_only_visible_ehrs(ask: Ask, simulator: Simulator) -> None:

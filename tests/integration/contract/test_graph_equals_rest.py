@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.domain.ids import care_unit_id, parse_node_id
+from gateway.domain.ids import NodeId, care_unit_id, parse_node_id
 from gateway.domain.models import CareUnitKey
 from gateway.simulator.ehrs import EHRS
 from tests.harness import NOW, Gateway, Simulator
@@ -85,7 +85,11 @@ def rows(found: Any) -> list[dict[str, Any]]:
 
 
 def leyr(node_id: str | None) -> str | None:
-    return None if node_id is None else parse_node_id(node_id).leyr_id
+    if node_id is None:
+        return None
+    found = parse_node_id(node_id)
+    assert isinstance(found, NodeId)
+    return found.leyr_id
 
 
 def as_rest(slots: list[dict[str, Any]]) -> set[tuple[Any, ...]]:

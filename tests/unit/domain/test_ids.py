@@ -9,16 +9,21 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import (
+    AnyNodeId,
+    EmrId,
     NodeId,
     NodeType,
+    TimeslotId,
+    TimeslotIds,
     care_unit_id,
     checked_leyr_id,
+    emr_id,
     is_usable,
     leyr_id_within,
     node_id,
     parse_node_id,
 )
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import CareUnitKey, Timeslot
 
 UNIT = CareUnitKey("webdoc", "L0_1")
 UNUSABLE = ["", ".", "..", "a\x00", "\n", "\x1f", "\x7f", "\x85", "\x9f", "\ud800", "a\udfff", "x" * 1025]
@@ -145,7 +150,12 @@ def test_an_unusable_id_is_refused_without_quoting_it(text: str) -> None:
         leyr_id_within(text, NodeType.RESOURCE, UNIT)
 
 
-def canonical(found: NodeId) -> str:
+def canonical(found: AnyNodeId) -> str:
+    if isinstance(found, EmrId):
+        return emr_id(found.emr)
+    if isinstance(found, TimeslotId):
+        end = None if found.end is None else found.end.isoformat()
+        return TimeslotIds(found.care_unit)(Timeslot(found.start.isoformat(), end, found.resource, found.service))
     if found.type is NodeType.CARE_UNIT:
         return care_unit_id(found.care_unit)
     return node_id(found.type, found.care_unit, found.leyr_id)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import BadUserInput
-from gateway.domain.window import Window, requested_window, subtract
+from gateway.domain.window import Window, requested_window, subtract, window_of_slot
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -105,3 +105,26 @@ def test_a_window_out_of_bounds_is_refused(start: datetime | None, end: datetime
 def days(window: Window) -> set[int]:
     """The days since NOW whose beginning is inside."""
     return {count for count in range(-1, 14) if window.start <= NOW + count * DAY < window.end}
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 # Hypothesis's bounds
+    st.none() | st.timedeltas(-DAY, 3 * DAY),
+)
+def test_the_window_of_a_slot_holds_its_start_and_of_its_length_a_minute_at_least_and_a_day_at_most(
+    start: datetime, length: timedelta | None
+) -> None:
+    end = None if length is None else start + length
+
+    window = window_of_slot(start, end)
+
+    assert window.start <= start < window.end
+    assert window.start.microsecond == window.end.microsecond == 0
+    assert end is None or window.end >= min(end, start + DAY)
+    assert timedelta(minutes=1) <= window.length <= DAY + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("start", ["0001-01-01T00:00:00+14:00", "1899-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00"])
+def test_a_slot_beyond_the_calendar_has_no_window(start: str) -> None:
+    with pytest.raises(BadUserInput, match="beyond the calendar"):
+        window_of_slot(datetime.fromisoformat(start), datetime.fromisoformat("9999-12-31T23:59:59-12:00"))

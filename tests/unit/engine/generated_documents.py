@@ -13,7 +13,20 @@ DIRECTIVES += ["@include(if: true)", "@skip(if: true)", "@skip(if: false) @inclu
 DIRECTIVES += ["@include(if: $perhaps)", "@skip(if: $absent)", "@include(if: $perhaps) @skip(if: true)"]
 # By type: fields that a list can take in one go, fields that it cannot, fields that hold objects of another type.
 LEAVES = {
-    "Thing": ["name", "n: name", "when", "colour", "grade", "stock", "size", "ownerId", "kind", "price", "label"],
+    "Thing": [
+        "name",
+        "n: name",
+        "when",
+        "colour",
+        "grade",
+        "stock",
+        "size",
+        "ownerId",
+        "kind",
+        "price",
+        "label",
+        "code",
+    ],
     "Owner": ["name", "rank"],
     "Named": ["name", "n: name"],
     "Place": ["street", "number"],

@@ -219,6 +219,7 @@ class Thing(Named):
     kind: Kind
     price: Decimal
     place: Place | None
+    code: strawberry.ID
     shy: Shy = Shy("not to be seen")
 
     @strawberry.field(metadata={DEPENDS_ONLY_ON: ("when", "size")})
@@ -270,6 +271,10 @@ def owner(owner_id: str | None) -> Owner | None:
     return Owner(name=f"o{owner_id}", place=Place(street="Götgatan", number=7)) if owner_id in {"1", "2"} else None
 
 
+def code(item: Item) -> strawberry.ID:
+    return strawberry.ID(f'"{item.name}" {item.when}')
+
+
 def view(item: Item) -> Thing:
     return Thing(
         name=cast("str", item.name),
@@ -282,12 +287,13 @@ def view(item: Item) -> Thing:
         kind=item.kind,
         price=item.price,
         place=Place(street=item.when, number=item.size) if item.size else None,
+        code=code(item),
     )
 
 
 def compacted(world: World) -> list[Thing]:
     translations = {"colour": COLOURS, "grade": _Made(), "stock": _Stocks(), "owner_id": OWNERS}
-    return as_list(LazyObjectList(world.items, view, translations, world.fragments, "compact"))
+    return as_list(LazyObjectList(world.items, view, translations, world.fragments, "compact", computed={"code": code}))
 
 
 @strawberry.type

@@ -7,8 +7,12 @@ from collections.abc import Hashable
 
 import orjson
 import pytest
+import strawberry
+from strawberry.schema.config import StrawberryConfig
 
-from gateway.engine.lazy_list import FragmentCache
+from gateway.engine.engine import Engine, EngineConfig, Operation
+from gateway.engine.executor import Info
+from gateway.engine.lazy_list import FragmentCache, LazyObjectList, as_list
 from tests.unit.engine.answering import THINGS, data_of
 from tests.unit.engine.model_schema import World
 
@@ -71,3 +75,51 @@ async def test_a_list_of_any_length_is_the_same_from_its_cache(text: str, count:
     assert orjson.loads(first)
     assert await data_of(text, world) == first
     assert await data_of(text, world) == first
+
+
+@pytest.mark.parametrize("count", [1, 700, 3_000])
+async def test_what_a_list_computes_of_its_items_is_what_its_views_hold(count: int) -> None:
+    text = "{ compact { code name again: code } things { code name again: code } }"
+
+    answer = orjson.loads(await data_of(text, World(THINGS * count)))
+
+    assert answer["compact"] == answer["things"]
+    assert all(each["code"] == each["again"] for each in answer["compact"])
+
+
+@strawberry.type
+class Slot:
+    name: str
+    code: strawberry.ID
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    def slots(self, info: strawberry.Info[LazyObjectList[Slot, Slot], None]) -> list[Slot]:
+        return as_list(info.context)
+
+
+@pytest.mark.parametrize("count", [5, 5_000])
+async def test_a_list_computes_nothing_where_it_is_not_selected_or_kept(count: int) -> None:
+    computed: list[Slot] = []
+
+    def code(slot: Slot) -> str:
+        computed.append(slot)
+        return f"code of {slot.name}"
+
+    items = [Slot(name=f"slot {number}", code=strawberry.ID("")) for number in range(count)]
+    slots = LazyObjectList(items, lambda item: item, {}, FragmentCache(10**7), computed={"code": code})
+    engine = Engine(strawberry.Schema(Query, config=StrawberryConfig(info_class=Info)), EngineConfig())
+
+    async def asked(text: str) -> int:
+        computed.clear()
+        result = await engine.execute(Operation(text), slots)
+        assert result.data is not None
+        return len(computed)
+
+    assert [await asked(text) for text in ("{ slots { name } }", "{ slots { code } }", "{ slots { code } }")] == [
+        0,
+        count,
+        0,
+    ]

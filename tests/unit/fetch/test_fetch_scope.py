@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from math import inf
 
 import pytest
 from hypothesis import given, settings
@@ -250,3 +251,34 @@ def test_slots_of_calls_are_counted_once_and_too_many_end_the_request() -> None:
     assert early is None
     assert isinstance(late, OperationTooLarge)
     assert "would read 12 timeslots or more; the limit is 10" in late.message
+
+
+async def test_what_is_asked_anew_uses_no_snapshot_and_joins_no_earlier_call_and_nothing_else_changes() -> None:
+    scope = FetchScope(7.0)
+    other = UNIT._replace(care_unit="another")
+
+    scope.ask_anew(UNIT)
+
+    assert scope.asks_anew
+    assert scope.since_of(UNIT) == 7.0
+    assert scope.since_of(other) == scope.since == -inf
+
+
+def test_queries_of_a_care_unit_that_is_asked_anew_share_calls_of_their_own_request() -> None:
+    ehr = ModelEhr(SLOTS, PROFILE)
+    made = gateway(ehr)
+    wide, narrow = query(0, 5), query(1, 2)
+
+    async def asked() -> list[int]:
+        counts = []
+        for anew in (False, False, True):
+            request = made.request(ModelUnitLists(UnitLists.NONE))
+            if anew:
+                request.scope.ask_anew(UNIT)
+            first, second = await request.answer([wide]), await request.answer([narrow])
+            assert all(isinstance(each, TimeslotList) for each in (*first, *second))
+            counts.append(len(ehr.calls))
+            request.close()
+        return counts
+
+    assert asyncio.run(asked()) == [1, 1, 2]

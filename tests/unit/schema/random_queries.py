@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 
-from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.ids import NodeType, TimeslotIds, care_unit_id, node_id
+from gateway.domain.models import CareUnitKey, Timeslot
 from tests.unit.schema.graph import NOW
 from tests.unit.schema.world import World
 
@@ -41,27 +41,34 @@ def document(roots: Sequence[Root]) -> str:
 
 
 def _root(alias: str, world: World, emrs: Sequence[str], random: Random) -> Root:
-    match random.choice(["emrs", "careUnits", "careUnits", "careUnit", "node", "nodes", "nodes"]):
+    key = random.choice([*world.units])
+    field = random.choice(["emrs", "emr", "careUnits", "careUnits", "careUnit", "timeslot", "node", "nodes", "nodes"])
+    match field:
         case "emrs":
-            return Root(alias, "emrs", "{ code name }")
+            return Root(alias, "emrs", random.choice(["{ code name }", f"{{ code {_of_emr(random, 1)} }}"]))
+        case "emr":
+            return Root(alias, "emr", f'(code: "{random.choice(emrs)}") {{ id code {_of_emr(random, 0)} }}')
         case "careUnits":
             return Root(alias, "careUnits", f"{{ {_of_unit(random, 0)} }}", emr=random.choice([None, *emrs]))
-        case "careUnit":
-            key = random.choice([*world.units])
-            return Root(alias, "careUnit", f'(id: "{care_unit_id(key)}") {{ {_of_unit(random, 0)} }}', (key,))
-        case "node":
-            key, text = _any_id(world, random)
-            return Root(alias, "node", f'(id: "{text}") {{ {_of_node(random)} }}', (key,))
-        case _:
+        case "nodes":
             found = [_any_id(world, random) for _ in range(random.randint(1, 5))]
             ids = ", ".join(f'"{text}"' for _, text in found)
             return Root(alias, "nodes", f"(ids: [{ids}]) {{ {_of_node(random)} }}", tuple(key for key, _ in found))
+        case "careUnit":
+            text, selection = care_unit_id(key), _of_unit(random, 0)
+        case "timeslot":
+            text, selection = _timeslot_id(world, key, random), _of_slot(random, 1)
+        case _:
+            (key, text), selection = _any_id(world, random), _of_node(random)
+    return Root(alias, field, f'(id: "{text}") {{ {selection} }}', (key,))
 
 
 def _any_id(world: World, random: Random) -> tuple[CareUnitKey, str]:
     key = random.choice([*world.units])
     unit = world.units[key]
-    match random.choice(["unit", "resource", "service"]):
+    match random.choice(["unit", "resource", "service", "timeslot"]):
+        case "timeslot":
+            return key, _timeslot_id(world, key, random)
         case "unit":
             return key, care_unit_id(key)
         case "resource":
@@ -70,17 +77,28 @@ def _any_id(world: World, random: Random) -> tuple[CareUnitKey, str]:
             return key, node_id(NodeType.HEALTHCARE_SERVICE, key, random.choice([*unit.services, "nothing"]))
 
 
+def _timeslot_id(world: World, key: CareUnitKey, random: Random) -> str:
+    """The id of a slot that is free, or of one that never was."""
+    slots = [*world.free(key), Timeslot(NOW.isoformat(), None, random.choice([None, "nobody"]))]
+    return TimeslotIds(key)(random.choice(slots))
+
+
+def _of_emr(random: Random, depth: int) -> str:
+    return f"careUnits {{ {_of_unit(random, depth)} }}"
+
+
 def _of_node(random: Random) -> str:
     return (
-        f"__typename id ... on CareUnit {{ {_of_unit(random, 1)} }} "
+        f"__typename id ... on CareUnit {{ {_of_unit(random, 1)} }} ... on Timeslot {{ {_of_slot(random, 2)} }} "
         f"... on Resource {{ {_of_member(random, 1)} }} ... on HealthcareService {{ {_of_member(random, 1)} }}"
     )
 
 
 def _of_unit(random: Random, depth: int) -> str:
-    parts = ["id", "name", "emrId leyrId emr { code }"]
+    parts = ["id", "name", "emrId leyrId emr { code }", "timeZone"]
     if depth < _DEEPEST:
         parts += [
+            f"emr {{ {_of_emr(random, depth + 2)} }}",
             f"resources {{ {_of_member(random, depth + 1)} }}",
             f"healthcareServices {{ {_of_member(random, depth + 1)} }}",
             f"timeslots(first: 3{_window(random)}{_filters(random)}) {{ {_of_slot(random, depth + 1)} }}",
@@ -110,7 +128,7 @@ def _filters(random: Random) -> str:
 
 
 def _of_slot(random: Random, depth: int) -> str:
-    parts = ["start resourceId", "durationMinutes healthcareServiceId"]
+    parts = ["id start resourceId", "durationMinutes healthcareServiceId"]
     if depth < _DEEPEST:
         parts += [
             f"careUnit {{ {_of_unit(random, depth + 1)} }}",

@@ -17,6 +17,7 @@ from tests.unit.schema.random_queries import Root, document, random_roots
 from tests.unit.schema.world import Unit, World, traces
 
 EMRS = ("one", "two", "three")
+LIST = "careUnits"
 PROFILES = [EhrProfile(emr, f"name of {emr}") for emr in EMRS]
 
 
@@ -47,23 +48,35 @@ def check(roots: Sequence[Root], answer: Answered, whole: dict[str, Any], access
             assert not [trace for trace in traces(world, key) if trace in answer.text]
     assert answer.data is not None
     forbidden = {tuple(error["path"]) for error in answer.errors if error["extensions"]["code"] == "FORBIDDEN"}
+    units = {care_unit_id(key) for key in world.units if access.sees(key)}
     for root in roots:
-        expected, hidden = visible(root, whole[root.alias], access, world)
+        expected, hidden = visible(root, pruned({root.field: whole[root.alias]}, units)[root.field], access)
         assert answer.data[root.alias] == expected
         assert {path for path in forbidden if path[0] == root.alias} == hidden
 
 
-def visible(root: Root, found: Any, access: Access, world: World) -> tuple[Any, set[tuple[Any, ...]]]:
+def pruned(found: Any, units: set[str]) -> Any:
+    """A value without the care units that its lists of them hold beside `units`."""
+    if isinstance(found, list):
+        return [pruned(each, units) for each in found]
+    if not isinstance(found, dict):
+        return found
+    lists = {name: [unit for unit in value if unit["id"] in units] for name, value in found.items() if name == LIST}
+    return {name: pruned(value, units) for name, value in {**found, **lists}.items()}
+
+
+def visible(root: Root, found: Any, access: Access) -> tuple[Any, set[tuple[Any, ...]]]:
     """What of a root field's value remains for a caller, and the paths that are forbidden."""
     seen = [access.sees(key) for key in root.keys]
     match root.field:
         case "emrs":
             return [each for each in found if access.sees_emr(each["code"])], set()
+        case "emr":
+            return (found, set()) if access.sees_emr(found["code"]) else (None, {(root.alias,)})
         case "careUnits" if not access.sees_emr(root.emr or first_visible(access)):
             return None, {(root.alias,)}
         case "careUnits":
-            ids = {care_unit_id(key) for key in world.units if access.sees(key)}
-            return [unit for unit in found if unit["id"] in ids], set()
+            return found, set()
         case "nodes":
             return (
                 [each if is_seen else None for each, is_seen in zip(found, seen, strict=True)],

@@ -12,6 +12,7 @@ from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
 from tests.unit.schema.graph import NOW
 
 
@@ -78,6 +79,10 @@ class World:
         if step.resource not in {None, *unit.resources} or step.service not in {None, *unit.services}:
             raise NotFound("no such id")
         return TimeslotList(self._free(unit, step))
+
+    def free(self, key: CareUnitKey) -> list[Timeslot]:
+        """What is free in a care unit."""
+        return self._free(self._unit(key), Step(key, Window(NOW, NOW + timedelta(days=366))))
 
     def _free(self, unit: Unit, step: Step) -> list[Timeslot]:
         found = []
