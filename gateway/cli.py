@@ -12,11 +12,11 @@ from random import random
 from time import time_ns
 from typing import Any
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gateway.app import create_app
+from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import server_error_body
 from gateway.logging import build_log, capture_library_logs
@@ -194,7 +194,7 @@ def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
     try:
         return SimulatorSettings(
             seed=options.seed,
-            today=options.today or datetime.now(ZoneInfo("Europe/Stockholm")).date(),
+            today=options.today or datetime.now(time_zone("Europe/Stockholm")).date(),
             scale=options.scale,
             latency_ms=options.latency,
             behaviour={code: msgspec.convert(each, Behaviour) for code, each in switches.items()},

@@ -1,12 +1,34 @@
-"""Half-open windows of time, and how they are cut into pieces that an EHR accepts."""
+"""Half-open windows of time, time zones, and how windows are cut into pieces that an EHR accepts."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from importlib.resources import files
 from math import ceil
 from zoneinfo import ZoneInfo
 
 from gateway.domain.errors import BadUserInput
+
+_ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
+
+
+# As many as there are zones; a name that is none is not kept.
+@lru_cache(maxsize=1_024)
+def time_zone(name: str) -> ZoneInfo:
+    """The IANA time zone of a name, by the rules of the tzdata package. Raises ValueError for an unknown name.
+
+    `ZoneInfo(name)` would prefer the machine's own files, so that two machines could cut days in different places.
+    """
+    if _ZONE_NAME.fullmatch(name) is None:
+        raise ValueError("not a known IANA time zone")
+    try:
+        with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+            return ZoneInfo.from_file(rules, key=name)
+    except (OSError, ValueError):
+        # No file, a folder, or a file that holds no time zone.
+        raise ValueError("not a known IANA time zone") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +77,28 @@ def requested_window(
     now: datetime,
     default: timedelta,
     widest: timedelta,
+    zone: ZoneInfo,
 ) -> Window:
     """The window that a query asks for: without a start from `now` on, without an end `default` long.
 
-    Raises BadUserInput where it is empty, longer than `widest` or beyond the calendar.
+    Raises BadUserInput where it is empty, wider than so many days of the calendar in `zone`, or beyond the calendar.
     """
     try:
         first = start or now
         window = Window(first, end or first + default)
-        too_wide = window.length > widest
+        # A client that counts in days of 24 hours must not be refused because clocks are put forward meanwhile.
+        too_wide = window.length > widest and window.end > _days_later(first, widest, zone)
     except OverflowError:
         raise BadUserInput("start or end lies beyond the calendar") from None
     if too_wide:
         raise BadUserInput(f"The window is wider than {widest.days} days; ask for a shorter one")
     return window
+
+
+def _days_later(start: datetime, days: timedelta, zone: ZoneInfo) -> datetime:
+    """The instant at which local clocks show the same time so many days later; the last one where they do so twice."""
+    local = start.astimezone(zone).replace(tzinfo=None) + days
+    return max(local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 def subtract(windows: Iterable[Window], taken: Window) -> list[Window]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple
+from zoneinfo import ZoneInfo
 
 import strawberry
 
@@ -13,6 +14,7 @@ from gateway.domain.ids import NodeId, NodeType, checked_leyr_id, leyr_id_within
 from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists
+from gateway.domain.timeslots import TimeslotList, instant
 from gateway.domain.window import Window, requested_window
 from gateway.engine.executor import Info as EngineInfo
 from gateway.fetch.profiles import Profiles
@@ -63,10 +65,11 @@ class OperationLimits:
 class CheckedQuery(NamedTuple):
     """The query that a `timeslots` field makes, and the lists that have to confirm its ids first.
 
-    They do where a client gave an id that may be somebody's personal number, which must not leave in a URL.
+    They do where a client gave an id that may be somebody's personal number, which must not leave in a URL. There is
+    no query where the EHR takes no past instants and the window holds nothing else; then nothing is free in it.
     """
 
-    query: TimeslotQuery
+    query: TimeslotQuery | None
     unconfirmed: UnitLists | None
 
 
@@ -84,7 +87,7 @@ class Context:
     access: Access = EVERYTHING
     limits: OperationLimits = OperationLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
-    _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
+    _windows: dict[tuple[datetime | None, datetime | None, ZoneInfo, bool], Window | None] = field(default_factory=dict)
     _queries: dict[tuple[CareUnitKey, TimeslotFilter, str | None, str | None], CheckedQuery] = field(
         default_factory=dict
     )
@@ -163,15 +166,11 @@ class Context:
     def _checked_query(
         self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None, service: str | None
     ) -> CheckedQuery:
-        window = self._windows.get((asked.start, asked.end))
-        if window is None:
-            window = self._windows[asked.start, asked.end] = requested_window(
-                asked.start,
-                asked.end,
-                now=self.now,
-                default=min(_DEFAULT_WINDOW, self.widest_window),
-                widest=self.widest_window,
-            )
+        profile = self.profiles.of_unit(care_unit)
+        distinction = asked.start, asked.end, profile.time_zone, profile.past
+        if distinction not in self._windows:
+            self._windows[distinction] = self._window(asked, profile)
+        window = self._windows[distinction]
         unconfirmed: UnitLists | None = None
         if resource is not None:
             checked_leyr_id(resource)
@@ -185,7 +184,28 @@ class Context:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
             if self.may_hide_a_personal_number(service):
                 unconfirmed = UnitLists.of(resources=unconfirmed is not None, services=True)
+        if window is None:
+            return CheckedQuery(None, None)
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
+
+    def _window(self, asked: TimeslotFilter, profile: EhrProfile) -> Window | None:
+        """The window of a query, without what is past where the EHR takes no past instants. Raises BadUserInput."""
+        window = requested_window(
+            asked.start,
+            asked.end,
+            now=self.now,
+            default=min(_DEFAULT_WINDOW, self.widest_window),
+            widest=self.widest_window,
+            zone=profile.time_zone,
+        )
+        if profile.past or window.start >= self.now:
+            return window
+        return Window(self.now, window.end) if self.now < window.end else None
+
+    def expire_with_first(self, query: TimeslotQuery, found: TimeslotList) -> None:
+        """Let an answer to a window that begins now be kept until its first slot begins, which is then past."""
+        if found.slots and query.window.start == self.now:
+            self.loaders.fresh_for((instant(found.slots[0].start) - self.now).total_seconds())
 
 
 @dataclass

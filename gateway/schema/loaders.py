@@ -125,6 +125,10 @@ class Loaders:
         """Let the request make so many upstream calls, and read so many timeslots."""
         self._scope.most_calls, self._scope.most_slots = calls, slots
 
+    def fresh_for(self, seconds: float) -> None:
+        """Let the answer count as fresh for no longer than so many seconds from the beginning of the request."""
+        self._scope.fresh_until = min(self._scope.fresh_until, self._scope.started + seconds)
+
     def start_lists(self, care_unit: CareUnitKey, reads: Reads) -> None:
         """Read the lists among `reads` that concern a care unit. Raises OperationTooLarge."""
         for node_type, loader in self.unit_lists.items():

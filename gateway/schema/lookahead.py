@@ -327,6 +327,8 @@ def prefetch(info: Info, found: Sequence[Node]) -> None:
 def _start_timeslots(context: Context, node: Node, arguments: TimeslotsArguments) -> None:
     own = node.own_filters if arguments.of is None else (None, None)
     query, unconfirmed = context.timeslot_query(node.key, arguments.filter, *own)
+    if query is None:
+        return
     if unconfirmed is None:
         context.loaders.start_timeslots(query)
     else:

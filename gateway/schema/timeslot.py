@@ -8,9 +8,9 @@ from strawberry import UNSET
 
 from gateway.domain import models
 from gateway.domain.ids import NodeType
-from gateway.domain.timeslots import duration_minutes
+from gateway.domain.timeslots import TimeslotList, duration_minutes
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
-from gateway.schema.context import Info, TimeslotFilter, checked_first
+from gateway.schema.context import CheckedQuery, Info, TimeslotFilter, checked_first
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, Node
 from gateway.schema.scalars import DateTime
@@ -20,7 +20,10 @@ T = TypeVar("T")
 Start: TypeAlias = Annotated[
     datetime | None,
     strawberry.argument(
-        description="First instant of the window; a slot belongs to the window by its start. Now when left out."
+        description=(
+            "First instant of the window; a slot belongs to the window by its start. Now when left out. At an EHR that "
+            "knows nothing of the past, what lies before now holds no slot."
+        )
     ),
 ]
 End: TypeAlias = Annotated[
@@ -135,10 +138,7 @@ async def load_timeslots(
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
     """The free times that a field of a node asks for. Raises domain errors."""
     limit = checked_first(first)
-    query, unconfirmed = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
-    if unconfirmed is not None:
-        await info.context.loaders.confirm_ids_exist(query, unconfirmed)
-    found = await info.context.loaders.timeslots(query)
+    found = await _found(info, info.context.timeslot_query(owner.key, asked, *owner.own_filters))
     slots = found.slots if limit is None else found.slots[:limit]
     resources = info.context.node_ids(NodeType.RESOURCE, owner.key)
     services = info.context.node_ids(NodeType.HEALTHCARE_SERVICE, owner.key)
@@ -157,3 +157,14 @@ async def load_timeslots(
     part = (*found.part, len(slots))
     translations = {"resource_id": resources, "healthcare_service_id": services}
     return LazyObjectList(slots, view, translations, found.derived, part)
+
+
+async def _found(info: Info, checked: CheckedQuery) -> TimeslotList:
+    query, unconfirmed = checked
+    if query is None:
+        return TimeslotList()
+    if unconfirmed is not None:
+        await info.context.loaders.confirm_ids_exist(query, unconfirmed)
+    found = await info.context.loaders.timeslots(query)
+    info.context.expire_with_first(query, found)
+    return found

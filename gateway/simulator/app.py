@@ -65,12 +65,13 @@ def create_simulator(
     settings: SimulatorSettings,
     *,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
     random: Random | None = None,
 ) -> ASGIApp:
-    """Make a simulator; `clock` dates the recorded calls, `random` varies the latency."""
+    """Make a simulator; `clock` dates the recorded calls, `random` varies the latency, `now` tells what is past."""
     behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
     world = World(seed=settings.seed, scale=settings.scale, today=settings.today)
-    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour)
+    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour, now)
     call_log = CallLog(clock)
     faults: list[Fault] = []
     admin = Admin(announcement(settings), call_log, faults, behaviour).application()
