@@ -165,7 +165,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     dependencies = _Dependencies(settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness)
     policies = _policies(dependencies)
-    transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
+    transport = LeyrTransport(
+        settings.leyr_base_url,
+        *settings.credentials(),
+        connections=connections,
+        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
+    )
     graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     endpoint = _endpoint(dependencies, transport, policies, verifier, graphiql)

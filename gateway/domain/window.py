@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.domain.errors import BadUserInput
 
+_SHORTEST_CUT = timedelta(hours=1)
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 
 
@@ -137,6 +138,26 @@ def _midnight_or_latest(*, earliest: datetime, latest: datetime, zone: ZoneInfo)
     local = latest.astimezone(zone)
     midnight = datetime.combine(local.date(), time.min, tzinfo=zone).astimezone(latest.tzinfo)
     return midnight if earliest <= midnight <= latest else latest
+
+
+def halves(window: Window, zone: ZoneInfo) -> tuple[Window, Window] | None:
+    """Two windows that make up one; None where it is an hour long or shorter.
+
+    They meet at the local midnight that is nearest to the middle, else at a full hour, since few slots straddle these.
+    """
+    if window.length <= _SHORTEST_CUT:
+        return None
+    middle = window.start + window.length / 2
+    local = middle.astimezone(zone)
+    midnights = (datetime.combine(local.date() + timedelta(days=day), time.min, zone) for day in (0, 1))
+    hour = middle - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    for candidates in (midnights, (hour, hour + _SHORTEST_CUT)):
+        inside = [each.astimezone(UTC) for each in candidates]
+        inside = [each for each in inside if window.start < each < window.end]
+        if inside:
+            seam = min(inside, key=lambda each: abs(each - middle)).astimezone(window.start.tzinfo)
+            return Window(window.start, seam), Window(seam, window.end)
+    raise AssertionError("a window longer than an hour holds a full hour")
 
 
 def to_end_of_day(window: Window, zone: ZoneInfo, longest: timedelta | None) -> Window:

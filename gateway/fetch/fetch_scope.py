@@ -87,6 +87,13 @@ class FetchScope:
         """
         if self._expired is not None:
             raise self._expired()
+        self.count_further_calls(calls, joined=joined)
+
+    def count_further_calls(self, calls: int, *, joined: int = 0) -> None:
+        """Count the calls that a call turned out to take, also after the request's time, as others may wait for them.
+
+        Raises OperationTooLarge and RateLimited.
+        """
         if self._calls + calls > self.most_calls:
             raise OperationTooLarge(
                 f"The operation would take {self._calls + calls} upstream calls or more; the limit is {self.most_calls}"

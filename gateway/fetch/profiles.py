@@ -13,9 +13,10 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
 from gateway.domain.window import time_zone
 
+K = TypeVar("K")
 V = TypeVar("V")
 
-_MOST_UNITS_REMEMBERED = 10_000
+_MOST_REMEMBERED = 10_000
 
 
 def _known_time_zone(name: str) -> str:
@@ -127,12 +128,12 @@ class Profiles:
         remember(self._lacks_owner, care_unit, self._lacks_owner.get(care_unit, UnitLists.NONE) | found)
 
 
-def remember(values: dict[CareUnitKey, V], care_unit: CareUnitKey, value: V) -> None:
-    """Set the value of a care unit; of too many, the oldest is forgotten."""
-    values.pop(care_unit, None)
-    if len(values) >= _MOST_UNITS_REMEMBERED:
+def remember(values: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBERED) -> None:
+    """Set the value of a care unit, or of what is in it; of too many, the oldest is forgotten."""
+    values.pop(key, None)
+    if len(values) >= most:
         del values[next(iter(values))]
-    values[care_unit] = value
+    values[key] = value
 
 
 def suspected_profile(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:

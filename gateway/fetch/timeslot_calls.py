@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from gateway.domain.errors import OperationTooLarge, RateLimited
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import Pieces
 from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
-from gateway.fetch.backend import SchedulingBackend
+from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
 from gateway.fetch.profiles import Profiles, remember
@@ -34,9 +35,11 @@ class TimeslotCalls:
     ) -> None:
         self.profiles = profiles
         self.snapshots = snapshots
-        self._backend = backend
+        self._divided = DividedCalls(backend, lambda care_unit: profiles.of_unit(care_unit).time_zone, clock)
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
+        # Who waits for each pending call, as one that becomes several is counted for any of them that has calls left.
+        self._counting: dict[Step, list[CountCalls]] = {}
         self._not_rounded_up: set[str] = set()
         self._failed_at: dict[CareUnitKey, float] = {}
 
@@ -61,14 +64,22 @@ class TimeslotCalls:
         call = calls.get(step) if calls else None
         return call if call is not None and call.joinable and call.started >= since else None
 
-    def start(self, step: Step, semaphore: Semaphore) -> SharedCall[TimeslotList]:
-        """Start a call, with one holder."""
-        started = self._clock()
+    def start(self, step: Step, semaphore: Semaphore, count_calls: CountCalls) -> SharedCall[TimeslotList]:
+        """Start a call that is counted already, with one holder; `count_calls` counts those that it takes beyond."""
+        started, counting = self._clock(), [count_calls]
         call: SharedCall[TimeslotList] = SharedCall(
-            self._call(step, semaphore, started), started, partial(self._on_done, step)
+            self._call(step, semaphore, started, partial(_count_for_any, counting)),
+            started,
+            partial(self._on_done, step),
         )
+        self._counting[step] = counting
         self._pending[step.care_unit][step] = call
         return call
+
+    def count_for(self, step: Step, count_calls: CountCalls) -> None:
+        """Let the pending call of a step count its further calls for another request too."""
+        if step in self._counting:
+            self._counting[step].append(count_calls)
 
     def may_refresh(self, care_unit: CareUnitKey) -> bool:
         """Whether stale answers may be fetched anew: not soon after a call failed."""
@@ -79,9 +90,8 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    async def _call(self, step: Step, semaphore: Semaphore, started: float) -> TimeslotList:
-        async with semaphore:
-            answer = await self._backend.timeslots(step)
+    async def _call(self, step: Step, semaphore: Semaphore, started: float, count_calls: CountCalls) -> TimeslotList:
+        answer = await self._divided.timeslots(step, semaphore, count_calls)
         self.snapshots.keep(Snapshot(step, answer, started))
         return answer
 
@@ -93,8 +103,19 @@ class TimeslotCalls:
         calls = self._pending[step.care_unit]
         if calls.get(step) is call:
             del calls[step]
+            del self._counting[step]
         if not calls:
             del self._pending[step.care_unit]
+
+
+def _count_for_any(counting: Sequence[CountCalls], calls: int) -> None:
+    """Count calls for the first of several requests that may make so many. Raises OperationTooLarge and RateLimited."""
+    *others, last = counting
+    for count_calls in others:
+        with suppress(OperationTooLarge, RateLimited):
+            count_calls(calls)
+            return
+    last(calls)
 
 
 class RequestAnswers:
@@ -140,6 +161,7 @@ class RequestAnswers:
             self.record(source)
         else:
             self._scope.on_ehr(self._care_unit.emr)
+            self._calls.count_for(step, self._scope.count_further_calls)
             self._hold(step, source.acquire(), CacheStatus.JOINED)
 
     def record(self, snapshot: Snapshot) -> None:
@@ -165,7 +187,7 @@ class RequestAnswers:
             if source is not None:
                 self.add(step, source)
             else:
-                source = self._calls.start(step, self._semaphore)
+                source = self._calls.start(step, self._semaphore, self._scope.count_further_calls)
                 self._use(step, source)
                 self._hold(step, source, CacheStatus.FETCHED)
         return source
@@ -179,7 +201,7 @@ class RequestAnswers:
         if call is not None:
             call.acquire()
         elif self._scope.may_refresh():
-            self._calls.start(step, self._semaphore)
+            self._calls.start(step, self._semaphore, self._scope.count_further_calls)
 
     def _use(self, step: Step, source: Source) -> None:
         self._sources[step] = source

@@ -10,7 +10,14 @@ import msgspec
 import structlog
 from pydantic import SecretStr
 
-from gateway.domain.errors import DeadlineExceeded, NotFound, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.errors import (
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    UpstreamAnswerTooLarge,
+    UpstreamInvalidAnswer,
+    UpstreamUnavailable,
+)
 from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource, Timeslot
 from gateway.domain.pieces import PIECE, InPieces, Pieces
@@ -27,7 +34,7 @@ from gateway.leyr.resilience import UpstreamPolicies
 T = TypeVar("T", bound=msgspec.Struct)
 Read = TypeVar("Read")
 
-_MAX_BODY_BYTES = 10 * 1024 * 1024
+_DEFAULT_MAX_BODY_BYTES = 10 * 1024 * 1024
 # Clients may name any id, and thousands of long ones would take tens of megabytes.
 _LONGEST_CACHED_ID = 64
 # A timeslot takes 120 bytes with its times and ids, so a body holds fewer of those that say whose they are.
@@ -52,6 +59,7 @@ class LeyrTransport:
         client_secret: SecretStr,
         *,
         connections: HttpClientFactory = ConnectionPool,
+        max_body_bytes: int = _DEFAULT_MAX_BODY_BYTES,
     ) -> None:
         # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
         headers = {
@@ -63,6 +71,7 @@ class LeyrTransport:
         }
         self._open = partial(connections, base_url.rstrip("/"), headers)
         self._http_client: HttpClient | None = None
+        self._max_body_bytes = max_body_bytes
 
     async def __aenter__(self) -> Self:
         self._http_client = self._open()
@@ -76,20 +85,20 @@ class LeyrTransport:
     async def get(self, target: str, *, timeout_seconds: float) -> Response:
         """Request a percent-encoded path and query below the base URL. Redirects are not followed.
 
-        Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
-        for a body that is too large or cannot be decompressed.
+        Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, UpstreamAnswerTooLarge, and
+        UpstreamInvalidAnswer for a body that cannot be decompressed.
         """
         if self._http_client is None:
             raise RuntimeError("the transport is not open")
         try:
-            return await self._http_client.get(target, max_bytes=_MAX_BODY_BYTES, timeout_seconds=timeout_seconds)
+            return await self._http_client.get(target, max_bytes=self._max_body_bytes, timeout_seconds=timeout_seconds)
         except TimeoutError:
             late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
             raise AttemptError(late, CallResult.TIMED_OUT) from None
         except ContentDecodingError:
             raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
         except BodyTooLargeError:
-            raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads") from None
+            raise UpstreamAnswerTooLarge("Leyr's answer is larger than the gateway reads") from None
         except BodyBudgetError:
             full = Overloaded(
                 "Leyr's answers take all the memory that the gateway has for them", retryable=True, retry_after=1.0

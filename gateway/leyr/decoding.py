@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.errors import UpstreamAnswerTooLarge, UpstreamInvalidAnswer
 from gateway.domain.pieces import PIECE, SIMPLE, Pieces, batches, whole
 from gateway.domain.timeslots import instant
 
@@ -179,8 +179,8 @@ class ListDecoder(Generic[T]):
         return changed
 
 
-def _too_long() -> UpstreamInvalidAnswer:
-    return UpstreamInvalidAnswer("Leyr's list holds more items than the gateway reads")
+def _too_long() -> UpstreamAnswerTooLarge:
+    return UpstreamAnswerTooLarge("Leyr's list holds more items than the gateway reads")
 
 
 def _text_bytes(body: bytes | bytearray) -> int:
@@ -200,8 +200,10 @@ def _is_list_of_objects(body: bytes | bytearray) -> bool:
 
 def _unwrapped(body: bytes | bytearray) -> bytes:
     """The list inside an object that holds just one; an object with a field for errors is no list."""
+    if len(body) > _MAX_WRAPPED_BYTES:
+        raise _too_long()
     with suppress(msgspec.ValidationError):
-        found = _WRAPPER.decode(body) if len(body) <= _MAX_WRAPPED_BYTES else {}
+        found = _WRAPPER.decode(body)
         if not {"error", "errors", "code"} & found.keys():
             lists = [value for value in map(bytes, found.values()) if value.startswith(b"[")]
             if len(lists) == 1:
