@@ -122,6 +122,7 @@ def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
 
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
+_MIN_QUEUE = 1_000
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
 # What pages of named origins may send beside what browsers let everyone send.
@@ -224,7 +225,11 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
     rules = PolicyConfig(
         deadline_seconds=settings.gateway_deadline_seconds,
         attempt_seconds=min(settings.gateway_attempt_seconds, settings.gateway_deadline_seconds),
-        concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
+        concurrency=ConcurrencyConfig(
+            max_concurrency=settings.gateway_calls_per_ehr,
+            # All calls of one operation have room in the queue.
+            max_waiting=max(_MIN_QUEUE, settings.gateway_max_upstream_calls),
+        ),
     )
     others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
     events = CallEventsFanOut([LoggedCallEvents(dependencies.log), *(each for each in others if each is not None)])

@@ -196,6 +196,7 @@ def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
             seed=options.seed,
             today=options.today or datetime.now(time_zone("Europe/Stockholm")).date(),
             scale=options.scale,
+            care_units=options.care_units,
             latency_ms=options.latency,
             behaviour={code: msgspec.convert(each, Behaviour) for code, each in switches.items()},
         )
@@ -265,6 +266,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 def _add_simulated_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="which invented world to serve (%(default)s)")
     parser.add_argument("--scale", type=int, default=1, help="multiplies the data (%(default)s)")
+    parser.add_argument("--care-units", type=int, metavar="N", help="care units of each EHR (three to six)")
     parser.add_argument("--latency", type=float, default=150, help="milliseconds an answer takes (%(default)s)")
     parser.add_argument("--today", type=date.fromisoformat, help="first day with free times (the real today)")
     parser.add_argument(

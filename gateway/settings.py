@@ -72,7 +72,7 @@ class LimitSettings(BaseModel):
     """How many fields an operation may select, its fragments expanded."""
     gateway_max_errors: int = Field(20, ge=1, le=1_000)
     """How many errors an answer holds at most."""
-    gateway_max_upstream_calls: int = Field(200, ge=1, le=100_000)
+    gateway_max_upstream_calls: int = Field(1_000, ge=1, le=100_000)
     """How many upstream calls an operation may need, were nothing remembered."""
     gateway_max_timeslots: int = Field(100_000, ge=1, le=10_000_000)
     """How many timeslots an answer may hold."""
@@ -104,7 +104,7 @@ class LimitSettings(BaseModel):
     """How many requests a second a caller may send: a key, a token's subject, or an anonymous client's address."""
     gateway_rate_burst: int = Field(100, ge=1, le=1_000_000)
     """How many requests a caller may send at once after a pause."""
-    gateway_calls_per_minute: int = Field(1_000, ge=1, le=10_000_000)
+    gateway_calls_per_minute: int = Field(2_000, ge=1, le=10_000_000)
     """How many upstream calls a minute a caller's requests may take, half of them at once."""
 
     @property

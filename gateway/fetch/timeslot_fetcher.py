@@ -27,7 +27,7 @@ from gateway.fetch.timeslot_calls import Source
 _AT_ONCE = 250
 _PIECE = 10 * _AT_ONCE
 # What calls that bring fewer hold, is bounded by the number of calls.
-_MANY_SLOTS = 1_000
+_MANY_SLOTS = 200
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 

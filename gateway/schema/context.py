@@ -57,7 +57,7 @@ class OperationLimits:
     `read_timeslots` are those that calls bring, whether the answer holds them or not: each takes some 400 bytes.
     """
 
-    upstream_calls: int = 200
+    upstream_calls: int = 1_000
     seconds: float = 10.0
     read_timeslots: int = 500_000
 

@@ -162,8 +162,8 @@ class World:
     The size is bounded by the settings. Callers have checked that the EHR and the care unit exist.
     """
 
-    def __init__(self, *, seed: int, scale: int, today: date) -> None:
-        self._seed, self._scale, self._today = seed, scale, today
+    def __init__(self, *, seed: int, scale: int, today: date, care_units: int | None = None) -> None:
+        self._seed, self._scale, self._today, self._units = seed, scale, today, care_units
         self.care_units = cache(self._invent_care_units)
         """Gives an EHR's care units by id, in Leyr's order."""
         self.clinic = cache(self._invent_clinic)
@@ -172,7 +172,7 @@ class World:
         """Gives the free times of a care unit."""
 
     def _invent_care_units(self, emr: str) -> dict[str, CareUnit]:
-        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed)}
+        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed, self._units)}
 
     def _invent_clinic(self, emr: str, care_unit: str) -> Clinic:
         units = self.care_units(emr)
