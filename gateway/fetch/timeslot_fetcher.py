@@ -58,7 +58,7 @@ class TimeslotFetcher:
     ) -> None:
         """Answer queries that wait for the same calls: a task for each query would cost more than its answer."""
         for source in sources:
-            await _result(source)
+            self._count(source, await _result(source))
         unsettled = []
         for count, query in enumerate(queries, 1):
             shares = self._settled(query)
@@ -75,6 +75,10 @@ class TimeslotFetcher:
             deliver(query, error or await self._joined(query, ranges, self._profile, separate=False))
 
         await _concurrently(answer_one(query) for query in unsettled)
+
+    def _count(self, source: Source, answer: TimeslotList | GatewayError) -> None:
+        if isinstance(answer, TimeslotList) and len(answer.slots) > _MANY_SLOTS:
+            self._coverage.count_slots(source, len(answer.slots))
 
     def _settled(self, query: TimeslotQuery) -> Sequence[TimeslotList] | None:
         """The shares of a query whose calls are done; None where it takes more than these to answer it."""
@@ -98,8 +102,7 @@ class TimeslotFetcher:
             if isinstance(answer, GatewayError):
                 return await self._retry(query, step, answer, profile)
             answers[step] = answer
-            if len(answer.slots) > _MANY_SLOTS:
-                self._coverage.count_slots(step, len(answer.slots))
+            self._count(source, answer)
             share = partition(held, step, answer)
             if share is None:
                 if separate:
