@@ -27,15 +27,18 @@ _ITEM_BYTES = 400
 _DERIVED_ITEM_BYTES = 300
 _LIST_BYTES = 1_200
 _DERIVED_LIST_BYTES = 1_500
+# Without a cache the size of shorter lists is not found out: it would take longer than all else.
+_MANY_ITEMS = 200
 
 
 class CatalogList(Generic[T]):
     """A list by Leyr id, in Leyr's order; of several items with one id the first counts.
 
-    `derived` and `views` are for what others make of the items, to be kept as long as the list.
+    `derived` and `views` are for what others make of the items, to be kept as long as the list. `bytes` is its size,
+    where that was found out.
     """
 
-    __slots__ = ("derived", "items", "views")
+    __slots__ = ("bytes", "derived", "items", "views")
 
     def __init__(self, items: Iterable[T], new_derived: Callable[[int], object] = lambda _: None) -> None:
         self.items: dict[str, T] = {}
@@ -43,6 +46,7 @@ class CatalogList(Generic[T]):
             self.items.setdefault(item.id, item)
         self.derived: Any = new_derived(self._derived_bytes)
         self.views: Any = None
+        self.bytes = 0
 
     @property
     def _derived_bytes(self) -> int:
@@ -134,7 +138,9 @@ class CachedLists(Generic[K, T]):
         scope.release_on_close(call)
         read = FetchRecord(self._endpoint, _subject(key), origin, call.started)
         scope.record(read, call.started + self._lifetimes.fresh)
-        return scope.wait_for(call.wait())
+        future = call.wait()
+        future.add_done_callback(partial(_count, scope, call))
+        return scope.wait_for(future)
 
     def _start(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
         call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now), now, partial(self._on_done, key))
@@ -143,6 +149,8 @@ class CachedLists(Generic[K, T]):
 
     async def _call(self, key: K, now: float) -> CatalogList[T]:
         listed = CatalogList(await self._fetch(key), self._config.new_derived)
+        if self._lifetimes.fresh or len(listed.items) > _MANY_ITEMS:
+            listed.bytes = listed.size(key)
         if self._lifetimes.fresh:
             self._keep(key, listed, now)
         return listed
@@ -151,7 +159,7 @@ class CachedLists(Generic[K, T]):
         earlier = self._cached.get(key)
         if earlier is not None and earlier.fetched_at > fetched_at:
             return
-        if self._config.budget.keep((self._endpoint, key), listed.size(key), lambda: self._evict(key)):
+        if self._config.budget.keep((self._endpoint, key), listed.bytes, lambda: self._evict(key)):
             self._cached[key] = _Entry(listed, fetched_at, fetched_at)
         else:
             self._evict(key)
@@ -176,6 +184,11 @@ class Catalog:
         self.healthcare_services: CachedLists[CareUnitKey, HealthcareService] = CachedLists(
             "healthcare-services", backend.healthcare_services, config
         )
+
+
+def _count(scope: FetchScope, call: object, future: "asyncio.Future[CatalogList[Any]]") -> None:
+    if not future.cancelled() and future.exception() is None:
+        scope.count_list(call, future.result().bytes)
 
 
 def _subject(key: str | CareUnitKey) -> tuple[str, ...]:

@@ -55,11 +55,13 @@ class OperationLimits:
     """What one operation may take: upstream calls, were nothing remembered, and seconds of waiting.
 
     `read_timeslots` are those that calls bring, whether the answer holds them or not: each takes some 400 bytes.
+    `read_list_bytes` are those of the other lists, in memory.
     """
 
     upstream_calls: int = 1_000
     seconds: float = 10.0
     read_timeslots: int = 500_000
+    read_list_bytes: int = 256 * 1024 * 1024
 
 
 class CheckedQuery(NamedTuple):
@@ -97,7 +99,8 @@ class Context:
     cost_refusal: str | None = None
 
     def __post_init__(self) -> None:
-        self.loaders.allow(self.limits.upstream_calls, self.limits.read_timeslots)
+        limits = self.limits
+        self.loaders.allow(limits.upstream_calls, limits.read_timeslots, limits.read_list_bytes)
 
     @property
     def loaders(self) -> Loaders:
