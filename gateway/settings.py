@@ -78,7 +78,7 @@ class LimitSettings(BaseModel):
     """How many timeslots an answer may hold."""
     gateway_max_answer_mb: int = Field(64, ge=1, le=1_024)
     """How many MiB an answer's data may take."""
-    gateway_max_upstream_mb: int = Field(10, ge=1, le=64)
+    gateway_max_upstream_mb: int = Field(10, ge=1, le=32)
     """How many MiB an upstream answer may take; for timeslots of which there are more, shorter windows are asked."""
     gateway_max_list_items: int = Field(1_000, ge=1, le=100_000)
     """How many items a list in a field's arguments may hold."""

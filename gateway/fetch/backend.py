@@ -113,9 +113,9 @@ class DividedCalls:
 
     async def timeslots(self, step: Step, semaphore: asyncio.Semaphore, count_calls: CountCalls) -> TimeslotList:
         """The answer to a step, of which one call is counted already. Raises domain errors."""
-        parts = _Parts(semaphore, count_calls)
         steps = self._known_parts(step, count_calls)
         if len(steps) > 1:
+            parts = _Parts(semaphore, count_calls)
             await _all(self._read(each, parts) for each in steps)
             return await parts.joined()
         try:
@@ -125,6 +125,7 @@ class DividedCalls:
             steps = self._halves(step)
             if not steps:
                 raise
+        parts = _Parts(semaphore, count_calls)
         await self._read_each(steps, parts)
         return await parts.joined()
 

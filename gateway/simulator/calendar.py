@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
+from importlib.resources import files
 from operator import attrgetter
 from random import Random
 from typing import NamedTuple
@@ -156,6 +157,13 @@ class Calendar:
         return texts
 
 
+@cache
+def _zone(name: str) -> ZoneInfo:
+    """A zone by the rules of the tzdata package, so that every machine invents the same."""
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+        return ZoneInfo.from_file(rules, key=name)
+
+
 class World:
     """Every EHR's clinics and free times, invented when they are first asked for.
 
@@ -180,6 +188,6 @@ class World:
         return invent_clinic(EHRS[emr], units[care_unit], self._seed, self._scale, first=first)
 
     def _invent_calendar(self, emr: str, care_unit: str) -> Calendar:
-        zone = ZoneInfo(EHRS[emr].country.zone)
+        zone = _zone(EHRS[emr].country.zone)
         slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self._seed, emr, care_unit))
         return Calendar(slots, zone)
