@@ -5,7 +5,7 @@ A fresh list is given as it is. A stale one is given while one call fetches it a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from sys import getsizeof
@@ -29,6 +29,8 @@ _LIST_BYTES = 1_200
 _DERIVED_LIST_BYTES = 1_500
 # Without a cache the size of shorter lists is not found out: it would take longer than all else.
 _MANY_ITEMS = 200
+# What smaller lists hold together is bounded by the number of calls.
+_LARGE_LIST_BYTES = 10_000
 
 
 class CatalogList(Generic[T]):
@@ -92,6 +94,7 @@ class CachedLists(Generic[K, T]):
         self._clock = config.clock
         self._cached: dict[K, _Entry[T]] = {}
         self._pending: dict[K, SharedCall[CatalogList[T]]] = {}
+        self._waiting: dict[K, list[FetchScope]] = {}
 
     def get(self, key: K, scope: FetchScope) -> ListOrFuture[T]:
         """The list, now or later; the future raises domain errors.
@@ -135,24 +138,27 @@ class CachedLists(Generic[K, T]):
         else:
             scope.count_calls(joined=1)
             call.acquire()
+        self._waiting[key].append(scope)
         scope.release_on_close(call)
         read = FetchRecord(self._endpoint, _subject(key), origin, call.started)
         scope.record(read, call.started + self._lifetimes.fresh)
-        future = call.wait()
-        future.add_done_callback(partial(_count, scope, call))
-        return scope.wait_for(future)
+        return scope.wait_for(call.wait())
 
     def _start(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
-        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now), now, partial(self._on_done, key))
-        self._pending[key] = call
+        waiting: list[FetchScope] = []
+        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now, waiting), now, partial(self._on_done, key))
+        self._pending[key], self._waiting[key] = call, waiting
         return call
 
-    async def _call(self, key: K, now: float) -> CatalogList[T]:
+    async def _call(self, key: K, now: float, waiting: Sequence[FetchScope]) -> CatalogList[T]:
         listed = CatalogList(await self._fetch(key), self._config.new_derived)
         if self._lifetimes.fresh or len(listed.items) > _MANY_ITEMS:
             listed.bytes = listed.size(key)
         if self._lifetimes.fresh:
             self._keep(key, listed, now)
+        if listed.bytes > _LARGE_LIST_BYTES:
+            for scope in waiting:
+                scope.count_list(listed, listed.bytes)
         return listed
 
     def _keep(self, key: K, listed: CatalogList[T], fetched_at: float) -> None:
@@ -172,7 +178,7 @@ class CachedLists(Generic[K, T]):
         if entry is not None and call.answer is None and call.joinable:
             entry.is_overdue = True
         if self._pending.get(key) is call:
-            del self._pending[key]
+            del self._pending[key], self._waiting[key]
 
 
 class Catalog:
@@ -184,11 +190,6 @@ class Catalog:
         self.healthcare_services: CachedLists[CareUnitKey, HealthcareService] = CachedLists(
             "healthcare-services", backend.healthcare_services, config
         )
-
-
-def _count(scope: FetchScope, call: object, future: "asyncio.Future[CatalogList[Any]]") -> None:
-    if not future.cancelled() and future.exception() is None:
-        scope.count_list(call, future.result().bytes)
 
 
 def _subject(key: str | CareUnitKey) -> tuple[str, ...]:

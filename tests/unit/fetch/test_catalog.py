@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import OperationTooLarge, UpstreamUnavailable
+from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey, Resource
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog, CatalogList
@@ -276,30 +276,18 @@ def test_of_items_with_one_id_the_first_counts() -> None:
     assert [each.name for each in listed.items.values()] == ["first", None]
 
 
-@pytest.mark.parametrize(("lifetimes", "items"), [(MINUTES, 1), (NOTHING_KEPT, 201)], ids=["cached", "not cached"])
-async def test_lists_that_calls_bring_are_counted_and_too_many_are_too_large(lifetimes: Lifetimes, items: int) -> None:
+@pytest.mark.parametrize(
+    ("lifetimes", "items", "is_known"), [(MINUTES, 1, True), (NOTHING_KEPT, 200, False), (NOTHING_KEPT, 201, True)]
+)
+async def test_size_of_a_list_is_known_where_it_is_cached_or_long(
+    lifetimes: Lifetimes, items: int, is_known: bool
+) -> None:
     world = World(lifetimes)
     world.staff.names = [f"r{number}" for number in range(items)]
-    units = [CareUnitKey("model", f"unit{number}") for number in range(3)]
-    size = CatalogList(Resource(each) for each in world.staff.names).size(units[0])
-    scope = FetchScope(world.now, most_list_bytes=2 * size)
-    reads = [world.catalog.resources.get(each, scope) for each in units]
+    scope = FetchScope(world.now)
+    given = world.catalog.resources.get(UNIT, scope)
 
-    ends = await asyncio.gather(*(each for each in reads if not isinstance(each, CatalogList)), return_exceptions=True)
+    listed = given if isinstance(given, CatalogList) else await given
 
-    assert len(ends) == 3
-    await turns()
-    with pytest.raises(OperationTooLarge, match=f"lists of {3 * size} bytes or more; the limit is {2 * size}"):
-        scope.count_calls()
-    scope.close()
-
-
-async def test_lists_from_the_cache_are_not_counted() -> None:
-    world = World()
-    await world.ask()
-    scope = FetchScope(world.now, most_list_bytes=1)
-
-    assert isinstance(world.catalog.resources.get(UNIT, scope), CatalogList)
-    await turns()
-    scope.count_calls()
+    assert listed.bytes == (listed.size(UNIT) if is_known else 0)
     scope.close()
