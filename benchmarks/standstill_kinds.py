@@ -168,6 +168,10 @@ _FAILURES = (
 _UPSTREAM = (
     Kind(name="600,000 tiny items", document="{careUnits{resources{id}}}", codes=REFUSED | UPSTREAM_FAILED,
          manner=Manner(resources=600_000, resources_as="ids", timeslots=1)),
+    Kind(name="300 care units of 10,000 slots", document="{careUnits{timeslots(first:5){start}}}", codes=REFUSED,
+         manner=Manner(care_units=300, timeslots=10_000), load=Load(seconds=60)),
+    Kind(name="450 care units of 10,000 resources", document="{careUnits{resources{id}}}", codes=REFUSED,
+         manner=Manner(care_units=450, resources=10_000), load=Load(seconds=60)),
     Kind(name="100,000 slots in random order, two offsets", document="{careUnits{timeslots{start}}}",
          manner=Manner(timeslots=100_000, order="random", offsets=2)),
     Kind(name="100,000 slots with ids", document="{careUnits{timeslots{id start end}}}",

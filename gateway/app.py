@@ -123,6 +123,7 @@ def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
 
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
+_MIN_QUEUE = 1_000
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
 # What pages of named origins may send beside what browsers let everyone send.
@@ -166,7 +167,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     dependencies = _Dependencies(settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness)
     policies = _policies(dependencies)
-    transport = LeyrTransport(settings.leyr_base_url, *settings.credentials(), connections=connections)
+    transport = LeyrTransport(
+        settings.leyr_base_url,
+        *settings.credentials(),
+        connections=connections,
+        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
+    )
     graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     endpoint = _endpoint(dependencies, transport, policies, verifier, graphiql)
@@ -224,7 +230,11 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
         deadline_seconds=settings.gateway_deadline_seconds,
         call_seconds=call_seconds,
         attempt_seconds=min(settings.gateway_attempt_seconds, call_seconds),
-        concurrency=ConcurrencyConfig(max_concurrency=settings.gateway_calls_per_ehr),
+        concurrency=ConcurrencyConfig(
+            max_concurrency=settings.gateway_calls_per_ehr,
+            # All calls of one operation have room in the queue.
+            max_waiting=max(_MIN_QUEUE, settings.gateway_max_upstream_calls),
+        ),
     )
     others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
     events = CallEventsFanOut([LoggedCallEvents(dependencies.log), *(each for each in others if each is not None)])

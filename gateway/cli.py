@@ -12,11 +12,11 @@ from random import random
 from time import time_ns
 from typing import Any
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from gateway.app import create_app
+from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import server_error_body
 from gateway.logging import build_log, capture_library_logs
@@ -194,8 +194,9 @@ def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
     try:
         return SimulatorSettings(
             seed=options.seed,
-            today=options.today or datetime.now(ZoneInfo("Europe/Stockholm")).date(),
+            today=options.today or datetime.now(time_zone("Europe/Stockholm")).date(),
             scale=options.scale,
+            care_units=options.care_units,
             latency_ms=options.latency,
             behaviour={code: msgspec.convert(each, Behaviour) for code, each in switches.items()},
         )
@@ -265,6 +266,7 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 def _add_simulated_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="which invented world to serve (%(default)s)")
     parser.add_argument("--scale", type=int, default=1, help="multiplies the data (%(default)s)")
+    parser.add_argument("--care-units", type=int, metavar="N", help="care units of each EHR (three to six)")
     parser.add_argument("--latency", type=float, default=150, help="milliseconds an answer takes (%(default)s)")
     parser.add_argument("--today", type=date.fromisoformat, help="first day with free times (the real today)")
     parser.add_argument(

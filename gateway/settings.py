@@ -6,23 +6,19 @@ The environment name of a field is its own name in capitals; its docstring is it
 import os
 import re
 import tomllib
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SecretStr,
-    StrictBool,
-    StringConstraints,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -32,8 +28,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from gateway.auth.caller import proxy_networks
-from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy, shipped_profile
+from gateway.domain.ehr_profile import EhrProfile, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
+from gateway.fetch.profiles import ProfileOverride
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -76,12 +73,14 @@ class LimitSettings(BaseModel):
     """How many fields an operation may select, its fragments expanded."""
     gateway_max_errors: int = Field(20, ge=1, le=1_000)
     """How many errors an answer holds at most."""
-    gateway_max_upstream_calls: int = Field(200, ge=1, le=100_000)
+    gateway_max_upstream_calls: int = Field(1_000, ge=1, le=100_000)
     """How many upstream calls an operation may need, were nothing remembered."""
     gateway_max_timeslots: int = Field(100_000, ge=1, le=10_000_000)
     """How many timeslots an answer may hold."""
     gateway_max_answer_mb: int = Field(64, ge=1, le=1_024)
     """How many MiB an answer's data may take."""
+    gateway_max_upstream_mb: int = Field(10, ge=1, le=32)
+    """How many MiB an upstream answer may take; for timeslots of which there are more, shorter windows are asked."""
     gateway_max_list_items: int = Field(1_000, ge=1, le=100_000)
     """How many items a list in a field's arguments may hold."""
     gateway_max_work: int = Field(100_000, ge=100, le=100_000_000)
@@ -108,7 +107,7 @@ class LimitSettings(BaseModel):
     """How many requests a second a caller may send: a key, a token's subject, or an anonymous client's address."""
     gateway_rate_burst: int = Field(100, ge=1, le=1_000_000)
     """How many requests a caller may send at once after a pause."""
-    gateway_calls_per_minute: int = Field(1_000, ge=1, le=10_000_000)
+    gateway_calls_per_minute: int = Field(2_000, ge=1, le=10_000_000)
     """How many upstream calls a minute a caller's requests may take, half of them at once."""
 
     @field_validator("gateway_call_seconds")
@@ -175,37 +174,6 @@ class AccessSettings(BaseModel):
         )
 
 
-class ProfileOverride(BaseModel):
-    """One table of the profiles file: what it sets of an EHR's profile."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    filter_policy: FilterPolicy | None = None
-    longest_window_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = None
-    time_zone: str | None = None
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
-    names_resource: StrictBool | None = None
-    names_service: StrictBool | None = None
-    fan_out: FanOut | None = None
-
-    @field_validator("time_zone")
-    @classmethod
-    def _check_time_zone(cls, value: str | None) -> str | None:
-        try:
-            return None if value is None else ZoneInfo(value).key
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError("not a known IANA time zone") from None
-
-    def applied_to(self, profile: EhrProfile) -> EhrProfile:
-        """Give the profile with what this table sets."""
-        changes: dict[str, Any] = self.model_dump(exclude_none=True, exclude={"longest_window_days", "time_zone"})
-        if self.longest_window_days is not None:
-            changes["longest_window"] = timedelta(days=self.longest_window_days)
-        if self.time_zone is not None:
-            changes["time_zone"] = ZoneInfo(self.time_zone)
-        return replace(profile, **changes)
-
-
 class Settings(LimitSettings, AccessSettings, BaseSettings):
     """The gateway's settings."""
 
@@ -228,7 +196,7 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     gateway_port: int = Field(8000, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     gateway_max_window_days: int = Field(92, ge=1, le=3660)
-    """The widest window that a query may ask, in days."""
+    """The widest window that a query may ask, in days of the calendar where the care unit lies."""
     gateway_cache_catalog_seconds: float = Field(300, ge=0, le=86_400)
     """For how long care units, resources and services count as fresh; 0 keeps none."""
     gateway_cache_catalog_stale_seconds: float = Field(86_400, ge=0, le=604_800)
@@ -388,12 +356,20 @@ def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"LEYR_PROFILES: the file is not TOML: {error}") from None
     except ValidationError as error:
-        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in _error_lines(error))) from None
+        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in _profile_error_lines(error))) from None
 
 
 def _error_lines(error: ValidationError) -> list[str]:
-    lines = []
+    return [f"{'.'.join(location).upper()}: {text}" if location else text for location, text in _errors(error)]
+
+
+def _profile_error_lines(error: ValidationError) -> Iterator[str]:
+    """The same of the profiles file; a table is named as the file has it, since ids of care units tell upper case."""
+    for (*table, key), text in _errors(error):
+        yield f"[{'.'.join(table)}] {key.upper()}: {text}" if table else f"[{key}]: {text}"
+
+
+def _errors(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Where each error is, and what is wrong there."""
     for each in error.errors(include_url=False, include_input=False, include_context=False):
-        location = f"{'.'.join(map(str, each['loc'])).upper()}: " if each["loc"] else ""
-        lines.append(location + each["msg"].removeprefix("Value error, "))
-    return lines
+        yield tuple(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")

@@ -38,7 +38,7 @@ def pytest_configure() -> None:
 def simulator_server() -> Iterator[Simulator]:
     settings = SimulatorSettings(today=TODAY, latency_ms=0, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     with (
-        serve_in_thread(create_simulator(settings), listening_socket("127.0.0.1", 0)) as url,
+        serve_in_thread(create_simulator(settings, now=NOW.timestamp), listening_socket("127.0.0.1", 0)) as url,
         httpx.Client(base_url=url, timeout=30) as http,
     ):
         yield Simulator(url, settings.emrs, http)

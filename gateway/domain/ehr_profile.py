@@ -1,9 +1,12 @@
 """What one EHR can do with a timeslots call (leyr-api 5.3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
+
+from gateway.domain.window import time_zone
 
 
 class FilterPolicy(StrEnum):
@@ -48,17 +51,20 @@ class EhrProfile:
 
     `names_resource` and `names_service` say whether its slots name theirs; where they do not, only the answer to a
     call with that filter tells whose its slots are. `fan_out` counts under `FilterPolicy.ANY_ONE` only, and is never
-    learned from calls, since another fan-out may find other slots.
+    learned from calls, since another fan-out may find other slots. `past` says whether a call's window may begin before
+    now. `unit_time_zones` holds the zones of care units, by Leyr's id, that lie in another one than `time_zone`.
     """
 
     code: str
     name: str
     filter_policy: FilterPolicy = FilterPolicy.NONE_REQUIRED
     longest_window: timedelta | None = None
-    time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("Europe/Stockholm"))
+    time_zone: ZoneInfo = field(default_factory=lambda: time_zone("Europe/Stockholm"))
     names_resource: bool = field(default=True, kw_only=True)
     names_service: bool = field(default=True, kw_only=True)
     fan_out: FanOut = field(default=FanOut.SERVICES, kw_only=True)
+    past: bool = field(default=True, kw_only=True)
+    unit_time_zones: Mapping[str, ZoneInfo] = field(default_factory=dict, kw_only=True, hash=False)
     needs_unit_lists: bool = field(init=False, compare=False, repr=False)
     """Whether the calls depend on what a care unit lists."""
     is_plain: bool = field(init=False, compare=False, repr=False)
@@ -100,7 +106,7 @@ def shipped_profile(code: str) -> EhrProfile:
     One that it does not know is assumed to need no filter, until the EHR refuses a call.
     """
     name, policy, zone = _SHIPPED.get(code, (code, FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"))
-    return EhrProfile(code, name, policy, None, ZoneInfo(zone))
+    return EhrProfile(code, name, policy, None, time_zone(zone))
 
 
 _SHIPPED = {

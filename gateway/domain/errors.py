@@ -134,6 +134,10 @@ class UpstreamInvalidAnswer(UpstreamError):
     code = "UPSTREAM_INVALID_ANSWER"
 
 
+class UpstreamAnswerTooLarge(UpstreamInvalidAnswer):
+    """The answer is larger than the gateway reads; that to a shorter window may not be."""
+
+
 class DeadlineExceeded(GatewayError):
     """The answer did not come in the time that the request had."""
 

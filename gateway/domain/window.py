@@ -1,12 +1,35 @@
-"""Half-open windows of time, and how they are cut into pieces that an EHR accepts."""
+"""Half-open windows of time, time zones, and how windows are cut into pieces that an EHR accepts."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
+from importlib.resources import files
 from math import ceil
 from zoneinfo import ZoneInfo
 
 from gateway.domain.errors import BadUserInput
+
+_SHORTEST_CUT = timedelta(hours=1)
+_ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
+
+
+# As many as there are zones; a name that is none is not kept.
+@lru_cache(maxsize=1_024)
+def time_zone(name: str) -> ZoneInfo:
+    """The IANA time zone of a name, by the rules of the tzdata package. Raises ValueError for an unknown name.
+
+    `ZoneInfo(name)` would prefer the machine's own files, so that two machines could cut days in different places.
+    """
+    if _ZONE_NAME.fullmatch(name) is None:
+        raise ValueError("not a known IANA time zone")
+    try:
+        with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+            return ZoneInfo.from_file(rules, key=name)
+    except (OSError, ValueError):
+        # No file, a folder, or a file that holds no time zone.
+        raise ValueError("not a known IANA time zone") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +78,17 @@ def requested_window(
     now: datetime,
     default: timedelta,
     widest: timedelta,
+    zone: ZoneInfo,
 ) -> Window:
     """The window that a query asks for: without a start from `now` on, without an end `default` long.
 
-    Raises BadUserInput where it is empty, longer than `widest` or beyond the calendar.
+    Raises BadUserInput where it is empty, wider than so many days of the calendar in `zone`, or beyond the calendar.
     """
     try:
         first = start or now
         window = Window(first, end or first + default)
-        too_wide = window.length > widest
+        # A client that counts in days of 24 hours must not be refused because clocks are put forward meanwhile.
+        too_wide = window.length > widest and window.end > _days_later(first, widest, zone)
     except OverflowError:
         raise BadUserInput("start or end lies beyond the calendar") from None
     if too_wide:
@@ -85,6 +110,12 @@ def window_of_slot(start: datetime, end: datetime | None) -> Window:
     if first is None or not _FIRST_YEAR <= first.year <= _LAST_YEAR:
         raise BadUserInput("The timeslot lies beyond the calendar")
     return Window(first, first + timedelta(seconds=ceil((start - first + length).total_seconds())))
+
+
+def _days_later(start: datetime, days: timedelta, zone: ZoneInfo) -> datetime:
+    """The instant at which local clocks show the same time so many days later; the last one where they do so twice."""
+    local = start.astimezone(zone).replace(tzinfo=None) + days
+    return max(local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 def subtract(windows: Iterable[Window], taken: Window) -> list[Window]:
@@ -123,6 +154,26 @@ def _midnight_or_latest(*, earliest: datetime, latest: datetime, zone: ZoneInfo)
     local = latest.astimezone(zone)
     midnight = datetime.combine(local.date(), time.min, tzinfo=zone).astimezone(latest.tzinfo)
     return midnight if earliest <= midnight <= latest else latest
+
+
+def halves(window: Window, zone: ZoneInfo) -> tuple[Window, Window] | None:
+    """Two windows that make up one; None where it is an hour long or shorter.
+
+    They meet at the local midnight that is nearest to the middle, else at a full hour, since few slots straddle these.
+    """
+    if window.length <= _SHORTEST_CUT:
+        return None
+    middle = window.start + window.length / 2
+    local = middle.astimezone(zone)
+    midnights = (datetime.combine(local.date() + timedelta(days=day), time.min, zone) for day in (0, 1))
+    hour = middle - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    for candidates in (midnights, (hour, hour + _SHORTEST_CUT)):
+        inside = [each.astimezone(UTC) for each in candidates]
+        inside = [each for each in inside if window.start < each < window.end]
+        if inside:
+            seam = min(inside, key=lambda each: abs(each - middle)).astimezone(window.start.tzinfo)
+            return Window(window.start, seam), Window(seam, window.end)
+    raise AssertionError("a window longer than an hour holds a full hour")
 
 
 def to_end_of_day(window: Window, zone: ZoneInfo, longest: timedelta | None) -> Window:

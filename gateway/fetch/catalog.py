@@ -5,7 +5,7 @@ A fresh list is given as it is. A stale one is given while one call fetches it a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from sys import getsizeof
@@ -27,16 +27,20 @@ _ITEM_BYTES = 400
 _DERIVED_ITEM_BYTES = 300
 _LIST_BYTES = 1_200
 _DERIVED_LIST_BYTES = 1_500
+# Without a cache the size of shorter lists is not found out: it would take longer than all else.
+_MANY_ITEMS = 200
+# What smaller lists hold together is bounded by the number of calls.
+_LARGE_LIST_BYTES = 10_000
 
 
 class CatalogList(Generic[T]):
     """A list by Leyr id, in Leyr's order; of several items with one id the first counts.
 
     `derived` and `views` are for what others make of the items, to be kept as long as the list. `dropped` is how many
-    rows are missing since they cannot be used.
+    rows are missing since they cannot be used, `bytes` its size, where that was found out.
     """
 
-    __slots__ = ("derived", "dropped", "items", "views")
+    __slots__ = ("bytes", "derived", "dropped", "items", "views")
 
     def __init__(self, items: Iterable[T], new_derived: Callable[[int], object] = lambda _: None) -> None:
         self.items: dict[str, T] = {}
@@ -45,6 +49,7 @@ class CatalogList(Generic[T]):
         self.dropped = items.dropped if isinstance(items, Items) else 0
         self.derived: Any = new_derived(self._derived_bytes)
         self.views: Any = None
+        self.bytes = 0
 
     @property
     def _derived_bytes(self) -> int:
@@ -90,6 +95,7 @@ class CachedLists(Generic[K, T]):
         self._clock = config.clock
         self._cached: dict[K, _Entry[T]] = {}
         self._pending: dict[K, SharedCall[CatalogList[T]]] = {}
+        self._waiting: dict[K, list[FetchScope]] = {}
 
     def get(self, key: K, scope: FetchScope) -> ListOrFuture[T]:
         """The list, now or later; the future raises domain errors.
@@ -146,6 +152,7 @@ class CachedLists(Generic[K, T]):
         else:
             scope.count_calls(joined=1)
             call.acquire()
+        self._waiting[key].append(scope)
         scope.release_on_close(call)
         read = FetchRecord(self._endpoint, _subject(key), origin, call.started)
         scope.record(read, call.started + self._lifetimes.fresh)
@@ -158,21 +165,27 @@ class CachedLists(Generic[K, T]):
         return answer
 
     def _start(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
-        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now), now, partial(self._on_done, key))
-        self._pending[key] = call
+        waiting: list[FetchScope] = []
+        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now, waiting), now, partial(self._on_done, key))
+        self._pending[key], self._waiting[key] = call, waiting
         return call
 
-    async def _call(self, key: K, now: float) -> CatalogList[T]:
+    async def _call(self, key: K, now: float, waiting: Sequence[FetchScope]) -> CatalogList[T]:
         listed = CatalogList(await self._fetch(key), self._config.new_derived)
+        if self._lifetimes.fresh or len(listed.items) > _MANY_ITEMS:
+            listed.bytes = listed.size(key)
         if self._lifetimes.fresh:
             self._keep(key, listed, now)
+        if listed.bytes > _LARGE_LIST_BYTES:
+            for scope in waiting:
+                scope.count_list(listed, listed.bytes)
         return listed
 
     def _keep(self, key: K, listed: CatalogList[T], fetched_at: float) -> None:
         earlier = self._cached.get(key)
         if earlier is not None and earlier.fetched_at > fetched_at:
             return
-        if self._config.budget.keep((self._endpoint, key), listed.size(key), lambda: self._evict(key)):
+        if self._config.budget.keep((self._endpoint, key), listed.bytes, lambda: self._evict(key)):
             self._cached[key] = _Entry(listed, fetched_at, fetched_at)
         else:
             self._evict(key)
@@ -185,7 +198,7 @@ class CachedLists(Generic[K, T]):
         if entry is not None and call.answer is None and call.joinable:
             entry.is_overdue = True
         if self._pending.get(key) is call:
-            del self._pending[key]
+            del self._pending[key], self._waiting[key]
 
 
 class Catalog:

@@ -230,9 +230,9 @@ class QueryCoverage:
                 elif held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
 
-    def count_slots(self, step: Step, slots: int) -> None:
+    def count_slots(self, source: Source, slots: int) -> None:
         """Count what a call brought, once for the request."""
-        self._scope.count_slots(step, slots)
+        self._scope.count_slots(source, slots)
 
     async def _planned_calls(
         self, wanted: Mapping[MissingRange, TimeslotQuery], batch: "_Batch", profile: EhrProfile

@@ -82,6 +82,7 @@ class FetchScope:
     timeslots_as_of: float = inf
     most_calls: float = inf
     most_slots: float = inf
+    most_list_bytes: float = inf
     on_waiting: Callable[[], None] | None = None
     """Called once, when the request begins to wait for upstream."""
     on_ehr: Callable[[str], None] = lambda _: None
@@ -99,6 +100,7 @@ class FetchScope:
     _asked_anew: set[CareUnitKey] = field(default_factory=set)
     _calls: int = 0
     _slots: int = 0
+    _list_bytes: int = 0
     _counted: set[object] = field(default_factory=set)
     _used: list[TimeslotList | SharedCall[TimeslotList]] = field(default_factory=list)
     _incomplete: dict[tuple[str, str, IncompleteReason, Hashable], int] = field(default_factory=dict)
@@ -159,6 +161,13 @@ class FetchScope:
         """
         if self._expired is not None:
             raise self._expired()
+        self.count_further_calls(calls, joined=joined)
+
+    def count_further_calls(self, calls: int, *, joined: int = 0) -> None:
+        """Count the calls that a call turned out to take, also after the request's time, as others may wait for them.
+
+        Raises OperationTooLarge and RateLimited.
+        """
         if self._calls + calls > self.most_calls:
             raise OperationTooLarge(
                 f"The operation would take {self._calls + calls} upstream calls or more; the limit is {self.most_calls}"
@@ -189,14 +198,28 @@ class FetchScope:
         if call not in self._counted:
             self._counted.add(call)
             self._slots += slots
-            if self._slots > self.most_slots and self._expired is None:
-                found, most = self._slots, self.most_slots
-                self.expire(
-                    lambda: OperationTooLarge(
-                        f"The operation would read {found} timeslots or more; the limit is {most:.0f}: ask for a "
-                        "shorter window, or for fewer care units"
-                    )
+            if self._slots > self.most_slots:
+                self._end_as_too_large(
+                    f"The operation would read {self._slots} timeslots or more; the limit is {self.most_slots:.0f}: "
+                    "ask for a shorter window, or for fewer care units"
                 )
+
+    def count_list(self, call: object, size: int) -> None:
+        """Count the bytes of a list that a call brought, once; where they are too many, end the request's time."""
+        if call not in self._counted:
+            self._counted.add(call)
+            self._list_bytes += size
+            if self._list_bytes > self.most_list_bytes:
+                self._end_as_too_large(
+                    f"The operation would read lists of {self._list_bytes} bytes or more; the limit is "
+                    f"{self.most_list_bytes:.0f}: ask for fewer care units"
+                )
+
+    def _end_as_too_large(self, message: str) -> None:
+        """End the request's time, and its calls: what they bring would only be held until its answer is written."""
+        if self._expired is None:
+            self.expire(lambda: OperationTooLarge(message))
+            self._release_all()
 
     def record(self, read: FetchRecord, fresh_until: float) -> None:
         """Record a read, and until when its data is fresh."""
@@ -272,6 +295,9 @@ class FetchScope:
         awaited, self._awaited = self._awaited, []
         for future in awaited:
             forget_frames(future)
+        self._release_all()
+
+    def _release_all(self) -> None:
         held, self._held = self._held, []
         for call in held:
             self._release(call)

@@ -1,17 +1,67 @@
-"""The profiles of the configured EHRs, and what calls teach about them."""
+"""The profiles of the configured EHRs, what the profiles file sets of them, and what calls teach about them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TypeVar
+from datetime import timedelta
+from typing import Annotated, Any, TypeAlias, TypeVar
 
-from gateway.domain.ehr_profile import EhrProfile
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+
+from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, NotSupported
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
+from gateway.domain.window import time_zone
 
+K = TypeVar("K")
 V = TypeVar("V")
 
-_MOST_UNITS_REMEMBERED = 10_000
+_MOST_REMEMBERED = 10_000
+
+
+def _known_time_zone(name: str) -> str:
+    return time_zone(name).key
+
+
+TimeZoneName: TypeAlias = Annotated[str, AfterValidator(_known_time_zone)]
+"""The name of a time zone that is known."""
+
+
+class CareUnitOverride(BaseModel):
+    """A table of the profiles file below an EHR's: what it sets for one care unit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    time_zone: TimeZoneName | None = None
+
+
+class ProfileOverride(BaseModel):
+    """One table of the profiles file: what it sets of an EHR's profile."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    filter_policy: FilterPolicy | None = None
+    longest_window_days: Annotated[int, Field(strict=True, ge=1, le=3660)] | None = None
+    time_zone: TimeZoneName | None = None
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)] | None = None
+    names_resource: StrictBool | None = None
+    names_service: StrictBool | None = None
+    fan_out: FanOut | None = None
+    past: StrictBool | None = None
+    care_units: dict[str, CareUnitOverride] | None = None
+
+    def applied_to(self, profile: EhrProfile) -> EhrProfile:
+        """Give the profile with what this table sets."""
+        others = {"longest_window_days", "time_zone", "care_units"}
+        changes: dict[str, Any] = self.model_dump(exclude_none=True, exclude=others)
+        if self.longest_window_days is not None:
+            changes["longest_window"] = timedelta(days=self.longest_window_days)
+        if self.time_zone is not None:
+            changes["time_zone"] = time_zone(self.time_zone)
+        if self.care_units is not None:
+            zones = {leyr_id: unit.time_zone for leyr_id, unit in self.care_units.items()}
+            changes["unit_time_zones"] = {leyr_id: time_zone(zone) for leyr_id, zone in zones.items() if zone}
+        return replace(profile, **changes)
 
 
 class Profiles:
@@ -22,6 +72,9 @@ class Profiles:
     ) -> None:
         self._on_learned = on_learned
         self._profiles = {profile.code: profile for profile in profiles}
+        self._in_other_zones: dict[CareUnitKey, EhrProfile] = {}
+        for profile in self._profiles.values():
+            self._set_in_other_zones(profile)
         self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
         if not self._profiles:
             raise ValueError("at least one EHR is needed")
@@ -48,8 +101,11 @@ class Profiles:
             raise BadUserInput(f"This EHR is not configured here; the configured ones are: {known}") from None
 
     def of_unit(self, care_unit: CareUnitKey) -> EhrProfile:
-        """The profile of a care unit's EHR, and of what its own slots name. Raises BadUserInput as `of` does."""
-        profile = self.of(care_unit.emr)
+        """The profile of a care unit's EHR, with its own time zone, and what its own slots name.
+
+        Raises BadUserInput as `of` does.
+        """
+        profile = self._in_other_zones.get(care_unit) or self.of(care_unit.emr)
         lacks_owner = self._lacks_owner.get(care_unit)
         if lacks_owner is None:
             return profile
@@ -58,22 +114,27 @@ class Profiles:
     def learn(self, proved: EhrProfile) -> None:
         """Remember the filter policy that a call proved; what slots name is remembered for each care unit."""
         known = self._profiles[proved.code]
-        learned = replace(proved, names_resource=known.names_resource, names_service=known.names_service)
+        learned = replace(known, filter_policy=proved.filter_policy)
         if known != learned:
             self._profiles[proved.code] = learned
+            self._set_in_other_zones(learned)
             self._on_learned(learned)
+
+    def _set_in_other_zones(self, profile: EhrProfile) -> None:
+        for leyr_id, zone in profile.unit_time_zones.items():
+            self._in_other_zones[CareUnitKey(profile.code, leyr_id)] = replace(profile, time_zone=zone)
 
     def learn_lacks_owner(self, care_unit: CareUnitKey, found: UnitLists) -> None:
         """Remember that slots of a care unit did not name their resource, or their service."""
         remember(self._lacks_owner, care_unit, self._lacks_owner.get(care_unit, UnitLists.NONE) | found)
 
 
-def remember(values: dict[CareUnitKey, V], care_unit: CareUnitKey, value: V) -> None:
-    """Set the value of a care unit; of too many, the oldest is forgotten."""
-    values.pop(care_unit, None)
-    if len(values) >= _MOST_UNITS_REMEMBERED:
+def remember(values: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBERED) -> None:
+    """Set the value of a care unit, or of what is in it; of too many, the oldest is forgotten."""
+    values.pop(key, None)
+    if len(values) >= most:
         del values[next(iter(values))]
-    values[care_unit] = value
+    values[key] = value
 
 
 def suspected_profile(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:

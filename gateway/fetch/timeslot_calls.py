@@ -9,14 +9,14 @@ from functools import partial
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
-from gateway.domain.errors import UpstreamUnavailable
+from gateway.domain.errors import OperationTooLarge, RateLimited, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
 from gateway.domain.read_order import corrected_in_pieces, differs, filters_meet, own_slots
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
-from gateway.fetch.backend import SchedulingBackend
+from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.profiles import Profiles, remember
@@ -45,12 +45,14 @@ class TimeslotCalls:
     ) -> None:
         self.profiles = profiles
         self.snapshots = snapshots
-        self._backend = backend
+        self._divided = DividedCalls(backend, lambda care_unit: profiles.of_unit(care_unit).time_zone, clock)
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
         self._answers: dict[CareUnitKey, WeakKeyDictionary[TimeslotList, Step]] = {}
         self._most_units = _MOST_UNITS
         self._reads: defaultdict[CareUnitKey, set[_Read]] = defaultdict(set)
+        # Who waits for each pending call, as one that becomes several is counted for any of them that has calls left.
+        self._counting: dict[Step, list[CountCalls]] = {}
         self._not_rounded_up: set[str] = set()
         self._failed_at: dict[CareUnitKey, float] = {}
 
@@ -75,14 +77,27 @@ class TimeslotCalls:
         call = calls.get(step) if calls else None
         return call if call is not None and call.joinable and call.started >= since else None
 
-    def start(self, step: Step, semaphore: Semaphore, reader: object) -> SharedCall[TimeslotList]:
-        """Start a call for the request that `reader` stands for, with one holder."""
-        started = self._clock()
+    def start(
+        self, step: Step, semaphore: Semaphore, reader: object, count_calls: CountCalls
+    ) -> SharedCall[TimeslotList]:
+        """Start a call that is counted already, for the request that `reader` stands for, with one holder.
+
+        `count_calls` counts the calls that it takes beyond.
+        """
+        started, counting = self._clock(), [count_calls]
         call: SharedCall[TimeslotList] = SharedCall(
-            self._call(step, semaphore, _Read(step, reader)), started, partial(self._on_done, step)
+            self._call(_Read(step, reader), semaphore, partial(_count_for_any, counting)),
+            started,
+            partial(self._on_done, step),
         )
+        self._counting[step] = counting
         self._pending[step.care_unit][step] = call
         return call
+
+    def count_for(self, step: Step, count_calls: CountCalls) -> None:
+        """Let the pending call of a step count its further calls for another request too."""
+        if step in self._counting:
+            self._counting[step].append(count_calls)
 
     def may_refresh(self, care_unit: CareUnitKey) -> bool:
         """Whether stale answers may be fetched anew: not soon after a call failed."""
@@ -93,15 +108,17 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    async def _call(self, step: Step, semaphore: Semaphore, read: "_Read") -> TimeslotList:
+    async def _call(self, read: "_Read", semaphore: Semaphore, count_calls: CountCalls) -> TimeslotList:
+        step = read.step
         reads = self._reads[step.care_unit]
         reads.add(read)
         try:
-            for _ in range(_MOST_READS):
+            for number in range(_MOST_READS):
+                if number:
+                    count_calls(1)
                 read.newer.clear()
                 began = self._clock()
-                async with semaphore:
-                    answer = await self._backend.timeslots(step)
+                answer = await self._divided.timeslots(step, semaphore, count_calls)
                 began = max(began, answer.began or began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
@@ -144,6 +161,7 @@ class TimeslotCalls:
         calls = self._pending[step.care_unit]
         if calls.get(step) is call:
             del calls[step]
+            del self._counting[step]
         if not calls:
             del self._pending[step.care_unit]
 
@@ -181,6 +199,16 @@ class _Read:
             if found is not None or newer.reader is not self.reader:
                 corrected = found
         return corrected
+
+
+def _count_for_any(counting: Sequence[CountCalls], calls: int) -> None:
+    """Count calls for the first of several requests that may make so many. Raises OperationTooLarge and RateLimited."""
+    *others, last = counting
+    for count_calls in others:
+        with suppress(OperationTooLarge, RateLimited):
+            count_calls(calls)
+            return
+    last(calls)
 
 
 class RequestAnswers:
@@ -226,6 +254,7 @@ class RequestAnswers:
             self.record(source)
         else:
             self._scope.on_ehr(self._care_unit.emr)
+            self._calls.count_for(step, self._scope.count_further_calls)
             self._hold(step, source.acquire(), CacheStatus.JOINED)
 
     def record(self, snapshot: Snapshot) -> None:
@@ -264,7 +293,7 @@ class RequestAnswers:
             if source is not None:
                 self.add(step, source)
             else:
-                source = self._calls.start(step, self._semaphore, self._scope.reader)
+                source = self._calls.start(step, self._semaphore, self._scope.reader, self._scope.count_further_calls)
                 self._use(step, source)
                 self._hold(step, source, CacheStatus.FETCHED)
         return source
@@ -279,7 +308,7 @@ class RequestAnswers:
             # It goes on without the others that wait for it, but as one that nobody waits for.
             call.acquire().release(self._scope.detached)
         elif self._scope.may_refresh():
-            self._calls.start(step, self._semaphore, self._scope.reader)
+            self._calls.start(step, self._semaphore, self._scope.reader, self._scope.count_further_calls)
 
     def _use(self, step: Step, source: Source) -> None:
         self._sources[step] = source

@@ -27,7 +27,7 @@ from gateway.fetch.timeslot_calls import Source
 _AT_ONCE = 250
 _PIECE = 10 * _AT_ONCE
 # What calls that bring fewer hold, is bounded by the number of calls.
-_MANY_SLOTS = 1_000
+_MANY_SLOTS = 200
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
 
@@ -58,7 +58,7 @@ class TimeslotFetcher:
     ) -> None:
         """Answer queries that wait for the same calls: a task for each query would cost more than its answer."""
         for source in sources:
-            await _result(source)
+            self._count(source, await _result(source))
         unsettled = []
         for count, query in enumerate(queries, 1):
             shares = self._settled(query)
@@ -75,6 +75,10 @@ class TimeslotFetcher:
             deliver(query, error or await self._joined(query, ranges, self._profile, separate=False))
 
         await _concurrently(answer_one(query) for query in unsettled)
+
+    def _count(self, source: Source, answer: TimeslotList | GatewayError) -> None:
+        if isinstance(answer, TimeslotList) and len(answer.slots) > _MANY_SLOTS:
+            self._coverage.count_slots(source, len(answer.slots))
 
     def _settled(self, query: TimeslotQuery) -> Sequence[TimeslotList] | None:
         """The shares of a query whose calls are done; None where it takes more than these to answer it."""
@@ -100,8 +104,7 @@ class TimeslotFetcher:
                 return await self._retry(query, step, answer, profile)
             self._coverage.answers.use(step, source)
             answers[step] = answer
-            if len(answer.slots) > _MANY_SLOTS:
-                self._coverage.count_slots(step, len(answer.slots))
+            self._count(source, answer)
             share = partition(held, step, answer)
             if share is None:
                 if separate:

@@ -60,7 +60,8 @@ class ConnectionPool:
         *,
         tls: ssl.SSLContext | None = None,
         connect_timeout_seconds: float = 1.0,
-        pool_timeout_seconds: float = 0.25,
+        # One request may need more connections than there are: it waits until EHRs that answer have given back theirs.
+        pool_timeout_seconds: float = 2.0,
         # Four EHRs at their concurrency limit; with 1024 descriptors, what clients and their queue leave.
         max_connections: int = 256,
         max_keepalive_connections: int = 128,

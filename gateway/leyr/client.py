@@ -18,6 +18,7 @@ from gateway.domain.errors import (
     NotFound,
     NotSupported,
     Overloaded,
+    UpstreamAnswerTooLarge,
     UpstreamInvalidAnswer,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -40,7 +41,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Item = TypeVar("Item", bound=CatalogItem)
 Read = TypeVar("Read")
 
-_MAX_BODY_BYTES = 10 * 1024 * 1024
+_DEFAULT_MAX_BODY_BYTES = 10 * 1024 * 1024
 # Clients may name any id, and thousands of long ones would take tens of megabytes.
 _LONGEST_CACHED_ID = 64
 # A timeslot takes 120 bytes with its times and ids, so a body holds fewer of those that say whose they are.
@@ -65,6 +66,7 @@ class LeyrTransport:
         client_secret: SecretStr,
         *,
         connections: HttpClientFactory = ConnectionPool,
+        max_body_bytes: int = _DEFAULT_MAX_BODY_BYTES,
     ) -> None:
         # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
         headers = {
@@ -78,6 +80,7 @@ class LeyrTransport:
         """What precedes the target of each request."""
         self._open = partial(connections, self.base_url, headers)
         self._http_client: HttpClient | None = None
+        self.max_body_bytes = max_body_bytes
 
     async def __aenter__(self) -> Self:
         self._http_client = self._open()
@@ -91,20 +94,20 @@ class LeyrTransport:
     async def get(self, target: str, *, timeout_seconds: float) -> Response:
         """Request a percent-encoded path and query below the base URL. Redirects are not followed.
 
-        Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, and UpstreamInvalidAnswer
-        for a body that is too large or cannot be decompressed.
+        Raises AttemptError with DeadlineExceeded, UpstreamUnavailable or Overloaded inside, UpstreamAnswerTooLarge, and
+        UpstreamInvalidAnswer for a body that cannot be decompressed.
         """
         if self._http_client is None:
             raise RuntimeError("the transport is not open")
         try:
-            return await self._http_client.get(target, max_bytes=_MAX_BODY_BYTES, timeout_seconds=timeout_seconds)
+            return await self._http_client.get(target, max_bytes=self.max_body_bytes, timeout_seconds=timeout_seconds)
         except TimeoutError:
             late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
             raise AttemptError(late, CallResult.TIMED_OUT) from None
         except ContentDecodingError:
             raise UpstreamInvalidAnswer("Leyr's answer cannot be decompressed") from None
         except BodyTooLargeError:
-            raise UpstreamInvalidAnswer("Leyr's answer is larger than the gateway reads") from None
+            raise UpstreamAnswerTooLarge("Leyr's answer is larger than the gateway reads") from None
         except BodyBudgetError:
             full = Overloaded(
                 "Leyr's answers take all the memory that the gateway has for them", retryable=True, retry_after=1.0
@@ -217,7 +220,8 @@ class LeyrClient:
     ) -> Decoded[T]:
         """The whole list. Each page is a call by itself, within the time of the first, which began at `began`."""
         policy, max_items = self._policies.of(emr), endpoint.decoder.max_items
-        pages = Pages(target, first, base_url=self._transport.base_url, max_items=max_items, max_bytes=_MAX_BODY_BYTES)
+        bounds = {"max_items": max_items, "max_bytes": self._transport.max_body_bytes}
+        pages = Pages(target, first, base_url=self._transport.base_url, **bounds)
         while (link := pages.next_target()) is not None:
             attempt = partial(self._get_page, link, endpoint, emr, is_first=False)
             try:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypedDict, TypeVar, cast
 
 import msgspec
 
-from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.errors import UpstreamAnswerTooLarge, UpstreamInvalidAnswer
 from gateway.domain.pieces import PIECE, SIMPLE, Pieces, batches, whole
 from gateway.domain.timeslots import instant
 
@@ -256,17 +256,19 @@ class ListDecoder(Generic[T]):
         return usable
 
 
-def _too_long() -> UpstreamInvalidAnswer:
-    return UpstreamInvalidAnswer("Leyr's list holds more items than the gateway reads")
+def _too_long() -> UpstreamAnswerTooLarge:
+    return UpstreamAnswerTooLarge("Leyr's list holds more items than the gateway reads")
 
 
 def _unwrapped(body: bytes | bytearray) -> tuple[bytes, Mapping[str, bytes]]:
     """The only list in an object beside those of errors, warnings and links; and the other fields.
 
-    Raises UpstreamInvalidAnswer, also where there is an error beside the list.
+    Raises UpstreamInvalidAnswer, also where there is an error beside the list, and UpstreamAnswerTooLarge.
     """
+    if len(body) > _MAX_WRAPPED_BYTES:
+        raise _too_long()
     with suppress(msgspec.ValidationError):
-        found = _WRAPPER.decode(body) if len(body) <= _MAX_WRAPPED_BYTES else {}
+        found = _WRAPPER.decode(body)
         beside = {name: bytes(value) for name, value in found.items()}
         errors = {_WHITE_SPACE.sub(b"", beside.get(name, b"null")[:_MAX_NOTHING]) for name in ("error", "errors")}
         lists = [name for name, value in beside.items() if value.startswith(b"[") and name not in _NOTES]

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 import msgspec
 
-from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.errors import UpstreamAnswerTooLarge, UpstreamInvalidAnswer
 from gateway.http_client.connection import Response
 from gateway.leyr.decoding import Decoded
 
@@ -92,16 +92,18 @@ class Pages(Generic[T]):
         if last.next_link is None:
             return None
         target = next_target(last.next_link, self._base_url, self._targets[-1])
-        if len(self._pages) >= MAX_PAGES or target in self._targets:
-            raise UpstreamInvalidAnswer("Leyr's list has more pages than the gateway reads")
+        if target in self._targets:
+            raise UpstreamInvalidAnswer("Leyr's pages lead in a circle")
+        if len(self._pages) >= MAX_PAGES:
+            raise UpstreamAnswerTooLarge("Leyr's list has more pages than the gateway reads")
         return target
 
     def add(self, target: str, page: Page[T]) -> None:
-        """Add the next page. Raises UpstreamInvalidAnswer where all together are too large."""
+        """Add the next page. Raises UpstreamAnswerTooLarge where all together are too large."""
         self._targets.append(target)
         self._pages.append(page)
         if self._rows > self._max_items or sum(each.size for each in self._pages) > self._max_bytes:
-            raise UpstreamInvalidAnswer("Leyr's list holds more items than the gateway reads")
+            raise UpstreamAnswerTooLarge("Leyr's list holds more items than the gateway reads")
 
     def whole(self) -> Decoded[T]:
         """All pages as one list. Raises UpstreamInvalidAnswer where they say that there is more."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, NamedTuple
+from zoneinfo import ZoneInfo
 
 import strawberry
 
@@ -23,6 +24,7 @@ from gateway.domain.ids import (
 from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists
+from gateway.domain.timeslots import TimeslotList, instant
 from gateway.domain.window import Window, requested_window, window_of_slot
 from gateway.engine.executor import Info as EngineInfo
 from gateway.fetch.profiles import Profiles
@@ -63,20 +65,23 @@ class OperationLimits:
     """What one operation may take: upstream calls, were nothing remembered, and seconds of waiting.
 
     `read_timeslots` are those that calls bring, whether the answer holds them or not: each takes some 400 bytes.
+    `read_list_bytes` are those of the other lists, in memory.
     """
 
-    upstream_calls: int = 200
+    upstream_calls: int = 1_000
     seconds: float = 10.0
     read_timeslots: int = 500_000
+    read_list_bytes: int = 256 * 1024 * 1024
 
 
 class CheckedQuery(NamedTuple):
     """The query that a `timeslots` field makes, and the lists that have to confirm its ids first.
 
-    They do where a client gave an id that may be somebody's personal number, which must not leave in a URL.
+    They do where a client gave an id that may be somebody's personal number, which must not leave in a URL. There is
+    no query where the EHR takes no past instants and the window holds nothing else; then nothing is free in it.
     """
 
-    query: TimeslotQuery
+    query: TimeslotQuery | None
     unconfirmed: UnitLists | None
 
 
@@ -97,7 +102,7 @@ class Context:
     limits: OperationLimits = OperationLimits()
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _timeslot_ids: dict[CareUnitKey, TimeslotIds] = field(default_factory=dict)
-    _windows: dict[tuple[datetime | None, datetime | None], Window] = field(default_factory=dict)
+    _windows: dict[tuple[datetime | None, datetime | None, ZoneInfo, bool], Window | None] = field(default_factory=dict)
     _queries: dict[tuple[CareUnitKey, TimeslotFilter, str | None, str | None], CheckedQuery] = field(
         default_factory=dict
     )
@@ -109,7 +114,8 @@ class Context:
     cost_refusal: str | None = None
 
     def __post_init__(self) -> None:
-        self.loaders.allow(self.limits.upstream_calls, self.limits.read_timeslots)
+        limits = self.limits
+        self.loaders.allow(limits.upstream_calls, limits.read_timeslots, limits.read_list_bytes)
 
     @property
     def loaders(self) -> Loaders:
@@ -165,16 +171,19 @@ class Context:
         return found
 
     def query_of_timeslot(self, wanted: TimeslotId) -> CheckedQuery:
-        """The query whose answer holds a slot as long as it is free. Raises BadUserInput."""
-        query = TimeslotQuery(
-            wanted.care_unit, window_of_slot(wanted.start, wanted.end), wanted.resource, wanted.service
-        )
+        """The query whose answer holds a slot as long as it is free, if it may be asked. Raises BadUserInput."""
+        window = window_of_slot(wanted.start, wanted.end)
+        if window.start < self.now and not self.profiles.of_unit(wanted.care_unit).past:
+            return CheckedQuery(None, None)
+        query = TimeslotQuery(wanted.care_unit, window, wanted.resource, wanted.service)
         is_odd = [each is not None and self.may_hide_a_personal_number(each) for each in query.filters]
         return CheckedQuery(query, UnitLists.of(resources=is_odd[0], services=is_odd[1]) if any(is_odd) else None)
 
     def start_timeslots(self, checked: CheckedQuery) -> None:
         """Read the slots of a query, as soon as lists have confirmed its ids where they have to."""
         query, unconfirmed = checked
+        if query is None:
+            return
         if unconfirmed is None:
             self.loaders.start_timeslots(query)
         else:
@@ -203,15 +212,11 @@ class Context:
     def _checked_query(
         self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None, service: str | None
     ) -> CheckedQuery:
-        window = self._windows.get((asked.start, asked.end))
-        if window is None:
-            window = self._windows[asked.start, asked.end] = requested_window(
-                asked.start,
-                asked.end,
-                now=self.now,
-                default=min(_DEFAULT_WINDOW, self.widest_window),
-                widest=self.widest_window,
-            )
+        profile = self.profiles.of_unit(care_unit)
+        distinction = asked.start, asked.end, profile.time_zone, profile.past
+        if distinction not in self._windows:
+            self._windows[distinction] = self._window(asked, profile)
+        window = self._windows[distinction]
         unconfirmed: UnitLists | None = None
         if resource is not None:
             checked_leyr_id(resource)
@@ -225,7 +230,28 @@ class Context:
             service = leyr_id_within(asked.healthcare_service_id, NodeType.HEALTHCARE_SERVICE, care_unit)
             if self.may_hide_a_personal_number(service):
                 unconfirmed = UnitLists.of(resources=unconfirmed is not None, services=True)
+        if window is None:
+            return CheckedQuery(None, None)
         return CheckedQuery(TimeslotQuery(care_unit, window, resource, service), unconfirmed)
+
+    def _window(self, asked: TimeslotFilter, profile: EhrProfile) -> Window | None:
+        """The window of a query, without what is past where the EHR takes no past instants. Raises BadUserInput."""
+        window = requested_window(
+            asked.start,
+            asked.end,
+            now=self.now,
+            default=min(_DEFAULT_WINDOW, self.widest_window),
+            widest=self.widest_window,
+            zone=profile.time_zone,
+        )
+        if profile.past or window.start >= self.now:
+            return window
+        return Window(self.now, window.end) if self.now < window.end else None
+
+    def expire_with_first(self, query: TimeslotQuery, found: TimeslotList) -> None:
+        """Let an answer to a window that begins now be kept until its first slot begins, which is then past."""
+        if found.slots and query.window.start == self.now:
+            self.loaders.fresh_for((instant(found.slots[0].start) - self.now).total_seconds())
 
 
 @dataclass

@@ -123,9 +123,13 @@ class Loaders:
         self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def allow(self, calls: int, slots: int) -> None:
-        """Let the request make so many upstream calls, and read so many timeslots."""
-        self._scope.most_calls, self._scope.most_slots = calls, slots
+    def allow(self, calls: int, slots: int, list_bytes: int) -> None:
+        """Let the request make so many upstream calls, and read so many timeslots, and so many bytes of other lists."""
+        self._scope.most_calls, self._scope.most_slots, self._scope.most_list_bytes = calls, slots, list_bytes
+
+    def fresh_for(self, seconds: float) -> None:
+        """Let the answer count as fresh for no longer than so many seconds from the beginning of the request."""
+        self._scope.fresh_until = min(self._scope.fresh_until, self._scope.started + seconds)
 
     def ask_anew(self, care_unit: CareUnitKey) -> None:
         """Read no timeslots of a care unit that were requested before this request began."""

@@ -377,7 +377,8 @@ def prefetch(info: Info, found: Sequence[UnitNode]) -> None:
                 own = node.own_filters if arguments.of is None else (None, None)
                 asked_for = context.timeslot_query(node.key, arguments.filter, *own)
                 # Else each of the nodes below will ask for itself when their list has come.
-                if is_asked_at_once(asked_for.query, arguments.of, context.profiles.of_unit(node.key)):
+                profile, query = context.profiles.of_unit(node.key), asked_for.query
+                if query is not None and is_asked_at_once(query, arguments.of, profile):
                     context.start_timeslots(asked_for)
 
 

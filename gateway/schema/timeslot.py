@@ -9,10 +9,10 @@ from strawberry import UNSET
 from gateway.domain import models
 from gateway.domain.errors import NotFound, Origin
 from gateway.domain.ids import NodeType, TimeslotId
-from gateway.domain.timeslots import duration_minutes
+from gateway.domain.timeslots import TimeslotList, duration_minutes
 from gateway.domain.window import Window
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
-from gateway.schema.context import Context, Info, TimeslotFilter, checked_first
+from gateway.schema.context import CheckedQuery, Context, Info, TimeslotFilter, checked_first
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, UnitNode
 from gateway.schema.scalars import DateTime
@@ -22,7 +22,10 @@ T = TypeVar("T")
 Start: TypeAlias = Annotated[
     datetime | None,
     strawberry.argument(
-        description="First instant of the window; a slot belongs to the window by its start. Now when left out."
+        description=(
+            "First instant of the window; a slot belongs to the window by its start. Now when left out. At an EHR that "
+            "knows nothing of the past, what lies before now holds no slot."
+        )
     ),
 ]
 End: TypeAlias = Annotated[
@@ -167,10 +170,10 @@ async def load_timeslots(
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
     """The free times that a field of a node asks for. Raises domain errors."""
     limit = checked_first(first)
-    query, unconfirmed = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
-    if unconfirmed is not None:
-        await info.context.loaders.confirm_ids_exist(query, unconfirmed)
-    found = await info.context.loaders.timeslots(query)
+    checked = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
+    found = await _found(info.context, checked)
+    if checked.query is not None:
+        info.context.expire_with_first(checked.query, found)
     slots = found.slots if limit is None else found.slots[:limit]
     views = TimeslotViews(info.context, owner.key)
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
@@ -183,10 +186,7 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
     context = info.context
     try:
         await context.nodes.confirm_care_unit(wanted.care_unit)
-        query, unconfirmed = context.query_of_timeslot(wanted)
-        if unconfirmed is not None:
-            await context.loaders.confirm_ids_exist(query, unconfirmed)
-        found = await context.loaders.timeslots(query)
+        found = await _found(context, context.query_of_timeslot(wanted))
     except NotFound as error:
         # With its care unit, its resource or its service a slot is gone too; a bare 404 may mean anything.
         if error.origin is Origin.CLIENT:
@@ -196,3 +196,12 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
     at_once = found.within(Window(wanted.start, wanted.start + timedelta.resolution))
     slot = next(filter(wanted.is_of, at_once.slots), None)
     return None if slot is None else TimeslotViews(context, wanted.care_unit).view(slot)
+
+
+async def _found(context: Context, checked: CheckedQuery) -> TimeslotList:
+    query, unconfirmed = checked
+    if query is None:
+        return TimeslotList()
+    if unconfirmed is not None:
+        await context.loaders.confirm_ids_exist(query, unconfirmed)
+    return await context.loaders.timeslots(query)

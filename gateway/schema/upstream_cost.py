@@ -9,6 +9,7 @@ yet, and what cannot be predicted, is stopped by the request's own count of call
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from graphql import OperationDefinitionNode
@@ -39,6 +40,7 @@ _ROOTS = "Query"
 _THEMSELVES = "timeslots"
 # Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
 _MOST_QUERIES_PLANNED = 2_000
+_DAY = timedelta(days=1)
 # Where that many are made, an operation that is refused is told how many calls it would take at least.
 _PLANS_OF_A_REFUSAL = 64
 _UNITS_OF_A_REFUSAL = 1_000
@@ -144,7 +146,8 @@ class _Bound:
             return lookahead.most_calls + 3 * own
         slots = len(lookahead.timeslots) + own
         if profile.longest_window is not None:
-            slots *= -(-self._context.widest_window // profile.longest_window)
+            # A window of so many calendar days is longer where clocks are put back, by less than a day.
+            slots *= -(-(self._context.widest_window + _DAY) // profile.longest_window)
         listed_ids = self._context.loaders.known(key)
         resources, services = len(listed_ids.resources or ()), len(listed_ids.services or ())
         if profile.filter_policy is FilterPolicy.BOTH:
@@ -266,12 +269,15 @@ class _Count:
                 with suppress(GatewayError):
                     query, unconfirmed = self._context.query_of_timeslot(one.timeslot)
                     reads |= Reads.NOTHING if unconfirmed is None else _reads_of(unconfirmed)
-                    batches[_THEMSELVES if unconfirmed is None else unconfirmed].append(query)
+                    if query is not None:
+                        batches[_THEMSELVES if unconfirmed is None else unconfirmed].append(query)
             for asked in self._document.asked(lookahead):
                 # A field whose arguments are refused will say so itself, and makes no call.
                 with suppress(GatewayError):
                     filters = one.own_filters if asked.of is None else (None, None)
                     query, unconfirmed = self._context.timeslot_query(key, asked.filter, *filters)
+                    if query is None:
+                        continue
                     if unconfirmed is not None:
                         reads |= _reads_of(unconfirmed)
                     if asked.of is None or is_asked_at_once(query, asked.of, profile):

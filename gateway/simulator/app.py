@@ -29,6 +29,8 @@ class SimulatorSettings:
     """The first of the 60 days that have free times."""
     scale: int = 1
     """Multiplies the resources of each care unit, and so the slots; care units stay, services grow slowly."""
+    care_units: int | None = None
+    """How many care units each EHR has; without it a few, from three to six."""
     latency_ms: float = 150
     """Milliseconds before an answer, for EHRs whose behaviour says nothing else; 0 turns latency off."""
     client_id: str = "simulator"
@@ -39,6 +41,8 @@ class SimulatorSettings:
     def __post_init__(self) -> None:
         if self.scale < 1:
             raise ValueError("scale must be at least 1")
+        if self.care_units is not None and self.care_units < 1:
+            raise ValueError("care_units must be at least 1")
         if self.latency_ms < 0:
             raise ValueError("latency_ms must not be negative")
         if unknown := sorted(set(self.behaviour) - set(EHRS)):
@@ -65,12 +69,13 @@ def create_simulator(
     settings: SimulatorSettings,
     *,
     clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
     random: Random | None = None,
 ) -> ASGIApp:
-    """Make a simulator; `clock` dates the recorded calls, `random` varies the latency."""
+    """Make a simulator; `clock` dates the recorded calls, `random` varies the latency, `now` tells what is past."""
     behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
-    world = World(seed=settings.seed, scale=settings.scale, today=settings.today)
-    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour)
+    world = World(seed=settings.seed, scale=settings.scale, today=settings.today, care_units=settings.care_units)
+    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour, now)
     call_log = CallLog(clock)
     faults: list[Fault] = []
     admin = Admin(announcement(settings), call_log, faults, behaviour).application()

@@ -15,6 +15,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Which filters the timeslots call demands."""
     longest_window_days: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """A longer window is answered with 400 BAD_INPUT."""
+    takes_past: bool = True
+    """`false`: a window that begins more than a minute ago is answered with 400 BAD_INPUT."""
     resource_ids: Literal["named", "null"] = "named"
     """`null`: slots do not name their resource, though filtering by it works."""
     service_ids: Literal["named", "null"] = "named"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cache
+from importlib.resources import files
 from operator import attrgetter
 from random import Random
 from typing import NamedTuple
@@ -156,14 +157,21 @@ class Calendar:
         return texts
 
 
+@cache
+def _zone(name: str) -> ZoneInfo:
+    """A zone by the rules of the tzdata package, so that every machine invents the same."""
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+        return ZoneInfo.from_file(rules, key=name)
+
+
 class World:
     """Every EHR's clinics and free times, invented when they are first asked for.
 
     The size is bounded by the settings. Callers have checked that the EHR and the care unit exist.
     """
 
-    def __init__(self, *, seed: int, scale: int, today: date) -> None:
-        self._seed, self._scale, self._today = seed, scale, today
+    def __init__(self, *, seed: int, scale: int, today: date, care_units: int | None = None) -> None:
+        self._seed, self._scale, self._today, self._units = seed, scale, today, care_units
         self.care_units = cache(self._invent_care_units)
         """Gives an EHR's care units by id, in Leyr's order."""
         self.clinic = cache(self._invent_clinic)
@@ -172,7 +180,7 @@ class World:
         """Gives the free times of a care unit."""
 
     def _invent_care_units(self, emr: str) -> dict[str, CareUnit]:
-        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed)}
+        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed, self._units)}
 
     def _invent_clinic(self, emr: str, care_unit: str) -> Clinic:
         units = self.care_units(emr)
@@ -180,6 +188,6 @@ class World:
         return invent_clinic(EHRS[emr], units[care_unit], self._seed, self._scale, first=first)
 
     def _invent_calendar(self, emr: str, care_unit: str) -> Calendar:
-        zone = ZoneInfo(EHRS[emr].country.zone)
+        zone = _zone(EHRS[emr].country.zone)
         slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self._seed, emr, care_unit))
         return Calendar(slots, zone)

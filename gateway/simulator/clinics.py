@@ -70,11 +70,13 @@ class Clinic:
     services: tuple[HealthcareService, ...]
 
 
-def invent_care_units(ehr: Ehr, seed: int) -> tuple[CareUnit, ...]:
-    """Invent the care units of an EHR."""
+def invent_care_units(ehr: Ehr, seed: int, wanted: int | None = None) -> tuple[CareUnit, ...]:
+    """Invent the care units of an EHR, as many as are wanted."""
     random = rng(seed, ehr.code, "care units")
-    count = random.randint(*ehr.care_units)
-    places = random.sample(ehr.country.places, count)
+    count = random.randint(*ehr.care_units) if wanted is None else wanted
+    known = random.sample(ehr.country.places, min(count, len(ehr.country.places)))
+    turns = (divmod(number, len(known)) for number in range(count))
+    places = [f"{known[index]} {turn + 1}" if turn else known[index] for turn, index in turns]
     return tuple(
         CareUnit(
             ehr.make_id("care_unit", "", number, random),

@@ -118,7 +118,8 @@ def small_numbers(_kind: Kind, _unit: str, number: int, _random: Random) -> str:
 def awkward_ids(kind: Kind, _unit: str, number: int, _random: Random) -> str:
     """Physica's: what a careless client breaks in a URL."""
     if kind == "care_unit":
-        return _AWKWARD_UNITS[number - 1]
+        turn, index = divmod(number - 1, len(_AWKWARD_UNITS))
+        return f"{_AWKWARD_UNITS[index]} {turn + 1}" if turn else _AWKWARD_UNITS[index]
     word = {"resource": "stol", "service": "time"}[kind]
     styles = ("{w}/{n}", "{w} {n}", "{w}å{n}", "{w}#{n}", "{w}%2F{n}", "{w}..{n}", "{w}+{n}", "{w}?{n}&x=1")
     return styles[(number - 1) % len(styles)].format(w=word, n=number)

@@ -1,7 +1,7 @@
 """The documented read endpoints of Leyr's REST API (E1 to E5), answered from the simulated data."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import orjson
@@ -13,15 +13,23 @@ from gateway.simulator.ehrs import EHRS, FilterPolicy
 from gateway.simulator.http_messages import LeyrError, Request, Response, invalid, rejected
 
 _DAY_SECONDS = 24 * 60 * 60
+# Clocks differ, and a call is on its way for a while.
+_A_MINUTE = 60
 # Docs page D8 names these id types; only webdoc knows more than the first one.
 _ID_TYPES = ("emr_id", "hsa_id", "se_personal_number", "no_personal_number")
 
 
 class LeyrApi:
-    """Leyr's endpoints; `credentials` are the client id and the client secret that requests must carry."""
+    """Leyr's endpoints; `credentials` are the client id and the client secret that requests must carry.
 
-    def __init__(self, credentials: tuple[str, str], world: World, behaviour: BehaviourRegistry) -> None:
+    `now` gives the seconds since 1970.
+    """
+
+    def __init__(
+        self, credentials: tuple[str, str], world: World, behaviour: BehaviourRegistry, now: Callable[[], float]
+    ) -> None:
         self._credentials = credentials
+        self._now = now
         self._world = world
         self._behaviour = behaviour
         # Clients ask for the same few windows, and a list of 60 days may be half a megabyte.
@@ -97,6 +105,8 @@ class LeyrApi:
             request.value("healthcare_service_id"),
         )
         _check_window(query, behaviour.longest_window_days)
+        if not behaviour.takes_past and query.start < self._now() - _A_MINUTE:
+            raise rejected("BAD_INPUT", "The period must not begin in the past")
         _check_filters(query, behaviour.filter_policy or "none_required")
         _check_ids(query, clinic)
         if behaviour.ignores_filters:

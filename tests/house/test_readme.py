@@ -17,8 +17,9 @@ from gateway.app import create_app
 from gateway.auth.api_keys import ApiKeyVerifier, read_api_keys
 from gateway.auth.caller import Rate
 from gateway.domain.errors import GatewayError
+from gateway.fetch.profiles import ProfileOverride
 from gateway.server.serving import listening_socket, serve_in_thread
-from gateway.settings import ProfileOverride, Settings, settings_table
+from gateway.settings import Settings, settings_table
 from gateway.simulator import SimulatorSettings, create_simulator
 from tests.harness import ERROR_BODY
 

@@ -10,6 +10,7 @@ import pytest
 from gateway.simulator import Behaviour, SimulatorSettings, create_simulator
 
 SLOTS = "/api/emrs/webdoc/care-units/L0_1/timeslots"
+HEADERS = {"x-leyr-client-id": "simulator", "x-leyr-client-secret": "simulator"}
 
 
 async def switch(leyr: httpx.AsyncClient, emr: str = "webdoc", **switches: object) -> None:
@@ -68,6 +69,20 @@ async def test_longest_window(leyr: httpx.AsyncClient, days: int) -> None:
         answer = await leyr.get(SLOTS, params={"start": start.isoformat(), "end": end.isoformat()})
         assert answer.status_code == status
     assert error_code(answer) == "BAD_INPUT"
+
+
+async def test_a_start_in_the_past_is_refused_where_the_ehr_takes_none(settings: SimulatorSettings) -> None:
+    now = datetime.fromisoformat("2026-03-02T10:00:00+01:00")
+    transport = httpx.ASGITransport(create_simulator(settings, now=now.timestamp))
+    async with httpx.AsyncClient(transport=transport, base_url="http://leyr.test", headers=HEADERS) as leyr:
+        end = (now + timedelta(days=1)).isoformat()
+        for takes_past, seconds_ago, status in ((True, 3600, 200), (False, 61, 400), (False, 60, 200)):
+            await switch(leyr, takes_past=takes_past)
+            start = (now - timedelta(seconds=seconds_ago)).isoformat()
+            answer = await leyr.get(SLOTS, params={"start": start, "end": end})
+            assert answer.status_code == status
+            if status == 400:
+                assert error_code(answer) == "BAD_INPUT"
 
 
 @pytest.mark.parametrize(

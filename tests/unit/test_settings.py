@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.settings import ProfileOverride, Settings, SettingsError, load_settings, settings_table
+from gateway.fetch.profiles import ProfileOverride
+from gateway.settings import Settings, SettingsError, load_settings, settings_table
 
 SECRET = "s3cret-of-the-test"
 Load = Callable[..., Settings]
@@ -214,6 +215,27 @@ def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file
     assert (newcomer.names_resource, newcomer.names_service) == (True, True)
 
 
+def test_profiles_file_sets_whether_an_ehr_takes_past_instants(load: Load, profiles_file: Callable[[str], str]) -> None:
+    path = profiles_file("[takecare]\npast = false")
+
+    webdoc, takecare = load(LEYR_EMRS="webdoc,takecare", LEYR_PROFILES=path).profiles()
+
+    assert (webdoc.past, takecare.past) == (True, False)
+
+
+def test_profiles_file_sets_the_time_zone_of_a_care_unit(load: Load, profiles_file: Callable[[str], str]) -> None:
+    path = profiles_file("""
+        [webdoc.care_units."åsen/1"]
+        time_zone = "Europe/Helsinki"
+        [webdoc.care_units.L0_2]
+    """)
+
+    (webdoc,) = load(LEYR_EMRS="webdoc", LEYR_PROFILES=path).profiles()
+
+    assert {unit: zone.key for unit, zone in webdoc.unit_time_zones.items()} == {"åsen/1": "Europe/Helsinki"}
+    assert webdoc.time_zone.key == "Europe/Stockholm"
+
+
 def test_a_profile_override_sets_only_what_it_names() -> None:
     unowned = EhrProfile("x", "X", names_resource=False, names_service=False)
 
@@ -234,6 +256,14 @@ def test_a_profile_override_sets_only_what_it_names() -> None:
         ('[webdoc]\nname = ""', "NAME"),
         ('[webdoc]\nnames_resource = "no"', "NAMES_RESOURCE"),
         ("[webdoc]\nnames_service = 0", "NAMES_SERVICE"),
+        ("[webdoc]\npast = 0", "[webdoc] PAST"),
+        (
+            '[webdoc.care_units.L0_1]\ntime_zone = "Mars/Olympus"',
+            "[webdoc.care_units.L0_1] TIME_ZONE: not a known IANA time zone",
+        ),
+        ('[webdoc.care_units.l0_1]\ntime_zone = "zone.tab"', "[webdoc.care_units.l0_1] TIME_ZONE: not a known"),
+        ("[webdoc.care_units.L0_1]\nfilter_policy = 'both'", "[webdoc.care_units.L0_1] FILTER_POLICY"),
+        ("[webdoc.care_units]\nL0_1 = 'Europe/Oslo'", "[webdoc.care_units] L0_1"),
         ("webdoc = 1", "LEYR_PROFILES"),
         ("[webdoc", "not TOML"),
     ],

@@ -26,6 +26,8 @@ TRIED = [
     "fragments of many positions beside 95,000 slots",
     "null for a non-null argument with a default",
     "600,000 tiny items",
+    "300 care units of 10,000 slots",
+    "450 care units of 10,000 resources",
     "a name of 9.9 MiB",
     "JSON 100,000 deep",
     "an answer of about 60 MB, gzip",

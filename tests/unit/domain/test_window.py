@@ -1,18 +1,25 @@
-"""Windows are half-open, carry offsets, and have defaults."""
+"""Windows are half-open, carry offsets, and have defaults; time zones follow the rules of a package."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
+from importlib.resources import files
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import BadUserInput
-from gateway.domain.window import Window, requested_window, subtract, window_of_slot
+from gateway.domain.window import Window, requested_window, subtract, time_zone, window_of_slot
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
 MONTH = timedelta(days=30)
 WIDEST = timedelta(days=92)
+STOCKHOLM = time_zone("Europe/Stockholm")
 
 instants = st.integers(0, 12).map(lambda count: NOW + count * DAY)
 windows = st.tuples(instants, instants).filter(lambda both: both[0] < both[1]).map(lambda both: Window(*both))
@@ -84,7 +91,7 @@ def test_subtract_leaves_what_lies_outside_the_other_window(several: list[Window
 def test_what_is_left_out_is_now_and_the_default(
     start: datetime | None, end: datetime | None, expected: Window
 ) -> None:
-    assert requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST) == expected
+    assert requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST, zone=STOCKHOLM) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,92 @@ def test_what_is_left_out_is_now_and_the_default(
 )
 def test_a_window_out_of_bounds_is_refused(start: datetime | None, end: datetime | None, why: str) -> None:
     with pytest.raises(BadUserInput, match=why):
-        requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST)
+        requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST, zone=STOCKHOLM)
+
+
+zones = st.sampled_from(files("tzdata").joinpath("zones").read_text().split()).map(time_zone)
+local_times = st.integers(0, 300 * 366 * 24 * 60).map(
+    lambda minutes: datetime(1900, 1, 1, tzinfo=UTC).replace(tzinfo=None) + timedelta(minutes=minutes)
+)
+offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(local_times, st.sampled_from([0, 1]), st.integers(1, 92), st.sampled_from([0, 1]), zones, offsets, offsets)
+def test_a_window_that_ends_at_the_same_local_time_at_most_92_days_later_is_accepted(
+    local: datetime, fold: int, count: int, end_fold: int, zone: ZoneInfo, one: timezone, other: timezone
+) -> None:
+    start = local.replace(tzinfo=zone, fold=fold).astimezone(UTC)
+    local_start = start.astimezone(zone).replace(tzinfo=None)
+    end = (local_start + count * DAY).replace(tzinfo=zone, fold=end_fold).astimezone(UTC)
+    assume(start < end)
+
+    window = requested_window(
+        start.astimezone(one), end.astimezone(other), now=NOW, default=MONTH, widest=WIDEST, zone=zone
+    )
+
+    assert (window.start, window.end) == (start, end)
+
+
+@given(local_times, st.integers(93, 400), st.sampled_from([STOCKHOLM, time_zone("America/Sao_Paulo")]), offsets)
+def test_a_window_of_93_local_days_is_refused_whatever_the_offset(
+    local: datetime, count: int, zone: ZoneInfo, offset: timezone
+) -> None:
+    start = local.replace(tzinfo=zone).astimezone(UTC)
+    end = (start.astimezone(zone).replace(tzinfo=None) + count * DAY).replace(tzinfo=zone).astimezone(offset)
+
+    with pytest.raises(BadUserInput, match="wider than 92 days"):
+        requested_window(start, end, now=NOW, default=MONTH, widest=WIDEST, zone=zone)
+
+
+@given(local_times, offsets, zones)
+def test_a_window_of_92_times_24_hours_is_accepted_though_clocks_are_put_forward(
+    moment: datetime, offset: timezone, zone: ZoneInfo
+) -> None:
+    start = moment.replace(tzinfo=offset)
+
+    assert requested_window(start, start + WIDEST, now=NOW, default=MONTH, widest=WIDEST, zone=zone).length == WIDEST
+
+
+def test_three_months_over_the_end_of_summer_time_are_accepted() -> None:
+    start, end = datetime(2026, 8, 1, tzinfo=STOCKHOLM), datetime(2026, 11, 1, tzinfo=STOCKHOLM)
+
+    window = requested_window(
+        start.astimezone(UTC), end.astimezone(UTC), now=NOW, default=MONTH, widest=WIDEST, zone=STOCKHOLM
+    )
+
+    assert window.length == WIDEST + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Mars/Olympus", "../secret", "/etc/localtime", "Europe", "zone.tab", "tzdata.zi", "Europe//Oslo", "ö"]
+)
+def test_an_unknown_time_zone_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        time_zone(name)
+
+
+def test_time_zones_do_not_depend_on_the_files_of_the_machine(tmp_path: Path) -> None:
+    tokyo = files("tzdata").joinpath("zoneinfo", "Asia", "Tokyo").read_bytes()
+    (tmp_path / "Europe").mkdir()
+    (tmp_path / "Europe" / "Stockholm").write_bytes(tokyo)
+    program = """
+from datetime import datetime
+from zoneinfo import ZoneInfo
+from gateway.domain.ehr_profile import shipped_profile
+for zone in (ZoneInfo("Europe/Stockholm"), shipped_profile("webdoc").time_zone):
+    print(datetime(2026, 1, 1, tzinfo=zone).isoformat())
+"""
+
+    shown = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONTZPATH": str(tmp_path)},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+
+    assert shown == ["2026-01-01T00:00:00+09:00", "2026-01-01T00:00:00+01:00"]
 
 
 def days(window: Window) -> set[int]:

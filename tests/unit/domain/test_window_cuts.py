@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.window import Window, cut
+from gateway.domain.window import Window, cut, halves
 
 STOCKHOLM = ZoneInfo("Europe/Stockholm")
 zones = st.sampled_from(["Europe/Stockholm", "America/Sao_Paulo", "Asia/Beirut", "Pacific/Apia"]).map(ZoneInfo)
@@ -52,6 +52,43 @@ def test_pieces_meet_at_a_local_midnight_wherever_one_costs_no_further_call(
         midnight = datetime.combine(latest.astimezone(zone).date(), time.min, zone).astimezone(UTC)
         possible = window.end - left * longest <= midnight <= latest
         assert piece.end == (midnight if possible else latest)
+
+
+@settings(max_examples=200, deadline=None)  # as above
+@given(windows, zones)
+def test_halves_meet_at_the_local_midnight_nearest_to_the_middle_or_at_a_full_hour(
+    window: Window, zone: ZoneInfo
+) -> None:
+    both = halves(window, zone)
+
+    assert (both is None) == (window.length <= timedelta(hours=1))
+    if both is not None:
+        one, other = both
+        assert (one.start, other.end, one.end) == (window.start, window.end, other.start)
+        local = one.end.astimezone(zone)
+        first = window.start.astimezone(zone).date()
+        days = (window.end.astimezone(zone).date() - first).days + 1
+        midnights = [
+            datetime.combine(first + timedelta(days=day), time.min, zone).astimezone(UTC) for day in range(days)
+        ]
+        midnights = [each for each in midnights if window.start < each < window.end]
+        if midnights:
+            middle = window.start + window.length / 2
+            assert abs(one.end - middle) <= min(abs(each - middle) for each in midnights)
+            assert one.end in midnights
+        else:
+            assert (local.minute, local.second, local.microsecond) == (0, 0, 0)
+
+
+@settings(max_examples=50, deadline=None)  # as above
+@given(windows, zones)
+def test_halving_again_and_again_ends_at_windows_of_an_hour(window: Window, zone: ZoneInfo) -> None:
+    rounds = 0
+    while (both := halves(window, zone)) is not None:
+        window = max(both, key=lambda each: each.length)
+        rounds += 1
+
+    assert rounds <= 14
 
 
 @pytest.mark.parametrize("longest", [None, timedelta(days=3), timedelta(days=2)])

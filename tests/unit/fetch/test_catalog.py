@@ -12,6 +12,7 @@ from gateway.domain.models import CareUnitKey, Resource
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog, CatalogList
 from gateway.fetch.fetch_scope import CacheStatus, FetchScope
+from tests.unit.asking import NOTHING_KEPT
 from tests.unit.model_ehr import UNIT, ModelEhr
 
 MINUTES = Lifetimes(300, 86_400)
@@ -273,3 +274,20 @@ def test_of_items_with_one_id_the_first_counts() -> None:
     listed = CatalogList([Resource("r1", name="first"), Resource("r2"), Resource("r1", name="second")])
 
     assert [each.name for each in listed.items.values()] == ["first", None]
+
+
+@pytest.mark.parametrize(
+    ("lifetimes", "items", "is_known"), [(MINUTES, 1, True), (NOTHING_KEPT, 200, False), (NOTHING_KEPT, 201, True)]
+)
+async def test_size_of_a_list_is_known_where_it_is_cached_or_long(
+    lifetimes: Lifetimes, items: int, is_known: bool
+) -> None:
+    world = World(lifetimes)
+    world.staff.names = [f"r{number}" for number in range(items)]
+    scope = FetchScope(world.now)
+    given = world.catalog.resources.get(UNIT, scope)
+
+    listed = given if isinstance(given, CatalogList) else await given
+
+    assert listed.bytes == (listed.size(UNIT) if is_known else 0)
+    scope.close()

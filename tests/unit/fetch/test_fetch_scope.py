@@ -16,6 +16,7 @@ from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope, Incomplete, IncompleteReason
 from gateway.fetch.profiles import Profiles
+from gateway.fetch.single_flight import SharedCall
 from tests.unit import strategies
 from tests.unit.asking import Answer, Gateway, Request
 from tests.unit.model_ehr import DAY, RESOURCES, SERVICES, START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
@@ -282,3 +283,26 @@ def test_queries_of_a_care_unit_that_is_asked_anew_share_calls_of_their_own_requ
         return counts
 
     assert asyncio.run(asked()) == [1, 1, 2]
+
+
+def test_bytes_of_lists_are_counted_once_and_too_many_end_the_request_and_its_calls() -> None:
+    async def read() -> tuple[BaseException | None, bool, bool]:
+        scope = FetchScope(0.0, most_list_bytes=10)
+        call: SharedCall[None] = SharedCall(asyncio.sleep(60), 0.0, lambda _: None)
+        scope.release_on_close(call)
+        waiting = scope.wait_for(call.wait())
+        scope.count_list("one", 6)
+        scope.count_list("one", 6)
+        is_early = waiting.done()
+        scope.count_list("two", 6)
+        error = waiting.exception()
+        await asyncio.sleep(0)
+        scope.close()
+        return error, is_early, call.joinable
+
+    error, is_early, is_pending = asyncio.run(read())
+
+    assert not is_early
+    assert isinstance(error, OperationTooLarge)
+    assert "would read lists of 12 bytes or more; the limit is 10" in error.message
+    assert not is_pending

@@ -1,11 +1,14 @@
 """What the gateway knows about the configured EHRs, and learns."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
+from gateway.domain.window import time_zone
 from gateway.fetch.profiles import Profiles, suspected_profile
 from tests.unit.model_ehr import UNIT, window
 
@@ -83,3 +86,16 @@ def test_what_slots_lack_is_learned_of_their_care_unit_alone() -> None:
     assert (learned.names_resource, learned.names_service) == (False, False)
     assert (other.names_resource, other.names_service) == (True, True)
     assert learned.filter_policy is other.filter_policy is FilterPolicy.ANY_ONE
+
+
+def test_profile_of_a_care_unit_has_its_own_time_zone_also_after_learning() -> None:
+    oslo = time_zone("Europe/Oslo")
+    profiles = Profiles([replace(PLAIN, unit_time_zones={UNIT.care_unit: oslo})])
+    other = CareUnitKey("model", "other")
+
+    assert profiles.of_unit(UNIT).time_zone is oslo
+    profiles.learn(profiles.of_unit(UNIT).after_refusing(resource=False, service=False))
+
+    assert profiles.of_unit(UNIT).time_zone is oslo
+    assert profiles.of_unit(other).time_zone is profiles.of("model").time_zone is PLAIN.time_zone
+    assert profiles.of_unit(UNIT).filter_policy is profiles.of_unit(other).filter_policy is FilterPolicy.ANY_ONE

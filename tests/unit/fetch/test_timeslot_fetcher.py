@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
-from gateway.domain.errors import FilterRequired, NotFound, NotSupported, UpstreamUnavailable
+from gateway.domain.errors import FilterRequired, NotFound, NotSupported, OperationTooLarge, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, TimeslotQuery, UnitLists, serves
 from gateway.domain.timeslots import TimeslotList
@@ -264,3 +264,21 @@ async def test_an_unknown_id_is_refused_after_filtered_calls_too(policy: FilterP
     await asked.answer([query(0, 5)])
 
     assert isinstance((await asked.answer([stranger]))[0], NotFound)
+
+
+@pytest.mark.parametrize("asked_for", [[query(0, 31)], [query(0, 31, "r1"), query(0, 31, "r2")]])
+async def test_slots_of_a_call_are_counted_once_also_where_every_query_is_settled_at_once(
+    asked_for: list[TimeslotQuery],
+) -> None:
+    slots = [TrueSlot(START + minute * DAY / 1440, f"r{minute % 2 + 1}", "s1") for minute in range(300)]
+    for most, is_too_many in ((300, False), (299, True)):
+        asked = new_request(ModelEhr(slots, PLAIN), PLAIN, UnitLists.BOTH)
+        asked.scope.most_slots = most
+
+        await asked.answer(asked_for)
+
+        if is_too_many:
+            with pytest.raises(OperationTooLarge, match="would read 300 timeslots or more; the limit is 299"):
+                asked.scope.count_calls()
+        else:
+            asked.scope.count_calls()

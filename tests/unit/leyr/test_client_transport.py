@@ -8,7 +8,14 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from gateway.domain.errors import DeadlineExceeded, GatewayError, Overloaded, UpstreamInvalidAnswer, UpstreamUnavailable
+from gateway.domain.errors import (
+    DeadlineExceeded,
+    GatewayError,
+    Overloaded,
+    UpstreamAnswerTooLarge,
+    UpstreamInvalidAnswer,
+    UpstreamUnavailable,
+)
 from gateway.http_client.connection import Response
 from gateway.http_client.pool import PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult
@@ -134,6 +141,20 @@ async def test_a_body_of_ten_mebibytes_is_read() -> None:
     ).get()
 
     assert len(response.body) == 10 * MEBIBYTE
+
+
+async def test_body_limit_can_be_set() -> None:
+    server_body = b"[" + b" " * 2 * MEBIBYTE + b"]"
+    leyr = FakeLeyr(lambda: httpx.Response(200, content=server_body))
+    client = mock_http_client(httpx.MockTransport(leyr.handle))
+    for most, fits in ((len(server_body), True), (len(server_body) - 1, False)):
+        transport = LeyrTransport("https://leyr.example", "c", SecretStr("s"), connections=client, max_body_bytes=most)
+        async with transport:
+            if fits:
+                assert len((await transport.get("/x", timeout_seconds=5)).body) == most
+            else:
+                with pytest.raises(UpstreamAnswerTooLarge):
+                    await transport.get("/x", timeout_seconds=5)
 
 
 async def test_a_larger_body_is_invalid_and_not_read_to_its_end() -> None:

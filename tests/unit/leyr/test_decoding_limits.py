@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.errors import UpstreamAnswerTooLarge, UpstreamInvalidAnswer
 from gateway.domain.models import Timeslot
 from gateway.domain.pieces import PIECE
 from gateway.leyr.decoding import ListDecoder
@@ -54,6 +54,18 @@ def test_a_wrapped_list_that_is_too_long_is_refused() -> None:
     assert len(SLOTS.decode(body).items) == LIMIT
     with pytest.raises(UpstreamInvalidAnswer, match="more items"):
         SLOTS.decode(body.replace(b"[", b"[" + SLOT + b","))
+
+
+def test_lists_that_are_too_long_are_told_from_other_invalid_ones() -> None:
+    wrapped = b'{"data":[{"start":"2026-12-01T09:00:00+01:00","text":"' + b"x" * 2 * MEBIBYTE + b'"}]}'
+
+    for body in (listed(SLOT, LIMIT + 1), wrapped):
+        with pytest.raises(UpstreamAnswerTooLarge):
+            SLOTS.decode(body)
+    for body in (b"{}", b"[1]", b"[", b'[{"start":"no time"}]'):
+        with pytest.raises(UpstreamInvalidAnswer) as other:
+            SLOTS.decode(body)
+        assert not isinstance(other.value, UpstreamAnswerTooLarge)
 
 
 GARBAGE = {

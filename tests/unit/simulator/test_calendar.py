@@ -164,3 +164,11 @@ def test_find_gives_the_slots_that_the_query_holds(calendar: Calendar, by_start:
             and query.resource_id in (None, slot.resource_id)
             and query.service_id in (None, slot.service_id)
         ]
+
+
+@pytest.mark.parametrize("emr", EHRS)
+def test_as_many_care_units_as_are_wanted_have_ids_and_names_of_their_own(emr: str) -> None:
+    few, many = (World(seed=1, scale=1, today=TODAY, care_units=count).care_units(emr) for count in (2, 40))
+
+    assert (len(few), len(many)) == (2, 40)
+    assert len({unit.name.rsplit(" ", 1)[0] for unit in many.values()}) == 40
