@@ -170,12 +170,17 @@ async def load_timeslots(
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
     """The free times that a field of a node asks for. Raises domain errors."""
     limit = checked_first(first)
-    checked = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
-    found = await _found(info.context, checked)
-    if checked.query is not None:
-        info.context.expire_with_first(checked.query, found)
+    context = info.context
+    checked = context.timeslot_query(owner.key, asked, *owner.own_filters)
+    query, unconfirmed = checked
+    if query is None or unconfirmed is not None:
+        found = await _found(context, checked)
+    else:
+        found = await context.loaders.timeslots(query)
+    if query is not None:
+        context.expire_with_first(query, found)
     slots = found.slots if limit is None else found.slots[:limit]
-    views = TimeslotViews(info.context, owner.key)
+    views = context.made_once(owner.key, TimeslotViews)
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
     part = (*found.part, len(slots))
     return LazyObjectList(slots, views.view, views.translations, found.derived, part, computed=views.computed)
@@ -195,7 +200,7 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
     # A long slot's window holds many others.
     at_once = found.within(Window(wanted.start, wanted.start + timedelta.resolution))
     slot = next(filter(wanted.is_of, at_once.slots), None)
-    return None if slot is None else TimeslotViews(context, wanted.care_unit).view(slot)
+    return None if slot is None else context.made_once(wanted.care_unit, TimeslotViews).view(slot)
 
 
 async def _found(context: Context, checked: CheckedQuery) -> TimeslotList:
