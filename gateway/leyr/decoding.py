@@ -137,17 +137,14 @@ class ListDecoder(Generic[T]):
     def decode_page(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
         """The same for a list that may have further pages: other pages may hold the rows that can be used."""
         try:
-            self._check_length(body)
             try:
-                decoded = Decoded(self._strict.decode(body))
-            except msgspec.ValidationError:
-                decoded = yield from self._decode_tolerantly(body)
+                decoded = yield from self._read(body)
             except msgspec.DecodeError:
                 if b"\\ud" not in body and b"\\uD" not in body:
                     raise
                 # Half a character in one row must not take the others away.
                 body = yield from _without_lone_surrogates(body)
-                decoded = yield from self._with_whole_ids((yield from self._decode_tolerantly(body)))
+                decoded = yield from self._with_whole_ids((yield from self._read(body)))
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
         if len(decoded.items) + decoded.dropped > self.max_items:
@@ -166,6 +163,14 @@ class ListDecoder(Generic[T]):
             decoded = replace(decoded, items=items, dropped=dropped)
             times = self._times(items)
         return replace(decoded, times=times, text_bytes=_text_bytes(body)) if times else decoded
+
+    def _read(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
+        """The rows as they come. Raises one of _NOT_JSON, and what `decode` raises."""
+        self._check_length(body)
+        try:
+            return Decoded(self._strict.decode(body))
+        except msgspec.ValidationError:
+            return (yield from self._decode_tolerantly(body))
 
     def _check_length(self, body: bytes | bytearray) -> None:
         """Count the items of a list before they are made. Raises UpstreamInvalidAnswer."""

@@ -157,11 +157,20 @@ def test_a_slot_whose_owner_cannot_be_read_is_dropped_rather_than_given_to_nobod
 @pytest.mark.parametrize("others", [1, PIECE])
 def test_a_text_that_was_cut_off_within_a_character_takes_no_row_away(text: str, read: str, others: int) -> None:
     more = b"".join(b',{"id":"%d","more":"\\ud83d\\ude00"}' % number for number in range(others))
-    for name in ("name", "more"):
-        found = UNITS.decode(b'[{"id":"a","%s":"%s"}%s]' % (name.encode(), text.encode(), more))
+    for name, around in (
+        (name, around) for name in ("name", "more") for around in (b"[%s]", b'{"n":"\\udc00","data":[%s]}')
+    ):
+        found = UNITS.decode(around % (b'{"id":"a","%s":"%s"}%s' % (name.encode(), text.encode(), more)))
 
         assert found.items[0] == CareUnit("a", name=read if name == "name" else None)
         assert (len(found.items), found.dropped) == (1 + others, 0)
+
+
+@pytest.mark.parametrize("odd", [b"null", b'{"id":7}', b'{"id":""}'])
+def test_half_a_character_beside_a_row_that_is_odd_otherwise_takes_no_row_away(odd: bytes) -> None:
+    found = UNITS.decode(b'[%s,{"id":"a","name":"\\ud83d"}]' % odd)
+
+    assert found.items[-1] == CareUnit("a", name="\ufffd")
 
 
 def test_a_row_whose_ids_were_cut_off_within_a_character_is_dropped() -> None:
