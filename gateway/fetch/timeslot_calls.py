@@ -269,9 +269,14 @@ class RequestAnswers:
 
     def use(self, step: Step, source: Source) -> None:
         """Tell the request how old an answer is that it uses, and whether it is whole; nothing of one that failed."""
-        answer, fetched_at = source.answer, source.fetched_at if isinstance(source, Snapshot) else source.started
+        answer = source.answer
         if answer is None:
             return
+        if isinstance(source, Snapshot):
+            fetched_at = source.fetched_at
+        else:
+            # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
+            fetched_at = max(source.started, answer.began or source.started)
         self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, fetched_at)
         if answer.dropped:
             reason, emr = IncompleteReason.ROWS_DROPPED, step.care_unit.emr
