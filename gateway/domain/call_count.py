@@ -1,6 +1,7 @@
 """How many upstream calls an operation would make for a care unit, counted before the first and as if without cache."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -19,6 +20,11 @@ from gateway.domain.queries import (
     spread,
 )
 
+FURTHER_CALLS: ContextVar[Callable[[int], None]] = ContextVar("gateway.further_calls", default=lambda _: None)
+"""Counts the calls that a call turns out to take, such as those for further pages, before they are made.
+
+Raises OperationTooLarge and RateLimited.
+"""
 # A refusal says how many calls there would be; beyond so many it takes long to find out, and helps nobody.
 _COUNTED_EXACTLY = 1_000
 

@@ -5,6 +5,7 @@ Where the answer to a timeslots call is too large to be read, its window is aske
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -29,6 +30,16 @@ _MOST_OF = 0.9
 
 CountCalls: TypeAlias = Callable[[int], None]
 """Counts further calls before they are made. Raises OperationTooLarge and RateLimited."""
+
+
+def count_for_any(counting: Sequence[CountCalls], calls: int) -> None:
+    """Count calls for the first of several requests that may make so many. Raises OperationTooLarge and RateLimited."""
+    *others, last = counting
+    for count_calls in others:
+        with suppress(OperationTooLarge, RateLimited):
+            count_calls(calls)
+            return
+    last(calls)
 
 
 class SchedulingBackend(Protocol):

@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from msgspec.structs import astuple
 
+from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource
-from gateway.fetch.backend import SchedulingBackend
+from gateway.fetch.backend import SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.single_flight import SharedCall
@@ -171,7 +172,12 @@ class CachedLists(Generic[K, T]):
         return call
 
     async def _call(self, key: K, now: float, waiting: Sequence[FetchScope]) -> CatalogList[T]:
-        listed = CatalogList(await self._fetch(key), self._config.new_derived)
+        # The task keeps its context, so what is set there would keep requests in a cycle.
+        counting = FURTHER_CALLS.set(partial(_count_for_one, waiting))
+        try:
+            listed = CatalogList(await self._fetch(key), self._config.new_derived)
+        finally:
+            FURTHER_CALLS.reset(counting)
         if self._lifetimes.fresh or len(listed.items) > _MANY_ITEMS:
             listed.bytes = listed.size(key)
         if self._lifetimes.fresh:
@@ -210,6 +216,12 @@ class Catalog:
         self.healthcare_services: CachedLists[CareUnitKey, HealthcareService] = CachedLists(
             "healthcare-services", backend.healthcare_services, config
         )
+
+
+def _count_for_one(waiting: Sequence[FetchScope], calls: int) -> None:
+    """Count the calls for further pages of a list; nobody is asked for those of one that nobody waits for."""
+    if waiting:
+        count_for_any([scope.count_further_calls for scope in waiting], calls)
 
 
 def _subject(key: str | CareUnitKey) -> tuple[str, ...]:

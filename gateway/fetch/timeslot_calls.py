@@ -9,14 +9,15 @@ from functools import partial
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
-from gateway.domain.errors import OperationTooLarge, RateLimited, UpstreamUnavailable
+from gateway.domain.call_count import FURTHER_CALLS
+from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
 from gateway.domain.read_order import corrected_in_pieces, differs, filters_meet, own_slots
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
-from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend
+from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.profiles import Profiles, remember
@@ -86,7 +87,7 @@ class TimeslotCalls:
         """
         started, counting = self._clock(), [count_calls]
         call: SharedCall[TimeslotList] = SharedCall(
-            self._call(_Read(step, reader), semaphore, partial(_count_for_any, counting)),
+            self._call(_Read(step, reader), semaphore, partial(count_for_any, counting)),
             started,
             partial(self._on_done, step),
         )
@@ -112,6 +113,8 @@ class TimeslotCalls:
         step = read.step
         reads = self._reads[step.care_unit]
         reads.add(read)
+        # The task keeps its context, so what is set there would keep requests in a cycle.
+        counting = FURTHER_CALLS.set(count_calls)
         try:
             for number in range(_MOST_READS):
                 if number:
@@ -125,6 +128,7 @@ class TimeslotCalls:
                     reads.discard(read)
                     return self._land(Snapshot(step, landed, began, read.reader), reads)
         finally:
+            FURTHER_CALLS.reset(counting)
             reads.discard(read)
             if not reads:
                 self._reads.pop(step.care_unit, None)
@@ -201,16 +205,6 @@ class _Read:
         return corrected
 
 
-def _count_for_any(counting: Sequence[CountCalls], calls: int) -> None:
-    """Count calls for the first of several requests that may make so many. Raises OperationTooLarge and RateLimited."""
-    *others, last = counting
-    for count_calls in others:
-        with suppress(OperationTooLarge, RateLimited):
-            count_calls(calls)
-            return
-    last(calls)
-
-
 class RequestAnswers:
     """The snapshots and calls that one request uses, until its end, for one care unit."""
 
@@ -269,9 +263,14 @@ class RequestAnswers:
 
     def use(self, step: Step, source: Source) -> None:
         """Tell the request how old an answer is that it uses, and whether it is whole; nothing of one that failed."""
-        answer, fetched_at = source.answer, source.fetched_at if isinstance(source, Snapshot) else source.started
+        answer = source.answer
         if answer is None:
             return
+        if isinstance(source, Snapshot):
+            fetched_at = source.fetched_at
+        else:
+            # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
+            fetched_at = max(source.started, answer.began or source.started)
         self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, fetched_at)
         if answer.dropped:
             reason, emr = IncompleteReason.ROWS_DROPPED, step.care_unit.emr

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from pydantic import SecretStr
 
+from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.errors import (
     DeadlineExceeded,
     NotFound,
@@ -223,6 +224,7 @@ class LeyrClient:
         bounds = {"max_items": max_items, "max_bytes": self._transport.max_body_bytes}
         pages = Pages(target, first, base_url=self._transport.base_url, **bounds)
         while (link := pages.next_target()) is not None:
+            FURTHER_CALLS.get()(1)
             attempt = partial(self._get_page, link, endpoint, emr, is_first=False)
             try:
                 found = await policy.call(endpoint.name, attempt, began)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import inf
 from typing import Any
+from weakref import WeakSet
 
 from gateway.http_client.semaphore import ResizableSemaphore
 
@@ -139,6 +140,7 @@ class DetachedCalls:
     They hold at most a quarter of the limit, and one at least. Where that is full, a call of the caller with the most
     gives way to one of a caller that would not have as many; else the new one is refused. The oldest give way to calls
     that wait for a permit. A call is known by its task, and must hold a permit: one that was not sent is no loss.
+    From one attempt to the next, as for a further page, it stays detached, and waits for no permit.
     """
 
     def __init__(self, limiter: ConcurrencyLimiter) -> None:
@@ -149,6 +151,8 @@ class DetachedCalls:
         self._of_caller: Counter[Hashable] = Counter()
         # Those that were cancelled and still hold their permits.
         self._ending: set[asyncio.Task[Any]] = set()
+        # Those whose attempt ended, and which may make another one: for the next page, or for half of the window.
+        self._between_attempts: WeakSet[asyncio.Task[Any]] = WeakSet()
 
     def __len__(self) -> int:
         return len(self._detached)
@@ -157,15 +161,27 @@ class DetachedCalls:
         return task in self._detached
 
     def begin(self, caller: Hashable) -> None:
-        """The call of this task, and of a caller, got its permit."""
-        self._running[_current_task()] = caller
+        """The call of this task, and of a caller, got its permit; if nobody waits for it, it may have to end."""
+        task = _current_task()
+        self._running[task] = caller
+        if task in self._between_attempts:
+            self._between_attempts.discard(task)
+            if not self.detach(task):
+                task.cancel()
 
     def end(self) -> None:
         """The call of this task is about to release its permit."""
         task = _current_task()
         del self._running[task]
         self._ending.discard(task)
+        is_detached = task in self._detached
         self.attach(task)
+        if is_detached:
+            self._between_attempts.add(task)
+
+    def may_wait(self) -> bool:
+        """Whether the call of this task may wait for a permit: not where nobody waits for it."""
+        return not self._between_attempts or _current_task() not in self._between_attempts
 
     def detach(self, task: "asyncio.Task[Any]") -> bool:
         """Let a call go on; False where the one who asks must cancel it."""
@@ -184,6 +200,7 @@ class DetachedCalls:
 
     def attach(self, task: "asyncio.Task[Any]") -> None:
         """Somebody waits for a call again, or it ended."""
+        self._between_attempts.discard(task)
         if task in self._detached:
             caller = self._detached.pop(task)
             self._of_caller[caller] -= 1
@@ -202,7 +219,10 @@ class DetachedCalls:
         cancelled = list(self._detached)
         for task in cancelled:
             self._cancel(task)
-        return cancelled
+        between = [task for task in self._between_attempts if not task.done()]
+        for task in between:
+            task.cancel()
+        return cancelled + between
 
     @property
     def _most(self) -> int:

@@ -137,11 +137,14 @@ class ListDecoder(Generic[T]):
     def decode_page(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
         """The same for a list that may have further pages: other pages may hold the rows that can be used."""
         try:
-            self._check_length(body)
             try:
-                decoded = Decoded(self._strict.decode(body))
-            except msgspec.ValidationError:
-                decoded = yield from self._decode_tolerantly(body)
+                decoded = yield from self._read(body)
+            except msgspec.DecodeError:
+                if b"\\ud" not in body and b"\\uD" not in body:
+                    raise
+                # Half a character in one row must not take the others away.
+                body = yield from _without_lone_surrogates(body)
+                decoded = yield from self._with_whole_ids((yield from self._read(body)))
         except _NOT_JSON:
             raise UpstreamInvalidAnswer("Leyr's answer is not JSON") from None
         if len(decoded.items) + decoded.dropped > self.max_items:
@@ -160,6 +163,14 @@ class ListDecoder(Generic[T]):
             decoded = replace(decoded, items=items, dropped=dropped)
             times = self._times(items)
         return replace(decoded, times=times, text_bytes=_text_bytes(body)) if times else decoded
+
+    def _read(self, body: bytes | bytearray) -> Pieces[Decoded[T]]:
+        """The rows as they come. Raises one of _NOT_JSON, and what `decode` raises."""
+        self._check_length(body)
+        try:
+            return Decoded(self._strict.decode(body))
+        except msgspec.ValidationError:
+            return (yield from self._decode_tolerantly(body))
 
     def _check_length(self, body: bytes | bytearray) -> None:
         """Count the items of a list before they are made. Raises UpstreamInvalidAnswer."""
@@ -232,6 +243,16 @@ class ListDecoder(Generic[T]):
                     return None
         return None if texts.get(self._identity) is None else self._item(**texts)
 
+    def _with_whole_ids(self, decoded: Decoded[T]) -> Pieces[Decoded[T]]:
+        """A list without the rows whose ids hold what stands for half a character: they are not those ids any more."""
+        usable: list[T] = []
+        for some in batches(decoded.items):
+            usable.extend(
+                item for item in some if not any(_HALF in (getattr(item, name) or "") for name in self._mandatory)
+            )
+            yield
+        return replace(decoded, items=usable, dropped=decoded.dropped + len(decoded.items) - len(usable))
+
     def _times(self, items: Sequence[T]) -> set[str]:
         texts: set[str | None] = set()
         for read in self._readers:
@@ -296,6 +317,36 @@ def _text_of(value: bytes) -> str | None:
 
 
 _BEGINNING_OF_NUMBERS = frozenset(b"-0123456789"[at : at + 1] for at in range(11))
+
+
+def _without_lone_surrogates(body: bytes | bytearray) -> Pieces[bytes]:
+    r"""JSON whose texts hold U+FFFD for each half of a surrogate pair, as in `"\ud83d"`.
+
+    JSON allows them (RFC 8259, section 8.2), and whoever cuts a text off in UTF-16 makes them. Raises DecodeError where
+    there are none, or more than are read.
+    """
+    parts: list[bytes] = []
+    start = count = 0
+    while start < len(body):
+        # No escape goes on beyond a quotation mark, and none but `\"` holds one.
+        end = body.find(b'"', start + _STEP_BYTES) + 1 or len(body)
+        # Then every backslash begins an escape.
+        text = bytes(body[start:end]).replace(rb"\\", rb"\u005c")
+        text, found = _LONE_SURROGATE.subn(rb"\\ufffd", text, _MOST_LONE_SURROGATES + 1)
+        parts.append(text)
+        start, count = end, count + found
+        yield
+    if not 0 < count <= _MOST_LONE_SURROGATES:
+        raise msgspec.DecodeError
+    return b"".join(parts)
+
+
+_LONE_SURROGATE = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|[c-fC-F](?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD].)[0-9a-fA-F]{2})"
+)
+_MOST_LONE_SURROGATES = 10_000
+_HALF = "\N{REPLACEMENT CHARACTER}"
 
 
 def _text_bytes(body: bytes | bytearray) -> int:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from itertools import chain
 from typing import Any, Generic, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -49,17 +50,39 @@ _NEXT = frozenset(
         "nextoffset",
         "nextpage",
         "nextpagelink",
+        "nextpagenumber",
         "nextpagetoken",
+        "nextpageuri",
         "nextpageurl",
         "nexttoken",
+        "nexturi",
         "nexturl",
         "odatanextlink",
     }
 )
-_MORE = frozenset({"hasmore", "hasnext", "hasnextpage", "istruncated", "moreavailable", "truncated"})
+_MORE = frozenset(
+    {
+        "hasmore",
+        "hasmoreitems",
+        "hasmorepages",
+        "hasmoreresults",
+        "hasnext",
+        "hasnextpage",
+        "incompleteresults",
+        "istruncated",
+        "more",
+        "moreavailable",
+        "truncated",
+    }
+)
+# Whether this page is the last one.
+_LAST = frozenset({"islast", "islastpage", "last"})
 _TOTALS = frozenset({"count", "odatacount", "total", "totalcount", "totalelements", "totalitems", "totalresults"})
-_PAGES = frozenset({"pagecount", "totalpages"})
+_PAGES = frozenset({"lastpage", "pagecount", "pages", "totalpages"})
 _NOTHING: tuple[object, ...] = (None, "", [], {})
+_NO = ("false", "no", "0", 0)
+# As in `{"meta": {"pagination": {"links": {"next": ...}}}}`.
+_LEVELS = 3
 _NO_LETTER = re.compile(r"[^a-z]+")
 NO_PAGING = Paging()
 
@@ -128,7 +151,11 @@ class Pages(Generic[T]):
 def paging_of(decoded: Decoded[Any], response: Response) -> Paging:
     """What a response and the object in it say of further pages; NO_PAGING where they say nothing."""
     paging = _paging_of(decoded.beside) if decoded.beside is not None else NO_PAGING
-    return paging if _HEADERS.isdisjoint(response.headers) else _with_headers(paging, response.headers)
+    if not _HEADERS.isdisjoint(response.headers):
+        paging = _with_headers(paging, response.headers)
+    if response.status == HTTPStatus.PARTIAL_CONTENT and paging.next_link is None and not paging.total:
+        return replace(paging, is_cut_off=True)
+    return paging
 
 
 def _paging_of(beside: Mapping[str, bytes]) -> Paging:
@@ -141,7 +168,7 @@ def _paging_of(beside: Mapping[str, bytes]) -> Paging:
                 paging = replace(paging, is_cut_off=True)
             elif paging.next_link is None:
                 paging = replace(paging, next_link=link)
-        elif name in _MORE and not _is_nothing(value):
+        elif (name in _MORE and not _is_nothing(value) and value not in _NO) or (name in _LAST and value is False):
             paging = replace(paging, is_cut_off=True)
         elif name in _TOTALS:
             paging = replace(paging, total=max(paging.total, _number(value)))
@@ -158,20 +185,24 @@ def _is_nothing(value: object) -> bool:
 
 
 def _facts(beside: Mapping[str, bytes]) -> Iterator[tuple[str, Any]]:
-    """The plain names and values of what may be about paging, also one level deeper."""
+    """The plain names and values of what may be about paging, also some levels deeper."""
     for name, text in beside.items():
         plain = _plain(name)
-        if plain in _AROUND_LINKS:
-            inside = _read(text)
-            if isinstance(inside, dict):
-                yield from ((_plain(each), value) for each, value in inside.items())
-            elif isinstance(inside, list):
-                yield from _with_relations(inside)
-        elif plain in _ABOUT_PAGING:
-            yield plain, _read(text)
+        if plain in _AROUND_LINKS or plain in _ABOUT_PAGING:
+            yield from _facts_in(plain, _read(text), _LEVELS)
 
 
-_ABOUT_PAGING = _NEXT | _MORE | _TOTALS | _PAGES
+def _facts_in(name: str, value: Any, levels: int) -> Iterator[tuple[str, Any]]:
+    if name not in _AROUND_LINKS:
+        yield name, value
+    elif isinstance(value, dict) and levels:
+        for inner, each in value.items():
+            yield from _facts_in(_plain(inner), each, levels - 1)
+    elif isinstance(value, list):
+        yield from _with_relations(value)
+
+
+_ABOUT_PAGING = _NEXT | _MORE | _LAST | _TOTALS | _PAGES
 
 
 def _with_relations(links: Iterable[object]) -> Iterator[tuple[str, Any]]:
@@ -196,6 +227,8 @@ def _number(value: object) -> int:
     """A whole number, also as text; 0 for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
         return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
@@ -214,17 +247,23 @@ _LOOKS_LIKE_LINK = re.compile(r"https?://|\.{0,2}/|[^?]*\?[^?]*=", re.IGNORECASE
 
 
 def _with_headers(paging: Paging, headers: Mapping[str, str]) -> Paging:
-    """What headers add: `Link` with a relation `next` (RFC 8288), and `X-Total-Count`."""
-    paging = replace(paging, total=max(paging.total, _number(headers.get("x-total-count", ""))))
+    """What headers add: `Link` with a relation `next` (RFC 8288), numbers, and of what a `Content-Range` is a part."""
+    in_range = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    totals = [headers.get(name, "") for name in _TOTAL_HEADERS] + ([in_range[1]] if in_range else [])
+    pages = max(paging.pages, _number(headers.get("x-total-pages", "")))
+    paging = replace(paging, total=max(paging.total, *map(_number, totals)), pages=pages)
     links = [link for link, parameters in _LINKS.findall(headers.get("link", "")) if _is_next(parameters)]
     if paging.next_link is None and links:
         return replace(paging, next_link=links[0], is_cut_off=False)
-    # Malformed, but not to be passed over.
-    is_cut_off = paging.next_link is None and _is_next(";" + headers.get("link", ""))
-    return replace(paging, is_cut_off=paging.is_cut_off or is_cut_off)
+    # Malformed, but not to be passed over; and what says that there is a next page, and not where.
+    is_cut_off = _is_next(";" + headers.get("link", "")) or bool(headers.get("x-next-page"))
+    return replace(paging, is_cut_off=paging.is_cut_off or (is_cut_off and paging.next_link is None))
 
 
-_HEADERS = frozenset({"link", "x-total-count"})
+_TOTAL_HEADERS = ("x-total-count", "x-total", "total-count")
+_HEADERS = frozenset({"link", "content-range", "x-next-page", "x-total-pages", *_TOTAL_HEADERS})
+# Of anything but bytes, such as `items 0-49/200` (RFC 9110, section 14.4); some leave the unit out.
+_CONTENT_RANGE = re.compile(r"(?:(?!bytes\b)\S+ )?[^ /]*/(\d+|\*)", re.ASCII | re.IGNORECASE)
 
 
 def _is_next(parameters: str) -> bool:

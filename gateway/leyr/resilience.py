@@ -230,7 +230,7 @@ class UpstreamPolicy:
         if now + pause >= deadline:
             raise self._rejected(endpoint, Rejection.RATE_LIMITED, pause)
         caller = self._caller()
-        if not self._limiter.may_wait(caller):
+        if not self.detached.may_wait() or not self._limiter.may_wait(caller):
             raise self._rejected(endpoint, Rejection.QUEUE_FULL, _QUEUE_RETRY_SECONDS)
         self.detached.make_room(coming=1)
         acquired = await self._limiter.acquire(now, deadline - now, caller)

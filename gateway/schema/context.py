@@ -33,6 +33,8 @@ from gateway.schema.node import Nodes
 
 T = TypeVar("T")
 _DEFAULT_WINDOW = timedelta(days=30)
+# Now is the beginning of a second, which is over when a call arrives; nobody books what begins within the next one.
+_ON_THE_WAY = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ class Context:
         return self.nodes.loaders
 
     @property
+    def _earliest(self) -> datetime:
+        """What is not past yet when a call arrives at an EHR that takes no past instants."""
+        return self.now + _ON_THE_WAY
+
+    @property
     def emrs(self) -> Sequence[EhrProfile]:
         """The configured EHRs that the caller may see."""
         return [profile for profile in self.profiles.all if self.access.sees_emr(profile.code)]
@@ -184,7 +191,7 @@ class Context:
     def query_of_timeslot(self, wanted: TimeslotId) -> CheckedQuery:
         """The query whose answer holds a slot as long as it is free, if it may be asked. Raises BadUserInput."""
         window = window_of_slot(wanted.start, wanted.end)
-        if window.start < self.now and not self.profiles.of_unit(wanted.care_unit).past:
+        if window.start < self._earliest and not self.profiles.of_unit(wanted.care_unit).past:
             return CheckedQuery(None, None)
         query = TimeslotQuery(wanted.care_unit, window, wanted.resource, wanted.service)
         is_odd = [each is not None and self.may_hide_a_personal_number(each) for each in query.filters]
@@ -263,13 +270,14 @@ class Context:
             widest=self.widest_window,
             zone=profile.time_zone,
         )
-        if profile.past or window.start >= self.now:
+        if profile.past or window.start >= self._earliest:
             return window
-        return Window(self.now, window.end) if self.now < window.end else None
+        return Window(self._earliest, window.end) if self._earliest < window.end else None
 
     def expire_with_first(self, query: TimeslotQuery, found: TimeslotList) -> None:
         """Let an answer to a window that begins now be kept until its first slot begins, which is then past."""
-        if found.slots and query.window.start == self.now and found.slots[0].start not in self._first_starts:
+        is_from_now = query.window.start in {self.now, self._earliest}
+        if found.slots and is_from_now and found.slots[0].start not in self._first_starts:
             self._first_starts.add(found.slots[0].start)
             self.loaders.fresh_for((instant(found.slots[0].start) - self.now).total_seconds())
 

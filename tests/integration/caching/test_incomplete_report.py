@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.harness import CACHES_ON, Clock, Gateway, Simulator
+from tests.integration.upstream_failures.test_deadline import WAITED, until
 from tests.stand_ins.http_client import UpstreamScript
 
 WINDOW = 'start: "2026-10-14T00:00:00+02:00", end: "2026-10-15T00:00:00+02:00"'
@@ -133,6 +134,26 @@ def test_data_that_is_fetched_anew_has_a_new_instant(gateway: Gateway, clock: Cl
     found = report(gateway.ask(SLOTS))
 
     assert found == {"timeslotsAsOf": "2026-10-12T05:01:01.234Z", "catalogAsOf": "2026-10-12T05:00:00.000Z"}
+
+
+def test_a_list_whose_call_waited_for_its_turn_has_the_same_instant_in_every_answer(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator, clock: Clock
+) -> None:
+    gateway = serve_gateway(clock=clock, gateway_calls_per_ehr=1, **CACHES_ON)
+    ids = [unit["id"] for unit in gateway.data("{ careUnits { id } }")["careUnits"]]
+    before, late = (f'{{ careUnit(id: "{each}") {{ timeslots({WINDOW}) {{ start }} }} }}' for each in ids[:2])
+    simulator.fault("delay", endpoint="timeslots", seconds=0.5, times=1)
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(gateway.ask, before)
+        assert until(lambda: simulator.count()["timeslots"] == 1, WAITED)
+        waiting = pool.submit(gateway.ask, late)
+        assert until(lambda: gateway.gauge("gateway_gate_waiting") == 1, WAITED)
+        clock.seconds += 3
+        first = report(waiting.result())
+
+    assert report(gateway.ask(late)) == first
+    assert first["timeslotsAsOf"] > "2026-10-12T05:00:02"
 
 
 def test_lists_that_failed_have_no_instant(gateway: Gateway, simulator: Simulator) -> None:

@@ -1,14 +1,18 @@
 """Windows that begin in the past, at EHRs that take no past instants, and answers that are kept while slots begin."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
+from gateway.server.serving import listening_socket, serve_in_thread
 from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator
 
 UNIT = care_unit_id(CareUnitKey("webdoc", "L0_1"))
@@ -51,6 +55,28 @@ def test_window_from_midnight_is_asked_from_now_on(
     answer = serve_gateway(clock=clock, leyr_profiles=without_past).ask(asked(f"({TODAY})"))
 
     assert starts(answer) == [each for each in expected if each > expected[0]]
+
+
+@pytest.mark.parametrize("arguments", [f"({TODAY})", ""], ids=["from midnight", "from now"])
+def test_window_from_now_on_is_not_past_when_its_call_arrives_within_the_second(
+    arguments: str, without_past: Path, serve_gateway: Serve
+) -> None:
+    async def leyr(scope: Scope, _: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        # The gateway's now is the beginning of a second.
+        window = parse_qs(scope["query_string"].decode())
+        is_past = bool(window) and datetime.fromisoformat(window["start"][0]) < NOW + timedelta(seconds=0.999)
+        refusal = {"code": "BAD_REQUEST", "errors": [{"error_code": "BAD_INPUT"}]}
+        slots = [{"start": TOMORROW}, {"start": "2026-10-12T07:00:02+02:00"}]
+        found: object = refusal if is_past else slots if window else [{"id": "L0_1"}]
+        await send({"type": "http.response.start", "status": 400 if is_past else 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(found).encode()})
+
+    with serve_in_thread(leyr, listening_socket("127.0.0.1", 0)) as url:
+        gateway = serve_gateway(leyr_profiles=without_past, leyr_base_url=f"{url}/api")
+
+        assert starts(gateway.ask(asked(arguments)))[0] == NOW + timedelta(seconds=2)
 
 
 def test_window_that_is_past_is_empty_without_a_call(

@@ -145,6 +145,44 @@ def test_a_slot_whose_owner_cannot_be_read_is_dropped_rather_than_given_to_nobod
     assert (found.items, found.dropped) == ([Timeslot(TEN)], 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (r"Per \ud83d", "Per \ufffd"),
+        (r"\uDE00Per", "\ufffdPer"),
+        (r"\ud83d\uD83D\uDE00\ude00", "\ufffd\U0001f600\ufffd"),
+        (r"\\ud83d \\\ud83d \"\ud83d\"", '\\ud83d \\\ufffd "\ufffd"'),
+    ],
+)
+@pytest.mark.parametrize("others", [1, PIECE])
+def test_a_text_that_was_cut_off_within_a_character_takes_no_row_away(text: str, read: str, others: int) -> None:
+    more = b"".join(b',{"id":"%d","more":"\\ud83d\\ude00"}' % number for number in range(others))
+    for name, around in (
+        (name, around) for name in ("name", "more") for around in (b"[%s]", b'{"n":"\\udc00","data":[%s]}')
+    ):
+        found = UNITS.decode(around % (b'{"id":"a","%s":"%s"}%s' % (name.encode(), text.encode(), more)))
+
+        assert found.items[0] == CareUnit("a", name=read if name == "name" else None)
+        assert (len(found.items), found.dropped) == (1 + others, 0)
+
+
+@pytest.mark.parametrize("odd", [b"null", b'{"id":7}', b'{"id":""}'])
+def test_half_a_character_beside_a_row_that_is_odd_otherwise_takes_no_row_away(odd: bytes) -> None:
+    found = UNITS.decode(b'[%s,{"id":"a","name":"\\ud83d"}]' % odd)
+
+    assert found.items[-1] == CareUnit("a", name="\ufffd")
+
+
+def test_a_row_whose_ids_were_cut_off_within_a_character_is_dropped() -> None:
+    rows = (
+        rf'[{{"start":"{NINE}","resource_id":"r\ud83d"}},{{"start":"{NINE}","resource_id":"r"}},{{"start":"\ud83d"}}]'
+    )
+
+    found = SLOTS.decode(rows.encode())
+
+    assert (found.items, found.dropped) == ([Timeslot(NINE, None, "r", None)], 2)
+
+
 def test_an_end_before_its_start_is_given_as_it_came() -> None:
     assert SLOTS.decode(json.dumps([{"start": TEN, "end": NINE}]).encode()).items == [Timeslot(TEN, NINE)]
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.domain.errors import Overloaded
 from gateway.leyr.call_events import CallResult
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig
@@ -163,6 +164,93 @@ def test_a_detached_call_that_fails_is_not_tried_again_and_an_attached_one_is() 
     run(scenario())
 
 
+def pages(harness: PolicyHarness, pause: asyncio.Event | None = None) -> "asyncio.Task[object]":
+    """A call that takes two attempts, one after the other, as a list in pages does; `pause` ends what is between."""
+
+    async def both() -> None:
+        await harness.call()
+        if pause is not None:
+            await pause.wait()
+        await harness.call()
+
+    return asyncio.create_task(both())
+
+
+def test_a_detached_call_stays_one_when_it_goes_on_to_its_next_page() -> None:
+    async def scenario() -> None:
+        harness = harness_of(4, Attempt(1), Attempt(HANG), Attempt(1))
+        call = pages(harness)
+        assert await detach(harness, call) == 1
+        await asyncio.sleep(2)
+
+        assert len(harness.policy.detached) == 1
+        harness.start(3)
+        await asyncio.sleep(0.1)
+        assert not call.done()
+        [late] = harness.start(1)
+        await asyncio.sleep(0.1)
+
+        # It gives way to the one that has to wait.
+        assert call.cancelled()
+        assert codes([await late]) == ["success"]
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("is_detached", [True, False])
+def test_a_detached_call_ends_before_its_next_page_where_there_is_no_room_for_it(is_detached: bool) -> None:
+    async def scenario() -> None:
+        harness = harness_of(4 if is_detached else 1, Attempt(1), Attempt(HANG))
+        pause = asyncio.Event()
+        call = pages(harness, pause)
+        await detach(harness, call)
+        await asyncio.sleep(2)
+        others = harness.start(1)
+        if is_detached:
+            assert await detach(harness, *others) == 1
+        await asyncio.sleep(1)
+
+        pause.set()
+        await asyncio.wait([call])
+
+        assert call.cancelled() or isinstance(call.exception(), Overloaded)
+        assert not others[0].done()
+        assert harness.policy.health.waiting == 0
+
+    run(scenario())
+
+
+def test_a_stop_ends_a_detached_call_between_its_pages() -> None:
+    async def scenario() -> None:
+        harness = harness_of(4, Attempt(1))
+        call = pages(harness, asyncio.Event())
+        await detach(harness, call)
+        await asyncio.sleep(2)
+
+        assert harness.policy.detached.cancel_all() == [call]
+        await asyncio.gather(call, return_exceptions=True)
+        assert call.cancelled()
+        assert len(harness.ehr.attempts) == 1
+
+    run(scenario())
+
+
+def test_a_detached_call_that_somebody_waits_for_again_may_wait_for_its_next_page() -> None:
+    async def scenario() -> None:
+        harness = harness_of(1, Attempt(1), Attempt(2), Attempt(1))
+        call = pages(harness)
+        await detach(harness, call)
+        harness.policy.detached.attach(call)
+        await asyncio.sleep(0.5)
+        [other] = harness.start(1)
+
+        await call
+        assert codes([await other]) == ["success"]
+        assert len(harness.ehr.attempts) == 3
+
+    run(scenario())
+
+
 steps = st.lists(
     st.tuples(st.sampled_from(["start", "detach", "attach", "pass", "leave"]), st.integers(0, 99), st.floats(0, 6)),
     max_size=60,
@@ -182,6 +270,7 @@ def test_detached_calls_never_hold_more_than_a_quarter_or_keep_others_waiting(
             some = calls[number % len(calls)] if calls else None
             if action == "start":
                 calls += harness.start(1 + number % 3)
+                calls.append(pages(harness))
             elif action == "pass":
                 await asyncio.sleep(seconds)
             elif some is not None and action == "attach":

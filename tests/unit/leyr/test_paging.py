@@ -65,6 +65,61 @@ def test_nothing_said_of_pages_is_no_paging() -> None:
 
 
 @pytest.mark.parametrize(
+    "beside",
+    [
+        {"last": False, "numberOfElements": 1},
+        {"more": True},
+        {"hasMoreItems": True},
+        {"incomplete_results": True},
+        {"next_page_number": 2},
+        {"next": {"url": "/v1/x?p=2"}},
+    ],
+)
+def test_a_list_that_says_in_other_words_that_it_goes_on_is_cut_off(beside: dict[str, Any]) -> None:
+    assert said(beside).is_cut_off
+
+
+@pytest.mark.parametrize(
+    ("beside", "paging"),
+    [
+        ({"meta": {"pagination": {"total": 50.0, "total_pages": 4}}}, Paging(total=50, pages=4)),
+        ({"meta": {"pagination": {"links": {"next": "/v1/x?p=2"}}}}, Paging(next_link="/v1/x?p=2")),
+        ({"page": {"total": 50}}, Paging(total=50)),
+        ({"page": 1, "lastPage": 3}, Paging(pages=3)),
+        ({"page": 1, "pages": "3"}, Paging(pages=3)),
+    ],
+)
+def test_numbers_and_links_are_found_some_levels_deeper(beside: dict[str, Any], paging: Paging) -> None:
+    assert said(beside) == paging
+
+
+@pytest.mark.parametrize("value", [False, None, "", "false", "no", 0, "0"])
+def test_a_flag_that_says_no_in_other_words_is_no_further_page(value: object) -> None:
+    assert said({"has_more": value, "last": True}) == NO_PAGING
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "paging"),
+    [
+        ({"content-range": "items 0-0/20"}, 200, Paging(total=20)),
+        ({"content-range": "0-0/20"}, 206, Paging(total=20)),
+        ({"content-range": "items 0-0/1"}, 206, Paging(total=1)),
+        ({"content-range": "items 0-0/*"}, 200, Paging()),
+        ({"content-range": "items 0-0/*"}, 206, Paging(is_cut_off=True)),
+        ({"content-range": "bytes 0-9/10"}, 206, Paging(is_cut_off=True)),
+        ({}, 206, Paging(is_cut_off=True)),
+        ({"link": "</v1/x?p=2>; rel=next", "x-next-page": "2"}, 206, Paging(next_link="/v1/x?p=2")),
+        ({"x-next-page": "2", "x-total": "3", "x-total-pages": "3"}, 200, Paging(None, 3, 3, is_cut_off=True)),
+        ({"x-next-page": "", "total-count": "1"}, 200, Paging(total=1)),
+    ],
+)
+def test_parts_of_a_list_are_known_by_status_and_headers(headers: dict[str, str], status: int, paging: Paging) -> None:
+    body = b'[{"id": "1"}]'
+
+    assert paging_of(whole(RESOURCES.decode_page(body)), Response(status, headers, body)) == paging
+
+
+@pytest.mark.parametrize(
     "text", [b'{"next":"\xff","data":[]}', b'{"meta":' + b"[" * 5_000 + b"]" * 5_000 + b',"data":[]}']
 )
 def test_what_cannot_be_read_beside_a_list_refuses_it(text: bytes) -> None:
