@@ -33,7 +33,7 @@ def own_slots(step: Step, answer: TimeslotList) -> TimeslotList:
         )
     if own is not answer:
         own = own.copy()
-        own.began, own.dropped, own.text_bytes = answer.began, answer.dropped, answer.text_bytes
+        own.describe_as(answer)
     return own
 
 

@@ -184,21 +184,32 @@ class _Read:
 
     async def corrected(self, answer: TimeslotList, began: float) -> TimeslotList | None:
         """The answer as newer ones say; None where they do not tell, so that the EHR has to be asked again."""
-        corrected: TimeslotList | None = answer
+        corrected = answer
+        # Calls wait for their turn while others land that were sent before them.
+        self.newer = [each for each in self.newer if _last_began(each) > began]
         while self.newer:
             if len(self.newer) > _MOST_NEWER:
                 return None
             self.newer.sort(key=lambda snapshot: -snapshot.fetched_at)
             newer = self.newer.pop()
-            if newer.fetched_at <= began or corrected is None:
+            if _last_began(newer) <= began:
                 continue
             work = corrected_in_pieces(corrected, self.step, newer.answer, newer.step)
             is_short = len(corrected) + len(newer.answer) <= PIECE
             found = whole(work) if is_short else await InPieces(work)
-            # What one request reads is told apart by its calls alone, where slots do not name their owners.
-            if found is not None or newer.reader is not self.reader:
-                corrected = found
+            if found is corrected or (found is None and newer.reader is self.reader):
+                # What one request reads is told apart by its calls alone, where slots do not name their owners.
+                continue
+            # Which of its slots are of the requests that were sent after this one's, and which are not, is not known.
+            if found is None or newer.fetched_at <= began:
+                return None
+            corrected = found
         return corrected
+
+
+def _last_began(snapshot: Snapshot) -> float:
+    """When the last request was sent that brought an answer: its window in halves, or its pages, take several."""
+    return max(snapshot.fetched_at, snapshot.answer.last_began or snapshot.fetched_at)
 
 
 def _count_for_any(counting: Sequence[CountCalls], calls: int) -> None:

@@ -92,7 +92,7 @@ def test_answers_in_parts_hold_what_one_answer_would(
 
     # What an earlier question taught of long windows changes the calls, never the answers.
     assert [[shown(each) for each in batch] for batch in found] == [
-        [ehr.owned(each).slots for each in batch] for batch in batches
+        [ehr.expected(each).slots for each in batch] for batch in batches
     ]
 
 
