@@ -33,7 +33,7 @@ from itertools import chain
 from math import inf
 from operator import attrgetter, or_
 
-from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.pieces import PIECE, Pieces, batches, whole
 from gateway.domain.queries import (
     Filters,
@@ -286,6 +286,8 @@ def _touching(covers: Iterable[Cover]) -> Iterable[list[Cover]]:
 
 def needed_lists(queries: Iterable[TimeslotQuery], profile: EhrProfile) -> UnitLists:
     """The lists that `plan` needs for these queries."""
+    if profile.filter_policy is FilterPolicy.NONE_REQUIRED:
+        return UnitLists.NONE
     # The same few combinations of filters come back in many windows.
     kinds = {query.filters: query for query in queries}
     return reduce(or_, (lists_spread_over(query, profile) for query in kinds.values()), UnitLists.NONE)

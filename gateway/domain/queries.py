@@ -187,9 +187,13 @@ def holds_answer(container: TimeslotQuery, query: TimeslotQuery, profile: EhrPro
     The parts of a query that is spread exist for listed ids only, so they hold no answer to one that names such an
     id itself: that may be an id that no list holds, or its slots may lack the other owner.
     """
-    return container.settles(query, profile) and (
-        container.allowed_by(profile.filter_policy)
-        or lists_spread_over(container, profile) is lists_spread_over(query, profile)
+    return container.settles(query, profile) and _spread_alike(container, query, profile)
+
+
+def _spread_alike(container: TimeslotQuery, query: TimeslotQuery, profile: EhrProfile) -> bool:
+    """Whether the ids that one query is spread over do not keep its parts from holding the answer to another."""
+    return container.allowed_by(profile.filter_policy) or (
+        lists_spread_over(container, profile) is lists_spread_over(query, profile)
     )
 
 
@@ -344,7 +348,7 @@ class Containers:
             return None
         for filters in containing(query.filters, profile):
             found = self._under(filters, query)
-            if found is not None and holds_answer(found, query, profile):
+            if found is not None and _spread_alike(found, query, profile):
                 return found
         return None
 
@@ -352,7 +356,7 @@ class Containers:
         """The same, but never an equal query."""
         for filters in containing(query.filters, profile):
             found = self._under(filters, query)
-            if found is not None and found != query and holds_answer(found, query, profile):
+            if found is not None and found != query and _spread_alike(found, query, profile):
                 return found
         return None
 

@@ -119,6 +119,11 @@ class FetchScope:
         """Whether the request's time is over."""
         return self._expired is not None
 
+    @property
+    def calls(self) -> int:
+        """How many upstream calls were counted."""
+        return self._calls
+
     def renewed(self) -> "FetchScope":
         """A scope for the same request, which is answered once more from what was read meanwhile."""
         return FetchScope(

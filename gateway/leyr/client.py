@@ -1,7 +1,7 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -247,7 +247,7 @@ class LeyrClient:
         decoded = endpoint.decoder.decode_simply(response.body)
         if decoded is None:
             decoded = await self._decode(response, endpoint, emr)
-        decoded = replace(decoded, began=began)
+        decoded.began = began
         paging = paging_of(decoded, response)
         if is_first and paging is NO_PAGING:
             return decoded.require_usable()

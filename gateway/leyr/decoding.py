@@ -20,7 +20,7 @@ from gateway.domain.timeslots import instant
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decoded(Generic[T]):
     """A list's items, how many rows were dropped since they cannot be used, and whether an object wrapped the list.
 

@@ -1,9 +1,9 @@
 """What one request carries to its resolvers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 import strawberry
@@ -31,6 +31,7 @@ from gateway.fetch.profiles import Profiles
 from gateway.schema.loaders import Loaders
 from gateway.schema.node import Nodes
 
+T = TypeVar("T")
 _DEFAULT_WINDOW = timedelta(days=30)
 
 
@@ -106,6 +107,9 @@ class Context:
     _queries: dict[tuple[CareUnitKey, TimeslotFilter, str | None, str | None], CheckedQuery] = field(
         default_factory=dict
     )
+    _last_window: tuple[datetime | None, datetime | None, EhrProfile, Window | None] | None = None
+    _first_starts: set[str] = field(default_factory=set)
+    _views: dict[CareUnitKey, Any] = field(default_factory=dict)
     _named: dict[str, AnyNodeId] = field(default_factory=dict)
     _suspicious: dict[str, bool] = field(default_factory=dict)
     is_looked_ahead: bool = False
@@ -161,6 +165,13 @@ class Context:
         found = self._node_ids.get((node_type, key))
         if found is None:
             found = self._node_ids[node_type, key] = NodeIds(node_type, key)
+        return found
+
+    def made_once(self, care_unit: CareUnitKey, make: Callable[["Context", CareUnitKey], T]) -> T:
+        """What the fields of a care unit's timeslots share, made for the first of them."""
+        found: T | None = self._views.get(care_unit)
+        if found is None:
+            found = self._views[care_unit] = make(self, care_unit)
         return found
 
     def timeslot_ids(self, key: CareUnitKey) -> TimeslotIds:
@@ -227,11 +238,7 @@ class Context:
     def _checked_query(
         self, care_unit: CareUnitKey, asked: TimeslotFilter, resource: str | None, service: str | None
     ) -> CheckedQuery:
-        profile = self.profiles.of_unit(care_unit)
-        distinction = asked.start, asked.end, profile.time_zone, profile.past
-        if distinction not in self._windows:
-            self._windows[distinction] = self._window(asked, profile)
-        window = self._windows[distinction]
+        window = self._window(asked, self.profiles.of_unit(care_unit))
         unconfirmed: UnitLists | None = None
         if resource is not None:
             checked_leyr_id(resource)
@@ -251,6 +258,18 @@ class Context:
 
     def _window(self, asked: TimeslotFilter, profile: EhrProfile) -> Window | None:
         """The window of a query, without what is past where the EHR takes no past instants. Raises BadUserInput."""
+        last = self._last_window
+        # Most questions come in rows about the same time; these objects are compared faster than hashed.
+        if last is not None and last[:3] == (asked.start, asked.end, profile):
+            return last[3]
+        distinction = asked.start, asked.end, profile.time_zone, profile.past
+        if distinction not in self._windows:
+            self._windows[distinction] = self._new_window(asked, profile)
+        window = self._windows[distinction]
+        self._last_window = asked.start, asked.end, profile, window
+        return window
+
+    def _new_window(self, asked: TimeslotFilter, profile: EhrProfile) -> Window | None:
         window = requested_window(
             asked.start,
             asked.end,
@@ -265,7 +284,8 @@ class Context:
 
     def expire_with_first(self, query: TimeslotQuery, found: TimeslotList) -> None:
         """Let an answer to a window that begins now be kept until its first slot begins, which is then past."""
-        if found.slots and query.window.start == self.now:
+        if found.slots and query.window.start == self.now and found.slots[0].start not in self._first_starts:
+            self._first_starts.add(found.slots[0].start)
             self.loaders.fresh_for((instant(found.slots[0].start) - self.now).total_seconds())
 
 

@@ -385,7 +385,7 @@ def prefetch(info: Info, found: Sequence[UnitNode]) -> None:
 def is_asked_at_once(query: TimeslotQuery, of: str | None, profile: EhrProfile) -> bool:
     """Whether a query of a whole care unit answers what the nodes of a type below it ask, each about itself."""
     named = _NAMED_BY.get(of)
-    return named is None or holds_each_answer(query, named, profile)
+    return named is None or not profile.needs_unit_lists or holds_each_answer(query, named, profile)
 
 
 _NAMED_BY: Mapping[str | None, UnitLists] = {

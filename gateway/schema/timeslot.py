@@ -170,12 +170,17 @@ async def load_timeslots(
 ) -> LazyObjectList[models.Timeslot, Timeslot]:
     """The free times that a field of a node asks for. Raises domain errors."""
     limit = checked_first(first)
-    checked = info.context.timeslot_query(owner.key, asked, *owner.own_filters)
-    found = await _found(info.context, checked)
-    if checked.query is not None:
-        info.context.expire_with_first(checked.query, found)
+    context = info.context
+    checked = context.timeslot_query(owner.key, asked, *owner.own_filters)
+    query, unconfirmed = checked
+    if query is None or unconfirmed is not None:
+        found = await _found(context, checked)
+    else:
+        found = await context.loaders.timeslots(query)
+    if query is not None:
+        context.expire_with_first(query, found)
     slots = found.slots if limit is None else found.slots[:limit]
-    views = TimeslotViews(info.context, owner.key)
+    views = context.made_once(owner.key, TimeslotViews)
     # Not the limit, which a client chooses: what is kept must not hold numbers of theirs.
     part = (*found.part, len(slots))
     return LazyObjectList(slots, views.view, views.translations, found.derived, part, computed=views.computed)
@@ -197,7 +202,9 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
             slot = await _found_slot(context, wider, wanted)
             if isinstance(slot, models.Timeslot):
                 break
-    return TimeslotViews(context, wanted.care_unit).view(slot) if isinstance(slot, models.Timeslot) else None
+    if not isinstance(slot, models.Timeslot):
+        return None
+    return context.made_once(wanted.care_unit, TimeslotViews).view(slot)
 
 
 async def _found_slot(context: Context, asked: CheckedQuery, wanted: TimeslotId) -> models.Timeslot | NotFound | None:

@@ -79,13 +79,14 @@ def test_care_units_of_all_ehrs_are_planned_in_one_document() -> None:
     }
 
 
-def test_a_fan_out_is_counted_by_the_shorter_list() -> None:
+def test_a_fan_out_is_counted_by_services_beside_each_resource_that_is_asked_for() -> None:
     document = GRAPH.replace("careUnits", 'careUnits(emr: "takecare")')
 
     found = kinds(planned(document, Sizes(resources=7, healthcare_services=3)))
 
     assert found["timeslots+healthcare_service_id"] == 3
-    assert sum(found.values()) == 6
+    assert found["timeslots+resource_id"] == 7
+    assert sum(found.values()) == 13
 
 
 def test_ids_in_the_query_are_taken_as_they_are() -> None:

@@ -34,7 +34,9 @@ class Order:
     def check(self, before: Seen, data: Any) -> None:
         """Check an answer to a request that began when `before` was the newest."""
         self.answers += 1
-        for key, version in _versions(data):
+        found = set(_versions(data))
+        assert len(found) == len(dict(found)), "the answer contradicts itself"
+        for key, version in found:
             assert version >= before.get(key, 0), f"{key} went back from {before[key]} to {version}"
             self.newest[key] = max(version, self.newest.get(key, 0))
 
