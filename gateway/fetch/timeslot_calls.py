@@ -28,7 +28,9 @@ _CALLS_AT_ONCE = 8
 
 # How often a call is made where newer answers of unknown owners overtake it.
 _MOST_READS = 3
+# In lists, each with a further one for as many slots: ten microseconds.
 _MOST_COMPARED = 2_000
+_SLOTS_A_LIST = 100
 # Beyond so many care units, those of which no answer is in use any more are forgotten.
 _MOST_UNITS = 1_000
 # So many may land while a call is on its way.
@@ -135,9 +137,13 @@ class TimeslotCalls:
         answer, step = snapshot.answer, snapshot.step
         for other in reads:
             other.note(snapshot)
-        for count, (older, asked) in enumerate(list(self._answers.get(step.care_unit, {}).items())):
-            # So many are not looked at: to make an answer anew costs no call as a rule.
-            if not older.is_outdated and (count >= _MOST_COMPARED or differs(older, asked, answer, step)):
+        compared = 0
+        for older, asked in list(self._answers.get(step.care_unit, {}).items()):
+            if older.is_outdated or not (asked.window.overlaps(step.window) and filters_meet(asked, step)):
+                continue
+            compared += 1 + min(len(older), len(answer)) // _SLOTS_A_LIST
+            # More are not looked at: to make an answer anew costs no call as a rule.
+            if compared > _MOST_COMPARED or differs(older, asked, answer, step):
                 older.is_outdated = True
         self.watch(step, answer)
         self.snapshots.keep(snapshot)

@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import UpstreamAnswerTooLarge
 from gateway.domain.queries import Step, TimeslotQuery, UnitLists
+from gateway.domain.read_order import differs
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import time_zone
+from gateway.fetch import timeslot_calls
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.profiles import Profiles
 from tests.unit.asking import Answer, Gateway
-from tests.unit.model_ehr import DAY, RESOURCES, START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
+from tests.unit.model_ehr import DAY, RESOURCES, START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query, window
 
 KEPT = Lifetimes(15, 15)
 SLOTS = [TrueSlot(START + days * DAY, resource, "s1") for days in (0.5, 1.5) for resource in RESOURCES]
@@ -143,3 +146,56 @@ def test_fan_out_over_both_lists_asks_once_for_each_id_however_many_there_are(re
     assert isinstance(answer, TimeslotList)
     assert len(answer) == len(slots)
     assert len(ehr.calls) == resources + services
+
+
+def test_landing_beside_thousands_of_cached_answers_outdates_none_that_agrees() -> None:
+    ehr = PatientEhr([], EhrProfile(UNIT.emr, "Model"))
+    gateway = ehr.gateway = Gateway(ehr, Profiles([ehr.profile]), KEPT)
+    minutes = [query(number / 1440, (number + 1) / 1440, "r1") for number in range(2_500)]
+    ehr.slots = [TrueSlot(each.window.start, "r1", "s1") for each in minutes]
+
+    async def outdated() -> list[bool]:
+        for each in minutes:
+            await calls_for(each)
+        await calls_for(query(0, 1, "r2"))
+        known = gateway.snapshots.known(query(0, 2, "r1"), ehr.profile)
+        assert len(known) == len(minutes)
+        return [each.answer.is_outdated for each in known]
+
+    async def calls_for(asked: TimeslotQuery) -> None:
+        gateway.now += 0.0001
+        step = Step(UNIT, asked.window, *asked.filters)
+        call = gateway.calls.start(step, asyncio.Semaphore(1), object(), lambda _: None)
+        await call.wait()
+
+    assert not any(asyncio.run(outdated()))
+
+
+def test_landing_compares_a_bounded_number_of_slots_whatever_requests_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile = EhrProfile(UNIT.emr, "Model")
+    slots = [TrueSlot(START + number * timedelta(minutes=1), "r1", "s1") for number in range(1_000)]
+    ehr = PatientEhr(slots, profile)
+    gateway = ehr.gateway = Gateway(ehr, Profiles([profile]), KEPT)
+    held: list[TimeslotList] = []
+    compared: list[int] = []
+
+    def counted(older: TimeslotList, *others: Any) -> bool:
+        compared.append(len(older))
+        return differs(older, *others)
+
+    monkeypatch.setattr(timeslot_calls, "differs", counted)
+
+    async def story() -> None:
+        for _ in range(250):
+            gateway.now += 0.0001
+            call = gateway.calls.start(Step(UNIT, window(0, 1)), asyncio.Semaphore(1), object(), lambda _: None)
+            held.append(await call.wait())
+            compared.clear()
+        gateway.now += 0.0001
+        await gateway.calls.start(Step(UNIT, window(0, 1)), asyncio.Semaphore(1), object(), lambda _: None).wait()
+
+    asyncio.run(story())
+
+    assert 0 < sum(compared) <= 200_000
