@@ -33,7 +33,7 @@ def own_slots(step: Step, answer: TimeslotList) -> TimeslotList:
         )
     if own is not answer:
         own = own.copy()
-        own.began, own.dropped, own.text_bytes = answer.began, answer.dropped, answer.text_bytes
+        own.describe_as(answer)
     return own
 
 
@@ -79,15 +79,15 @@ def corrected_in_pieces(
     return older.replaced(window, found)
 
 
-def differs(older: TimeslotList, step: Step, newer: TimeslotList, by: Step) -> bool:
+def differs(older: TimeslotList, step: Step, newer: TimeslotList, by: Step) -> bool | None:
     """Whether the newer answer to `by` says something else than the older one to `step`, where both say anything.
 
-    False where the slots do not tell.
+    None where the slots do not tell.
     """
     if not step.window.overlaps(by.window) or not filters_meet(step, by):
         return False
     replaced, written = _replaced_and_written(older, step, newer, by)
-    return replaced is not None and written is not None and replaced.slots != written.slots
+    return None if replaced is None or written is None else replaced.slots != written.slots
 
 
 def _replaced_and_written(

@@ -24,7 +24,8 @@ class TimeslotList:
 
     `derived` is for what others make of the whole list, to be kept as long as the list and shared with all its parts;
     `part` says which part of that whole this list is. `began` is the clock's seconds when the request that brought
-    the list was sent, where that is known. `is_outdated` is set when a newer answer says something else. `dropped` is
+    the list was sent, where that is known; where several brought it, that is the first, and `last_began` the last of
+    them. `is_outdated` is set when a newer answer says something else. `dropped` is
     how many rows of an EHR's answer are missing in the whole, since they cannot be used; parts do not say so.
     """
 
@@ -36,6 +37,7 @@ class TimeslotList:
         "derived",
         "dropped",
         "is_outdated",
+        "last_began",
         "part",
         "slots",
         "text_bytes",
@@ -79,6 +81,7 @@ class TimeslotList:
         self.part = part
         self.text_bytes = text_bytes
         self.began: float | None = None
+        self.last_began: float | None = None
         self.is_outdated = False
         self.dropped = 0
         self._by_resource: _Groups | None = None
@@ -117,15 +120,20 @@ class TimeslotList:
     def copy(self) -> "TimeslotList":
         """A whole of its own with the same slots, which keeps nothing that was derived from this list."""
         made = _presorted(self.slots)
-        made.text_bytes, made.began, made.dropped = self.text_bytes, self.began, self.dropped
+        made.describe_as(self)
         return made
 
     def replaced(self, window: Window, slots: "TimeslotList") -> "TimeslotList":
         """A whole of its own with other slots in place of those of a window."""
         low, high = self._bounds(window)
         made = _presorted((*self.slots[:low], *slots.slots, *self.slots[high:]))
-        made.text_bytes, made.began, made.dropped = self.text_bytes, self.began, self.dropped
+        made.describe_as(self)
         return made
+
+    def describe_as(self, other: "TimeslotList") -> None:
+        """Say of this whole what another says of itself: when it was asked for, what it lacks, and its size."""
+        self.began, self.last_began = other.began, other.last_began
+        self.text_bytes, self.dropped = other.text_bytes, other.dropped
 
     def where(self, wanted: Callable[[Timeslot], bool]) -> "TimeslotList":
         """The slots for which a condition is true."""

@@ -95,7 +95,7 @@ class _Parts:
     slots: int = 0
     text_bytes: int = 0
     dropped: int = 0
-    began: float | None = None
+    began: list[float] = field(default_factory=list)
 
     def add(self, answer: TimeslotList, window: Window) -> None:
         """Add the answer to a part; another part tells of what lies beyond its window.
@@ -107,8 +107,7 @@ class _Parts:
         self.slots += len(part)
         self.text_bytes += answer.text_bytes or 0
         self.dropped += answer.dropped
-        if answer.began is not None:
-            self.began = answer.began if self.began is None else min(self.began, answer.began)
+        self.began += (each for each in (answer.began, answer.last_began) if each is not None)
         if self.slots > _MOST_SLOTS or self.text_bytes > _MOST_TEXT_BYTES:
             raise UpstreamAnswerTooLarge("Leyr's answer is larger than the gateway reads, also in parts")
 
@@ -117,7 +116,8 @@ class _Parts:
         whole = joined(self.lists) if self.slots <= PIECE else await InPieces(joined_in_pieces(self.lists))
         # A list of its own, since it may be one of the parts, or the list that stands for all that are empty.
         whole = whole.copy()
-        whole.text_bytes, whole.dropped, whole.began = self.text_bytes, self.dropped, self.began
+        whole.text_bytes, whole.dropped = self.text_bytes, self.dropped
+        whole.began, whole.last_began = min(self.began, default=None), max(self.began, default=None)
         return whole
 
 

@@ -129,6 +129,7 @@ class FetchScope:
         return FetchScope(
             self.started,
             self.since,
+            self.reader,
             most_calls=self.most_calls,
             most_slots=self.most_slots,
             on_ehr=self.on_ehr,

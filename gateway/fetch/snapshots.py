@@ -198,6 +198,7 @@ class Snapshots:
             if count < _MOST_WRITTEN:
                 answer = corrected(other.answer, other.step, snapshot.answer, step, longest=_LONGEST_WRITTEN)
                 if answer is other.answer or (answer is None and _is_of_one_reader(other, snapshot)):
+                    self._renew(other)
                     continue
             has_changed = True
             if answer is None:
@@ -213,6 +214,12 @@ class Snapshots:
             self._drop(each)
         left = [self._cut(each, window) for each in forgotten for window in subtract([each.step.window], step.window)]
         return written, left
+
+    def _renew(self, snapshot: Snapshot) -> None:
+        """Let requests to come use a snapshot that agrees, whose answer those under way were told to make anew."""
+        if snapshot.answer.is_outdated:
+            snapshot.answer = snapshot.answer.copy()
+            self._add_derived(snapshot.answer)
 
     def _meeting(self, step: Step, oldest: float) -> list[Snapshot]:
         """The snapshots whose answers may hold a slot of the answer to a step."""

@@ -4,7 +4,7 @@ from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
@@ -12,14 +12,15 @@ from weakref import WeakKeyDictionary
 from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
+from gateway.domain.pieces import Pieces
 from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
-from gateway.domain.read_order import corrected_in_pieces, differs, filters_meet, own_slots
+from gateway.domain.read_order import differs, filters_meet, own_slots
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
+from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.profiles import Profiles, remember
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
@@ -29,11 +30,11 @@ _CALLS_AT_ONCE = 8
 
 # How often a call is made where newer answers of unknown owners overtake it.
 _MOST_READS = 3
+# In lists, each with a further one for as many slots: ten microseconds.
 _MOST_COMPARED = 2_000
+_SLOTS_A_LIST = 100
 # Beyond so many care units, those of which no answer is in use any more are forgotten.
 _MOST_UNITS = 1_000
-# So many may land while a call is on its way.
-_MOST_NEWER = 100
 
 Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
@@ -49,9 +50,9 @@ class TimeslotCalls:
         self._divided = DividedCalls(backend, lambda care_unit: profiles.of_unit(care_unit).time_zone, clock)
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
-        self._answers: dict[CareUnitKey, WeakKeyDictionary[TimeslotList, Step]] = {}
+        self._answers: dict[CareUnitKey, WeakKeyDictionary[TimeslotList, tuple[Step, object]]] = {}
         self._most_units = _MOST_UNITS
-        self._reads: defaultdict[CareUnitKey, set[_Read]] = defaultdict(set)
+        self._reads: defaultdict[CareUnitKey, set[PendingRead]] = defaultdict(set)
         # Who waits for each pending call, as one that becomes several is counted for any of them that has calls left.
         self._counting: dict[Step, list[CountCalls]] = {}
         self._not_rounded_up: set[str] = set()
@@ -87,7 +88,7 @@ class TimeslotCalls:
         """
         started, counting = self._clock(), [count_calls]
         call: SharedCall[TimeslotList] = SharedCall(
-            self._call(_Read(step, reader), semaphore, partial(count_for_any, counting)),
+            self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting)),
             started,
             partial(self._on_done, step),
         )
@@ -109,7 +110,7 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    async def _call(self, read: "_Read", semaphore: Semaphore, count_calls: CountCalls) -> TimeslotList:
+    async def _call(self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls) -> TimeslotList:
         step = read.step
         reads = self._reads[step.care_unit]
         reads.add(read)
@@ -119,43 +120,49 @@ class TimeslotCalls:
             for number in range(_MOST_READS):
                 if number:
                     count_calls(1)
-                read.newer.clear()
-                began = self._clock()
+                read.begin(self._clock(), was_overtaken=number > 0)
                 answer = await self._divided.timeslots(step, semaphore, count_calls)
-                began = max(began, answer.began or began)
+                began = max(read.began, answer.began or read.began)
+                await read.wait_for_overtaken(reads, began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
                     reads.discard(read)
                     return self._land(Snapshot(step, landed, began, read.reader), reads)
         finally:
             FURTHER_CALLS.reset(counting)
+            read.end()
             reads.discard(read)
             if not reads:
                 self._reads.pop(step.care_unit, None)
         raise UpstreamUnavailable("Newer answers overtook this one again and again", retryable=True)
 
-    def _land(self, snapshot: Snapshot, reads: Iterable["_Read"]) -> TimeslotList:
+    def _land(self, snapshot: Snapshot, reads: Iterable[PendingRead]) -> TimeslotList:
         """Keep what a call brought, correct what others will bring, and outdate what says something else."""
         answer, step = snapshot.answer, snapshot.step
         for other in reads:
             other.note(snapshot)
-        for count, (older, asked) in enumerate(list(self._answers.get(step.care_unit, {}).items())):
-            # So many are not looked at: to make an answer anew costs no call as a rule.
-            if not older.is_outdated and (count >= _MOST_COMPARED or differs(older, asked, answer, step)):
-                older.is_outdated = True
-        self.watch(step, answer)
+        compared = 0
+        for older, (asked, reader) in list(self._answers.get(step.care_unit, {}).items()):
+            if older.is_outdated or not (asked.window.overlaps(step.window) and filters_meet(asked, step)):
+                continue
+            compared += 1 + min(len(older), len(answer)) // _SLOTS_A_LIST
+            # More are not looked at: to make an answer anew costs no call as a rule.
+            is_other = None if compared > _MOST_COMPARED else differs(older, asked, answer, step)
+            older.is_outdated = reader is not snapshot.reader if is_other is None else is_other
+        self.watch(snapshot)
         self.snapshots.keep(snapshot)
         return answer
 
-    def watch(self, step: Step, answer: TimeslotList) -> None:
-        """Outdate the answer to a step when a newer one says something else, as long as anyone uses it."""
+    def watch(self, snapshot: Snapshot) -> None:
+        """Outdate an answer when a newer one says something else, or cannot be told from it, as long as it is used."""
+        step = snapshot.step
         answers = self._answers.get(step.care_unit)
         if answers is None:
             if len(self._answers) >= self._most_units:
                 self._answers = {care_unit: each for care_unit, each in self._answers.items() if each}
                 self._most_units = max(_MOST_UNITS, 2 * len(self._answers))
             answers = self._answers[step.care_unit] = WeakKeyDictionary()
-        answers[answer] = step
+        answers[snapshot.answer] = step, snapshot.reader
 
     def _on_done(self, step: Step, call: SharedCall[TimeslotList]) -> None:
         if call.answer is not None:
@@ -168,41 +175,6 @@ class TimeslotCalls:
             del self._counting[step]
         if not calls:
             del self._pending[step.care_unit]
-
-
-@dataclass(slots=True, eq=False)
-class _Read:
-    """A call that is on its way, and what calls that landed meanwhile have brought.
-
-    Those of them that began later are newer, although they landed earlier, and may have been shown.
-    """
-
-    step: Step
-    reader: object
-    newer: list[Snapshot] = field(default_factory=list)
-
-    def note(self, landed: Snapshot) -> None:
-        """Remember what another call brought."""
-        if filters_meet(landed.step, self.step):
-            self.newer.append(landed)
-
-    async def corrected(self, answer: TimeslotList, began: float) -> TimeslotList | None:
-        """The answer as newer ones say; None where they do not tell, so that the EHR has to be asked again."""
-        corrected: TimeslotList | None = answer
-        while self.newer:
-            if len(self.newer) > _MOST_NEWER:
-                return None
-            self.newer.sort(key=lambda snapshot: -snapshot.fetched_at)
-            newer = self.newer.pop()
-            if newer.fetched_at <= began or corrected is None:
-                continue
-            work = corrected_in_pieces(corrected, self.step, newer.answer, newer.step)
-            is_short = len(corrected) + len(newer.answer) <= PIECE
-            found = whole(work) if is_short else await InPieces(work)
-            # What one request reads is told apart by its calls alone, where slots do not name their owners.
-            if found is not None or newer.reader is not self.reader:
-                corrected = found
-        return corrected
 
 
 class RequestAnswers:
@@ -255,7 +227,7 @@ class RequestAnswers:
         """Record the read of a snapshot, once."""
         if snapshot not in self._recorded:
             self._recorded.add(snapshot)
-            self._calls.watch(snapshot.step, snapshot.answer)
+            self._calls.watch(snapshot)
             self._scope.use(snapshot.answer)
             origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
             self._record(snapshot.step, origin, snapshot.fetched_at)

@@ -201,7 +201,7 @@ class LeyrClient:
         if found is None:
             pieces = TimeslotList.in_pieces(decoded.items, decoded.times, decoded.text_bytes)
             found = await self._in_turn(step.care_unit.emr, pieces)
-        found.began, found.dropped = decoded.began, decoded.dropped
+        found.began, found.last_began, found.dropped = decoded.began, decoded.last_began, decoded.dropped
         return found
 
     async def _list(self, target: str, endpoint: _Endpoint[T], emr: str) -> Decoded[T]:

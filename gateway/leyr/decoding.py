@@ -25,8 +25,8 @@ class Decoded(Generic[T]):
     """A list's items, how many rows were dropped since they cannot be used, and whether an object wrapped the list.
 
     `times` are the texts in the fields that hold times, `text_bytes` is the most that all texts may take in memory.
-    `began` is the clock's seconds when the list was asked for, `beside` the JSON of what else the object holds, by
-    name; None where there is no object.
+    `began` is the clock's seconds when the list was asked for, where it came in pages the first of them, and
+    `last_began` the last; `beside` the JSON of what else the object holds, by name; None where there is no object.
     """
 
     items: list[T]
@@ -35,6 +35,7 @@ class Decoded(Generic[T]):
     times: frozenset[str] | set[str] = frozenset()
     text_bytes: int = 0
     began: float | None = None
+    last_began: float | None = None
     beside: Mapping[str, bytes] | None = field(default=None, compare=False)
 
     def require_usable(self) -> "Decoded[T]":

@@ -141,6 +141,7 @@ class Pages(Generic[T]):
             frozenset().union(*(each.times for each in lists)),
             sum(each.text_bytes for each in lists),
             began=lists[0].began,
+            last_began=lists[-1].began,
         )
 
     @property

@@ -1,6 +1,6 @@
 """What one request carries to its resolvers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -193,7 +193,22 @@ class Context:
         window = window_of_slot(wanted.start, wanted.end)
         if window.start < self._earliest and not self.profiles.of_unit(wanted.care_unit).past:
             return CheckedQuery(None, None)
-        query = TimeslotQuery(wanted.care_unit, window, wanted.resource, wanted.service)
+        return self._with_unconfirmed(TimeslotQuery(wanted.care_unit, window, wanted.resource, wanted.service))
+
+    def wider_queries(self, query: TimeslotQuery) -> Iterator[CheckedQuery]:
+        """The queries with fewer filters that are one call each, and hold all that the query's answer would.
+
+        For a query by an id that Leyr refuses: slots may name one that the lists leave out.
+        """
+        policy, (resource, service) = self.profiles.of_unit(query.care_unit).filter_policy, query.filters
+        for filters in dict.fromkeys([(None, None), (None, service), (resource, None)]):
+            wider = TimeslotQuery(query.care_unit, query.window, *filters)
+            if wider != query and wider.allowed_by(policy):
+                yield self._with_unconfirmed(wider)
+                if wider.filter_count == 0:
+                    return
+
+    def _with_unconfirmed(self, query: TimeslotQuery) -> CheckedQuery:
         is_odd = [each is not None and self.may_hide_a_personal_number(each) for each in query.filters]
         return CheckedQuery(query, UnitLists.of(resources=is_odd[0], services=is_odd[1]) if any(is_odd) else None)
 

@@ -191,16 +191,38 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
     context = info.context
     try:
         await context.nodes.confirm_care_unit(wanted.care_unit)
-        found = await _found(context, context.query_of_timeslot(wanted))
     except NotFound as error:
-        # With its care unit, its resource or its service a slot is gone too; a bare 404 may mean anything.
-        if error.origin is Origin.CLIENT:
-            return None
-        raise
+        _check_is_gone(error)
+        return None
+    asked = context.query_of_timeslot(wanted)
+    slot = await _found_slot(context, asked, wanted)
+    if isinstance(slot, NotFound) and asked.query is not None:
+        # Lists may leave out whose it is, and Leyr then refuse to filter by that, though free it is.
+        for wider in context.wider_queries(asked.query):
+            slot = await _found_slot(context, wider, wanted)
+            if isinstance(slot, models.Timeslot):
+                break
+    if not isinstance(slot, models.Timeslot):
+        return None
+    return context.made_once(wanted.care_unit, TimeslotViews).view(slot)
+
+
+async def _found_slot(context: Context, asked: CheckedQuery, wanted: TimeslotId) -> models.Timeslot | NotFound | None:
+    """The slot of an id in the answer to a query, or why there is none: its care unit, resource or service is gone."""
+    try:
+        found = await _found(context, asked)
+    except NotFound as error:
+        _check_is_gone(error)
+        return error
     # A long slot's window holds many others.
     at_once = found.within(Window(wanted.start, wanted.start + timedelta.resolution))
-    slot = next(filter(wanted.is_of, at_once.slots), None)
-    return None if slot is None else context.made_once(wanted.care_unit, TimeslotViews).view(slot)
+    return next(filter(wanted.is_of, at_once.slots), None)
+
+
+def _check_is_gone(error: NotFound) -> None:
+    """With its care unit, its resource or its service a slot is gone too; a bare 404 may mean anything."""
+    if error.origin is not Origin.CLIENT:
+        raise error
 
 
 async def _found(context: Context, checked: CheckedQuery) -> TimeslotList:
