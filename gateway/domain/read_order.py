@@ -45,26 +45,38 @@ def filters_meet(one: Step, other: Step) -> bool:
 
 
 def corrected(
-    older: TimeslotList, step: Step, newer: TimeslotList, by: Step, *, longest: float = inf
+    older: TimeslotList,
+    step: Step,
+    newer: TimeslotList,
+    by: Step,
+    *,
+    leaves_unnamed: bool = False,
+    longest: float = inf,
 ) -> TimeslotList | None:
     """The older answer to `step` with what the newer answer to `by` says in its place; the same object if it is equal.
 
-    None where slots do not name the owners by which the filters differ, and where a list of more than `longest` slots
-    would have to be made anew.
+    None where slots do not name the owners by which the filters differ, unless those are left as they are; and where a
+    list of more than `longest` slots would have to be made anew.
     """
-    return whole(corrected_in_pieces(older, step, newer, by, longest=longest))
+    return whole(corrected_in_pieces(older, step, newer, by, leaves_unnamed=leaves_unnamed, longest=longest))
 
 
-def corrected_in_pieces(
-    older: TimeslotList, step: Step, newer: TimeslotList, by: Step, *, longest: float = inf
+def corrected_in_pieces(  # two answers with their steps, and how far to go
+    older: TimeslotList,
+    step: Step,
+    newer: TimeslotList,
+    by: Step,
+    *,
+    leaves_unnamed: bool = False,
+    longest: float = inf,
 ) -> Pieces[TimeslotList | None]:
     """The same for long lists."""
     window = step.window.intersection(by.window)
     if window is None or not filters_meet(step, by):
         return older
-    replaced, written = _replaced_and_written(older, step, newer, by)
-    if replaced is None or written is None:
+    if not leaves_unnamed and not _tell(older, step, newer, by, window):
         return None
+    replaced, written = _matching(older, step, by).within(window), _matching(newer, by, step).within(window)
     yield
     if replaced.slots == written.slots:
         return older
@@ -79,41 +91,35 @@ def corrected_in_pieces(
     return older.replaced(window, found)
 
 
-def differs(older: TimeslotList, step: Step, newer: TimeslotList, by: Step) -> bool | None:
+def differs(
+    older: TimeslotList, step: Step, newer: TimeslotList, by: Step, *, leaves_unnamed: bool = False
+) -> bool | None:
     """Whether the newer answer to `by` says something else than the older one to `step`, where both say anything.
 
-    None where the slots do not tell.
+    None where slots do not name the owners by which the filters differ, unless those are left out of account.
     """
-    if not step.window.overlaps(by.window) or not filters_meet(step, by):
-        return False
-    replaced, written = _replaced_and_written(older, step, newer, by)
-    return None if replaced is None or written is None else replaced.slots != written.slots
-
-
-def _replaced_and_written(
-    older: TimeslotList, step: Step, newer: TimeslotList, by: Step
-) -> tuple[TimeslotList | None, TimeslotList | None]:
-    """What of two overlapping answers the other one speaks of too; None where the slots do not tell."""
     window = step.window.intersection(by.window)
-    if window is None:
-        return _NOTHING, _NOTHING
+    if window is None or not filters_meet(step, by):
+        return False
+    if not leaves_unnamed and not _tell(older, step, newer, by, window):
+        return None
+    return _matching(older, step, by).within(window).slots != _matching(newer, by, step).within(window).slots
+
+
+def _tell(older: TimeslotList, step: Step, newer: TimeslotList, by: Step, window: Window) -> bool:
+    """Whether all slots of two answers name the owners by which the filters of their steps differ."""
     if step.resource != by.resource and (_lack_resource(older, window) or _lack_resource(newer, window)):
-        return None, None
-    if step.service != by.service and (_lack_service(older, window) or _lack_service(newer, window)):
-        return None, None
-    return _matching(older, step, by).within(window), _matching(newer, by, step).within(window)
+        return False
+    return step.service == by.service or not (_lack_service(older, window) or _lack_service(newer, window))
 
 
 def _matching(answer: TimeslotList, step: Step, other: Step) -> TimeslotList:
-    """The slots of an answer that match the filters of another step too."""
-    if other.resource is not None and step.resource is None:
-        answer = answer.of_resource(other.resource)
-    if other.service is not None and step.service is None:
-        answer = answer.of_service(other.service)
+    """The slots of an answer that are known to match the filters of another step too."""
+    if step.resource != other.resource:
+        answer = answer.of_resource(step.resource or other.resource)
+    if step.service != other.service:
+        answer = answer.of_service(step.service or other.service)
     return answer
-
-
-_NOTHING = TimeslotList()
 
 
 def _lack_resource(answer: TimeslotList, window: Window) -> bool:

@@ -82,11 +82,12 @@ class PendingRead:
             newer = self.newer.pop()
             if _last_began(newer) <= began:
                 continue
-            work = corrected_in_pieces(corrected, self.step, newer.answer, newer.step)
+            # What one request reads is told apart by its calls alone, where slots do not name their owners.
+            is_own = newer.reader is self.reader
+            work = corrected_in_pieces(corrected, self.step, newer.answer, newer.step, leaves_unnamed=is_own)
             is_short = len(corrected) + len(newer.answer) <= PIECE
             found = whole(work) if is_short else await InPieces(work)
-            if found is corrected or (found is None and newer.reader is self.reader):
-                # What one request reads is told apart by its calls alone, where slots do not name their owners.
+            if found is corrected:
                 continue
             # Which of its slots are of the requests that were sent after this one's, and which are not, is not known.
             if found is None or newer.fetched_at <= began:

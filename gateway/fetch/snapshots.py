@@ -196,8 +196,16 @@ class Snapshots:
         for count, other in enumerate(self._meeting(step, oldest)):
             answer = None
             if count < _MOST_WRITTEN:
-                answer = corrected(other.answer, other.step, snapshot.answer, step, longest=_LONGEST_WRITTEN)
-                if answer is other.answer or (answer is None and _is_of_one_reader(other, snapshot)):
+                answer = corrected(
+                    other.answer,
+                    other.step,
+                    snapshot.answer,
+                    step,
+                    # What one request reads is told apart by its calls alone, where slots do not name their owners.
+                    leaves_unnamed=_is_of_one_reader(other, snapshot),
+                    longest=_LONGEST_WRITTEN,
+                )
+                if answer is other.answer:
                     self._renew(other)
                     continue
             has_changed = True

@@ -147,8 +147,9 @@ class TimeslotCalls:
                 continue
             compared += 1 + min(len(older), len(answer)) // _SLOTS_A_LIST
             # More are not looked at: to make an answer anew costs no call as a rule.
-            is_other = None if compared > _MOST_COMPARED else differs(older, asked, answer, step)
-            older.is_outdated = reader is not snapshot.reader if is_other is None else is_other
+            is_own = reader is snapshot.reader
+            is_other = None if compared > _MOST_COMPARED else differs(older, asked, answer, step, leaves_unnamed=is_own)
+            older.is_outdated = is_other is not False
         self.watch(snapshot)
         self.snapshots.keep(snapshot)
         return answer
