@@ -181,9 +181,9 @@ def test_landing_compares_a_bounded_number_of_slots_whatever_requests_hold(
     held: list[TimeslotList] = []
     compared: list[int] = []
 
-    def counted(older: TimeslotList, *others: Any) -> bool | None:
+    def counted(older: TimeslotList, *others: Any, **named: Any) -> bool | None:
         compared.append(len(older))
-        return differs(older, *others)
+        return differs(older, *others, **named)
 
     monkeypatch.setattr(timeslot_calls, "differs", counted)
 
