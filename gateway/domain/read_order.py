@@ -7,6 +7,7 @@ differ and a slot does not name that owner, it cannot be told whether the other 
 
 from math import inf
 
+from gateway.domain.models import Timeslot
 from gateway.domain.pieces import Pieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList, joined_in_pieces
@@ -20,17 +21,14 @@ def own_slots(step: Step, answer: TimeslotList) -> TimeslotList:
     """
     own = answer.within(step.window)
     resource, service = step.filters
-    if any(
-        (resource is not None and slot.resource_id not in {None, resource})
-        or (service is not None and slot.healthcare_service_id not in {None, service})
-        for slot in (own.slots if resource is not None or service is not None else ())
-    ):
-        own = own.where(
-            lambda slot: (
-                (resource is None or slot.resource_id in {None, resource})
-                and (service is None or slot.healthcare_service_id in {None, service})
-            )
+
+    def is_own(slot: Timeslot) -> bool:
+        return (resource is None or slot.resource_id in {None, resource}) and (
+            service is None or slot.healthcare_service_id in {None, service}
         )
+
+    if step.filter_count and not all(map(is_own, own.slots)):
+        own = own.where(is_own)
     if own is not answer:
         own = own.copy()
         own.describe_as(answer)
