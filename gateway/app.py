@@ -40,7 +40,7 @@ from gateway.fetch.single_flight import DetachedCalls
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes
-from gateway.http.csrf import AllowedOrigins
+from gateway.http.csrf import AllowedOrigins, Origins
 from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
@@ -126,22 +126,6 @@ _READ_TIMESLOTS = 500_000
 _MIN_QUEUE = 1_000
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
-# What pages of named origins may send beside what browsers let everyone send.
-_CLIENT_HEADERS = (
-    "apollo-require-preflight",
-    "authorization",
-    "cache-control",
-    "content-type",
-    "graphql-require-preflight",
-    "if-none-match",
-    "traceparent",
-    "x-api-key",
-    "x-apollo-operation-name",
-    "x-gateway-deadline",
-    "x-gateway-explain",
-    "x-request-id",
-    "x-requested-with",
-)
 
 
 def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
@@ -286,6 +270,7 @@ def _endpoint(
         new_reference=dependencies.new_reference,
         digest_key=dependencies.new_secret(),
         graphiql=graphiql,
+        origins=Origins(settings.gateway_cors_origins),
         on_started=None if traces is None else traces.started,
         on_finished=[each.finished for each in listeners if each is not None],
         on_fault=request_log.fault,
@@ -370,12 +355,4 @@ def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile
 def _middleware(settings: Settings) -> list[Middleware]:
     if not settings.gateway_cors_origins:
         return []
-    cors = Middleware(
-        AllowedOrigins,
-        allow_origins=settings.gateway_cors_origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=_CLIENT_HEADERS,
-        expose_headers=("etag", "retry-after", "x-request-id"),
-        max_age=3600,
-    )
-    return [cors]
+    return [Middleware(AllowedOrigins, origins=Origins(settings.gateway_cors_origins))]

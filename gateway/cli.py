@@ -32,6 +32,10 @@ from gateway.telemetry.traces import TracesError, traces_to
 
 _ERROR_BODY = server_error_body(uuid4)
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
+# Where development servers of pages listen: Vite, Next.js and others, each on a port of its own.
+_LOCAL_PAGES = tuple(
+    f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
+)
 _MAX_ASSUMED = 1_000
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
 _METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
@@ -101,7 +105,12 @@ def _dev(options: argparse.Namespace) -> int:
             leyr_client_secret=simulator.client_secret,
             gateway_host=options.host,
             gateway_port=options.port,
-            **_unless_set(leyr_emrs=simulator.emrs, gateway_graphiql=True, gateway_introspection=True),
+            **_unless_set(
+                leyr_emrs=simulator.emrs,
+                gateway_graphiql=True,
+                gateway_introspection=True,
+                gateway_cors_origins=_LOCAL_PAGES,
+            ),
         )
         app = create_app(settings, notice=_SIMULATED)
         listener = listening_socket(settings.gateway_host, settings.gateway_port)

@@ -13,7 +13,7 @@ from gateway.auth.caller import AnonymousCallers, CredentialVerifier, Rate
 from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded, Unauthenticated
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes, overloaded
-from gateway.http.csrf import may_be_csrf
+from gateway.http.csrf import Origins, may_be_csrf
 from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
 from gateway.http.negotiation import ENCODINGS, Encoding, MediaType, preferred_encoding, preferred_media_type
 from gateway.http.request_context import ClientDisconnectedError, RequestContext, RequestIds, RequestRecord, request_ids
@@ -73,6 +73,7 @@ class GraphQLEndpoint:
     new_reference: Callable[[], object]
     digest_key: bytes
     graphiql: ASGIApp | None
+    origins: Origins
     on_started: Callable[[RequestIds], str | None] | None
     on_finished: Sequence[Callable[[RequestRecord], None]]
     on_fault: Callable[[RequestIds, Exception], None]
@@ -143,7 +144,7 @@ class GraphQLEndpoint:
         context.media_type = media_type
         if method not in _METHODS:
             raise HttpError(405, "Send queries by GET or POST", ((b"allow", b"GET, POST"),))
-        if not context.is_post and may_be_csrf(headers):
+        if not context.is_post and may_be_csrf(headers, self.origins):
             raise Forbidden("A GET needs a header such as `x-requested-with`, which pages of other sites cannot send")
         await self._identify(context, scope)
         context.bypass_cache = _BYPASSES_CACHE.search(headers.get(b"cache-control", "")) is not None

@@ -202,7 +202,12 @@ def test_dev_serves_simulated_data_and_says_so(run: Callable[..., Running]) -> N
 
     answer = httpx.post(url, json={"query": "{ emrs { code } careUnits { name } }"}, timeout=20).json()
     page = httpx.get(url, headers={"accept": "text/html"}, timeout=20)
+    # A page that somebody develops beside it.
+    vite = {"origin": "http://localhost:5173"}
+    of_vite = httpx.get(url, params={"query": "{ __typename }"}, headers=vite, timeout=20)
 
+    assert of_vite.status_code == 200
+    assert of_vite.headers["access-control-allow-origin"] == vite["origin"]
     assert len(answer["data"]["emrs"]) >= 5
     assert answer["data"]["careUnits"]
     assert page.headers["content-type"].startswith("text/html")
