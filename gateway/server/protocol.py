@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined
 from gateway.server.request_head import (
     ConnectionLimits,
     ErrorBody,
+    ErrorHeaders,
     RejectedRequestError,
     check_head,
     headers_too_large,
@@ -30,6 +31,10 @@ from gateway.server.timeouts import IdleTimer, WriteTimeout, has_unread_bytes
 
 # The method, the version and the spaces of a request line.
 _REQUEST_LINE_BYTES = 64
+# A head that is too large is read on for so long, up to this multiple of its limits, for the header that says which
+# page wants to read the refusal: browsers send it late.
+_HEAD_END_SECONDS = 0.5
+_HEAD_FACTOR = 4
 # Data that arrive at a closed socket make the kernel throw away the response that its client has not read yet.
 _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 1024 * 1024
@@ -50,7 +55,13 @@ class GracefulProtocol(HttpToolsProtocol):
     """A connection that checks requests before the application sees them, and that a stop closes only when idle."""
 
     def __init__(
-        self, *, limits: ConnectionLimits, error_body: ErrorBody, readiness: Readiness, **uvicorn_arguments: Any
+        self,
+        *,
+        limits: ConnectionLimits,
+        error_body: ErrorBody,
+        error_headers: ErrorHeaders,
+        readiness: Readiness,
+        **uvicorn_arguments: Any,
     ) -> None:
         super().__init__(**uvicorn_arguments)
         self.url = b""
@@ -59,6 +70,7 @@ class GracefulProtocol(HttpToolsProtocol):
         self.access_log = False
         self._limits = limits
         self._error_body = error_body
+        self._error_headers = error_headers
         self._readiness = readiness
         self._connected_at = self.loop.time()
         self._had_request = self._shutting_down = False
@@ -69,6 +81,7 @@ class GracefulProtocol(HttpToolsProtocol):
         self._active_cycle: RequestResponseCycle | None = None
         self._last_cycle: RequestResponseCycle | None = None
         self._rejection: RejectedRequestError | None = None
+        self._rejection_after_head: RejectedRequestError | None = None
         self._timer = IdleTimer(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -128,15 +141,28 @@ class GracefulProtocol(HttpToolsProtocol):
         return head
 
     def _check_incomplete_request(self) -> None:
-        if self._overhead_bytes > self._limits.header_bytes + len(self.url) + _REQUEST_LINE_BYTES:
-            raise headers_too_large(self._limits)
-        if not self._receiving:
+        limits = self._limits
+        if self._rejection_after_head is not None:
+            self.headers[:] = [each for each in self.headers if each[0] == b"origin"]
+            if self._overhead_bytes > (limits.header_bytes + limits.url_bytes) * _HEAD_FACTOR:
+                raise self._rejection_after_head
             return
-        if len(self.headers) > self._limits.headers:
-            raise too_many_headers(self._limits)
-        if not self._receive_timeout_started:
+        if self._overhead_bytes > limits.header_bytes + len(self.url) + _REQUEST_LINE_BYTES:
+            self._reject_after_head(headers_too_large(limits))
+        elif not self._receiving:
+            return
+        elif len(self.headers) > limits.headers:
+            self._reject_after_head(too_many_headers(limits))
+        elif not self._receive_timeout_started:
             self._receive_timeout_started = True
-            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
+            self._timer.start(limits.receive_seconds, self._on_receive_timeout)
+
+    def _reject_after_head(self, rejection: RejectedRequestError) -> None:
+        """Reject a request as soon as its head is whole, or a moment later; at once where no head is being read."""
+        if not self._receiving_head:
+            raise rejection
+        self._rejection_after_head = rejection
+        self._timer.start(_HEAD_END_SECONDS, self._on_receive_timeout)
 
     def on_message_begin(self) -> None:
         """The parser found a request's first byte."""
@@ -145,12 +171,16 @@ class GracefulProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """The parser found a part of the request's target."""
-        self.url += url
-        if len(self.url) > self._limits.url_bytes:
-            raise RejectedRequestError(414, f"The URL is longer than the limit of {self._limits.url_bytes} bytes")
+        if self._rejection_after_head is None:
+            self.url += url
+            if len(self.url) > self._limits.url_bytes:
+                text = f"The URL is longer than the limit of {self._limits.url_bytes} bytes"
+                self._reject_after_head(RejectedRequestError(414, text))
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application or queue the request."""
+        if self._rejection_after_head is not None:
+            raise self._rejection_after_head
         check_head(self.parser.get_http_version(), self.headers, self._limits)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -247,6 +277,8 @@ class GracefulProtocol(HttpToolsProtocol):
     def _on_receive_timeout(self) -> None:
         if self._is_client_waiting():
             self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
+        elif self._rejection_after_head is not None:
+            self._reject(self._rejection_after_head)
         elif self._receiving:
             limit = self._limits.receive_seconds
             text = f"The request was not whole within the limit of {limit:g} seconds"
@@ -298,8 +330,9 @@ class GracefulProtocol(HttpToolsProtocol):
     def _send_rejection(self) -> None:
         """Send the response of a rejection, unless the application's has begun; then half-close and linger."""
         if self._rejection is not None and not (self._is_receiving_body() and self.cycle.response_started):
-            response = rejection_bytes(self._rejection, self._error_body, self.server_state.default_headers)
-            self.transport.write(response)
+            read = self.cycle.scope["headers"] if self._is_receiving_body() else self.headers
+            headers = (*self.server_state.default_headers, *self._error_headers(read))
+            self.transport.write(rejection_bytes(self._rejection, self._error_body, headers))
         self.flow.resume_reading()
         self.transport.write_eof()
         self._write_timeout.watch()

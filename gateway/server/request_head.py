@@ -1,6 +1,6 @@
 """Limits on what a client sends, the check of a request's head, and the response where the server rejects it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeAlias
@@ -12,11 +12,18 @@ _FIELD_BYTES = 4
 
 ErrorBody: TypeAlias = Callable[[int, str], tuple[bytes, bytes]]
 """Makes the content type and the body of an error response from its status and a message for its client."""
+ErrorHeaders: TypeAlias = Callable[[Iterable[tuple[bytes, bytes]]], Iterable[tuple[bytes, bytes]]]
+"""Makes further headers of an error response from those of its request that were read, their names in lower case."""
 
 
 def plain_text(_: int, message: str) -> tuple[bytes, bytes]:
     """Make the message itself an error's body."""
     return b"text/plain; charset=utf-8", message.encode()
+
+
+def no_headers(_: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """Add no header to an error."""
+    return ()
 
 
 class RejectedRequestError(Exception):
@@ -90,7 +97,7 @@ def malformed() -> RejectedRequestError:
 
 
 def rejection_bytes(
-    rejection: RejectedRequestError, error_body: ErrorBody, default_headers: Sequence[tuple[bytes, bytes]]
+    rejection: RejectedRequestError, error_body: ErrorBody, default_headers: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
     """Write the response to a rejected request, head and body, which closes the connection."""
     content_type, body = error_body(rejection.status, rejection.message)

@@ -94,3 +94,17 @@ def test_a_page_of_a_named_origin_may_send_any_header(open_site: Callable[..., S
 
     assert open_site("book", "http://book.example").fetch(**ask)[0] == 200
     assert open_site("evil", "http://book.example").fetch(**ask)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [(f"{GET}{'a' * 9_000}", {}, 414), (f"{GET}{'a' * 20_000}", {}, 414), ("/graphql", {"x-large": "a" * 20_000}, 431)],
+)
+def test_a_page_of_a_named_origin_can_read_why_a_large_head_is_refused(
+    open_site: Callable[..., Site], path: str, headers: dict[str, str], status: int
+) -> None:
+    found, body = open_site("book", "http://book.example").fetch(path, headers=headers)
+
+    assert found == status
+    assert "limit" in body["errors"][0]["message"]
+    assert open_site("evil", "http://book.example").fetch(path, headers=headers)[0] is None
