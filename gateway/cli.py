@@ -196,6 +196,7 @@ def _rules_of_server(settings: Settings) -> _ServerRules:
         headers=settings.gateway_max_headers,
         url_bytes=settings.gateway_max_url_bytes,
         receive_seconds=settings.gateway_receive_seconds,
+        keep_alive_seconds=settings.gateway_keep_alive_seconds,
         connections=settings.gateway_max_connections,
     )
     origins = Origins(settings.gateway_cors_origins)

@@ -91,9 +91,11 @@ class LimitSettings(BaseModel):
     gateway_max_unsent_mb: int = Field(512, ge=1, le=65_536)
     """What large answers that clients have not read yet may hold, in MiB; a caller gets no more than it leaves free."""
     gateway_max_connections: int = Field(10_000, ge=1, le=1_000_000)
-    """How many connections clients may hold open; more are dropped."""
+    """How many connections clients may hold open; more take the places of idle ones, or are dropped."""
     gateway_receive_seconds: float = Field(10, gt=0, le=600)
     """For how long a request may take to arrive, and a client may take nothing of its answer."""
+    gateway_keep_alive_seconds: float = Field(75, gt=0, le=3_600)
+    """For how long a connection stays open without a request; longer than that of the load balancer in front."""
     gateway_drain_seconds: float = Field(5, ge=0, le=600)
     """For how long after SIGTERM requests are still taken, while `/readyz` says 503."""
     gateway_deadline_seconds: float = Field(10, gt=0, le=120)

@@ -8,7 +8,8 @@ closed, because nobody knows where the next request would begin.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
     HttpToolsProtocol,
@@ -40,6 +41,8 @@ _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 1024 * 1024
 # Most clients send a request as soon as they are connected; an older connection is kept for later use.
 _FIRST_REQUEST_SECONDS = 1.0
+# How many idle connections one that is beyond the limit looks at, to find one that may be closed.
+_MOST_LOOKED_AT = 8
 # For a request that is on its way while the connection is about to be closed.
 _CLOSE_DELAY_SECONDS = 0.05
 
@@ -51,6 +54,10 @@ class Readiness:
     is_stopping: bool = False
 
 
+IdleConnections: TypeAlias = dict["GracefulProtocol", None]
+"""A server's connections without a request, the one that has been so for longest first."""
+
+
 class GracefulProtocol(HttpToolsProtocol):
     """A connection that checks requests before the application sees them, and that a stop closes only when idle."""
 
@@ -60,6 +67,7 @@ class GracefulProtocol(HttpToolsProtocol):
         limits: ConnectionLimits,
         error_body: ErrorBody,
         error_headers: ErrorHeaders,
+        idle: "IdleConnections",
         readiness: Readiness,
         **uvicorn_arguments: Any,
     ) -> None:
@@ -71,6 +79,7 @@ class GracefulProtocol(HttpToolsProtocol):
         self._limits = limits
         self._error_body = error_body
         self._error_headers = error_headers
+        self._idle = idle
         self._readiness = readiness
         self._connected_at = self.loop.time()
         self._had_request = self._shutting_down = False
@@ -89,7 +98,7 @@ class GracefulProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         limits = self._limits
         self._write_timeout = WriteTimeout(self.loop, transport, limits.receive_seconds, limits.send_bytes_per_second)
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self._limits.connections and not self._close_an_idle_connection():
             transport.abort()
         else:
             self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
@@ -101,6 +110,7 @@ class GracefulProtocol(HttpToolsProtocol):
         if self._is_responding():
             self._disconnect_active_cycle()
         self.pipeline.clear()
+        self._idle.pop(self, None)
         self._timer.cancel()
         self._write_timeout.cancel()
 
@@ -167,6 +177,7 @@ class GracefulProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The parser found a request's first byte."""
         super().on_message_begin()
+        self._idle.pop(self, None)
         self._receiving_head = self._receiving = True
 
     def on_url(self, url: bytes) -> None:
@@ -213,7 +224,7 @@ class GracefulProtocol(HttpToolsProtocol):
         self._receiving = self._receive_timeout_started = False
         self._overhead_bytes = 0
         if self.cycle.response_complete:
-            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+            self._wait_for_request()
         else:
             self._timer.start(self._limits.receive_seconds, self._watch_writes)
         self._close_when_idle()
@@ -231,7 +242,7 @@ class GracefulProtocol(HttpToolsProtocol):
             if self._rejection is not None:
                 self._send_rejection()
             elif not self._receiving:
-                self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+                self._wait_for_request()
         self._close_when_idle()
 
     def close_after_response(self) -> None:
@@ -252,6 +263,14 @@ class GracefulProtocol(HttpToolsProtocol):
         self._write_timeout.watch()
         self._close_when_idle()
 
+    def close_if_idle(self) -> bool:
+        """Close the connection at once, unless its client has not got all yet, or has sent something."""
+        if not self._write_timeout.is_all_acknowledged() or has_unread_bytes(self.transport):
+            return False
+        self._idle.pop(self, None)
+        self.transport.close()
+        return True
+
     def pause_writing(self) -> None:
         """The transport's buffer is full, since the client reads more slowly than the application writes."""
         super().pause_writing()
@@ -261,6 +280,14 @@ class GracefulProtocol(HttpToolsProtocol):
         """The transport's buffer has emptied."""
         super().resume_writing()
         self._write_timeout.record_progress()
+
+    def _wait_for_request(self) -> None:
+        self._idle[self] = None
+        self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+
+    def _close_an_idle_connection(self) -> bool:
+        """Close the connection that has been idle for longest; False where none may be closed."""
+        return any(other.close_if_idle() for other in tuple(islice(self._idle, _MOST_LOOKED_AT)))
 
     def _on_keep_alive_timeout(self) -> None:
         if self._write_timeout.is_all_acknowledged():

@@ -56,7 +56,7 @@ class ConnectionLimits:
     keep_alive_seconds: float = 5.0
     """For how long a connection stays open without a request."""
     connections: int = 10_000
-    """The most connections; those beyond are dropped when they are accepted."""
+    """The most connections; a further one takes the place of one without a request, or is dropped."""
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]], limits: ConnectionLimits) -> None:

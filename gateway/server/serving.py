@@ -167,7 +167,12 @@ def _server(
     descriptors = _file_limit()
     limits = replace(limits, connections=int(min(limits.connections, descriptors // 2)))
     protocol = partial(
-        GracefulProtocol, limits=limits, error_body=error_body, error_headers=error_headers, readiness=readiness
+        GracefulProtocol,
+        limits=limits,
+        error_body=error_body,
+        error_headers=error_headers,
+        idle={},
+        readiness=readiness,
     )
     config = uvicorn.Config(
         app,
