@@ -15,7 +15,14 @@ from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded,
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes, overloaded
 from gateway.http.csrf import Origins, may_be_csrf
 from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
-from gateway.http.negotiation import ENCODINGS, Encoding, MediaType, preferred_encoding, preferred_media_type
+from gateway.http.negotiation import (
+    ENCODINGS,
+    ENCODINGS_OF_BROWSERS,
+    Encoding,
+    MediaType,
+    preferred_encoding,
+    preferred_media_type,
+)
 from gateway.http.request_context import ClientDisconnectedError, RequestContext, RequestIds, RequestRecord, request_ids
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache, cache_headers, is_not_modified
@@ -41,8 +48,8 @@ _MEDIA_TYPES_AND_HTML = (*_MEDIA_TYPES, MediaType.HTML)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _METHODS = _SAFE_METHODS | {"POST"}
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
-_VARY = (b"vary", b"accept, accept-encoding, x-gateway-explain")
-_VARY_BY_CALLER = (b"vary", b"accept, accept-encoding, x-gateway-explain, authorization, x-api-key")
+_VARY = (b"vary", b"accept, accept-encoding, sec-fetch-site, x-gateway-explain")
+_VARY_BY_CALLER = (b"vary", b"accept, accept-encoding, sec-fetch-site, x-gateway-explain, authorization, x-api-key")
 _NO_STORE = (b"cache-control", b"no-store")
 _LARGE_RESPONSE = 64 * 1024
 _CLIENT_CLOSED_REQUEST = 499
@@ -195,7 +202,8 @@ class GraphQLEndpoint:
                 await send({"type": "http.response.start", "status": 304, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
                 return response
-        encoding = preferred_encoding(context.headers.get(b"accept-encoding"), ENCODINGS)
+        offered = ENCODINGS_OF_BROWSERS if b"sec-fetch-site" in context.headers else ENCODINGS
+        encoding = preferred_encoding(context.headers.get(b"accept-encoding"), offered)
         size = response.size
         if size < _LARGE_RESPONSE:
             await response.send(send, encoding, headers)
