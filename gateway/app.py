@@ -41,7 +41,7 @@ from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes
 from gateway.http.csrf import AllowedOrigins, Origins
-from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
+from gateway.http.endpoint import DirectRoute, GraphQLEndpoint, SchemaEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
 from gateway.http.health import livez, readyz
@@ -57,7 +57,7 @@ from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPo
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
-from gateway.schema.query import build_schema, engine_config, execution_limits, node_types
+from gateway.schema.query import build_schema, engine_config, execution_limits, node_types, print_sdl
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
@@ -172,7 +172,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
-    routes = _routes(settings, policies, readiness, graphiql)
+    routes = _routes(settings, policies, readiness, graphiql, endpoint)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
@@ -180,10 +180,17 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
 
 def _routes(
-    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, graphiql: Response | None
+    settings: Settings,
+    policies: UpstreamPolicies,
+    readiness: Readiness,
+    graphiql: Response | None,
+    endpoint: GraphQLEndpoint,
 ) -> list[BaseRoute]:
     ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
+    if settings.gateway_schema:
+        schema = SchemaEndpoint(endpoint, print_sdl(build_schema(sort=True)))
+        routes.append(Route("/schema.graphql", schema, methods=["GET"]))
     if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))

@@ -212,6 +212,8 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     """What all caches together may take in memory, in MiB."""
     gateway_introspection: bool = False
     """Whether clients may introspect and get suggestions; on in `gateway dev` unless set."""
+    gateway_schema: bool = True
+    """Whether whoever may ask gets the schema at `/schema.graphql`, for tools that generate code from it."""
     gateway_graphiql: bool = False
     """Whether browsers get GraphiQL at `/graphql`; on in `gateway dev` unless set."""
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()

@@ -1,4 +1,4 @@
-"""`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
+"""`/graphql`: GraphQL over HTTP, and GraphiQL for browsers. `/schema.graphql`: the schema."""
 
 import re
 from collections.abc import Callable, Collection, Hashable, Sequence
@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from math import inf
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -116,6 +117,21 @@ class GraphQLEndpoint:
         for listener in self.on_finished:
             listener(record)
 
+    async def send_schema(self, schema: GraphQLResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the schema to whoever may ask; who may not is told as at `/graphql`."""
+        headers, started = _by_name(scope["headers"]), self.clock()
+        record = RequestRecord(request_ids(headers, self.new_reference))
+        context = RequestContext(record, headers, receive, is_post=False)
+        try:
+            await self._identify(context, scope)
+        except GatewayError as error:
+            rejection = await self._send(context, _rejection(context, http_error(error)), send)
+            record.status, record.seconds = rejection.status, self.clock() - started
+            for listener in self.on_finished:
+                listener(record)
+        else:
+            await self._send(context, schema, send)
+
     async def _respond(self, context: RequestContext, scope: Scope) -> GraphQLResponse:
         """Raises HttpError and ClientDisconnectedError."""
         try:
@@ -216,6 +232,18 @@ class GraphQLEndpoint:
         except Overloaded as error:
             return await self._send(context, _rejection(context, http_error(error)), send)
         return response
+
+
+class SchemaEndpoint:
+    """Answers `/schema.graphql` with the schema in its own language, so that tools need no introspection."""
+
+    def __init__(self, graphql: GraphQLEndpoint, sdl: str) -> None:
+        self._graphql = graphql
+        self._response = GraphQLResponse(200, MediaType.SDL, [sdl.encode()], fresh_until=inf)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        await self._graphql.send_schema(self._response, scope, receive, send)
 
 
 def _rejection(context: RequestContext, error: HttpError) -> GraphQLResponse:

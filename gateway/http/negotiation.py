@@ -30,11 +30,12 @@ Chosen = TypeVar("Chosen")
 
 
 class MediaType(StrEnum):
-    """The media types of responses at `/graphql`."""
+    """The media types of GraphQL responses, of GraphiQL, and of the schema, whose language has no registered one."""
 
     JSON = "application/json"
     GRAPHQL_RESPONSE = "application/graphql-response+json"
     HTML = "text/html"
+    SDL = "text/plain"
 
 
 class Encoding(StrEnum):
