@@ -1,12 +1,13 @@
 """`/graphql`: GraphQL over HTTP, and GraphiQL for browsers. `/schema.graphql`: the schema."""
 
 import re
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from math import inf
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -51,6 +52,7 @@ _METHODS = _SAFE_METHODS | {"POST"}
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
 _VARY = (b"vary", b"accept, accept-encoding, sec-fetch-site, x-gateway-explain")
 _VARY_BY_CALLER = (b"vary", b"accept, accept-encoding, sec-fetch-site, x-gateway-explain, authorization, x-api-key")
+_NO_EXTENSIONS: Mapping[str, Any] = {}
 _NO_STORE = (b"cache-control", b"no-store")
 _LARGE_RESPONSE = 64 * 1024
 _CLIENT_CLOSED_REQUEST = 499
@@ -99,6 +101,10 @@ class GraphQLEndpoint:
             ids = ids._replace(new_trace_id=trace_id)
         record = RequestRecord(ids)
         context = RequestContext(record, headers, receive, method == "POST")
+        # An extension of the gateway's own server.
+        context.is_leaving = (
+            scope.get("extensions", _NO_EXTENSIONS).get("gateway.half_closed", _NO_EXTENSIONS).get("is_closed")
+        )
         response: GraphQLResponse | None = None
         try:
             response = await self._respond(context, scope)

@@ -9,7 +9,7 @@ closed, because nobody knows where the next request would begin.
 import asyncio
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
     HttpToolsProtocol,
@@ -18,31 +18,32 @@ from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined
 )
 
 from gateway.server.request_head import (
+    HALF_CLOSED,
     ConnectionLimits,
     ErrorBody,
     ErrorHeaders,
     RejectedRequestError,
     check_head,
+    head_without_upgrade,
     headers_too_large,
     malformed,
     rejection_bytes,
     too_many_headers,
+    too_slow,
+    url_too_long,
 )
 from gateway.server.timeouts import IdleTimer, WriteTimeout, has_unread_bytes
 
-# The method, the version and the spaces of a request line.
-_REQUEST_LINE_BYTES = 64
-# A head that is too large is read on for so long, up to this multiple of its limits, for the header that says which
-# page wants to read the refusal: browsers send it late.
+# A head that is too large is read on for so long, for the header that says which page wants to read the refusal.
 _HEAD_END_SECONDS = 0.5
-_HEAD_FACTOR = 4
 # Data that arrive at a closed socket make the kernel throw away the response that its client has not read yet.
 _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 1024 * 1024
+# A client that has closed its side may still read, as netcat does, or be gone, as a closed tab is: nothing tells.
+_HALF_CLOSED_SECONDS = 2.0
 # Most clients send a request as soon as they are connected; an older connection is kept for later use.
 _FIRST_REQUEST_SECONDS = 1.0
-# How many idle connections one that is beyond the limit looks at, to find one that may be closed.
-_MOST_LOOKED_AT = 8
+_MOST_IDLE_LOOKED_AT = 8
 # For a request that is on its way while the connection is about to be closed.
 _CLOSE_DELAY_SECONDS = 0.05
 
@@ -54,10 +55,6 @@ class Readiness:
     is_stopping: bool = False
 
 
-IdleConnections: TypeAlias = dict["GracefulProtocol", None]
-"""A server's connections without a request, the one that has been so for longest first."""
-
-
 class GracefulProtocol(HttpToolsProtocol):
     """A connection that checks requests before the application sees them, and that a stop closes only when idle."""
 
@@ -67,7 +64,7 @@ class GracefulProtocol(HttpToolsProtocol):
         limits: ConnectionLimits,
         error_body: ErrorBody,
         error_headers: ErrorHeaders,
-        idle: "IdleConnections",
+        idle: dict["GracefulProtocol", None],
         readiness: Readiness,
         **uvicorn_arguments: Any,
     ) -> None:
@@ -82,8 +79,10 @@ class GracefulProtocol(HttpToolsProtocol):
         self._idle = idle
         self._readiness = readiness
         self._connected_at = self.loop.time()
-        self._had_request = self._shutting_down = False
-        self._receiving_head = self._receiving = self._ignoring_upgrade = False
+        self._half_closed = asyncio.Event()
+        self._extensions: dict[str, dict[object, object]] = {HALF_CLOSED: {"is_closed": self._half_closed.is_set}}
+        self._had_request = self._shutting_down = self._ignoring_upgrade = False
+        self._receiving_head = self._receiving = False
         self._receive_timeout_started = True
         # Of heads, of chunk framing and after a rejection: whatever came since the last piece of a body.
         self._overhead_bytes = 0
@@ -98,7 +97,8 @@ class GracefulProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         limits = self._limits
         self._write_timeout = WriteTimeout(self.loop, transport, limits.receive_seconds, limits.send_bytes_per_second)
-        if len(self.connections) > self._limits.connections and not self._close_an_idle_connection():
+        is_full = len(self.connections) > limits.connections
+        if is_full and not any(other.close_if_idle() for other in tuple(islice(self._idle, _MOST_IDLE_LOOKED_AT))):
             transport.abort()
         else:
             self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
@@ -130,6 +130,22 @@ class GracefulProtocol(HttpToolsProtocol):
         except RejectedRequestError as rejection:
             self._reject(rejection)
 
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn has every client leave here
+        """Answer a client that has closed its side once its requests were whole, if that takes no long time."""
+        if self._receiving or self._rejection is not None or not self._is_responding():
+            return False
+        self._half_closed.set()
+        self.close_after_response()
+        self._timer.start(_HALF_CLOSED_SECONDS, self._on_half_closed_timeout)
+        return True
+
+    def _on_half_closed_timeout(self) -> None:
+        if self._active_cycle is None or not self._active_cycle.response_started:
+            self.transport.abort()
+        else:
+            self._write_timeout.watch()
+            self._timer.start(_HALF_CLOSED_SECONDS, self._on_half_closed_timeout)
+
     def _parse(self, data: bytes) -> None:
         while data:
             try:
@@ -142,9 +158,7 @@ class GracefulProtocol(HttpToolsProtocol):
     def _head_without_upgrade(self) -> bytes:
         # A server may ignore a wish for another protocol (RFC 9110, section 7.8). The parser stops at one, and would
         # take the body for the next request; so a new parser is given the same head again, without the wish.
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
+        head = head_without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
         self.parser = type(self.parser)(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._ignoring_upgrade = False
@@ -154,16 +168,14 @@ class GracefulProtocol(HttpToolsProtocol):
         limits = self._limits
         if self._rejection_after_head is not None:
             self.headers[:] = [each for each in self.headers if each[0] == b"origin"]
-            if self._overhead_bytes > (limits.header_bytes + limits.url_bytes) * _HEAD_FACTOR:
+            if self._overhead_bytes > limits.rejected_head_bytes:
                 raise self._rejection_after_head
             return
-        if self._overhead_bytes > limits.header_bytes + len(self.url) + _REQUEST_LINE_BYTES:
+        if self._overhead_bytes > limits.head_bytes(len(self.url)):
             self._reject_after_head(headers_too_large(limits))
-        elif not self._receiving:
-            return
-        elif len(self.headers) > limits.headers:
+        elif self._receiving and len(self.headers) > limits.headers:
             self._reject_after_head(too_many_headers(limits))
-        elif not self._receive_timeout_started:
+        elif self._receiving and not self._receive_timeout_started:
             self._receive_timeout_started = True
             self._timer.start(limits.receive_seconds, self._on_receive_timeout)
 
@@ -185,8 +197,7 @@ class GracefulProtocol(HttpToolsProtocol):
         if self._rejection_after_head is None:
             self.url += url
             if len(self.url) > self._limits.url_bytes:
-                text = f"The URL is longer than the limit of {self._limits.url_bytes} bytes"
-                self._reject_after_head(RejectedRequestError(414, text))
+                self._reject_after_head(url_too_long(self._limits))
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application or queue the request."""
@@ -200,6 +211,7 @@ class GracefulProtocol(HttpToolsProtocol):
             return
         if len(self.pipeline) >= self._limits.pipelined:
             raise RejectedRequestError(429, f"More than the limit of {self._limits.pipelined} requests wait")
+        self.scope["extensions"] = self._extensions
         super().on_headers_complete()
         if not self.pipeline:
             self._active_cycle = self.cycle
@@ -265,11 +277,10 @@ class GracefulProtocol(HttpToolsProtocol):
 
     def close_if_idle(self) -> bool:
         """Close the connection at once, unless its client has not got all yet, or has sent something."""
-        if not self._write_timeout.is_all_acknowledged() or has_unread_bytes(self.transport):
-            return False
-        self._idle.pop(self, None)
-        self.transport.close()
-        return True
+        if is_idle := self._write_timeout.is_all_acknowledged() and not has_unread_bytes(self.transport):
+            self._idle.pop(self, None)
+            self.transport.close()
+        return is_idle
 
     def pause_writing(self) -> None:
         """The transport's buffer is full, since the client reads more slowly than the application writes."""
@@ -282,12 +293,11 @@ class GracefulProtocol(HttpToolsProtocol):
         self._write_timeout.record_progress()
 
     def _wait_for_request(self) -> None:
+        if self._half_closed.is_set():
+            self.transport.close()
+            return
         self._idle[self] = None
         self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
-
-    def _close_an_idle_connection(self) -> bool:
-        """Close the connection that has been idle for longest; False where none may be closed."""
-        return any(other.close_if_idle() for other in tuple(islice(self._idle, _MOST_LOOKED_AT)))
 
     def _on_keep_alive_timeout(self) -> None:
         if self._write_timeout.is_all_acknowledged():
@@ -307,9 +317,7 @@ class GracefulProtocol(HttpToolsProtocol):
         elif self._rejection_after_head is not None:
             self._reject(self._rejection_after_head)
         elif self._receiving:
-            limit = self._limits.receive_seconds
-            text = f"The request was not whole within the limit of {limit:g} seconds"
-            self._reject(RejectedRequestError(408, text))
+            self._reject(too_slow(self._limits))
         else:
             self.transport.close()
 

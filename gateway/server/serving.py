@@ -171,6 +171,7 @@ def _server(
         limits=limits,
         error_body=error_body,
         error_headers=error_headers,
+        # Connections without a request, the one that has been so for longest first.
         idle={},
         readiness=readiness,
     )
