@@ -40,8 +40,8 @@ from gateway.fetch.single_flight import DetachedCalls
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes
-from gateway.http.csrf import AllowedOrigins
-from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
+from gateway.http.csrf import AllowedOrigins, Origins
+from gateway.http.endpoint import DirectRoute, GraphQLEndpoint, SchemaEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
 from gateway.http.health import livez, readyz
@@ -57,7 +57,7 @@ from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPo
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
-from gateway.schema.query import build_schema, engine_config, execution_limits, node_types
+from gateway.schema.query import build_schema, engine_config, execution_limits, node_types, print_sdl
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Gauges, Metrics
@@ -126,22 +126,6 @@ _READ_TIMESLOTS = 500_000
 _MIN_QUEUE = 1_000
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
-# What pages of named origins may send beside what browsers let everyone send.
-_CLIENT_HEADERS = (
-    "apollo-require-preflight",
-    "authorization",
-    "cache-control",
-    "content-type",
-    "graphql-require-preflight",
-    "if-none-match",
-    "traceparent",
-    "x-api-key",
-    "x-apollo-operation-name",
-    "x-gateway-deadline",
-    "x-gateway-explain",
-    "x-request-id",
-    "x-requested-with",
-)
 
 
 def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
@@ -188,7 +172,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
-    routes = _routes(settings, policies, readiness, graphiql)
+    routes = _routes(settings, policies, readiness, graphiql, endpoint)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
@@ -196,10 +180,17 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
 
 def _routes(
-    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, graphiql: Response | None
+    settings: Settings,
+    policies: UpstreamPolicies,
+    readiness: Readiness,
+    graphiql: Response | None,
+    endpoint: GraphQLEndpoint,
 ) -> list[BaseRoute]:
     ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
+    if settings.gateway_schema:
+        schema = SchemaEndpoint(endpoint, print_sdl(build_schema(sort=True)))
+        routes.append(Route("/schema.graphql", schema, methods=["GET"]))
     if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
         routes.append(Mount("/graphql/assets", assets))
@@ -286,6 +277,7 @@ def _endpoint(
         new_reference=dependencies.new_reference,
         digest_key=dependencies.new_secret(),
         graphiql=graphiql,
+        origins=Origins(settings.gateway_cors_origins),
         on_started=None if traces is None else traces.started,
         on_finished=[each.finished for each in listeners if each is not None],
         on_fault=request_log.fault,
@@ -370,12 +362,4 @@ def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile
 def _middleware(settings: Settings) -> list[Middleware]:
     if not settings.gateway_cors_origins:
         return []
-    cors = Middleware(
-        AllowedOrigins,
-        allow_origins=settings.gateway_cors_origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=_CLIENT_HEADERS,
-        expose_headers=("etag", "retry-after", "x-request-id"),
-        max_age=3600,
-    )
-    return [cors]
+    return [Middleware(AllowedOrigins, origins=Origins(settings.gateway_cors_origins))]

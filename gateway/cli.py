@@ -10,7 +10,7 @@ from datetime import date, datetime
 from http.client import HTTPConnection, HTTPException
 from random import random
 from time import time_ns
-from typing import Any
+from typing import Any, TypedDict
 from uuid import uuid4
 
 import msgspec
@@ -18,20 +18,24 @@ import msgspec
 from gateway.app import create_app
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
+from gateway.http.csrf import Origins
 from gateway.http.error_responses import server_error_body
 from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness
-from gateway.server.request_head import ConnectionLimits
+from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
 from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
 from gateway.telemetry.metrics import Metrics, metrics_app
 from gateway.telemetry.traces import TracesError, traces_to
 
-_ERROR_BODY = server_error_body(uuid4)
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
+# Where development servers of pages listen: Vite, Next.js and others, each on a port of its own.
+_LOCAL_PAGES = tuple(
+    f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
+)
 _MAX_ASSUMED = 1_000
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
 _METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
@@ -83,8 +87,7 @@ def _serve(options: argparse.Namespace) -> int:
             log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
             stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
         stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
-        limits = _connection_limits(settings)
-        started = serve(app, listener, limits=limits, error_body=_ERROR_BODY, stop=stop, readiness=readiness, log=log)
+        started = serve(app, listener, stop=stop, readiness=readiness, log=log, **_rules_of_server(settings))
         return 0 if started else 1
 
 
@@ -101,7 +104,12 @@ def _dev(options: argparse.Namespace) -> int:
             leyr_client_secret=simulator.client_secret,
             gateway_host=options.host,
             gateway_port=options.port,
-            **_unless_set(leyr_emrs=simulator.emrs, gateway_graphiql=True, gateway_introspection=True),
+            **_unless_set(
+                leyr_emrs=simulator.emrs,
+                gateway_graphiql=True,
+                gateway_introspection=True,
+                gateway_cors_origins=_LOCAL_PAGES,
+            ),
         )
         app = create_app(settings, notice=_SIMULATED)
         listener = listening_socket(settings.gateway_host, settings.gateway_port)
@@ -109,7 +117,7 @@ def _dev(options: argparse.Namespace) -> int:
         print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        started = serve(app, listener, limits=_connection_limits(settings), error_body=_ERROR_BODY)
+        started = serve(app, listener, **_rules_of_server(settings))
         return 0 if started else 1
 
 
@@ -175,14 +183,24 @@ def _unless_set(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if not os.environ.get(name.upper())}
 
 
-def _connection_limits(settings: Settings) -> ConnectionLimits:
-    return ConnectionLimits(
+class _ServerRules(TypedDict):
+    limits: ConnectionLimits
+    error_body: ErrorBody
+    error_headers: ErrorHeaders
+
+
+def _rules_of_server(settings: Settings) -> _ServerRules:
+    """What the server itself rejects, and how it says so."""
+    limits = ConnectionLimits(
         header_bytes=settings.gateway_max_header_bytes,
         headers=settings.gateway_max_headers,
         url_bytes=settings.gateway_max_url_bytes,
         receive_seconds=settings.gateway_receive_seconds,
+        keep_alive_seconds=settings.gateway_keep_alive_seconds,
         connections=settings.gateway_max_connections,
     )
+    origins = Origins(settings.gateway_cors_origins)
+    return {"limits": limits, "error_body": server_error_body(uuid4), "error_headers": origins.headers}
 
 
 def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:

@@ -31,6 +31,7 @@ from gateway.auth.caller import proxy_networks
 from gateway.domain.ehr_profile import EhrProfile, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.profiles import ProfileOverride
+from gateway.http.csrf import Origins
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -39,7 +40,7 @@ _DELIVERY_SECONDS = 5
 
 
 class SettingsError(Exception):
-    """The configuration is wrong; the message says what to set, and never quotes a value."""
+    """The configuration is wrong; the message says what to set, and quotes no value but an origin."""
 
 
 class LimitSettings(BaseModel):
@@ -90,9 +91,11 @@ class LimitSettings(BaseModel):
     gateway_max_unsent_mb: int = Field(512, ge=1, le=65_536)
     """What large answers that clients have not read yet may hold, in MiB; a caller gets no more than it leaves free."""
     gateway_max_connections: int = Field(10_000, ge=1, le=1_000_000)
-    """How many connections clients may hold open; more are dropped."""
+    """How many connections clients may hold open; more take the places of idle ones, or are dropped."""
     gateway_receive_seconds: float = Field(10, gt=0, le=600)
     """For how long a request may take to arrive, and a client may take nothing of its answer."""
+    gateway_keep_alive_seconds: float = Field(75, gt=0, le=3_600)
+    """For how long a connection stays open without a request; longer than that of the load balancer in front."""
     gateway_drain_seconds: float = Field(5, ge=0, le=600)
     """For how long after SIGTERM requests are still taken, while `/readyz` says 503."""
     gateway_deadline_seconds: float = Field(10, gt=0, le=120)
@@ -209,10 +212,12 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     """What all caches together may take in memory, in MiB."""
     gateway_introspection: bool = False
     """Whether clients may introspect and get suggestions; on in `gateway dev` unless set."""
+    gateway_schema: bool = True
+    """Whether whoever may ask gets the schema at `/schema.graphql`, for tools that generate code from it."""
     gateway_graphiql: bool = False
     """Whether browsers get GraphiQL at `/graphql`; on in `gateway dev` unless set."""
     gateway_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated origins whose pages may ask, such as `https://book.example`."""
+    """Comma-separated origins whose pages may ask, such as `https://book.example` or `https://*.preview.example`."""
     gateway_metrics_port: int | None = Field(None, ge=0, le=65535)
     """The port of Prometheus metrics at `/metrics`; none unless set, 0 takes a free one."""
     gateway_metrics_host: str = "127.0.0.1"
@@ -262,9 +267,7 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     @field_validator("gateway_cors_origins")
     @classmethod
     def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not re.fullmatch(r"https?://[^/?#*\s]+", origin) for origin in value):
-            raise ValueError("an origin is a scheme and a host, without a path; `*` is not taken")
-        return value
+        return Origins(value).names
 
     @field_validator("gateway_trusted_proxies")
     @classmethod

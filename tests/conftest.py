@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gateway.app import create_app
+from gateway.http.csrf import Origins
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
@@ -77,7 +78,11 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             metrics = Metrics(checked.leyr_emrs)
             told: dict[str, Any] = {"log_to": log, "metrics": metrics, "traces": traces}
             app = create_app(checked, **time, **told, connections=connections, notice=notice)
-            url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY))
+            wire: dict[str, Any] = {
+                "error_body": ERROR_BODY,
+                "error_headers": Origins(checked.gateway_cors_origins).headers,
+            }
+            url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0), **wire))
             http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
             return Gateway(url, http, log, metrics)
 

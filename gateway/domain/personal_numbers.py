@@ -9,6 +9,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import date
 from unicodedata import digit
 from urllib.parse import unquote
 
@@ -25,6 +26,10 @@ _NAME_DAY = "(?:0[1-9]|[1245678][0-9]|3[01]|9[01])"
 _SUSPICIOUS_NAME = re.compile(
     f"[0-9]{{2}}{_MONTH}{_NAME_DAY}[0-9]{{4}}|{_NAME_DAY}{_MONTH}[0-9]{{2}}[A-Za-z]?[0-9]{{3}}[0-9A-Za-z]"
 )
+_DATE = rf"((?:19|20)\d\d{_MONTH}(?:0[1-9]|[12]\d|3[01]))"
+# With letters around them, since digits or the sign of a Finnish number beside a date could make a number of its own.
+_TWO_DATES = re.compile(rf"((?:.*[A-Za-z])?_*){_DATE}[A-Za-z_]+{_DATE}(_*(?:[A-Za-z].*)?)", re.ASCII)
+_MOST_OTHER_DIGITS = 2
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,4}\d){8}")
 
 
@@ -66,10 +71,29 @@ def may_hold_a_personal_number(text: str) -> bool:
 
 
 def refuse_name(name: str) -> str | None:
-    """Why a name in a document is refused; None where it holds no personal number."""
-    if _SUSPICIOUS_NAME.search(name.replace("_", "")) and may_hold_a_personal_number(name):
-        return "A name in the document looks like a personal number; pass such data in variables"
-    return None
+    """Why a name in a document is refused; None where it holds no personal number.
+
+    Two calendar dates are none, so that a name may say which window it asks: `w20261130_20261206`.
+    """
+    if not _SUSPICIOUS_NAME.search(name.replace("_", "")) or not may_hold_a_personal_number(name):
+        return None
+    if _is_named_by_two_dates(name):
+        return None
+    return "A name in the document looks like a personal number; pass such data in variables"
+
+
+def _is_named_by_two_dates(name: str) -> bool:
+    found = _TWO_DATES.fullmatch(name)
+    if found is None:
+        return False
+    before, *dates, after = found.groups()
+    try:
+        for each in dates:
+            date.fromisoformat(each)
+    except ValueError:
+        return False
+    # The shortest part of a personal number that a date could complete has three.
+    return sum(map(str.isdigit, before + after)) <= _MOST_OTHER_DIGITS
 
 
 def _plain(char: str) -> str:

@@ -155,7 +155,7 @@ class Engine:
         except (GraphQLError, RequestError) as error:
             return Result(None, [_graphql_error(error)], document_hash=digest_of(operation.query))
         kind = chosen.operation
-        if queries_only and kind is not OperationType.QUERY:
+        if queries_only and kind is OperationType.MUTATION:
             raise MutationNotAllowedError
         if document.errors:
             return Result(None, document.errors, 0, document.digest, kind.value)

@@ -32,7 +32,7 @@ class LimitExceededError(RequestError):
 
 
 class MutationNotAllowedError(Exception):
-    """The operation is no query, and the request may carry queries only."""
+    """The operation is a mutation, and the request may carry queries only."""
 
 
 ResponsePath: TypeAlias = "list[str | int]"

@@ -89,6 +89,8 @@ class FetchScope:
     """Called with an EHR's code, before the request begins to wait for a call to that EHR."""
     take_calls: Callable[[int], None] | None = None
     """Called with the number of calls that are about to be made. Raises RateLimited."""
+    is_leaving: Callable[[], bool] | None = None
+    """Whether its client may be gone, so that no further call is begun for it."""
     is_outdated: bool = False
     """When it is closed: whether newer calls say something else than what the request has read."""
     detached: DetachedCalls | None = None
@@ -134,6 +136,7 @@ class FetchScope:
             most_slots=self.most_slots,
             on_ehr=self.on_ehr,
             take_calls=self.take_calls,
+            is_leaving=self.is_leaving,
             detached=self.detached,
             waited=self.waited,
             _calls=self._calls,
@@ -167,6 +170,8 @@ class FetchScope:
         """
         if self._expired is not None:
             raise self._expired()
+        if calls > joined and self.is_leaving is not None and self.is_leaving():
+            raise DeadlineExceeded("The client closed its side of the connection, so no further call is begun for it")
         self.count_further_calls(calls, joined=joined)
 
     def count_further_calls(self, calls: int, *, joined: int = 0) -> None:
@@ -188,7 +193,7 @@ class FetchScope:
             return False
         try:
             self.count_calls()
-        except RateLimited:
+        except (RateLimited, DeadlineExceeded):
             return False
         return True
 

@@ -1,11 +1,13 @@
-"""`/graphql`: GraphQL over HTTP, and GraphiQL for browsers."""
+"""`/graphql`: GraphQL over HTTP, and GraphiQL for browsers. `/schema.graphql`: the schema."""
 
 import re
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from math import inf
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -13,9 +15,16 @@ from gateway.auth.caller import AnonymousCallers, CredentialVerifier, Rate
 from gateway.auth.rate_limit import RateLimits
 from gateway.domain.errors import Forbidden, GatewayError, Internal, Overloaded, Unauthenticated
 from gateway.http.concurrency_limit import ConcurrencyLimit, UnsentBytes, overloaded
-from gateway.http.csrf import may_be_csrf
+from gateway.http.csrf import Origins, may_be_csrf
 from gateway.http.error_responses import FAULT_MESSAGE, HttpError, error_response, http_error
-from gateway.http.negotiation import ENCODINGS, Encoding, MediaType, preferred_encoding, preferred_media_type
+from gateway.http.negotiation import (
+    ENCODINGS,
+    ENCODINGS_OF_BROWSERS,
+    Encoding,
+    MediaType,
+    preferred_encoding,
+    preferred_media_type,
+)
 from gateway.http.request_context import ClientDisconnectedError, RequestContext, RequestIds, RequestRecord, request_ids
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import CacheKey, GraphQLResponse, ResponseCache, cache_headers, is_not_modified
@@ -41,8 +50,9 @@ _MEDIA_TYPES_AND_HTML = (*_MEDIA_TYPES, MediaType.HTML)
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _METHODS = _SAFE_METHODS | {"POST"}
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
-_VARY = (b"vary", b"accept, accept-encoding, x-gateway-explain")
-_VARY_BY_CALLER = (b"vary", b"accept, accept-encoding, x-gateway-explain, authorization, x-api-key")
+_VARY = (b"vary", b"accept, accept-encoding, sec-fetch-site, x-gateway-explain")
+_VARY_BY_CALLER = (b"vary", b"accept, accept-encoding, sec-fetch-site, x-gateway-explain, authorization, x-api-key")
+_NO_EXTENSIONS: Mapping[str, Any] = {}
 _NO_STORE = (b"cache-control", b"no-store")
 _LARGE_RESPONSE = 64 * 1024
 _CLIENT_CLOSED_REQUEST = 499
@@ -73,6 +83,7 @@ class GraphQLEndpoint:
     new_reference: Callable[[], object]
     digest_key: bytes
     graphiql: ASGIApp | None
+    origins: Origins
     on_started: Callable[[RequestIds], str | None] | None
     on_finished: Sequence[Callable[[RequestRecord], None]]
     on_fault: Callable[[RequestIds, Exception], None]
@@ -90,6 +101,10 @@ class GraphQLEndpoint:
             ids = ids._replace(new_trace_id=trace_id)
         record = RequestRecord(ids)
         context = RequestContext(record, headers, receive, method == "POST")
+        # An extension of the gateway's own server.
+        context.is_leaving = (
+            scope.get("extensions", _NO_EXTENSIONS).get("gateway.half_closed", _NO_EXTENSIONS).get("is_closed")
+        )
         response: GraphQLResponse | None = None
         try:
             response = await self._respond(context, scope)
@@ -107,6 +122,21 @@ class GraphQLEndpoint:
         record.seconds = self.clock() - started
         for listener in self.on_finished:
             listener(record)
+
+    async def send_schema(self, schema: GraphQLResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the schema to whoever may ask; who may not is told as at `/graphql`."""
+        headers, started = _by_name(scope["headers"]), self.clock()
+        record = RequestRecord(request_ids(headers, self.new_reference))
+        context = RequestContext(record, headers, receive, is_post=False)
+        try:
+            await self._identify(context, scope)
+        except GatewayError as error:
+            rejection = await self._send(context, _rejection(context, http_error(error)), send)
+            record.status, record.seconds = rejection.status, self.clock() - started
+            for listener in self.on_finished:
+                listener(record)
+        else:
+            await self._send(context, schema, send)
 
     async def _respond(self, context: RequestContext, scope: Scope) -> GraphQLResponse:
         """Raises HttpError and ClientDisconnectedError."""
@@ -143,7 +173,7 @@ class GraphQLEndpoint:
         context.media_type = media_type
         if method not in _METHODS:
             raise HttpError(405, "Send queries by GET or POST", ((b"allow", b"GET, POST"),))
-        if not context.is_post and may_be_csrf(headers):
+        if not context.is_post and may_be_csrf(headers, self.origins):
             raise Forbidden("A GET needs a header such as `x-requested-with`, which pages of other sites cannot send")
         await self._identify(context, scope)
         context.bypass_cache = _BYPASSES_CACHE.search(headers.get(b"cache-control", "")) is not None
@@ -194,7 +224,8 @@ class GraphQLEndpoint:
                 await send({"type": "http.response.start", "status": 304, "headers": headers})
                 await send({"type": "http.response.body", "body": b""})
                 return response
-        encoding = preferred_encoding(context.headers.get(b"accept-encoding"), ENCODINGS)
+        offered = ENCODINGS_OF_BROWSERS if b"sec-fetch-site" in context.headers else ENCODINGS
+        encoding = preferred_encoding(context.headers.get(b"accept-encoding"), offered)
         size = response.size
         if size < _LARGE_RESPONSE:
             await response.send(send, encoding, headers)
@@ -207,6 +238,18 @@ class GraphQLEndpoint:
         except Overloaded as error:
             return await self._send(context, _rejection(context, http_error(error)), send)
         return response
+
+
+class SchemaEndpoint:
+    """Answers `/schema.graphql` with the schema in its own language, so that tools need no introspection."""
+
+    def __init__(self, graphql: GraphQLEndpoint, sdl: str) -> None:
+        self._graphql = graphql
+        self._response = GraphQLResponse(200, MediaType.SDL, [sdl.encode()], fresh_until=inf)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        await self._graphql.send_schema(self._response, scope, receive, send)
 
 
 def _rejection(context: RequestContext, error: HttpError) -> GraphQLResponse:

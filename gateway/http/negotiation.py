@@ -30,22 +30,26 @@ Chosen = TypeVar("Chosen")
 
 
 class MediaType(StrEnum):
-    """The media types of responses at `/graphql`."""
+    """The media types of GraphQL responses, of GraphiQL, and of the schema, whose language has no registered one."""
 
     JSON = "application/json"
     GRAPHQL_RESPONSE = "application/graphql-response+json"
     HTML = "text/html"
+    SDL = "text/plain"
 
 
 class Encoding(StrEnum):
-    """Content codings, the better one first."""
+    """Content codings that are offered."""
 
     ZSTD = "zstd"
     GZIP = "gzip"
     IDENTITY = "identity"
 
 
-ENCODINGS = tuple(Encoding)
+# Some libraries, such as those of Node.js 20, ask for zstd, which they pass on from elsewhere, and cannot read it.
+ENCODINGS = (Encoding.GZIP, Encoding.ZSTD, Encoding.IDENTITY)
+"""The content codings for programs, the first of equals first."""
+ENCODINGS_OF_BROWSERS = (Encoding.ZSTD, Encoding.GZIP, Encoding.IDENTITY)
 # RFC 9110, 8.4.1.3: x-gzip is the same as gzip.
 _ENCODING_NAMES = {Encoding.ZSTD: ("zstd",), Encoding.GZIP: ("gzip", "x-gzip"), Encoding.IDENTITY: ("identity",)}
 
@@ -83,7 +87,8 @@ def preferred_media_type(accept: str | None, offered: tuple[MediaType, ...]) -> 
     if accept is None or not accept.strip():
         return offered[0]
     # Of equal ranges the first counts.
-    weights = {"*/*" if name.startswith("*/") else name: weight for name, weight in reversed([*_weighted(accept)])}
+    # Some clients, such as Java's, write a lone asterisk.
+    weights = {"*/*" if name[:2] in {"*", "*/"} else name: weight for name, weight in reversed([*_weighted(accept)])}
 
     def weight_of(media_type: MediaType) -> float:
         """The weight of the range that matches most closely (RFC 9110, 12.5.1); 0 if none does."""

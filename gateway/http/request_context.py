@@ -114,6 +114,8 @@ class RequestContext:
     caller: Hashable = field(default=None, repr=False)
     """The key of its caller's shares: a name, or the bytes of an address, which is personal and goes nowhere else."""
     check_unsent: Callable[[], None] = lambda: None
+    is_leaving: Callable[[], bool] | None = None
+    """Whether its client has closed its side of the connection; None where the server does not tell."""
     take_calls: Callable[[int], None] | None = None
     """Takes upstream calls from the caller's budget; None where it has none."""
 

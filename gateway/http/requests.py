@@ -1,6 +1,8 @@
 """GraphQL requests as HTTP carries them (GraphQL over HTTP, section 5)."""
 
+import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,7 @@ _CLOSE = ((b"connection", b"close"),)
 _PARAMETERS = {"query": str, "operationName": str, "documentId": str, "variables": dict, "extensions": dict}
 _MAX_PARAMETERS = 32
 _MAX_LENGTH_DIGITS = 20
+_MAY_EXCEED_64_BITS = re.compile(rb"(?<![.\d])\d{19}")
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -72,7 +75,8 @@ class RequestReader:
             raise HttpError(415, "Send the request as application/json in UTF-8")
         if headers.get(b"content-encoding", "identity").strip().lower() != "identity":
             raise HttpError(415, "Send the request without a content encoding")
-        found = self._loaded(body, "The body")
+        # RFC 8259, 8.1: a reader may ignore a byte order mark, which .NET's writers like to send.
+        found = self._loaded(body.removeprefix(BOM_UTF8), "The body")
         if not isinstance(found, dict):
             raise HttpError(400, "The body is not a JSON object; batches are not taken")
         return _request(found)
@@ -109,6 +113,9 @@ class RequestReader:
             raise HttpError(
                 400, f"{what} holds an integer of more than {self._integer_digits} digits, which is the limit"
             )
+        # orjson makes inexact floats of integers of more than 64 bits, which an ID may be.
+        if _MAY_EXCEED_64_BITS.search(text):
+            return json.loads(text)
         return found
 
     def _too_large(self, size: int) -> HttpError:

@@ -1,6 +1,7 @@
 """GraphQL responses: how they are sent, the cache of whole responses, and Cache-Control headers (RFC 9111)."""
 
 import asyncio
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ _GENERATION_BYTES = 100
 _MAX_SIGHTINGS = 4_096
 # Responses that need no data of Leyr's, such as introspection, change when the gateway is replaced.
 _MAX_AGE_SECONDS = 300
+_SUFFIX = re.compile(r'-(?:gzip|br|zstd)"$')
 _NO_STORE = ((b"cache-control", b"no-store"),)
 _NO_TURNS = nullcontext()
 
@@ -210,6 +212,7 @@ def is_not_modified(response: GraphQLResponse, headers: Mapping[bytes, str]) -> 
     if_none_match = headers.get(b"if-none-match")
     if if_none_match is None or response.fresh_until is None:
         return False
-    # The comparison is weak (RFC 9110, 8.8.3.2): caches on the way may have removed the `W/`.
-    tags = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
+    # The comparison is weak (RFC 9110, 8.8.3.2): caches on the way may have removed the `W/`. Apache's compression adds
+    # a suffix to the tags that it passes on, and leaves it in those of clients.
+    tags = {_SUFFIX.sub('"', each.strip().removeprefix("W/")) for each in if_none_match.split(",")}
     return "*" in tags or response.etag.decode().removeprefix("W/") in tags

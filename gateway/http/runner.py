@@ -181,7 +181,7 @@ class Runner:
         started, now = self.clock(), self.now()
         scope = FetchScope(started, started) if context.bypass_cache else FetchScope(started)
         scope.on_ehr, scope.take_calls, permit.scope = permit.wait_for, context.take_calls, scope
-        scope.detached = self.detached
+        scope.detached, scope.is_leaving = self.detached, context.is_leaving
         seconds = min(context.timeout_seconds, self.limits.seconds)
         with RequestTimeout(
             scope, context.receive, seconds, self.writing, context.caller, context.check_unsent
@@ -236,6 +236,8 @@ class Runner:
 def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: OperationType) -> None:
     """Neither a client that leaves nor load ends a mutation: what it does may be half done."""
     timeout.outlives_client = permit.is_protected = kind is OperationType.MUTATION
+    if timeout.outlives_client:
+        timeout.scope.is_leaving = None
 
 
 def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:

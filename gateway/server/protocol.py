@@ -8,6 +8,7 @@ closed, because nobody knows where the next request would begin.
 
 import asyncio
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined] # the errors of its parser
@@ -17,24 +18,32 @@ from uvicorn.protocols.http.httptools_impl import (  # type: ignore[attr-defined
 )
 
 from gateway.server.request_head import (
+    HALF_CLOSED,
     ConnectionLimits,
     ErrorBody,
+    ErrorHeaders,
     RejectedRequestError,
     check_head,
+    head_without_upgrade,
     headers_too_large,
     malformed,
     rejection_bytes,
     too_many_headers,
+    too_slow,
+    url_too_long,
 )
 from gateway.server.timeouts import IdleTimer, WriteTimeout, has_unread_bytes
 
-# The method, the version and the spaces of a request line.
-_REQUEST_LINE_BYTES = 64
+# A head that is too large is read on for so long, for the header that says which page wants to read the refusal.
+_HEAD_END_SECONDS = 0.5
 # Data that arrive at a closed socket make the kernel throw away the response that its client has not read yet.
 _LINGER_SECONDS = 0.5
 _LINGER_BYTES = 1024 * 1024
+# A client that has closed its side may still read, as netcat does, or be gone, as a closed tab is: nothing tells.
+_HALF_CLOSED_SECONDS = 2.0
 # Most clients send a request as soon as they are connected; an older connection is kept for later use.
 _FIRST_REQUEST_SECONDS = 1.0
+_MOST_IDLE_LOOKED_AT = 8
 # For a request that is on its way while the connection is about to be closed.
 _CLOSE_DELAY_SECONDS = 0.05
 
@@ -50,7 +59,14 @@ class GracefulProtocol(HttpToolsProtocol):
     """A connection that checks requests before the application sees them, and that a stop closes only when idle."""
 
     def __init__(
-        self, *, limits: ConnectionLimits, error_body: ErrorBody, readiness: Readiness, **uvicorn_arguments: Any
+        self,
+        *,
+        limits: ConnectionLimits,
+        error_body: ErrorBody,
+        error_headers: ErrorHeaders,
+        idle: dict["GracefulProtocol", None],
+        readiness: Readiness,
+        **uvicorn_arguments: Any,
     ) -> None:
         super().__init__(**uvicorn_arguments)
         self.url = b""
@@ -59,16 +75,21 @@ class GracefulProtocol(HttpToolsProtocol):
         self.access_log = False
         self._limits = limits
         self._error_body = error_body
+        self._error_headers = error_headers
+        self._idle = idle
         self._readiness = readiness
         self._connected_at = self.loop.time()
-        self._had_request = self._shutting_down = False
-        self._receiving_head = self._receiving = self._ignoring_upgrade = False
+        self._half_closed = asyncio.Event()
+        self._extensions: dict[str, dict[object, object]] = {HALF_CLOSED: {"is_closed": self._half_closed.is_set}}
+        self._had_request = self._shutting_down = self._ignoring_upgrade = False
+        self._receiving_head = self._receiving = False
         self._receive_timeout_started = True
         # Of heads, of chunk framing and after a rejection: whatever came since the last piece of a body.
         self._overhead_bytes = 0
         self._active_cycle: RequestResponseCycle | None = None
         self._last_cycle: RequestResponseCycle | None = None
         self._rejection: RejectedRequestError | None = None
+        self._rejection_after_head: RejectedRequestError | None = None
         self._timer = IdleTimer(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -76,7 +97,8 @@ class GracefulProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         limits = self._limits
         self._write_timeout = WriteTimeout(self.loop, transport, limits.receive_seconds, limits.send_bytes_per_second)
-        if len(self.connections) > self._limits.connections:
+        is_full = len(self.connections) > limits.connections
+        if is_full and not any(other.close_if_idle() for other in tuple(islice(self._idle, _MOST_IDLE_LOOKED_AT))):
             transport.abort()
         else:
             self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
@@ -88,6 +110,7 @@ class GracefulProtocol(HttpToolsProtocol):
         if self._is_responding():
             self._disconnect_active_cycle()
         self.pipeline.clear()
+        self._idle.pop(self, None)
         self._timer.cancel()
         self._write_timeout.cancel()
 
@@ -107,6 +130,22 @@ class GracefulProtocol(HttpToolsProtocol):
         except RejectedRequestError as rejection:
             self._reject(rejection)
 
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn has every client leave here
+        """Answer a client that has closed its side once its requests were whole, if that takes no long time."""
+        if self._receiving or self._rejection is not None or not self._is_responding():
+            return False
+        self._half_closed.set()
+        self.close_after_response()
+        self._timer.start(_HALF_CLOSED_SECONDS, self._on_half_closed_timeout)
+        return True
+
+    def _on_half_closed_timeout(self) -> None:
+        if self._active_cycle is None or not self._active_cycle.response_started:
+            self.transport.abort()
+        else:
+            self._write_timeout.watch()
+            self._timer.start(_HALF_CLOSED_SECONDS, self._on_half_closed_timeout)
+
     def _parse(self, data: bytes) -> None:
         while data:
             try:
@@ -119,38 +158,51 @@ class GracefulProtocol(HttpToolsProtocol):
     def _head_without_upgrade(self) -> bytes:
         # A server may ignore a wish for another protocol (RFC 9110, section 7.8). The parser stops at one, and would
         # take the body for the next request; so a new parser is given the same head again, without the wish.
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(fields))
+        head = head_without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
         self.parser = type(self.parser)(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._ignoring_upgrade = False
         return head
 
     def _check_incomplete_request(self) -> None:
-        if self._overhead_bytes > self._limits.header_bytes + len(self.url) + _REQUEST_LINE_BYTES:
-            raise headers_too_large(self._limits)
-        if not self._receiving:
+        limits = self._limits
+        if self._rejection_after_head is not None:
+            self.headers[:] = [each for each in self.headers if each[0] == b"origin"]
+            if self._overhead_bytes > limits.rejected_head_bytes:
+                raise self._rejection_after_head
             return
-        if len(self.headers) > self._limits.headers:
-            raise too_many_headers(self._limits)
-        if not self._receive_timeout_started:
+        if self._overhead_bytes > limits.head_bytes(len(self.url)):
+            self._reject_after_head(headers_too_large(limits))
+        elif self._receiving and len(self.headers) > limits.headers:
+            self._reject_after_head(too_many_headers(limits))
+        elif self._receiving and not self._receive_timeout_started:
             self._receive_timeout_started = True
-            self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
+            self._timer.start(limits.receive_seconds, self._on_receive_timeout)
+
+    def _reject_after_head(self, rejection: RejectedRequestError) -> None:
+        """Reject a request as soon as its head is whole, or a moment later; at once where no head is being read."""
+        if not self._receiving_head:
+            raise rejection
+        self._rejection_after_head = rejection
+        self._timer.start(_HEAD_END_SECONDS, self._on_receive_timeout)
 
     def on_message_begin(self) -> None:
         """The parser found a request's first byte."""
         super().on_message_begin()
+        self._idle.pop(self, None)
         self._receiving_head = self._receiving = True
 
     def on_url(self, url: bytes) -> None:
         """The parser found a part of the request's target."""
-        self.url += url
-        if len(self.url) > self._limits.url_bytes:
-            raise RejectedRequestError(414, f"The URL is longer than the limit of {self._limits.url_bytes} bytes")
+        if self._rejection_after_head is None:
+            self.url += url
+            if len(self.url) > self._limits.url_bytes:
+                self._reject_after_head(url_too_long(self._limits))
 
     def on_headers_complete(self) -> None:
         """Check the head, and start the application or queue the request."""
+        if self._rejection_after_head is not None:
+            raise self._rejection_after_head
         check_head(self.parser.get_http_version(), self.headers, self._limits)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -159,6 +211,7 @@ class GracefulProtocol(HttpToolsProtocol):
             return
         if len(self.pipeline) >= self._limits.pipelined:
             raise RejectedRequestError(429, f"More than the limit of {self._limits.pipelined} requests wait")
+        self.scope["extensions"] = self._extensions
         super().on_headers_complete()
         if not self.pipeline:
             self._active_cycle = self.cycle
@@ -183,7 +236,7 @@ class GracefulProtocol(HttpToolsProtocol):
         self._receiving = self._receive_timeout_started = False
         self._overhead_bytes = 0
         if self.cycle.response_complete:
-            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+            self._wait_for_request()
         else:
             self._timer.start(self._limits.receive_seconds, self._watch_writes)
         self._close_when_idle()
@@ -201,7 +254,7 @@ class GracefulProtocol(HttpToolsProtocol):
             if self._rejection is not None:
                 self._send_rejection()
             elif not self._receiving:
-                self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+                self._wait_for_request()
         self._close_when_idle()
 
     def close_after_response(self) -> None:
@@ -222,6 +275,13 @@ class GracefulProtocol(HttpToolsProtocol):
         self._write_timeout.watch()
         self._close_when_idle()
 
+    def close_if_idle(self) -> bool:
+        """Close the connection at once, unless its client has not got all yet, or has sent something."""
+        if is_idle := self._write_timeout.is_all_acknowledged() and not has_unread_bytes(self.transport):
+            self._idle.pop(self, None)
+            self.transport.close()
+        return is_idle
+
     def pause_writing(self) -> None:
         """The transport's buffer is full, since the client reads more slowly than the application writes."""
         super().pause_writing()
@@ -231,6 +291,13 @@ class GracefulProtocol(HttpToolsProtocol):
         """The transport's buffer has emptied."""
         super().resume_writing()
         self._write_timeout.record_progress()
+
+    def _wait_for_request(self) -> None:
+        if self._half_closed.is_set():
+            self.transport.close()
+            return
+        self._idle[self] = None
+        self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
 
     def _on_keep_alive_timeout(self) -> None:
         if self._write_timeout.is_all_acknowledged():
@@ -247,10 +314,10 @@ class GracefulProtocol(HttpToolsProtocol):
     def _on_receive_timeout(self) -> None:
         if self._is_client_waiting():
             self._timer.start(self._limits.receive_seconds, self._on_receive_timeout)
+        elif self._rejection_after_head is not None:
+            self._reject(self._rejection_after_head)
         elif self._receiving:
-            limit = self._limits.receive_seconds
-            text = f"The request was not whole within the limit of {limit:g} seconds"
-            self._reject(RejectedRequestError(408, text))
+            self._reject(too_slow(self._limits))
         else:
             self.transport.close()
 
@@ -298,8 +365,9 @@ class GracefulProtocol(HttpToolsProtocol):
     def _send_rejection(self) -> None:
         """Send the response of a rejection, unless the application's has begun; then half-close and linger."""
         if self._rejection is not None and not (self._is_receiving_body() and self.cycle.response_started):
-            response = rejection_bytes(self._rejection, self._error_body, self.server_state.default_headers)
-            self.transport.write(response)
+            read = self.cycle.scope["headers"] if self._is_receiving_body() else self.headers
+            headers = (*self.server_state.default_headers, *self._error_headers(read))
+            self.transport.write(rejection_bytes(self._rejection, self._error_body, headers))
         self.flow.resume_reading()
         self.transport.write_eof()
         self._write_timeout.watch()

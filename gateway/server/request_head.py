@@ -1,22 +1,35 @@
 """Limits on what a client sends, the check of a request's head, and the response where the server rejects it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeAlias
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+HALF_CLOSED = "gateway.half_closed"
+"""The ASGI extension whose `is_closed()` tells whether the client closed its side: it may still read, or be gone."""
 # The colon, the space and the line's end of a header field.
 _FIELD_BYTES = 4
+# The method, the version and the spaces of a request line.
+_REQUEST_LINE_BYTES = 64
+# Browsers send Origin late, so what is too large is read on up to this multiple of the limits.
+_REJECTED_HEAD_FACTOR = 4
 
 ErrorBody: TypeAlias = Callable[[int, str], tuple[bytes, bytes]]
 """Makes the content type and the body of an error response from its status and a message for its client."""
+ErrorHeaders: TypeAlias = Callable[[Iterable[tuple[bytes, bytes]]], Iterable[tuple[bytes, bytes]]]
+"""Makes further headers of an error response from those of its request that were read, their names in lower case."""
 
 
 def plain_text(_: int, message: str) -> tuple[bytes, bytes]:
     """Make the message itself an error's body."""
     return b"text/plain; charset=utf-8", message.encode()
+
+
+def no_headers(_: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """Add no header to an error."""
+    return ()
 
 
 class RejectedRequestError(Exception):
@@ -49,7 +62,16 @@ class ConnectionLimits:
     keep_alive_seconds: float = 5.0
     """For how long a connection stays open without a request."""
     connections: int = 10_000
-    """The most connections; those beyond are dropped when they are accepted."""
+    """The most connections; a further one takes the place of one without a request, or is dropped."""
+
+    def head_bytes(self, url_bytes: int) -> int:
+        """The most bytes of a head whose URL has so many, and of what surrounds a chunked body."""
+        return self.header_bytes + url_bytes + _REQUEST_LINE_BYTES
+
+    @property
+    def rejected_head_bytes(self) -> int:
+        """The most bytes of a head that is too large, and read only to answer it."""
+        return (self.header_bytes + self.url_bytes) * _REJECTED_HEAD_FACTOR
 
 
 def check_head(version: str, headers: Sequence[tuple[bytes, bytes]], limits: ConnectionLimits) -> None:
@@ -74,6 +96,12 @@ def check_head(version: str, headers: Sequence[tuple[bytes, bytes]], limits: Con
         raise malformed()
 
 
+def head_without_upgrade(method: bytes, url: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Write a request's head again, without its wish for another protocol."""
+    fields = [b"%b: %b\r\n" % field for field in headers if field[0] != b"upgrade"]
+    return b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version.encode(), b"".join(fields))
+
+
 def headers_too_large(limits: ConnectionLimits) -> RejectedRequestError:
     """Reject a request whose headers, or what surrounds its chunked body, are too many bytes."""
     return RejectedRequestError(431, f"The headers are larger than the limit of {limits.header_bytes} bytes")
@@ -84,13 +112,25 @@ def too_many_headers(limits: ConnectionLimits) -> RejectedRequestError:
     return RejectedRequestError(431, f"The headers are more than the limit of {limits.headers}")
 
 
+def url_too_long(limits: ConnectionLimits) -> RejectedRequestError:
+    """Reject a request whose URL is too long."""
+    return RejectedRequestError(414, f"The URL is longer than the limit of {limits.url_bytes} bytes")
+
+
+def too_slow(limits: ConnectionLimits) -> RejectedRequestError:
+    """Reject a request that did not arrive in time."""
+    return RejectedRequestError(
+        408, f"The request was not whole within the limit of {limits.receive_seconds:g} seconds"
+    )
+
+
 def malformed() -> RejectedRequestError:
     """Reject a request that is not HTTP, or that may be understood in two ways."""
     return RejectedRequestError(400, "The request is not HTTP/1.1 as RFC 9112 has it")
 
 
 def rejection_bytes(
-    rejection: RejectedRequestError, error_body: ErrorBody, default_headers: Sequence[tuple[bytes, bytes]]
+    rejection: RejectedRequestError, error_body: ErrorBody, default_headers: Iterable[tuple[bytes, bytes]]
 ) -> bytes:
     """Write the response to a rejected request, head and body, which closes the connection."""
     content_type, body = error_body(rejection.status, rejection.message)

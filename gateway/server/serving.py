@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from gateway.server.allocator import CHECK_SECONDS, MemoryTrimmer, keep_freed_memory
 from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
 from gateway.server.protocol import GracefulProtocol, Readiness
-from gateway.server.request_head import ConnectionLimits, ErrorBody, plain_text
+from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders, no_headers, plain_text
 
 if sys.platform != "win32":
     import resource
@@ -69,17 +69,18 @@ def serve(
     *,
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
+    error_headers: ErrorHeaders = no_headers,
     stop: ShutdownTimeouts = _STOP,
     readiness: Readiness | None = None,
     log: structlog.typing.FilteringBoundLogger | None = None,
 ) -> bool:
     """Serve until SIGINT or SIGTERM, then stop within `stop`. False where the application did not start.
 
-    `readiness` ends with the first signal, `error_body` makes the bodies of what the server itself rejects, and the
-    stop is written to `log`.
+    `readiness` ends with the first signal, `error_body` and `error_headers` make the responses to what the server
+    itself rejects, and the stop is written to `log`.
     """
     _raise_file_limit()
-    server = _server(app, limits, error_body, stop=stop, readiness=readiness or Readiness(), log=log)
+    server = _server(app, limits, error_body, error_headers, stop=stop, readiness=readiness or Readiness(), log=log)
     # uvicorn handles signals only while it runs; before and after it too, a stop by a signal must be a success.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)
@@ -125,10 +126,11 @@ def serve_in_thread(
     *,
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
+    error_headers: ErrorHeaders = no_headers,
     stop: ShutdownTimeouts = _STOP_OF_THREAD,
 ) -> Iterator[str]:
     """Serve in a thread while the block runs, then stop within `stop`; gives the URL. Raises StartError."""
-    server = _server(app, limits, error_body, stop=stop, readiness=Readiness())
+    server = _server(app, limits, error_body, error_headers, stop=stop, readiness=Readiness())
     thread = Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -153,6 +155,7 @@ def _server(
     app: ASGIApp,
     limits: ConnectionLimits,
     error_body: ErrorBody,
+    error_headers: ErrorHeaders,
     *,
     stop: ShutdownTimeouts,
     readiness: Readiness,
@@ -163,7 +166,15 @@ def _server(
     # before they can be dropped a quarter.
     descriptors = _file_limit()
     limits = replace(limits, connections=int(min(limits.connections, descriptors // 2)))
-    protocol = partial(GracefulProtocol, limits=limits, error_body=error_body, readiness=readiness)
+    protocol = partial(
+        GracefulProtocol,
+        limits=limits,
+        error_body=error_body,
+        error_headers=error_headers,
+        # Connections without a request, the one that has been so for longest first.
+        idle={},
+        readiness=readiness,
+    )
     config = uvicorn.Config(
         app,
         # uvicorn only calls it.

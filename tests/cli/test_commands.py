@@ -14,6 +14,7 @@ import pytest
 
 from gateway.settings import settings_table
 from tests.harness import Simulator, nobody_listens
+from tests.stand_ins.raw_client import RawConnection
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
@@ -196,13 +197,28 @@ def test_a_taken_port_is_reported(simulator: Simulator) -> None:
     assert f"cannot listen on 127.0.0.1 port {port}" in refused.stderr
 
 
+def test_serve_keeps_idle_connections_open_for_as_long_as_is_set(run: Callable[..., Running]) -> None:
+    serving = run("serve", "--port", "0", **CREDENTIALS, **AT_ONCE, GATEWAY_KEEP_ALIVE_SECONDS="0.2")
+
+    with RawConnection(serving.url(LISTENING)) as wire:
+        assert wire.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").answer().status == 200
+        assert wire.ends()
+
+    assert serving.stop() == 0
+
+
 def test_dev_serves_simulated_data_and_says_so(run: Callable[..., Running]) -> None:
     dev = run("dev", "--port", "0", "--simulator-port", "0", "--latency", "0")
     url = dev.url(r"GraphQL: +(http://\S+)")
 
     answer = httpx.post(url, json={"query": "{ emrs { code } careUnits { name } }"}, timeout=20).json()
     page = httpx.get(url, headers={"accept": "text/html"}, timeout=20)
+    # A page that somebody develops beside it.
+    vite = {"origin": "http://localhost:5173"}
+    of_vite = httpx.get(url, params={"query": "{ __typename }"}, headers=vite, timeout=20)
 
+    assert of_vite.status_code == 200
+    assert of_vite.headers["access-control-allow-origin"] == vite["origin"]
     assert len(answer["data"]["emrs"]) >= 5
     assert answer["data"]["careUnits"]
     assert page.headers["content-type"].startswith("text/html")

@@ -19,8 +19,8 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # The network is cut: no name can be looked up.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    # The network is cut: no name can be looked up, and those of examples are this machine.
+    "--host-resolver-rules=MAP *.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 # Playwright's own clock replaces `performance.measure` too, and Monaco stumbles over that.
 _SET_CLOCK = """
@@ -77,7 +77,6 @@ class Visit:
 # While Playwright's synchronous interface is up no other event loop can run in this thread, so it goes with its module.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    need_explorer()
     chromium = need_browser()
     # As long as Playwright waits for anything else.
     expect.set_options(timeout=30_000)
@@ -91,6 +90,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(browser: Browser, serve_gateway: Callable[..., Gateway]) -> Iterator[Visit]:
     """GraphiQL, opened for the first time, at the gateway's own idea of now."""
+    need_explorer()
     gateway = serve_gateway(gateway_graphiql=True, gateway_introspection=True, notice="All data here is simulated")
     with closing(browser.new_context(viewport={"width": 1440, "height": 900})) as context:
         context.add_init_script(_SET_CLOCK.replace("NOW", str(int(NOW.timestamp() * 1000))))

@@ -284,6 +284,23 @@ def test_connections_beyond_the_limit_are_dropped(echo: Echo) -> None:
         assert stack.enter_context(RawConnection(url)).send(GET).answer().status == 200
 
 
+def test_a_connection_beyond_the_limit_takes_the_place_of_the_one_that_was_idle_for_longest(echo: Echo) -> None:
+    bound = listening_socket("127.0.0.1", 0)
+    limits = ConnectionLimits(connections=3, keep_alive_seconds=3_600)
+    with ExitStack() as stack, serve_in_thread(echo, bound, error_body=ERROR_BODY, limits=limits) as url:
+        first, second, third = (stack.enter_context(RawConnection(url)) for _ in range(3))
+        assert [each.send(GET).answer().status for each in (first, second, third, first)] == [200] * 4
+        # It has begun a request, so it is not idle.
+        second.send(GET[:10])
+
+        beyond = stack.enter_context(RawConnection(url))
+
+        assert beyond.send(GET).answer().status == 200
+        assert third.ends()
+        assert second.send(GET[10:]).answer().status == 200
+        assert first.send(GET).answer().status == 200
+
+
 FEW_DESCRIPTORS = """
 import resource
 from gateway.server.request_head import ConnectionLimits

@@ -3,12 +3,15 @@
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.http.csrf import Origins
 from gateway.server.request_head import ConnectionLimits
 from gateway.server.serving import listening_socket, serve_in_thread
 from tests.harness import ERROR_BODY
@@ -318,3 +321,41 @@ def test_the_body_of_a_refusal_is_json(url: str) -> None:
         body = wire.send(b"\0").answer().body
 
     assert list(json.loads(body)) == ["errors"]
+
+
+OURS = b"Origin: https://book.example\r\n"
+THEIRS = b"Origin: https://evil.example\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "status"),
+    [
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n" + HOST, b"\r\n", 414),
+        (b"GET /" + b"a" * 30_000 + b" HTTP/1.1\r\n" + HOST, b"\r\n", 414),
+        (GET + field_of(20_000), b"\r\n", 431),
+        (GET + b"A: b\r\n" * 80, b"\r\n", 431),
+        (GET, b"Host: b\r\n\r\n", 400),
+        (POST, b"Transfer-Encoding: chunked\r\n\r\nno length\r\n", 400),
+        # These never end.
+        (GET, b"X-A: b", 408),
+        (POST, b"Content-Length: 5\r\n\r\na", 408),
+    ],
+)
+@pytest.mark.parametrize("piece", [1_000, 1_000_000])
+def test_a_refusal_can_be_read_by_pages_of_allowed_origins_alone(
+    start: bytes, end: bytes, status: int, piece: int
+) -> None:
+    rules: dict[str, Any] = {
+        "error_headers": Origins(["https://book.example"]).headers,
+        "limits": replace(LIMITS, receive_seconds=1),
+    }
+    with serve_in_thread(Echo(), listening_socket("127.0.0.1", 0), error_body=ERROR_BODY, **rules) as url:
+        for origin, allowed in ((OURS, "https://book.example"), (THEIRS, None), (b"", None)):
+            sent = start + origin + end
+            with RawConnection(url) as wire:
+                wire.send(*(sent[at : at + piece] for at in range(0, len(sent), piece)))
+                answer = wire.answer()
+
+            assert answer.status == status
+            assert answer.headers.get("access-control-allow-origin") == allowed
+            assert answer.headers["vary"] == "origin"

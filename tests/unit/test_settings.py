@@ -186,6 +186,11 @@ def test_overrides_that_are_given_replace_the_environment(load: Load, monkeypatc
     assert load_settings(gateway_port=None).gateway_port == 1234
 
 
+def test_idle_connections_stay_open_for_longer_than_load_balancers_keep_theirs(load: Load) -> None:
+    # 60 seconds are the default of nginx (keepalive_timeout of an upstream) and of AWS's Application Load Balancer.
+    assert load().gateway_keep_alive_seconds > 60
+
+
 def test_settings_are_frozen(load: Load) -> None:
     settings = load()
 

@@ -38,13 +38,14 @@ def received(gateway: Gateway, question: object, accept_encoding: str) -> tuple[
 @pytest.mark.parametrize(
     ("accept_encoding", "used"),
     [
-        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip, deflate, br, zstd", "gzip"),
+        ("zstd, gzip;q=0.5", "zstd"),
         ("gzip, deflate", "gzip"),
         ("gzip;q=1, zstd;q=0.5", "gzip"),
         ("identity;q=0, gzip", "gzip"),
-        ("identity;q=0, *", "zstd"),
+        ("identity;q=0, *", "gzip"),
         ("x-gzip", "gzip"),
-        ("*", "zstd"),
+        ("*", "gzip"),
         ("identity", None),
         ("identity, gzip;q=0.1", None),
         ("br", None),
@@ -62,11 +63,19 @@ def test_response_is_the_same_in_each_encoding(
         headers, body = received(gateway, LONG, accept_encoding)
 
         assert headers.get("content-encoding") == used
-        assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"
+        assert headers["vary"] == "accept, accept-encoding, sec-fetch-site, x-gateway-explain"
         assert headers["cache-control"] == "no-store"
         assert int(headers["content-length"]) == len(body)
         assert {"zstd": zstd.decompress, "gzip": gzip.decompress}.get(used or "", bytes)(body) == plain
         assert used is None or len(body) < len(plain) / 5
+
+
+def test_a_browser_that_takes_zstd_gets_it(gateway: Gateway) -> None:
+    chrome = {"accept-encoding": "gzip, deflate, br, zstd", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
+
+    response = gateway.http.post("/graphql", json=LONG, headers=chrome)
+
+    assert response.headers["content-encoding"] == "zstd"
 
 
 @pytest.mark.parametrize("accept_encoding", ["gzip, zstd", "*"])
@@ -74,12 +83,12 @@ def test_short_responses_are_not_compressed(accept_encoding: str, gateway: Gatew
     headers, body = received(gateway, SHORT, accept_encoding)
 
     assert "content-encoding" not in headers
-    assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"
+    assert headers["vary"] == "accept, accept-encoding, sec-fetch-site, x-gateway-explain"
     assert body == b'{"data":{"__typename":"Query"}}'
 
 
 def test_error_responses_vary_by_accept_encoding(gateway: Gateway) -> None:
     headers, body = received(gateway, {"query": "{" + "a " * 2_000}, "gzip")
 
-    assert headers["vary"] == "accept, accept-encoding, x-gateway-explain"
+    assert headers["vary"] == "accept, accept-encoding, sec-fetch-site, x-gateway-explain"
     assert b"errors" in (gzip.decompress(body) if "content-encoding" in headers else body)

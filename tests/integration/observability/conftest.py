@@ -74,7 +74,7 @@ class Traced(Gateway):
 
     def calls(self, least: int = 0) -> list[Told]:
         """The spans of calls to Leyr, as soon as there are so many: no response waits for a refresh."""
-        for _ in range(2_000):
+        for _ in range(10_000):
             found = self.spans(SpanKind.CLIENT)
             if len(found) >= least:
                 return found

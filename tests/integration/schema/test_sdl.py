@@ -1,5 +1,7 @@
 """The schema as a contract: committed, sorted, described everywhere, and compatible with what was promised."""
 
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from graphql.type import GraphQLEnumType, GraphQLInterfaceType, GraphQLObjectTyp
 
 from gateway.schema.query import build_schema as build_gateway_schema
 from gateway.schema.query import print_sdl
+from tests.harness import Gateway
 
 COMMITTED = (Path(__file__).parents[3] / "schema.graphql").read_text(encoding="utf-8")
 PROMISED = """
@@ -92,3 +95,47 @@ def test_everything_has_a_description(schema: GraphQLSchema) -> None:
 )
 def test_types_name_their_fhir_counterpart(type_name: str, fhir: str, schema: GraphQLSchema) -> None:
     assert f"FHIR R4: {fhir}." in (schema.type_map[type_name].description or "")
+
+
+def test_the_schema_is_served(gateway: Gateway) -> None:
+    response = gateway.http.get("/schema.graphql")
+
+    assert response.text == COMMITTED
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.headers["content-encoding"] == "gzip"
+    assert response.headers["cache-control"] == "public, max-age=300"
+    known = {"if-none-match": response.headers["etag"]}
+    assert gateway.http.get("/schema.graphql", headers=known).status_code == 304
+    assert gateway.http.head("/schema.graphql").content == b""
+    assert gateway.http.post("/schema.graphql").status_code == 405
+
+
+def test_the_schema_is_not_served_where_it_is_turned_off(serve_gateway: Callable[..., Gateway]) -> None:
+    assert serve_gateway(gateway_schema=False).http.get("/schema.graphql").status_code == 404
+
+
+def test_the_schema_is_served_to_those_alone_who_may_ask(serve_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[web]\nkey_sha256 = ["{sha256(b"a-key-of-our-own").hexdigest()}"]\n', encoding="utf-8")
+    gateway = serve_gateway(gateway_auth="api-keys", gateway_api_keys=keys)
+
+    refused = gateway.http.get("/schema.graphql")
+    served = gateway.http.get("/schema.graphql", headers={"x-api-key": "a-key-of-our-own"})
+
+    assert refused.status_code == 401
+    assert refused.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert refused.headers["cache-control"] == "no-store"
+    assert gateway.lines()[-1]["code"] == "UNAUTHENTICATED"
+    assert served.text == COMMITTED
+    assert served.headers["cache-control"] == "private, max-age=300"
+
+
+def test_the_schema_counts_against_a_callers_rate(serve_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    key = sha256(b"a-key-of-our-own").hexdigest()
+    keys.write_text(f'[web]\nkey_sha256 = ["{key}"]\nrate_per_second = 0.001\nburst = 1\n', encoding="utf-8")
+    gateway = serve_gateway(gateway_auth="api-keys", gateway_api_keys=keys)
+
+    asked = [gateway.http.get("/schema.graphql", headers={"x-api-key": "a-key-of-our-own"}) for _ in range(2)]
+
+    assert [response.status_code for response in asked] == [200, 429]

@@ -101,7 +101,8 @@ def test_a_call_goes_on_where_one_client_left_and_the_time_of_another_was_over(
     leaves_first: bool, serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:
     gateway = serve_gateway()
-    simulator.fault("delay", endpoint="timeslots", seconds=2)
+    # Longer than a client that has closed its side, as one that leaves does, is given to read an answer.
+    simulator.fault("delay", endpoint="timeslots", seconds=4)
 
     with ThreadPoolExecutor() as pool, waiting_client(gateway, SLOTS):
         assert until(lambda: simulator.count()["timeslots"] == 1, WAITED)

@@ -1,5 +1,6 @@
 """Which texts could hold a personal identity number."""
 
+import re
 from datetime import date
 
 import pytest
@@ -98,9 +99,44 @@ def test_a_name_that_looks_like_a_personal_number_is_refused(name: str) -> None:
     assert refuse_name(name) == "A name in the document looks like a personal number; pass such data in variables"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "w20261130_20261206",
+        "Availability_20261130_20261206",
+        "from20261130to20261206",
+        "_20280229_to_20280301_free",
+        "slots2of20261130_20261206",
+    ],
+)
+def test_a_name_made_of_two_dates_is_no_personal_number(name: str) -> None:
+    assert refuse_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "w20261130_1206",
+        "w20261130_20261306",
+        "w20260230_20260306",  # no calendar has this day
+        "w2026113020261206",
+        "w1_20261130_20261206",
+        "w20261130_20261206_1",
+        "w20261130_20261206_20261213",
+        "w20261130_20261206A308T",  # 261206A308T
+        "w131052A20261130_20261206",  # 131052A2026
+        "w191212121212a20261130_20261206",
+        "w20261130_20261206_p191212121212",
+    ],
+)
+def test_a_name_that_holds_more_than_two_dates_is_refused_as_ever(name: str) -> None:
+    assert refuse_name(name) is not None
+
+
 @given(st.from_regex(r"[_a-z]{1,2}([0-9]{2,6}[_A-Fa]{0,2}){2,4}", fullmatch=True))
 def test_names_are_refused_exactly_where_they_may_hold_a_number(name: str) -> None:
     looks = may_hold_a_personal_number(name)
+    two_dates = re.search(r"(19|20)[0-9]{6}[_A-Fa]+(19|20)[0-9]{6}", name)
     event(f"looks like a number: {looks}")
 
-    assert (refuse_name(name) is not None) == looks
+    assert two_dates or (refuse_name(name) is not None) == looks

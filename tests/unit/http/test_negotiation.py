@@ -69,6 +69,8 @@ def test_media_type_of_an_api_client_follows_its_accept_header(accept: str | Non
         ("text/html;q=0.5, application/json", JSON),
         ("text/*, application/json;q=0.9", HTML),
         ("*/*", JSON),
+        ("*", JSON),
+        ("text/html, *;q=0.2", HTML),
         (None, JSON),
     ],
 )

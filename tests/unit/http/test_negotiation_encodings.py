@@ -9,6 +9,7 @@ import pytest
 
 from gateway.http.negotiation import (
     ENCODINGS,
+    ENCODINGS_OF_BROWSERS,
     MIN_COMPRESSED_BYTES,
     THREAD_BYTES,
     Encoding,
@@ -58,6 +59,21 @@ ZSTD, GZIP, IDENTITY = Encoding.ZSTD, Encoding.GZIP, Encoding.IDENTITY
     ],
 )
 def test_encoding_follows_the_accept_encoding_header(accept_encoding: str | None, expected: Encoding) -> None:
+    assert preferred_encoding(accept_encoding, ENCODINGS_OF_BROWSERS) is expected
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "expected"),
+    [
+        ("gzip, deflate, br, zstd", GZIP),
+        ("zstd, gzip;q=0.9", ZSTD),
+        ("zstd", ZSTD),
+        ("*", GZIP),
+        ("gzip;q=0, *", ZSTD),
+        (None, IDENTITY),
+    ],
+)
+def test_programs_get_gzip_among_equals(accept_encoding: str | None, expected: Encoding) -> None:
     assert preferred_encoding(accept_encoding, ENCODINGS) is expected
 
 

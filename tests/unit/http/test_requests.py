@@ -286,3 +286,11 @@ def test_any_url_parameters_are_a_request_or_refused_without_quoting_them(query:
         "variables is not an object",
         "The request holds no query; send a GraphQL document as the string `query`",
     }
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**64 - 1, 2**64, 10**20 - 1, -(2**63) - 1])
+async def test_an_integer_beyond_64_bits_stays_what_it_is(number: int) -> None:
+    body = b'{"query": "{ a }", "variables": {"id": %d, "text": "%d"}}' % (number, number)
+
+    assert (await post(body)).variables == {"id": number, "text": str(number)}
+    assert READER.get(get(query="{ a }", variables=f'{{"id": {number}}}')).variables == {"id": number}

@@ -111,6 +111,9 @@ THEIRS = answer(body=b"other").etag.decode()
         (OURS.replace("W/", "w/"), False),
         (OURS.upper().replace("W/", "W/"), False),
         ('"*"', False),
+        (OURS[:-1] + '-gzip"', True),
+        (f'{THEIRS}, {OURS[:-1]}-br"', True),
+        (OURS[:-1] + '-zip"', False),
     ],
 )
 def test_if_none_match_compares_etags_weakly(asked: str, expected: bool) -> None:
