@@ -22,11 +22,9 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from gateway.auth.api_keys import read_api_keys
-from gateway.auth.caller import AnonymousCallers, AuthSettingsError, CredentialVerifier, Rate, proxy_networks
-from gateway.auth.jwks import KeySet, key_source
-from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
+from gateway.configuration import persisted_documents_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
@@ -45,7 +43,6 @@ from gateway.http.endpoint import DirectRoute, GraphQLEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
 from gateway.http.health import livez, readyz
-from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
@@ -59,67 +56,10 @@ from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
 from gateway.schema.query import build_schema, engine_config, execution_limits, node_types
 from gateway.server.protocol import Readiness
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.traces import Traces
-
-
-def verifier_of(
-    settings: Settings,
-    *,
-    log: structlog.typing.FilteringBoundLogger,
-    connections: HttpClientFactory,
-    new_secret: Callable[[], bytes],
-    now: Callable[[], datetime],
-    clock: Callable[[], float],
-) -> CredentialVerifier | None:
-    """Who may ask; None where everybody may. Raises SettingsError."""
-    rate = _rate(settings)
-    try:
-        if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
-            return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
-        if settings.gateway_auth == "jwt":
-            source = key_source(settings.gateway_jwt_jwks or "", connections)
-            keys = KeySet(source, clock=clock, on_failed=lambda reason: _log_keys(log, reason))
-            return JwtVerifier(keys, _jwt_requirements(settings), rate=rate, secret=new_secret(), now=now)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read as text: {type(error).__name__}") from None
-    except AuthSettingsError as error:
-        name = "GATEWAY_API_KEYS" if settings.gateway_auth == "api-keys" else "GATEWAY_JWT_JWKS"
-        raise SettingsError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
-    return None
-
-
-def _rate(settings: Settings) -> Rate:
-    return Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst, settings.gateway_calls_per_minute)
-
-
-def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
-    """The documents of the manifest, or else those that clients register. Raises SettingsError."""
-    if settings.gateway_documents is None:
-        return PersistedDocuments(budget=memory)
-    try:
-        by_id = read_manifest(settings.gateway_documents.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
-    except ManifestError as error:
-        raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
-    return PersistedDocuments(by_id, only=settings.gateway_documents_only)
-
-
-def _jwt_requirements(settings: Settings) -> JwtRequirements:
-    return JwtRequirements(
-        settings.gateway_jwt_issuer or "",
-        settings.gateway_jwt_audience or "",
-        settings.gateway_jwt_emrs_claim,
-        settings.gateway_jwt_care_units_claim,
-    )
-
-
-def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
-    log.warning("callers.keys_failed", reason=reason)
-
 
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
@@ -177,22 +117,32 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     endpoint = _endpoint(dependencies, transport, policies, verifier, graphiql)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(asyncio_handler(dependencies.log))
-        async with transport:
-            yield
-            await policies.close()
-        if verifier is not None:
-            await verifier.close()
-
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(settings, policies, readiness, graphiql)
+    lifespan = partial(_lifespan, log, transport, policies, verifier)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    log: structlog.typing.FilteringBoundLogger,
+    transport: LeyrTransport,
+    policies: UpstreamPolicies,
+    verifier: CredentialVerifier | None,
+    _: Starlette,
+) -> AsyncIterator[None]:
+    asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
+    async with transport:
+        if verifier is not None:
+            await verifier.start()
+        yield
+        await policies.close()
+    if verifier is not None:
+        await verifier.close()
 
 
 def _routes(
@@ -276,7 +226,7 @@ def _endpoint(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
         verifier=verifier,
-        anonymous=AnonymousCallers(_rate(settings), proxy_networks(settings.gateway_trusted_proxies)),
+        anonymous=AnonymousCallers(rate_of(settings), proxy_networks(settings.gateway_trusted_proxies)),
         rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,

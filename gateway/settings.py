@@ -5,8 +5,7 @@ The environment name of a field is its own name in capitals; its docstring is it
 
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -19,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -30,12 +28,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from gateway.auth.caller import proxy_networks
 from gateway.domain.ehr_profile import EhrProfile, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
-from gateway.fetch.profiles import ProfileOverride
+from gateway.fetch.profiles import ProfileOverride, ProfilesError, read_profiles
+from gateway.files import FileError, read_file
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
 _FOREIGN = frozenset({"GATEWAY_INTERFACE", "GATEWAY_DIR"})
 _DELIVERY_SECONDS = 5
+_OF_CALLERS = ("gateway_api_keys", "gateway_jwt_")
 
 
 class SettingsError(Exception):
@@ -157,6 +157,11 @@ class AccessSettings(BaseModel):
             "api-keys": ("gateway_api_keys",),
             "jwt": ("gateway_jwt_issuer", "gateway_jwt_audience", "gateway_jwt_jwks"),
         }.get(self.gateway_auth, ())
+        unused = [name.upper() for name in sorted(self.model_fields_set) if name.startswith(_OF_CALLERS)]
+        # Whoever sets these means to keep strangers out.
+        if unused and "gateway_auth" not in self.model_fields_set:
+            auth = "api-keys" if "GATEWAY_API_KEYS" in unused else "jwt"
+            raise ValueError(f"{' and '.join(unused)} would let everyone in as it is: set GATEWAY_AUTH={auth}")
         missing = [name.upper() for name in needed if getattr(self, name) is None]
         if missing:
             raise ValueError(f"GATEWAY_AUTH={self.gateway_auth} needs {' and '.join(missing)}")
@@ -308,6 +313,10 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     def profiles(self) -> list[EhrProfile]:
         """The profiles of the configured EHRs, the default first. Raises SettingsError for the profiles file."""
         overrides = _read_profiles(self.leyr_profiles)
+        unknown = [f"LEYR_PROFILES: [{code}]" for code in overrides if code not in self.leyr_emrs]
+        if unknown:
+            offered = ", ".join(self.leyr_emrs)
+            raise SettingsError("\n".join(f"{table}: not in LEYR_EMRS, which has {offered}" for table in unknown))
         return [overrides.get(code, ProfileOverride()).applied_to(shipped_profile(code)) for code in self.leyr_emrs]
 
 
@@ -349,27 +358,14 @@ def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
     if path is None:
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tables)
-    except OSError as error:
-        raise SettingsError(f"LEYR_PROFILES: the file cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"LEYR_PROFILES: the file is not TOML: {error}") from None
-    except ValidationError as error:
-        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in _profile_error_lines(error))) from None
+        return read_profiles(read_file(path))
+    except FileError as error:
+        raise SettingsError(f"LEYR_PROFILES: the file cannot be read: {error}") from None
+    except ProfilesError as error:
+        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in str(error).splitlines())) from None
 
 
 def _error_lines(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(location).upper()}: {text}" if location else text for location, text in _errors(error)]
-
-
-def _profile_error_lines(error: ValidationError) -> Iterator[str]:
-    """The same of the profiles file; a table is named as the file has it, since ids of care units tell upper case."""
-    for (*table, key), text in _errors(error):
-        yield f"[{'.'.join(table)}] {key.upper()}: {text}" if table else f"[{key}]: {text}"
-
-
-def _errors(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Where each error is, and what is wrong there."""
-    for each in error.errors(include_url=False, include_input=False, include_context=False):
-        yield tuple(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = ((".".join(map(str, each["loc"])).upper(), each["msg"].removeprefix("Value error, ")) for each in found)
+    return [f"{name}: {text}" if name else text for name, text in lines]

@@ -89,6 +89,9 @@ class ApiKeyVerifier:
             raise Unauthenticated("This API key is not known")
         return caller
 
+    async def start(self) -> None:
+        """Fetch nothing: all keys are here."""
+
     async def close(self) -> None:
         """Close nothing: there are no connections."""
 

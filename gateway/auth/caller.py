@@ -104,6 +104,10 @@ class CredentialVerifier(Protocol):
         """
         ...
 
+    async def start(self) -> None:
+        """Begin to fetch what is needed, without waiting for it."""
+        ...
+
     async def close(self) -> None:
         """Close connections, if there are any."""
         ...

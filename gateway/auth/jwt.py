@@ -187,6 +187,10 @@ class JwtVerifier:
         digest = sha256(token.encode("ascii")).digest()
         return self._cached(digest) or await self._verify(token, digest)
 
+    async def start(self) -> None:
+        """Begin to fetch the key set."""
+        self.keys.start()
+
     async def close(self) -> None:
         """Close the key set."""
         await self.keys.close()

@@ -1,11 +1,21 @@
 """The profiles of the configured EHRs, what the profiles file sets of them, and what calls teach about them."""
 
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, NotSupported
@@ -62,6 +72,28 @@ class ProfileOverride(BaseModel):
             zones = {leyr_id: unit.time_zone for leyr_id, unit in self.care_units.items()}
             changes["unit_time_zones"] = {leyr_id: time_zone(zone) for leyr_id, zone in zones.items() if zone}
         return replace(profile, **changes)
+
+
+class ProfilesError(Exception):
+    """The profiles file is wrong; each line of the message says where and why."""
+
+
+def read_profiles(text: bytes) -> dict[str, ProfileOverride]:
+    """Read a profiles file: TOML with a table for each EHR code. Raises ProfilesError."""
+    try:
+        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tomllib.loads(text.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProfilesError(f"the file is not TOML: {error}") from None
+    except ValidationError as error:
+        raise ProfilesError("\n".join(_error_lines(error))) from None
+
+
+def _error_lines(error: ValidationError) -> Iterator[str]:
+    """Where each error is, a table as the file has it since ids of care units tell upper case, and what is wrong."""
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        *table, key = map(str, each["loc"])
+        text = each["msg"].removeprefix("Value error, ")
+        yield f"[{'.'.join(table)}] {key.upper()}: {text}" if table else f"[{key}]: {text}"
 
 
 class Profiles:

@@ -313,3 +313,44 @@ def test_calls_that_would_end_before_the_requests_that_wait_for_them_are_refused
 
     assert load(GATEWAY_DEADLINE_SECONDS="10", GATEWAY_CALL_SECONDS="10").gateway_call_seconds == 10
     assert load(GATEWAY_DEADLINE_SECONDS="60").gateway_deadline_seconds == 60, "its calls then take as long"
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"GATEWAY_API_KEYS": "/x"}, "GATEWAY_API_KEYS would let everyone in as it is: set GATEWAY_AUTH=api-keys"),
+        ({"GATEWAY_JWT_JWKS": "/x", "GATEWAY_AUTH": ""}, "GATEWAY_JWT_JWKS would let everyone in as it is: set"),
+        (
+            {"GATEWAY_JWT_EMRS_CLAIM": "ehrs"},
+            "GATEWAY_JWT_EMRS_CLAIM would let everyone in as it is: set",
+        ),
+    ],
+)
+def test_settings_of_callers_without_saying_that_they_count_are_refused(
+    load: Load, environ: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(**environ)
+
+    assert str(refusal.value).startswith(said)
+
+
+def test_whoever_says_anonymous_may_keep_other_settings_of_callers(load: Load) -> None:
+    assert load(GATEWAY_AUTH="anonymous", GATEWAY_API_KEYS="/x").gateway_auth == "anonymous"
+
+
+def test_a_profile_of_an_ehr_that_is_not_offered_is_refused(load: Load, profiles_file: Callable[[str], str]) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(LEYR_EMRS="webdoc,kaddio", LEYR_PROFILES=profiles_file("[webdoc]\n[kadio]\n[takecare]")).profiles()
+
+    assert str(refusal.value).splitlines() == [
+        "LEYR_PROFILES: [kadio]: not in LEYR_EMRS, which has webdoc, kaddio",
+        "LEYR_PROFILES: [takecare]: not in LEYR_EMRS, which has webdoc, kaddio",
+    ]
+
+
+def test_a_profiles_file_that_is_a_fifo_is_refused_at_once(load: Load, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    with pytest.raises(SettingsError, match="the file cannot be read: it is not a regular file"):
+        load(LEYR_PROFILES=str(tmp_path / "fifo")).profiles()

@@ -1,0 +1,105 @@
+"""What the files say that settings name: who may ask, and which documents are trusted."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from gateway.auth.api_keys import ApiKeyVerifier, read_api_keys
+from gateway.auth.caller import AuthSettingsError, Caller, CredentialVerifier, Rate
+from gateway.auth.jwks import KeyFile, KeySet, KeySource, UnusableKeysError, key_source, read_usable_keys
+from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.fetch.cache_budget import CacheBudget
+from gateway.files import FileError, read_file
+from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
+from gateway.http_client.pool import HttpClientFactory
+from gateway.settings import Settings, SettingsError
+
+
+def verifier_of(
+    settings: Settings,
+    *,
+    log: structlog.typing.FilteringBoundLogger,
+    connections: HttpClientFactory,
+    new_secret: Callable[[], bytes],
+    now: Callable[[], datetime],
+    clock: Callable[[], float],
+) -> CredentialVerifier | None:
+    """Who may ask; None where everybody may. Raises SettingsError."""
+    if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
+        return _api_keys(settings.gateway_api_keys, rate_of(settings), settings.leyr_emrs)
+    if settings.gateway_auth == "jwt":
+        source = _key_source(settings.gateway_jwt_jwks or "", connections)
+        keys = KeySet(source, clock=clock, on_failed=lambda reason: _log_keys(log, reason))
+        return JwtVerifier(keys, _jwt_requirements(settings), rate=rate_of(settings), secret=new_secret(), now=now)
+    return None
+
+
+def rate_of(settings: Settings) -> Rate:
+    """The rate of callers that have none of their own."""
+    return Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst, settings.gateway_calls_per_minute)
+
+
+def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
+    """The documents of the manifest, or else those that clients register. Raises SettingsError."""
+    if settings.gateway_documents is None:
+        return PersistedDocuments(budget=memory)
+    try:
+        by_id = read_manifest(read_file(settings.gateway_documents))
+    except FileError as error:
+        raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error}") from None
+    except ManifestError as error:
+        raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
+    return PersistedDocuments(by_id, only=settings.gateway_documents_only)
+
+
+def _api_keys(path: Path, rate: Rate, emrs: Collection[str]) -> ApiKeyVerifier:
+    try:
+        verifier = read_api_keys(read_file(path).decode(), rate)
+    except FileError as error:
+        raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError("GATEWAY_API_KEYS: the file is not text in UTF-8") from None
+    except AuthSettingsError as error:
+        raise SettingsError("\n".join(f"GATEWAY_API_KEYS: {line}" for line in str(error).splitlines())) from None
+    lines = {line for caller in verifier.callers.values() for line in _not_offered(caller, emrs)}
+    if lines:
+        raise SettingsError("\n".join(f"GATEWAY_API_KEYS: {line}" for line in sorted(lines)))
+    return verifier
+
+
+def _not_offered(caller: Caller, emrs: Collection[str]) -> list[str]:
+    """What a caller may see that is not there, which is a wrong name: such a caller would find nothing."""
+    of_units = {key.emr for key in caller.access.care_units or ()}
+    named = (("emrs", caller.access.emrs or frozenset()), ("care_units", of_units))
+    return [
+        f"{caller.name}: {key}: {len(codes.difference(emrs))} of the EHRs here are not in LEYR_EMRS, "
+        f"which has {', '.join(emrs)}"
+        for key, codes in named
+        if codes.difference(emrs)
+    ]
+
+
+def _key_source(place: str, connections: HttpClientFactory) -> KeySource:
+    try:
+        source = key_source(place, connections)
+        # A file is there from the start, or it is a wrong path; an issuer's URL may answer later.
+        if isinstance(source, KeyFile):
+            read_usable_keys(source.read())
+    except (AuthSettingsError, UnusableKeysError) as error:
+        raise SettingsError(f"GATEWAY_JWT_JWKS: {error}") from None
+    return source
+
+
+def _jwt_requirements(settings: Settings) -> JwtRequirements:
+    return JwtRequirements(
+        settings.gateway_jwt_issuer or "",
+        settings.gateway_jwt_audience or "",
+        settings.gateway_jwt_emrs_claim,
+        settings.gateway_jwt_care_units_claim,
+    )
+
+
+def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
+    log.warning("callers.keys_failed", reason=reason)
