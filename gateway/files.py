@@ -5,6 +5,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 MEBIBYTE = 1024 * 1024
+_MAX_SECRET_BYTES = 4_096
 # To open a fifo would wait for its writer without end; Windows has none.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 
@@ -31,6 +32,17 @@ def read_file(path: Path, max_bytes: int = 16 * MEBIBYTE) -> bytes:
     if len(text) > max_bytes:
         raise FileTooLargeError(f"it is larger than {max_bytes} bytes")
     return text
+
+
+def read_secret(path: Path) -> str:
+    """Read a file that holds a secret and nothing else, without the end of its line. Raises FileError."""
+    try:
+        secret = read_file(path, _MAX_SECRET_BYTES).decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise FileError("it is not text in UTF-8") from None
+    if not secret:
+        raise FileError("it is empty")
+    return secret
 
 
 def _open_at_once(path: str, flags: int) -> int:

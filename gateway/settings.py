@@ -5,7 +5,7 @@ The environment name of a field is its own name in capitals; its docstring is it
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -29,7 +29,7 @@ from gateway.auth.caller import proxy_networks
 from gateway.domain.ehr_profile import EhrProfile, shipped_profile
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.profiles import ProfileOverride, ProfilesError, read_profiles
-from gateway.files import FileError, read_file
+from gateway.files import FileError, read_file, read_secret
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -189,9 +189,9 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     leyr_base_url: str = "https://api.leyr.io/api"
     """Where Leyr's API is, up to and with `/api`."""
     leyr_client_id: SecretStr | None = None
-    """The application's client id. Required."""
+    """The application's client id. Required; `LEYR_CLIENT_ID_FILE` may name a file that holds it instead."""
     leyr_client_secret: SecretStr | None = None
-    """The application's client secret. Required."""
+    """The application's client secret. Required; `LEYR_CLIENT_SECRET_FILE` may name a file that holds it instead."""
     leyr_emrs: Annotated[tuple[str, ...], NoDecode] = ("webdoc",)
     """Comma-separated codes of the EHRs to offer; the first is the default."""
     leyr_profiles: Path | None = None
@@ -320,11 +320,15 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
         return [overrides.get(code, ProfileOverride()).applied_to(shipped_profile(code)) for code in self.leyr_emrs]
 
 
+_SECRETS = [name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None]
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment, with `overrides` by field name laid over it. Raises SettingsError."""
     _check_names(os.environ)
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return Settings(**(_secrets_in_files(os.environ) | given))
     except ValidationError as error:
         raise SettingsError("\n".join(_error_lines(error))) from None
 
@@ -340,8 +344,26 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The secrets whose files the environment names, by field name. Raises SettingsError."""
+    given = {name.upper(): value for name, value in environment.items() if value}
+    found = {}
+    for field in _SECRETS:
+        name = field.upper()
+        path = given.get(f"{name}_FILE")
+        if path is None:
+            continue
+        if name in given:
+            raise SettingsError(f"{name} and {name}_FILE are both set; set one of them")
+        try:
+            found[field] = read_secret(Path(path))
+        except FileError as error:
+            raise SettingsError(f"{name}_FILE: the file cannot be read: {error}") from None
+    return found
+
+
 def _check_names(names: Iterable[str]) -> None:
-    known = {name.upper() for name in Settings.model_fields}
+    known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in _SECRETS}
     ours = [name for name in names if name.upper().startswith(_PREFIXES)]
     unknown = sorted(name for name in ours if name.upper() not in known | _FOREIGN)
     if unknown:
