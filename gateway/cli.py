@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from http.client import HTTPConnection, HTTPException
 from random import random
+from socket import socket
 from time import time_ns
 from typing import Any
 from uuid import uuid4
@@ -33,6 +34,7 @@ from gateway.telemetry.traces import TracesError, traces_to
 _ERROR_BODY = server_error_body(uuid4)
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 _MAX_ASSUMED = 1_000
+_SIMULATOR_PORT = 9000
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
 _METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
 
@@ -72,28 +74,43 @@ def _serve(options: argparse.Namespace) -> int:
             stack.callback(traces.close)
         readiness = Readiness()
         app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
-        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
         refusal = settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
             listener.close()
             raise SettingsError(refusal)
-        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
-            metrics_socket = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
+            port = settings.gateway_metrics_port or 0
+            metrics_socket = _listen(settings.gateway_metrics_host, port, "GATEWAY_METRICS_PORT")
             log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
             stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
+        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
         limits = _connection_limits(settings)
         started = serve(app, listener, limits=limits, error_body=_ERROR_BODY, stop=stop, readiness=readiness, log=log)
         return 0 if started else 1
 
 
+def _listen(host: str, port: int, chosen_by: str) -> socket:
+    """Listen on an address; who chooses its port is said where that cannot be had. Raises BindError."""
+    try:
+        return listening_socket(host, port)
+    except BindError as error:
+        raise BindError(f"{error}; choose another port with {chosen_by}") from None
+
+
+def _simulator_socket(port: int | None) -> socket:
+    if port is not None:
+        return _listen("127.0.0.1", port, "--simulator-port")
+    try:
+        return listening_socket("127.0.0.1", _SIMULATOR_PORT)
+    except BindError:
+        return listening_socket("127.0.0.1", 0)
+
+
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
-    try:
-        listener = listening_socket("127.0.0.1", options.simulator_port)
-    except BindError:
-        listener = listening_socket("127.0.0.1", 0)
+    listener = _simulator_socket(options.simulator_port)
     with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
@@ -104,7 +121,7 @@ def _dev(options: argparse.Namespace) -> int:
             **_unless_set(leyr_emrs=simulator.emrs, gateway_graphiql=True, gateway_introspection=True),
         )
         app = create_app(settings, notice=_SIMULATED)
-        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
         capture_library_logs(build_log(settings.gateway_log_level, sys.stderr))
         print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
@@ -115,7 +132,7 @@ def _dev(options: argparse.Namespace) -> int:
 
 def _simulator(options: argparse.Namespace) -> int:
     settings = _simulator_settings(options)
-    listener = listening_socket(options.host, options.port)
+    listener = _listen(options.host, options.port, "--port")
     print(f"{announcement(settings)}\nListening on {url_of(listener)}", flush=True)
     return 0 if serve(create_simulator(settings), listener) else 1
 
@@ -227,12 +244,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_address(command("serve", _serve, "Serve the gateway; settings come from the environment."))
     dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
     _add_address(dev)
-    text = "port of the simulator (%(default)s, or a free one)"
-    dev.add_argument("--simulator-port", type=int, default=9000, help=text)
+    text = f"port of the simulator ({_SIMULATOR_PORT}, or else a free one)"
+    dev.add_argument("--simulator-port", type=int, help=text)
     _add_simulated_data(dev)
     simulator = command("simulator", _simulator, "Serve a stand-in for Leyr's REST API.")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
+    simulator.add_argument("--port", type=int, default=_SIMULATOR_PORT, help="port to listen on (%(default)s)")
     _add_simulated_data(simulator)
     _add_plan(command("plan", _plan, "Print the calls to Leyr that a query would make, without making them."))
     command("schema", _schema, "Print the GraphQL schema.")
