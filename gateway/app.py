@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
-from gateway.configuration import persisted_documents_of, rate_of, verifier_of
+from gateway.configuration import persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
@@ -199,7 +199,7 @@ def _endpoint(
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
     settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
-    profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
+    profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)

@@ -1,4 +1,4 @@
-"""What the files say that settings name: who may ask, and which documents are trusted."""
+"""What the files say that settings name: who may ask, which documents are trusted, and what the EHRs want."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -10,7 +10,9 @@ from gateway.auth.api_keys import ApiKeyVerifier, read_api_keys
 from gateway.auth.caller import AuthSettingsError, Caller, CredentialVerifier, Rate
 from gateway.auth.jwks import KeyFile, KeySet, KeySource, UnusableKeysError, key_source, read_usable_keys
 from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.domain.ehr_profile import EhrProfile, shipped_profile
 from gateway.fetch.cache_budget import CacheBudget
+from gateway.fetch.profiles import ProfileOverride, ProfilesError, read_profiles
 from gateway.files import FileError, read_file
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http_client.pool import HttpClientFactory
@@ -52,6 +54,30 @@ def persisted_documents_of(settings: Settings, memory: CacheBudget) -> Persisted
     except ManifestError as error:
         raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
     return PersistedDocuments(by_id, only=settings.gateway_documents_only)
+
+
+def profiles_of(settings: Settings) -> list[EhrProfile]:
+    """The profiles of the configured EHRs, the default first. Raises SettingsError for the profiles file."""
+    emrs = settings.leyr_emrs
+    overrides = _overrides(settings.leyr_profiles)
+    unknown = [code for code in overrides if code not in emrs]
+    if unknown:
+        offered = ", ".join(emrs)
+        raise SettingsError(
+            "\n".join(f"LEYR_PROFILES: [{code}]: not in LEYR_EMRS, which has {offered}" for code in unknown)
+        )
+    return [overrides.get(code, ProfileOverride()).applied_to(shipped_profile(code)) for code in emrs]
+
+
+def _overrides(path: Path | None) -> dict[str, ProfileOverride]:
+    if path is None:
+        return {}
+    try:
+        return read_profiles(read_file(path))
+    except FileError as error:
+        raise SettingsError(f"LEYR_PROFILES: the file cannot be read: {error}") from None
+    except ProfilesError as error:
+        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in str(error).splitlines())) from None
 
 
 def _api_keys(path: Path, rate: Rate, emrs: Collection[str]) -> ApiKeyVerifier:

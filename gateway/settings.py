@@ -25,11 +25,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.auth.caller import proxy_networks
-from gateway.domain.ehr_profile import EhrProfile, shipped_profile
+from gateway.auth.caller import is_loopback, proxy_networks
 from gateway.fetch.cache_budget import Lifetimes
-from gateway.fetch.profiles import ProfileOverride, ProfilesError, read_profiles
-from gateway.files import FileError, read_file, read_secret
+from gateway.files import FileError, read_secret
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -188,6 +186,8 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
 
     leyr_base_url: str = "https://api.leyr.io/api"
     """Where Leyr's API is, up to and with `/api`."""
+    leyr_allow_http: bool = False
+    """Whether `LEYR_BASE_URL` may be http to another machine, which shows the secret to whoever is on the way."""
     leyr_client_id: SecretStr | None = None
     """The application's client id. Required; `LEYR_CLIENT_ID_FILE` may name a file that holds it instead."""
     leyr_client_secret: SecretStr | None = None
@@ -247,6 +247,16 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("may hold a host and a path only")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_secret_is_not_sent_in_clear(self) -> Self:
+        parts = urlsplit(self.leyr_base_url)
+        if parts.scheme == "http" and not self.leyr_allow_http and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                "LEYR_BASE_URL is http to another machine, which would send the client secret in clear: "
+                "write https, or set LEYR_ALLOW_HTTP=yes"
+            )
+        return self
 
     @field_validator("leyr_client_id", "leyr_client_secret")
     @classmethod
@@ -310,15 +320,6 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
             )
         return self.leyr_client_id.get_secret_value(), self.leyr_client_secret
 
-    def profiles(self) -> list[EhrProfile]:
-        """The profiles of the configured EHRs, the default first. Raises SettingsError for the profiles file."""
-        overrides = _read_profiles(self.leyr_profiles)
-        unknown = [f"LEYR_PROFILES: [{code}]" for code in overrides if code not in self.leyr_emrs]
-        if unknown:
-            offered = ", ".join(self.leyr_emrs)
-            raise SettingsError("\n".join(f"{table}: not in LEYR_EMRS, which has {offered}" for table in unknown))
-        return [overrides.get(code, ProfileOverride()).applied_to(shipped_profile(code)) for code in self.leyr_emrs]
-
 
 _SECRETS = [name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None]
 
@@ -374,17 +375,6 @@ def _unknown_name(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.upper(), known, n=1, cutoff=0.75)
     hint = f"; did you mean {close[0]}?" if close else "; `gateway settings` lists those there are"
     return f"{name} is not a setting of this gateway{hint}"
-
-
-def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
-    if path is None:
-        return {}
-    try:
-        return read_profiles(read_file(path))
-    except FileError as error:
-        raise SettingsError(f"LEYR_PROFILES: the file cannot be read: {error}") from None
-    except ProfilesError as error:
-        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in str(error).splitlines())) from None
 
 
 def _error_lines(error: ValidationError) -> list[str]:

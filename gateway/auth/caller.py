@@ -165,6 +165,14 @@ def proxy_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(found)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this machine, by its address or by the name that is reserved for it (RFC 6761)."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".").rpartition(".")[2] == "localhost"
+
+
 class AnonymousCallers:
     """Tells anonymous callers apart by their addresses: IPv4 by the whole of it, IPv6 by the network of 64 bits.
 

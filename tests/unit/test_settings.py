@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from gateway.configuration import profiles_of
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.fetch.profiles import ProfileOverride
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
@@ -128,7 +129,7 @@ def test_ehr_codes_are_a_comma_list_in_order(load: Load, text: str, codes: tuple
     settings = load(LEYR_EMRS=text)
 
     assert settings.leyr_emrs == codes
-    assert [profile.code for profile in settings.profiles()] == list(codes)
+    assert [profile.code for profile in profiles_of(settings)] == list(codes)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file
         time_zone = "Europe/Helsinki"
     """)
 
-    takecare, newcomer = load(LEYR_EMRS="takecare,newcomer", LEYR_PROFILES=path).profiles()
+    takecare, newcomer = profiles_of(load(LEYR_EMRS="takecare,newcomer", LEYR_PROFILES=path))
 
     assert (takecare.name, takecare.filter_policy) == ("TakeCare", FilterPolicy.ANY_ONE)
     assert takecare.longest_window == timedelta(days=7)
@@ -218,7 +219,7 @@ def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file
 def test_profiles_file_sets_whether_an_ehr_takes_past_instants(load: Load, profiles_file: Callable[[str], str]) -> None:
     path = profiles_file("[takecare]\npast = false")
 
-    webdoc, takecare = load(LEYR_EMRS="webdoc,takecare", LEYR_PROFILES=path).profiles()
+    webdoc, takecare = profiles_of(load(LEYR_EMRS="webdoc,takecare", LEYR_PROFILES=path))
 
     assert (webdoc.past, takecare.past) == (True, False)
 
@@ -230,7 +231,7 @@ def test_profiles_file_sets_the_time_zone_of_a_care_unit(load: Load, profiles_fi
         [webdoc.care_units.L0_2]
     """)
 
-    (webdoc,) = load(LEYR_EMRS="webdoc", LEYR_PROFILES=path).profiles()
+    (webdoc,) = profiles_of(load(LEYR_EMRS="webdoc", LEYR_PROFILES=path))
 
     assert {unit: zone.key for unit, zone in webdoc.unit_time_zones.items()} == {"åsen/1": "Europe/Helsinki"}
     assert webdoc.time_zone.key == "Europe/Stockholm"
@@ -272,7 +273,7 @@ def test_a_wrong_profiles_file_is_refused(load: Load, profiles_file: Callable[[s
     settings = load(LEYR_PROFILES=profiles_file(text))
 
     with pytest.raises(SettingsError) as refusal:
-        settings.profiles()
+        profiles_of(settings)
 
     assert str(refusal.value).startswith("LEYR_PROFILES: ")
     assert why in str(refusal.value)
@@ -280,7 +281,7 @@ def test_a_wrong_profiles_file_is_refused(load: Load, profiles_file: Callable[[s
 
 def test_a_profiles_file_that_is_not_there_is_refused(load: Load, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="LEYR_PROFILES: the file cannot be read"):
-        load(LEYR_PROFILES=str(tmp_path / "none.toml")).profiles()
+        profiles_of(load(LEYR_PROFILES=str(tmp_path / "none.toml")))
 
 
 def test_the_table_has_a_row_for_each_setting() -> None:
@@ -341,7 +342,7 @@ def test_whoever_says_anonymous_may_keep_other_settings_of_callers(load: Load) -
 
 def test_a_profile_of_an_ehr_that_is_not_offered_is_refused(load: Load, profiles_file: Callable[[str], str]) -> None:
     with pytest.raises(SettingsError) as refusal:
-        load(LEYR_EMRS="webdoc,kaddio", LEYR_PROFILES=profiles_file("[webdoc]\n[kadio]\n[takecare]")).profiles()
+        profiles_of(load(LEYR_EMRS="webdoc,kaddio", LEYR_PROFILES=profiles_file("[webdoc]\n[kadio]\n[takecare]")))
 
     assert str(refusal.value).splitlines() == [
         "LEYR_PROFILES: [kadio]: not in LEYR_EMRS, which has webdoc, kaddio",
@@ -353,7 +354,7 @@ def test_a_profiles_file_that_is_a_fifo_is_refused_at_once(load: Load, tmp_path:
     os.mkfifo(tmp_path / "fifo")
 
     with pytest.raises(SettingsError, match="the file cannot be read: it is not a regular file"):
-        load(LEYR_PROFILES=str(tmp_path / "fifo")).profiles()
+        profiles_of(load(LEYR_PROFILES=str(tmp_path / "fifo")))
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
