@@ -119,7 +119,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
-    routes = _routes(settings, policies, readiness, graphiql)
+    routes = _routes(readiness, graphiql)
     lifespan = partial(_lifespan, log, transport, policies, verifier)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
@@ -145,10 +145,9 @@ async def _lifespan(
         await verifier.close()
 
 
-def _routes(
-    settings: Settings, policies: UpstreamPolicies, readiness: Readiness, graphiql: Response | None
-) -> list[BaseRoute]:
-    ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
+def _routes(readiness: Readiness, graphiql: Response | None) -> list[BaseRoute]:
+    # Without the EHRs, since strangers may ask: those are told on the metrics' port.
+    ready = readyz(lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
