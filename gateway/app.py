@@ -51,6 +51,7 @@ from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
+from gateway.log_stream import LogStream
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
@@ -92,7 +93,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     new_reference: Callable[[], object] = uuid4,
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
     connections: HttpClientFactory = ConnectionPool,
-    log_to: TextIO | None = None,
+    log_to: TextIO | LogStream | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     readiness: Readiness | None = None,

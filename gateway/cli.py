@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from random import random
 from socket import socket
@@ -15,11 +16,13 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+from structlog.typing import FilteringBoundLogger
 
 from gateway.app import create_app
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.error_responses import server_error_body
+from gateway.log_stream import LogStream
 from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
@@ -56,11 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
-    log = build_log(settings.gateway_log_level, sys.stderr)
+    stream = LogStream(sys.stderr)
+    log = build_log(settings.gateway_log_level, stream)
+    stream.on_lost = partial(_log_lost, log)
     # Before anything is created: OpenTelemetry quotes its own settings where they are wrong.
     capture_library_logs(log)
     with ExitStack() as stack:
-        metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
+        stack.callback(stream.close)
+        metrics = None
+        if settings.gateway_metrics_port is not None:
+            metrics = Metrics(settings.leyr_emrs, log_lines_lost=lambda: stream.lost)
         traces = None
         if settings.gateway_traces_url is not None:
             traces = traces_to(
@@ -73,7 +81,7 @@ def _serve(options: argparse.Namespace) -> int:
             )
             stack.callback(traces.close)
         readiness = Readiness()
-        app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
+        app = create_app(settings, log_to=stream, metrics=metrics, traces=traces, readiness=readiness)
         listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
         refusal = settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
@@ -89,6 +97,10 @@ def _serve(options: argparse.Namespace) -> int:
         limits = _connection_limits(settings)
         started = serve(app, listener, limits=limits, error_body=_ERROR_BODY, stop=stop, readiness=readiness, log=log)
         return 0 if started else 1
+
+
+def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
+    log.warning("log.lines_lost", lines=lines, action="look at what reads the log: it took nothing for a while")
 
 
 def _listen(host: str, port: int, chosen_by: str) -> socket:
@@ -120,9 +132,10 @@ def _dev(options: argparse.Namespace) -> int:
             gateway_port=options.port,
             **_unless_set(leyr_emrs=simulator.emrs, gateway_graphiql=True, gateway_introspection=True),
         )
-        app = create_app(settings, notice=_SIMULATED)
+        stream = LogStream(sys.stderr)
+        app = create_app(settings, log_to=stream, notice=_SIMULATED)
         listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
-        capture_library_logs(build_log(settings.gateway_log_level, sys.stderr))
+        capture_library_logs(build_log(settings.gateway_log_level, stream))
         print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)

@@ -114,7 +114,8 @@ class Metrics(CallEvents, Collector):
     `emrs` are the codes of the configured EHRs; `registry` is what a scrape reads.
     """
 
-    def __init__(self, emrs: Iterable[str]) -> None:
+    def __init__(self, emrs: Iterable[str], log_lines_lost: Callable[[], int] = int) -> None:
+        self._log_lines_lost = log_lines_lost
         self.emrs = tuple(emrs)
         self._gauges: Gauges | None = None
         self._merged = 0
@@ -204,6 +205,9 @@ class Metrics(CallEvents, Collector):
         yield saved
         for each in (self._calls, self._call_seconds, self._turned_away, self._retries, self._openings):
             yield each.family()
+        yield CounterMetricFamily(
+            "gateway_log_lines_lost_total", "Lines of the log that nobody read in time.", self._log_lines_lost()
+        )
         if self._gauges is not None:
             yield from self._gauges.families(self.emrs)
 
