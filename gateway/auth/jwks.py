@@ -29,6 +29,8 @@ from gateway.http_client.connection import BodyTooLargeError, ContentDecodingErr
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
+NAMES = {**{name: name for name in ALGORITHMS}, "Ed25519": "EdDSA"}
+"""The names that tokens and keys may give an algorithm; RFC 9864 has a name for EdDSA with this curve."""
 
 _NO_KEY = f"it holds no key for {', '.join(ALGORITHMS)}"
 _MAX_KEYS = 100
@@ -147,10 +149,12 @@ def _key(jwk: dict[str, Any]) -> Key | None:
 
 
 def _is_meant_for(algorithm: str, jwk: dict[str, Any]) -> bool:
-    operations = jwk.get("key_ops", ["verify"])
-    if jwk.get("use", "sig") != "sig" or jwk.get("alg", algorithm) != algorithm:
+    # Some issuers write null or an empty list where they mean nothing.
+    use, named, operations = (None if jwk.get(name) == [] else jwk.get(name) for name in ("use", "alg", "key_ops"))
+    if use not in (None, "sig") or not isinstance(named, str | None):
         return False
-    return isinstance(operations, list) and "verify" in operations
+    is_named = named is None or NAMES.get(named) == algorithm
+    return is_named and (operations is None or (isinstance(operations, list) and "verify" in operations))
 
 
 class KeySource(Protocol):
