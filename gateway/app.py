@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
@@ -24,7 +25,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
-from gateway.configuration import persisted_documents_of, profiles_of, rate_of, verifier_of
+from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
@@ -98,15 +99,21 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     traces: Traces | None = None,
     readiness: Readiness | None = None,
     notice: str = "",
+    takes_signals: bool = False,
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
     `connections` replaces the HTTP transport, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
-    stands above GraphiQL.
+    stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has the files of settings read again.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
-    dependencies = _Dependencies(settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness)
+    memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
+    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
+    configuration = _configuration(settings, log, verifier, memory)
+    dependencies = _Dependencies(
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration
+    )
     policies = _policies(dependencies)
     transport = LeyrTransport(
         settings.leyr_base_url,
@@ -115,28 +122,40 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
     graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
-    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
-    endpoint = _endpoint(dependencies, transport, policies, verifier, graphiql)
+    endpoint = _endpoint(dependencies, transport, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(readiness, graphiql)
-    lifespan = partial(_lifespan, log, transport, policies, verifier)
+    lifespan = partial(_lifespan, configuration, transport, policies, _remembered_signals() if takes_signals else None)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
 
 
+def _configuration(
+    settings: Settings,
+    log: structlog.typing.FilteringBoundLogger,
+    verifier: CredentialVerifier | None,
+    memory: CacheBudget,
+) -> Configuration:
+    profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
+    return Configuration(settings, log, verifier, persisted_documents_of(settings, memory), profiles)
+
+
 @asynccontextmanager
 async def _lifespan(
-    log: structlog.typing.FilteringBoundLogger,
+    configuration: Configuration,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
-    verifier: CredentialVerifier | None,
+    signals: set[int] | None,
     _: Starlette,
 ) -> AsyncIterator[None]:
+    log, verifier = configuration.log, configuration.verifier
     asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
+    if signals is not None:
+        _take_signals(signals, log, configuration)
     async with transport:
         if verifier is not None:
             await verifier.start()
@@ -144,6 +163,29 @@ async def _lifespan(
         await policies.close()
     if verifier is not None:
         await verifier.close()
+
+
+def _remembered_signals() -> set[int]:
+    """Which signals came before the event loop can take them; they would kill otherwise."""
+    came: set[int] = set()
+    if sys.platform != "win32":
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda number, _: came.add(number))
+    return came
+
+
+def _take_signals(came: set[int], log: structlog.typing.FilteringBoundLogger, configuration: Configuration) -> None:
+    """Read the files again at SIGHUP, and say that signals came that mean nothing here."""
+    if sys.platform == "win32":
+        return
+    action = "SIGHUP reads keys, documents and profiles again; SIGTERM stops"
+    handlers: dict[signal.Signals, Callable[[], object]] = {signal.SIGHUP: configuration.begin_reload}
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        handlers[number] = partial(log.warning, "gateway.signal_ignored", signal=number.name, action=action)
+    for number, handle in handlers.items():
+        asyncio.get_running_loop().add_signal_handler(number, handle)
+        if number in came:
+            handle()
 
 
 def _routes(readiness: Readiness, graphiql: Response | None) -> list[BaseRoute]:
@@ -169,6 +211,8 @@ class _Dependencies:
     metrics: Metrics | None
     traces: Traces | None
     readiness: Readiness
+    memory: CacheBudget
+    configuration: Configuration
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 
@@ -195,12 +239,10 @@ def _endpoint(
     dependencies: _Dependencies,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
-    verifier: CredentialVerifier | None,
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
     settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
-    profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
-    memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
+    memory, profiles = dependencies.memory, dependencies.configuration.profiles
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
     if dependencies.metrics is not None:
@@ -221,11 +263,11 @@ def _endpoint(
     client = LeyrClient(transport, log, policies, dependencies.now, clock)
     loaders = _loaders(settings, client, profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, profiles, loaders, memory, policies),
+        runner=_runner(dependencies, loaders, policies),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
-        verifier=verifier,
+        verifier=dependencies.configuration.verifier,
         anonymous=AnonymousCallers(rate_of(settings), proxy_networks(settings.gateway_trusted_proxies)),
         rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
@@ -244,19 +286,17 @@ def _endpoint(
 
 def _runner(
     dependencies: _Dependencies,
-    profiles: Profiles,
     loaders: Callable[[FetchScope], Nodes],
-    memory: CacheBudget,
     detached: DetachedCalls,
 ) -> Runner:
     settings = dependencies.settings
     return Runner(
-        engine=_engine(settings, memory),
+        engine=_engine(settings, dependencies.memory),
         errors=ErrorFormatter(
             dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
         ),
-        documents=persisted_documents_of(settings, memory),
-        profiles=profiles,
+        documents=dependencies.configuration.documents,
+        profiles=dependencies.configuration.profiles,
         loaders=loaders,
         detached=detached,
         widest_window=settings.widest_window,

@@ -81,7 +81,8 @@ def _serve(options: argparse.Namespace) -> int:
             )
             stack.callback(traces.close)
         readiness = Readiness()
-        app = create_app(settings, log_to=stream, metrics=metrics, traces=traces, readiness=readiness)
+        told: dict[str, Any] = {"log_to": stream, "metrics": metrics, "traces": traces, "readiness": readiness}
+        app = create_app(settings, **told, takes_signals=True)
         listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
         refusal = settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:

@@ -1,6 +1,8 @@
 """What the files say that settings name: who may ask, which documents are trusted, and what the EHRs want."""
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -11,12 +13,63 @@ from gateway.auth.caller import AuthSettingsError, Caller, CredentialVerifier, R
 from gateway.auth.jwks import KeyFile, KeySet, KeySource, UnusableKeysError, key_source, read_usable_keys
 from gateway.auth.jwt import JwtRequirements, JwtVerifier
 from gateway.domain.ehr_profile import EhrProfile, shipped_profile
+from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.cache_budget import CacheBudget
-from gateway.fetch.profiles import ProfileOverride, ProfilesError, read_profiles
+from gateway.fetch.profiles import ProfileOverride, Profiles, ProfilesError, read_profiles
 from gateway.files import FileError, read_file
 from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
-from gateway.http_client.pool import HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.settings import Settings, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What the files say, as the running gateway has it."""
+
+    settings: Settings
+    log: structlog.typing.FilteringBoundLogger
+    verifier: CredentialVerifier | None
+    documents: PersistedDocuments
+    profiles: Profiles
+    _reloads: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
+
+    def begin_reload(self) -> None:
+        """Read all files again, in a thread; then take over all that they say, or nothing, and say which."""
+        # More than one that waits would read what that one reads.
+        if len(self._reloads) < 2:  # noqa: PLR2004 # the one that reads, and one that waits
+            task = asyncio.get_running_loop().create_task(self._reload())
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        async with self._one_at_a_time:
+            try:
+                callers, documents, profiles = await asyncio.to_thread(self._read)
+            except SettingsError as error:
+                self._log_failed(str(error))
+                return
+            if isinstance(self.verifier, ApiKeyVerifier):
+                self.verifier.callers = callers
+            elif self.verifier is not None:
+                await self.verifier.start()
+            if documents is not None:
+                self.documents.trust(documents)
+            self.profiles.configure(profiles)
+            self.log.info("gateway.reloaded", keys=len(callers), documents=len(documents or ()), ehrs=len(profiles))
+
+    def _log_failed(self, reason: str) -> None:
+        shown = "a personal number stands in it" if may_hold_a_personal_number(reason) else reason
+        self.log.error("gateway.reload_failed", reason=shown, action="mend it and send SIGHUP again; all is as before")
+
+    def _read(self) -> tuple[Mapping[bytes, Caller], Mapping[str, str] | None, list[EhrProfile]]:
+        settings, callers = self.settings, dict[bytes, Caller]()
+        if isinstance(self.verifier, ApiKeyVerifier) and settings.gateway_api_keys is not None:
+            callers |= _api_keys(settings.gateway_api_keys, rate_of(settings), settings.leyr_emrs).callers
+        elif self.verifier is not None:
+            # A URL is asked again, a file has to be right.
+            _key_source(settings.gateway_jwt_jwks or "", ConnectionPool)
+        return callers, _manifest(settings.gateway_documents), profiles_of(settings)
 
 
 def verifier_of(
@@ -45,15 +98,19 @@ def rate_of(settings: Settings) -> Rate:
 
 def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
     """The documents of the manifest, or else those that clients register. Raises SettingsError."""
-    if settings.gateway_documents is None:
-        return PersistedDocuments(budget=memory)
+    trusted = _manifest(settings.gateway_documents)
+    return PersistedDocuments(trusted, only=settings.gateway_documents_only, budget=memory)
+
+
+def _manifest(path: Path | None) -> Mapping[str, str] | None:
+    if path is None:
+        return None
     try:
-        by_id = read_manifest(read_file(settings.gateway_documents))
+        return read_manifest(read_file(path))
     except FileError as error:
         raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error}") from None
     except ManifestError as error:
         raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
-    return PersistedDocuments(by_id, only=settings.gateway_documents_only)
 
 
 def profiles_of(settings: Settings) -> list[EhrProfile]:

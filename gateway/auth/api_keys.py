@@ -74,7 +74,7 @@ class _Table(BaseModel):
         return Caller(name, Access(emrs, units), rate)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApiKeyVerifier:
     """Verifies API keys; `callers` by the SHA-256 digests of their keys."""
 

@@ -280,9 +280,10 @@ class KeySet:
         return keys.find(kid, algorithm)
 
     def start(self) -> None:
-        """Begin the first fetch; where it fails, the first token has another one begun at once."""
-        self._start_fetch(self.clock())
-        self._last_fetch_at = -inf
+        """Begin the first fetch, or another one; where it fails, the first token has another one begun at once."""
+        if self._call is None:
+            self._start_fetch(self.clock())
+            self._last_fetch_at = -inf
 
     async def close(self) -> None:
         """Cancel a running fetch, and close the source."""

@@ -103,13 +103,17 @@ class Profiles:
         self, profiles: Iterable[EhrProfile], on_learned: Callable[[EhrProfile], None] = lambda _: None
     ) -> None:
         self._on_learned = on_learned
+        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
+        self.configure(profiles)
+        if not self._profiles:
+            raise ValueError("at least one EHR is needed")
+
+    def configure(self, profiles: Iterable[EhrProfile]) -> None:
+        """Take these profiles instead of those so far; what was learned of filters is learned again."""
         self._profiles = {profile.code: profile for profile in profiles}
         self._in_other_zones: dict[CareUnitKey, EhrProfile] = {}
         for profile in self._profiles.values():
             self._set_in_other_zones(profile)
-        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
-        if not self._profiles:
-            raise ValueError("at least one EHR is needed")
 
     @property
     def all(self) -> tuple[EhrProfile, ...]:
