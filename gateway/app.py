@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
@@ -22,11 +23,9 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from gateway.auth.api_keys import read_api_keys
-from gateway.auth.caller import AnonymousCallers, AuthSettingsError, CredentialVerifier, Rate, proxy_networks
-from gateway.auth.jwks import KeySet, key_source
-from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
+from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
@@ -45,7 +44,6 @@ from gateway.http.endpoint import DirectRoute, GraphQLEndpoint, SchemaEndpoint
 from gateway.http.error_responses import ErrorFormatter, http_exception_handler
 from gateway.http.graphiql import GraphiQLAssets, built_graphiql, graphiql_page
 from gateway.http.health import livez, readyz
-from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
@@ -54,72 +52,16 @@ from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
+from gateway.log_stream import LogStream
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
 from gateway.schema.query import build_schema, engine_config, execution_limits, node_types, print_sdl
 from gateway.server.protocol import Readiness
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.traces import Traces
-
-
-def verifier_of(
-    settings: Settings,
-    *,
-    log: structlog.typing.FilteringBoundLogger,
-    connections: HttpClientFactory,
-    new_secret: Callable[[], bytes],
-    now: Callable[[], datetime],
-    clock: Callable[[], float],
-) -> CredentialVerifier | None:
-    """Who may ask; None where everybody may. Raises SettingsError."""
-    rate = _rate(settings)
-    try:
-        if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
-            return read_api_keys(settings.gateway_api_keys.read_text(encoding="utf-8"), rate)
-        if settings.gateway_auth == "jwt":
-            source = key_source(settings.gateway_jwt_jwks or "", connections)
-            keys = KeySet(source, clock=clock, on_failed=lambda reason: _log_keys(log, reason))
-            return JwtVerifier(keys, _jwt_requirements(settings), rate=rate, secret=new_secret(), now=now)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"GATEWAY_API_KEYS: the file cannot be read as text: {type(error).__name__}") from None
-    except AuthSettingsError as error:
-        name = "GATEWAY_API_KEYS" if settings.gateway_auth == "api-keys" else "GATEWAY_JWT_JWKS"
-        raise SettingsError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
-    return None
-
-
-def _rate(settings: Settings) -> Rate:
-    return Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst, settings.gateway_calls_per_minute)
-
-
-def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
-    """The documents of the manifest, or else those that clients register. Raises SettingsError."""
-    if settings.gateway_documents is None:
-        return PersistedDocuments(budget=memory)
-    try:
-        by_id = read_manifest(settings.gateway_documents.read_bytes())
-    except OSError as error:
-        raise SettingsError(f"GATEWAY_DOCUMENTS: the file cannot be read: {error.strerror}") from None
-    except ManifestError as error:
-        raise SettingsError(f"GATEWAY_DOCUMENTS: {error}") from None
-    return PersistedDocuments(by_id, only=settings.gateway_documents_only)
-
-
-def _jwt_requirements(settings: Settings) -> JwtRequirements:
-    return JwtRequirements(
-        settings.gateway_jwt_issuer or "",
-        settings.gateway_jwt_audience or "",
-        settings.gateway_jwt_emrs_claim,
-        settings.gateway_jwt_care_units_claim,
-    )
-
-
-def _log_keys(log: structlog.typing.FilteringBoundLogger, reason: str) -> None:
-    log.warning("callers.keys_failed", reason=reason)
-
 
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
@@ -136,20 +78,26 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     new_reference: Callable[[], object] = uuid4,
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
     connections: HttpClientFactory = ConnectionPool,
-    log_to: TextIO | None = None,
+    log_to: TextIO | LogStream | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     readiness: Readiness | None = None,
     notice: str = "",
+    takes_signals: bool = False,
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
     `connections` replaces the HTTP transport, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
-    stands above GraphiQL.
+    stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has the files of settings read again.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
-    dependencies = _Dependencies(settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness)
+    memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
+    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
+    configuration = _configuration(settings, log, verifier, memory)
+    dependencies = _Dependencies(
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration
+    )
     policies = _policies(dependencies)
     transport = LeyrTransport(
         settings.leyr_base_url,
@@ -158,35 +106,77 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
     graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
-    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
-    endpoint = _endpoint(dependencies, transport, policies, verifier, graphiql)
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(asyncio_handler(dependencies.log))
-        async with transport:
-            yield
-            await policies.close()
-        if verifier is not None:
-            await verifier.close()
+    endpoint = _endpoint(dependencies, transport, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
-    routes = _routes(settings, policies, readiness, graphiql, endpoint)
+    routes = _routes(settings, readiness, graphiql, endpoint)
+    lifespan = partial(_lifespan, configuration, transport, policies, _remembered_signals() if takes_signals else None)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
 
 
-def _routes(
+def _configuration(
     settings: Settings,
+    log: structlog.typing.FilteringBoundLogger,
+    verifier: CredentialVerifier | None,
+    memory: CacheBudget,
+) -> Configuration:
+    profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
+    return Configuration(settings, log, verifier, persisted_documents_of(settings, memory), profiles)
+
+
+@asynccontextmanager
+async def _lifespan(
+    configuration: Configuration,
+    transport: LeyrTransport,
     policies: UpstreamPolicies,
-    readiness: Readiness,
-    graphiql: Response | None,
-    endpoint: GraphQLEndpoint,
+    signals: set[int] | None,
+    _: Starlette,
+) -> AsyncIterator[None]:
+    log, verifier = configuration.log, configuration.verifier
+    asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
+    if signals is not None:
+        _take_signals(signals, log, configuration)
+    async with transport:
+        if verifier is not None:
+            await verifier.start()
+        yield
+        await policies.close()
+    if verifier is not None:
+        await verifier.close()
+
+
+def _remembered_signals() -> set[int]:
+    """Which signals came before the event loop can take them; they would kill otherwise."""
+    came: set[int] = set()
+    if sys.platform != "win32":
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, lambda number, _: came.add(number))
+    return came
+
+
+def _take_signals(came: set[int], log: structlog.typing.FilteringBoundLogger, configuration: Configuration) -> None:
+    """Read the files again at SIGHUP, and say that signals came that mean nothing here."""
+    if sys.platform == "win32":
+        return
+    action = "SIGHUP reads keys, documents and profiles again; SIGTERM stops"
+    handlers: dict[signal.Signals, Callable[[], object]] = {signal.SIGHUP: configuration.begin_reload}
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        handlers[number] = partial(log.warning, "gateway.signal_ignored", signal=number.name, action=action)
+    for number, handle in handlers.items():
+        asyncio.get_running_loop().add_signal_handler(number, handle)
+        if number in came:
+            handle()
+
+
+def _routes(
+    settings: Settings, readiness: Readiness, graphiql: Response | None, endpoint: GraphQLEndpoint
 ) -> list[BaseRoute]:
-    ready = readyz(settings.leyr_emrs, policies.health, lambda: readiness.is_stopping)
+    # Without the EHRs, since strangers may ask: those are told on the metrics' port.
+    ready = readyz(lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if settings.gateway_schema:
         schema = SchemaEndpoint(endpoint, print_sdl(build_schema(sort=True)))
@@ -210,6 +200,8 @@ class _Dependencies:
     metrics: Metrics | None
     traces: Traces | None
     readiness: Readiness
+    memory: CacheBudget
+    configuration: Configuration
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 
@@ -236,12 +228,10 @@ def _endpoint(
     dependencies: _Dependencies,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
-    verifier: CredentialVerifier | None,
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
     settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
-    profiles = Profiles(settings.profiles(), on_learned=lambda learned: _log_learned(log, learned))
-    memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
+    memory, profiles = dependencies.memory, dependencies.configuration.profiles
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
     if dependencies.metrics is not None:
@@ -262,12 +252,12 @@ def _endpoint(
     client = LeyrClient(transport, log, policies, dependencies.now, clock)
     loaders = _loaders(settings, client, profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, profiles, loaders, memory, policies),
+        runner=_runner(dependencies, loaders, policies),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
-        verifier=verifier,
-        anonymous=AnonymousCallers(_rate(settings), proxy_networks(settings.gateway_trusted_proxies)),
+        verifier=dependencies.configuration.verifier,
+        anonymous=AnonymousCallers(rate_of(settings), proxy_networks(settings.gateway_trusted_proxies)),
         rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
@@ -286,19 +276,17 @@ def _endpoint(
 
 def _runner(
     dependencies: _Dependencies,
-    profiles: Profiles,
     loaders: Callable[[FetchScope], Nodes],
-    memory: CacheBudget,
     detached: DetachedCalls,
 ) -> Runner:
     settings = dependencies.settings
     return Runner(
-        engine=_engine(settings, memory),
+        engine=_engine(settings, dependencies.memory),
         errors=ErrorFormatter(
             dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
         ),
-        documents=persisted_documents_of(settings, memory),
-        profiles=profiles,
+        documents=dependencies.configuration.documents,
+        profiles=dependencies.configuration.profiles,
         loaders=loaders,
         detached=detached,
         widest_window=settings.widest_window,

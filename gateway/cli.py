@@ -7,19 +7,23 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from random import random
+from socket import socket
 from time import time_ns
 from typing import Any, TypedDict
 from uuid import uuid4
 
 import msgspec
+from structlog.typing import FilteringBoundLogger
 
 from gateway.app import create_app
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.csrf import Origins
 from gateway.http.error_responses import server_error_body
+from gateway.log_stream import LogStream
 from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
@@ -37,6 +41,7 @@ _LOCAL_PAGES = tuple(
     f"{scheme}://{host}:*" for scheme in ("http", "https") for host in ("localhost", "127.0.0.1", "[::1]")
 )
 _MAX_ASSUMED = 1_000
+_SIMULATOR_PORT = 9000
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
 _METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
 
@@ -58,11 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
-    log = build_log(settings.gateway_log_level, sys.stderr)
+    stream = LogStream(sys.stderr)
+    log = build_log(settings.gateway_log_level, stream)
+    stream.on_lost = partial(_log_lost, log)
     # Before anything is created: OpenTelemetry quotes its own settings where they are wrong.
     capture_library_logs(log)
     with ExitStack() as stack:
-        metrics = None if settings.gateway_metrics_port is None else Metrics(settings.leyr_emrs)
+        stack.callback(stream.close)
+        metrics = None
+        if settings.gateway_metrics_port is not None:
+            metrics = Metrics(settings.leyr_emrs, log_lines_lost=lambda: stream.lost)
         traces = None
         if settings.gateway_traces_url is not None:
             traces = traces_to(
@@ -75,28 +85,48 @@ def _serve(options: argparse.Namespace) -> int:
             )
             stack.callback(traces.close)
         readiness = Readiness()
-        app = create_app(settings, metrics=metrics, traces=traces, readiness=readiness)
-        listener = listening_socket(settings.gateway_host, settings.gateway_port)
+        told: dict[str, Any] = {"log_to": stream, "metrics": metrics, "traces": traces, "readiness": readiness}
+        app = create_app(settings, **told, takes_signals=True)
+        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
         refusal = settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
             listener.close()
             raise SettingsError(refusal)
-        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         if metrics is not None:
-            metrics_socket = listening_socket(settings.gateway_metrics_host, settings.gateway_metrics_port or 0)
+            port = settings.gateway_metrics_port or 0
+            metrics_socket = _listen(settings.gateway_metrics_host, port, "GATEWAY_METRICS_PORT")
             log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
             stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
+        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
         stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
         started = serve(app, listener, stop=stop, readiness=readiness, log=log, **_rules_of_server(settings))
         return 0 if started else 1
 
 
+def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
+    log.warning("log.lines_lost", lines=lines, action="look at what reads the log: it took nothing for a while")
+
+
+def _listen(host: str, port: int, chosen_by: str) -> socket:
+    """Listen on an address; who chooses its port is said where that cannot be had. Raises BindError."""
+    try:
+        return listening_socket(host, port)
+    except BindError as error:
+        raise BindError(f"{error}; choose another port with {chosen_by}") from None
+
+
+def _simulator_socket(port: int | None) -> socket:
+    if port is not None:
+        return _listen("127.0.0.1", port, "--simulator-port")
+    try:
+        return listening_socket("127.0.0.1", _SIMULATOR_PORT)
+    except BindError:
+        return listening_socket("127.0.0.1", 0)
+
+
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
-    try:
-        listener = listening_socket("127.0.0.1", options.simulator_port)
-    except BindError:
-        listener = listening_socket("127.0.0.1", 0)
+    listener = _simulator_socket(options.simulator_port)
     with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
@@ -111,9 +141,10 @@ def _dev(options: argparse.Namespace) -> int:
                 gateway_cors_origins=_LOCAL_PAGES,
             ),
         )
-        app = create_app(settings, notice=_SIMULATED)
-        listener = listening_socket(settings.gateway_host, settings.gateway_port)
-        capture_library_logs(build_log(settings.gateway_log_level, sys.stderr))
+        stream = LogStream(sys.stderr)
+        app = create_app(settings, log_to=stream, notice=_SIMULATED)
+        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
+        capture_library_logs(build_log(settings.gateway_log_level, stream))
         print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
         print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
         print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
@@ -123,7 +154,7 @@ def _dev(options: argparse.Namespace) -> int:
 
 def _simulator(options: argparse.Namespace) -> int:
     settings = _simulator_settings(options)
-    listener = listening_socket(options.host, options.port)
+    listener = _listen(options.host, options.port, "--port")
     print(f"{announcement(settings)}\nListening on {url_of(listener)}", flush=True)
     return 0 if serve(create_simulator(settings), listener) else 1
 
@@ -245,12 +276,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_address(command("serve", _serve, "Serve the gateway; settings come from the environment."))
     dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
     _add_address(dev)
-    text = "port of the simulator (%(default)s, or a free one)"
-    dev.add_argument("--simulator-port", type=int, default=9000, help=text)
+    text = f"port of the simulator ({_SIMULATOR_PORT}, or else a free one)"
+    dev.add_argument("--simulator-port", type=int, help=text)
     _add_simulated_data(dev)
     simulator = command("simulator", _simulator, "Serve a stand-in for Leyr's REST API.")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    simulator.add_argument("--port", type=int, default=9000, help="port to listen on (%(default)s)")
+    simulator.add_argument("--port", type=int, default=_SIMULATOR_PORT, help="port to listen on (%(default)s)")
     _add_simulated_data(simulator)
     _add_plan(command("plan", _plan, "Print the calls to Leyr that a query would make, without making them."))
     command("schema", _schema, "Print the GraphQL schema.")

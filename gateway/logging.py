@@ -15,6 +15,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger
 
+from gateway.log_stream import LogStream
+
 _MAX_PLACES = 8
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 # Messages of libraries that hold nothing of a request or an error. Some build their text before they log it, asyncio
@@ -42,7 +44,11 @@ _LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO)
 
 
 def build_log(
-    level: str, to: TextIO, *, console: bool | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    level: str,
+    to: TextIO | LogStream,
+    *,
+    console: bool | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FilteringBoundLogger:
     """Make a log without configuring anything global.
 
@@ -138,7 +144,7 @@ def _console_lines(*, colors: bool) -> structlog.typing.Processor:
 class _Stream:
     """Writes lines, each in one piece so that several processes can share a pipe."""
 
-    def __init__(self, to: TextIO) -> None:
+    def __init__(self, to: TextIO | LogStream) -> None:
         self._to = to
         self._flushes_itself = bool(getattr(to, "line_buffering", False))
 

@@ -5,8 +5,7 @@ The environment name of a field is its own name in capitals; its docstring is it
 
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_address
@@ -19,7 +18,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -27,16 +25,16 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from gateway.auth.caller import proxy_networks
-from gateway.domain.ehr_profile import EhrProfile, shipped_profile
+from gateway.auth.caller import is_loopback, proxy_networks
 from gateway.fetch.cache_budget import Lifetimes
-from gateway.fetch.profiles import ProfileOverride
+from gateway.files import FileError, read_secret
 from gateway.http.csrf import Origins
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
 _FOREIGN = frozenset({"GATEWAY_INTERFACE", "GATEWAY_DIR"})
 _DELIVERY_SECONDS = 5
+_OF_CALLERS = ("gateway_api_keys", "gateway_jwt_")
 
 
 class SettingsError(Exception):
@@ -160,6 +158,11 @@ class AccessSettings(BaseModel):
             "api-keys": ("gateway_api_keys",),
             "jwt": ("gateway_jwt_issuer", "gateway_jwt_audience", "gateway_jwt_jwks"),
         }.get(self.gateway_auth, ())
+        unused = [name.upper() for name in sorted(self.model_fields_set) if name.startswith(_OF_CALLERS)]
+        # Whoever sets these means to keep strangers out.
+        if unused and "gateway_auth" not in self.model_fields_set:
+            auth = "api-keys" if "GATEWAY_API_KEYS" in unused else "jwt"
+            raise ValueError(f"{' and '.join(unused)} would let everyone in as it is: set GATEWAY_AUTH={auth}")
         missing = [name.upper() for name in needed if getattr(self, name) is None]
         if missing:
             raise ValueError(f"GATEWAY_AUTH={self.gateway_auth} needs {' and '.join(missing)}")
@@ -186,10 +189,12 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
 
     leyr_base_url: str = "https://api.leyr.io/api"
     """Where Leyr's API is, up to and with `/api`."""
+    leyr_allow_http: bool = False
+    """Whether `LEYR_BASE_URL` may be http to another machine, which shows the secret to whoever is on the way."""
     leyr_client_id: SecretStr | None = None
-    """The application's client id. Required."""
+    """The application's client id. Required; `LEYR_CLIENT_ID_FILE` may name a file that holds it instead."""
     leyr_client_secret: SecretStr | None = None
-    """The application's client secret. Required."""
+    """The application's client secret. Required; `LEYR_CLIENT_SECRET_FILE` may name a file that holds it instead."""
     leyr_emrs: Annotated[tuple[str, ...], NoDecode] = ("webdoc",)
     """Comma-separated codes of the EHRs to offer; the first is the default."""
     leyr_profiles: Path | None = None
@@ -247,6 +252,16 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("may hold a host and a path only")
         return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_secret_is_not_sent_in_clear(self) -> Self:
+        parts = urlsplit(self.leyr_base_url)
+        if parts.scheme == "http" and not self.leyr_allow_http and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                "LEYR_BASE_URL is http to another machine, which would send the client secret in clear: "
+                "write https, or set LEYR_ALLOW_HTTP=yes"
+            )
+        return self
 
     @field_validator("leyr_client_id", "leyr_client_secret")
     @classmethod
@@ -308,17 +323,16 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
             )
         return self.leyr_client_id.get_secret_value(), self.leyr_client_secret
 
-    def profiles(self) -> list[EhrProfile]:
-        """The profiles of the configured EHRs, the default first. Raises SettingsError for the profiles file."""
-        overrides = _read_profiles(self.leyr_profiles)
-        return [overrides.get(code, ProfileOverride()).applied_to(shipped_profile(code)) for code in self.leyr_emrs]
+
+_SECRETS = [name for name, field in Settings.model_fields.items() if field.annotation == SecretStr | None]
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the environment, with `overrides` by field name laid over it. Raises SettingsError."""
     _check_names(os.environ)
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return Settings(**(_secrets_in_files(os.environ) | given))
     except ValidationError as error:
         raise SettingsError("\n".join(_error_lines(error))) from None
 
@@ -334,8 +348,26 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The secrets whose files the environment names, by field name. Raises SettingsError."""
+    given = {name.upper(): value for name, value in environment.items() if value}
+    found = {}
+    for field in _SECRETS:
+        name = field.upper()
+        path = given.get(f"{name}_FILE")
+        if path is None:
+            continue
+        if name in given:
+            raise SettingsError(f"{name} and {name}_FILE are both set; set one of them")
+        try:
+            found[field] = read_secret(Path(path))
+        except FileError as error:
+            raise SettingsError(f"{name}_FILE: the file cannot be read: {error}") from None
+    return found
+
+
 def _check_names(names: Iterable[str]) -> None:
-    known = {name.upper() for name in Settings.model_fields}
+    known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in _SECRETS}
     ours = [name for name in names if name.upper().startswith(_PREFIXES)]
     unknown = sorted(name for name in ours if name.upper() not in known | _FOREIGN)
     if unknown:
@@ -348,31 +380,7 @@ def _unknown_name(name: str, known: Iterable[str]) -> str:
     return f"{name} is not a setting of this gateway{hint}"
 
 
-def _read_profiles(path: Path | None) -> dict[str, ProfileOverride]:
-    if path is None:
-        return {}
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tables)
-    except OSError as error:
-        raise SettingsError(f"LEYR_PROFILES: the file cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"LEYR_PROFILES: the file is not TOML: {error}") from None
-    except ValidationError as error:
-        raise SettingsError("\n".join(f"LEYR_PROFILES: {line}" for line in _profile_error_lines(error))) from None
-
-
 def _error_lines(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(location).upper()}: {text}" if location else text for location, text in _errors(error)]
-
-
-def _profile_error_lines(error: ValidationError) -> Iterator[str]:
-    """The same of the profiles file; a table is named as the file has it, since ids of care units tell upper case."""
-    for (*table, key), text in _errors(error):
-        yield f"[{'.'.join(table)}] {key.upper()}: {text}" if table else f"[{key}]: {text}"
-
-
-def _errors(error: ValidationError) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Where each error is, and what is wrong there."""
-    for each in error.errors(include_url=False, include_input=False, include_context=False):
-        yield tuple(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = ((".".join(map(str, each["loc"])).upper(), each["msg"].removeprefix("Value error, ")) for each in found)
+    return [f"{name}: {text}" if name else text for name, text in lines]

@@ -74,7 +74,7 @@ class _Table(BaseModel):
         return Caller(name, Access(emrs, units), rate)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ApiKeyVerifier:
     """Verifies API keys; `callers` by the SHA-256 digests of their keys."""
 
@@ -88,6 +88,9 @@ class ApiKeyVerifier:
         if caller is None:
             raise Unauthenticated("This API key is not known")
         return caller
+
+    async def start(self) -> None:
+        """Fetch nothing: all keys are here."""
 
     async def close(self) -> None:
         """Close nothing: there are no connections."""

@@ -104,6 +104,10 @@ class CredentialVerifier(Protocol):
         """
         ...
 
+    async def start(self) -> None:
+        """Begin to fetch what is needed, without waiting for it."""
+        ...
+
     async def close(self) -> None:
         """Close connections, if there are any."""
         ...
@@ -159,6 +163,14 @@ def proxy_networks(texts: Iterable[str]) -> tuple[Network, ...]:
             network = IPv4Network((int(mapped or 0), network.prefixlen - _IPV4_MAPPED.prefixlen))
         found.append(network)
     return tuple(found)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host is this machine, by its address or by the name that is reserved for it (RFC 6761)."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().removesuffix(".").rpartition(".")[2] == "localhost"
 
 
 class AnonymousCallers:

@@ -1,8 +1,8 @@
 """An issuer's JSON Web Key Set (RFC 7517, RFC 8037), from a file or a URL.
 
-The first token has it fetched. It is fresh for ten minutes; then it is used while it is refreshed, for up to a day if
-that fails. A token with an unknown kid has it fetched at once, since issuers change keys at any time, but at most every
-30 seconds, since anybody can make up kids.
+It is fetched at the start, or else for the first token. It is fresh for ten minutes; then it is used while it is
+refreshed, for up to a day if that fails. A token with an unknown kid has it fetched at once, since issuers change keys
+at any time, but at most every 30 seconds, since anybody can make up kids.
 """
 
 import asyncio
@@ -24,11 +24,15 @@ from gateway.auth.caller import AuthSettingsError
 from gateway.domain.errors import GatewayError
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.single_flight import SharedCall
+from gateway.files import FileError, FileTooLargeError, read_file
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
+NAMES = {**{name: name for name in ALGORITHMS}, "Ed25519": "EdDSA"}
+"""The names that tokens and keys may give an algorithm; RFC 9864 has a name for EdDSA with this curve."""
 
+_NO_KEY = f"it holds no key for {', '.join(ALGORITHMS)}"
 _MAX_KEYS = 100
 # RSA keys of 12 288 bits; verifying with longer ones takes long.
 _MAX_MEMBER = 2_048
@@ -114,6 +118,14 @@ def read_keys(text: bytes | bytearray) -> Keys:
     return Keys(key for key in keys if key is not None)
 
 
+def read_usable_keys(text: bytes | bytearray) -> Keys:
+    """Read a JSON Web Key Set that has to hold a key. Raises UnusableKeysError."""
+    keys = read_keys(text)
+    if not keys:
+        raise UnusableKeysError(_NO_KEY)
+    return keys
+
+
 def _key(jwk: dict[str, Any]) -> Key | None:
     kty, crv, kid = jwk.get("kty"), jwk.get("crv"), jwk.get("kid")
     if not isinstance(kty, str) or not isinstance(crv, str | None) or not isinstance(kid, str | None):
@@ -137,10 +149,12 @@ def _key(jwk: dict[str, Any]) -> Key | None:
 
 
 def _is_meant_for(algorithm: str, jwk: dict[str, Any]) -> bool:
-    operations = jwk.get("key_ops", ["verify"])
-    if jwk.get("use", "sig") != "sig" or jwk.get("alg", algorithm) != algorithm:
+    # Some issuers write null or an empty list where they mean nothing.
+    use, named, operations = (None if jwk.get(name) == [] else jwk.get(name) for name in ("use", "alg", "key_ops"))
+    if use not in (None, "sig") or not isinstance(named, str | None):
         return False
-    return isinstance(operations, list) and "verify" in operations
+    is_named = named is None or NAMES.get(named) == algorithm
+    return is_named and (operations is None or (isinstance(operations, list) and "verify" in operations))
 
 
 class KeySource(Protocol):
@@ -163,21 +177,19 @@ class KeyFile:
 
     async def fetch(self) -> bytes:
         """Read the file, in a thread."""
-        return await asyncio.to_thread(self._read)
+        return await asyncio.to_thread(self.read)
 
     async def close(self) -> None:
         """Close nothing: the file is not kept open."""
 
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
+        """Read the file now. Raises UnusableKeysError."""
         try:
-            with self.path.open("rb") as file:
-                text = file.read(_MAX_BYTES + 1)
-        except (OSError, ValueError) as error:
-            reason = (isinstance(error, OSError) and error.strerror) or "its path is not one"
-            raise UnusableKeysError(f"the file cannot be read: {reason}") from None
-        if len(text) > _MAX_BYTES:
-            raise UnusableKeysError(_TOO_LARGE)
-        return text
+            return read_file(self.path, _MAX_BYTES)
+        except FileTooLargeError:
+            raise UnusableKeysError(_TOO_LARGE) from None
+        except FileError as error:
+            raise UnusableKeysError(f"the file cannot be read: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +279,12 @@ class KeySet:
             keys = await self._after_fetch(_SECONDS_BETWEEN_FETCHES)
         return keys.find(kid, algorithm)
 
+    def start(self) -> None:
+        """Begin the first fetch, or another one; where it fails, the first token has another one begun at once."""
+        if self._call is None:
+            self._start_fetch(self.clock())
+            self._last_fetch_at = -inf
+
     async def close(self) -> None:
         """Cancel a running fetch, and close the source."""
         if self._call is not None:
@@ -300,7 +318,7 @@ class KeySet:
             self.on_failed(str(error))
             raise
         if not keys:
-            self.on_failed(f"it holds no key for {', '.join(ALGORITHMS)}")
+            self.on_failed(_NO_KEY)
         # An empty key set counts too: keys that the issuer withdrew must not be used.
         self._keys, self._fetched_at = keys, started
         return keys

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import orjson
 from jwt import PyJWS
+from jwt.algorithms import OKPAlgorithm
 from jwt.exceptions import PyJWTError
 
 from gateway.auth.caller import Caller, Rate, bearer, care_units, is_emr_code
-from gateway.auth.jwks import ALGORITHMS, Key, KeySet
+from gateway.auth.jwks import ALGORITHMS, NAMES, Key, KeySet
 from gateway.domain.errors import Forbidden, Unauthenticated
 from gateway.domain.models import Access
 
@@ -33,6 +34,8 @@ _MAX_CACHED = 2_048
 _MAX_CACHED_UNITS = 16_384
 _MAX_CACHED_SECONDS = 300.0
 _JWS = PyJWS(ALGORITHMS, {"verify_signature": True, "enforce_minimum_key_length": True})
+# PyJWT knows EdDSA by its older name only.
+_JWS.register_algorithm("Ed25519", OKPAlgorithm())
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,10 @@ class JwtVerifier:
         digest = sha256(token.encode("ascii")).digest()
         return self._cached(digest) or await self._verify(token, digest)
 
+    async def start(self) -> None:
+        """Begin to fetch the key set."""
+        self.keys.start()
+
     async def close(self) -> None:
         """Close the key set."""
         await self.keys.close()
@@ -227,19 +234,20 @@ def _signed_with(token: str) -> tuple[str | None, str]:
     if header is None:
         raise Unauthenticated("The token's header cannot be read")
     kid, algorithm = header.get("kid"), header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+    if not isinstance(algorithm, str) or algorithm not in NAMES:
         raise Unauthenticated(f"The token must be signed with one of {', '.join(ALGORITHMS)}")
     # A server must understand all that `crit` names (RFC 7515, 4.1.11); the gateway understands none of it.
     if "crit" in header or "b64" in header:
         raise Unauthenticated("The token's header has `crit` or `b64`, which is not supported")
-    return kid, algorithm
+    return kid, NAMES[algorithm]
 
 
 def _verified_claims(token: str, key: Key) -> dict[str, Any]:
     """The claims of a token that this key signed. Raises Unauthenticated."""
     payload: bytes | None = None
     with suppress(PyJWTError):
-        payload = _JWS.decode(token, key.public, [key.algorithm])
+        # The key itself, since PyJWT would bind a JWK to one name of its algorithm.
+        payload = _JWS.decode(token, key.public.key, [name for name, meant in NAMES.items() if meant == key.algorithm])
     if payload is None:
         raise Unauthenticated("The token's signature is wrong")
     claims: object = None

@@ -1,11 +1,21 @@
 """The profiles of the configured EHRs, what the profiles file sets of them, and what calls teach about them."""
 
-from collections.abc import Callable, Iterable
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, NotSupported
@@ -64,6 +74,28 @@ class ProfileOverride(BaseModel):
         return replace(profile, **changes)
 
 
+class ProfilesError(Exception):
+    """The profiles file is wrong; each line of the message says where and why."""
+
+
+def read_profiles(text: bytes) -> dict[str, ProfileOverride]:
+    """Read a profiles file: TOML with a table for each EHR code. Raises ProfilesError."""
+    try:
+        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tomllib.loads(text.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProfilesError(f"the file is not TOML: {error}") from None
+    except ValidationError as error:
+        raise ProfilesError("\n".join(_error_lines(error))) from None
+
+
+def _error_lines(error: ValidationError) -> Iterator[str]:
+    """Where each error is, a table as the file has it since ids of care units tell upper case, and what is wrong."""
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        *table, key = map(str, each["loc"])
+        text = each["msg"].removeprefix("Value error, ")
+        yield f"[{'.'.join(table)}] {key.upper()}: {text}" if table else f"[{key}]: {text}"
+
+
 class Profiles:
     """The configured EHRs in order, the default first; what is learned lasts as long as the process."""
 
@@ -71,13 +103,17 @@ class Profiles:
         self, profiles: Iterable[EhrProfile], on_learned: Callable[[EhrProfile], None] = lambda _: None
     ) -> None:
         self._on_learned = on_learned
+        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
+        self.configure(profiles)
+        if not self._profiles:
+            raise ValueError("at least one EHR is needed")
+
+    def configure(self, profiles: Iterable[EhrProfile]) -> None:
+        """Take these profiles instead of those so far; what was learned of filters is learned again."""
         self._profiles = {profile.code: profile for profile in profiles}
         self._in_other_zones: dict[CareUnitKey, EhrProfile] = {}
         for profile in self._profiles.values():
             self._set_in_other_zones(profile)
-        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
-        if not self._profiles:
-            raise ValueError("at least one EHR is needed")
 
     @property
     def all(self) -> tuple[EhrProfile, ...]:

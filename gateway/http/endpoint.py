@@ -209,7 +209,8 @@ class GraphQLEndpoint:
         content_type = context.headers.get(b"content-type", "")
         if content_type != MediaType.JSON:
             digest.update(content_type.encode("latin-1"))
-        return (context.media_type, context.is_post, context.access), digest.digest()
+        manifest = self.runner.documents.manifest
+        return (context.media_type, context.is_post, context.access, manifest), digest.digest()
 
     async def _send(self, context: RequestContext, response: GraphQLResponse, send: Send) -> GraphQLResponse:
         """Send a response, or an error where its caller has not read too much of others; gives what was sent."""

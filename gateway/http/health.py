@@ -16,18 +16,22 @@ async def livez(_: Request) -> Response:
 
 
 def readyz(
-    emrs: Iterable[str], health: Callable[[], Mapping[str, UpstreamHealth]], is_stopping: Callable[[], bool]
+    is_stopping: Callable[[], bool],
+    emrs: Iterable[str] = (),
+    health: Callable[[], Mapping[str, UpstreamHealth]] = dict,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Make the handler of `/readyz`: it answers 200 until the server is told to stop, then 503.
 
-    It reports the health of each EHR, which does not affect the status: another gateway would reach no more of them.
+    It reports the health of each of these EHRs, which does not affect the status: another gateway would reach no more
+    of them.
     """
 
     async def handle(_: Request) -> Response:
-        found = health()
-        reports = {emr: _report(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
-        status, code = ("stopping", 503) if is_stopping() else ("ready", 200)
-        return JSONResponse({"status": status, "emrs": reports}, code, _NO_STORE)
+        answer: dict[str, object] = {"status": "stopping" if is_stopping() else "ready"}
+        if emrs:
+            found = health()
+            answer["emrs"] = {emr: _report(found[emr]) if emr in found else {"breaker": "closed"} for emr in emrs}
+        return JSONResponse(answer, 503 if is_stopping() else 200, _NO_STORE)
 
     return handle
 

@@ -82,17 +82,23 @@ class PersistedDocuments:
         Without them clients may register documents, of at most `max_bytes` as UTF-8; they are charged to the budget.
         """
         self.only_trusted = only
-        by_id = dict(trusted or {})
-        # A manifest may use another hash than Apollo's clients, and may name the algorithm when a client does not.
-        by_hash = {_sha256(text): text for text in by_id.values()}
-        self._known = {**by_hash, **{_ALGORITHM.sub("", name): text for name, text in by_id.items()}, **by_id}
+        # Another one with each manifest, so that no answer to a withdrawn document is given again.
+        self.manifest = object()
         self._max_bytes = max_bytes
         self._budget = CacheBudget(_MAX_DOCUMENTS * _OVERHEAD_BYTES + 5 * max_bytes) if budget is None else budget
-        # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
-        self._longest = -1 if by_id else max_bytes // 16
         # By hash, the least recently used first.
         self._registered: OrderedDict[str, str] = OrderedDict()
         self._registered_bytes = 0
+        self.trust(trusted or {})
+
+    def trust(self, by_id: Mapping[str, str]) -> None:
+        """Trust these documents of a manifest instead of those so far."""
+        self.manifest = object()
+        # A manifest may use another hash than Apollo's clients, and may name the algorithm when a client does not.
+        by_hash = {_sha256(text): text for text in by_id.values()}
+        self._known = {**by_hash, **{_ALGORITHM.sub("", name): text for name, text in by_id.items()}, **by_id}
+        # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
+        self._longest = -1 if by_id else self._max_bytes // 16
 
     def text(self, request: GraphQLRequest) -> str:
         """The document of a request. Raises UnknownDocument, and HttpError if it may not be run."""

@@ -145,10 +145,10 @@ class Context:
                 if self.access.sees_emr(profile.code):
                     return profile
             raise Forbidden("You may not see any EHR")
-        profile = self.profiles.of(code, self.access.sees_emr)
+        # Before it is looked up, so that nobody learns which EHRs are there that they may not see.
         if not self.access.sees_emr(code):
             raise Forbidden("You may not see this EHR")
-        return profile
+        return self.profiles.of(code, self.access.sees_emr)
 
     def named(self, text: str) -> AnyNodeId:
         """Parse a node id that the caller may see; whether the node exists is not checked.
@@ -158,12 +158,9 @@ class Context:
         found = self._named.get(text)
         if found is None:
             found = parse_node_id(text)
-            access = self.access
-            self.profiles.of(found.emr, access.sees_emr)
-            if isinstance(found, EmrId):
-                self.emr(found.emr)
-            elif not access.sees(found.care_unit):
+            if not isinstance(found, EmrId) and not self.access.sees(found.care_unit):
                 raise Forbidden("You may not see this care unit")
+            self.emr(found.emr)
             self._named[text] = found
         return found
 

@@ -32,6 +32,8 @@ _STOP = ShutdownTimeouts()
 # The clients are on this machine, where a handshake takes no time.
 _STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
+# It would kill at once; Windows has none.
+_QUIT = () if sys.platform == "win32" else (signal.SIGQUIT,)
 
 
 class BindError(Exception):
@@ -74,7 +76,7 @@ def serve(
     readiness: Readiness | None = None,
     log: structlog.typing.FilteringBoundLogger | None = None,
 ) -> bool:
-    """Serve until SIGINT or SIGTERM, then stop within `stop`. False where the application did not start.
+    """Serve until SIGINT, SIGTERM or SIGQUIT, then stop within `stop`. False where the application did not start.
 
     `readiness` ends with the first signal, `error_body` and `error_headers` make the responses to what the server
     itself rejects, and the stop is written to `log`.
@@ -82,7 +84,7 @@ def serve(
     _raise_file_limit()
     server = _server(app, limits, error_body, error_headers, stop=stop, readiness=readiness or Readiness(), log=log)
     # uvicorn handles signals only while it runs; before and after it too, a stop by a signal must be a success.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, *_QUIT):
         signal.signal(number, server.handle_exit)
     _freeze_garbage_collector()
     keep_freed_memory()

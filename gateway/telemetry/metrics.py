@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from gateway.auth.rate_limit import Limit
 from gateway.fetch.fetch_scope import CacheStatus, IncompleteReason
+from gateway.http.health import readyz
 from gateway.http.request_context import RequestOutcome, RequestRecord
 from gateway.leyr.call_events import CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
@@ -113,11 +114,12 @@ class Metrics(CallEvents, Collector):
     `emrs` are the codes of the configured EHRs; `registry` is what a scrape reads.
     """
 
-    def __init__(self, emrs: Iterable[str]) -> None:
-        self._emrs = tuple(emrs)
+    def __init__(self, emrs: Iterable[str], log_lines_lost: Callable[[], int] = int) -> None:
+        self._log_lines_lost = log_lines_lost
+        self.emrs = tuple(emrs)
         self._gauges: Gauges | None = None
         self._merged = 0
-        emr = {"emr": self._emrs}
+        emr = {"emr": self.emrs}
         call = {**emr, "endpoint": ENDPOINTS}
         self._operations = _counters("gateway_operations_total", {"outcome": _OUTCOMES, "operation": _OPERATIONS})
         self._refusals = _counters("gateway_refusals_total", {"code": error_codes()})
@@ -174,6 +176,14 @@ class Metrics(CallEvents, Collector):
         """Add gauges; what they read is made later than the metrics."""
         self._gauges = gauges
 
+    def is_stopping(self) -> bool:
+        """Whether the gateway is told to stop."""
+        return self._gauges is not None and not self._gauges.is_ready()
+
+    def health(self) -> Mapping[str, UpstreamHealth]:
+        """The health of the EHRs that were called so far, by code."""
+        return {} if self._gauges is None else self._gauges.health()
+
     def collect(self) -> Iterable[Metric]:
         """All metrics in the library's form."""
         for each in (
@@ -195,15 +205,21 @@ class Metrics(CallEvents, Collector):
         yield saved
         for each in (self._calls, self._call_seconds, self._turned_away, self._retries, self._openings):
             yield each.family()
+        yield CounterMetricFamily(
+            "gateway_log_lines_lost_total", "Lines of the log that nobody read in time.", self._log_lines_lost()
+        )
         if self._gauges is not None:
-            yield from self._gauges.families(self._emrs)
+            yield from self._gauges.families(self.emrs)
 
 
 _OPEN_METRICS = "application/openmetrics-text"
 
 
 def metrics_app(metrics: Metrics) -> ASGIApp:
-    """Make the ASGI application of `/metrics`, which answers in OpenMetrics if the client accepts it."""
+    """Make the ASGI application of the metrics' port: `/metrics`, and `/readyz` with the health of each EHR.
+
+    `/metrics` answers in OpenMetrics if the client accepts it.
+    """
 
     async def scrape(request: Request) -> Response:
         # The library would repeat the version that a client names, or fail if that is invalid.
@@ -213,7 +229,8 @@ def metrics_app(metrics: Metrics) -> ASGIApp:
         return Response(encode(metrics.registry), headers={"content-type": media_type, "cache-control": "no-store"})
 
     # A redirect would be built from the Host header, which is the client's to choose.
-    return Router([Route("/metrics", scrape)], redirect_slashes=False)
+    ready = readyz(metrics.is_stopping, metrics.emrs, metrics.health)
+    return Router([Route("/metrics", scrape), Route("/readyz", ready)], redirect_slashes=False)
 
 
 def _is_open_metrics(media_range: str) -> bool:

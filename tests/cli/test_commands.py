@@ -188,13 +188,30 @@ def test_anonymous_serve_listens_on_loopback_only_unless_allowed(
     assert httpx.get(f"{allowed.url(LISTENING)}/livez", timeout=20).status_code == 200
 
 
-def test_a_taken_port_is_reported(simulator: Simulator) -> None:
+@pytest.mark.parametrize(
+    ("command", "chosen_by"),
+    [
+        (["serve", "--port", "{port}"], "GATEWAY_PORT or --port"),
+        (["serve", "--port", "0", "metrics"], "GATEWAY_METRICS_PORT"),
+        (["dev", "--port", "{port}"], "GATEWAY_PORT or --port"),
+        (["dev", "--port", "0", "--simulator-port", "{port}"], "--simulator-port"),
+        (["simulator", "--port", "{port}"], "--port"),
+    ],
+)
+def test_a_taken_port_is_reported_with_what_chooses_another(
+    command: list[str], chosen_by: str, simulator: Simulator
+) -> None:
     port = simulator.url.rpartition(":")[2]
+    metrics = {"GATEWAY_METRICS_PORT": port} if "metrics" in command else {}
 
-    refused = gateway("serve", "--port", port, **CREDENTIALS)
+    refused = gateway(*(each.format(port=port) for each in command if each != "metrics"), **CREDENTIALS, **metrics)
 
     assert refused.returncode == 1
-    assert f"cannot listen on 127.0.0.1 port {port}" in refused.stderr
+    said = (
+        f"gateway: cannot listen on 127.0.0.1 port {port}: Address already in use; choose another port with {chosen_by}"
+    )
+    assert refused.stderr.endswith(f"{said}\n")
+    assert "Traceback" not in refused.stderr
 
 
 def test_serve_keeps_idle_connections_open_for_as_long_as_is_set(run: Callable[..., Running]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from gateway.configuration import profiles_of
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.fetch.profiles import ProfileOverride
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
@@ -128,7 +129,7 @@ def test_ehr_codes_are_a_comma_list_in_order(load: Load, text: str, codes: tuple
     settings = load(LEYR_EMRS=text)
 
     assert settings.leyr_emrs == codes
-    assert [profile.code for profile in settings.profiles()] == list(codes)
+    assert [profile.code for profile in profiles_of(settings)] == list(codes)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file
         time_zone = "Europe/Helsinki"
     """)
 
-    takecare, newcomer = load(LEYR_EMRS="takecare,newcomer", LEYR_PROFILES=path).profiles()
+    takecare, newcomer = profiles_of(load(LEYR_EMRS="takecare,newcomer", LEYR_PROFILES=path))
 
     assert (takecare.name, takecare.filter_policy) == ("TakeCare", FilterPolicy.ANY_ONE)
     assert takecare.longest_window == timedelta(days=7)
@@ -223,7 +224,7 @@ def test_a_profiles_file_overrides_the_shipped_profile(load: Load, profiles_file
 def test_profiles_file_sets_whether_an_ehr_takes_past_instants(load: Load, profiles_file: Callable[[str], str]) -> None:
     path = profiles_file("[takecare]\npast = false")
 
-    webdoc, takecare = load(LEYR_EMRS="webdoc,takecare", LEYR_PROFILES=path).profiles()
+    webdoc, takecare = profiles_of(load(LEYR_EMRS="webdoc,takecare", LEYR_PROFILES=path))
 
     assert (webdoc.past, takecare.past) == (True, False)
 
@@ -235,7 +236,7 @@ def test_profiles_file_sets_the_time_zone_of_a_care_unit(load: Load, profiles_fi
         [webdoc.care_units.L0_2]
     """)
 
-    (webdoc,) = load(LEYR_EMRS="webdoc", LEYR_PROFILES=path).profiles()
+    (webdoc,) = profiles_of(load(LEYR_EMRS="webdoc", LEYR_PROFILES=path))
 
     assert {unit: zone.key for unit, zone in webdoc.unit_time_zones.items()} == {"åsen/1": "Europe/Helsinki"}
     assert webdoc.time_zone.key == "Europe/Stockholm"
@@ -277,7 +278,7 @@ def test_a_wrong_profiles_file_is_refused(load: Load, profiles_file: Callable[[s
     settings = load(LEYR_PROFILES=profiles_file(text))
 
     with pytest.raises(SettingsError) as refusal:
-        settings.profiles()
+        profiles_of(settings)
 
     assert str(refusal.value).startswith("LEYR_PROFILES: ")
     assert why in str(refusal.value)
@@ -285,7 +286,7 @@ def test_a_wrong_profiles_file_is_refused(load: Load, profiles_file: Callable[[s
 
 def test_a_profiles_file_that_is_not_there_is_refused(load: Load, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="LEYR_PROFILES: the file cannot be read"):
-        load(LEYR_PROFILES=str(tmp_path / "none.toml")).profiles()
+        profiles_of(load(LEYR_PROFILES=str(tmp_path / "none.toml")))
 
 
 def test_the_table_has_a_row_for_each_setting() -> None:
@@ -318,3 +319,86 @@ def test_calls_that_would_end_before_the_requests_that_wait_for_them_are_refused
 
     assert load(GATEWAY_DEADLINE_SECONDS="10", GATEWAY_CALL_SECONDS="10").gateway_call_seconds == 10
     assert load(GATEWAY_DEADLINE_SECONDS="60").gateway_deadline_seconds == 60, "its calls then take as long"
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"GATEWAY_API_KEYS": "/x"}, "GATEWAY_API_KEYS would let everyone in as it is: set GATEWAY_AUTH=api-keys"),
+        ({"GATEWAY_JWT_JWKS": "/x", "GATEWAY_AUTH": ""}, "GATEWAY_JWT_JWKS would let everyone in as it is: set"),
+        (
+            {"GATEWAY_JWT_EMRS_CLAIM": "ehrs"},
+            "GATEWAY_JWT_EMRS_CLAIM would let everyone in as it is: set",
+        ),
+    ],
+)
+def test_settings_of_callers_without_saying_that_they_count_are_refused(
+    load: Load, environ: dict[str, str], said: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load(**environ)
+
+    assert str(refusal.value).startswith(said)
+
+
+def test_whoever_says_anonymous_may_keep_other_settings_of_callers(load: Load) -> None:
+    assert load(GATEWAY_AUTH="anonymous", GATEWAY_API_KEYS="/x").gateway_auth == "anonymous"
+
+
+def test_a_profile_of_an_ehr_that_is_not_offered_is_refused(load: Load, profiles_file: Callable[[str], str]) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        profiles_of(load(LEYR_EMRS="webdoc,kaddio", LEYR_PROFILES=profiles_file("[webdoc]\n[kadio]\n[takecare]")))
+
+    assert str(refusal.value).splitlines() == [
+        "LEYR_PROFILES: [kadio]: not in LEYR_EMRS, which has webdoc, kaddio",
+        "LEYR_PROFILES: [takecare]: not in LEYR_EMRS, which has webdoc, kaddio",
+    ]
+
+
+def test_a_profiles_file_that_is_a_fifo_is_refused_at_once(load: Load, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    with pytest.raises(SettingsError, match="the file cannot be read: it is not a regular file"):
+        profiles_of(load(LEYR_PROFILES=str(tmp_path / "fifo")))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_secrets_may_stand_in_files(load: Load, tmp_path: Path, end: str) -> None:
+    (tmp_path / "id").write_bytes(f"id{end}".encode())
+    (tmp_path / "secret").write_bytes(f"{SECRET}{end}".encode())
+
+    # Kubernetes mounts a secret as a link to a link.
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    settings = load(LEYR_CLIENT_ID_FILE=str(tmp_path / "id"), leyr_client_secret_file=str(tmp_path / "link"))
+
+    assert settings.credentials() == ("id", SecretStr(SECRET))
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (b"\n", "it is empty"),
+        (b"\xff", "it is not text in UTF-8"),
+        (4_097 * b"x", "it is larger than 4096 bytes"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_secret_file_without_a_secret_is_refused(load: Load, tmp_path: Path, held: bytes | None, said: str) -> None:
+    if held is not None:
+        (tmp_path / SECRET).write_bytes(held)
+
+    with pytest.raises(SettingsError) as refusal:
+        load(LEYR_CLIENT_SECRET_FILE=str(tmp_path / SECRET))
+
+    assert str(refusal.value) == f"LEYR_CLIENT_SECRET_FILE: the file cannot be read: {said}"
+    assert refusal.value.__suppress_context__
+
+
+def test_a_secret_that_is_set_twice_is_refused(load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"^LEYR_CLIENT_SECRET and LEYR_CLIENT_SECRET_FILE are both set"):
+        load(LEYR_CLIENT_SECRET=SECRET, LEYR_CLIENT_SECRET_FILE="/nowhere")
+
+
+def test_other_settings_have_no_files(load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"^GATEWAY_PORT_FILE is not a setting"):
+        load(GATEWAY_PORT_FILE="/nowhere")

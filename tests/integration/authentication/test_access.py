@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from gateway.domain.ehr_profile import shipped_profile
 from gateway.domain.ids import NodeType, TimeslotIds, care_unit_id, emr_id, node_id
-from gateway.domain.models import Access, CareUnitKey, Timeslot
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey, Timeslot
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
 from gateway.logging import build_log
@@ -71,21 +71,11 @@ def test_care_units_without_an_ehr_are_of_the_first_visible_one(ask: Ask, simula
         (NOTHING, '(emr: "webdoc")', "FORBIDDEN", "You may not see this EHR"),
         (ONE_EHR, '(emr: "webdoc")', "FORBIDDEN", "You may not see this EHR"),
         (ONE_UNIT, '(emr: "takecare")', "FORBIDDEN", "You may not see this EHR"),
-        (
-            ONE_EHR,
-            '(emr: "elsewhere")',
-            "BAD_USER_INPUT",
-            "This EHR is not configured here; the configured ones are: takecare",
-        ),
-        (
-            NOTHING,
-            '(emr: "elsewhere")',
-            "BAD_USER_INPUT",
-            "This EHR is not configured here; the configured ones are: none",
-        ),
+        (ONE_EHR, '(emr: "elsewhere")', "FORBIDDEN", "You may not see this EHR"),
+        (NOTHING, '(emr: "elsewhere")', "FORBIDDEN", "You may not see this EHR"),
     ],
 )
-def test_an_ehr_that_is_not_visible_is_refused(
+def test_an_ehr_that_is_not_visible_is_refused_whether_it_exists_or_not(
     access: Access, emr: str, code: str, message: str, ask: Ask, simulator: Simulator
 ) -> None:
     answer = ask(f"{{ careUnits{emr} {{ id }} }}", access)
@@ -94,7 +84,7 @@ def test_an_ehr_that_is_not_visible_is_refused(
     assert simulator.calls() == []
 
 
-@pytest.mark.parametrize("key", [HIDDEN, CareUnitKey("webdoc", "L9_9"), ELSEWHERE, CareUnitKey("takecare", "none")])
+@pytest.mark.parametrize("key", [HIDDEN, CareUnitKey("webdoc", "L9_9"), ELSEWHERE, CareUnitKey("other", "1")])
 @pytest.mark.parametrize("kind", [kind for kind in NodeType if kind is not NodeType.EMR])
 @pytest.mark.parametrize("leyr_id", ["R1", "nobody"])
 def test_hidden_id_is_forbidden_before_any_call_whether_it_exists_or_not(
@@ -121,17 +111,18 @@ def test_hidden_id_is_forbidden_before_any_call_whether_it_exists_or_not(
 
 
 @pytest.mark.parametrize("access", [NOTHING, ONE_EHR])
+@pytest.mark.parametrize("code", ["webdoc", "elsewhere"])
 def test_an_ehr_that_is_not_visible_is_forbidden_by_its_code_and_by_its_id(
-    access: Access, ask: Ask, simulator: Simulator
+    access: Access, code: str, ask: Ask, simulator: Simulator
 ) -> None:
     query = """
-    query($id: ID!) {
-      emr(code: "webdoc") { careUnits { id } }
+    query($id: ID!, $code: String!) {
+      emr(code: $code) { careUnits { id } }
       node(id: $id) { ... on Emr { careUnits { id } } }
       nodes(ids: [$id]) { id }
     }"""
 
-    answer = ask(query, access, id=emr_id("webdoc"))
+    answer = ask(query, access, id=emr_id(code), code=code)
 
     assert answer.data == {"emr": None, "node": None, "nodes": [None]}
     assert (answer.codes, answer.messages) == ({"FORBIDDEN"}, {"You may not see this EHR"})
@@ -148,13 +139,19 @@ def test_care_units_of_an_ehr_are_those_that_the_caller_may_see(ask: Ask, simula
     assert simulator.count() == {"care_units": 1}
 
 
-def test_error_for_an_unconfigured_ehr_names_only_visible_ehrs(ask: Ask, simulator: Simulator) -> None:
-    text = b64encode(b"CareUnit:elsewhere/1").decode()
+@pytest.mark.parametrize("emr", ["elsewhere", "takecare"])
+def test_an_unrestricted_caller_is_told_which_ehrs_there_are(emr: str, ask: Ask) -> None:
+    query = "query($id: ID!, $emr: String) { node(id: $id) { id } careUnits(emr: $emr) { id } }"
 
-    answer = ask("query($id: ID!) { node(id: $id) { id } }", ONE_UNIT, id=text)
+    answer = ask(query, EVERYTHING, id=b64encode(f"CareUnit:{emr}/1".encode()).decode(), emr=emr)
 
-    assert answer.messages == {"This EHR is not configured here; the configured ones are: webdoc"}
-    assert simulator.calls() == []
+    if emr == "elsewhere":
+        assert answer.codes == {"BAD_USER_INPUT"}
+        assert {each.partition(":")[0] for each in answer.messages} == {
+            "This EHR is not configured here; the configured ones are"
+        }
+    else:
+        assert "BAD_USER_INPUT" not in answer.codes
 
 
 def test_nodes_gives_the_visible_ones(ask: Ask, simulator: Simulator) -> None:

@@ -1,6 +1,7 @@
 """Callers with API keys, over HTTP: which keys are accepted, rate limits, and what is logged."""
 
 import logging
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -264,7 +265,7 @@ FINE = f'key_sha256 = "{digest(KEY)}"'
     ("text", "message"),
     [
         ("", "the file names no caller"),
-        (b"\xff\xfe", "the file cannot be read as text: UnicodeDecodeError"),
+        (b"\xff\xfe", "the file is not text in UTF-8"),
         ("[canary", "the file is not TOML"),
         ('[a]\nkey_sha256 = "canary"', "a.key_sha256: a SHA-256 digest has 64 hexadecimal digits"),
         (f"[a]\n{FINE}\n[b]\n{FINE}", "b: key_sha256: a has this key too"),
@@ -272,6 +273,11 @@ FINE = f'key_sha256 = "{digest(KEY)}"'
         (f'[a]\n{FINE}\ncare_units = ["canary"]', "a.care_units: a care unit is a node id"),
         (f'[a]\n{FINE}\nrate_per_second = "canary"', "a.rate_per_second: "),
         (f"[a]\n{FINE}\nburst = 0\nrate = 1", "a.burst: "),
+        (
+            f'[a]\n{FINE}\nemrs = ["webdoc", "canary"]',
+            "a: emrs: 1 of the EHRs here are not in LEYR_EMRS, which",
+        ),
+        (f'[a]\n{FINE}\ncare_units = ["canary/L0_1"]', "a: care_units: 1 of the EHRs here are not in LEYR_EMRS"),
     ],
 )
 def test_invalid_keys_file_stops_the_start(serve: Serve, text: str | bytes, message: str, tmp_path: Path) -> None:
@@ -287,5 +293,12 @@ def test_invalid_keys_file_stops_the_start(serve: Serve, text: str | bytes, mess
 
 @pytest.mark.parametrize("name", ["missing-canary.toml", ".", "canary" * 100])
 def test_unreadable_keys_file_stops_the_start(serve_gateway: Serve, tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match=r"^GATEWAY_API_KEYS: the file cannot be read as text: \w+$"):
+    with pytest.raises(SettingsError, match=r"^GATEWAY_API_KEYS: the file cannot be read: [\w ]+$"):
         serve_gateway(gateway_auth="api-keys", gateway_api_keys=tmp_path / name)
+
+
+def test_a_keys_file_that_is_a_fifo_stops_the_start_at_once(serve_gateway: Serve, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys")
+
+    with pytest.raises(SettingsError, match=r"^GATEWAY_API_KEYS: the file cannot be read: it is not a regular file$"):
+        serve_gateway(gateway_auth="api-keys", gateway_api_keys=tmp_path / "keys")

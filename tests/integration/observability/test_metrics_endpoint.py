@@ -1,5 +1,6 @@
 """`/metrics` over real HTTP: its two formats, other requests, and scrapes of a busy gateway."""
 
+import json
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from threading import Event, Thread
@@ -12,8 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.leyr.call_events import CallResult
+from gateway.leyr.circuit_breaker import BreakerState
+from gateway.leyr.resilience import UpstreamHealth
 from gateway.server.serving import listening_socket, serve_in_thread
-from gateway.telemetry.metrics import Metrics, metrics_app
+from gateway.telemetry.metrics import Gauges, Metrics, metrics_app
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 PERSONAL_NUMBER = "191212121212"
@@ -151,3 +154,18 @@ def test_counters_only_rise_between_scrapes_of_a_busy_gateway(scrape: Scraper, m
     counts = [float(line.removeprefix(name)) for body in found for line in body.splitlines() if line.startswith(name)]
     assert len(counts) == 5
     assert counts == sorted(counts)
+
+
+def test_readyz_of_the_metrics_port_says_how_each_ehr_is(scrape: Scraper, metrics: Metrics) -> None:
+    ill = UpstreamHealth(BreakerState.OPEN, 12.34, limit=64, in_flight=0, waiting=0)
+    before = scrape("/readyz")
+    metrics.watch(Gauges(lambda: {"pmo": ill}, int, 1, int, dict, is_ready=lambda: True))
+
+    after = scrape("/readyz")
+
+    assert (before.status, json.loads(before.body)) == (
+        200,
+        {"status": "ready", "emrs": {"pmo": {"breaker": "closed"}}},
+    )
+    reported = {"breaker": "open", "retryAfter": 12.3}
+    assert (after.status, json.loads(after.body)) == (200, {"status": "ready", "emrs": {"pmo": reported}})

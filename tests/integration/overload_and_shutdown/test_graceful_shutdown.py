@@ -213,12 +213,15 @@ async def test_drain_is_reported_and_ends_with_a_second_signal(
         serving.process.send_signal(signal.SIGTERM)
         told = await until_not_ready(url)
         alive, answered, scraped = await http.get("/livez"), await asks(http, "webdoc"), await http.get(metrics)
+        details = await http.get(metrics.replace("/metrics", "/readyz"))
         serving.process.send_signal(signal.SIGTERM)
         status = await serving.ended()
 
     assert before.headers.get("connection") is None
     assert told.status_code == 503
-    assert told.json() == {"status": "stopping", "emrs": {emr: {"breaker": "closed"} for emr in simulator.emrs}}
+    assert told.json() == {"status": "stopping"}, "strangers are told of no EHR"
+    assert details.status_code == 503
+    assert details.json() == {"status": "stopping", "emrs": {emr: {"breaker": "closed"} for emr in simulator.emrs}}
     assert (alive.status_code, answered.status_code, scraped.status_code) == (200, 200, 200)
     assert "gateway_ready 0.0" in scraped.text
     assert {each.headers["connection"] for each in (told, alive, answered)} == {"close"}

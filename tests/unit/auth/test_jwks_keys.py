@@ -137,3 +137,15 @@ def test_any_key_set_is_read(members: list[Any]) -> None:
 def test_any_bytes_are_read_or_unusable(text: bytes) -> None:
     with pytest.raises(UnusableKeysError):
         read_keys(text)
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+@pytest.mark.parametrize("member", ["use", "alg", "key_ops"])
+def test_a_member_that_says_nothing_is_as_good_as_none(member: str, nothing: list[str] | None) -> None:
+    assert read_keys(key_set(RSA | {member: nothing})).find("k1", "RS256") is not None
+
+
+def test_a_key_may_have_the_newer_name_of_its_algorithm() -> None:
+    assert read_keys(key_set(OKP | {"alg": "Ed25519"})).find("k3", "EdDSA") is not None
+    assert len(read_keys(key_set(RSA | {"alg": "Ed25519"}, EC | {"alg": "Ed25519"}))) == 0
+    assert len(read_keys(key_set(OKP | {"alg": "Ed448"}))) == 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +78,22 @@ async def test_a_signed_token_identifies_its_caller(algorithm: str, kid: str) ->
     assert caller.rate == RATE
     assert caller.name.startswith("token:")
     assert SUBJECT not in repr(caller)
+
+
+@pytest.mark.parametrize("named", [{}, {"alg": "Ed25519"}, {"alg": "EdDSA"}])
+async def test_a_token_may_have_the_newer_name_of_its_algorithm(named: dict[str, str]) -> None:
+    keys = public_jwk(private_key("EdDSA"), "k3", **named), public_jwk(private_key("RS256"), "k1")
+    verifier = VerifierUnderTest(key_set(*keys))
+    head = f"{part({'alg': 'Ed25519', 'kid': 'k3'})}.{part(said())}"
+    key = private_key("EdDSA")
+    assert isinstance(key, Ed25519PrivateKey)
+    seal = urlsafe_b64encode(key.sign(head.encode())).rstrip(b"=").decode()
+
+    assert (await verifier.enter(f"{head}.{seal}")).access == Access(frozenset({"webdoc"}))
+    wrong = urlsafe_b64encode(key.sign(b"canary")).rstrip(b"=").decode()
+    assert await verifier.refusal(f"{head}.{wrong}") == "The token's signature is wrong"
+    other = f"{part({'alg': 'Ed25519', 'kid': 'k1'})}.{part(said())}.{seal}"
+    assert "does not name" in await verifier.refusal(other)
 
 
 async def test_a_token_may_have_a_type_in_its_header() -> None:

@@ -1,0 +1,39 @@
+"""Settings of the way to Leyr: the secret is never sent in clear unless that is wanted."""
+
+import pytest
+
+from gateway.settings import Settings, SettingsError, load_settings
+
+
+def settings_of(url: str, monkeypatch: pytest.MonkeyPatch, **environ: str) -> Settings:
+    for name, value in {"LEYR_BASE_URL": url, **environ}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://leyr.example/api", "http://10.0.0.7:8080/api", "HTTP://leyr.example/api", "http://localhost.example/api",
+        "http://0.0.0.0/api", "http://127.0.0.1.example/api", "http://[fd00::1]/api", "http://notlocalhost/api",
+    ],
+)  # fmt: skip
+def test_http_to_another_machine_is_refused_unless_allowed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"^LEYR_BASE_URL") as refusal:
+        settings_of(url, monkeypatch)
+
+    assert url not in str(refusal.value)
+    if url.startswith("http:"):
+        assert "LEYR_ALLOW_HTTP=yes" in str(refusal.value)
+        assert settings_of(url, monkeypatch, LEYR_ALLOW_HTTP="yes").leyr_base_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9000/api", "http://127.9.9.9/api", "http://[::1]:9000/api", "http://localhost:9000/api",
+        "http://LOCALHOST./api", "http://leyr.localhost/api", "https://leyr.example/api",
+    ],
+)  # fmt: skip
+def test_http_to_this_machine_and_https_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_of(url, monkeypatch).leyr_base_url == url
