@@ -65,7 +65,7 @@ def test_other_failures_suggest_nothing() -> None:
 def test_a_learned_profile_is_reported_once() -> None:
     told: list[EhrProfile] = []
     profiles = Profiles([PLAIN, EhrProfile("other", "Other")], told.append)
-    stricter = EhrProfile("model", "Model", FilterPolicy.ANY_ONE)
+    stricter = replace(PLAIN, filter_policy=FilterPolicy.ANY_ONE)
 
     profiles.learn(stricter)
     profiles.learn(stricter)
