@@ -53,7 +53,7 @@ def answered(kind: Kind) -> Answered:
     """Send a kind's request once to a gateway of its own, with settings as shipped but for the time it may take."""
     upstream = Upstream(Ehr(kind.manner, MIDNIGHT).prepare(), Ehr(Manner(), MIDNIGHT).prepare())
     given: dict[str, Any] = {
-        **leyr_settings("http://upstream", (kind.emr, CALM_EMR)),
+        **leyr_settings("https://upstream", (kind.emr, CALM_EMR)),
         **PATIENT,
         **{name.lower(): value for name, value in kind.settings.items()},
     }
