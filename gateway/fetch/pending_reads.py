@@ -65,6 +65,7 @@ class PendingRead:
             and filters_meet(each.step, self.step)
         ]
         if older:
+            # A call that is slower still is overtaken once more, and says so if it was the last time.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
                     for each in older:
