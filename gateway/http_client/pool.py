@@ -10,6 +10,7 @@ import re
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -152,7 +153,9 @@ class ConnectionPool:
                 connection.idle_since = loop.time()
                 self._idle.append(connection)
                 if self._expiry_timer is None:
-                    self._expiry_timer = loop.call_later(self._keepalive_expiry_seconds, self._expire, loop)
+                    self._expiry_timer = loop.call_later(
+                        self._keepalive_expiry_seconds, self._expire, loop, context=Context()
+                    )
             else:
                 connection.close()
 
@@ -176,7 +179,7 @@ class ConnectionPool:
         self._close_expired(loop)
         if self._idle:
             when = self._idle[0].idle_since + self._keepalive_expiry_seconds
-            self._expiry_timer = loop.call_at(when, self._expire, loop)
+            self._expiry_timer = loop.call_at(when, self._expire, loop, context=Context())
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, deadline: float) -> HttpConnection:
         self._raise_if_closed()
@@ -184,7 +187,10 @@ class ConnectionPool:
         connection = HttpConnection(loop, self._bodies)
         try:
             async with asyncio.timeout_at(min(latest, deadline)):
-                await loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+                # Transports and timers keep the context in which they are made, and with it what the request of now
+                # keeps there; both outlive it.
+                opening = loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+                await loop.create_task(opening, context=Context())
         except (TimeoutError, asyncio.CancelledError) as error:
             # When it is cancelled, uvloop closes the socket without a call to `connection_lost`.
             connection.close()

@@ -7,6 +7,7 @@ judges and Polly 100; a clinic's EHR gets few, so it is 10 here.
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -265,7 +266,9 @@ class SlowCalls:
 
     def _schedule(self, seconds: float) -> None:
         # One timer for the first that may become slow: nearly all calls end before.
-        self._timer = asyncio.get_running_loop().call_later(max(seconds, _SHORTEST_TIMER_SECONDS), self._look)
+        loop = asyncio.get_running_loop()
+        # It outlives the request that runs now, so it must not hold what that one keeps in its context.
+        self._timer = loop.call_later(max(seconds, _SHORTEST_TIMER_SECONDS), self._look, context=Context())
 
     def _look(self) -> None:
         self._timer = None

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable
+from contextvars import Context
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -123,7 +124,9 @@ class ConcurrencyLimiter:
 
     def _schedule_resume(self, now: float) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self.pause_seconds(now), self._resume)
+            loop = asyncio.get_running_loop()
+            # It outlives the request that runs now, so it must not hold what that one keeps in its context.
+            self._timer = loop.call_later(self.pause_seconds(now), self._resume, context=Context())
 
     def _resume(self) -> None:
         self._timer = None
