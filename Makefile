@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORER := gateway/explorer
 
-.PHONY: run test lint setup explorer schema check-schema readme fuzz bench bench-micro lock clean
+.PHONY: run test lint setup explorer schema picture fuzz bench bench-micro lock clean
 
 run: setup
 	@$(BIN)/gateway dev
@@ -43,6 +43,10 @@ gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
 
 schema: setup
 	$(BIN)/gateway schema > schema.graphql
+
+# The README's picture: the page as Chromium shows it.
+picture: setup
+	TESTS_REQUIRE=browser PICTURE=docs/graphiql.png $(BIN)/python -m pytest -q tests/e2e/test_picture.py
 
 # Queries that are made from the schema, against a running gateway; and the engine beside graphql-core's executor, with
 # more examples than `make test` has: about four minutes a thousand.
