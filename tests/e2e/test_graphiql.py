@@ -1,5 +1,6 @@
 """GraphiQL in a real browser, on the real gateway and the real simulator, with the network cut."""
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,18 @@ SAMPLES = ("Graph", "DoctorNextTimes", "FilteredSearch")
 _ACTIVE_TAB_IS = """name => {
   const stored = JSON.parse(localStorage.getItem("leyr-gateway:graphiql:tabState") ?? '{"tabs": []}');
   return stored.tabs[stored.activeTabIndex]?.title === name;
+}"""
+_COLOURS = """async (url) => {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  const pen = canvas.getContext("2d");
+  pen.drawImage(image, 0, 0);
+  const pixels = new Uint32Array(pen.getImageData(0, 0, image.width, image.height).data.buffer);
+  const counts = new Map();
+  for (const pixel of pixels) counts.set(pixel, (counts.get(pixel) ?? 0) + 1);
+  return { colours: counts.size, background: Math.max(...counts.values()) / pixels.length };
 }"""
 
 
@@ -136,6 +149,21 @@ def test_a_reload_keeps_what_was_written(quiet: Visit) -> None:
     expect(tab(page, "Mine")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="simulated")).to_be_visible()
     assert run(page).json()["data"]["emrs"][0]["code"] == quiet.gateway.data("{ emrs { code } }")["emrs"][0]["code"]
+
+
+def test_a_screenshot_shows_a_page_with_an_answer(quiet: Visit, tmp_path: Path) -> None:
+    page = quiet.page
+    run(page)
+    expect(result(page)).to_contain_text("resources")
+    page.get_by_role("button", name="Show Documentation Explorer").click()
+    expect(page.locator(".graphiql-doc-explorer")).to_contain_text("Query")
+
+    image = page.screenshot(path=tmp_path / "graphiql.png")
+
+    seen = page.evaluate(_COLOURS, "data:image/png;base64," + base64.b64encode(image).decode())
+    assert len(image) > 50_000
+    assert seen["colours"] > 200
+    assert seen["background"] < 0.95
 
 
 def test_the_page_says_how_to_build_it_where_it_is_not_built(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The picture of GraphiQL that the README shows; `make picture` has this test write it."""
 
-import base64
 import os
 from pathlib import Path
 
@@ -12,18 +11,6 @@ from tests.e2e.test_graphiql import result, run, write_query
 ROOT = Path(__file__).parents[2]
 SIZE = {"width": 1280, "height": 720}
 FIELDS = "name timeslots(first: 1) { start durationMinutes resource { name } healthcareService { name } }"
-_COLOURS = """async (url) => {
-  const image = new Image();
-  image.src = url;
-  await image.decode();
-  const canvas = new OffscreenCanvas(image.width, image.height);
-  const pen = canvas.getContext("2d");
-  pen.drawImage(image, 0, 0);
-  const pixels = new Uint32Array(pen.getImageData(0, 0, image.width, image.height).data.buffer);
-  const counts = new Map();
-  for (const pixel of pixels) counts.set(pixel, (counts.get(pixel) ?? 0) + 1);
-  return { colours: counts.size, background: Math.max(...counts.values()) / pixels.length };
-}"""
 
 
 def test_the_picture_shows_a_query_and_its_answer(visit: Visit, tmp_path: Path) -> None:
@@ -39,11 +26,8 @@ def test_the_picture_shows_a_query_and_its_answer(visit: Visit, tmp_path: Path) 
 
     image = page.screenshot(path=to, animations="disabled", caret="hide")
 
-    seen = page.evaluate(_COLOURS, "data:image/png;base64," + base64.b64encode(image).decode())
     assert visit.complaints == []
     assert 50_000 < len(image) < 200_000
-    assert seen["colours"] > 200
-    assert seen["background"] < 0.95
 
 
 def test_the_readme_shows_a_picture_of_this_size() -> None:
