@@ -19,7 +19,7 @@ ARG LOCK
 RUN python -m venv --without-pip /opt/gateway
 RUN python -m venv /opt/tools && /opt/tools/bin/python -m pip install --require-hashes -r requirements/dev.txt
 RUN /opt/tools/bin/python -m pip --python /opt/gateway/bin/python install --require-hashes -r "requirements/${LOCK:-runtime}.txt"
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
 COPY --from=explorer /build/gateway/http/static ./gateway/http/static
 RUN /opt/tools/bin/python -m hatchling build -t wheel -d dist
@@ -30,6 +30,8 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="leyr-graphql-gateway" \
       org.opencontainers.image.description="One GraphQL endpoint in front of Leyr's REST API" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.authors="The Leyr GraphQL gateway authors" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 ENV PATH=/opt/gateway/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 GATEWAY_HOST=0.0.0.0

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORER := gateway/explorer
 
-.PHONY: run test lint setup explorer schema check-schema readme fuzz bench bench-micro lock clean
+.PHONY: run test lint setup explorer schema picture sbom fuzz bench bench-micro lock clean
 
 run: setup
 	@$(BIN)/gateway dev
@@ -44,6 +44,10 @@ gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
 schema: setup
 	$(BIN)/gateway schema > schema.graphql
 
+# The README's picture: the page as Chromium shows it.
+picture: setup
+	TESTS_REQUIRE=browser PICTURE=docs/graphiql.png $(BIN)/python -m pytest -q tests/e2e/test_picture.py
+
 # Queries that are made from the schema, against a running gateway; and the engine beside graphql-core's executor, with
 # more examples than `make test` has: about four minutes a thousand.
 FUZZ_EXAMPLES ?= 5000
@@ -60,6 +64,15 @@ fuzz: .venv/.fuzz
 	.venv/fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	touch $@
 
+# What the runtime is made of; in an environment of its own, so that the tool's packages are not among them.
+sbom: .venv/.sbom
+	.venv/sbom/bin/python requirements/sbom.py $(BIN)/python > sbom.json
+
+.venv/.sbom: requirements/sbom.txt .venv/.ready
+	$(BIN)/python -m venv --clear .venv/sbom
+	.venv/sbom/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sbom.txt
+	touch $@
+
 # Some minutes; for some of it: make bench BENCH_ARGS="--rounds 1 --scenario small"
 bench: .venv/.bench
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
@@ -71,13 +84,14 @@ bench-micro: .venv/.bench
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
-# After a change of dependencies in pyproject.toml or tests/fuzz/requirements.in.
+# After a change of dependencies in pyproject.toml, tests/fuzz/requirements.in or requirements/sbom.in.
 lock: .venv/.ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --extra tracing -c requirements/runtime.txt pyproject.toml -o requirements/tracing.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group dev --extra tracing -c requirements/tracing.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --group bench -c requirements/dev.txt pyproject.toml -o requirements/bench.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -c requirements/dev.txt tests/fuzz/requirements.in -o requirements/fuzz.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" requirements/sbom.in -o requirements/sbom.txt
 
 clean:
 	rm -rf .venv gateway/http/static $(EXPLORER)/node_modules

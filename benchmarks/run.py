@@ -21,7 +21,7 @@ from benchmarks.scenarios import SCENARIOS, Calendar, Scenario, first_day
 from benchmarks.truth import Judge, WrongAnswerError, fetch_truth
 
 _MOST_ANSWERS = 100_000
-README = ROOT / "README.md"
+README = ROOT / "benchmarks" / "README.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--scenario", action="append", choices=names, help="only this one; repeatable")
     parser.add_argument("--contender", action="append", choices=NAMES, help="only this one; repeatable")
     parser.add_argument("--beside", type=Path, help="another checkout, whose gateway takes part too")
-    parser.add_argument("--write", action="store_true", help="put the table into the README if all is right")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.md if all is right")
     return parser
 
 

@@ -338,7 +338,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def settings_table() -> str:
-    """The settings as a Markdown table, for the README."""
+    """The settings as a Markdown table, for docs/running.md."""
     rows = ["| Name | Default | Meaning |", "| --- | --- | --- |"]
     for name in (*Settings.__annotations__, *AccessSettings.model_fields, *LimitSettings.model_fields):
         info = Settings.model_fields[name]

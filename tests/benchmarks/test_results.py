@@ -1,4 +1,4 @@
-"""The table of results: medians, ratios, and where it goes in the README."""
+"""The table of results: medians, ratios, and where it goes in the benchmarks' README."""
 
 from datetime import date
 

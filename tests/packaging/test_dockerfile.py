@@ -40,11 +40,19 @@ def test_the_runtime_gets_the_environment_alone() -> None:
     assert [Copy.of(value) for value in RUNTIME.all("COPY")] == [Copy("wheel", ("/opt/gateway",), "/opt/gateway")]
 
 
-def test_the_version_label_is_the_version() -> None:
+def test_the_labels_say_what_the_project_says() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', " ".join(RUNTIME.all("LABEL"))))
 
     assert f"VERSION={project['version']}" in RUNTIME.all("ARG")
-    assert 'org.opencontainers.image.version="${VERSION}"' in RUNTIME.all("LABEL")[0]
+    assert project["description"].startswith(labels.pop("description"))
+    assert labels == {
+        "title": project["name"],
+        "licenses": project["license"],
+        "authors": project["authors"][0]["name"],
+        "version": "${VERSION}",
+        "revision": "${REVISION}",
+    }
 
 
 @every_stage

@@ -92,6 +92,16 @@ def test_the_wheel_holds_the_explorer(image: Image, packed: set[str]) -> None:
     assert all(re.search(r"-[\w-]{8}\.\w+$", name) for name in assets)
 
 
+def test_the_wheel_names_its_licence_and_holds_it(image: Image, packed: set[str]) -> None:
+    (metadata,) = (name for name in packed if name.endswith(".dist-info/METADATA"))
+    with ZipFile(image.wheel) as wheel:
+        said = wheel.read(metadata).decode()
+        licence = wheel.read(metadata.replace("METADATA", "licenses/LICENSE"))
+
+    assert "License-Expression: MIT\nLicense-File: LICENSE\n" in said
+    assert licence == (ROOT / "LICENSE").read_bytes()
+
+
 def test_the_environment_is_the_lock_and_the_wheel(image: Image) -> None:
     listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
 

@@ -13,13 +13,13 @@ from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
 from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, PATIENT, TODAY, Gateway, Simulator, leyr_settings
-from tests.house.test_readme import blocks
+from tests.house.pages import README, blocks_of
 
 UNITS = 300
 # A caller with a budget of calls, which connections of the gateway's own machine do not have.
 STRANGER = {"x-forwarded-for": "203.0.113.9"}
 LISTS = "{ careUnits { name resources { name } healthcareServices { name } timeslots(first: 5) { start end } } }"
-[README_QUERY] = blocks("graphql")
+[README_QUERY] = [block.text for block in blocks_of(README) if block.language == "graphql"]
 
 
 @contextmanager
