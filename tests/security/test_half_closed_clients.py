@@ -17,16 +17,16 @@ POST = b"POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
 
 
 @pytest.fixture
-def echo() -> Iterator[Echo]:
-    echo = Echo()
-    yield echo
-    echo.released.set()
+def echo() -> Echo:
+    return Echo()
 
 
 @pytest.fixture
 def url(echo: Echo) -> Iterator[str]:
     with serve_in_thread(echo, listening_socket("127.0.0.1", 0)) as url:
         yield url
+        # The server stops once its requests have ended.
+        echo.released.set()
 
 
 def close_side(wire: RawConnection, url: str, path: bytes = b"/one") -> None:
