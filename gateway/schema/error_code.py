@@ -26,6 +26,10 @@ class ErrorCode(Enum):
         "PERSISTED_QUERY_NOT_FOUND",
         description="The gateway has no document of this hash; send the document along, where that is allowed.",
     )
+    PERSISTED_QUERY_NOT_SUPPORTED = strawberry.enum_value(
+        "PERSISTED_QUERY_NOT_SUPPORTED",
+        description="The gateway registers no documents by their hash; send the document alone from now on.",
+    )
     UNAUTHENTICATED = strawberry.enum_value("UNAUTHENTICATED", description="The request has no valid key or token.")
     FORBIDDEN = strawberry.enum_value(
         "FORBIDDEN",
