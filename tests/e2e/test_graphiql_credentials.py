@@ -77,6 +77,7 @@ def test_a_pasted_key_is_taken_at_once_and_one_that_is_refused_is_called_so(visi
     expect(page.get_by_text("The gateway refuses it")).to_be_visible()
     assert introspects(visit, lambda: paste(f" {KEY}\n"))
     expect(page.get_by_text("kept in this tab alone")).to_be_visible()
+    assert visit.refusals == [f"401 {visit.gateway.url}/graphql"]
 
 
 def test_no_key_is_asked_for_where_everyone_may_ask(prepare_visit: Callable[..., Visit]) -> None:

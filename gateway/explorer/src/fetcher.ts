@@ -15,13 +15,15 @@ export interface Answer {
 interface FetcherOptions {
   /** An API key or a token; none where it is empty. */
   credential: string;
+  /** Whether no other credential was given meanwhile. */
+  isCurrent(): boolean;
   /** Whether the gateway is to say what an answer took. */
   explains(): boolean;
   onAnswer(answer: Answer): void;
 }
 
 /** Sends operations to `url` in the manner of GraphQL over HTTP. */
-export function createFetcher(url: string, { credential, explains, onAnswer }: FetcherOptions): Fetcher {
+export function createFetcher(url: string, { credential, isCurrent, explains, onAnswer }: FetcherOptions): Fetcher {
   return async (operation, options) => {
     const isOfIntrospection = operation.operationName === "IntrospectionQuery";
     const headers = new Headers({
@@ -37,13 +39,15 @@ export function createFetcher(url: string, { credential, explains, onAnswer }: F
     const body = JSON.stringify(operation);
     const response = await fetch(url, { method: "POST", credentials: "same-origin", headers, body });
     const found = await readBody(response);
+    if (!isCurrent()) throw new Error("Another key was given meanwhile.");
     onAnswer({
       status: response.status,
       headers: [...response.headers],
       report: found.extensions?.gateway,
       isOfIntrospection,
     });
-    return found;
+    // Where data are missing altogether, GraphiQL sends the same introspection again.
+    return isOfIntrospection ? { data: null, ...found } : found;
   };
 }
 

@@ -23,13 +23,16 @@ export function Page({ url, server, samples }: PageProps) {
   const [explains, setExplains] = useState(true);
   const isExplaining = useRef(explains);
   isExplaining.current = explains;
+  const current = useRef(credential);
+  current.current = credential;
   // GraphiQL reads the schema again with another fetcher, so there is one for each credential.
   const fetcher = useMemo(() => {
     const onAnswer = (found: Answer) => {
       setRefused(found.status === UNAUTHENTICATED);
       if (!found.isOfIntrospection) setAnswer(found);
     };
-    return createFetcher(url, { credential, explains: () => isExplaining.current, onAnswer });
+    const isCurrent = () => current.current === credential;
+    return createFetcher(url, { credential, isCurrent, explains: () => isExplaining.current, onAnswer });
   }, [url, credential]);
 
   return (
