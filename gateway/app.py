@@ -105,7 +105,10 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         connections=connections,
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
-    graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
+    graphiql = None
+    if settings.gateway_graphiql:
+        zone = configuration.profiles.default.time_zone.key
+        graphiql = graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
     endpoint = _endpoint(dependencies, transport, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]

@@ -99,7 +99,12 @@ def rate_of(settings: Settings) -> Rate:
 def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
     """The documents of the manifest, or else those that clients register. Raises SettingsError."""
     trusted = _manifest(settings.gateway_documents)
-    return PersistedDocuments(trusted, only=settings.gateway_documents_only, budget=memory)
+    return PersistedDocuments(
+        trusted,
+        only=settings.gateway_documents_only,
+        automatic=settings.gateway_automatic_documents,
+        budget=memory,
+    )
 
 
 def _manifest(path: Path | None) -> Mapping[str, str] | None:

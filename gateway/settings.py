@@ -151,6 +151,8 @@ class AccessSettings(BaseModel):
     """A JSON file of trusted documents by hash, as graphql-codegen's client preset writes it."""
     gateway_documents_only: bool = False
     """Whether only trusted documents are run."""
+    gateway_automatic_documents: bool = True
+    """Whether clients may register documents by their hash, where none are trusted; off for several processes."""
 
     @model_validator(mode="after")
     def _check_required(self) -> Self:

@@ -70,6 +70,12 @@ class UnknownDocument(CallerError):
     code = "PERSISTED_QUERY_NOT_FOUND"
 
 
+class NoAutomaticDocuments(UnknownDocument):
+    """The request names a document by its hash, and no document is registered here; the client should stop trying."""
+
+    code = "PERSISTED_QUERY_NOT_SUPPORTED"
+
+
 class Unauthenticated(CallerError):
     """The request does not prove who sends it."""
 

@@ -1,5 +1,6 @@
 """GraphiQL, served from the files that `make explorer` builds."""
 
+import re
 from html import escape
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _HEADERS = {
     "cache-control": "no-cache",
     "vary": "accept",
 }
-_NOTICE = '<meta name="gateway-notice" content="" />'
+_SAID = re.compile(r'<meta name="gateway-(notice|auth|time-zone)" content="[^"]*" />')
 _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>GraphiQL is not built</title></head>
 <body><main><h1>GraphiQL is not built here</h1>
@@ -29,14 +30,18 @@ _NOT_BUILT = """<!doctype html>
 """
 
 
-def graphiql_page(folder: Path, notice: str = "") -> Response:
+def graphiql_page(
+    folder: Path, notice: str = "", *, auth: str = "anonymous", time_zone: str = "Europe/Stockholm"
+) -> Response:
     """The page, with a Content-Security-Policy that lets it reach this host only.
 
-    `notice` is shown above it, such as that the data is simulated.
+    `notice` is shown above it, such as that the data is simulated. `auth` says whether the page asks for a key or a
+    token; the samples' week begins at midnight in `time_zone`.
     """
     index = folder / "index.html"
     page = index.read_text(encoding="utf-8") if index.is_file() else _NOT_BUILT
-    page = page.replace(_NOTICE, f'<meta name="gateway-notice" content="{escape(notice)}" />')
+    said = {"notice": notice, "auth": auth, "time-zone": time_zone}
+    page = _SAID.sub(lambda meta: f'<meta name="gateway-{meta[1]}" content="{escape(said[meta[1]])}" />', page)
     return HTMLResponse(page, headers=_HEADERS)
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 
-from gateway.domain.errors import Forbidden, UnknownDocument
+from gateway.domain.errors import Forbidden, NoAutomaticDocuments, UnknownDocument
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.error_responses import HttpError
 from gateway.http.requests import GraphQLRequest
 
-# Apollo's clients recognise the error by this message.
-_NOT_FOUND = "PersistedQueryNotFound"
+# Apollo's clients recognise the errors by these messages.
+_NOT_FOUND, _NOT_SUPPORTED = "PersistedQueryNotFound", "PersistedQueryNotSupported"
 _MAX_BYTES = 1024 * 1024
 # A short document takes more memory than its text, so a limit of bytes alone would bound nothing.
 _MAX_DOCUMENTS = 4_096
@@ -74,14 +74,18 @@ class PersistedDocuments:
         trusted: Mapping[str, str] | None = None,
         *,
         only: bool = False,
+        automatic: bool = True,
         max_bytes: int = _MAX_BYTES,
         budget: CacheBudget | None = None,
     ) -> None:
         """`trusted` are a manifest's documents by id; with `only` no other document may be run.
 
         Without them clients may register documents, of at most `max_bytes` as UTF-8; they are charged to the budget.
+        Without `automatic` they may not, and are told to stop trying where there is no manifest either: with one,
+        its hashes are worth sending.
         """
         self.only_trusted = only
+        self._automatic = automatic
         # Another one with each manifest, so that no answer to a withdrawn document is given again.
         self.manifest = object()
         self._max_bytes = max_bytes
@@ -98,7 +102,7 @@ class PersistedDocuments:
         by_hash = {_sha256(text): text for text in by_id.values()}
         self._known = {**by_hash, **{_ALGORITHM.sub("", name): text for name, text in by_id.items()}, **by_id}
         # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
-        self._longest = -1 if by_id else self._max_bytes // 16
+        self._longest = -1 if by_id or not self._automatic else self._max_bytes // 16
 
     def text(self, request: GraphQLRequest) -> str:
         """The document of a request. Raises UnknownDocument, and HttpError if it may not be run."""
@@ -129,7 +133,8 @@ class PersistedDocuments:
         if found is not None:
             return found
         if query is None:
-            raise UnknownDocument(_NOT_FOUND)
+            is_supported = self._automatic or bool(self._known)
+            raise UnknownDocument(_NOT_FOUND) if is_supported else NoAutomaticDocuments(_NOT_SUPPORTED)
         if _sha256(query) != sha256_hash:
             raise HttpError(400, "sha256Hash is not the hash of the query")
         self._register(sha256_hash, query)

@@ -18,6 +18,7 @@ from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import EngineConfig
 from gateway.schema.care_unit import CareUnit, Emr, load_care_units
 from gateway.schema.context import Info
+from gateway.schema.error_code import ErrorCode
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.lookahead import FINDS, CareUnitsOf, EmrsNamedBy, NodesNamedBy, prefetch
 from gateway.schema.node import Node, NodeTypes, UnitNode
@@ -150,6 +151,8 @@ def build_schema(*, sort: bool = False) -> strawberry.Schema:
     """
     return strawberry.Schema(
         query=Query,
+        # No field has it, since GraphQL leaves `extensions` untyped.
+        types=[ErrorCode],
         config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=sort),
     )
 

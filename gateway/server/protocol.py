@@ -32,7 +32,7 @@ from gateway.server.request_head import (
     too_slow,
     url_too_long,
 )
-from gateway.server.timeouts import IdleTimer, WriteTimeout, has_unread_bytes
+from gateway.server.timeouts import IdleTimer, WriteTimeout, close_at_once, has_unread_bytes
 
 # A head that is too large is read on for so long, for the header that says which page wants to read the refusal.
 _HEAD_END_SECONDS = 0.5
@@ -279,7 +279,7 @@ class GracefulProtocol(HttpToolsProtocol):
         """Close the connection at once, unless its client has not got all yet, or has sent something."""
         if is_idle := self._write_timeout.is_all_acknowledged() and not has_unread_bytes(self.transport):
             self._idle.pop(self, None)
-            self.transport.close()
+            close_at_once(self.transport)
         return is_idle
 
     def pause_writing(self) -> None:
@@ -297,14 +297,15 @@ class GracefulProtocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._idle[self] = None
-        self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+        self._timer.start(self._limits.idle_seconds, self._on_keep_alive_timeout)
 
     def _on_keep_alive_timeout(self) -> None:
-        if self._write_timeout.is_all_acknowledged():
-            self.transport.close()
-        else:
+        if has_unread_bytes(self.transport):
+            # A request has arrived, and is read in the loop's next step.
+            self._timer.start(_CLOSE_DELAY_SECONDS, self._on_keep_alive_timeout)
+        elif not self.close_if_idle():
             self._write_timeout.watch()
-            self._timer.start(self._limits.keep_alive_seconds, self._on_keep_alive_timeout)
+            self._timer.start(self._limits.idle_seconds, self._on_keep_alive_timeout)
 
     def _watch_writes(self) -> None:
         # Where the application breaks off a response, uvicorn closes the connection, and what is written may stick.
@@ -396,4 +397,4 @@ class GracefulProtocol(HttpToolsProtocol):
         elif has_unread_bytes(self.transport):
             self._timer.start(_CLOSE_DELAY_SECONDS, self._close_if_still_idle)
         else:
-            self.transport.close()
+            close_at_once(self.transport)

@@ -15,6 +15,8 @@ _FIELD_BYTES = 4
 _REQUEST_LINE_BYTES = 64
 # Browsers send Origin late, so what is too large is read on up to this multiple of the limits.
 _REJECTED_HEAD_FACTOR = 4
+# More than a step of the event loop takes, whose clock stands still meanwhile.
+_IDLE_SLACK_SECONDS = 0.5
 
 ErrorBody: TypeAlias = Callable[[int, str], tuple[bytes, bytes]]
 """Makes the content type and the body of an error response from its status and a message for its client."""
@@ -60,13 +62,21 @@ class ConnectionLimits:
     A mobile subscription that is slowed down for the rest of its month still has 32 kbit/s, which is as much.
     """
     keep_alive_seconds: float = 5.0
-    """For how long a connection stays open without a request."""
+    """For how long a connection stays open without a request, as its client counts."""
     connections: int = 10_000
     """The most connections; a further one takes the place of one without a request, or is dropped."""
 
     def head_bytes(self, url_bytes: int) -> int:
         """The most bytes of a head whose URL has so many, and of what surrounds a chunked body."""
         return self.header_bytes + url_bytes + _REQUEST_LINE_BYTES
+
+    @property
+    def idle_seconds(self) -> float:
+        """After how many seconds without a request the server closes a connection: a little later than announced.
+
+        A client begins to count when it has read the response, and what it sends at the very end takes a while.
+        """
+        return self.keep_alive_seconds + _IDLE_SLACK_SECONDS
 
     @property
     def rejected_head_bytes(self) -> int:

@@ -201,6 +201,15 @@ def _kernel_bytes(transport: asyncio.Transport, request: str) -> int:
     return 0
 
 
+def close_at_once(transport: asyncio.Transport) -> None:
+    """Close a connection, and tell its client so before the loop's next step, lest it sends a request meanwhile."""
+    if sys.platform == "linux":
+        # The socket may have been closed meanwhile, by either side.
+        with suppress(OSError), socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+            same.shutdown(socket.SHUT_WR)
+    transport.close()
+
+
 def _reset(transport: asyncio.Transport) -> None:
     if sys.platform == "linux":
         # Without SO_LINGER the kernel would keep what it holds for as long as the client's machine says that it is

@@ -2,7 +2,9 @@
 
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -70,6 +72,82 @@ def test_sighup_reads_all_files_again_or_none(
     serving.process.send_signal(signal.SIGHUP)
     serving.url('("gateway.reloaded"(?s:.)*"gateway.reloaded")')
     assert "PERSISTED_QUERY_NOT_FOUND" in names("b"), "nor is its kept answer given"
+    assert serving.stop() == 0
+
+
+OWN = {"k1": "webdoc", "k2": "kaddio"}
+ASKS = """query Asks($own: String, $other: String) {
+  emrs { code }
+  careUnits(emr: $own) { emr { code } timeslots(first: 1) { start } }
+  other: careUnits(emr: $other) { name }
+}"""
+
+
+def write_anew(keys: Path, profiles: Path, number: int) -> None:
+    """Write another caller beside those that ask, other rates for these, another name for an EHR."""
+    tables = [
+        f'{table(f"caller-{key}", key)}emrs = ["{emr}"]\nrate_per_second = {10_000 + number}\nburst = 10000\n'
+        "calls_per_minute = 1000000\n"
+        for key, emr in OWN.items()
+    ]
+    tables.append(table(f"other{number}", f"other{number}"))
+    for path, text in ((keys, "".join(tables)), (profiles, f'[webdoc]\nname = "Number {number}"\n')):
+        new = path.with_suffix(".new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+
+
+def ask_until(is_over: threading.Event, answered: threading.Semaphore, url: str, key: str) -> None:
+    """Ask as a caller, whose every answer must show what it may see and nothing else."""
+    other = next(emr for emr in OWN.values() if emr != OWN[key])
+    body = {"query": ASKS, "variables": {"own": OWN[key], "other": other}}
+    with httpx.Client(headers={"x-api-key": key}, timeout=60) as client:
+        while not is_over.is_set():
+            response = client.post(f"{url}/graphql", json=body)
+            assert response.status_code == 200, response.text
+            data, errors = response.json()["data"], response.json()["errors"]
+            assert data["emrs"] == [{"code": OWN[key]}]
+            assert {unit["emr"]["code"] for unit in data["careUnits"]} == {OWN[key]}
+            assert None not in [unit["timeslots"] for unit in data["careUnits"]]
+            assert data["other"] is None
+            assert [error["extensions"]["code"] for error in errors] == ["FORBIDDEN"]
+            answered.release()
+
+
+def test_reloads_under_load_fail_no_request_and_keep_rights(
+    simulator: Simulator, run: Callable[..., Running], tmp_path: Path
+) -> None:
+    keys, profiles = tmp_path / "keys", tmp_path / "profiles"
+    write_anew(keys, profiles, 0)
+    serving = run(
+        "serve", "--port", "0", LEYR_BASE_URL=f"{simulator.url}/api", LEYR_EMRS="webdoc,kaddio",
+        GATEWAY_AUTH="api-keys", GATEWAY_API_KEYS=str(keys), LEYR_PROFILES=str(profiles), **CREDENTIALS, **AT_ONCE,
+    )  # fmt: skip
+    url, is_over, answered = serving.url(LISTENING), threading.Event(), threading.Semaphore(0)
+
+    assert serving.process.stdout is not None
+    with ThreadPoolExecutor() as pool:
+        asking = [pool.submit(ask_until, is_over, answered, url, key) for key in OWN for _ in range(2)]
+        try:
+            for number in range(1, 21):
+                for _ in asking:
+                    answered.acquire(timeout=30)
+                write_anew(keys, profiles, number)
+                serving.process.send_signal(signal.SIGHUP)
+                event = next(line for line in serving.process.stdout if '"gateway.reload' in line)
+                assert '"gateway.reloaded"' in event
+        finally:
+            is_over.set()
+
+    for each in asking:
+        each.result()
+    # The last files count.
+    last, before = (
+        httpx.post(f"{url}/graphql", json={"query": "{ emrs { name } }"}, headers={"x-api-key": f"other{number}"})
+        for number in (20, 19)
+    )
+    assert last.json()["data"]["emrs"][0] == {"name": "Number 20"}
+    assert before.status_code == 401
     assert serving.stop() == 0
 
 

@@ -1,8 +1,10 @@
 """A browser that sees the gateway alone, and writes down whatever goes wrong in it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -65,6 +67,12 @@ class Visit:
         assert introspection.value.ok
         expect(self.page.locator(".graphiql-query-editor .view-line").first).to_be_visible()
 
+    def reload(self) -> None:
+        """Open the page again, as who comes back to it does."""
+        self.open()
+        # Leaving a page aborts what it was still loading, its workers' scripts above all.
+        self.refusals[:] = [each for each in self.refusals if not each.endswith("net::ERR_ABORTED")]
+
     def _record_status(self, status: int, url: str) -> None:
         if status >= 400:
             self.refusals.append(f"{status} {url}")
@@ -88,13 +96,25 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, serve_gateway: Callable[..., Gateway]) -> Iterator[Visit]:
-    """GraphiQL, opened for the first time, at the gateway's own idea of now."""
+def prepare_visit(browser: Browser, serve_gateway: Callable[..., Gateway]) -> Iterator[Callable[..., Visit]]:
+    """Make a visit to a gateway with these settings, whose page is not open yet; the browser's clock says `now`."""
     need_explorer()
-    gateway = serve_gateway(gateway_graphiql=True, gateway_introspection=True, notice="All data here is simulated")
-    with closing(browser.new_context(viewport={"width": 1440, "height": 900})) as context:
-        context.add_init_script(_SET_CLOCK.replace("NOW", str(int(NOW.timestamp() * 1000))))
-        visit = Visit(context.new_page(), gateway)
-        visit.record(context)
-        visit.open()
-        yield visit
+    with ExitStack() as stack:
+
+        def prepare(now: datetime = NOW, **settings: Any) -> Visit:
+            gateway = serve_gateway(gateway_graphiql=True, gateway_introspection=True, **settings)
+            context = stack.enter_context(closing(browser.new_context(viewport={"width": 1440, "height": 900})))
+            context.add_init_script(_SET_CLOCK.replace("NOW", str(int(now.timestamp() * 1000))))
+            visit = Visit(context.new_page(), gateway)
+            visit.record(context)
+            return visit
+
+        yield prepare
+
+
+@pytest.fixture
+def visit(prepare_visit: Callable[..., Visit]) -> Visit:
+    """GraphiQL, opened for the first time, at the gateway's own idea of now."""
+    visit = prepare_visit(notice="All data here is simulated")
+    visit.open()
+    return visit

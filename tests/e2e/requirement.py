@@ -1,4 +1,4 @@
-"""What some tests stand on and a machine may lack: a browser, node, Schemathesis, and what they build.
+"""What some tests stand on and a machine may lack: a browser, node, nginx, Schemathesis, and what they build.
 
 CI requires all of them, so nothing is skipped there.
 """
@@ -30,6 +30,13 @@ def need_browser() -> str:
 def need_explorer() -> None:
     """GraphiQL must have been built."""
     need("browser", there=(built_graphiql() / "index.html").is_file(), how="GraphiQL is not built; run `make explorer`")
+
+
+def need_nginx() -> str:
+    """Where nginx is."""
+    nginx = os.environ.get("NGINX") or shutil.which("nginx", path=f"{os.defpath}:/usr/sbin:/sbin")
+    need("nginx", there=nginx, how="install nginx, or let NGINX name it")
+    return str(nginx)
 
 
 def need_node() -> None:

@@ -1,8 +1,10 @@
 """GraphiQL in a real browser, on the real gateway and the real simulator, with the network cut."""
 
 import base64
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ SAMPLES = ("Graph", "DoctorNextTimes", "FilteredSearch")
 _ACTIVE_TAB_IS = """name => {
   const stored = JSON.parse(localStorage.getItem("leyr-gateway:graphiql:tabState") ?? '{"tabs": []}');
   return stored.tabs[stored.activeTabIndex]?.title === name;
+}"""
+_VARIABLES = """() => {
+  const stored = JSON.parse(localStorage.getItem("leyr-gateway:graphiql:tabState"));
+  return stored.tabs[stored.activeTabIndex].variables;
+}"""
+_IS_STORED = """text => {
+  const stored = JSON.parse(localStorage.getItem("leyr-gateway:graphiql:tabState"));
+  return stored.tabs.some(({ query, variables }) => [query, variables].includes(text));
 }"""
 _COLOURS = """async (url) => {
   const image = new Image();
@@ -69,12 +79,22 @@ def choose(page: Page, name: str) -> None:
     page.wait_for_function(_ACTIVE_TAB_IS, arg=name)
 
 
-def write_query(page: Page, text: str) -> None:
-    editor(page).click()
+def variables(page: Page) -> Any:
+    """The variables of the tab that is active."""
+    return json.loads(page.evaluate(_VARIABLES))
+
+
+def write(page: Page, where: str, text: str) -> None:
+    """Write into an editor in place of what stands there."""
+    page.locator(f'section[aria-label="{where}"] .view-lines').first.click()
     page.keyboard.press("Control+A")
     page.keyboard.press("Delete")
     page.keyboard.insert_text(text)
-    page.wait_for_function("text => JSON.stringify(localStorage).includes(text)", arg=text)
+    page.wait_for_function(_IS_STORED, arg=text)
+
+
+def write_query(page: Page, text: str) -> None:
+    write(page, "Operation Editor", text)
 
 
 def timeslots(answer: Any) -> list[Any]:
@@ -110,6 +130,58 @@ def test_a_sample_runs_as_it_is(quiet: Visit, name: str) -> None:
     expect(result(quiet.page)).to_contain_text(answer["data"]["careUnits"][0]["name"].split()[0])
 
 
+def test_a_sample_finds_the_times_of_one_doctor_for_one_service_by_their_ids(quiet: Visit) -> None:
+    page = quiet.page
+    choose(page, "FilteredSearch")
+    units = run(page).json()["data"]["careUnits"]
+    slot, service = next(
+        (slot, service)
+        for unit in units
+        for service in unit["healthcareServices"]
+        for slot in service["timeslots"]
+        if slot["resource"]
+    )
+    ids = {"resourceId": slot["resource"]["id"], "healthcareServiceId": service["id"]}
+    write(page, "Variables", json.dumps({**variables(page), "byId": True, **ids}))
+
+    found = run(page).json()
+
+    assert "errors" not in found
+    assert found["data"]["node"]["id"] == ids["resourceId"]
+    assert slot["id"] in {each["id"] for each in found["data"]["node"]["timeslots"]}
+
+
+def test_a_samples_week_begins_and_ends_at_the_clinics_midnight(
+    prepare_visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text('[webdoc]\ntime_zone = "Europe/Helsinki"\n', encoding="utf-8")
+    # In Helsinki it is the 21st already, and clocks are put back within the week.
+    visit = prepare_visit(datetime(2026, 10, 20, 21, 30, tzinfo=UTC), leyr_profiles=profiles)
+    visit.open()
+    choose(visit.page, "FilteredSearch")
+
+    week = variables(visit.page)
+
+    assert (week["start"], week["end"]) == ("2026-10-22T00:00:00+03:00", "2026-10-29T00:00:00+02:00")
+
+
+def test_an_answer_shows_its_headers_and_what_it_took(quiet: Visit) -> None:
+    page, details = quiet.page, quiet.page.get_by_role("region", name="Answer's details")
+    answer = run(page)
+
+    expect(details).to_contain_text("HTTP 200 · 13 planned · 13 fetched")
+    details.locator("summary").click()
+    expect(details).to_contain_text(f"x-request-id{answer.headers['x-request-id']}")
+    expect(details).to_contain_text('"origin": "fetched"')
+
+    details.get_by_label("Explain").uncheck()
+    again = run(page)
+    expect(details).to_contain_text(again.headers["x-request-id"])
+    expect(details).not_to_contain_text("reads")
+    assert set(again.json()["extensions"]["gateway"]) == {"timeslotsAsOf", "catalogAsOf"}
+
+
 def test_the_docs_open_and_lead_to_a_care_unit(quiet: Visit) -> None:
     page = quiet.page
     docs = page.locator(".graphiql-doc-explorer")
@@ -142,9 +214,7 @@ def test_a_reload_keeps_what_was_written(quiet: Visit) -> None:
     write_query(page, "query Mine { emrs { code } }")
     expect(tab(page, "Mine")).to_be_visible()
 
-    quiet.open()
-    # Leaving a page aborts what it was still loading, its workers' scripts above all.
-    quiet.refusals[:] = [each for each in quiet.refusals if not each.endswith("net::ERR_ABORTED")]
+    quiet.reload()
 
     expect(tab(page, "Mine")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="simulated")).to_be_visible()

@@ -1,8 +1,7 @@
 import doctorNextTimes from "./samples/doctor-next-times.graphql?raw";
 import filteredSearch from "./samples/filtered-search.graphql?raw";
 import graph from "./samples/graph.graphql?raw";
-
-const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
+import { midnight } from "./midnight";
 
 export interface Sample {
   query: string;
@@ -10,19 +9,17 @@ export interface Sample {
 }
 
 /** The tabs of a first visit. GraphiQL leaves the variables of the first tab out, so that one has none. */
-export function samples(now: Date): Sample[] {
+export function samples(now: Date, timeZone: string): Sample[] {
+  const variables = {
+    start: midnight(now, 1, timeZone),
+    end: midnight(now, 8, timeZone),
+    byId: false,
+    resourceId: "",
+    healthcareServiceId: null,
+  };
   return [
     { query: graph.trimEnd() },
     { query: doctorNextTimes.trimEnd() },
-    { query: filteredSearch.trimEnd(), variables: JSON.stringify(comingWeek(now), null, 2) },
+    { query: filteredSearch.trimEnd(), variables: JSON.stringify(variables, null, 2) },
   ];
-}
-
-function comingWeek(now: Date): { start: string; end: string } {
-  return { start: midnightAfter(now, 1), end: midnightAfter(now, 8) };
-}
-
-function midnightAfter(now: Date, days: number): string {
-  const day = new Date(now.getTime() + days * DAY_MILLISECONDS);
-  return `${day.toISOString().slice(0, 10)}T00:00:00Z`;
 }

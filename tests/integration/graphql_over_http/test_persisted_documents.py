@@ -198,6 +198,35 @@ def test_automatic_persisting_works_by_get(gateway: Gateway) -> None:
     assert get(gateway, **apollo(ELSE)).json() == post(gateway, apollo(ELSE)).json() == DATA
 
 
+@pytest.mark.parametrize("accept", [JSON, GRAPHQL])
+def test_without_automatic_documents_a_hash_alone_is_not_supported(accept: str, serve_gateway: Serve) -> None:
+    gateway = serve_gateway(gateway_automatic_documents=False)
+    refusal = (200 if accept == JSON else 400, "PERSISTED_QUERY_NOT_SUPPORTED", "PersistedQueryNotSupported")
+
+    for _ in range(2):
+        for response in (post(gateway, apollo(ELSE), accept), get(gateway, accept, **apollo(ELSE))):
+            assert error(response) == refusal
+            assert response.headers["cache-control"] == "no-store"
+        assert post(gateway, apollo(ELSE, ELSE), accept).json() == DATA
+        assert get(gateway, accept, **apollo(ELSE, ELSE)).json() == DATA
+    assert error(post(gateway, apollo(ELSE, CODES), accept))[:2] == (400, "BAD_USER_INPUT")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_without_automatic_documents_those_of_a_manifest_are_found_by_their_hash(alone: bool, trusting: Serve) -> None:
+    gateway = trusting(gateway_automatic_documents=False, gateway_documents_only=alone)
+
+    assert post(gateway, apollo(CODES)).json()["data"]["emrs"]
+    assert get(gateway, **apollo(CODES)).json()["data"]["emrs"]
+    # A client that was told to stop would send no hash of the manifest any more.
+    assert is_unknown(post(gateway, apollo(ELSE)))
+    if alone:
+        assert is_forbidden(post(gateway, apollo(ELSE, ELSE)))
+    else:
+        assert post(gateway, apollo(ELSE, ELSE)).json() == DATA
+    assert is_unknown(post(gateway, apollo(ELSE)))
+
+
 def test_document_with_a_wrong_hash_is_400_and_not_stored(gateway: Gateway) -> None:
     for response in (post(gateway, apollo(ELSE, CODES)), get(gateway, **apollo(ELSE, CODES))):
         assert error(response)[:2] == (400, "BAD_USER_INPUT")

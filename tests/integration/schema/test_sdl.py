@@ -8,6 +8,7 @@ import pytest
 from graphql import GraphQLSchema, build_schema, find_breaking_changes
 from graphql.type import GraphQLEnumType, GraphQLInterfaceType, GraphQLObjectType
 
+from gateway.domain.errors import GatewayError
 from gateway.schema.query import build_schema as build_gateway_schema
 from gateway.schema.query import print_sdl
 from tests.harness import Gateway
@@ -59,11 +60,27 @@ def test_schema_breaks_no_promised_field(schema: GraphQLSchema) -> None:
 
 
 def test_sdl_is_sorted(schema: GraphQLSchema) -> None:
-    names = [line.split()[1] for line in COMMITTED.splitlines() if line.startswith(("type ", "interface ", "scalar "))]
+    names = [
+        line.split()[1]
+        for line in COMMITTED.splitlines()
+        if line.startswith(("type ", "interface ", "scalar ", "enum "))
+    ]
     assert names == sorted(names)
     for definition in schema.type_map.values():
         if isinstance(definition, GraphQLObjectType) and not definition.name.startswith("__"):
             assert list(definition.fields) == sorted(definition.fields)
+
+
+def codes(kind: type[GatewayError]) -> set[str]:
+    return {kind.code}.union(*(codes(each) for each in kind.__subclasses__()))
+
+
+def test_error_codes_of_the_schema_are_those_of_the_error_tree(schema: GraphQLSchema) -> None:
+    # tests/house holds the same set together with the table that people read.
+    listed = schema.type_map["ErrorCode"]
+
+    assert isinstance(listed, GraphQLEnumType)
+    assert set(listed.values) == codes(GatewayError)
 
 
 def test_everything_has_a_description(schema: GraphQLSchema) -> None:
