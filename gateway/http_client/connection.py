@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection that carries one GET request at a time; the parser is llhttp's, through httptools."""
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import cast
 from weakref import finalize
 
 import httptools
+
+from gateway.http_client.failures import FailureKind, TransportError
 
 _MAX_HEAD_BYTES = 64 * 1024
 # How many times `max_bytes` a response may take on the wire. A body in chunks of one byte takes six times its size;
@@ -141,6 +144,15 @@ class HttpConnection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
+    async def start_tls(self, tls: ssl.SSLContext, host: str) -> None:
+        """Agree on TLS with the server, whose certificate must be this host's. Raises OSError."""
+        if self._transport is None:
+            raise _broke()
+        transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
+        if transport is None or self.closed:
+            raise _broke()
+        self._transport = transport
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport to write to."""
         self._transport = cast("asyncio.Transport", transport)
@@ -156,7 +168,7 @@ class HttpConnection(asyncio.Protocol):
         self.closed = True
         if self._response is not None:
             is_stale = self._requests > 1 and not self._received
-            self._fail(StaleConnectionError("closed") if is_stale else ConnectionError("the connection broke"))
+            self._fail(StaleConnectionError("closed") if is_stale else _broke())
         # Both refer to this object, and would wait for the garbage collector.
         self._transport = None
         if self._requests:
@@ -171,9 +183,9 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(ConnectionError("the answer is not HTTP"))
+            self._fail(TransportError(FailureKind.NOT_HTTP, "the answer is not HTTP"))
         if self._received > self._max_received and self._response is not None:
-            self._fail(ConnectionError("the answer is too long for what it holds"))
+            self._fail(TransportError(FailureKind.NOT_HTTP, "the answer is too long for what it holds"))
         self._unpaused += len(data)
         if self._unpaused > _PAUSING_BYTES and self._transport is not None:
             self._unpaused = 0
@@ -299,3 +311,7 @@ class HttpConnection(asyncio.Protocol):
         self._body = b""
         self._bodies.give(self._counted)
         self._counted = 0
+
+
+def _broke() -> TransportError:
+    return TransportError(FailureKind.RESET, "the connection broke")
