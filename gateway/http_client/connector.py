@@ -134,6 +134,9 @@ class Connector:
         except TimeoutError:
             connection.close()
             raise TransportError(FailureKind.TLS_TIMEOUT, "no TLS in time") from None
+        except ConnectionError:
+            connection.close()
+            raise TransportError(FailureKind.RESET, "the connection broke before TLS") from None
         except BaseException:
             connection.close()
             raise

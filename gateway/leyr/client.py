@@ -30,6 +30,7 @@ from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.failures import kind_of
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
 from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
@@ -117,10 +118,14 @@ class LeyrTransport:
         except PoolTimeoutError:
             busy = Overloaded("The gateway's connections to Leyr are all in use", retryable=True, retry_after=1.0)
             raise AttemptError(busy, CallResult.NO_CONNECTION) from None
-        except OSError:
+        except OSError as error:
             # The text may hold the URL, so it is not passed on.
-            unreachable = UpstreamUnavailable("Leyr cannot be reached", retryable=True)
-            raise AttemptError(unreachable, CallResult.UNREACHABLE) from None
+            failure = kind_of(error)
+            unreachable = UpstreamUnavailable(
+                "Leyr cannot be reached" if failure.is_retryable else "Leyr's certificate cannot be trusted",
+                retryable=failure.is_retryable,
+            )
+            raise AttemptError(unreachable, CallResult.UNREACHABLE, failure) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

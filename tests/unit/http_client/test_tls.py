@@ -1,0 +1,101 @@
+"""TLS towards the upstream: whom the pool trusts, and which kind of failure a wrong certificate is."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.http_client.connector import ConnectConfig
+from gateway.http_client.failures import FailureKind, kind_of
+from tests.unit.http_client.certificates import DAY, Authority, new_authority
+from tests.unit.http_client.scripted_server import RESPONSE, Peer, Script, Server, answering, bodies, pool
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param == "uvloop"}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return new_authority(tmp_path_factory.mktemp("tls"), "private")
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """The private authority, which the environment names."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    return authority
+
+
+async def failure(server: Server) -> FailureKind:
+    async with pool(server, connecting=ConnectConfig(tls_seconds=0.5)) as connections:
+        with pytest.raises(OSError, match=r".") as failed:
+            await bodies(connections, 1)
+    return kind_of(failed.value)
+
+
+async def test_ssl_cert_file_names_a_private_authority(trusted: Authority) -> None:
+    async with Server(answering(RESPONSE), tls=trusted.server()) as server, pool(server) as connections:
+        assert await bodies(connections, 2) == [b"[1]"] * 2
+
+
+async def test_ssl_cert_dir_names_a_folder_of_authorities(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # OpenSSL looks for files that are named for a hash of the authority's name, as `openssl rehash` does.
+    process = await asyncio.create_subprocess_exec(
+        "openssl", "x509", "-hash", "-noout", "-in", authority.file, stdout=asyncio.subprocess.PIPE
+    )
+    printed, _ = await process.communicate()
+    (tmp_path / f"{printed.decode().strip()}.0").write_bytes(authority.file.read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+
+    async with Server(answering(RESPONSE), tls=authority.server()) as server, pool(server) as connections:
+        assert await bodies(connections, 1) == [b"[1]"]
+
+
+async def test_a_certificate_of_an_unknown_authority_is_untrusted(authority: Authority) -> None:
+    async with Server(answering(RESPONSE), tls=authority.server()) as server:
+        assert await failure(server) is FailureKind.TLS_UNTRUSTED
+
+    assert server.heads == []
+
+
+async def test_a_certificate_of_another_host_is_untrusted(trusted: Authority) -> None:
+    async with Server(answering(RESPONSE), tls=trusted.server(host="192.0.2.1")) as server:
+        assert await failure(server) is FailureKind.TLS_UNTRUSTED
+
+
+async def test_a_certificate_whose_time_is_over_has_expired(trusted: Authority) -> None:
+    async with Server(answering(RESPONSE), tls=trusted.server(valid_until=datetime.now(UTC) - DAY)) as server:
+        assert await failure(server) is FailureKind.TLS_EXPIRED
+
+
+async def closing(_: Peer) -> None:
+    """Closes the connection before anything is said."""
+
+
+async def resetting(peer: Peer) -> None:
+    peer.drop(reset=True)
+
+
+async def plain(peer: Peer) -> None:
+    await peer.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+    await peer.abandoned()
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (closing, FailureKind.RESET),
+        (resetting, FailureKind.RESET),
+        (plain, FailureKind.TLS_FAILED),
+        (Peer.abandoned, FailureKind.TLS_TIMEOUT),
+    ],
+)
+async def test_a_server_without_tls_has_its_kind(script: Script, kind: FailureKind) -> None:
+    async with Server(script) as server:
+        server.url = server.url.replace("http:", "https:")
+        assert await failure(server) is kind
