@@ -19,7 +19,13 @@ _MAX_HEAD_BYTES = 64 * 1024
 _MAX_WIRE_FACTOR = 8
 _INFORMATIONAL = range(100, 200)
 _NO_BODY = frozenset({204, 304})
-_ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_ENCODINGS = frozenset({"gzip", "x-gzip"})
+_ZLIB_ENCODINGS = _GZIP_ENCODINGS | {"deflate"}
+# What servers write that mean no encoding, the names of charsets among it; other clients read past these too.
+_NO_ENCODINGS = frozenset({"", "identity", "none", "utf-8", "utf8", "us-ascii", "iso-8859-1"})
+# A gzip body may be of several members (RFC 1952, section 2.2). Tools that write blocks make one of each 64 KiB; an
+# empty one takes 20 bytes, and as long as a large one to begin.
+_MAX_GZIP_MEMBERS = 1_000
 # Smaller bodies are read in a few milliseconds, and so are not held for long.
 _LARGE_BODY_BYTES = 256 * 1024
 # How many bytes come between two counts.
@@ -28,8 +34,9 @@ _COUNTED_BYTES = 64 * 1024
 _PAUSING_BYTES = 256 * 1024
 # A chunk takes as long as so many bytes.
 _CHUNK_BYTES = 1024
-# zlib's name for a stream with a gzip or zlib header.
+# zlib's names for a stream with a gzip or zlib header, and for one with a gzip header.
 _ANY_HEADER = zlib.MAX_WBITS | 32
+_GZIP_HEADER = zlib.MAX_WBITS | 16
 
 
 class ContentDecodingError(Exception):
@@ -126,6 +133,10 @@ class HttpConnection(asyncio.Protocol):
             # The two refer to each other, which `connection_lost` ends; a connection that is given up while it is
             # made gets no such call, so there must not be a parser yet.
             self._parser = httptools.HttpResponseParser(self)
+            # As aiohttp's client reads; what could be taken for two responses by some stays refused.
+            self._parser.set_dangerous_leniencies(
+                lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+            )
         self._requests += 1
         self._max_bytes = max_bytes
         self._received = 0
@@ -205,6 +216,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._encoding = ""
         self._decompressor: zlib._Decompress | None = None
+        self._gzip_members = 0
         self._in_body = False
         self._max_received = _MAX_HEAD_BYTES
 
@@ -213,6 +225,9 @@ class HttpConnection(asyncio.Protocol):
         if not self._in_body:
             # llhttp leaves white space at a value's end.
             key, text = name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")
+            if "\0" in text:
+                # Neither aiohttp nor httpx reads it, and whoever wrote it may have meant less than what it ends.
+                self._fail(TransportError(FailureKind.NOT_HTTP, "a header holds a NUL"))
             if key == "link" and key in self._headers:
                 # RFC 8288, section 3: a header for each link means the same as one for all.
                 text = f"{self._headers[key]}, {text}"
@@ -227,7 +242,7 @@ class HttpConnection(asyncio.Protocol):
         framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         self._is_close_delimited = not framed and status not in _NO_BODY and status not in _INFORMATIONAL
         encoding = headers.get("content-encoding", "").lower()
-        self._encoding = "" if encoding == "identity" else encoding
+        self._encoding = "" if encoding in _NO_ENCODINGS else encoding
 
     def on_body(self, chunk: bytes) -> None:
         """Decompress and keep a part of the body."""
@@ -261,17 +276,36 @@ class HttpConnection(asyncio.Protocol):
             self._finish()
 
     def _decompressed(self, chunk: bytes) -> bytes:
-        if self._decompressor is None and self._encoding in _ZLIB_ENCODINGS:
-            self._decompressor = zlib.decompressobj(_ANY_HEADER)
+        room = self._max_bytes - len(self._body) + 1
         try:
-            if self._decompressor is not None:
-                plain = self._decompressor.decompress(chunk, self._max_bytes - len(self._body) + 1)
-                if not self._decompressor.unused_data:
-                    return plain
+            plain, rest = self._decompress(chunk, room)
+            while rest and len(plain) < room:
+                more, rest = self._decompress(rest, room - len(plain))
+                plain += more
         except zlib.error:
-            pass
-        self._fail(ContentDecodingError)
-        return b""
+            self._fail(ContentDecodingError)
+            return b""
+        return plain
+
+    def _decompress(self, chunk: bytes, room: int) -> tuple[bytes, bytes]:
+        """At most `room` bytes of one gzip member, and what follows it. Raises zlib.error."""
+        decompressor = self._decompressor
+        if decompressor is None:
+            if self._gzip_members and not chunk.strip(b"\0"):
+                # Padding, as tapes and blocks have it.
+                return b"", b""
+            if self._encoding not in (_GZIP_ENCODINGS if self._gzip_members else _ZLIB_ENCODINGS):
+                raise zlib.error
+            self._gzip_members += 1
+            if self._gzip_members > _MAX_GZIP_MEMBERS:
+                raise zlib.error
+            header = _ANY_HEADER if self._gzip_members == 1 else _GZIP_HEADER
+            decompressor = self._decompressor = zlib.decompressobj(header)
+        plain = decompressor.decompress(chunk, room)
+        if not decompressor.eof:
+            return plain, b""
+        self._decompressor = None
+        return plain, decompressor.unused_data
 
     def _cancel_timer(self) -> None:
         # A timer that is left would keep the connection, and so the response, until it goes off.
@@ -284,7 +318,7 @@ class HttpConnection(asyncio.Protocol):
         self._cancel_timer()
         if response is None:
             return
-        is_whole = self._decompressor is None or self._decompressor.eof
+        is_whole = self._decompressor is None
         if self._is_close_delimited or not self._parser.should_keep_alive() or not is_whole:
             self.close()
         if response.done():

@@ -1,7 +1,8 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -102,7 +103,9 @@ class LeyrTransport:
         if self._http_client is None:
             raise RuntimeError("the transport is not open")
         try:
-            return await self._http_client.get(target, max_bytes=self.max_body_bytes, timeout_seconds=timeout_seconds)
+            response = await self._http_client.get(
+                target, max_bytes=self.max_body_bytes, timeout_seconds=timeout_seconds
+            )
         except TimeoutError:
             late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
             raise AttemptError(late, CallResult.TIMED_OUT) from None
@@ -126,6 +129,16 @@ class LeyrTransport:
                 retryable=failure.is_retryable,
             )
             raise AttemptError(unreachable, CallResult.UNREACHABLE, failure) from None
+        return _without_bom(response) if response.body.startswith(BOM_UTF8) else response
+
+
+def _without_bom(response: Response) -> Response:
+    """The response without the byte order mark, which no JSON may begin with and which parsers may read past."""
+    if isinstance(response.body, bytearray):
+        # In place, since it may be large, and what it takes is counted for this response.
+        del response.body[: len(BOM_UTF8)]
+        return response
+    return replace(response, body=response.body[len(BOM_UTF8) :])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
