@@ -133,7 +133,8 @@ class HttpConnection(asyncio.Protocol):
             # The two refer to each other, which `connection_lost` ends; a connection that is given up while it is
             # made gets no such call, so there must not be a parser yet.
             self._parser = httptools.HttpResponseParser(self)
-            # As aiohttp's client reads; what could be taken for two responses by some stays refused.
+            # As aiohttp's client reads; what some could take for two responses stays refused. A header's value may then
+            # hold any character but a line's end.
             self._parser.set_dangerous_leniencies(
                 lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
             )
@@ -216,7 +217,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._encoding = ""
         self._decompressor: zlib._Decompress | None = None
-        self._gzip_members = 0
+        self._members = 0
         self._in_body = False
         self._max_received = _MAX_HEAD_BYTES
 
@@ -225,9 +226,6 @@ class HttpConnection(asyncio.Protocol):
         if not self._in_body:
             # llhttp leaves white space at a value's end.
             key, text = name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")
-            if "\0" in text:
-                # Neither aiohttp nor httpx reads it, and whoever wrote it may have meant less than what it ends.
-                self._fail(TransportError(FailureKind.NOT_HTTP, "a header holds a NUL"))
             if key == "link" and key in self._headers:
                 # RFC 8288, section 3: a header for each link means the same as one for all.
                 text = f"{self._headers[key]}, {text}"
@@ -244,13 +242,12 @@ class HttpConnection(asyncio.Protocol):
         encoding = headers.get("content-encoding", "").lower()
         self._encoding = "" if encoding in _NO_ENCODINGS else encoding
 
-    def on_body(self, chunk: bytes) -> None:
+    def on_body(self, encoded: bytes) -> None:
         """Decompress and keep a part of the body."""
         self._unpaused += _CHUNK_BYTES
         if self._response is None:
             return
-        if self._encoding:
-            chunk = self._decompressed(chunk)
+        chunk = self._decompressed(encoded) if self._encoding else encoded
         if len(self._body) + len(chunk) > self._max_bytes:
             self._fail(BodyTooLargeError)
         elif not self._body:
@@ -275,37 +272,50 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.get_status_code() not in _INFORMATIONAL:
             self._finish()
 
-    def _decompressed(self, chunk: bytes) -> bytes:
+    def _decompressed(self, chunk: bytes) -> bytes | bytearray:
         room = self._max_bytes - len(self._body) + 1
+        decompressor = self._decompressor
         try:
-            plain, rest = self._decompress(chunk, room)
-            while rest and len(plain) < room:
-                more, rest = self._decompress(rest, room - len(plain))
-                plain += more
+            if decompressor is None:
+                decompressor = self._next_member(chunk)
+                if decompressor is None:
+                    return b""
+            plain = decompressor.decompress(chunk, room)
+            if not decompressor.eof:
+                return plain
+            self._decompressor = None
+            rest = decompressor.unused_data
+            return self._with_further_members(bytearray(plain), rest, room) if rest else plain
         except zlib.error:
             self._fail(ContentDecodingError)
             return b""
+
+    def _with_further_members(self, plain: bytearray, rest: bytes, room: int) -> bytearray:
+        """Add what the members in `rest` hold, up to `room` bytes together. Raises zlib.error."""
+        while rest and len(plain) < room:
+            decompressor = self._next_member(rest)
+            if decompressor is None:
+                break
+            plain += decompressor.decompress(rest, room - len(plain))
+            if not decompressor.eof:
+                break
+            rest, self._decompressor = decompressor.unused_data, None
         return plain
 
-    def _decompress(self, chunk: bytes, room: int) -> tuple[bytes, bytes]:
-        """At most `room` bytes of one gzip member, and what follows it. Raises zlib.error."""
-        decompressor = self._decompressor
-        if decompressor is None:
-            if self._gzip_members and not chunk.strip(b"\0"):
-                # Padding, as tapes and blocks have it.
-                return b"", b""
-            if self._encoding not in (_GZIP_ENCODINGS if self._gzip_members else _ZLIB_ENCODINGS):
-                raise zlib.error
-            self._gzip_members += 1
-            if self._gzip_members > _MAX_GZIP_MEMBERS:
-                raise zlib.error
-            header = _ANY_HEADER if self._gzip_members == 1 else _GZIP_HEADER
-            decompressor = self._decompressor = zlib.decompressobj(header)
-        plain = decompressor.decompress(chunk, room)
-        if not decompressor.eof:
-            return plain, b""
-        self._decompressor = None
-        return plain, decompressor.unused_data
+    def _next_member(self, chunk: bytes) -> "zlib._Decompress | None":
+        """Begin a gzip member; None where only padding is left, as blocks have it. Raises zlib.error."""
+        self._members += 1
+        if self._members == 1:
+            known, header = _ZLIB_ENCODINGS, _ANY_HEADER
+        elif chunk.strip(b"\0"):
+            known, header = _GZIP_ENCODINGS, _GZIP_HEADER
+        else:
+            self._members = _MAX_GZIP_MEMBERS
+            return None
+        if self._encoding not in known or self._members > _MAX_GZIP_MEMBERS:
+            raise zlib.error
+        self._decompressor = zlib.decompressobj(header)
+        return self._decompressor
 
     def _cancel_timer(self) -> None:
         # A timer that is left would keep the connection, and so the response, until it goes off.
