@@ -12,6 +12,7 @@ from weakref import finalize
 import httptools
 
 from gateway.http_client.failures import FailureKind, TransportError
+from gateway.http_client.tls import ResumingContext
 
 _MAX_HEAD_BYTES = 64 * 1024
 # How many times `max_bytes` a response may take on the wire. A body in chunks of one byte takes six times its size;
@@ -110,6 +111,8 @@ class HttpConnection(asyncio.Protocol):
         self.closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
+        # Until the first response, which comes after what the session is resumed with.
+        self._tls: tuple[ResumingContext, ssl.SSLObject] | None = None
         self._response: asyncio.Future[Response] | None = None
         self._requests = 0
         # Whether the end of the connection ends the body (RFC 9112, section 6.3).
@@ -160,10 +163,23 @@ class HttpConnection(asyncio.Protocol):
         """Agree on TLS with the server, whose certificate must be this host's. Raises OSError."""
         if self._transport is None:
             raise _broke()
-        transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
+        try:
+            transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
+        except ssl.SSLError:
+            if isinstance(tls, ResumingContext):
+                tls.forget_session()
+            raise
         if transport is None or self.closed:
             raise _broke()
         self._transport = transport
+        if isinstance(tls, ResumingContext):
+            self._tls = tls, transport.get_extra_info("ssl_object")
+
+    def keep_tls_session(self) -> None:
+        """Have connections to come resume the TLS session of this one; to be called after its first response."""
+        if self._tls is not None:
+            (tls, connection), self._tls = self._tls, None
+            tls.keep_session(connection)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport to write to."""

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from gateway.http_client.connection import BodyBudget, HttpConnection, Response, StaleConnectionError
 from gateway.http_client.connector import ConnectConfig, Connector
 from gateway.http_client.semaphore import ResizableSemaphore
+from gateway.http_client.tls import client_context
 
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 
@@ -79,7 +80,7 @@ class ConnectionPool:
         """
         url = urlsplit(base_url)
         secure = url.scheme == "https"
-        tls = (tls or ssl.create_default_context()) if secure else None
+        tls = (tls or client_context()) if secure else None
         self._bodies = BodyBudget(_MAX_BODY_BYTES)
         new_connection = partial(HttpConnection, bodies=self._bodies)
         self._connector = Connector(url, tls, connecting, new_connection)
@@ -115,7 +116,9 @@ class ConnectionPool:
                 except StaleConnectionError:
                     pass
             connection = await self._connect(loop, deadline)
-            return await self._send(connection, loop, head, max_bytes, deadline - loop.time())
+            response = await self._send(connection, loop, head, max_bytes, deadline - loop.time())
+            connection.keep_tls_session()
+            return response
         finally:
             self._semaphore.release()
 

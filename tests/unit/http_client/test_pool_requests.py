@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -48,9 +49,9 @@ def test_a_request_has_a_host_header_and_the_target_unchanged(
     async def request(loop: Detour) -> bytes:
         async with Server(answering(RESPONSE)) as server:
             loop.port = server.port
-            connections = ConnectionPool(
-                base_url, {"x-name": "a value", "accept": "application/json"}, connecting=ConnectConfig(look_up=found)
-            )
+            headers = {"x-name": "a value", "accept": "application/json"}
+            config = ConnectConfig(look_up=found)
+            connections = ConnectionPool(base_url, headers, tls=ssl.create_default_context(), connecting=config)
             await connections.get("/a%2Fb/%C3%A9?c=%2B&d=%20;e", max_bytes=MAX_BYTES)
             await connections.close()
             return server.heads[0]

@@ -1,6 +1,7 @@
 """TLS towards the upstream: whom the pool trusts, and which kind of failure a wrong certificate is."""
 
 import asyncio
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.failures import FailureKind, kind_of
+from gateway.http_client.pool import ConnectionPool
+from gateway.http_client.tls import client_context
 from tests.unit.http_client.certificates import DAY, Authority, new_authority
-from tests.unit.http_client.scripted_server import RESPONSE, Peer, Script, Server, answering, bodies, pool
+from tests.unit.http_client.scripted_server import RESPONSE, Peer, Script, Server, answering, bodies, pool, sized
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -99,3 +102,70 @@ async def test_a_server_without_tls_has_its_kind(script: Script, kind: FailureKi
     async with Server(script) as server:
         server.url = server.url.replace("http:", "https:")
         assert await failure(server) is kind
+
+
+class Sessions:
+    """A script that answers one request a connection, and keeps whether each connection resumed a session."""
+
+    def __init__(self) -> None:
+        self.resumed: list[bool] = []
+
+    async def __call__(self, peer: Peer) -> None:
+        self.resumed.append(peer.resumes)
+        await peer.request()
+        await peer.send(sized(b"[1]", b"connection: close"))
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_connection_resumes_the_session_of_an_earlier_one(trusted: Authority, version: ssl.TLSVersion) -> None:
+    sessions, tls = Sessions(), trusted.server()
+    tls.minimum_version = tls.maximum_version = version
+    async with Server(sessions, tls=tls) as server, pool(server) as connections:
+        await bodies(connections, 3)
+        await asyncio.gather(*(bodies(connections, 1) for _ in range(10)))
+
+    assert sessions.resumed == [False] + [True] * 12
+
+
+async def test_a_session_that_the_server_does_not_know_begins_anew(trusted: Authority) -> None:
+    now, sessions = [1000.0], Sessions()
+    tls = client_context(lambda: now[0])
+    for resumed in ([False, True], [False, True]):
+        # Each server seals its tickets with keys of its own.
+        async with Server(sessions, tls=trusted.server()) as server:
+            connections = ConnectionPool(server.url, {}, tls=tls)
+            await bodies(connections, 1)
+            now[0] += 2
+            await bodies(connections, 1)
+            await connections.close()
+
+        assert sessions.resumed == resumed
+        sessions.resumed.clear()
+        now[0] += 2
+
+
+async def test_a_session_is_resumed_for_an_hour_at_most(trusted: Authority) -> None:
+    now, sessions = [1000.0], Sessions()
+    tls = client_context(lambda: now[0])
+    async with Server(sessions, tls=trusted.server()) as server, pool(server, tls=tls) as connections:
+        # Each renews it, and none sees the certificate but the first and the one after an hour.
+        for minutes in (0, 30, 29, 2, 2):
+            now[0] += 60 * minutes
+            await bodies(connections, 1)
+
+    assert sessions.resumed == [False, True, True, False, True]
+
+
+async def test_a_session_does_not_make_another_servers_certificate_right(trusted: Authority, tmp_path: Path) -> None:
+    sessions, tls = Sessions(), client_context()
+    async with Server(sessions, tls=trusted.server()) as server:
+        connections = ConnectionPool(server.url, {}, tls=tls)
+        await bodies(connections, 2)
+        await connections.close()
+
+    stranger = new_authority(tmp_path, "stranger")
+    async with Server(sessions, tls=stranger.server()) as server, pool(server, tls=tls) as connections:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await bodies(connections, 1)
+
+    assert sessions.resumed == [False, True]
