@@ -47,6 +47,7 @@ from gateway.http.health import livez, readyz
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
@@ -77,7 +78,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     clock: Callable[[], float] = monotonic,
     new_reference: Callable[[], object] = uuid4,
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
-    connections: HttpClientFactory = ConnectionPool,
+    connections: HttpClientFactory | None = None,
     log_to: TextIO | LogStream | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
@@ -93,6 +94,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
+    connections = connections or partial(ConnectionPool, connecting=_connecting(settings))
     verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
@@ -119,6 +121,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _connecting(settings: Settings) -> ConnectConfig:
+    return ConnectConfig(
+        settings.gateway_lookup_seconds, settings.gateway_connect_seconds, settings.gateway_tls_seconds
+    )
 
 
 def _configuration(

@@ -100,6 +100,12 @@ class LimitSettings(BaseModel):
     """For how long a request may wait for upstream; what is not there then is null."""
     gateway_attempt_seconds: float = Field(5, gt=0, le=120)
     """For how long one attempt to read a list may take; one for free times counts as slow after it, and goes on."""
+    gateway_lookup_seconds: float = Field(4, gt=0, le=60)
+    """For how long a call waits while the host of `LEYR_BASE_URL` is looked up."""
+    gateway_connect_seconds: float = Field(2, gt=0, le=60)
+    """For how long each of that host's addresses is tried; the next one begins after a quarter of a second."""
+    gateway_tls_seconds: float = Field(3, gt=0, le=60)
+    """For how long a new connection to it may take to agree on TLS."""
     gateway_call_seconds: float = Field(20, gt=0, le=600, validate_default=False)
     """For how long an upstream call may go on for those who ask next, from its beginning; no less than the deadline."""
     gateway_calls_per_ehr: int = Field(64, ge=1, le=10_000)

@@ -40,4 +40,6 @@ def _report(health: UpstreamHealth) -> dict[str, object]:
     report: dict[str, object] = {"breaker": health.breaker.value}
     if health.retry_after is not None:
         report["retryAfter"] = round(health.retry_after, 1)
+    if health.failure is not None:
+        report["unreachable"] = health.failure.value
     return report

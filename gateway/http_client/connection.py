@@ -1,6 +1,7 @@
 """One HTTP/1.1 connection that carries one GET request at a time; the parser is llhttp's, through httptools."""
 
 import asyncio
+import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,13 +11,22 @@ from weakref import finalize
 
 import httptools
 
+from gateway.http_client.failures import FailureKind, TransportError
+from gateway.http_client.tls import ResumingContext
+
 _MAX_HEAD_BYTES = 64 * 1024
 # How many times `max_bytes` a response may take on the wire. A body in chunks of one byte takes six times its size;
 # endless trailers take more.
 _MAX_WIRE_FACTOR = 8
 _INFORMATIONAL = range(100, 200)
 _NO_BODY = frozenset({204, 304})
-_ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_ENCODINGS = frozenset({"gzip", "x-gzip"})
+_ZLIB_ENCODINGS = _GZIP_ENCODINGS | {"deflate"}
+# What servers write that mean no encoding, the names of charsets among it; other clients read past these too.
+_NO_ENCODINGS = frozenset({"", "identity", "none", "utf-8", "utf8", "us-ascii", "iso-8859-1"})
+# A gzip body may be of several members (RFC 1952, section 2.2). Tools that write blocks make one of each 64 KiB; an
+# empty one takes 20 bytes, and as long as a large one to begin.
+_MAX_GZIP_MEMBERS = 1_000
 # Smaller bodies are read in a few milliseconds, and so are not held for long.
 _LARGE_BODY_BYTES = 256 * 1024
 # How many bytes come between two counts.
@@ -25,8 +35,9 @@ _COUNTED_BYTES = 64 * 1024
 _PAUSING_BYTES = 256 * 1024
 # A chunk takes as long as so many bytes.
 _CHUNK_BYTES = 1024
-# zlib's name for a stream with a gzip or zlib header.
+# zlib's names for a stream with a gzip or zlib header, and for one with a gzip header.
 _ANY_HEADER = zlib.MAX_WBITS | 32
+_GZIP_HEADER = zlib.MAX_WBITS | 16
 
 
 class ContentDecodingError(Exception):
@@ -100,6 +111,8 @@ class HttpConnection(asyncio.Protocol):
         self.closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
+        # Until the first response, which comes after what the session is resumed with.
+        self._tls: tuple[ResumingContext, ssl.SSLObject] | None = None
         self._response: asyncio.Future[Response] | None = None
         self._requests = 0
         # Whether the end of the connection ends the body (RFC 9112, section 6.3).
@@ -123,6 +136,11 @@ class HttpConnection(asyncio.Protocol):
             # The two refer to each other, which `connection_lost` ends; a connection that is given up while it is
             # made gets no such call, so there must not be a parser yet.
             self._parser = httptools.HttpResponseParser(self)
+            # As aiohttp's client reads; what some could take for two responses stays refused. A header's value may then
+            # hold any character but a line's end.
+            self._parser.set_dangerous_leniencies(
+                lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+            )
         self._requests += 1
         self._max_bytes = max_bytes
         self._received = 0
@@ -141,6 +159,28 @@ class HttpConnection(asyncio.Protocol):
         if transport is not None:
             transport.abort()
 
+    async def start_tls(self, tls: ssl.SSLContext, host: str) -> None:
+        """Agree on TLS with the server, whose certificate must be this host's. Raises OSError."""
+        if self._transport is None:
+            raise _broke()
+        try:
+            transport = await self._loop.start_tls(self._transport, self, tls, server_hostname=host)
+        except ssl.SSLError:
+            if isinstance(tls, ResumingContext):
+                tls.forget_session()
+            raise
+        if transport is None or self.closed:
+            raise _broke()
+        self._transport = transport
+        if isinstance(tls, ResumingContext):
+            self._tls = tls, transport.get_extra_info("ssl_object")
+
+    def keep_tls_session(self) -> None:
+        """Have connections to come resume the TLS session of this one; to be called after its first response."""
+        if self._tls is not None:
+            (tls, connection), self._tls = self._tls, None
+            tls.keep_session(connection)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport to write to."""
         self._transport = cast("asyncio.Transport", transport)
@@ -156,7 +196,7 @@ class HttpConnection(asyncio.Protocol):
         self.closed = True
         if self._response is not None:
             is_stale = self._requests > 1 and not self._received
-            self._fail(StaleConnectionError("closed") if is_stale else ConnectionError("the connection broke"))
+            self._fail(StaleConnectionError("closed") if is_stale else _broke())
         # Both refer to this object, and would wait for the garbage collector.
         self._transport = None
         if self._requests:
@@ -171,9 +211,9 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail(ConnectionError("the answer is not HTTP"))
+            self._fail(TransportError(FailureKind.NOT_HTTP, "the answer is not HTTP"))
         if self._received > self._max_received and self._response is not None:
-            self._fail(ConnectionError("the answer is too long for what it holds"))
+            self._fail(TransportError(FailureKind.NOT_HTTP, "the answer is too long for what it holds"))
         self._unpaused += len(data)
         if self._unpaused > _PAUSING_BYTES and self._transport is not None:
             self._unpaused = 0
@@ -193,6 +233,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: bytes | bytearray = b""
         self._encoding = ""
         self._decompressor: zlib._Decompress | None = None
+        self._members = 0
         self._in_body = False
         self._max_received = _MAX_HEAD_BYTES
 
@@ -215,15 +256,14 @@ class HttpConnection(asyncio.Protocol):
         framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         self._is_close_delimited = not framed and status not in _NO_BODY and status not in _INFORMATIONAL
         encoding = headers.get("content-encoding", "").lower()
-        self._encoding = "" if encoding == "identity" else encoding
+        self._encoding = "" if encoding in _NO_ENCODINGS else encoding
 
-    def on_body(self, chunk: bytes) -> None:
+    def on_body(self, encoded: bytes) -> None:
         """Decompress and keep a part of the body."""
         self._unpaused += _CHUNK_BYTES
         if self._response is None:
             return
-        if self._encoding:
-            chunk = self._decompressed(chunk)
+        chunk = self._decompressed(encoded) if self._encoding else encoded
         if len(self._body) + len(chunk) > self._max_bytes:
             self._fail(BodyTooLargeError)
         elif not self._body:
@@ -248,18 +288,50 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.get_status_code() not in _INFORMATIONAL:
             self._finish()
 
-    def _decompressed(self, chunk: bytes) -> bytes:
-        if self._decompressor is None and self._encoding in _ZLIB_ENCODINGS:
-            self._decompressor = zlib.decompressobj(_ANY_HEADER)
+    def _decompressed(self, chunk: bytes) -> bytes | bytearray:
+        room = self._max_bytes - len(self._body) + 1
+        decompressor = self._decompressor
         try:
-            if self._decompressor is not None:
-                plain = self._decompressor.decompress(chunk, self._max_bytes - len(self._body) + 1)
-                if not self._decompressor.unused_data:
-                    return plain
+            if decompressor is None:
+                decompressor = self._next_member(chunk)
+                if decompressor is None:
+                    return b""
+            plain = decompressor.decompress(chunk, room)
+            if not decompressor.eof:
+                return plain
+            self._decompressor = None
+            rest = decompressor.unused_data
+            return self._with_further_members(bytearray(plain), rest, room) if rest else plain
         except zlib.error:
-            pass
-        self._fail(ContentDecodingError)
-        return b""
+            self._fail(ContentDecodingError)
+            return b""
+
+    def _with_further_members(self, plain: bytearray, rest: bytes, room: int) -> bytearray:
+        """Add what the members in `rest` hold, up to `room` bytes together. Raises zlib.error."""
+        while rest and len(plain) < room:
+            decompressor = self._next_member(rest)
+            if decompressor is None:
+                break
+            plain += decompressor.decompress(rest, room - len(plain))
+            if not decompressor.eof:
+                break
+            rest, self._decompressor = decompressor.unused_data, None
+        return plain
+
+    def _next_member(self, chunk: bytes) -> "zlib._Decompress | None":
+        """Begin a gzip member; None where only padding is left, as blocks have it. Raises zlib.error."""
+        self._members += 1
+        if self._members == 1:
+            known, header = _ZLIB_ENCODINGS, _ANY_HEADER
+        elif chunk.strip(b"\0"):
+            known, header = _GZIP_ENCODINGS, _GZIP_HEADER
+        else:
+            self._members = _MAX_GZIP_MEMBERS
+            return None
+        if self._encoding not in known or self._members > _MAX_GZIP_MEMBERS:
+            raise zlib.error
+        self._decompressor = zlib.decompressobj(header)
+        return self._decompressor
 
     def _cancel_timer(self) -> None:
         # A timer that is left would keep the connection, and so the response, until it goes off.
@@ -272,7 +344,7 @@ class HttpConnection(asyncio.Protocol):
         self._cancel_timer()
         if response is None:
             return
-        is_whole = self._decompressor is None or self._decompressor.eof
+        is_whole = self._decompressor is None
         if self._is_close_delimited or not self._parser.should_keep_alive() or not is_whole:
             self.close()
         if response.done():
@@ -299,3 +371,7 @@ class HttpConnection(asyncio.Protocol):
         self._body = b""
         self._bodies.give(self._counted)
         self._counted = 0
+
+
+def _broke() -> TransportError:
+    return TransportError(FailureKind.RESET, "the connection broke")

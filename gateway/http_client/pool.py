@@ -11,11 +11,14 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import Context
+from functools import partial
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from gateway.http_client.connection import BodyBudget, HttpConnection, Response, StaleConnectionError
+from gateway.http_client.connector import ConnectConfig, Connector
 from gateway.http_client.semaphore import ResizableSemaphore
+from gateway.http_client.tls import client_context
 
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 
@@ -31,7 +34,8 @@ class HttpClient(Protocol):
         """Request a percent-encoded path and query.
 
         Raises TimeoutError where the whole response is not there after `timeout_seconds`, PoolTimeoutError, any other
-        OSError, ContentDecodingError, BodyTooLargeError for a body of more than `max_bytes`, and BodyBudgetError.
+        OSError (`failures.kind_of` tells its kind), ContentDecodingError, BodyTooLargeError for a body of more than
+        `max_bytes`, and BodyBudgetError.
         """
         ...
 
@@ -45,6 +49,7 @@ HttpClientFactory: TypeAlias = Callable[[str, Mapping[str, str]], HttpClient]
 
 # Of large bodies together, from their arrival until they are read.
 _MAX_BODY_BYTES = 256 * 1024 * 1024
+_CONNECTING = ConnectConfig()
 
 
 class ConnectionPool:
@@ -60,7 +65,7 @@ class ConnectionPool:
         headers: Mapping[str, str],
         *,
         tls: ssl.SSLContext | None = None,
-        connect_timeout_seconds: float = 1.0,
+        connecting: ConnectConfig = _CONNECTING,
         # One request may need more connections than there are: it waits until EHRs that answer have given back theirs.
         pool_timeout_seconds: float = 2.0,
         # Four EHRs at their concurrency limit; with 1024 descriptors, what clients and their queue leave.
@@ -71,20 +76,19 @@ class ConnectionPool:
     ) -> None:
         """`base_url` has the scheme, host, port and path that precede all targets.
 
-        A call waits up to `pool_timeout_seconds` for one of `max_connections`, and up to `connect_timeout_seconds` for
-        a new one to be made. Raises ValueError for a path or header that would not stay within its line of a request.
+        A call waits up to `pool_timeout_seconds` for one of `max_connections`, and for a new one to be made as long as
+        `connecting` says. Raises ValueError for a path or header that would not stay within its line of a request.
         """
         url = urlsplit(base_url)
         secure = url.scheme == "https"
-        self._host = url.hostname or ""
-        self._port = url.port or (443 if secure else 80)
-        self._tls = (tls or ssl.create_default_context()) if secure else None
+        tls = (tls or client_context()) if secure else None
+        self._bodies = BodyBudget(_MAX_BODY_BYTES)
+        new_connection = partial(HttpConnection, bodies=self._bodies)
+        self._connector = Connector(url, tls, connecting, new_connection)
         self._head_start = "GET " + _checked(url.path.rstrip("/"))
         self._head_end = _head_end(url.netloc.rpartition("@")[2], headers)
-        self._connect_timeout_seconds = connect_timeout_seconds
         self._pool_timeout_seconds = pool_timeout_seconds
         self._semaphore = ResizableSemaphore(max_connections)
-        self._bodies = BodyBudget(_MAX_BODY_BYTES)
         self._keepalive_expiry_seconds = keepalive_expiry_seconds
         self._max_keepalive_connections = max_keepalive_connections
         self._idle: deque[HttpConnection] = deque()
@@ -113,7 +117,9 @@ class ConnectionPool:
                 except StaleConnectionError:
                     pass
             connection = await self._connect(loop, deadline)
-            return await self._send(connection, loop, head, max_bytes, deadline - loop.time())
+            response = await self._send(connection, loop, head, max_bytes, deadline - loop.time())
+            connection.keep_tls_session()
+            return response
         finally:
             self._semaphore.release()
 
@@ -127,6 +133,7 @@ class ConnectionPool:
             self._expiry_timer.cancel()
             self._expiry_timer = None
         self._semaphore.reject_waiting()
+        self._connector.close()
         # Transports close in the loop's next turn.
         await asyncio.sleep(0)
 
@@ -183,20 +190,19 @@ class ConnectionPool:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, deadline: float) -> HttpConnection:
         self._raise_if_closed()
-        latest = loop.time() + self._connect_timeout_seconds
-        connection = HttpConnection(loop, self._bodies)
+        # Transports and timers outlive the request of now. They keep the context in which they are made, and with it
+        # what the request keeps there.
+        connecting = loop.create_task(self._connector.connect(loop), context=Context())
         try:
-            async with asyncio.timeout_at(min(latest, deadline)):
-                # Transports and timers keep the context in which they are made, and with it what the request of now
-                # keeps there; both outlive it.
-                opening = loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
-                await loop.create_task(opening, context=Context())
-        except (TimeoutError, asyncio.CancelledError) as error:
-            # When it is cancelled, uvloop closes the socket without a call to `connection_lost`.
-            connection.close()
-            if isinstance(error, TimeoutError) and latest <= deadline:
-                raise ConnectionError("no connection in time") from None
+            async with asyncio.timeout_at(deadline):
+                connection = await connecting
+        except (TimeoutError, asyncio.CancelledError):
+            if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
+                connecting.result().close()
             raise
+        finally:
+            # The task keeps an error, which keeps this frame.
+            del connecting
         if not self._is_open:
             connection.close()
         self._raise_if_closed()

@@ -1,12 +1,13 @@
 """What became of each attempt to call Leyr, and the events that metrics, traces and the log are made from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 
 import structlog
 
 from gateway.domain.errors import GatewayError, UpstreamInvalidAnswer, UpstreamRateLimited, UpstreamUnavailable
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.circuit_breaker import BreakerState
 
 
@@ -57,12 +58,16 @@ INCONCLUSIVE_RESULTS = frozenset({CallResult.CUT_SHORT, CallResult.NO_CONNECTION
 
 
 class AttemptError(Exception):
-    """One attempt failed: `error` is for the caller, `result` decides about the next attempt."""
+    """One attempt failed: `error` is for the caller, `result` decides about the next attempt.
 
-    def __init__(self, error: GatewayError, result: CallResult) -> None:
+    `failure` says why Leyr was not reached; None where it was.
+    """
+
+    def __init__(self, error: GatewayError, result: CallResult, failure: FailureKind | None = None) -> None:
         super().__init__(error.message)
         self.error = error
         self.result = result
+        self.failure = failure
         self.is_last = False
         """Whether nobody waits for another attempt."""
 
@@ -98,6 +103,9 @@ class CallEvents:
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """A request was sent, and came to `result` after `seconds`."""
 
+    def unreachable(self, emr: str, endpoint: str, failure: FailureKind) -> None:
+        """An attempt did not reach Leyr, or its connection broke."""
+
     def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:
         """An attempt was rejected before it was sent."""
 
@@ -125,6 +133,10 @@ class CallEventsFanOut(CallEvents):
         for each in self._of_attempts:
             each.attempt_ended(emr, endpoint, result, seconds)
 
+    def unreachable(self, emr: str, endpoint: str, failure: FailureKind) -> None:  # noqa: D102 # inherited
+        for each in self._listeners:
+            each.unreachable(emr, endpoint, failure)
+
     def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: D102 # inherited
         for each in self._listeners:
             each.rejected(emr, endpoint, reason)
@@ -149,6 +161,12 @@ class LoggedCallEvents(CallEvents):
         self._log = log
         self._limits: dict[str, int] = {}
 
+    def unreachable(self, emr: str, endpoint: str, failure: FailureKind) -> None:
+        """Log each attempt; the circuit breaker sees to it that there are few."""
+        self._log.warning(
+            "upstream.unreachable", emr=emr, endpoint=endpoint, kind=failure.value, action=_ACTIONS[failure]
+        )
+
     def breaker_changed(self, emr: str, state: BreakerState) -> None:
         """Log that calls to an EHR stop, or go on."""
         if state is BreakerState.OPEN:
@@ -161,3 +179,23 @@ class LoggedCallEvents(CallEvents):
         if limit < self._limits.get(emr, limit + 1):
             self._log.warning("upstream.slowed_down", emr=emr, limit=limit, action="ask for a higher rate limit")
         self._limits[emr] = limit
+
+
+_NAMES = "see whether LEYR_BASE_URL names the right host, and whether this machine's name servers know it"
+_ROUTES = "see whether a firewall or a proxy stands between this machine and LEYR_BASE_URL"
+_SERVER = "see whether LEYR_BASE_URL has the right host and port, and whether Leyr is up"
+_ACTIONS: Mapping[FailureKind, str] = {
+    FailureKind.LOOKUP_TIMEOUT: _NAMES,
+    FailureKind.NAME_NOT_FOUND: _NAMES,
+    FailureKind.NO_ROUTE: _ROUTES,
+    FailureKind.CONNECT_TIMEOUT: _ROUTES,
+    FailureKind.REFUSED: _SERVER,
+    FailureKind.PROXY_REFUSED: "see whether the proxy lets this machine through to LEYR_BASE_URL",
+    FailureKind.TLS_TIMEOUT: _ROUTES,
+    FailureKind.TLS_UNTRUSTED: "name the authority that signed the certificate in SSL_CERT_FILE, if you trust it",
+    FailureKind.TLS_EXPIRED: "have the certificate of LEYR_BASE_URL renewed, or set this machine's clock",
+    FailureKind.TLS_FAILED: "see whether LEYR_BASE_URL speaks TLS on this port",
+    FailureKind.RESET: _SERVER,
+    FailureKind.NOT_HTTP: _SERVER,
+    FailureKind.OTHER: _SERVER,
+}

@@ -1,7 +1,8 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.failures import kind_of
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
 from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
@@ -101,7 +103,9 @@ class LeyrTransport:
         if self._http_client is None:
             raise RuntimeError("the transport is not open")
         try:
-            return await self._http_client.get(target, max_bytes=self.max_body_bytes, timeout_seconds=timeout_seconds)
+            response = await self._http_client.get(
+                target, max_bytes=self.max_body_bytes, timeout_seconds=timeout_seconds
+            )
         except TimeoutError:
             late = DeadlineExceeded("Leyr did not answer in time", retryable=True)
             raise AttemptError(late, CallResult.TIMED_OUT) from None
@@ -117,10 +121,24 @@ class LeyrTransport:
         except PoolTimeoutError:
             busy = Overloaded("The gateway's connections to Leyr are all in use", retryable=True, retry_after=1.0)
             raise AttemptError(busy, CallResult.NO_CONNECTION) from None
-        except OSError:
+        except OSError as error:
             # The text may hold the URL, so it is not passed on.
-            unreachable = UpstreamUnavailable("Leyr cannot be reached", retryable=True)
-            raise AttemptError(unreachable, CallResult.UNREACHABLE) from None
+            failure = kind_of(error)
+            unreachable = UpstreamUnavailable(
+                "Leyr cannot be reached" if failure.is_retryable else "Leyr's certificate cannot be trusted",
+                retryable=failure.is_retryable,
+            )
+            raise AttemptError(unreachable, CallResult.UNREACHABLE, failure) from None
+        return _without_bom(response) if response.body.startswith(BOM_UTF8) else response
+
+
+def _without_bom(response: Response) -> Response:
+    """The response without the byte order mark, which no JSON may begin with and which parsers may read past."""
+    if isinstance(response.body, bytearray):
+        # In place, since it may be large, and what it takes is counted for this response.
+        del response.body[: len(BOM_UTF8)]
+        return response
+    return replace(response, body=response.body[len(BOM_UTF8) :])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.call_events import (
     FAILED_RESULTS,
     INCONCLUSIVE_RESULTS,
@@ -40,6 +41,8 @@ Attempt: TypeAlias = Callable[[float], Awaitable[T]]
 # A timeout after less than this share of an attempt's time says little about the EHR.
 _CONCLUSIVE_SHARE = 0.5
 _QUEUE_RETRY_SECONDS = 1.0
+# After these it is not known whether Leyr can be reached.
+_UNANSWERED = INCONCLUSIVE_RESULTS | {CallResult.UNREACHABLE, CallResult.TIMED_OUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,17 @@ class PolicyDependencies:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamHealth:
-    """The state of calls to one EHR; `retry_after` is the seconds until an open breaker lets one through."""
+    """The state of calls to one EHR; `retry_after` is the seconds until an open breaker lets one through.
+
+    `failure` says why Leyr was not reached, until it answers again.
+    """
 
     breaker: BreakerState
     retry_after: float | None
     limit: int
     in_flight: int
     waiting: int
+    failure: FailureKind | None = None
 
 
 class _Call(NamedTuple):
@@ -107,13 +114,15 @@ class UpstreamPolicy:
         self._slow_calls = SlowCalls(self._breaker, config.attempt_seconds, self._clock)
         self._limiter = ConcurrencyLimiter(config.concurrency, clock=self._clock, on_change=self._limit_changed)
         self.detached = DetachedCalls(self._limiter)
+        self._failure: FailureKind | None = None
 
     @property
     def health(self) -> UpstreamHealth:
         """The state as it is now."""
         state, limiter = self._breaker.state, self._limiter
         retry_after = None if state is BreakerState.CLOSED else self._breaker.wait_seconds(self._clock())
-        return UpstreamHealth(state, retry_after, limiter.limit, limiter.in_flight, limiter.waiting)
+        counts = limiter.limit, limiter.in_flight, limiter.waiting
+        return UpstreamHealth(state, retry_after, *counts, self._failure)
 
     def now(self) -> float:
         """The clock's time."""
@@ -166,6 +175,9 @@ class UpstreamPolicy:
             if failed.result is CallResult.TIMED_OUT and seconds < self._conclusive_seconds:
                 failed.result = CallResult.CUT_SHORT
             result, error = failed.result, failed.error
+            if failed.failure is not None:
+                self._failure = failed.failure
+                self._events.unreachable(self._emr, call.endpoint, failed.failure)
             failed.is_last = asyncio.current_task() in self.detached
             raise
         except UpstreamInvalidAnswer:
@@ -193,6 +205,8 @@ class UpstreamPolicy:
         if error is not None and error.retry_after is not None:
             retry_after = error.retry_after = self._limiter.longest_pause(error.retry_after)
         self.detached.end()
+        if result not in _UNANSWERED:
+            self._failure = None
         if result in INCONCLUSIVE_RESULTS or result in FAILED_RESULTS:
             self._slow_calls.ended(timed, timed_out=result is CallResult.TIMED_OUT)
             if result in INCONCLUSIVE_RESULTS:
@@ -249,8 +263,9 @@ class UpstreamPolicy:
     def _rejected(self, endpoint: str, reason: Rejection, retry_after: float | None) -> AttemptError:
         self._events.rejected(self._emr, endpoint, reason)
         kind, message = _REJECTIONS[reason]
-        seconds = None if retry_after is None else round(retry_after, 3)
-        return AttemptError(kind(message, retryable=True, retry_after=seconds), CallResult.TURNED_AWAY)
+        is_lasting = reason is Rejection.BREAKER_OPEN and self._failure is not None and not self._failure.is_retryable
+        seconds = None if retry_after is None or is_lasting else round(retry_after, 3)
+        return AttemptError(kind(message, retryable=not is_lasting, retry_after=seconds), CallResult.TURNED_AWAY)
 
     def _breaker_changed(self, state: BreakerState) -> None:
         if state is BreakerState.OPEN:

@@ -64,7 +64,8 @@ class RetryState:
     """The failed attempts of one call; made when the first one fails.
 
     500 is not retried: it comes from a bug more often than from a passing failure. Nor is a timeout: a slow EHR would
-    get the same question again while it still works on the first, and no second attempt is sooner than the first.
+    get the same question again while it still works on the first, and no second attempt is sooner than the first. Nor
+    is a wrong certificate, which stays wrong.
     """
 
     def __init__(self, first: GatewayError, config: RetryConfig, rng: Callable[[], float]) -> None:
@@ -96,6 +97,8 @@ class RetryState:
         match failed.result:
             case CallResult.RATE_LIMITED if retry_after is not None:
                 return retry_after + self._rng() * longest
+            case CallResult.UNREACHABLE if not failed.error.retryable:
+                return None
             case result if result in _TEMPORARY_RESULTS:
                 return (retry_after or 0.0) + self._rng() * longest
             case _:

@@ -17,6 +17,7 @@ from gateway.auth.rate_limit import Limit
 from gateway.fetch.fetch_scope import CacheStatus, IncompleteReason
 from gateway.http.health import readyz
 from gateway.http.request_context import RequestOutcome, RequestRecord
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.call_events import CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import ENDPOINTS
@@ -94,6 +95,7 @@ _DESCRIPTIONS = {
     "gateway_incomplete_answers_total": "Answers with lists that lack something without an error, by why.",
     "gateway_upstream_calls_total": "Requests sent to Leyr, each attempt by itself.",
     "gateway_upstream_seconds": "Time from sending a request to Leyr to its outcome.",
+    "gateway_upstream_unreachable_total": "Requests that did not reach Leyr, or whose connection broke, by why.",
     "gateway_upstream_turned_away_total": "Requests that were not sent to Leyr, each attempt by itself.",
     "gateway_upstream_retries_total": "Calls to Leyr that were tried again.",
     "gateway_breaker_openings_total": "Times that an EHR's circuit breaker opened, or opened again.",
@@ -129,6 +131,7 @@ class Metrics(CallEvents, Collector):
         self._incomplete = _counters("gateway_incomplete_answers_total", {**call, "reason": IncompleteReason})
         self._calls = _counters("gateway_upstream_calls_total", {**call, "outcome": _RESULTS})
         self._call_seconds = _histograms("gateway_upstream_seconds", call, _UPSTREAM_SECONDS)
+        self._unreachable = _counters("gateway_upstream_unreachable_total", {**emr, "kind": FailureKind})
         self._turned_away = _counters("gateway_upstream_turned_away_total", {**emr, "reason": Rejection})
         self._retries = _counters("gateway_upstream_retries_total", emr)
         self._openings = _counters("gateway_breaker_openings_total", emr)
@@ -158,6 +161,10 @@ class Metrics(CallEvents, Collector):
         """Count and time an attempt."""
         self._calls.add((emr, endpoint, result))
         self._call_seconds.observe((emr, endpoint), seconds)
+
+    def unreachable(self, emr: str, endpoint: str, failure: FailureKind) -> None:  # noqa: ARG002 # the base's signature
+        """Count an attempt that did not reach Leyr."""
+        self._unreachable.add((emr, failure))
 
     def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
         """Count a rejected attempt."""
@@ -203,7 +210,14 @@ class Metrics(CallEvents, Collector):
         for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
             saved.add_metric((origin,), self._reads.total((origin,)))
         yield saved
-        for each in (self._calls, self._call_seconds, self._turned_away, self._retries, self._openings):
+        for each in (
+            self._calls,
+            self._call_seconds,
+            self._unreachable,
+            self._turned_away,
+            self._retries,
+            self._openings,
+        ):
             yield each.family()
         yield CounterMetricFamily(
             "gateway_log_lines_lost_total", "Lines of the log that nobody read in time.", self._log_lines_lost()

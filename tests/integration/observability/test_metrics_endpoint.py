@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.http.request_context import RequestIds, RequestRecord
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.call_events import CallResult
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import UpstreamHealth
@@ -157,7 +158,7 @@ def test_counters_only_rise_between_scrapes_of_a_busy_gateway(scrape: Scraper, m
 
 
 def test_readyz_of_the_metrics_port_says_how_each_ehr_is(scrape: Scraper, metrics: Metrics) -> None:
-    ill = UpstreamHealth(BreakerState.OPEN, 12.34, limit=64, in_flight=0, waiting=0)
+    ill = UpstreamHealth(BreakerState.OPEN, 12.34, 64, 0, 0, FailureKind.NO_ROUTE)
     before = scrape("/readyz")
     metrics.watch(Gauges(lambda: {"pmo": ill}, int, 1, int, dict, is_ready=lambda: True))
 
@@ -167,5 +168,5 @@ def test_readyz_of_the_metrics_port_says_how_each_ehr_is(scrape: Scraper, metric
         200,
         {"status": "ready", "emrs": {"pmo": {"breaker": "closed"}}},
     )
-    reported = {"breaker": "open", "retryAfter": 12.3}
+    reported = {"breaker": "open", "retryAfter": 12.3, "unreachable": "no_route"}
     assert (after.status, json.loads(after.body)) == (200, {"status": "ready", "emrs": {"pmo": reported}})

@@ -37,6 +37,11 @@ class Peer:
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the client resumed a session of TLS."""
+        return bool(self._writer.get_extra_info("ssl_object").session_reused)
+
     async def abandoned(self) -> None:
         while await self._reader.read(65536):
             pass

@@ -61,6 +61,10 @@ RESPONSES = {
     "that offers an upgrade": (sized(b"[1]", b"upgrade: h2", b"connection: upgrade"), 200, b"[1]"),
     "of an older protocol": (b"HTTP/1.0 404 Not Found\r\ncontent-length: 2\r\n\r\n{}", 404, b"{}"),
     "compressed": (chunked([packed(PLAIN)], GZIPPED), 200, PLAIN),
+    "compressed in members": (sized(packed(PLAIN[:9]) + packed(b"") + packed(PLAIN[9:]), GZIPPED), 200, PLAIN),
+    "compressed and padded": (sized(packed(PLAIN) + bytes(20), GZIPPED), 200, PLAIN),
+    "with bare line feeds": (sized(b"[1]", b"a: b").replace(b"\r\n", b"\n"), 200, b"[1]"),
+    "with a folded header": (sized(packed(PLAIN), b"content-encoding:\r\n gzip"), 200, PLAIN),
 }
 
 
@@ -118,7 +122,10 @@ MISNAMED = {
     "not encoded, in place of gzip": (b"gzip", PLAIN),
     "not encoded, in place of deflate": (b"deflate", PLAIN),
     "with a byte behind": (b"gzip", packed(PLAIN) + b"["),
-    "of two parts": (b"gzip", packed(PLAIN) * 2),
+    "with a member behind its padding": (b"gzip", packed(PLAIN) + bytes(9) + packed(PLAIN)),
+    "whose second member is none": (b"gzip", packed(PLAIN) + zlib.compress(PLAIN)),
+    "of two parts that deflate has not": (b"deflate", zlib.compress(PLAIN) * 2),
+    "of more members than anybody writes": (b"gzip", packed(b"") * 1001),
     "with a wrong checksum": (b"gzip", packed(PLAIN)[:-8] + bytes(8)),
 }
 
@@ -162,6 +169,10 @@ async def test_a_body_of_max_bytes_is_read_and_one_byte_more_is_too_large(size: 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 FLOODS = {
     "what a bomb becomes": (answering(sized(BOMB, GZIPPED)), BodyTooLargeError),
+    "what many bombs become": (answering(sized(packed(b"") + BOMB * 9, GZIPPED)), BodyTooLargeError),
+    "what members become together": (answering(sized(packed(bytes(300)) * 4, GZIPPED)), BodyTooLargeError),
+    "members that hold nothing": (endless(OK + GZIPPED + b"\r\n\r\n", packed(b"") * 900), ContentDecodingError),
+    "padding": (endless(OK + GZIPPED + b"\r\n\r\n" + packed(b"[]"), bytes(60_000)), ConnectionError),
     "a body": (endless(OK + b"\r\n", b"x" * 60_000), BodyTooLargeError),
     "chunks": (endless(CHUNKED, b"1\r\nx\r\n" * 10_000), BodyTooLargeError),
     "empty blocks": (endless(OK + GZIPPED + b"\r\n\r\n" + BOMB[:10], b"\0\0\0\xff\xff" * 9_000), ConnectionError),
@@ -247,7 +258,9 @@ def pieces(draw: st.DrawFn, whole: bytes) -> list[bytes]:
 def responses(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
     """A body, and the pieces in which the response with it comes."""
     body = draw(st.binary(max_size=300))
-    coded, fields = (packed(body), [GZIPPED]) if draw(st.booleans()) else (body, [])
+    coded, fields = body, []
+    if draw(st.booleans()):
+        coded, fields = b"".join(map(packed, draw(pieces(body)))) + bytes(draw(st.integers(0, 20))), [GZIPPED]
     trailers = draw(st.sampled_from([b"", b"a: b\r\n"]))
     by_length = draw(st.booleans())
     response = sized(coded, *fields) if by_length else chunked(draw(pieces(coded)), *fields, trailers=trailers)

@@ -14,6 +14,7 @@ from gateway.domain.errors import (
     UpstreamRateLimited,
     UpstreamUnavailable,
 )
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.call_events import AttemptError, CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicy
@@ -87,10 +88,15 @@ class RecordedCallEvents(CallEvents):
     states: list[BreakerState] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
     endpoint: str = "timeslots"
+    failures: list[FailureKind] = field(default_factory=list)
 
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         assert (emr, endpoint) == ("webdoc", self.endpoint)
         self.attempts.append((result, round(seconds, 3)))
+
+    def unreachable(self, emr: str, endpoint: str, failure: FailureKind) -> None:
+        assert (emr, endpoint) == ("webdoc", self.endpoint)
+        self.failures.append(failure)
 
     def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:
         assert (emr, endpoint) == ("webdoc", self.endpoint)

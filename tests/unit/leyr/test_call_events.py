@@ -7,6 +7,7 @@ import structlog
 from structlog.testing import LogCapture
 
 from gateway.http_client.connection import Response
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.call_events import (
     FAILED_RESULTS,
     INCONCLUSIVE_RESULTS,
@@ -75,6 +76,7 @@ def test_events_that_an_operator_should_act_on_are_logged_and_all_reach_every_li
     events = CallEventsFanOut([LoggedCallEvents(log), first, CallEvents(), last])
 
     events.attempt_ended("webdoc", "timeslots", CallResult.ANSWERED, 0.5)
+    events.unreachable("webdoc", "timeslots", FailureKind.TLS_EXPIRED)
     events.rejected("webdoc", "timeslots", Rejection.QUEUE_FULL)
     events.retried("webdoc")
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED):
@@ -89,9 +91,12 @@ def test_events_that_an_operator_should_act_on_are_logged_and_all_reach_every_li
         1,
         [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED],
         [32, 33, 34, 17, 18],
+        failures=[FailureKind.TLS_EXPIRED],
     )
     logged = [(line["event"], line["log_level"], line.get("limit")) for line in lines.entries]
+    assert lines.entries[0]["kind"] == "tls_expired"
     assert logged == [
+        ("upstream.unreachable", "warning", None),
         ("upstream.breaker_opened", "warning", None),
         ("upstream.breaker_closed", "info", None),
         ("upstream.slowed_down", "warning", 32),
@@ -99,3 +104,13 @@ def test_events_that_an_operator_should_act_on_are_logged_and_all_reach_every_li
     ]
     assert all(line["emr"] == "webdoc" for line in lines.entries)
     assert all(line.get("action") for line in lines.entries if line["log_level"] == "warning")
+
+
+@pytest.mark.parametrize("failure", FailureKind)
+def test_each_kind_of_failure_is_logged_with_what_to_do_about_it(failure: FailureKind) -> None:
+    lines = LogCapture()
+    log = structlog.wrap_logger(None, processors=[lines], wrapper_class=structlog.make_filtering_bound_logger(0))
+
+    LoggedCallEvents(log).unreachable("webdoc", "timeslots", failure)
+
+    assert lines.entries[0]["action"]

@@ -21,6 +21,7 @@ from gateway.http_client.pool import PoolTimeoutError
 from gateway.leyr.call_events import AttemptError, CallResult
 from gateway.leyr.client import LeyrTransport
 from gateway.leyr.error_mapping import retry_after
+from tests.unit.http_client.scripted_server import Server, answering, chunked, sized
 from tests.unit.leyr.mock_http_client import mock_http_client
 from tests.unit.leyr.test_error_mapping import NOW
 
@@ -288,3 +289,13 @@ async def test_a_transport_that_was_closed_can_be_opened_again() -> None:
             await transport.get("/x", timeout_seconds=5)
 
     assert len(leyr.requests) == 2
+
+
+@pytest.mark.parametrize("size", [0, MEBIBYTE])
+async def test_a_byte_order_mark_before_json_is_read_past(size: int) -> None:
+    body = b"[" + b" " * size + b"]"
+    marked = b"\xef\xbb\xbf" + body
+    async with Server(answering(sized(marked)), answering(chunked([marked[:2], marked[2:9], marked[9:]]))) as server:
+        for _ in range(2):
+            async with LeyrTransport(server.url, "client-1", SecretStr(SECRET)) as transport:
+                assert (await transport.get("/x", timeout_seconds=30)).body == body

@@ -18,6 +18,7 @@ from gateway.auth.rate_limit import Limit
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus, Incomplete, IncompleteReason
 from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
+from gateway.http_client.failures import FailureKind
 from gateway.leyr.call_events import AttemptError, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import ENDPOINTS
@@ -289,6 +290,7 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
     for first, second, third in events:
         metrics.attempt_ended(first, second, cast("CallResult", third), 1.0)
         metrics.rejected(first, second, cast("Rejection", third))
+        metrics.unreachable(first, second, cast("FailureKind", third))
         metrics.retried(first)
         metrics.breaker_changed(first, BreakerState.OPEN)
         metrics.finished(rejected(first))
@@ -300,6 +302,7 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
         "endpoint": {*ENDPOINTS},
         "outcome": {*map(str, CallResult), *get_args(RequestOutcome)},
         "operation": {"query", "mutation", "subscription", UNKNOWN},
+        "kind": {*map(str, FailureKind)},
         "reason": {*map(str, Rejection), *map(str, IncompleteReason)},
         "origin": {*map(str, CacheStatus)},
         "limit": {*map(str, Limit)},
