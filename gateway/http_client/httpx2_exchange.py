@@ -1,0 +1,233 @@
+"""One request over a connection of httpx2, in a task of its own: its answer, or why there is none."""
+
+import asyncio
+import errno
+import socket
+import ssl
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from time import monotonic
+from typing import Any
+from weakref import finalize
+
+import httpcore2
+
+from gateway.http_client.connection import (
+    BodyBudget,
+    BodyBudgetError,
+    BodyTooLargeError,
+    ContentDecodingError,
+    Response,
+    StaleConnectionError,
+)
+from gateway.http_client.network_stream import Sockets
+
+_MAX_HEAD_BYTES = 64 * 1024
+# As for ConnectionPool: a body in chunks of one byte takes six times its size on the wire.
+_MAX_WIRE_FACTOR = 8
+_ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
+_ANY_HEADER = zlib.MAX_WBITS | 32
+_LARGE_BODY_BYTES = 256 * 1024
+_COUNTED_BYTES = 64 * 1024
+# A chunk takes some ten microseconds.
+_CHUNKS_A_TURN = 256
+_SWITCHING_PROTOCOLS = 101
+_CERTIFICATE_EXPIRED = 10
+_NO_ROUTE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+
+
+class ConnectionFailedError(ConnectionError):
+    """There is no connection, or it broke; `kind` is the word for why, if there is one."""
+
+    def __init__(self, message: str, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Body:
+    """A body that is decompressed as it comes, to `max_bytes` at most."""
+
+    def __init__(self, encoding: str, max_bytes: int, budget: BodyBudget) -> None:
+        self.data = bytearray()
+        self._encoding = "" if encoding == "identity" else encoding
+        self._max_bytes = max_bytes
+        self._budget = budget
+        self._counted = 0
+        self._decompressor: zlib._Decompress | None = None
+
+    def add(self, chunk: bytes) -> None:
+        """Add what came. Raises ContentDecodingError, BodyTooLargeError and BodyBudgetError."""
+        plain = self._decompressed(chunk) if self._encoding and chunk else chunk
+        if len(self.data) + len(plain) > self._max_bytes:
+            raise BodyTooLargeError
+        self.data += plain
+        uncounted = len(self.data) - self._counted
+        if len(self.data) > _LARGE_BODY_BYTES and uncounted > _COUNTED_BYTES:
+            if not self._budget.take(uncounted):
+                raise BodyBudgetError
+            self._counted += uncounted
+
+    def into(self, status: int, headers: dict[str, str], sent_at: float) -> Response:
+        """The response with this body, which is counted until that is let go. Raises ContentDecodingError."""
+        if self._decompressor is not None and not self._decompressor.eof:
+            raise ContentDecodingError
+        response = Response(status, headers, self.data, sent_at)
+        if self._counted:
+            finalize(response, self._budget.give, self._counted)
+            self._counted = 0
+        return response
+
+    def let_go(self) -> None:
+        """Count no longer what no response holds."""
+        self._budget.give(self._counted)
+        self._counted = 0
+
+    def _decompressed(self, chunk: bytes) -> bytes:
+        if self._decompressor is None and self._encoding in _ZLIB_ENCODINGS:
+            self._decompressor = zlib.decompressobj(_ANY_HEADER)
+        try:
+            if self._decompressor is not None:
+                plain = self._decompressor.decompress(chunk, self._max_bytes - len(self.data) + 1)
+                if not self._decompressor.unused_data:
+                    return plain
+        except zlib.error:
+            pass
+        raise ContentDecodingError
+
+
+class Exchange:
+    """A request and its response; whoever waits for `ended` does not wait for what httpx2 tidies up after it."""
+
+    def __init__(
+        self, sockets: Sockets, bodies: BodyBudget, max_bytes: int, *, is_first: bool, is_shared: bool
+    ) -> None:
+        """`is_first` says that the connection has carried no other request, `is_shared` that it carries several."""
+        self.ended: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.connected: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Done when the request is about to be written: whether it will be by HTTP/2."""
+        self.is_clean = False
+        """Whether the response was read to its end, so that the connection may carry another."""
+        self._sockets = sockets
+        self._bodies = bodies
+        self._max_bytes = max_bytes
+        self._is_first = is_first
+        self._is_shared = is_shared
+        self._is_connecting = False
+        self._has_head = False
+        self._sent_at = 0.0
+
+    async def run(self, pool: httpcore2.AsyncConnectionPool, request: httpcore2.Request) -> None:
+        """Send the request and read the response; where it is cancelled, `ended` says what others said before."""
+        if not self._is_shared:
+            self._sockets.received, self._sockets.max_received = 0, _MAX_HEAD_BYTES
+        request.extensions = {"trace": self._trace}
+        try:
+            response = await pool.handle_async_request(request)
+            try:
+                found = await self._read(response)
+            finally:
+                await response.aclose()
+        except (BodyTooLargeError, BodyBudgetError, ContentDecodingError) as error:
+            self.fail(error)
+        except Exception as error:  # noqa: BLE001 # httpx2 lets other errors through than its own, of h2 and socksio too
+            self.fail(self._failure(error))
+        else:
+            self.is_clean = True
+            if not self.ended.done():
+                self.ended.set_result(found)
+
+    def fail(self, error: Exception) -> None:
+        """End the exchange with an error, if it has not ended."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+    async def _read(self, response: httpcore2.Response) -> Response:
+        if response.status == _SWITCHING_PROTOCOLS:
+            raise ConnectionFailedError("the answer is not HTTP")
+        headers = _fields(response.headers)
+        body = Body(headers.get("content-encoding", "").lower(), self._max_bytes, self._bodies)
+        try:
+            async with aclosing(response.aiter_stream()) as chunks:
+                number = 0
+                async for chunk in chunks:
+                    body.add(chunk)
+                    number += 1
+                    if not number % _CHUNKS_A_TURN:
+                        await asyncio.sleep(0)
+            return body.into(response.status, headers, self._sent_at)
+        finally:
+            body.let_go()
+
+    async def _trace(self, event: str, info: dict[str, Any]) -> None:
+        protocol, _, step = event.partition(".")
+        if step == "send_request_headers.started":
+            # The same steps lead to a proxy's tunnel first.
+            self._is_connecting = info["request"].method == b"CONNECT"
+            if not self._is_connecting:
+                self._begin(is_shared=protocol == "http2")
+        elif step == "receive_response_headers.complete" and not self._is_connecting:
+            self._has_head = True
+            self._sockets.max_received = 0 if self._is_shared else _MAX_HEAD_BYTES + _MAX_WIRE_FACTOR * self._max_bytes
+
+    def _begin(self, *, is_shared: bool) -> None:
+        """Note the instant: the request is written after it, so what Leyr says to it is no older."""
+        self._sent_at = monotonic()
+        self._is_shared = is_shared
+        self._sockets.received, self._sockets.max_received = 0, 0 if is_shared else _MAX_HEAD_BYTES
+        if not self.connected.done():
+            self.connected.set_result(is_shared)
+
+    def _failure(self, error: Exception) -> Exception:
+        failure = failure_of(error, has_ended=self._sockets.has_ended)
+        has_answer = self._has_head if self._is_shared else self._sockets.received
+        if failure.kind == "reset" and self._sent_at and not self._is_first and not has_answer:
+            return StaleConnectionError("closed")
+        return failure
+
+
+def failure_of(error: Exception, *, has_ended: bool) -> ConnectionFailedError:
+    """Why there is no connection or answer; the error's own text may hold what others wrote, and is left out."""
+    if isinstance(error, ConnectionFailedError):
+        return error
+    if isinstance(error, httpcore2.ProxyError):
+        return ConnectionFailedError("the proxy refused", "proxy_refused")
+    for cause in _causes(error):
+        kind = _kind_of(cause)
+        if kind is not None:
+            return ConnectionFailedError(f"no connection: {kind}", kind)
+    if isinstance(error, httpcore2.NetworkError) or has_ended:
+        return ConnectionFailedError("the connection broke", "reset")
+    return ConnectionFailedError("the answer is not HTTP")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    found: BaseException | None = error
+    while found is not None:
+        yield from found.exceptions if isinstance(found, BaseExceptionGroup) else (found,)
+        # httpx2's pool raises its errors once more without their cause.
+        found = found.__cause__ or found.__context__
+
+
+def _kind_of(error: BaseException) -> str | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return "tls_expired" if error.verify_code == _CERTIFICATE_EXPIRED else "tls_untrusted"
+        case socket.gaierror() | UnicodeError():
+            return "name_not_found"
+        case ConnectionRefusedError():
+            return "refused"
+        case TimeoutError():
+            return "connect_timeout"
+        case OSError() if error.errno in _NO_ROUTE:
+            return "no_route"
+    return None
+
+
+def _fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers as Response has them."""
+    fields: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")
+        fields[key] = f"{fields[key]}, {text}" if key == "link" and key in fields else text
+    return fields
