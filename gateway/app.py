@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ from gateway.http.health import livez, readyz
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
-from gateway.http_client.pool import ConnectionPool, HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -77,7 +77,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     clock: Callable[[], float] = monotonic,
     new_reference: Callable[[], object] = uuid4,
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
-    connections: HttpClientFactory = ConnectionPool,
+    connections: HttpClientFactory | None = None,
     log_to: TextIO | LogStream | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
@@ -87,13 +87,14 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
-    `connections` replaces the HTTP transport, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
+    `connections` replaces all HTTP clients, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
     stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has the files of settings read again.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
+    keys_over = connections or partial(_httpx2_client, settings)
+    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=new_secret, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration
@@ -102,7 +103,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     transport = LeyrTransport(
         settings.leyr_base_url,
         *settings.credentials(),
-        connections=connections,
+        connections=connections or partial(_leyr_client, settings),
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
     graphiql = graphiql_page(built_graphiql(), notice) if settings.gateway_graphiql else None
@@ -116,6 +117,20 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
+    """The HTTP client for a base URL: the own pool, which is the fastest, unless it cannot be reached so."""
+    if settings.leyr_http2 or settings.proxy_for(base_url) is not None:
+        return _httpx2_client(settings, base_url, headers, http2=settings.leyr_http2)
+    return ConnectionPool(base_url, headers)
+
+
+def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False) -> HttpClient:
+    # It takes three megabytes and some start time, which most processes spare.
+    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
+
+    return Httpx2Client(base_url, headers, proxy=settings.proxy_for(base_url), http2=http2)
 
 
 def _configuration(

@@ -26,7 +26,7 @@ from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.single_flight import SharedCall
 from gateway.files import FileError, FileTooLargeError, read_file
 from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
+from gateway.http_client.pool import HttpClient, HttpClientFactory
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 NAMES = {**{name: name for name in ALGORITHMS}, "Ed25519": "EdDSA"}
@@ -194,7 +194,7 @@ class KeyFile:
 
 @dataclass(frozen=True, slots=True)
 class KeyUrl:
-    """A key set at its issuer's URL. Redirects are not followed."""
+    """A key set at its issuer's URL. Redirects are not followed, since they could lead to another issuer's keys."""
 
     connections: HttpClient
     target: str
@@ -211,7 +211,7 @@ class KeyUrl:
             failure = "the answer is not in the encoding that it names"
         # A host name that cannot be encoded is a ValueError.
         except (OSError, ValueError) as error:
-            failure = f"no connection: {type(error).__name__}"
+            failure = f"no connection: {getattr(error, 'kind', None) or type(error).__name__}"
         else:
             if response.status == 200:  # noqa: PLR2004 # OK
                 return response.body
@@ -223,7 +223,7 @@ class KeyUrl:
         await self.connections.close()
 
 
-def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> KeySource:
+def key_source(place: str, connections: HttpClientFactory) -> KeySource:
     """The source for an http or https URL, or else for a path. Raises AuthSettingsError."""
     if not re.match(r"https?:", place, re.IGNORECASE):
         if "://" in place:

@@ -2,8 +2,9 @@
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -132,3 +133,24 @@ class Socks5Proxy(Proxy):
     async def _text(self, reader: asyncio.StreamReader, *, skipped: int = 0) -> bytes:
         *_, length = await reader.readexactly(skipped + 1)
         return await reader.readexactly(length)
+
+
+@contextmanager
+def in_thread(proxy: Proxy) -> Iterator[Proxy]:
+    """The proxy, as it serves from a thread of its own."""
+    started, loop, stopped = Event(), asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        async with proxy:
+            started.set()
+            await stopped.wait()
+
+    thread = Thread(target=loop.run_until_complete, args=[serve()])
+    thread.start()
+    started.wait()
+    try:
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join()
+        loop.close()
