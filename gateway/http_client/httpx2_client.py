@@ -27,7 +27,6 @@ from gateway.http_client.semaphore import ResizableSemaphore
 # Servers allow 100 calls at a time on a connection or more, as a rule.
 _MAX_STREAMS = 64
 _MAX_BODY_BYTES = 256 * 1024 * 1024
-_PROXY_AUTHENTICATION_REQUIRED = 407
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 
 
@@ -211,7 +210,7 @@ class Httpx2Client:
         self._exchanges.add(exchange)
         task = self._spawn(exchange.run(channel.pool, httpcore2.Request(b"GET", url, headers=self._headers)))
         try:
-            response = await exchange.ended
+            return await exchange.ended
         finally:
             for timer in timers:
                 timer.cancel()
@@ -219,10 +218,6 @@ class Httpx2Client:
             exchange.connected.cancel()
             self._exchanges.discard(exchange)
             self._give_back(channel, is_clean=exchange.is_clean)
-        if self._proxy is not None and response.status == _PROXY_AUTHENTICATION_REQUIRED:
-            # It stands between us and an http server; no server says so itself.
-            raise ConnectionFailedError("the proxy refused", "proxy_refused")
-        return response
 
     def _connected(self, channel: _Channel, timer: asyncio.TimerHandle, connected: "asyncio.Future[bool]") -> None:
         """Let others use the connection too, where it is HTTP/2; it failed where the future was cancelled."""

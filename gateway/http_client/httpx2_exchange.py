@@ -33,6 +33,7 @@ _COUNTED_BYTES = 64 * 1024
 # A chunk takes some ten microseconds.
 _CHUNKS_A_TURN = 256
 _SWITCHING_PROTOCOLS = 101
+_PROXY_AUTHENTICATION_REQUIRED = 407
 _CERTIFICATE_EXPIRED = 10
 _NO_ROUTE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 
@@ -145,6 +146,9 @@ class Exchange:
     async def _read(self, response: httpcore2.Response) -> Response:
         if response.status == _SWITCHING_PROTOCOLS:
             raise ConnectionFailedError("the answer is not HTTP")
+        if response.status == _PROXY_AUTHENTICATION_REQUIRED:
+            # A proxy says so in the place of an http server, which never does.
+            raise ConnectionFailedError("the proxy refused", "proxy_refused")
         headers = _fields(response.headers)
         body = Body(headers.get("content-encoding", "").lower(), self._max_bytes, self._bodies)
         try:
