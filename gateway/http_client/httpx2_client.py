@@ -159,13 +159,15 @@ class Httpx2Client:
     async def _take(self, deadline: float) -> _Channel:
         """A connection that takes a call, or else a new one.
 
-        Where it may turn out to speak HTTP/2, others wait for a connection that is made already, once.
+        Where it may turn out to speak HTTP/2, others wait for a connection that is made already, unless that fails.
         """
         self._raise_if_closed()
-        if self._first is not None and not self._open:
-            left = deadline - asyncio.get_running_loop().time()
-            if not (await asyncio.wait({self._first}, timeout=left))[0]:
+        has_failed = False
+        while self._first is not None and not self._open and not has_failed:
+            first, left = self._first, deadline - asyncio.get_running_loop().time()
+            if not (await asyncio.wait({first}, timeout=left))[0]:
                 raise TimeoutError
+            has_failed = first.cancelled()
             self._raise_if_closed()
         self._close_expired()
         while self._open:

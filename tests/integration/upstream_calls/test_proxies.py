@@ -68,3 +68,12 @@ def test_a_proxy_that_refuses_is_an_error_that_shows_no_password(
     assert answer["errors"][0]["extensions"]["code"] == "UPSTREAM_UNAVAILABLE"
     assert "canary" not in f"{answer}{gateway.log.getvalue()}"
     assert simulator.count().total() == 0
+
+
+def test_leyr_is_asked_over_http1_where_it_speaks_no_http2(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway(leyr_http2=True)
+
+    assert gateway.data(UNITS)["careUnits"]
+    assert simulator.count()["care_units"] == 1
