@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from time import monotonic
 
 import pytest
 
@@ -159,6 +160,52 @@ async def test_a_call_whose_connection_breaks_otherwise_is_not_sent_again(
             await bodies(connections, 1)
 
     assert (server.connections, len(server.heads)) == sent
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept(client: ClientType) -> None:
+    moved = sized(b"", b"location: https://elsewhere.example/", b"set-cookie: a=b").replace(b"200 OK", b"302 Found")
+    async with Server(answering(moved)) as server, opened(client, server) as connections:
+        found = [await connections.get("/", max_bytes=MAX_BYTES) for _ in range(2)]
+
+    assert [response.status for response in found] == [302, 302]
+    assert len(server.heads) == 2
+    assert all(b"cookie" not in head for head in server.heads)
+
+
+async def test_a_request_is_written_after_the_instant_that_its_response_names(client: ClientType) -> None:
+    arrived = []
+
+    async def noting(peer: Peer) -> None:
+        while await peer.request():
+            arrived.append(monotonic())
+            await asyncio.sleep(0.01)
+            await peer.send(RESPONSE)
+
+    begun = []
+    async with Server(noting) as server, opened(client, server) as connections:
+        found = []
+        for _ in range(3):
+            begun.append(monotonic())
+            found.append(await connections.get("/", max_bytes=MAX_BYTES))
+
+    for response, begin, arrival in zip(found, begun, arrived, strict=True):
+        assert begin <= response.sent_at <= arrival
+
+
+async def test_the_instant_of_a_request_that_is_sent_again_is_that_of_the_second_time(client: ClientType) -> None:
+    arrived = []
+
+    async def noting(peer: Peer) -> None:
+        await peer.request()
+        arrived.append(monotonic())
+        await peer.send(RESPONSE)
+
+    async with Server(once_then_close, noting) as server, opened(client, server) as connections:
+        await bodies(connections, 1)
+        again = await connections.get("/", max_bytes=MAX_BYTES)
+
+    assert server.connections == 2
+    assert again.sent_at <= arrived[0]
 
 
 async def test_a_refused_connection_raises_os_error(client: ClientType) -> None:

@@ -21,7 +21,6 @@ from tests.unit.http_client.scripted_server import (
     answering,
     bodies,
     silent,
-    sized,
     until,
 )
 
@@ -199,40 +198,6 @@ async def test_after_1200_cancelled_calls_all_ten_tunnels_are_usable(
         found = await asyncio.gather(*(client.get("/", max_bytes=MAX_BYTES) for _ in range(20)))
         assert [response.body for response in found] == [b"[1]"] * 20
         await until(lambda: server.open <= 10)
-
-
-async def test_redirects_are_not_followed_and_cookies_not_kept(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
-    moved = sized(b"", b"location: https://elsewhere.example/", b"set-cookie: a=b").replace(b"200 OK", b"302 Found")
-    async with (
-        Server(answering(moved), tls=tls) as server,
-        stand_in.Proxy(server.port) as proxy,
-        through(proxy, trust) as client,
-    ):
-        found = [await client.get("/", max_bytes=MAX_BYTES) for _ in range(2)]
-
-    assert [response.status for response in found] == [302, 302]
-    assert len(server.heads) == 2
-    assert all(b"cookie" not in head for head in server.heads)
-
-
-async def test_a_request_is_sent_after_the_instant_that_its_response_names(
-    tls: ssl.SSLContext, trust: ssl.SSLContext
-) -> None:
-    arrived = []
-
-    async def noting(peer: Peer) -> None:
-        while await peer.request():
-            arrived.append(asyncio.get_running_loop().time())
-            await peer.send(RESPONSE)
-
-    async with Server(noting, tls=tls) as server, stand_in.Proxy(server.port) as proxy, through(proxy, trust) as client:
-        before = asyncio.get_running_loop().time()
-        found = [await client.get("/", max_bytes=MAX_BYTES) for _ in range(3)]
-
-    # The loop's clock is the monotonic one in whole milliseconds.
-    for response, instant in zip(found, arrived, strict=True):
-        assert before - 0.001 <= response.sent_at <= instant + 0.001
-        before = instant
 
 
 async def test_close_fails_the_calls_that_wait_for_a_proxy(trust: ssl.SSLContext) -> None:
