@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.http_client.proxies import Proxy, ProxySettings, is_exempt
+from tests.processes import run_python
 
 LEYR = "https://api.leyr.example/api"
 
@@ -125,3 +126,9 @@ def test_a_password_is_not_shown() -> None:
     settings = ProxySettings.model_validate({"https_proxy": "http://user:canary@proxy.example"})
 
     assert "canary" not in f"{settings!r}{settings}{settings.proxy_for(LEYR)!r}"
+
+
+def test_httpx2_is_imported_only_where_it_is_used() -> None:
+    code = "import sys, gateway.cli, gateway.app; print(sorted({'httpx2', 'httpcore2', 'h2'} & set(sys.modules)))"
+
+    assert run_python("-c", code).stdout == "[]\n"
