@@ -5,7 +5,7 @@ import errno
 import socket
 import ssl
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -26,8 +26,13 @@ from gateway.http_client.network_stream import Sockets
 _MAX_HEAD_BYTES = 64 * 1024
 # As for ConnectionPool: a body in chunks of one byte takes six times its size on the wire.
 _MAX_WIRE_FACTOR = 8
-_ZLIB_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-_ANY_HEADER = zlib.MAX_WBITS | 32
+_GZIP_ENCODINGS = frozenset({"gzip", "x-gzip"})
+_ZLIB_ENCODINGS = _GZIP_ENCODINGS | {"deflate"}
+# What servers write that means no encoding, the names of charsets among it.
+_NO_ENCODINGS = frozenset({"", "identity", "none", "utf-8", "utf8", "us-ascii", "iso-8859-1"})
+# A gzip body may be of several members (RFC 1952, section 2.2), of which an empty one takes 20 bytes.
+_MAX_GZIP_MEMBERS = 1_000
+_ANY_HEADER, _GZIP_HEADER = zlib.MAX_WBITS | 32, zlib.MAX_WBITS | 16
 _LARGE_BODY_BYTES = 256 * 1024
 _COUNTED_BYTES = 64 * 1024
 # A chunk takes some ten microseconds.
@@ -39,7 +44,7 @@ _NO_ROUTE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, er
 
 
 class ConnectionFailedError(ConnectionError):
-    """There is no connection, or it broke; `kind` is the word for why, if there is one."""
+    """There is no connection, or it broke; `kind` is the word for why."""
 
     def __init__(self, message: str, kind: str | None = None) -> None:
         super().__init__(message)
@@ -51,11 +56,12 @@ class Body:
 
     def __init__(self, encoding: str, max_bytes: int, budget: BodyBudget) -> None:
         self.data = bytearray()
-        self._encoding = "" if encoding == "identity" else encoding
+        self._encoding = "" if encoding in _NO_ENCODINGS else encoding
         self._max_bytes = max_bytes
         self._budget = budget
         self._counted = 0
         self._decompressor: zlib._Decompress | None = None
+        self._members = 0
 
     def add(self, chunk: bytes) -> None:
         """Add what came. Raises ContentDecodingError, BodyTooLargeError and BodyBudgetError."""
@@ -71,7 +77,7 @@ class Body:
 
     def into(self, status: int, headers: dict[str, str], sent_at: float) -> Response:
         """The response with this body, which is counted until that is let go. Raises ContentDecodingError."""
-        if self._decompressor is not None and not self._decompressor.eof:
+        if self._decompressor is not None:
             raise ContentDecodingError
         response = Response(status, headers, self.data, sent_at)
         if self._counted:
@@ -84,17 +90,35 @@ class Body:
         self._budget.give(self._counted)
         self._counted = 0
 
-    def _decompressed(self, chunk: bytes) -> bytes:
-        if self._decompressor is None and self._encoding in _ZLIB_ENCODINGS:
-            self._decompressor = zlib.decompressobj(_ANY_HEADER)
+    def _decompressed(self, encoded: bytes) -> bytearray:
+        plain, room = bytearray(), self._max_bytes - len(self.data) + 1
         try:
-            if self._decompressor is not None:
-                plain = self._decompressor.decompress(chunk, self._max_bytes - len(self.data) + 1)
-                if not self._decompressor.unused_data:
-                    return plain
+            while encoded and len(plain) < room:
+                decompressor = self._decompressor or self._next_member(encoded)
+                if decompressor is None:
+                    break
+                plain += decompressor.decompress(encoded, room - len(plain))
+                if not decompressor.eof:
+                    break
+                encoded, self._decompressor = decompressor.unused_data, None
         except zlib.error:
-            pass
-        raise ContentDecodingError
+            raise ContentDecodingError from None
+        return plain
+
+    def _next_member(self, encoded: bytes) -> "zlib._Decompress | None":
+        """Begin a gzip member; None where only padding is left, as blocks have it. Raises zlib.error."""
+        self._members += 1
+        if self._members == 1:
+            known, header = _ZLIB_ENCODINGS, _ANY_HEADER
+        elif encoded.strip(b"\0"):
+            known, header = _GZIP_ENCODINGS, _GZIP_HEADER
+        else:
+            self._members = _MAX_GZIP_MEMBERS
+            return None
+        if self._encoding not in known or self._members > _MAX_GZIP_MEMBERS:
+            raise zlib.error
+        self._decompressor = zlib.decompressobj(header)
+        return self._decompressor
 
 
 class Exchange:
@@ -145,7 +169,7 @@ class Exchange:
 
     async def _read(self, response: httpcore2.Response) -> Response:
         if response.status == _SWITCHING_PROTOCOLS:
-            raise ConnectionFailedError("the answer is not HTTP")
+            raise ConnectionFailedError("the answer is not HTTP", "not_http")
         if response.status == _PROXY_AUTHENTICATION_REQUIRED:
             # A proxy says so in the place of an http server, which never does.
             raise ConnectionFailedError("the proxy refused", "proxy_refused")
@@ -202,7 +226,7 @@ def failure_of(error: Exception, *, has_ended: bool) -> ConnectionFailedError:
             return ConnectionFailedError(f"no connection: {kind}", kind)
     if isinstance(error, httpcore2.NetworkError) or has_ended:
         return ConnectionFailedError("the connection broke", "reset")
-    return ConnectionFailedError("the answer is not HTTP")
+    return ConnectionFailedError("the answer is not HTTP", "not_http")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -214,18 +238,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind_of(error: BaseException) -> str | None:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return "tls_expired" if error.verify_code == _CERTIFICATE_EXPIRED else "tls_untrusted"
-        case socket.gaierror() | UnicodeError():
-            return "name_not_found"
-        case ConnectionRefusedError():
-            return "refused"
-        case TimeoutError():
-            return "connect_timeout"
-        case OSError() if error.errno in _NO_ROUTE:
-            return "no_route"
-    return None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "tls_expired" if error.verify_code == _CERTIFICATE_EXPIRED else "tls_untrusted"
+    # Its subclasses say that TLS ended or waits.
+    if type(error) is ssl.SSLError:
+        return "tls_failed"
+    for types, kind in _KINDS.items():
+        if isinstance(error, types):
+            return kind
+    return "no_route" if isinstance(error, OSError) and error.errno in _NO_ROUTE else None
+
+
+_KINDS: Mapping[tuple[type[BaseException], ...], str] = {
+    (socket.gaierror, UnicodeError): "name_not_found",
+    (ConnectionRefusedError,): "refused",
+    (TimeoutError,): "connect_timeout",
+}
 
 
 def _fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

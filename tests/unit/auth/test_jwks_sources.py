@@ -75,7 +75,7 @@ async def test_a_key_url_without_a_path_requests_the_root() -> None:
         (answer(b"302 Found", b"", b"location: /elsewhere"), "the answer has status 302"),
         (answer(body=b" " * (LARGEST + 1)), "it is larger than 262144 bytes"),
         (answer(b"200 OK", b"canary", b"content-encoding: gzip"), "the answer is not in the encoding that it names"),
-        (answering(b"canary\r\n\r\n"), "no connection: ConnectionFailedError"),
+        (answering(b"canary\r\n\r\n"), "no connection: not_http"),
     ],
 )
 async def test_an_unusable_response_is_a_failure(script: Script, reason: str) -> None:

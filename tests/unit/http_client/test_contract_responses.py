@@ -113,7 +113,10 @@ MISNAMED = {
     "not encoded, in place of gzip": (b"gzip", PLAIN),
     "not encoded, in place of deflate": (b"deflate", PLAIN),
     "with a byte behind": (b"gzip", packed(PLAIN) + b"["),
-    "of two parts": (b"gzip", packed(PLAIN) * 2),
+    "with a member behind its padding": (b"gzip", packed(PLAIN) + bytes(9) + packed(PLAIN)),
+    "whose second member is none": (b"gzip", packed(PLAIN) + zlib.compress(PLAIN)),
+    "of two parts that deflate has not": (b"deflate", zlib.compress(PLAIN) * 2),
+    "of more members than anybody writes": (b"gzip", packed(b"") * 1001),
     "with a wrong checksum": (b"gzip", packed(PLAIN)[:-8] + bytes(8)),
 }
 
@@ -159,6 +162,7 @@ async def test_a_body_of_max_bytes_is_read_and_one_byte_more_is_too_large(client
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 FLOODS = {
     "what a bomb becomes": (answering(sized(BOMB, GZIPPED)), BodyTooLargeError),
+    "what many bombs become": (answering(sized(BOMB * 9, GZIPPED)), BodyTooLargeError),
     "a body": (endless(OK + b"\r\n", b"x" * 60_000), BodyTooLargeError),
     "chunks": (endless(CHUNKED, b"1\r\nx\r\n" * 10_000), BodyTooLargeError),
     "empty blocks": (endless(OK + GZIPPED + b"\r\n\r\n" + BOMB[:10], b"\0\0\0\xff\xff" * 9_000), ConnectionError),

@@ -75,6 +75,16 @@ async def test_a_handshake_that_is_not_answered_is_a_connect_timeout() -> None:
         assert await failure(server, connect_timeout_seconds=0.05) == "connect_timeout"
 
 
+async def test_a_server_that_speaks_no_tls_has_failed_at_that() -> None:
+    async def plain(peer: Peer) -> None:
+        await peer.send(RESPONSE)
+        await peer.abandoned()
+
+    async with Server(plain) as server:
+        server.url = server.url.replace("http:", "https:")
+        assert await failure(server) == "tls_failed"
+
+
 async def test_a_connection_that_ends_before_the_answer_is_a_reset() -> None:
     async def dropped(peer: Peer) -> None:
         await peer.request()
