@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.connector import ConnectConfig
-from gateway.http_client.pool import ConnectionPool, HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -88,14 +88,14 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
-    `connections` replaces the HTTP transport, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
+    `connections` replaces all HTTP clients, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
     stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has the files of settings read again.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    connections = connections or partial(ConnectionPool, connecting=_connecting(settings))
-    verifier = verifier_of(settings, log=log, connections=connections, new_secret=new_secret, now=now, clock=clock)
+    keys_over = connections or partial(_httpx2_client, settings)
+    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=new_secret, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration
@@ -104,7 +104,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     transport = LeyrTransport(
         settings.leyr_base_url,
         *settings.credentials(),
-        connections=connections,
+        connections=connections or partial(_leyr_client, settings),
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
     graphiql = None
@@ -121,6 +121,21 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
+    """The HTTP client for a base URL: the own pool, which is the fastest, unless it cannot be reached so."""
+    if settings.leyr_http2 or settings.proxy_for(base_url) is not None:
+        return _httpx2_client(settings, base_url, headers, http2=settings.leyr_http2)
+    return ConnectionPool(base_url, headers, connecting=_connecting(settings))
+
+
+def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False) -> HttpClient:
+    # It takes three megabytes and some start time, which most processes spare.
+    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
+
+    proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
+    return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connect_timeout_seconds=connecting.total_seconds)
 
 
 def _connecting(settings: Settings) -> ConnectConfig:

@@ -29,6 +29,7 @@ from gateway.auth.caller import is_loopback, proxy_networks
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.files import FileError, read_secret
 from gateway.http.csrf import Origins
+from gateway.http_client.proxies import ProxySettings
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 # Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
@@ -188,7 +189,7 @@ class AccessSettings(BaseModel):
         )
 
 
-class Settings(LimitSettings, AccessSettings, BaseSettings):
+class Settings(LimitSettings, AccessSettings, ProxySettings, BaseSettings):
     """The gateway's settings."""
 
     model_config = SettingsConfigDict(
@@ -199,6 +200,8 @@ class Settings(LimitSettings, AccessSettings, BaseSettings):
     """Where Leyr's API is, up to and with `/api`."""
     leyr_allow_http: bool = False
     """Whether `LEYR_BASE_URL` may be http to another machine, which shows the secret to whoever is on the way."""
+    leyr_http2: bool = False
+    """Whether Leyr is asked over HTTP/2; over HTTP/1.1 still where it is not spoken."""
     leyr_client_id: SecretStr | None = None
     """The application's client id. Required; `LEYR_CLIENT_ID_FILE` may name a file that holds it instead."""
     leyr_client_secret: SecretStr | None = None
@@ -348,7 +351,8 @@ def load_settings(**overrides: Any) -> Settings:
 def settings_table() -> str:
     """The settings as a Markdown table, for docs/running.md."""
     rows = ["| Name | Default | Meaning |", "| --- | --- | --- |"]
-    for name in (*Settings.__annotations__, *AccessSettings.model_fields, *LimitSettings.model_fields):
+    groups = (ProxySettings, AccessSettings, LimitSettings)
+    for name in (*Settings.__annotations__, *(name for group in groups for name in group.model_fields)):
         info = Settings.model_fields[name]
         default = ",".join(info.default) if isinstance(info.default, tuple) else info.default
         shown = {"True": "`on`", "False": "`off`", "None": "", "": ""}.get(str(default), f"`{default}`")

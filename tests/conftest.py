@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from gateway.app import create_app
 from gateway.http.csrf import Origins
-from gateway.http_client.pool import ConnectionPool, HttpClientFactory
+from gateway.http_client.pool import HttpClientFactory
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
@@ -61,7 +61,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
             *,
             notice: str = "",
             clock: Clock | None = None,
-            connections: HttpClientFactory = ConnectionPool,
+            connections: HttpClientFactory | None = None,
             traces: Traces | None = None,
             **settings: Any,
         ) -> Gateway:

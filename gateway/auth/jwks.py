@@ -2,7 +2,7 @@
 
 It is fetched at the start, or else for the first token. It is fresh for ten minutes; then it is used while it is
 refreshed, for up to a day if that fails. A token with an unknown kid has it fetched at once, since issuers change keys
-at any time, but at most every 30 seconds, since anybody can make up kids.
+at any time, but at most every 30 seconds on average, since anybody can make up kids.
 """
 
 import asyncio
@@ -25,8 +25,10 @@ from gateway.domain.errors import GatewayError
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.single_flight import SharedCall
 from gateway.files import FileError, FileTooLargeError, read_file
-from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
+from gateway.http_client.connection import BodyTooLargeError
+from gateway.http_client.content_encoding import ContentDecodingError
+from gateway.http_client.failures import kind_of
+from gateway.http_client.pool import HttpClient, HttpClientFactory
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 NAMES = {**{name: name for name in ALGORITHMS}, "Ed25519": "EdDSA"}
@@ -48,6 +50,8 @@ _FETCH_SECONDS = 5.0
 _TOO_LARGE = f"it is larger than {_MAX_BYTES} bytes"
 _LIFETIMES = Lifetimes(fresh=600.0, stale=86_400.0)
 _SECONDS_BETWEEN_FETCHES = 30.0
+# How many fetches for unknown kids may follow each other at once, so that a made-up kid delays no other.
+_LOOKUPS_AT_ONCE = 5
 # Shorter, since no caller can be authenticated until there are keys.
 _SECONDS_BETWEEN_FIRST_FETCHES = 5.0
 
@@ -82,6 +86,7 @@ class Keys:
     def __init__(self, keys: Iterable[Key]) -> None:
         self._all = tuple(keys)
         self._held = frozenset(self._all)
+        self.kids = frozenset(key.kid for key in self._all)
 
     def __len__(self) -> int:
         return len(self._all)
@@ -90,8 +95,8 @@ class Keys:
         return key in self._held
 
     def knows(self, kid: str | None) -> bool:
-        """Whether a key has this kid. True without a kid, since a newer key set would not help such a token."""
-        return kid is None or any(key.kid == kid for key in self._all)
+        """Whether a key has this kid. True where a newer key set would not help: without a kid, or with a long one."""
+        return kid is None or len(kid) > _MAX_KID or kid in self.kids
 
     def find(self, kid: str | None, algorithm: str) -> Key | None:
         """The key that a token names; without a kid, the only key of the set."""
@@ -194,7 +199,7 @@ class KeyFile:
 
 @dataclass(frozen=True, slots=True)
 class KeyUrl:
-    """A key set at its issuer's URL. Redirects are not followed."""
+    """A key set at its issuer's URL. Redirects are not followed, since they could lead to another issuer's keys."""
 
     connections: HttpClient
     target: str
@@ -211,7 +216,7 @@ class KeyUrl:
             failure = "the answer is not in the encoding that it names"
         # A host name that cannot be encoded is a ValueError.
         except (OSError, ValueError) as error:
-            failure = f"no connection: {type(error).__name__}"
+            failure = f"no connection: {kind_of(error).value}"
         else:
             if response.status == 200:  # noqa: PLR2004 # OK
                 return response.body
@@ -223,7 +228,7 @@ class KeyUrl:
         await self.connections.close()
 
 
-def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> KeySource:
+def key_source(place: str, connections: HttpClientFactory) -> KeySource:
     """The source for an http or https URL, or else for a path. Raises AuthSettingsError."""
     if not re.match(r"https?:", place, re.IGNORECASE):
         if "://" in place:
@@ -243,6 +248,31 @@ def key_source(place: str, connections: HttpClientFactory = ConnectionPool) -> K
     return KeyUrl(connections(f"{parts.scheme}://{parts.netloc}", headers), target)
 
 
+class _Lookups:
+    """When unknown kids may have the keys fetched: each every 30 seconds, and all together as often on average.
+
+    In between it is not known whether there is such a key, since it may be newer than the last fetch.
+    """
+
+    def __init__(self) -> None:
+        self._left = float(_LOOKUPS_AT_ONCE)
+        self._counted_at = 0.0
+        self._began: dict[str, float] = {}
+
+    def wait(self, kid: str, now: float) -> float:
+        """The seconds until a fetch for this kid may begin; 0 where it may now."""
+        self._left = min(self._left + (now - self._counted_at) / _SECONDS_BETWEEN_FETCHES, _LOOKUPS_AT_ONCE)
+        self._counted_at = now
+        for_all = (1 - self._left) * _SECONDS_BETWEEN_FETCHES
+        return max(self._began.get(kid, -inf) + _SECONDS_BETWEEN_FETCHES - now, for_all, 0.0)
+
+    def begin(self, kid: str, now: float) -> None:
+        """Count a fetch."""
+        self._left -= 1
+        latest = now - _SECONDS_BETWEEN_FETCHES
+        self._began = {kid: now, **{each: began for each, began in self._began.items() if began > latest}}
+
+
 @dataclass(slots=True, eq=False)
 class KeySet:
     """The current keys of one issuer; to be used inside one event loop.
@@ -257,8 +287,9 @@ class KeySet:
     _keys: Keys | None = None
     _fetched_at: float = -inf
     _last_fetch_at: float = -inf
-    _failed: bool = False
+    _withdrawn: frozenset[str | None] = frozenset()
     _call: SharedCall[Keys] | None = None
+    _lookups: _Lookups = field(default_factory=_Lookups)
 
     def current(self) -> Keys | None:
         """The keys, None if they are missing or too old. Begins a refresh if they are stale."""
@@ -274,10 +305,18 @@ class KeySet:
         """The key that a token names. Raises KeysUnavailableError, with the seconds to wait."""
         keys = self.current()
         if keys is None:
-            keys = await self._after_fetch(_SECONDS_BETWEEN_FIRST_FETCHES)
-        elif not keys.knows(kid):
-            keys = await self._after_fetch(_SECONDS_BETWEEN_FETCHES)
+            keys = await self._after_first_fetch()
+        elif kid is not None and not self.knows(kid):
+            keys = await self._after_lookup(kid)
         return keys.find(kid, algorithm)
+
+    def knows(self, kid: str | None) -> bool:
+        """Whether no fetch is needed for a token with this kid alone."""
+        keys = self.current()
+        if keys is None or keys.knows(kid):
+            return True
+        # A key that was there before is withdrawn, not newer than the last fetch.
+        return kid in self._withdrawn and self.clock() - self._fetched_at < _SECONDS_BETWEEN_FETCHES
 
     def start(self) -> None:
         """Begin the first fetch, or another one; where it fails, the first token has another one begun at once."""
@@ -291,16 +330,28 @@ class KeySet:
             self._call.release()
         await self.source.close()
 
-    async def _after_fetch(self, pause: float) -> Keys:
-        """The keys after the running fetch, or else after a new one, unless the last began within `pause` seconds."""
+    async def _after_first_fetch(self) -> Keys:
+        """The keys after the running fetch, or else after a new one, unless the last failed a moment ago."""
         call, now = self._call, self.clock()
         if call is None:
-            wait = self._last_fetch_at + pause - now
+            wait = self._last_fetch_at + _SECONDS_BETWEEN_FIRST_FETCHES - now
             if wait > 0:
-                if self._keys is None or self._failed:
-                    raise KeysUnavailableError(wait)
-                return self._keys
+                raise KeysUnavailableError(wait)
             call = self._start_fetch(now)
+        return await self._after(call, _SECONDS_BETWEEN_FIRST_FETCHES)
+
+    async def _after_lookup(self, kid: str) -> Keys:
+        """The keys after the running fetch, or else after a new one for this kid, unless it has to wait."""
+        call, now = self._call, self.clock()
+        if call is None:
+            wait = self._lookups.wait(kid, now)
+            if wait > 0:
+                raise KeysUnavailableError(wait)
+            self._lookups.begin(kid, now)
+            call = self._start_fetch(now)
+        return await self._after(call, _SECONDS_BETWEEN_FETCHES)
+
+    async def _after(self, call: SharedCall[Keys], pause: float) -> Keys:
         with suppress(UnusableKeysError):
             return await call.wait()
         raise KeysUnavailableError(pause)
@@ -320,9 +371,9 @@ class KeySet:
         if not keys:
             self.on_failed(_NO_KEY)
         # An empty key set counts too: keys that the issuer withdrew must not be used.
+        self._withdrawn = frozenset() if self._keys is None else self._keys.kids - keys.kids
         self._keys, self._fetched_at = keys, started
         return keys
 
-    def _ended(self, call: SharedCall[Keys]) -> None:
+    def _ended(self, _: SharedCall[Keys]) -> None:
         self._call = None
-        self._failed = call.answer is None

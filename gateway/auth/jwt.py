@@ -211,6 +211,9 @@ class JwtVerifier:
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
         kid, algorithm = _signed_with(token)
+        if not self.keys.knows(kid):
+            # Whatever its key: what would be refused is not worth a fetch, of which strangers get few.
+            valid_until(_unverified_claims(token), self.required, self.now().timestamp())
         key = await self.keys.find(kid, algorithm)
         if key is None:
             raise Unauthenticated("The token does not name (`kid`, `alg`) a key of its issuer")
@@ -250,6 +253,18 @@ def _verified_claims(token: str, key: Key) -> dict[str, Any]:
         payload = _JWS.decode(token, key.public.key, [name for name, meant in NAMES.items() if meant == key.algorithm])
     if payload is None:
         raise Unauthenticated("The token's signature is wrong")
+    return _claims(payload)
+
+
+def _unverified_claims(token: str) -> dict[str, Any]:
+    """The claims of a token, whoever signed it. Raises Unauthenticated."""
+    payload = b""
+    with suppress(PyJWTError):
+        payload = _JWS.decode(token, options={"verify_signature": False})
+    return _claims(payload)
+
+
+def _claims(payload: bytes) -> dict[str, Any]:
     claims: object = None
     with suppress(ValueError):
         claims = orjson.loads(payload)

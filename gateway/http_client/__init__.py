@@ -1,1 +1,1 @@
-"""Pooled HTTP/1.1 GET requests to one host; imports nothing else of the gateway."""
+"""GET requests to one host, over a pool of HTTP/1.1 or over httpx2; imports nothing else of the gateway."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -11,6 +10,7 @@ from weakref import finalize
 
 import httptools
 
+from gateway.http_client.content_encoding import ContentDecodingError, Decoder, decoder_of
 from gateway.http_client.failures import FailureKind, TransportError
 from gateway.http_client.tls import ResumingContext
 
@@ -20,13 +20,6 @@ _MAX_HEAD_BYTES = 64 * 1024
 _MAX_WIRE_FACTOR = 8
 _INFORMATIONAL = range(100, 200)
 _NO_BODY = frozenset({204, 304})
-_GZIP_ENCODINGS = frozenset({"gzip", "x-gzip"})
-_ZLIB_ENCODINGS = _GZIP_ENCODINGS | {"deflate"}
-# What servers write that mean no encoding, the names of charsets among it; other clients read past these too.
-_NO_ENCODINGS = frozenset({"", "identity", "none", "utf-8", "utf8", "us-ascii", "iso-8859-1"})
-# A gzip body may be of several members (RFC 1952, section 2.2). Tools that write blocks make one of each 64 KiB; an
-# empty one takes 20 bytes, and as long as a large one to begin.
-_MAX_GZIP_MEMBERS = 1_000
 # Smaller bodies are read in a few milliseconds, and so are not held for long.
 _LARGE_BODY_BYTES = 256 * 1024
 # How many bytes come between two counts.
@@ -35,13 +28,6 @@ _COUNTED_BYTES = 64 * 1024
 _PAUSING_BYTES = 256 * 1024
 # A chunk takes as long as so many bytes.
 _CHUNK_BYTES = 1024
-# zlib's names for a stream with a gzip or zlib header, and for one with a gzip header.
-_ANY_HEADER = zlib.MAX_WBITS | 32
-_GZIP_HEADER = zlib.MAX_WBITS | 16
-
-
-class ContentDecodingError(Exception):
-    """The body is not in the content encoding that its headers name."""
 
 
 class BodyTooLargeError(Exception):
@@ -231,9 +217,7 @@ class HttpConnection(asyncio.Protocol):
             self.close()
         self._headers: dict[str, str] = {}
         self._body: bytes | bytearray = b""
-        self._encoding = ""
-        self._decompressor: zlib._Decompress | None = None
-        self._members = 0
+        self._decoder: Decoder | None = None
         self._in_body = False
         self._max_received = _MAX_HEAD_BYTES
 
@@ -255,15 +239,22 @@ class HttpConnection(asyncio.Protocol):
         headers = self._headers
         framed = "content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower()
         self._is_close_delimited = not framed and status not in _NO_BODY and status not in _INFORMATIONAL
-        encoding = headers.get("content-encoding", "").lower()
-        self._encoding = "" if encoding in _NO_ENCODINGS else encoding
+        encoding = headers.get("content-encoding")
+        if encoding is not None:
+            self._decoder = decoder_of(encoding)
 
     def on_body(self, encoded: bytes) -> None:
         """Decompress and keep a part of the body."""
         self._unpaused += _CHUNK_BYTES
         if self._response is None:
             return
-        chunk = self._decompressed(encoded) if self._encoding else encoded
+        chunk: bytes | bytearray = encoded
+        if self._decoder is not None:
+            try:
+                chunk = self._decoder.decode(encoded, self._max_bytes - len(self._body) + 1)
+            except ContentDecodingError:
+                self._fail(ContentDecodingError)
+                return
         if len(self._body) + len(chunk) > self._max_bytes:
             self._fail(BodyTooLargeError)
         elif not self._body:
@@ -288,51 +279,6 @@ class HttpConnection(asyncio.Protocol):
         if self._parser.get_status_code() not in _INFORMATIONAL:
             self._finish()
 
-    def _decompressed(self, chunk: bytes) -> bytes | bytearray:
-        room = self._max_bytes - len(self._body) + 1
-        decompressor = self._decompressor
-        try:
-            if decompressor is None:
-                decompressor = self._next_member(chunk)
-                if decompressor is None:
-                    return b""
-            plain = decompressor.decompress(chunk, room)
-            if not decompressor.eof:
-                return plain
-            self._decompressor = None
-            rest = decompressor.unused_data
-            return self._with_further_members(bytearray(plain), rest, room) if rest else plain
-        except zlib.error:
-            self._fail(ContentDecodingError)
-            return b""
-
-    def _with_further_members(self, plain: bytearray, rest: bytes, room: int) -> bytearray:
-        """Add what the members in `rest` hold, up to `room` bytes together. Raises zlib.error."""
-        while rest and len(plain) < room:
-            decompressor = self._next_member(rest)
-            if decompressor is None:
-                break
-            plain += decompressor.decompress(rest, room - len(plain))
-            if not decompressor.eof:
-                break
-            rest, self._decompressor = decompressor.unused_data, None
-        return plain
-
-    def _next_member(self, chunk: bytes) -> "zlib._Decompress | None":
-        """Begin a gzip member; None where only padding is left, as blocks have it. Raises zlib.error."""
-        self._members += 1
-        if self._members == 1:
-            known, header = _ZLIB_ENCODINGS, _ANY_HEADER
-        elif chunk.strip(b"\0"):
-            known, header = _GZIP_ENCODINGS, _GZIP_HEADER
-        else:
-            self._members = _MAX_GZIP_MEMBERS
-            return None
-        if self._encoding not in known or self._members > _MAX_GZIP_MEMBERS:
-            raise zlib.error
-        self._decompressor = zlib.decompressobj(header)
-        return self._decompressor
-
     def _cancel_timer(self) -> None:
         # A timer that is left would keep the connection, and so the response, until it goes off.
         if self._timer is not None:
@@ -344,7 +290,7 @@ class HttpConnection(asyncio.Protocol):
         self._cancel_timer()
         if response is None:
             return
-        is_whole = self._decompressor is None
+        is_whole = self._decoder is None or self._decoder.is_whole
         if self._is_close_delimited or not self._parser.should_keep_alive() or not is_whole:
             self.close()
         if response.done():

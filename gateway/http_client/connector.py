@@ -30,6 +30,11 @@ class ConnectConfig:
     tls_seconds: float = 3.0
     look_up: LookUp = look_up
 
+    @property
+    def total_seconds(self) -> float:
+        """How long all steps may take together, with one address."""
+        return self.lookup_seconds + self.connect_seconds + self.tls_seconds
+
 
 class Connector:
     """Connects to the first of a host's addresses that answers; to be used inside one loop."""

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from gateway.http_client.connection import BodyBudget, HttpConnection, Response, StaleConnectionError
 from gateway.http_client.connector import ConnectConfig, Connector
 from gateway.http_client.semaphore import ResizableSemaphore
-from gateway.http_client.tls import client_context
+from gateway.http_client.tls import resuming_context
 
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 
@@ -81,7 +81,7 @@ class ConnectionPool:
         """
         url = urlsplit(base_url)
         secure = url.scheme == "https"
-        tls = (tls or client_context()) if secure else None
+        tls = (tls or resuming_context()) if secure else None
         self._bodies = BodyBudget(_MAX_BODY_BYTES)
         new_connection = partial(HttpConnection, bodies=self._bodies)
         self._connector = Connector(url, tls, connecting, new_connection)

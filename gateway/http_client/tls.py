@@ -52,10 +52,22 @@ class ResumingContext(ssl.SSLContext):
         self._session = None
 
 
-def client_context(clock: Callable[[], float] = monotonic) -> ResumingContext:
-    """A context that checks certificates; an authority that is trusted need not have signed itself."""
+def resuming_context(clock: Callable[[], float] = monotonic) -> ResumingContext:
+    """A context that checks certificates, and resumes sessions."""
     context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.clock = clock
+    _trust(context)
+    return context
+
+
+def client_context() -> ssl.SSLContext:
+    """A context that checks certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _trust(context)
+    return context
+
+
+def _trust(context: ssl.SSLContext) -> None:
+    # An authority that is trusted need not have signed itself.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.load_default_certs()
-    return context

@@ -30,7 +30,8 @@ from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, Healthcare
 from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
-from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, Response
+from gateway.http_client.content_encoding import ContentDecodingError
 from gateway.http_client.failures import kind_of
 from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
 from gateway.http_client.semaphore import ResizableSemaphore

@@ -59,7 +59,7 @@ def test_every_setting_that_is_named_is_one() -> None:
     families = {"GATEWAY_", "LEYR_", "GATEWAY_MAX_", "GATEWAY_JWT_", "GATEWAY_CACHE_"}
 
     # Of what an example leaves open, the beginning is named.
-    assert {each.removesuffix("_FILE") for each in named(r"\b(?:GATEWAY|LEYR)_[A-Z_]*")} <= fields | families
+    assert {each.removesuffix("_FILE") for each in named(r"\b(?:GATEWAY|LEYR)_[A-Z0-9_]*")} <= fields | families
 
 
 def test_every_metric_that_is_named_is_one() -> None:

@@ -24,6 +24,15 @@ def test_secrets_may_stand_in_files(load: Load, tmp_path: Path, end: str) -> Non
     assert settings.credentials() == ("id", SecretStr(SECRET))
 
 
+def test_a_proxy_with_its_password_may_stand_in_a_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "proxy").write_bytes(f"http://user:{SECRET}@proxy.example\n".encode())
+
+    proxy = load(HTTPS_PROXY_FILE=str(tmp_path / "proxy")).proxy_for("https://leyr.example")
+
+    assert proxy is not None
+    assert proxy.login == ("user", SECRET)
+
+
 @pytest.mark.parametrize(
     ("held", "said"),
     [

@@ -37,3 +37,28 @@ def test_http_to_another_machine_is_refused_unless_allowed(url: str, monkeypatch
 )  # fmt: skip
 def test_http_to_this_machine_and_https_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_of(url, monkeypatch).leyr_base_url == url
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+def test_proxies_are_read_in_either_case_and_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of("https://leyr.example/api", monkeypatch, **{name: "http://user:canary@proxy.example:3128"})
+
+    proxy = settings.proxy_for(settings.leyr_base_url)
+
+    assert proxy is not None
+    assert (proxy.host, proxy.port, proxy.login) == ("proxy.example", 3128, ("user", "canary"))
+    assert "canary" not in f"{settings!r}"
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_exempt_names_are_read_in_either_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxies = {"HTTPS_PROXY": "http://proxy.example", name: "other.example,leyr.example"}
+
+    assert settings_of("https://leyr.example/api", monkeypatch, **proxies).proxy_for("https://leyr.example") is None
+
+
+def test_a_wrong_proxy_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"^HTTPS_PROXY: a proxy's URL begins with http") as refusal:
+        settings_of("https://leyr.example/api", monkeypatch, HTTPS_PROXY="socks4://user:canary@proxy.example")
+
+    assert "canary" not in str(refusal.value)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -212,13 +211,64 @@ async def test_an_unknown_kid_has_the_keys_fetched() -> None:
     assert held.published.fetches == 2
 
 
-async def test_fetches_for_unknown_kids_are_thirty_seconds_apart() -> None:
+async def test_a_key_that_is_newer_than_the_last_fetch_is_found_whatever_others_asked_for() -> None:
     held = KeySetUnderTest()
+    await held.find()
+    assert await held.find("made up") is None
+    held.published.text = NEW
+    held.time.seconds += 1
+
+    assert await held.find("new") is not None
+    assert held.published.fetches == 3
+
+
+async def test_a_kid_that_was_looked_for_is_unavailable_for_the_rest_of_thirty_seconds() -> None:
+    held = KeySetUnderTest()
+    await held.find()
+    assert await held.find("new") is None
+    held.published.text = NEW
+    held.time.seconds += 1
+
+    assert await held.wait(held.find("new")) == 29
+    held.time.seconds += 28.5
+    assert await held.wait(held.find("new")) == 1
+    held.time.seconds += 0.5
+    assert await held.find("new") is not None
+    assert held.published.fetches == 3
+
+
+async def test_a_withdrawn_key_is_not_looked_for_until_thirty_seconds_later() -> None:
+    held = KeySetUnderTest()
+    await held.find()
+    held.published.text = NEW
+    assert await held.find("new") is not None
+    for _ in range(3):
+        assert await held.find("old") is None
+    assert held.published.fetches == 2
+
+    held.time.seconds += 30
+    assert await held.find("old") is None
+    assert held.published.fetches == 3
+
+
+async def test_fetches_for_made_up_kids_are_thirty_seconds_apart_on_average() -> None:
+    held = KeySetUnderTest()
+    waits = []
     for number in range(300):
-        assert await held.find(f"made up {number}\r\n") is None
+        try:
+            assert await held.find(f"made up {number}\r\n") is None
+        except KeysUnavailableError as refusal:
+            waits.append(refusal.retry_after or 0)
+        assert await held.find() is not None
+        await turns()
         held.time.seconds += 1
 
-    assert held.published.fetches == 10
+    assert held.published.fetches == 1 + 5 + 9
+    assert len(waits) == 300 - (1 + 5 + 9)
+    assert min(waits) >= 1
+    assert max(waits) <= 30
+    assert await held.find("x" * 1_025) is None
+    assert held.published.fetches == 1 + 5 + 9
 
 
 async def test_an_unknown_kid_is_unavailable_while_fetches_fail() -> None:
@@ -305,7 +355,8 @@ def test_any_sequence_keeps_fetches_apart_and_ends_old_keys(steps: list[tuple[fl
             if found is not None:
                 assert held.time.seconds - vouched[kid] < DAY + 10 * MINUTE
             assert held.published.fetches <= before + 1
-        assert all(later - earlier >= 5 for earlier, later in pairwise(asked))
+        # Five for unknown kids, one of a refresh, and then some that are apart.
+        assert all(later - earlier >= 5 for earlier, later in zip(asked, asked[7:], strict=False))
 
     asyncio.run(run())
 

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.auth.caller import AuthSettingsError
 from gateway.auth.jwks import KeyFile, KeySource, KeyUrl, UnusableKeysError, key_source
+from gateway.http_client.httpx2_client import Httpx2Client
 from tests.unit.http_client.scripted_server import Script, Server, answering
 
 BODY = b'{"keys":[]}'
@@ -21,7 +22,7 @@ def answer(status: bytes = b"200 OK", body: bytes = BODY, *headers: bytes) -> Sc
 
 @asynccontextmanager
 async def opened(place: str) -> AsyncIterator[KeySource]:
-    source = key_source(place)
+    source = key_source(place, Httpx2Client)
     try:
         yield source
     finally:
@@ -48,7 +49,7 @@ async def test_a_key_file_is_read_for_each_fetch(tmp_path: Path) -> None:
 
 
 async def test_an_invalid_path_is_a_failure() -> None:
-    assert await failure(key_source("canary\0")) == "the file cannot be read: its path is not one"
+    assert await failure(key_source("canary\0", Httpx2Client)) == "the file cannot be read: its path is not one"
 
 
 async def test_a_key_url_is_requested_with_its_path_and_query() -> None:
@@ -74,7 +75,7 @@ async def test_a_key_url_without_a_path_requests_the_root() -> None:
         (answer(b"302 Found", b"", b"location: /elsewhere"), "the answer has status 302"),
         (answer(body=b" " * (LARGEST + 1)), "it is larger than 262144 bytes"),
         (answer(b"200 OK", b"canary", b"content-encoding: gzip"), "the answer is not in the encoding that it names"),
-        (answering(b"canary\r\n\r\n"), "no connection: TransportError"),
+        (answering(b"canary\r\n\r\n"), "no connection: not_http"),
     ],
 )
 async def test_an_unusable_response_is_a_failure(script: Script, reason: str) -> None:
@@ -86,7 +87,7 @@ async def test_an_unreachable_server_is_a_failure() -> None:
     async with Server(answer()) as server:
         url = server.url
     async with opened(url) as source:
-        assert await failure(source) == "no connection: ConnectionRefusedError"
+        assert await failure(source) == "no connection: refused"
 
 
 async def test_an_impossible_host_name_is_a_failure() -> None:
@@ -116,6 +117,6 @@ async def test_an_impossible_host_name_is_a_failure() -> None:
 )
 def test_an_unusable_key_url_is_refused(url: str) -> None:
     with pytest.raises(AuthSettingsError) as refusal:
-        key_source(url)
+        key_source(url, Httpx2Client)
 
     assert "canary" not in str(refusal.value)

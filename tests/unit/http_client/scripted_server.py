@@ -6,10 +6,11 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
-from gateway.http_client.pool import ConnectionPool
+from gateway.http_client.pool import ConnectionPool, HttpClient
 
 MEBIBYTE = 1024 * 1024
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -158,9 +159,12 @@ MAX_BYTES = 1000
 RESPONSE = sized(b"[1]")
 
 
+C = TypeVar("C", bound=HttpClient)
+
+
 @asynccontextmanager
-async def pool(server: Server, **options: Any) -> AsyncIterator[ConnectionPool]:
-    connections = ConnectionPool(server.url, {}, **options)
+async def opened(client: Callable[..., C], server: Server, **options: Any) -> AsyncIterator[C]:
+    connections = client(server.url, {}, **options)
     try:
         async with asyncio.timeout(30):
             yield connections
@@ -168,7 +172,10 @@ async def pool(server: Server, **options: Any) -> AsyncIterator[ConnectionPool]:
         await connections.close()
 
 
-async def bodies(connections: ConnectionPool, calls: int) -> list[bytes | bytearray]:
+pool = partial(opened, ConnectionPool)
+
+
+async def bodies(connections: HttpClient, calls: int) -> list[bytes | bytearray]:
     return [(await connections.get("/", max_bytes=MAX_BYTES)).body for _ in range(calls)]
 
 

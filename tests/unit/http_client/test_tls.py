@@ -10,7 +10,7 @@ import pytest
 from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.failures import FailureKind, kind_of
 from gateway.http_client.pool import ConnectionPool
-from gateway.http_client.tls import client_context
+from gateway.http_client.tls import resuming_context
 from tests.unit.http_client.certificates import DAY, Authority, new_authority
 from tests.unit.http_client.scripted_server import RESPONSE, Peer, Script, Server, answering, bodies, pool, sized
 
@@ -130,7 +130,7 @@ async def test_a_connection_resumes_the_session_of_an_earlier_one(trusted: Autho
 
 async def test_a_session_that_the_server_does_not_know_begins_anew(trusted: Authority) -> None:
     now, sessions = [1000.0], Sessions()
-    tls = client_context(lambda: now[0])
+    tls = resuming_context(lambda: now[0])
     for resumed in ([False, True], [False, True]):
         # Each server seals its tickets with keys of its own.
         async with Server(sessions, tls=trusted.server()) as server:
@@ -147,7 +147,7 @@ async def test_a_session_that_the_server_does_not_know_begins_anew(trusted: Auth
 
 async def test_a_session_is_resumed_for_an_hour_at_most(trusted: Authority) -> None:
     now, sessions = [1000.0], Sessions()
-    tls = client_context(lambda: now[0])
+    tls = resuming_context(lambda: now[0])
     async with Server(sessions, tls=trusted.server()) as server, pool(server, tls=tls) as connections:
         # Each renews it, and none sees the certificate but the first and the one after an hour.
         for minutes in (0, 30, 29, 2, 2):
@@ -158,7 +158,7 @@ async def test_a_session_is_resumed_for_an_hour_at_most(trusted: Authority) -> N
 
 
 async def test_a_session_does_not_make_another_servers_certificate_right(trusted: Authority, tmp_path: Path) -> None:
-    sessions, tls = Sessions(), client_context()
+    sessions, tls = Sessions(), resuming_context()
     async with Server(sessions, tls=trusted.server()) as server:
         connections = ConnectionPool(server.url, {}, tls=tls)
         await bodies(connections, 2)

@@ -7,7 +7,7 @@ import aiohttp
 import httpx
 import pytest
 
-from gateway.http_client.connection import ContentDecodingError
+from gateway.http_client.content_encoding import ContentDecodingError
 from gateway.http_client.pool import ConnectionPool
 from tests.unit.http_client.scripted_server import OK, Server, closing_after, sized
 

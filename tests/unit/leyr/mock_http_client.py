@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 
 import httpx
 
-from gateway.http_client.connection import BodyTooLargeError, ContentDecodingError, Response
+from gateway.http_client.connection import BodyTooLargeError, Response
+from gateway.http_client.content_encoding import ContentDecodingError
 from gateway.http_client.pool import HttpClient
 
 

@@ -3,13 +3,10 @@
 import hmac
 import json
 import logging
-import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import pytest
@@ -17,106 +14,29 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from gateway.server.serving import serve_in_thread
 from gateway.settings import SettingsError
-from tests.harness import CACHES_ON, NOW, Clock, Gateway, Simulator, refusal
-from tests.stand_ins.canned_application import CannedApplication, CannedResponse
+from tests.harness import NOW, Clock, Gateway, Simulator, refusal
+from tests.integration.authentication.tokens.conftest import (
+    EC,
+    ED,
+    IN_TEN_MINUTES,
+    KEYS,
+    RSA,
+    UNITS,
+    KeyServer,
+    Serve,
+    post,
+    published,
+    token,
+)
 from tests.unit.auth.issuer import (
-    AUDIENCE,
     ISSUER,
     SUBJECT,
     key_set,
     private_key,
     public_jwk,
     said,
-    signed,
 )
-
-EMRS = "{ emrs { code } }"
-UNITS = "{ careUnits { id } }"
-IN_TEN_MINUTES = NOW.timestamp() + 600
-RSA, EC, ED = "RS256", "ES256", "EdDSA"
-KEYS = key_set(*(public_jwk(private_key(algorithm), kid) for algorithm, kid in ((RSA, "k1"), (EC, "k2"), (ED, "k3"))))
-NEW_KEYS = key_set(public_jwk(private_key(EC, "new"), "k4"))
-JWT: dict[str, Any] = {"gateway_auth": "jwt", "gateway_jwt_issuer": ISSUER, "gateway_jwt_audience": AUDIENCE}
-Serve = Callable[..., Gateway]
-
-
-def published(keys: bytes, status: int = 200) -> CannedResponse:
-    return CannedResponse(status, keys, ((b"content-type", b"application/jwk-set+json"),))
-
-
-class KeyServer(CannedApplication):
-    """Publishes an issuer's key set on a port of this machine, which is closed until it opens."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        super().__init__(published(KEYS))
-        self._stack = stack
-        # Bound but not listened on, so that connections are refused and no other process gets the port.
-        self._bound = stack.enter_context(socket.socket())
-        self._bound.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._bound.getsockname()[1]}/keys"
-
-    def open(self) -> None:
-        self._bound.listen()
-        self._stack.enter_context(serve_in_thread(self, self._bound))
-
-    @property
-    def asked(self) -> int:
-        """How often its keys were fetched."""
-        return self.calls.count("/keys?")
-
-
-@pytest.fixture
-def closed_key_server() -> Iterator[KeyServer]:
-    with ExitStack() as stack:
-        yield KeyServer(stack)
-
-
-@pytest.fixture
-def key_server(closed_key_server: KeyServer) -> KeyServer:
-    closed_key_server.open()
-    return closed_key_server
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def serve(serve_gateway: Serve, clock: Clock) -> Serve:
-    """Start a gateway that trusts the keys at a place, its caches on."""
-
-    def start(place: str | Path, **settings: Any) -> Gateway:
-        return serve_gateway(clock=clock, **JWT, gateway_jwt_jwks=str(place), **CACHES_ON, **settings)
-
-    return start
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    path = tmp_path / "keys.json"
-    path.write_bytes(KEYS)
-    return path
-
-
-@pytest.fixture
-def gateway(serve: Serve, key_file: Path) -> Gateway:
-    return serve(key_file)
-
-
-def token(algorithm: str = RSA, kid: str | None = "k1", which: str = "first", **claims: Any) -> str:
-    return signed(said(**{"exp": IN_TEN_MINUTES, **claims}), algorithm, kid, which)
-
-
-def new_token() -> str:
-    return token(EC, "k4", "new")
-
-
-def post(gateway: Gateway, bearer: str | None, query: str = EMRS, **headers: str) -> Any:
-    credential = {} if bearer is None else {"authorization": f"Bearer {bearer}"}
-    return gateway.http.post("/graphql", json={"query": query}, headers={**credential, **headers})
 
 
 def encoded(part: bytes) -> str:
@@ -232,75 +152,6 @@ def test_expired_token_is_401_though_its_response_is_cached(gateway: Gateway, cl
     assert refusal(post(gateway, token(), UNITS)) == (401, "UNAUTHENTICATED")
 
 
-@pytest.mark.parametrize("by_url", [False, True])
-def test_rotated_keys_replace_the_former_ones(
-    serve: Serve, key_server: KeyServer, key_file: Path, clock: Clock, by_url: bool
-) -> None:
-    gateway = serve(key_server.url if by_url else key_file)
-    assert post(gateway, token()).status_code == 200
-    assert refusal(post(gateway, new_token())) == (401, "UNAUTHENTICATED")
-
-    key_server.response = published(NEW_KEYS)
-    key_file.write_bytes(NEW_KEYS)
-    clock.seconds += 30
-
-    assert post(gateway, new_token()).status_code == 200
-    assert refusal(post(gateway, token())) == (401, "UNAUTHENTICATED")
-
-
-def test_unknown_key_ids_do_not_refetch_keys_each_time(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
-    gateway = serve(key_server.url)
-    assert post(gateway, token()).status_code == 200
-    for _ in range(3):
-        clock.seconds += 30
-        assert {post(gateway, token(kid=f"made-up-{n}")).status_code for n in range(20)} == {401}
-
-    assert key_server.asked == 4
-    assert post(gateway, token()).status_code == 200
-
-
-def test_unavailable_keys_are_503_until_they_can_be_fetched(
-    serve: Serve, closed_key_server: KeyServer, simulator: Simulator, clock: Clock
-) -> None:
-    gateway = serve(closed_key_server.url)
-    down = [post(gateway, token()) for _ in range(3)]
-    assert [refusal(each) for each in down] == [(503, "KEYS_UNAVAILABLE")] * 3
-    assert {each.headers["retry-after"] for each in down} == {"5"}
-    assert all(each.json()["errors"][0]["extensions"]["retryable"] for each in down)
-    assert not any("www-authenticate" in each.headers for each in down)
-    assert refusal(post(gateway, None)) == (401, "UNAUTHENTICATED")
-    assert [gateway.http.get(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
-
-    closed_key_server.open()
-    closed_key_server.response = published(KEYS, 500)
-    clock.seconds += 5
-    assert refusal(post(gateway, token())) == (503, "KEYS_UNAVAILABLE")
-    closed_key_server.response = published(KEYS)
-    clock.seconds += 5
-
-    assert post(gateway, token()).status_code == 200
-    assert closed_key_server.asked == 2
-    # The first token may have come while the fetch of the start went on, or after it.
-    failed = dict.fromkeys(line["reason"] for line in gateway.lines() if line["event"] == "callers.keys_failed")
-    assert list(failed) == [
-        "no connection: ConnectionRefusedError",
-        "the answer has status 500",
-    ]
-    assert simulator.calls() == []
-
-
-def test_keys_fetched_once_outlive_an_outage_of_the_issuer(serve: Serve, key_server: KeyServer, clock: Clock) -> None:
-    gateway = serve(key_server.url)
-    assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
-    key_server.response = published(KEYS, 503)
-    for _ in range(10):
-        clock.seconds += 2 * 3_600
-        assert post(gateway, token(exp=IN_TEN_MINUTES + 86_400)).status_code == 200
-    clock.seconds += 5 * 3_600
-
-    assert refusal(post(gateway, token(exp=IN_TEN_MINUTES + 2 * 86_400))) == (503, "KEYS_UNAVAILABLE")
-
-
 def test_rate_limit_counts_all_tokens_of_a_subject_together(serve: Serve, key_file: Path) -> None:
     gateway = serve(key_file, gateway_rate_per_second=1, gateway_rate_burst=2)
     other = token(sub="somebody-else")
@@ -372,20 +223,3 @@ def test_a_key_file_without_a_key_stops_the_start(serve: Serve, tmp_path: Path, 
         serve(tmp_path / "canary")
 
     assert "canary" not in repr(refused.value)
-
-
-def test_a_key_url_that_does_not_answer_is_a_warning_at_the_start_and_asked_again_for_the_first_token(
-    closed_key_server: KeyServer, serve: Serve
-) -> None:
-    gateway = serve(closed_key_server.url)
-
-    for _ in range(1_000):
-        if warned := [line for line in gateway.lines() if line["event"] == "callers.keys_failed"]:
-            break
-        sleep(0.01)
-    closed_key_server.open()
-
-    assert [(line["level"], line["reason"]) for line in warned] == [
-        ("warning", "no connection: ConnectionRefusedError")
-    ]
-    assert post(gateway, token()).status_code == 200

@@ -1,11 +1,12 @@
-"""ConnectionPool: how many connections there may be, and how calls wait for one."""
+"""HttpClient: how many connections there may be, and how calls wait for one."""
 
 import asyncio
 from random import Random
 
 import pytest
 
-from gateway.http_client.pool import ConnectionPool, PoolTimeoutError
+from gateway.http_client.pool import HttpClient, PoolTimeoutError
+from tests.unit.http_client.conftest import ClientType
 from tests.unit.http_client.scripted_server import (
     MAX_BYTES,
     RESPONSE,
@@ -13,22 +14,17 @@ from tests.unit.http_client.scripted_server import (
     Server,
     answering,
     bodies,
-    pool,
+    opened,
     silent,
     until,
 )
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
-    return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-
-def called(connections: ConnectionPool, number: int, timeout_seconds: float = 60) -> list["asyncio.Task[object]"]:
+def called(connections: HttpClient, number: int, timeout_seconds: float = 60) -> list["asyncio.Task[object]"]:
     return [asyncio.create_task(_get(connections, timeout_seconds)) for _ in range(number)]
 
 
-async def _get(connections: ConnectionPool, timeout_seconds: float) -> object:
+async def _get(connections: HttpClient, timeout_seconds: float) -> object:
     return (await connections.get("/", max_bytes=MAX_BYTES, timeout_seconds=timeout_seconds)).body
 
 
@@ -39,16 +35,19 @@ async def slow(peer: Peer) -> None:
         await peer.send(RESPONSE)
 
 
-async def test_more_calls_than_max_connections_wait_for_a_connection() -> None:
-    async with Server(slow) as server, pool(server, max_connections=3) as connections:
+async def test_more_calls_than_max_connections_wait_for_a_connection(client: ClientType) -> None:
+    async with Server(slow) as server, opened(client, server, max_connections=3) as connections:
         found = await asyncio.gather(*called(connections, 60))
 
     assert found == [b"[1]"] * 60
     assert server.connections == 3
 
 
-async def test_parts_of_the_host_take_turns_where_all_connections_are_in_use() -> None:
-    async with Server(slow) as server, pool(server, max_connections=1, pool_timeout_seconds=30) as connections:
+async def test_parts_of_the_host_take_turns_where_all_connections_are_in_use(client: ClientType) -> None:
+    async with (
+        Server(slow) as server,
+        opened(client, server, max_connections=1, pool_timeout_seconds=30) as connections,
+    ):
         targets = [*["/emrs/slow/units?a"] * 20, "/emrs/well/units?b", "/emrs/well/units?c"]
         gets = [asyncio.create_task(connections.get(each, max_bytes=MAX_BYTES)) for each in targets]
         await asyncio.gather(*gets)
@@ -58,8 +57,11 @@ async def test_parts_of_the_host_take_turns_where_all_connections_are_in_use() -
     assert b"".join(order).startswith(b"aabac")
 
 
-async def test_a_call_without_a_connection_after_the_pool_timeout_fails_and_sends_nothing() -> None:
-    async with Server(silent) as server, pool(server, max_connections=2, pool_timeout_seconds=0.01) as connections:
+async def test_a_call_without_a_connection_after_the_pool_timeout_fails_and_sends_nothing(client: ClientType) -> None:
+    async with (
+        Server(silent) as server,
+        opened(client, server, max_connections=2, pool_timeout_seconds=0.01) as connections,
+    ):
         calls = called(connections, 2)
         await until(lambda: len(server.heads) == 2)
 
@@ -72,8 +74,11 @@ async def test_a_call_without_a_connection_after_the_pool_timeout_fails_and_send
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_the_timeout_of_a_call_includes_the_wait_for_a_connection() -> None:
-    async with Server(silent) as server, pool(server, max_connections=1, pool_timeout_seconds=5) as connections:
+async def test_the_timeout_of_a_call_includes_the_wait_for_a_connection(client: ClientType) -> None:
+    async with (
+        Server(silent) as server,
+        opened(client, server, max_connections=1, pool_timeout_seconds=5) as connections,
+    ):
         calls = called(connections, 1)
         await until(lambda: len(server.heads) == 1)
 
@@ -88,7 +93,7 @@ async def test_the_timeout_of_a_call_includes_the_wait_for_a_connection() -> Non
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_after_the_wait_a_kept_connection_has_the_rest_of_the_timeout() -> None:
+async def test_after_the_wait_a_kept_connection_has_the_rest_of_the_timeout(client: ClientType) -> None:
     async def once_slowly(peer: Peer) -> None:
         await peer.request()
         await asyncio.sleep(0.35)
@@ -100,7 +105,10 @@ async def test_after_the_wait_a_kept_connection_has_the_rest_of_the_timeout() ->
         for _ in range(pieces):
             await asyncio.sleep(0.05)
 
-    async with Server(once_slowly) as server, pool(server, max_connections=1, pool_timeout_seconds=5) as connections:
+    async with (
+        Server(once_slowly) as server,
+        opened(client, server, max_connections=1, pool_timeout_seconds=5) as connections,
+    ):
         (first,) = called(connections, 1)
         await until(lambda: len(server.heads) == 1)
         # With all of its time from the moment on when there is a connection it would take 0.75 seconds.
@@ -114,20 +122,23 @@ async def test_after_the_wait_a_kept_connection_has_the_rest_of_the_timeout() ->
         assert await first == b"[1]"
 
 
-async def test_a_connection_that_fails_releases_its_permit() -> None:
+async def test_a_connection_that_fails_releases_its_permit(client: ClientType) -> None:
     async with Server(silent) as server:
         pass
 
-    async with pool(server, max_connections=2) as connections:
+    async with opened(client, server, max_connections=2) as connections:
         for _ in range(5):
             with pytest.raises(OSError, match=r"refused|Connect"):
                 await bodies(connections, 1)
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_after_1200_cancelled_calls_all_ten_connections_are_usable(seed: int) -> None:
+async def test_after_1200_cancelled_calls_all_ten_connections_are_usable(client: ClientType, seed: int) -> None:
     rng = Random(seed)  # noqa: S311 # the cases of a test
-    async with Server(slow) as server, pool(server, max_connections=10, pool_timeout_seconds=2) as connections:
+    async with (
+        Server(slow) as server,
+        opened(client, server, max_connections=10, pool_timeout_seconds=2) as connections,
+    ):
         for _ in range(12):
             calls = called(connections, 100)
             for _ in range(rng.randrange(8)):
@@ -142,8 +153,11 @@ async def test_after_1200_cancelled_calls_all_ten_connections_are_usable(seed: i
         await until(lambda: server.open <= 10)
 
 
-async def test_close_fails_the_calls_that_wait_for_a_connection() -> None:
-    async with Server(silent) as server, pool(server, max_connections=1, pool_timeout_seconds=60) as connections:
+async def test_close_fails_the_calls_that_wait_for_a_connection(client: ClientType) -> None:
+    async with (
+        Server(silent) as server,
+        opened(client, server, max_connections=1, pool_timeout_seconds=60) as connections,
+    ):
         calls = called(connections, 5)
         await until(lambda: len(server.heads) == 1)
         await connections.close()
@@ -153,20 +167,20 @@ async def test_close_fails_the_calls_that_wait_for_a_connection() -> None:
     assert not any(isinstance(ending, PoolTimeoutError) for ending in endings)
 
 
-async def test_calls_that_share_few_connections_get_their_own_responses() -> None:
+async def test_calls_that_share_few_connections_get_their_own_responses(client: ClientType) -> None:
     async def echoing(peer: Peer) -> None:
         while head := await peer.request():
             await peer.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n" + head.split()[1][1:5])
 
-    async with Server(echoing) as server, pool(server, max_connections=4) as connections:
+    async with Server(echoing) as server, opened(client, server, max_connections=4) as connections:
         responses = await asyncio.gather(*(connections.get(f"/{n:04}", max_bytes=MAX_BYTES) for n in range(400)))
 
     assert [response.body for response in responses] == [b"%04d" % n for n in range(400)]
     assert server.connections == 4
 
 
-async def test_a_pool_opens_as_many_connections_as_there_are_concurrent_calls() -> None:
-    async with Server(answering(RESPONSE)) as server, pool(server, max_connections=100) as connections:
+async def test_a_pool_opens_as_many_connections_as_there_are_concurrent_calls(client: ClientType) -> None:
+    async with Server(answering(RESPONSE)) as server, opened(client, server, max_connections=100) as connections:
         assert await asyncio.gather(*called(connections, 100)) == [b"[1]"] * 100
 
     assert server.connections == 100
