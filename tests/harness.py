@@ -93,6 +93,8 @@ def leyr_settings(url: str, emrs: tuple[str, ...]) -> dict[str, Any]:
         "leyr_client_id": CLIENT_ID,
         "leyr_client_secret": CLIENT_SECRET,
         "leyr_emrs": emrs,
+        # The simulator shares this process, so that a connection may take as long as all else that runs here.
+        "gateway_connect_seconds": 30,
     }
 
 
