@@ -44,6 +44,10 @@ gateway/http/static/index.html: $(shell git ls-files $(EXPLORER) 2>/dev/null)
 schema: setup
 	$(BIN)/gateway schema > schema.graphql
 
+# Lists what changed for clients since the last tag, and fails where a change breaks them.
+check-schema: setup
+	$(BIN)/python -m tests.house.schema_changes
+
 # The README's picture: the page as Chromium shows it.
 picture: setup
 	TESTS_REQUIRE=browser PICTURE=docs/graphiql.png $(BIN)/python -m pytest -q tests/e2e/test_picture.py
