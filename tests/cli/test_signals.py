@@ -60,6 +60,10 @@ def test_sighup_reads_all_files_again_or_none(
     serving.process.send_signal(signal.SIGHUP)
     serving.url('("gateway.reload_failed","reason":"LEYR_PROFILES: )')
     assert (status("k1", "a"), status("k2", "a")) == (200, 401), "nothing has changed"
+    keys.write_text(f"deep = {'[' * 5_000}")
+    serving.process.send_signal(signal.SIGHUP)
+    serving.url('("gateway.reload_failed","reason":"GATEWAY_API_KEYS: the file is not TOML)')
+    keys.write_text(table("second", "k2"))
 
     profiles.write_text('[webdoc]\nname = "Two"')
     serving.process.send_signal(signal.SIGHUP)
