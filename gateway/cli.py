@@ -42,6 +42,7 @@ _LOCAL_PAGES = tuple(
 )
 _MAX_ASSUMED = 1_000
 _SIMULATOR_PORT = 9000
+_STDERR = 2
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
 _METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
 
@@ -52,6 +53,7 @@ class InputError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0 for success, 1 for a failure, 2 for a wrong command line."""
+    _open_standard_streams()
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -59,6 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, BindError, StartError, TracesError, InputError) as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
+
+
+def _open_standard_streams() -> None:
+    """Open what whoever started the process has closed, so that there is a log and no socket takes its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STDERR, "w", encoding="utf-8", closefd=False)
 
 
 def _serve(options: argparse.Namespace) -> int:
