@@ -173,9 +173,9 @@ def _simulator(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Print the calls of a query; the exit status is 1 where the query has errors."""
     try:
-        document = options.document.read()
+        document = options.document.read().decode("utf-8-sig")
         variables = json.loads(options.variables.read()) if options.variables else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"a file cannot be read: {error}") from None
     if not isinstance(variables, dict):
         raise InputError("the variables are not a JSON object")
@@ -303,8 +303,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("document", type=argparse.FileType(encoding="utf-8"), help="a GraphQL document; - for stdin")
-    parser.add_argument("--variables", type=argparse.FileType(encoding="utf-8"), help="a JSON file with its variables")
+    parser.add_argument("document", type=argparse.FileType("rb"), help="a GraphQL document; - for stdin")
+    parser.add_argument("--variables", type=argparse.FileType("rb"), help="a JSON file with its variables")
     parser.add_argument("--operation", help="which operation of the document, where it has several")
     parser.add_argument("--json", action="store_true", help="print JSON")
     for name, what in (("care-units", "an EHR"), ("resources", "a care unit"), ("services", "a care unit")):

@@ -32,6 +32,7 @@ _STOP = ShutdownTimeouts()
 # The clients are on this machine, where a handshake takes no time.
 _STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
+_HIGHEST_PORT = 65_535
 # It would kill at once; Windows has none.
 _QUIT = () if sys.platform == "win32" else (signal.SIGQUIT,)
 
@@ -46,13 +47,17 @@ class StartError(Exception):
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """Listen on an address; connections wait until they are served, port 0 takes a free one. Raises BindError."""
+    # The system's own look-up takes what is left of a greater number without its highest bits.
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise BindError(f"cannot listen on {host} port {port}: a port is a number from 0 to {_HIGHEST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
-    except (OSError, OverflowError) as error:
+    # A host that no name server could be asked for is a UnicodeError.
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise BindError(f"cannot listen on {host} port {port}: {reason}") from None
     return listener

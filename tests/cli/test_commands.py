@@ -282,3 +282,21 @@ def test_simulator_serves_with_behaviour_given_in_its_older_spelling(run: Callab
 def test_a_wrong_behaviour_switch_is_refused() -> None:
     assert gateway("simulator", "--port", "0", "--behaviour", "webdoc.mood=bad").returncode == 1
     assert gateway("simulator", "--port", "0", "--behaviour", "webdoc").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "99999"], "cannot listen on 127.0.0.1 port 99999: a port is a number from 0 to 65535"),
+        (["--port", "-1"], "a port is a number from 0 to 65535"),
+        (["--host", f"{'a' * 70}.example"], "cannot listen on aaa"),
+        (["--latency", "nan"], "latency_ms must be a number that is not negative"),
+        (["--latency", "inf"], "latency_ms must be a number that is not negative"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_refused(arguments: list[str], said: str) -> None:
+    refused = gateway("simulator", *arguments)
+
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert "Traceback" not in refused.stderr
