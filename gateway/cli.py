@@ -33,7 +33,7 @@ from gateway.server.serving import BindError, StartError, listening_socket, serv
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
 from gateway.telemetry.metrics import Metrics, metrics_app
-from gateway.telemetry.traces import TracesError, traces_to
+from gateway.telemetry.traces import Traces, TracesError, traces_to
 
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 # Where development servers of pages listen: Vite, Next.js and others, each on a port of its own.
@@ -74,6 +74,23 @@ def _open_standard_streams() -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
+
+    def announce(log: FilteringBoundLogger, url: str) -> None:
+        log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+
+    stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+    return _run(settings, announce, stop=stop, takes_signals=True)
+
+
+def _run(
+    settings: Settings,
+    announce: Callable[[FilteringBoundLogger, str], None],
+    *,
+    stop: ShutdownTimeouts,
+    notice: str = "",
+    takes_signals: bool = False,
+) -> int:
+    """Serve the gateway until it is stopped; `announce` is called with its log and its URL. Gives the exit status."""
     stream = LogStream(sys.stderr)
     log = build_log(settings.gateway_log_level, stream)
     stream.on_lost = partial(_log_lost, log)
@@ -84,22 +101,15 @@ def _serve(options: argparse.Namespace) -> int:
         metrics = None
         if settings.gateway_metrics_port is not None:
             metrics = Metrics(settings.leyr_emrs, log_lines_lost=lambda: stream.lost)
-        traces = None
-        if settings.gateway_traces_url is not None:
-            traces = traces_to(
-                settings.gateway_traces_url,
-                emrs=settings.leyr_emrs,
-                ratio=settings.gateway_traces_ratio,
-                now_ns=time_ns,
-                chance=random,
-                log=log,
-            )
+        traces = _traces(settings, log)
+        if traces is not None:
             stack.callback(traces.close)
         readiness = Readiness()
         told: dict[str, Any] = {"log_to": stream, "metrics": metrics, "traces": traces, "readiness": readiness}
-        app = create_app(settings, **told, takes_signals=True)
+        app = create_app(settings, **told, notice=notice, takes_signals=takes_signals)
         listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
-        refusal = settings.refusal_to_listen(listener.getsockname()[0])
+        # Simulated data are for everyone.
+        refusal = None if notice else settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
             listener.close()
             raise SettingsError(refusal)
@@ -108,10 +118,22 @@ def _serve(options: argparse.Namespace) -> int:
             metrics_socket = _listen(settings.gateway_metrics_host, port, "GATEWAY_METRICS_PORT")
             log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
             stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
-        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
-        stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+        announce(log, url_of(listener))
         started = serve(app, listener, stop=stop, readiness=readiness, log=log, **_rules_of_server(settings))
         return 0 if started else 1
+
+
+def _traces(settings: Settings, log: FilteringBoundLogger) -> Traces | None:
+    if settings.gateway_traces_url is None:
+        return None
+    return traces_to(
+        settings.gateway_traces_url,
+        emrs=settings.leyr_emrs,
+        ratio=settings.gateway_traces_ratio,
+        now_ns=time_ns,
+        chance=random,
+        log=log,
+    )
 
 
 def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
@@ -152,15 +174,13 @@ def _dev(options: argparse.Namespace) -> int:
                 gateway_cors_origins=_LOCAL_PAGES,
             ),
         )
-        stream = LogStream(sys.stderr)
-        app = create_app(settings, log_to=stream, notice=_SIMULATED)
-        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
-        capture_library_logs(build_log(settings.gateway_log_level, stream))
-        print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
-        print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
-        print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        started = serve(app, listener, **_rules_of_server(settings))
-        return 0 if started else 1
+
+        def announce(_: FilteringBoundLogger, url: str) -> None:
+            print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
+            print(f"GraphiQL and GraphQL:  {url}/graphql", flush=True)
+            print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
+
+        return _run(settings, announce, stop=ShutdownTimeouts(), notice=_SIMULATED)
 
 
 def _simulator(options: argparse.Namespace) -> int:

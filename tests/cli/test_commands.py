@@ -244,6 +244,18 @@ def test_dev_serves_simulated_data_and_says_so(run: Callable[..., Running]) -> N
     assert dev.stop() == 0
 
 
+def test_dev_heeds_the_settings_of_serve(run: Callable[..., Running]) -> None:
+    dev = run("dev", "--port", "0", "--simulator-port", "0", "--latency", "0", GATEWAY_METRICS_PORT="0")
+    metrics = dev.url(r'"event":"gateway.metrics","url":"(http[^"]+)"')
+    url = dev.url(r"GraphQL: +(http://\S+)")
+
+    httpx.post(url, json={"query": "{ careUnits { name } }"}, timeout=20)
+    httpx.get(url, timeout=20)
+
+    assert 'gateway_operations_total{operation="query",outcome="ok"} 1.0' in httpx.get(metrics, timeout=20).text
+    assert dev.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_finishes_what_is_in_flight_and_stops(
     number: int, run: Callable[..., Running], simulator: Simulator
