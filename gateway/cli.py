@@ -29,7 +29,15 @@ from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
-from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of
+from gateway.server.serving import (
+    BindError,
+    PortRefusedError,
+    StartError,
+    listening_socket,
+    serve,
+    serve_in_thread,
+    url_of,
+)
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
 from gateway.telemetry.metrics import Metrics, metrics_app
@@ -141,10 +149,10 @@ def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
 
 
 def _listen(host: str, port: int, chosen_by: str) -> socket:
-    """Listen on an address; who chooses its port is said where that cannot be had. Raises BindError."""
+    """Listen on an address; what chooses its port is said where that cannot be had. Raises BindError."""
     try:
         return listening_socket(host, port)
-    except BindError as error:
+    except PortRefusedError as error:
         raise BindError(f"{error}; choose another port with {chosen_by}") from None
 
 

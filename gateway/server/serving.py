@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from errno import EACCES, EADDRINUSE
 from functools import partial
 from math import inf
 from threading import Thread
@@ -33,12 +34,17 @@ _STOP = ShutdownTimeouts()
 _STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
 _HIGHEST_PORT = 65_535
+_OF_PORT = frozenset({EADDRINUSE, EACCES})
 # It would kill at once; Windows has none.
 _QUIT = () if sys.platform == "win32" else (signal.SIGQUIT,)
 
 
 class BindError(Exception):
     """The address cannot be listened on; the message says which and why."""
+
+
+class PortRefusedError(BindError):
+    """Another port of the same host may be had."""
 
 
 class StartError(Exception):
@@ -59,7 +65,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
     # A host that no name server could be asked for is a UnicodeError.
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BindError(f"cannot listen on {host} port {port}: {reason}") from None
+        refused = PortRefusedError if getattr(error, "errno", None) in _OF_PORT else BindError
+        raise refused(f"cannot listen on {host} port {port}: {reason}") from None
     return listener
 
 

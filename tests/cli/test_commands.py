@@ -302,6 +302,8 @@ def test_a_wrong_behaviour_switch_is_refused() -> None:
         (["--port", "99999"], "cannot listen on 127.0.0.1 port 99999: a port is a number from 0 to 65535"),
         (["--port", "-1"], "a port is a number from 0 to 65535"),
         (["--host", f"{'a' * 70}.example"], "cannot listen on aaa"),
+        (["--host", "192.0.2.1", "--port", "0"], "listen on 192.0.2.1 port 0: Cannot assign requested address\n"),
+        (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid port 9000: "),
         (["--latency", "nan"], "latency_ms must be a number that is not negative"),
         (["--latency", "inf"], "latency_ms must be a number that is not negative"),
     ],
@@ -311,4 +313,5 @@ def test_an_argument_that_cannot_be_meant_is_refused(arguments: list[str], said:
 
     assert refused.returncode == 1
     assert said in refused.stderr
+    assert "choose another port" not in refused.stderr
     assert "Traceback" not in refused.stderr
