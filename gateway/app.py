@@ -173,6 +173,8 @@ async def _lifespan(
         await policies.close()
     if verifier is not None:
         await verifier.close()
+    if signals is not None:
+        _ignore_signals()
 
 
 def _remembered_signals() -> set[int]:
@@ -182,6 +184,14 @@ def _remembered_signals() -> set[int]:
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, lambda number, _: came.add(number))
     return came
+
+
+def _ignore_signals() -> None:
+    """Let no signal make a failure of what is left of the stop: the event loop would have it kill again."""
+    if sys.platform != "win32":
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _take_signals(came: set[int], log: structlog.typing.FilteringBoundLogger, configuration: Configuration) -> None:

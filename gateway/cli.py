@@ -29,11 +29,19 @@ from gateway.schema.query import build_schema, print_sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
-from gateway.server.serving import BindError, StartError, listening_socket, serve, serve_in_thread, url_of
+from gateway.server.serving import (
+    BindError,
+    PortRefusedError,
+    StartError,
+    listening_socket,
+    serve,
+    serve_in_thread,
+    url_of,
+)
 from gateway.settings import Settings, SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
 from gateway.telemetry.metrics import Metrics, metrics_app
-from gateway.telemetry.traces import TracesError, traces_to
+from gateway.telemetry.traces import Traces, TracesError, traces_to
 
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 # Where development servers of pages listen: Vite, Next.js and others, each on a port of its own.
@@ -42,6 +50,7 @@ _LOCAL_PAGES = tuple(
 )
 _MAX_ASSUMED = 1_000
 _SIMULATOR_PORT = 9000
+_STDERR = 2
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
 _METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
 
@@ -52,6 +61,7 @@ class InputError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0 for success, 1 for a failure, 2 for a wrong command line."""
+    _open_standard_streams()
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -61,8 +71,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _open_standard_streams() -> None:
+    """Open what whoever started the process has closed, so that there is a log and no socket takes its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_STDERR, "w", encoding="utf-8", closefd=False)
+
+
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
+
+    def announce(log: FilteringBoundLogger, url: str) -> None:
+        log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+
+    stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+    return _run(settings, announce, stop=stop, takes_signals=True)
+
+
+def _run(
+    settings: Settings,
+    announce: Callable[[FilteringBoundLogger, str], None],
+    *,
+    stop: ShutdownTimeouts,
+    notice: str = "",
+    takes_signals: bool = False,
+) -> int:
+    """Serve the gateway until it is stopped; `announce` is called with its log and its URL. Gives the exit status."""
     stream = LogStream(sys.stderr)
     log = build_log(settings.gateway_log_level, stream)
     stream.on_lost = partial(_log_lost, log)
@@ -73,22 +109,15 @@ def _serve(options: argparse.Namespace) -> int:
         metrics = None
         if settings.gateway_metrics_port is not None:
             metrics = Metrics(settings.leyr_emrs, log_lines_lost=lambda: stream.lost)
-        traces = None
-        if settings.gateway_traces_url is not None:
-            traces = traces_to(
-                settings.gateway_traces_url,
-                emrs=settings.leyr_emrs,
-                ratio=settings.gateway_traces_ratio,
-                now_ns=time_ns,
-                chance=random,
-                log=log,
-            )
+        traces = _traces(settings, log)
+        if traces is not None:
             stack.callback(traces.close)
         readiness = Readiness()
         told: dict[str, Any] = {"log_to": stream, "metrics": metrics, "traces": traces, "readiness": readiness}
-        app = create_app(settings, **told, takes_signals=True)
+        app = create_app(settings, **told, notice=notice, takes_signals=takes_signals)
         listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
-        refusal = settings.refusal_to_listen(listener.getsockname()[0])
+        # Simulated data are for everyone.
+        refusal = None if notice else settings.refusal_to_listen(listener.getsockname()[0])
         if refusal is not None:
             listener.close()
             raise SettingsError(refusal)
@@ -97,10 +126,22 @@ def _serve(options: argparse.Namespace) -> int:
             metrics_socket = _listen(settings.gateway_metrics_host, port, "GATEWAY_METRICS_PORT")
             log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
             stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
-        log.info("gateway.serving", url=url_of(listener), emrs=settings.leyr_emrs, auth=settings.gateway_auth)
-        stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+        announce(log, url_of(listener))
         started = serve(app, listener, stop=stop, readiness=readiness, log=log, **_rules_of_server(settings))
         return 0 if started else 1
+
+
+def _traces(settings: Settings, log: FilteringBoundLogger) -> Traces | None:
+    if settings.gateway_traces_url is None:
+        return None
+    return traces_to(
+        settings.gateway_traces_url,
+        emrs=settings.leyr_emrs,
+        ratio=settings.gateway_traces_ratio,
+        now_ns=time_ns,
+        chance=random,
+        log=log,
+    )
 
 
 def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
@@ -108,10 +149,10 @@ def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
 
 
 def _listen(host: str, port: int, chosen_by: str) -> socket:
-    """Listen on an address; who chooses its port is said where that cannot be had. Raises BindError."""
+    """Listen on an address; what chooses its port is said where that cannot be had. Raises BindError."""
     try:
         return listening_socket(host, port)
-    except BindError as error:
+    except PortRefusedError as error:
         raise BindError(f"{error}; choose another port with {chosen_by}") from None
 
 
@@ -141,15 +182,13 @@ def _dev(options: argparse.Namespace) -> int:
                 gateway_cors_origins=_LOCAL_PAGES,
             ),
         )
-        stream = LogStream(sys.stderr)
-        app = create_app(settings, log_to=stream, notice=_SIMULATED)
-        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
-        capture_library_logs(build_log(settings.gateway_log_level, stream))
-        print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
-        print(f"GraphiQL and GraphQL:  {url_of(listener)}/graphql", flush=True)
-        print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
-        started = serve(app, listener, **_rules_of_server(settings))
-        return 0 if started else 1
+
+        def announce(_: FilteringBoundLogger, url: str) -> None:
+            print(f"{announcement(simulator)}\nSIMULATED DATA. {_SIMULATED}\n", flush=True)
+            print(f"GraphiQL and GraphQL:  {url}/graphql", flush=True)
+            print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
+
+        return _run(settings, announce, stop=ShutdownTimeouts(), notice=_SIMULATED)
 
 
 def _simulator(options: argparse.Namespace) -> int:
@@ -162,9 +201,9 @@ def _simulator(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     """Print the calls of a query; the exit status is 1 where the query has errors."""
     try:
-        document = options.document.read()
+        document = options.document.read().decode("utf-8-sig")
         variables = json.loads(options.variables.read()) if options.variables else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"a file cannot be read: {error}") from None
     if not isinstance(variables, dict):
         raise InputError("the variables are not a JSON object")
@@ -292,8 +331,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("document", type=argparse.FileType(encoding="utf-8"), help="a GraphQL document; - for stdin")
-    parser.add_argument("--variables", type=argparse.FileType(encoding="utf-8"), help="a JSON file with its variables")
+    parser.add_argument("document", type=argparse.FileType("rb"), help="a GraphQL document; - for stdin")
+    parser.add_argument("--variables", type=argparse.FileType("rb"), help="a JSON file with its variables")
     parser.add_argument("--operation", help="which operation of the document, where it has several")
     parser.add_argument("--json", action="store_true", help="print JSON")
     for name, what in (("care-units", "an EHR"), ("resources", "a care unit"), ("services", "a care unit")):

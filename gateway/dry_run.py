@@ -6,6 +6,7 @@ the query names are free.
 """
 
 import asyncio
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -58,10 +59,10 @@ def dry_run(
     settings: Settings, document: str, variables: Mapping[str, Any], operation_name: str | None, sizes: Sizes
 ) -> DryRun:
     """Execute an operation without any call to Leyr. Raises SettingsError."""
-    client = _RecordingClient(_node_ids(f"{document} {orjson.dumps(variables).decode()}"), sizes)
+    client = _RecordingClient(_node_ids(f"{document} {json.dumps(variables)}"), sizes)
     app = create_app(settings.model_copy(update=_WITHOUT_AUTHENTICATION), connections=lambda *_: client)
     body = {"query": document, "variables": dict(variables), "operationName": operation_name}
-    response = asyncio.run(_post(app, orjson.dumps(body)))
+    response = asyncio.run(_post(app, json.dumps(body).encode()))
     errors = tuple(str(error["message"]) for error in response.get("errors", ()))
     return DryRun(Counter(_without_numbers(target) for target in client.targets), errors)
 

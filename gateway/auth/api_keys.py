@@ -116,7 +116,8 @@ def read_api_keys(text: str, default: Rate) -> ApiKeyVerifier:
 def _tables(text: str) -> dict[str, _Table]:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    # Beside its own errors the parser raises those of huge numbers and of deep nesting.
+    except (ValueError, RecursionError) as error:
         # The rest of the parser's message may quote the file.
         place = _PLACE_IN_TOML.search(str(error))
         raise AuthSettingsError(f"the file is not TOML {place[0] if place else ''}".rstrip()) from None

@@ -81,9 +81,12 @@ class ProfilesError(Exception):
 def read_profiles(text: bytes) -> dict[str, ProfileOverride]:
     """Read a profiles file: TOML with a table for each EHR code. Raises ProfilesError."""
     try:
-        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tomllib.loads(text.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        tables = tomllib.loads(text.decode())
+    # Beside its own errors the parser raises those of huge numbers and of deep nesting.
+    except (ValueError, RecursionError) as error:
         raise ProfilesError(f"the file is not TOML: {error}") from None
+    try:
+        return TypeAdapter(dict[str, ProfileOverride]).validate_python(tables)
     except ValidationError as error:
         raise ProfilesError("\n".join(_error_lines(error))) from None
 

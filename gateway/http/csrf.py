@@ -9,6 +9,7 @@ GET of an allowed origin is no forgery either: urql sends such ones.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv6Address
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -28,6 +29,7 @@ _ORIGIN = re.compile(
     re.ASCII,
 )
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+_HIGHEST_PORT = 65_535
 _ANY_SUBDOMAIN, _ANY_PORT = rf"(?:{_LABEL}\.)+", r"(?::\d{1,5})?"
 # A browser's is far shorter: a name has 253 characters at most.
 _LONGEST_ORIGIN = 512
@@ -72,13 +74,27 @@ class Origins:
 def _normal_origin(origin: str) -> str:
     """An origin as browsers write it: in lower case, without a trailing slash or the scheme's own port."""
     found = _ORIGIN.fullmatch(origin.lower())
-    if found is None:
+    if found is None or (name := _name_of_browsers(found)) is None:
         # Somebody's password may stand before the @.
         named = "an origin with an `@`" if "@" in origin else f"`{origin}`"
         raise ValueError(
             f"{named} is not an origin such as https://book.example, https://*.preview.example or http://localhost:*"
         )
+    return name
+
+
+def _name_of_browsers(found: re.Match[str]) -> str | None:
+    """An origin from its parts; None where no browser can send it, for its port or its address of IPv6."""
     scheme, host, port = found["scheme"], found["host"], found["port"]
+    try:
+        if host.startswith("["):
+            host = f"[{IPv6Address(host[1:-1]).compressed}]"
+    except ValueError:
+        return None
+    if port is not None and port != "*":
+        if not 0 < int(port) <= _HIGHEST_PORT:
+            return None
+        port = str(int(port))
     suffix = "" if port in {None, _DEFAULT_PORTS[scheme]} else f":{port}"
     return f"{scheme}://{found['any'] or ''}{host}{suffix}"
 

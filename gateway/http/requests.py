@@ -130,7 +130,7 @@ def _is_json(content_type: str) -> bool:
     charsets = {
         value.strip('"') for name, _, value in (each.partition("=") for each in parameters) if name == "charset"
     }
-    return kind == "application/json" and charsets <= {"utf-8"}
+    return kind == "application/json" and charsets <= {"utf-8", "utf8"}
 
 
 def _depth(found: Any) -> int:

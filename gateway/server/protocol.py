@@ -69,8 +69,7 @@ class GracefulProtocol(HttpToolsProtocol):
         **uvicorn_arguments: Any,
     ) -> None:
         super().__init__(**uvicorn_arguments)
-        self.url = b""
-        self.headers = []
+        self.url, self.headers = b"", []
         # A logger that somebody else gave a handler to would be written URLs, and so what clients put in variables.
         self.access_log = False
         self._limits = limits
@@ -132,10 +131,11 @@ class GracefulProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override] # uvicorn has every client leave here
         """Answer a client that has closed its side once its requests were whole, if that takes no long time."""
-        if self._receiving or self._rejection is not None or not self._is_responding():
+        if not self._is_responding() or (self._receiving and self._rejection is None):
             return False
         self._half_closed.set()
-        self.close_after_response()
+        if self._rejection is None:  # One that waits for its turn closes the connection itself.
+            self.close_after_response()
         self._timer.start(_HALF_CLOSED_SECONDS, self._on_half_closed_timeout)
         return True
 

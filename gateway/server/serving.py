@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from errno import EACCES, EADDRINUSE
 from functools import partial
 from math import inf
 from threading import Thread
@@ -32,6 +33,8 @@ _STOP = ShutdownTimeouts()
 # The clients are on this machine, where a handshake takes no time.
 _STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
+_HIGHEST_PORT = 65_535
+_OF_PORT = frozenset({EADDRINUSE, EACCES})
 # It would kill at once; Windows has none.
 _QUIT = () if sys.platform == "win32" else (signal.SIGQUIT,)
 
@@ -40,21 +43,30 @@ class BindError(Exception):
     """The address cannot be listened on; the message says which and why."""
 
 
+class PortRefusedError(BindError):
+    """Another port of the same host may be had."""
+
+
 class StartError(Exception):
     """A server ended before it served."""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """Listen on an address; connections wait until they are served, port 0 takes a free one. Raises BindError."""
+    # The system's own look-up takes what is left of a greater number without its highest bits.
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise BindError(f"cannot listen on {host} port {port}: a port is a number from 0 to {_HIGHEST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()
-    except (OSError, OverflowError) as error:
+    # A host that no name server could be asked for is a UnicodeError.
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise BindError(f"cannot listen on {host} port {port}: {reason}") from None
+        refused = PortRefusedError if getattr(error, "errno", None) in _OF_PORT else BindError
+        raise refused(f"cannot listen on {host} port {port}: {reason}") from None
     return listener
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from math import inf
 from random import Random
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,8 +44,8 @@ class SimulatorSettings:
             raise ValueError("scale must be at least 1")
         if self.care_units is not None and self.care_units < 1:
             raise ValueError("care_units must be at least 1")
-        if self.latency_ms < 0:
-            raise ValueError("latency_ms must not be negative")
+        if not 0 <= self.latency_ms < inf:
+            raise ValueError("latency_ms must be a number that is not negative")
         if unknown := sorted(set(self.behaviour) - set(EHRS)):
             raise ValueError(f"no such EHR: {', '.join(unknown)}; known are {', '.join(EHRS)}")
 

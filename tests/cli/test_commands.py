@@ -244,6 +244,18 @@ def test_dev_serves_simulated_data_and_says_so(run: Callable[..., Running]) -> N
     assert dev.stop() == 0
 
 
+def test_dev_heeds_the_settings_of_serve(run: Callable[..., Running]) -> None:
+    dev = run("dev", "--port", "0", "--simulator-port", "0", "--latency", "0", GATEWAY_METRICS_PORT="0")
+    metrics = dev.url(r'"event":"gateway.metrics","url":"(http[^"]+)"')
+    url = dev.url(r"GraphQL: +(http://\S+)")
+
+    httpx.post(url, json={"query": "{ careUnits { name } }"}, timeout=20)
+    httpx.get(url, timeout=20)
+
+    assert 'gateway_operations_total{operation="query",outcome="ok"} 1.0' in httpx.get(metrics, timeout=20).text
+    assert dev.stop() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_serve_finishes_what_is_in_flight_and_stops(
     number: int, run: Callable[..., Running], simulator: Simulator
@@ -282,3 +294,24 @@ def test_simulator_serves_with_behaviour_given_in_its_older_spelling(run: Callab
 def test_a_wrong_behaviour_switch_is_refused() -> None:
     assert gateway("simulator", "--port", "0", "--behaviour", "webdoc.mood=bad").returncode == 1
     assert gateway("simulator", "--port", "0", "--behaviour", "webdoc").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--port", "99999"], "cannot listen on 127.0.0.1 port 99999: a port is a number from 0 to 65535"),
+        (["--port", "-1"], "a port is a number from 0 to 65535"),
+        (["--host", f"{'a' * 70}.example"], "cannot listen on aaa"),
+        (["--host", "192.0.2.1", "--port", "0"], "listen on 192.0.2.1 port 0: Cannot assign requested address\n"),
+        (["--host", "nowhere.invalid"], "cannot listen on nowhere.invalid port 9000: "),
+        (["--latency", "nan"], "latency_ms must be a number that is not negative"),
+        (["--latency", "inf"], "latency_ms must be a number that is not negative"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_refused(arguments: list[str], said: str) -> None:
+    refused = gateway("simulator", *arguments)
+
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert "choose another port" not in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 
@@ -120,10 +121,11 @@ def test_a_wrong_query_is_reported_and_calls_nothing() -> None:
     assert "nothing" in found.errors[0]
 
 
-def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, stdin: str | TextIO = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
     return subprocess.run(
         [sys.executable, "-m", "gateway", "plan", *arguments],
-        env={**CLEAN, "LEYR_EMRS": "webdoc"}, cwd=ROOT, input=stdin,
+        env={**CLEAN, "LEYR_EMRS": "webdoc", **environment}, cwd=ROOT, **given,
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
@@ -157,7 +159,7 @@ def test_the_command_fails_for_a_query_that_would() -> None:
     assert "nothing" in shown.stderr
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "\x00"])
+@pytest.mark.parametrize("text", ["{", "[]", "\x00", f"{'[' * 5_000}", '{"n": NaN}', f"{'[' * 600}{']' * 600}"])
 def test_variables_that_are_no_object_are_refused(text: str, tmp_path: Path) -> None:
     variables = tmp_path / "vars.json"
     variables.write_text(text)
@@ -166,3 +168,24 @@ def test_variables_that_are_no_object_are_refused(text: str, tmp_path: Path) -> 
 
     assert shown.returncode == 1
     assert "Traceback" not in shown.stderr
+
+
+def test_an_integer_of_more_than_64_bits_may_be_an_id(tmp_path: Path) -> None:
+    variables = tmp_path / "vars.json"
+    variables.write_text('{"id": 18446744073709551616}')
+
+    shown = run("-", "--variables", str(variables), stdin="query($id: ID!) { node(id: $id) { id } }")
+
+    assert shown.returncode == 1
+    assert "gateway: This is not a node id" in shown.stderr
+
+
+def test_a_document_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    document = tmp_path / "query.graphql"
+    document.write_bytes(b"{ careUnits { name } } # \xff")
+
+    with document.open() as stdin:
+        shown = run("-", stdin=stdin, PYTHONIOENCODING="utf-8:surrogateescape")
+
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("gateway: a file cannot be read")

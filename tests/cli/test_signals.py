@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -60,6 +61,10 @@ def test_sighup_reads_all_files_again_or_none(
     serving.process.send_signal(signal.SIGHUP)
     serving.url('("gateway.reload_failed","reason":"LEYR_PROFILES: )')
     assert (status("k1", "a"), status("k2", "a")) == (200, 401), "nothing has changed"
+    keys.write_text(f"deep = {'[' * 5_000}")
+    serving.process.send_signal(signal.SIGHUP)
+    serving.url('("gateway.reload_failed","reason":"GATEWAY_API_KEYS: the file is not TOML)')
+    keys.write_text(table("second", "k2"))
 
     profiles.write_text('[webdoc]\nname = "Two"')
     serving.process.send_signal(signal.SIGHUP)
@@ -159,5 +164,10 @@ def test_other_signals_do_not_kill_silently(simulator: Simulator, run: Callable[
         serving.process.send_signal(number)
         assert serving.url(f'"gateway.signal_ignored","signal":"({number.name})"') == number.name
     assert httpx.get(f"{url}/livez").status_code == 200
-    assert serving.stop(signal.SIGQUIT) == 0
-    assert '"gateway.stopping"' in serving.output
+    serving.process.send_signal(signal.SIGQUIT)
+    while serving.process.poll() is None:
+        serving.process.send_signal(signal.SIGHUP)
+        time.sleep(0.002)
+    rest, _ = serving.process.communicate()
+    assert serving.process.returncode == 0, "the stop is a success whatever comes meanwhile"
+    assert '"gateway.stopping"' in rest

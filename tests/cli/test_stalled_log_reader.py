@@ -1,4 +1,4 @@
-"""A gateway whose log nobody reads: it answers, counts what is lost, and stops."""
+"""A gateway whose log nobody reads, or that has none: it answers, counts what is lost, and stops."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.cli.test_commands import AT_ONCE, CLEAN, CREDENTIALS, ROOT
-from tests.harness import Simulator
+from tests.harness import Simulator, nobody_listens
 
 REQUESTS = 400
 
@@ -40,3 +40,19 @@ def test_a_log_that_nobody_reads_stops_neither_answers_nor_the_stop(
     # A pipe holds 64 KiB, and these lines are more.
     assert answered == [200] * REQUESTS
     assert status == 0
+
+
+@pytest.mark.parametrize("command", [["serve"], ["dev", "--simulator-port", "0"]])
+def test_a_standard_error_that_is_closed_stops_nothing(command: list[str]) -> None:
+    with nobody_listens() as url:
+        port = url.rpartition(":")[2]
+    closed = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh", sys.executable, "-m", "gateway", *command, "--port", port]
+    environment = {**CLEAN, **CREDENTIALS, **AT_ONCE}
+    with subprocess.Popen(closed, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        transport = httpx.HTTPTransport(retries=8)
+        with httpx.Client(base_url=url, timeout=30, transport=transport) as http:
+            answered = http.post("/graphql", json={"query": "{ emrs { code } }"}).status_code
+        process.terminate()
+        status = process.wait(60)
+
+    assert (answered, status) == (200, 0)

@@ -80,6 +80,21 @@ def test_a_pasted_key_is_taken_at_once_and_one_that_is_refused_is_called_so(visi
     assert visit.refusals == [f"401 {visit.gateway.url}/graphql"]
 
 
+def test_a_key_that_no_header_can_carry_is_called_so(visit: Visit) -> None:
+    page = visit.page
+    page.goto(f"{visit.gateway.url}/graphql")
+    expect(page.locator(".graphiql-query-editor .view-line").first).to_be_visible()
+    field = page.get_by_label("API key")
+
+    field.fill(f"{KEY}\u200b")
+    field.press("Enter")
+    expect(page.get_by_text("It cannot be sent")).to_be_visible()
+
+    field.fill(KEY)
+    assert introspects(visit, lambda: field.press("Enter"))
+    expect(page.get_by_text("kept in this tab alone")).to_be_visible()
+
+
 def test_no_key_is_asked_for_where_everyone_may_ask(prepare_visit: Callable[..., Visit]) -> None:
     visit = prepare_visit()
     visit.open()

@@ -59,6 +59,17 @@ def test_a_client_that_closes_its_side_at_once_gets_all_its_answers(url: str, re
         assert wire.ends()
 
 
+@pytest.mark.parametrize("rest", [b"x y z\r\n\r\n", b'"}', GET.replace(b"Host: a\r\n", b"")])
+def test_what_is_no_request_behind_one_takes_nobody_the_answer(url: str, echo: Echo, rest: bytes) -> None:
+    with RawConnection(url) as wire:
+        wire.send(WAITING + rest)
+        close_side(wire, url)
+        echo.released.set()
+
+        assert [wire.answer().status for _ in range(2)] == [200, 400]
+        assert wire.ends()
+
+
 def test_a_client_that_closed_its_side_counts_as_gone_after_a_while(url: str) -> None:
     with RawConnection(url) as wire:
         wire.send(WAITING)

@@ -258,6 +258,8 @@ def test_a_profile_override_sets_only_what_it_names() -> None:
         ("[webdoc.care_units]\nL0_1 = 'Europe/Oslo'", "[webdoc.care_units] L0_1"),
         ("webdoc = 1", "LEYR_PROFILES"),
         ("[webdoc", "not TOML"),
+        pytest.param(f"webdoc = {'9' * 5_000}", "not TOML", id="huge number"),
+        pytest.param(f"webdoc = {'[' * 5_000}", "not TOML", id="deep"),
     ],
 )
 def test_a_wrong_profiles_file_is_refused(load: Load, profiles_file: Callable[[str], str], text: str, why: str) -> None:

@@ -12,6 +12,16 @@ function store(credential: string) {
   else sessionStorage.removeItem(STORED_AS);
 }
 
+// Such as a space of no width, which is copied along from some pages.
+function fitsHeader(credential: string): boolean {
+  try {
+    new Headers({ authorization: `Bearer ${credential}` });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 interface CredentialFieldProps {
   /** `API key` or `Token`. */
   label: string;
@@ -34,6 +44,8 @@ export function CredentialField({ label, credential, isRefused, onCredential }: 
   let hint = "Sent with every request, and kept in this tab alone, until it is closed.";
   if (!credential) hint = "The schema is read as soon as it is here.";
   if (isRefused) hint = "The gateway refuses it.";
+  const isSendable = fitsHeader(credential);
+  if (!isSendable) hint = "It cannot be sent: it holds a character that no header can carry.";
   return (
     <div className="credential">
       <label htmlFor="credential">{label}</label>
@@ -46,7 +58,7 @@ export function CredentialField({ label, credential, isRefused, onCredential }: 
         spellCheck={false}
         value={written}
         aria-describedby="credential-hint"
-        aria-invalid={isRefused}
+        aria-invalid={isRefused || !isSendable}
         onChange={(event) => {
           setWritten(event.target.value);
           if ((event.nativeEvent as InputEvent).inputType === "insertFromPaste") take(event.target.value);

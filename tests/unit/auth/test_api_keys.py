@@ -107,6 +107,8 @@ async def test_unknown_missing_or_contradicting_keys_are_unauthenticated(
         ("", "the file names no caller"),
         ("= canary", r"^the file is not TOML \(at line 1, column 1\)$"),
         ('[a]\n[a]\nb = "canary"', r"^the file is not TOML \(at line 2, column 3\)$"),
+        pytest.param(f"a = {'9' * 5_000}", "^the file is not TOML$", id="huge number"),
+        pytest.param(f"a = {'[' * 5_000}", "^the file is not TOML$", id="deep"),
         ('a = "canary"', "^a: Input should be a valid dict"),
         ("[a]", "^a.key_sha256: Field required$"),
         ("[a]\nkey_sha256 = []", "^a.key_sha256: "),

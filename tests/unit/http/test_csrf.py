@@ -123,6 +123,8 @@ def test_a_get_of_an_allowed_origin_is_no_csrf(headers: dict[bytes, str]) -> Non
         ),
         ("http://localhost:*", "http://localhost:5173", ["http://localhost.evil.example", "http://localhost:1:2"]),
         ("http://localhost:*", "http://localhost", ["https://localhost", "http://localhost:"]),
+        ("http://book.example:080", "http://book.example", ["http://book.example:080"]),
+        ("http://[0:0::0:1]:03000", "http://[::1]:3000", ["http://[0:0::0:1]:3000"]),
     ],
 )
 def test_origins_are_allowed_by_name_or_pattern(named: str, allowed: str, others: list[str]) -> None:
@@ -142,6 +144,10 @@ def test_origins_are_allowed_by_name_or_pattern(named: str, allowed: str, others
         "https://book.example/path",
         "book.example",
         "null",
+        "https://book.example:0",
+        "https://book.example:65536",
+        "http://[::1::]",
+        "http://[:]:3000",
     ],
 )
 def test_what_is_no_origin_is_named_in_the_refusal(wrong: str) -> None:

@@ -60,6 +60,7 @@ async def test_a_body_may_come_in_chunks() -> None:
         "application/json;",
         "application/json; charset=utf-8",
         "application/json;charset=UTF-8",
+        "application/json; charset=utf8",
         'application/json; charset="utf-8"',
     ],
 )
