@@ -109,6 +109,12 @@ class AvailabilityRequest:
         except ValueError:
             raise BadUserInput("timeZone is no IANA time zone, such as Europe/Stockholm") from None
 
+    @property
+    def most_queries(self) -> int:
+        """How many pairs of a resource and a service it may ask a care unit for."""
+        services = len(self.filter.healthcare_service_ids or self.filter.healthcare_service_names or ())
+        return max(1, len(self.filter.resource_ids or ())) * max(1, services)
+
     def days(self, now: datetime, zone: ZoneInfo, widest: timedelta) -> CalendarDays:
         """The local days that are asked for, with the window that they make. Raises BadUserInput."""
         if isinstance(self.range, InstantRange):
@@ -129,12 +135,11 @@ class AvailabilityRequest:
         return Window(now.astimezone(UTC), window.end) if now < window.end else None
 
 
-def filtered(slots: TimeslotList, asked: AvailabilityFilter, zone: ZoneInfo, now: datetime) -> Pieces[SlotRange]:
+def filtered(found: SlotRange, asked: AvailabilityFilter, zone: ZoneInfo, now: datetime) -> Pieces[SlotRange]:
     """The slots that weekday, time of day, notice and duration let through.
 
     One whose end is unknown is not known to last as long as is wanted.
     """
-    found = SlotRange.of(slots)
     earliest = asked.earliest(now)
     if earliest is not None:
         found = SlotRange(found.slots, found.before(earliest, found.low), found.high)
@@ -150,7 +155,7 @@ def filtered(slots: TimeslotList, asked: AvailabilityFilter, zone: ZoneInfo, now
             if is_meant and (asked.minimum_duration is None or _lasts(slot, asked.minimum_duration)):
                 kept.append(slot)
         yield
-    return SlotRange.of(slots if len(kept) == len(slots) else TimeslotList.presorted(kept))
+    return found if len(kept) == len(found) else SlotRange.of(TimeslotList.presorted(kept))
 
 
 def _is_at(local: datetime, asked: AvailabilityFilter) -> bool:

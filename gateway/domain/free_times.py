@@ -46,6 +46,11 @@ class SlotRange:
         """The first slot."""
         return self.slots.slots[self.low] if self.low < self.high else None
 
+    @property
+    def listed(self) -> TimeslotList:
+        """The slots as a list of their own."""
+        return TimeslotList.presorted(self.slots.slots[self.low : self.high])
+
     def before(self, end: datetime, low: int) -> int:
         """The position behind the last slot that starts before an instant, from a position on that is not behind it."""
         return bisect_left(self.slots.slots, end, low, self.high, key=_start)

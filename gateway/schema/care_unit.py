@@ -9,13 +9,14 @@ from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import NodeType, care_unit_id, emr_id
 from gateway.engine.lazy_list import as_list
-from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.lookahead import FINDS, CareUnitsOfParent, prefetch
 from gateway.schema.node import EmrScope, Node, UnitNode
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId, Start, Timeslot, given, load_timeslots
+from gateway.schema.timeslot_queries import TimeslotFilter
 from gateway.schema.upstream_cost import check_upstream_cost
 
 
