@@ -72,6 +72,8 @@ class Context:
     widest_window: timedelta
     access: Access = EVERYTHING
     limits: OperationLimits = OperationLimits()
+    instant_of: Callable[[float], str] | None = None
+    """Says as text which instant the clock's seconds are; None where the clock is not one of instants."""
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _timeslot_ids: dict[CareUnitKey, TimeslotIds] = field(default_factory=dict)
     _first_starts: set[str] = field(default_factory=set)
@@ -144,6 +146,12 @@ class Context:
         if found is None:
             found = self._timeslot_ids[key] = TimeslotIds(key)
         return found
+
+    def read_at(self, seconds: float | None) -> str:
+        """RFC 3339 text of the clock's seconds at which something was read; of now where nothing was."""
+        if seconds is None or self.instant_of is None:
+            return self.now.isoformat()
+        return self.instant_of(seconds)
 
     def start_timeslots(self, checked: CheckedQuery) -> None:
         """Read the slots of a query, as soon as lists have confirmed its ids where they have to."""

@@ -175,7 +175,7 @@ async def load_timeslots(
     checked = context.queries.timeslot_query(owner.key, asked, *owner.own_filters)
     query, unconfirmed = checked
     if query is None or unconfirmed is not None:
-        found = await _found(context, checked)
+        found = await found_timeslots(context, checked)
     else:
         found = await context.loaders.timeslots(query)
     if query is not None:
@@ -211,7 +211,7 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
 async def _found_slot(context: Context, asked: CheckedQuery, wanted: TimeslotId) -> models.Timeslot | NotFound | None:
     """The slot of an id in the answer to a query, or why there is none: its care unit, resource or service is gone."""
     try:
-        found = await _found(context, asked)
+        found = await found_timeslots(context, asked)
     except NotFound as error:
         _check_is_gone(error)
         return error
@@ -226,7 +226,8 @@ def _check_is_gone(error: NotFound) -> None:
         raise error
 
 
-async def _found(context: Context, checked: CheckedQuery) -> TimeslotList:
+async def found_timeslots(context: Context, checked: CheckedQuery) -> TimeslotList:
+    """The answer to a query, when lists have confirmed what they have to. Raises domain errors."""
     query, unconfirmed = checked
     if query is None:
         return TimeslotList()

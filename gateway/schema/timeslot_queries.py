@@ -179,7 +179,7 @@ class TimeslotQueries:
     ) -> UnitQueries:
         """What an availability asks when it is known which services are meant. Raises OperationTooLarge."""
         if found.window is None:
-            return found
+            return found._replace(services=services)
         query = TimeslotQuery(care_unit, found.window)
         return found._replace(
             services=services, queries=self._of_owners(query, found.resources, services, asked.filter)
