@@ -170,14 +170,20 @@ def leyr_id_within(text: str, node_type: NodeType, care_unit: CareUnitKey) -> st
 
     Raises BadUserInput where the node id is of another type or another care unit, or the id is unusable.
     """
+    found = leyr_id_if_within(text, node_type, care_unit)
+    if found is None:
+        raise BadUserInput(f"This {node_type} belongs to another care unit")
+    return found
+
+
+def leyr_id_if_within(text: str, node_type: NodeType, care_unit: CareUnitKey) -> str | None:
+    """The same; None where the node id is of another care unit."""
     found = _decode(text)
     if found is None:
         return checked_leyr_id(text)
     if found.type is not node_type:
         raise BadUserInput(f"This is the id of a {found.type}; pass the id of a {node_type}")
-    if not isinstance(found, NodeId) or found.care_unit != care_unit:
-        raise BadUserInput(f"This {node_type} belongs to another care unit")
-    return found.leyr_id
+    return found.leyr_id if isinstance(found, NodeId) and found.care_unit == care_unit else None
 
 
 def checked_leyr_id(text: str) -> str:

@@ -1,5 +1,6 @@
 """Timeslots in order: sorted by start, then resource, then service, without duplicates."""
 
+from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
@@ -22,6 +23,8 @@ _Groups: TypeAlias = "dict[str | None, list[Timeslot] | TimeslotList]"
 class TimeslotList:
     """An immutable, ordered list of timeslots that can be cut by window and by owner without looking at each.
 
+    One that was cut by window alone is a stretch of another, `whole`, from `offset` on, whose indexes it uses.
+
     `derived` is for what others make of the whole list, to be kept as long as the list and shared with all its parts;
     `part` says which part of that whole this list is. `began` is the clock's seconds when the request that brought
     the list was sent, where that is known; where several brought it, that is the first, and `last_began` the last of
@@ -33,14 +36,17 @@ class TimeslotList:
         "__weakref__",
         "_by_resource",
         "_by_service",
+        "_first_positions",
         "began",
         "derived",
         "dropped",
         "is_outdated",
         "last_began",
+        "offset",
         "part",
         "slots",
         "text_bytes",
+        "whole",
     )
 
     def __init__(
@@ -65,6 +71,11 @@ class TimeslotList:
         return made
 
     @classmethod
+    def presorted(cls, slots: Sequence[Timeslot]) -> "TimeslotList":
+        """The list of slots that are known to be in order, without duplicates."""
+        return _presorted(slots)
+
+    @classmethod
     def in_pieces(
         cls, slots: Iterable[Timeslot], times: Collection[str] | None = None, text_bytes: int | None = None
     ) -> "Pieces[TimeslotList]":
@@ -84,8 +95,11 @@ class TimeslotList:
         self.last_began: float | None = None
         self.is_outdated = False
         self.dropped = 0
+        self.whole: TimeslotList | None = None
+        self.offset = 0
         self._by_resource: _Groups | None = None
         self._by_service: _Groups | None = None
+        self._first_positions: array[int] | None = None
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -93,7 +107,32 @@ class TimeslotList:
     def within(self, window: Window) -> "TimeslotList":
         """The slots that belong to a window by their start."""
         low, high = self._bounds(window)
-        return self if low == 0 and high == len(self.slots) else self._part(self.slots[low:high], (low, high))
+        if low == 0 and high == len(self.slots):
+            return self
+        made = self._part(self.slots[low:high], (low, high))
+        made.whole, made.offset = self.whole or self, self.offset + low
+        return made
+
+    @property
+    def first_positions(self) -> "array[int]":
+        """The positions of those slots that are the first of their instant; found once."""
+        if self._first_positions is None:
+            self._first_positions = array("I", _first_positions(self.slots))
+        return self._first_positions
+
+    @property
+    def resource_ids(self) -> Collection[str | None]:
+        """The resources that slots name, None among them where some name none."""
+        if self._by_resource is None:
+            self._by_resource = self._grouped("resource_id")
+        return self._by_resource.keys()
+
+    @property
+    def service_ids(self) -> Collection[str | None]:
+        """The healthcare services that slots name, None among them where some name none."""
+        if self._by_service is None:
+            self._by_service = self._grouped("healthcare_service_id")
+        return self._by_service.keys()
 
     def _bounds(self, window: Window) -> tuple[int, int]:
         """The indices of the first slot of a window, and of the first after it."""
@@ -195,6 +234,15 @@ def duration_minutes(slot: Timeslot) -> int | None:
     minutes = (instant(slot.end) - instant(slot.start)) // _MINUTE
     # GraphQL's Int has 32 bits, and such an end is an EHR's way of saying that there is none.
     return minutes if -_INT_LIMIT <= minutes < _INT_LIMIT else None
+
+
+def _first_positions(slots: Sequence[Timeslot]) -> list[int]:
+    """Where the start differs from that of the slot before; one instant may be written in several ways."""
+    starts = [slot.start for slot in slots]
+    found = [place for place, (one, next_one) in enumerate(pairwise(starts), 1) if one != next_one]
+    if len({starts[place][19:] for place in (0, *found)} if starts else ()) > 1:
+        found = [place for place in found if instant(starts[place]) != instant(starts[place - 1])]
+    return [0, *found] if starts else []
 
 
 def _start(slot: Timeslot) -> datetime:

@@ -98,8 +98,7 @@ class QueryCoverage:
         found = joined(share for share in shares if share is not None)
         if not found.slots and unconfirmed_ids(query, {each.step: each.answer for each, _ in used}):
             return None
-        for snapshot, _ in used:
-            self.answers.record(snapshot)
+        self.answers.record_all(query, [snapshot for snapshot, _ in used])
         self._cached.append(query)
         return found
 

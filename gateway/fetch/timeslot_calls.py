@@ -6,7 +6,7 @@ from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from gateway.domain.call_count import FURTHER_CALLS
@@ -178,6 +178,13 @@ class TimeslotCalls:
             del self._pending[step.care_unit]
 
 
+class AnswerSummary(NamedTuple):
+    """Of what the answer to a query was made: when the oldest of it was requested, and how many rows it lacks."""
+
+    fetched_at: float
+    dropped: int
+
+
 class RequestAnswers:
     """The snapshots and calls that one request uses, until its end, for one care unit."""
 
@@ -189,6 +196,7 @@ class RequestAnswers:
         self._sources: dict[Step, Source] = {}
         self._by_filters: defaultdict[Filters, list[Step]] = defaultdict(list)
         self._recorded: set[Snapshot] = set()
+        self._answered: dict[TimeslotQuery, Sequence[Source]] = {}
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -234,17 +242,28 @@ class RequestAnswers:
             self._record(snapshot.step, origin, snapshot.fetched_at)
             self.use(snapshot.step, snapshot)
 
+    def record_all(self, query: TimeslotQuery, snapshots: Sequence[Snapshot]) -> None:
+        """Record the reads of the snapshots that hold a query's answer."""
+        for snapshot in snapshots:
+            self.record(snapshot)
+        self.answered(query, snapshots)
+
+    def answered(self, query: TimeslotQuery, sources: Sequence[Source]) -> None:
+        """Note of what the answer to a query was made."""
+        self._answered[query] = sources
+
+    def summary(self, query: TimeslotQuery) -> AnswerSummary:
+        """Of what the answer to a query was made, which was delivered."""
+        sources = [each for each in dict.fromkeys(self._answered.get(query, ())) if each.answer is not None]
+        dropped = sum(each.answer.dropped for each in sources if each.answer is not None)
+        return AnswerSummary(min(map(_fetched_at, sources), default=self._scope.started), dropped)
+
     def use(self, step: Step, source: Source) -> None:
         """Tell the request how old an answer is that it uses, and whether it is whole; nothing of one that failed."""
         answer = source.answer
         if answer is None:
             return
-        if isinstance(source, Snapshot):
-            fetched_at = source.fetched_at
-        else:
-            # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
-            fetched_at = max(source.started, answer.began or source.started)
-        self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, fetched_at)
+        self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, _fetched_at(source))
         if answer.dropped:
             reason, emr = IncompleteReason.ROWS_DROPPED, step.care_unit.emr
             self._scope.report_incomplete("timeslots", emr, reason, step, answer.dropped)
@@ -296,6 +315,15 @@ class RequestAnswers:
         is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
         read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
         self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)
+
+
+def _fetched_at(source: Source) -> float:
+    """When the request that brought an answer was sent."""
+    if isinstance(source, Snapshot):
+        return source.fetched_at
+    # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
+    began = None if source.answer is None else source.answer.began
+    return max(source.started, began or source.started)
 
 
 @dataclass(slots=True, eq=False)

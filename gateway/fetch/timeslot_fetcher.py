@@ -90,7 +90,10 @@ class TimeslotFetcher:
             if share is None:
                 return None
             shares.append(share)
-        return shares if any(share.slots for share in shares) else None
+        if not any(share.slots for share in shares):
+            return None
+        self._coverage.answers.answered(query, [each.source for each in self._coverage.of(query)])
+        return shares
 
     async def _joined(
         self, query: TimeslotQuery, ranges: Sequence[CoveredRange], profile: EhrProfile, *, separate: bool
@@ -115,6 +118,7 @@ class TimeslotFetcher:
                 return await self._answer_separately(query, stricter)
             shares.append(share)
         slots = await _joined(shares)
+        self._coverage.answers.answered(query, [each.source for each in ranges])
         if slots.slots or separate or await self._exists(query, answers):
             return slots
         # Whether an id that Leyr does not list is refused or has nothing free is for Leyr to say.

@@ -92,11 +92,19 @@ class ReadInstants:
 
         A report gets beside it when the oldest list of each kind that was used was requested.
         """
-        if self._epoch is None:
-            self._epoch = epoch
+        self._begin(epoch)
         if report:
             return self._with_report(report, scope.timeslots_as_of, scope.catalog_as_of)
         return self._alone(scope.timeslots_as_of, scope.catalog_as_of)
+
+    def text(self, epoch: float, seconds: float) -> str:
+        """The instant of the clock's seconds."""
+        self._begin(epoch)
+        return self._text(seconds)
+
+    def _begin(self, epoch: float) -> None:
+        if self._epoch is None:
+            self._epoch = epoch
 
     def _with_report(self, report: Mapping[str, Any], timeslots_as_of: float, catalog_as_of: float) -> bytes | None:
         found = dict(report)
@@ -209,7 +217,13 @@ class Runner:
         nodes = self.loaders(turns.scope)
         # Whole seconds: what an EHR makes of fractions is unknown, and no booking page needs them.
         resolver_context = Context(
-            nodes, self.profiles, now.replace(microsecond=0), self.widest_window, context.access, self.limits
+            nodes,
+            self.profiles,
+            now.replace(microsecond=0),
+            self.widest_window,
+            context.access,
+            self.limits,
+            partial(self.instants.text, now.timestamp() - turns.scope.started),
         )
         try:
             return await self.engine.execute(

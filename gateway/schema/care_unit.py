@@ -9,13 +9,17 @@ from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.ids import NodeType, care_unit_id, emr_id
 from gateway.engine.lazy_list import as_list
-from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.availability import Availability, load_availability
+from gateway.schema.availability_input import Filter, Range, TimeZone, requested
+from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.lookahead import FINDS, CareUnitsOfParent, prefetch
 from gateway.schema.node import EmrScope, Node, UnitNode
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId, Start, Timeslot, given, load_timeslots
+from gateway.schema.timeslot_queries import TimeslotFilter
+from gateway.schema.timeslots_arguments import ASKS
 from gateway.schema.upstream_cost import check_upstream_cost
 
 
@@ -125,6 +129,24 @@ class CareUnit(UnitNode):
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), given(resource_id), given(healthcare_service_id))
         return as_list(await load_timeslots(info, self, asked, given(first)))
+
+    @strawberry.field(
+        description=(
+            "What is free here in a range of days: counts, days, times, and whose they are, all from one set of slots. "
+            "Null comes with an error, and never means that nothing is free."
+        ),
+        metadata={READS: Reads.TIMESLOTS, ASKS: requested},
+    )
+    async def availability(
+        self,
+        info: Info,
+        *,
+        range: Range = UNSET,  # noqa: A002 # GraphQL's name
+        time_zone: TimeZone = UNSET,
+        filter: Filter = UNSET,  # noqa: A002 # as before
+    ) -> Availability | None:
+        """What is free."""
+        return await load_availability(info, self, requested(range, time_zone, filter))
 
 
 async def load_care_units(info: Info, emr: str) -> list[CareUnit]:

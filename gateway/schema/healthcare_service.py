@@ -6,10 +6,11 @@ from strawberry import UNSET
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
-from gateway.schema.context import Info, TimeslotFilter
+from gateway.schema.context import Info
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import CARE_UNIT, UnitNode
 from gateway.schema.timeslot import End, First, ResourceId, Start, Timeslot, given, load_timeslots
+from gateway.schema.timeslot_queries import TimeslotFilter
 
 
 @strawberry.type(description="A kind of visit that a care unit offers. FHIR R4: HealthcareService.")

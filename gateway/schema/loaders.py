@@ -21,7 +21,7 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, ListOrFuture
 from gateway.fetch.coverage import QueryCoverage
 from gateway.fetch.fetch_scope import FetchScope, IncompleteReason
-from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.fetch.timeslot_calls import AnswerSummary, TimeslotCalls
 from gateway.fetch.timeslot_fetcher import TimeslotFetcher
 
 K = TypeVar("K", str, CareUnitKey)
@@ -170,11 +170,19 @@ class Loaders:
         self._scope.asked += 1
         given = self.start_timeslots(query)
         found = given if isinstance(given, TimeslotList) else await given
-        profile = self.profiles.of_unit(query.care_unit)
-        if profile.needs_unit_lists and lists_spread_over(query, profile) is not UnitLists.NONE:
+        if self.is_spread(query):
             reason = IncompleteReason.OUTSIDE_EVERY_FILTER
             self._scope.report_incomplete("timeslots", query.care_unit.emr, reason, query, 1)
         return found
+
+    def is_spread(self, query: TimeslotQuery) -> bool:
+        """Whether the answer to a query lacks what lies outside every filter."""
+        profile = self.profiles.of_unit(query.care_unit)
+        return profile.needs_unit_lists and lists_spread_over(query, profile) is not UnitLists.NONE
+
+    def summary(self, query: TimeslotQuery) -> AnswerSummary:
+        """Of what the answer to a query was made, which was delivered."""
+        return self._coverages[query.care_unit].answers.summary(query)
 
     def known_care_units(self, emr: str) -> CatalogList[models.CareUnit] | None:
         """The care units of an EHR, where they are there already."""

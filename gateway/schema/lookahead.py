@@ -18,7 +18,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
     FieldNode,
-    GraphQLArgument,
     GraphQLError,
     GraphQLField,
     GraphQLObjectType,
@@ -30,7 +29,6 @@ from graphql import (
     get_named_type,
     is_abstract_type,
 )
-from strawberry.schema.schema_converter import GraphQLCoreConverter
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
@@ -39,9 +37,11 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import TimeslotQuery, UnitLists, holds_each_answer
 from gateway.engine.compiler import declared_field
 from gateway.engine.selection import Selections
-from gateway.schema.context import Context, Info, TimeslotFilter
+from gateway.schema.context import Context, Info
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import UnitNode
+from gateway.schema.timeslot_queries import NAMES_IDS
+from gateway.schema.timeslots_arguments import TimeslotsArguments, TimeslotsField, arguments_of, python_name
 
 FINDS = "finds"
 """Metadata of a root field: the EHRs, the care units or the nodes that it is about (`EmrsNamedBy`, `CareUnitsOf`,
@@ -79,16 +79,6 @@ class NodesNamedBy:
 _Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy
 
 
-@dataclass(frozen=True, slots=True)
-class TimeslotsField:
-    """A field that reads timeslots: of what type, and whether it stands in the very node that was found."""
-
-    node: FieldNode
-    definition: GraphQLField
-    parent: str
-    is_own: bool
-
-
 @dataclass
 class Lookahead:
     """What a part of a document asks of a care unit or an EHR, whatever the variables of its arguments are.
@@ -106,16 +96,12 @@ class Lookahead:
 
     @cached_property
     def most_calls(self) -> int:
-        """The most calls for a care unit of a plain EHR; lists may have to confirm that ids exist."""
+        """The most calls for a care unit of a plain EHR, where each field makes one query.
+
+        Lists may have to confirm that ids exist.
+        """
         reads = self.reads | Reads.RESOURCES | Reads.HEALTHCARE_SERVICES if self.names_ids else self.reads
         return reads.unit_lists + len(self.timeslots)
-
-
-class TimeslotsArguments(NamedTuple):
-    """The arguments of a `timeslots` field, and the type that it is a field of: None for the node that was found."""
-
-    filter: TimeslotFilter
-    of: str | None
 
 
 @dataclass(slots=True)
@@ -146,15 +132,16 @@ class DocumentScope(Selections):
         """The arguments of the fields that read timeslots, each once; a field reports wrong arguments itself."""
         return dict.fromkeys(self._asked(lookahead))
 
+    def further_queries(self, lookahead: Lookahead) -> int:
+        """How many queries of a care unit its fields may make beyond one each."""
+        return sum(each.most_queries - 1 for each in self.asked(lookahead)) if lookahead.names_ids else 0
+
     def _asked(self, lookahead: Lookahead) -> Iterator[TimeslotsArguments]:
         for each in lookahead.timeslots:
             try:
-                values = get_argument_values(each.definition, each.node, self.variables)
-            except GraphQLError:
+                yield arguments_of(each, self.schema, self.variables)
+            except (GraphQLError, GatewayError):
                 continue
-            named = {_python_name(each.definition.args[name]): value for name, value in values.items()}
-            asked = TimeslotFilter(*(named.get(name) for name in TimeslotFilter.NAMES))
-            yield TimeslotsArguments(asked, None if each.is_own else each.parent)
 
 
 def lookahead_below(info: Info, kind: str) -> Lookahead:
@@ -216,7 +203,7 @@ class _LookaheadReader:
         if Reads.TIMESLOTS in reads:
             lookahead.timeslots.append(found)
             given = {each.name.value for each in found.node.arguments or ()}
-            ids = (name for name, each in found.definition.args.items() if _python_name(each) in TimeslotFilter.IDS)
+            ids = (name for name, each in found.definition.args.items() if python_name(each) in NAMES_IDS)
             lookahead.names_ids |= not given.isdisjoint(ids)
             lookahead.names_ids |= found.is_own and found.parent != NodeType.CARE_UNIT
 
@@ -375,11 +362,14 @@ def prefetch(info: Info, found: Sequence[UnitNode]) -> None:
         for arguments in asked:
             with suppress(GatewayError):
                 own = node.own_filters if arguments.of is None else (None, None)
-                asked_for = context.timeslot_query(node.key, arguments.filter, *own)
-                # Else each of the nodes below will ask for itself when their list has come.
-                profile, query = context.profiles.of_unit(node.key), asked_for.query
-                if query is not None and is_asked_at_once(query, arguments.of, profile):
-                    context.start_timeslots(asked_for)
+                if arguments.names_services:
+                    context.loaders.start_lists(node.key, Reads.HEALTHCARE_SERVICES)
+                profile = context.profiles.of_unit(node.key)
+                for asked_for in context.queries.checked_queries(node.key, arguments.request, *own):
+                    # Else each of the nodes below will ask for itself when their list has come.
+                    query = asked_for.query
+                    if query is not None and is_asked_at_once(query, arguments.of, profile):
+                        context.start_timeslots(asked_for)
 
 
 def is_asked_at_once(query: TimeslotQuery, of: str | None, profile: EhrProfile) -> bool:
@@ -392,8 +382,3 @@ _NAMED_BY: Mapping[str | None, UnitLists] = {
     NodeType.RESOURCE: UnitLists.RESOURCES,
     NodeType.HEALTHCARE_SERVICE: UnitLists.SERVICES,
 }
-
-
-def _python_name(argument: GraphQLArgument) -> str:
-    declared = argument.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
-    return "" if declared is None else str(declared.python_name)

@@ -12,10 +12,11 @@ from gateway.domain.ids import NodeType, TimeslotId
 from gateway.domain.timeslots import TimeslotList, duration_minutes
 from gateway.domain.window import Window
 from gateway.engine.lazy_list import DEPENDS_ONLY_ON, LazyObjectList
-from gateway.schema.context import CheckedQuery, Context, Info, TimeslotFilter, checked_first
+from gateway.schema.context import Context, Info, checked_first
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, UnitNode
 from gateway.schema.scalars import DateTime
+from gateway.schema.timeslot_queries import CheckedQuery, TimeslotFilter
 
 T = TypeVar("T")
 
@@ -171,10 +172,10 @@ async def load_timeslots(
     """The free times that a field of a node asks for. Raises domain errors."""
     limit = checked_first(first)
     context = info.context
-    checked = context.timeslot_query(owner.key, asked, *owner.own_filters)
+    checked = context.queries.timeslot_query(owner.key, asked, *owner.own_filters)
     query, unconfirmed = checked
     if query is None or unconfirmed is not None:
-        found = await _found(context, checked)
+        found = await found_timeslots(context, checked)
     else:
         found = await context.loaders.timeslots(query)
     if query is not None:
@@ -194,11 +195,11 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
     except NotFound as error:
         _check_is_gone(error)
         return None
-    asked = context.query_of_timeslot(wanted)
+    asked = context.queries.query_of_timeslot(wanted)
     slot = await _found_slot(context, asked, wanted)
     if isinstance(slot, NotFound) and asked.query is not None:
         # Lists may leave out whose it is, and Leyr then refuse to filter by that, though free it is.
-        for wider in context.wider_queries(asked.query):
+        for wider in context.queries.wider_queries(asked.query):
             slot = await _found_slot(context, wider, wanted)
             if isinstance(slot, models.Timeslot):
                 break
@@ -210,7 +211,7 @@ async def load_timeslot(info: Info, wanted: TimeslotId) -> Timeslot | None:
 async def _found_slot(context: Context, asked: CheckedQuery, wanted: TimeslotId) -> models.Timeslot | NotFound | None:
     """The slot of an id in the answer to a query, or why there is none: its care unit, resource or service is gone."""
     try:
-        found = await _found(context, asked)
+        found = await found_timeslots(context, asked)
     except NotFound as error:
         _check_is_gone(error)
         return error
@@ -225,7 +226,8 @@ def _check_is_gone(error: NotFound) -> None:
         raise error
 
 
-async def _found(context: Context, checked: CheckedQuery) -> TimeslotList:
+async def found_timeslots(context: Context, checked: CheckedQuery) -> TimeslotList:
+    """The answer to a query, when lists have confirmed what they have to. Raises domain errors."""
     query, unconfirmed = checked
     if query is None:
         return TimeslotList()

@@ -93,8 +93,8 @@ def _start_named_timeslots(context: Context) -> None:
         named, _ = context.named_timeslots.popitem()
         # The resolver of what is refused meets the refusal too, and one of an odd care unit waits for its list.
         with suppress(GatewayError):
-            if not context.may_hide_a_personal_number(named.care_unit.care_unit):
-                context.start_timeslots(context.query_of_timeslot(named))
+            if not context.queries.may_hide_a_personal_number(named.care_unit.care_unit):
+                context.start_timeslots(context.queries.query_of_timeslot(named))
 
 
 class _Bound:
@@ -128,7 +128,7 @@ class _Bound:
         if listed is None:
             return 1
         if not lookahead.timeslots or profile.is_plain:
-            return 1 + len(listed.items) * lookahead.most_calls
+            return 1 + len(listed.items) * (lookahead.most_calls + self._document.further_queries(lookahead))
         calls = 1
         for leyr_id in listed.items:
             key = CareUnitKey(profile.code, leyr_id)
@@ -142,9 +142,10 @@ class _Bound:
         Lists may have to confirm what that one names.
         """
         profile = self._context.profiles.of_unit(key)
+        further = self._document.further_queries(lookahead)
         if profile.is_plain or not (lookahead.timeslots or own):
-            return lookahead.most_calls + 3 * own
-        slots = len(lookahead.timeslots) + own
+            return lookahead.most_calls + further + 3 * own
+        slots = len(lookahead.timeslots) + further + own
         if profile.longest_window is not None:
             # A window of so many calendar days is longer where clocks are put back, by less than a day.
             slots *= -(-(self._context.widest_window + _DAY) // profile.longest_window)
@@ -207,7 +208,7 @@ class _Count:
             if (
                 named.type is NodeType.CARE_UNIT
                 or Reads.CARE_UNITS in root.lookahead(self._document, named.type).reads
-                or self._context.may_hide_a_personal_number(key.care_unit)
+                or self._context.queries.may_hide_a_personal_number(key.care_unit)
             ):
                 self._emrs.add(key.emr)
             self._requests[key].append(UnitRequest.of(root, named))
@@ -267,7 +268,7 @@ class _Count:
             reads |= lookahead.reads | LIST_OF[one.kind]
             if one.timeslot is not None:
                 with suppress(GatewayError):
-                    query, unconfirmed = self._context.query_of_timeslot(one.timeslot)
+                    query, unconfirmed = self._context.queries.query_of_timeslot(one.timeslot)
                     reads |= Reads.NOTHING if unconfirmed is None else _reads_of(unconfirmed)
                     if query is not None:
                         batches[_THEMSELVES if unconfirmed is None else unconfirmed].append(query)
@@ -275,15 +276,16 @@ class _Count:
                 # A field whose arguments are refused will say so itself, and makes no call.
                 with suppress(GatewayError):
                     filters = one.own_filters if asked.of is None else (None, None)
-                    query, unconfirmed = self._context.timeslot_query(key, asked.filter, *filters)
-                    if query is None:
-                        continue
-                    if unconfirmed is not None:
-                        reads |= _reads_of(unconfirmed)
-                    if asked.of is None or is_asked_at_once(query, asked.of, profile):
-                        batches[one.kind if unconfirmed is None else unconfirmed].append(query)
-                    else:
-                        each[asked.of].append(query)
+                    reads |= Reads.HEALTHCARE_SERVICES if asked.names_services else Reads.NOTHING
+                    for query, unconfirmed in self._context.queries.checked_queries(key, asked.request, *filters):
+                        if query is None:
+                            continue
+                        if unconfirmed is not None:
+                            reads |= _reads_of(unconfirmed)
+                        if asked.of is None or is_asked_at_once(query, asked.of, profile):
+                            batches[one.kind if unconfirmed is None else unconfirmed].append(query)
+                        else:
+                            each[asked.of].append(query)
         return UnitRequirements(
             UnitLists.of(resources=Reads.RESOURCES in reads, services=Reads.HEALTHCARE_SERVICES in reads),
             tuple(map(tuple, batches.values())),

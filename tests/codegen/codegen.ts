@@ -7,7 +7,7 @@ const config: CodegenConfig = {
     "src/gql/": {
       preset: "client",
       config: {
-        scalars: { DateTime: "string" },
+        scalars: { Date: "string", DateTime: "string", LocalTime: "string" },
         strictScalars: true,
         useTypeImports: true,
       },

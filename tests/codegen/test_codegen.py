@@ -47,7 +47,11 @@ def test_generated_typescript_compiles_strictly() -> None:
 def test_introspection_gives_the_schema_of_the_repository(serve_gateway: Callable[..., Gateway]) -> None:
     gateway = serve_gateway(gateway_introspection=True)
     query = get_introspection_query(
-        specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
+        specified_by_url=True,
+        directive_is_repeatable=True,
+        schema_description=True,
+        input_value_deprecation=True,
+        one_of=True,
     )
 
     served = build_client_schema(gateway.data(query))  # type: ignore[arg-type] # what came over HTTP

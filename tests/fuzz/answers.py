@@ -15,6 +15,8 @@ _zones = st.integers(-24, 24).map(lambda halves: timezone(timedelta(minutes=30 *
 # Days around the simulated present: windows of any length, or none, and on both sides of a change of the clock.
 _instants = st.datetimes(datetime(2026, 10, 1), datetime(2027, 2, 1), timezones=_zones)  # noqa: DTZ001 # aware by `timezones`
 schemathesis.graphql.scalar("DateTime", _instants.map(lambda instant: nodes.String(instant.isoformat())))
+schemathesis.graphql.scalar("Date", _instants.map(lambda instant: nodes.String(instant.date().isoformat())))
+schemathesis.graphql.scalar("LocalTime", _instants.map(lambda instant: nodes.String(instant.strftime("%H:%M"))))
 
 
 @schemathesis.check

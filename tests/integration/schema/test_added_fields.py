@@ -19,11 +19,12 @@ from gateway.engine.engine import Engine, Operation, Result
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.lazy_list import as_list
 from gateway.schema.care_unit import CareUnit
-from gateway.schema.context import Info, OperationLimits, TimeslotFilter
+from gateway.schema.context import Info, OperationLimits
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.query import build_schema, engine_config, execution_limits
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import End, First, Start, Timeslot, given, load_timeslots
+from gateway.schema.timeslot_queries import TimeslotFilter
 from tests.unit.engine import differential
 from tests.unit.engine.model_schema import core
 from tests.unit.model_ehr import UNIT

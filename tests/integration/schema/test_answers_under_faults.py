@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,7 +44,7 @@ from tests.unit.engine.examples import EXAMPLES, RANDOMS
 from tests.unit.engine.model_schema import core
 from tests.unit.engine.random_documents import Maker
 from tests.unit.schema.graph import NOW, UNLIMITED
-from tests.unit.schema.world import Unit, World
+from tests.unit.schema.world import Unit, World, mark
 
 EMRS = ("one", "two")
 PROFILES = [EhrProfile(emr, emr.title()) for emr in EMRS]
@@ -63,6 +64,8 @@ ERRORS: list[type[GatewayError]] = [
     GatewayError,
 ]
 PLACES = [("care-units", emr) for emr in EMRS] + [(endpoint, *key) for endpoint in ENDPOINTS[1:] for key in UNITS]
+ZONES = ("Europe/Stockholm", "America/Havana")
+NAMES = [mark("service", key, "s1").upper() for key in UNITS]
 SCHEMA = build_schema()
 CONFIG = engine_config(WIDE, execution_limits(work=10_000_000), max_errors=1_000_000, introspection=True)
 ENGINE = Engine(SCHEMA, CONFIG)
@@ -126,7 +129,9 @@ def random_operation(random: Random) -> Operation:
         "unknown",
     ]
     moments = [(NOW + timedelta(days=day)).isoformat() for day in (0, 1, 2, 40)]
-    scalars = {"ID": [*ids, "r1", "s1"], "DateTime": moments, "String": EMRS, "Int": [0, 1, 2]}
+    scalars: dict[str, Sequence[Any]] = {"ID": [*ids, "r1", "s1"], "DateTime": moments, "Int": [0, 1, 2, 3]}
+    scalars["String"] = [*EMRS, *ZONES, *NAMES]
+    scalars |= {"Date": ["2026-10-19", "2026-10-20", "2026-10-25"], "LocalTime": ["00:00", "09:00", "23:59:59"]}
     maker = Maker(
         core(SCHEMA), random, scalars, depth=random.choice([2, 3, 4, 5]), wrong_conditions=random.random() < 0.1
     )

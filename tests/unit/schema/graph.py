@@ -66,6 +66,7 @@ class Graph:
     profiles: list[EhrProfile]
     lifetimes: Lifetimes = NOTHING_KEPT
     now: float = 1_000.0
+    instant: datetime = NOW
     engine: GatewayEngine = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +96,7 @@ class Graph:
     ) -> Context:
         """What a request carries to its resolvers."""
         nodes = Nodes(self._catalog, self._steps, node_types(), reading or FetchScope(self.now))
-        return Context(nodes, self.known, NOW, timedelta(days=366), access, limits)
+        return Context(nodes, self.known, self.instant, timedelta(days=366), access, limits)
 
     def _clock(self) -> float:
         return self.now

@@ -102,6 +102,7 @@ def _of_unit(random: Random, depth: int) -> str:
             f"resources {{ {_of_member(random, depth + 1)} }}",
             f"healthcareServices {{ {_of_member(random, depth + 1)} }}",
             f"timeslots(first: 3{_window(random)}{_filters(random)}) {{ {_of_slot(random, depth + 1)} }}",
+            f"availability{_availability_arguments(random)} {{ {_of_availability(random, depth + 1)} }}",
         ]
     return _some(parts, random)
 
@@ -125,6 +126,29 @@ def _window(random: Random) -> str:
 def _filters(random: Random) -> str:
     resource, service = random.choice(["r0", "r1", "nobody"]), random.choice(["s0", "s1", "nothing"])
     return random.choice(["", "", "", f', resourceId: "{resource}"', f', healthcareServiceId: "{service}"'])
+
+
+def _availability_arguments(random: Random) -> str:
+    start, end = NOW + timedelta(days=random.choice([0, 1])), NOW + timedelta(days=random.choice([2, 30]))
+    instants = f'{{instants: {{start: "{start.isoformat()}", end: "{end.isoformat()}"}}}}'
+    span = random.choice(["{days: {count: 3}}", "null", instants])
+    one, other = random.choice(["r0", "r1", "nobody"]), random.choice(["s0", "s1", "nothing"])
+    filters = [f'resourceIds: ["{one}"]', f'resourceIds: ["r0", "{one}"]', f'healthcareServiceIds: ["{other}"]']
+    return f"(range: {span}, filter: {{{random.choice(['', '', *filters, 'weekdays: [MONDAY]'])}}})"
+
+
+def _of_availability(random: Random, depth: int) -> str:
+    parts = ["timeslotCount start end", "distinctStartCount", "coverage { gaps { careUnitId resourceId code } }"]
+    parts += ["days { date timeslotCount }", "times(first: 2) { start }"]
+    if depth < _DEEPEST - 1:
+        slot = _of_slot(random, depth + 2)
+        parts += [
+            f"first {{ {slot} }}",
+            f"timeslots(first: 2) {{ nodes {{ {slot} }} }}",
+            f"byResource {{ resourceId timeslotCount resource {{ {_of_member(random, depth + 2)} }} }}",
+            f"byHealthcareService {{ healthcareServiceId careUnit {{ id name }} first {{ {slot} }} }}",
+        ]
+    return _some(parts, random)
 
 
 def _of_slot(random: Random, depth: int) -> str:

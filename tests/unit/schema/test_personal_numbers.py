@@ -136,7 +136,7 @@ def test_an_id_is_searched_once_for_all_care_units_and_windows(monkeypatch: pyte
         searched.append(text)
         return False
 
-    monkeypatch.setattr("gateway.schema.context.may_hide_a_personal_number", search)
+    monkeypatch.setattr("gateway.schema.timeslot_queries.may_hide_a_personal_number", search)
     units = {CareUnitKey("one", f"u{number}"): Unit(("r1",), ("s1",)) for number in range(40)}
     windows = " ".join(
         f'a{day}: timeslots(resourceId: "r1", start: "2026-12-{day:02}T08:00:00Z") {{ start }}' for day in range(1, 29)
