@@ -169,6 +169,13 @@ async def test_a_name_that_is_not_found_is_said_to_each_that_waits_and_looked_up
             assert await bodies(connections, 1) == [b"[1]"]
 
 
+@pytest.mark.parametrize("host", [f"{'a' * 64}.example", "leyr..example"])
+async def test_a_name_that_cannot_be_one_is_not_found(host: str) -> None:
+    connections = ConnectionPool(f"http://{host}:1", {})
+
+    assert await failure(connections) is FailureKind.NAME_NOT_FOUND
+
+
 async def test_a_connection_that_is_reset_or_carries_something_else_has_its_kind() -> None:
     async def reset(peer: Peer) -> None:
         await peer.request()
