@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import httpcore2
 
 from gateway.http_client.connection import BodyBudget, Response, StaleConnectionError
-from gateway.http_client.failures import FailureKind, TransportError
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.httpx2_exchange import Exchange
-from gateway.http_client.network_stream import Sockets
+from gateway.http_client.network_stream import SocketDialer, Sockets
 from gateway.http_client.pool import PoolTimeoutError
 from gateway.http_client.proxies import Proxy
 from gateway.http_client.semaphore import ResizableSemaphore
@@ -29,6 +29,7 @@ from gateway.http_client.tls import client_context
 
 # Servers allow 100 calls at a time on a connection or more, as a rule.
 _MAX_STREAMS = 64
+_CONNECTING = ConnectConfig()
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 
@@ -36,9 +37,9 @@ _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 class _Channel:
     """One connection, with a pool of httpx2 that holds no other."""
 
-    def __init__(self, make_pool: Callable[[Sockets], httpcore2.AsyncConnectionPool]) -> None:
-        self.sockets = Sockets()
-        self.pool = make_pool(self.sockets)
+    def __init__(self, sockets: Sockets, make_pool: Callable[[Sockets], httpcore2.AsyncConnectionPool]) -> None:
+        self.sockets = sockets
+        self.pool = make_pool(sockets)
         self.calls = 0
         """How many use it now."""
         self.requests = 0
@@ -84,8 +85,7 @@ class Httpx2Client:
         proxy: Proxy | None = None,
         http2: bool = False,
         tls: ssl.SSLContext | None = None,
-        # To the proxy, from there to the server, and TLS with one or both.
-        connect_timeout_seconds: float = 3.0,
+        connecting: ConnectConfig = _CONNECTING,
         pool_timeout_seconds: float = 2.0,
         max_connections: int = 256,
         max_keepalive_connections: int = 128,
@@ -99,7 +99,9 @@ class Httpx2Client:
         self._tls = (tls or client_context()) if url.scheme == "https" else None
         self._proxy = None if proxy is None else _proxy_of(proxy)
         self._offers_http2 = http2 and url.scheme == "https"
-        self._connect_timeout_seconds = connect_timeout_seconds
+        port = self._port or (80 if self._tls is None else 443)
+        near = (self._host, port) if proxy is None else (proxy.host, proxy.port)
+        self._dialer = SocketDialer(*near, connecting)
         self._pool_timeout_seconds = pool_timeout_seconds
         self._max_keepalive_connections = max_keepalive_connections
         self._keepalive_expiry_seconds = keepalive_expiry_seconds
@@ -140,6 +142,7 @@ class Httpx2Client:
             self._expiry_timer.cancel()
             self._expiry_timer = None
         self._semaphore.reject_waiting()
+        self._dialer.close()
         for exchange in tuple(self._exchanges):
             exchange.fail(ConnectionError("the connections are closed"))
         while self._open:
@@ -185,7 +188,7 @@ class Httpx2Client:
 
     def _new(self) -> _Channel:
         self._raise_if_closed()
-        return _Channel(self._make_pool)
+        return _Channel(Sockets(self._dialer), self._make_pool)
 
     def _make_pool(self, sockets: Sockets) -> httpcore2.AsyncConnectionPool:
         return httpcore2.AsyncConnectionPool(
@@ -203,11 +206,9 @@ class Httpx2Client:
         exchange = Exchange(
             channel.sockets, self._bodies, max_bytes, is_first=not channel.requests, is_shared=channel.is_shared
         )
-        timers = [loop.call_at(deadline, exchange.fail, TimeoutError())]
+        timer = loop.call_at(deadline, exchange.fail, TimeoutError())
         if not channel.requests:
-            late = TransportError(FailureKind.CONNECT_TIMEOUT, "no connection in time")
-            timers.append(loop.call_later(self._connect_timeout_seconds, exchange.fail, late))
-            exchange.connected.add_done_callback(partial(self._connected, channel, timers[-1]))
+            exchange.connected.add_done_callback(partial(self._connected, channel))
             if self._offers_http2 and self._first is None:
                 self._first = exchange.connected
         channel.calls += 1
@@ -217,16 +218,14 @@ class Httpx2Client:
         try:
             return await exchange.ended
         finally:
-            for timer in timers:
-                timer.cancel()
+            timer.cancel()
             task.cancel()
             exchange.connected.cancel()
             self._exchanges.discard(exchange)
             self._give_back(channel, is_clean=exchange.is_clean)
 
-    def _connected(self, channel: _Channel, timer: asyncio.TimerHandle, connected: "asyncio.Future[bool]") -> None:
+    def _connected(self, channel: _Channel, connected: "asyncio.Future[bool]") -> None:
         """Let others use the connection too, where it is HTTP/2; it failed where the future was cancelled."""
-        timer.cancel()
         if self._first is connected:
             self._first = None
         if not connected.cancelled():

@@ -16,13 +16,17 @@ _FRAME = 16_384
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets; none at all where `status` is 0, and where `says_goodbye` it is the connection's last."""
+    """What a request gets; none at all where `status` is 0, and where `says_goodbye` it is the connection's last.
+
+    Where it `resets`, the request is ended instead.
+    """
 
     body: bytes = b"[1]"
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
     seconds: float = 0.0
     says_goodbye: bool = False
+    resets: bool = False
 
 
 @dataclass
@@ -104,6 +108,10 @@ class _Connection:
     async def _answer(self, stream: int, answer: Answer) -> None:
         await asyncio.sleep(answer.seconds)
         if not answer.status:
+            return
+        if answer.resets:
+            self._h2.reset_stream(stream)
+            self._flush()
             return
         self._h2.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
         left = answer.body

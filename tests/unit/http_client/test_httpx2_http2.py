@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.http_client.connection import BodyTooLargeError
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.content_encoding import ContentDecodingError
 from gateway.http_client.failures import TransportError
 from gateway.http_client.httpx2_client import Httpx2Client
@@ -149,6 +150,14 @@ async def test_after_1200_cancelled_calls_all_ten_permits_are_usable(
         await until(lambda: server.open <= 10)
 
 
+async def test_a_request_that_the_server_ends_is_a_reset(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with Http2Server(tls, lambda _: Answer(resets=True)) as server, client_of(server.url, trust) as client:
+        with pytest.raises(TransportError) as failed:
+            await bodies(client, 1)
+
+    assert failed.value.kind == "reset"
+
+
 async def test_close_fails_the_calls_that_run(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     async with Http2Server(tls, lambda _: SILENT) as server, client_of(server.url, trust) as client:
         calls = [asyncio.create_task(client.get("/", max_bytes=MAX_BYTES)) for _ in range(10)]
@@ -163,10 +172,10 @@ async def test_close_fails_the_calls_that_run(tls: ssl.SSLContext, trust: ssl.SS
 async def test_where_no_connection_is_made_all_that_wait_for_it_fail_in_time(trust: ssl.SSLContext) -> None:
     async with stand_in.Proxy(0, "is silent") as proxy:
         url = f"https://127.0.0.1:{proxy.port}"
-        async with client_of(url, trust, connect_timeout_seconds=0.1) as client:
+        async with client_of(url, trust, connecting=ConnectConfig(tls_seconds=0.1)) as client:
             calls = (client.get("/", max_bytes=MAX_BYTES) for _ in range(20))
             endings = await asyncio.gather(*calls, return_exceptions=True)
             with pytest.raises(TimeoutError):
                 await client.get("/", max_bytes=MAX_BYTES, timeout_seconds=0.02)
 
-    assert {each.kind for each in endings if isinstance(each, TransportError)} == {"connect_timeout"}
+    assert {each.kind for each in endings if isinstance(each, TransportError)} == {"tls_timeout"}
