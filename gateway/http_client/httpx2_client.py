@@ -101,6 +101,7 @@ class Httpx2Client:
         self._offers_http2 = http2 and url.scheme == "https"
         port = self._port or (80 if self._tls is None else 443)
         near = (self._host, port) if proxy is None else (proxy.host, proxy.port)
+        self._is_forwarded = proxy is not None and self._tls is None and proxy.scheme in {"http", "https"}
         self._dialer = SocketDialer(*near, connecting)
         self._pool_timeout_seconds = pool_timeout_seconds
         self._max_keepalive_connections = max_keepalive_connections
@@ -204,7 +205,12 @@ class Httpx2Client:
         loop = asyncio.get_running_loop()
         url = httpcore2.URL(scheme=self._scheme, host=self._host, port=self._port, target=path)
         exchange = Exchange(
-            channel.sockets, self._bodies, max_bytes, is_first=not channel.requests, is_shared=channel.is_shared
+            channel.sockets,
+            self._bodies,
+            max_bytes,
+            is_first=not channel.requests,
+            is_shared=channel.is_shared,
+            is_forwarded=self._is_forwarded,
         )
         timer = loop.call_at(deadline, exchange.fail, TimeoutError())
         if not channel.requests:

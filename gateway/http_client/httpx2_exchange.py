@@ -80,9 +80,19 @@ class Exchange:
     """A request and its response; whoever waits for `ended` does not wait for what httpx2 tidies up after it."""
 
     def __init__(
-        self, sockets: Sockets, bodies: BodyBudget, max_bytes: int, *, is_first: bool, is_shared: bool
+        self,
+        sockets: Sockets,
+        bodies: BodyBudget,
+        max_bytes: int,
+        *,
+        is_first: bool,
+        is_shared: bool,
+        is_forwarded: bool = False,
     ) -> None:
-        """`is_first` says that the connection has carried no other request, `is_shared` that it carries several."""
+        """`is_first` says that the connection has carried no other request, `is_shared` that it carries several.
+
+        `is_forwarded` says that a proxy reads the request, and may answer in the server's place.
+        """
         self.ended: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.connected: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """Done when the request is about to be written: whether it will be by HTTP/2."""
@@ -93,6 +103,7 @@ class Exchange:
         self._max_bytes = max_bytes
         self._is_first = is_first
         self._is_shared = is_shared
+        self._is_forwarded = is_forwarded
         self._tunnel_timer: asyncio.TimerHandle | None = None
         """Set while a proxy connects to the server."""
         self._has_head = False
@@ -128,8 +139,7 @@ class Exchange:
     async def _read(self, response: httpcore2.Response) -> Response:
         if response.status == _SWITCHING_PROTOCOLS:
             raise TransportError(FailureKind.NOT_HTTP, "the answer is not HTTP")
-        if response.status == _PROXY_AUTHENTICATION_REQUIRED:
-            # A proxy says so in the place of an http server, which never does.
+        if response.status == _PROXY_AUTHENTICATION_REQUIRED and self._is_forwarded:
             raise TransportError(FailureKind.PROXY_REFUSED, "the proxy refused")
         headers = _fields(response.headers)
         body = Body(headers.get("content-encoding", ""), self._max_bytes, self._bodies)

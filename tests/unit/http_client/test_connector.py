@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from gateway.http_client.failures import FailureKind, kind_of
 from gateway.http_client.happy_eyeballs import Address
 from gateway.http_client.pool import HttpClient
 from gateway.http_client.resolver import Resolver, look_up
+from tests.processes import run_python
 from tests.unit.http_client.conftest import ClientType
 from tests.unit.http_client.scripted_server import RESPONSE, Peer, Server, answering, bodies, open_sockets, until
 
@@ -272,3 +274,30 @@ async def test_the_system_is_asked_by_default(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_name_that_is_none_raises_value_error() -> None:
     with pytest.raises(ValueError, match=r"idna|label"):
         await look_up("a" * 70, 80)
+
+
+HANGING = """
+import asyncio, socket, sys, time
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+from gateway.http_client.httpx2_client import Httpx2Client
+from gateway.http_client.pool import ConnectionPool
+
+async def call():
+    client = {"own": ConnectionPool, "httpx2": Httpx2Client}[sys.argv[1]]("http://leyr.example", {})
+    try:
+        await client.get("/", max_bytes=9, timeout_seconds=0.05)
+    except TimeoutError:
+        print("late")
+    await client.close()
+
+asyncio.run(call())
+"""
+
+
+@pytest.mark.parametrize("which", ["own", "httpx2"])
+def test_a_lookup_that_hangs_delays_no_stop(which: str) -> None:
+    before = time.monotonic()
+
+    assert run_python("-c", HANGING, which).stdout == "late\n"
+
+    assert time.monotonic() - before < 30
