@@ -40,8 +40,8 @@ class _Channel:
     def __init__(self, sockets: Sockets, make_pool: Callable[[Sockets], httpcore2.AsyncConnectionPool]) -> None:
         self.sockets = sockets
         self.pool = make_pool(sockets)
-        self.calls = 0
-        """How many use it now."""
+        self.exchanges: set[Exchange] = set()
+        """Those that use it now."""
         self.requests = 0
         self.idle_since = 0.0
         self.is_shared = False
@@ -58,6 +58,25 @@ class _Channel:
         else:
             self.is_usable = self.is_usable and connections[0].is_idle() and not _has_more(connections[0])
 
+    @property
+    def calls(self) -> int:
+        """How many use it now."""
+        return len(self.exchanges)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more call now: others would wait behind the calls that the server takes at a time."""
+        if not self.is_shared:
+            return not self.calls
+        limits: list[int] = [_innermost(each)._max_streams for each in self.pool.connections]  # noqa: SLF001 # nothing public says so
+        return self.calls < min([_MAX_STREAMS, *limits])
+
+    def turn_away(self) -> None:
+        """Send the calls that were not sent yet elsewhere, after one failed: no further one is begun here."""
+        for exchange in self.exchanges:
+            if not exchange.has_begun:
+                exchange.fail(StaleConnectionError("closed"))
+
     async def close(self) -> None:
         self.is_usable = False
         await self.sockets.close()
@@ -65,10 +84,15 @@ class _Channel:
 
 def _has_more(connection: Any) -> bool:
     """Whether bytes came behind the response, which h11 would take for the next one."""
+    more, has_ended = _innermost(connection)._h11_state.trailing_data  # noqa: SLF001 # nothing public says so
+    return bool(more or has_ended)
+
+
+def _innermost(connection: Any) -> Any:
+    """What speaks HTTP, within what chooses its version or leads through a proxy."""
     while (inner := getattr(connection, "_connection", None)) is not None:
         connection = inner
-    more, has_ended = connection._h11_state.trailing_data  # noqa: SLF001 # nothing public says so
-    return bool(more or has_ended)
+    return connection
 
 
 class Httpx2Client:
@@ -180,9 +204,10 @@ class Httpx2Client:
         while self._open:
             channel = self._open.pop()
             if channel.is_usable and (channel.sockets.top is not None and not channel.sockets.top.has_more):
-                if channel.is_shared and channel.calls + 1 < _MAX_STREAMS:
-                    self._open.append(channel)
-                return channel
+                if channel.has_room:
+                    return channel
+                # The call that ends next brings it back.
+                continue
             if not channel.calls:
                 self._spawn(channel.close())
         return self._new()
@@ -217,8 +242,10 @@ class Httpx2Client:
             exchange.connected.add_done_callback(partial(self._connected, channel))
             if self._offers_http2 and self._first is None:
                 self._first = exchange.connected
-        channel.calls += 1
+        channel.exchanges.add(exchange)
         channel.requests += 1
+        if channel.is_shared and channel.has_room:
+            self._open.append(channel)
         self._exchanges.add(exchange)
         task = self._spawn(exchange.run(channel.pool, httpcore2.Request(b"GET", url, headers=self._headers)))
         try:
@@ -228,6 +255,7 @@ class Httpx2Client:
             task.cancel()
             exchange.connected.cancel()
             self._exchanges.discard(exchange)
+            channel.exchanges.discard(exchange)
             self._give_back(channel, is_clean=exchange.is_clean)
 
     def _connected(self, channel: _Channel, connected: "asyncio.Future[bool]") -> None:
@@ -236,13 +264,14 @@ class Httpx2Client:
             self._first = None
         if not connected.cancelled():
             self._offers_http2 = channel.is_shared = connected.result()
-            if channel.is_shared and channel.is_usable:
+            if channel.is_shared and channel.is_usable and channel.has_room:
                 self._open.append(channel)
 
     def _give_back(self, channel: _Channel, *, is_clean: bool) -> None:
-        channel.calls -= 1
         if is_clean:
             channel.settle()
+        else:
+            channel.turn_away()
         if not (is_clean and channel.is_usable and self._is_open):
             self._retire(channel)
         elif not channel.calls or channel not in self._open:

@@ -95,7 +95,10 @@ class Exchange:
         """
         self.ended: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.connected: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        """Done when the request is about to be written: whether it will be by HTTP/2."""
+        """Done when the request is about to be written, or by HTTP/2 when the server has said how many it takes.
+
+        The result is whether it is HTTP/2.
+        """
         self.is_clean = False
         """Whether the response was read to its end, so that the connection may carry another."""
         self._sockets = sockets
@@ -108,6 +111,11 @@ class Exchange:
         """Set while a proxy connects to the server."""
         self._has_head = False
         self._sent_at = 0.0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the request may have been written."""
+        return bool(self._sent_at)
 
     async def run(self, pool: httpcore2.AsyncConnectionPool, request: httpcore2.Request) -> None:
         """Send the request and read the response; where it is cancelled, `ended` says what others said before."""
@@ -164,6 +172,8 @@ class Exchange:
                 self._wait_for_tunnel()
             else:
                 self._begin(is_shared=protocol == "http2")
+        elif step == "receive_remote_settings.complete":
+            self._has_connected(is_shared=True)
         elif step == "setup_socks5_connection.started":
             self._wait_for_tunnel()
         elif step == "setup_socks5_connection.complete":
@@ -189,6 +199,10 @@ class Exchange:
         self._sent_at = monotonic()
         self._is_shared = is_shared
         self._sockets.received, self._sockets.max_received = 0, 0 if is_shared else _MAX_HEAD_BYTES
+        if not is_shared:
+            self._has_connected(is_shared=False)
+
+    def _has_connected(self, *, is_shared: bool) -> None:
         if not self.connected.done():
             self.connected.set_result(is_shared)
 

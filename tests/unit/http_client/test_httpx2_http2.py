@@ -57,6 +57,25 @@ async def test_more_calls_than_a_connection_takes_get_further_ones(tls: ssl.SSLC
     assert server.connections == 3
 
 
+@pytest.mark.parametrize("streams", [1, 3])
+async def test_no_call_waits_behind_those_that_the_server_takes_at_a_time(
+    tls: ssl.SSLContext, trust: ssl.SSLContext, streams: int
+) -> None:
+    def answer(path: str) -> Answer:
+        return SILENT if path == "/silent" else Answer()
+
+    async with Http2Server(tls, answer, streams) as server, client_of(server.url, trust) as client:
+        for _ in range(2):
+            hanging = [asyncio.create_task(client.get("/silent", max_bytes=MAX_BYTES)) for _ in range(streams)]
+            await until(lambda: [each[":path"] for each in server.requests[-streams:]] == ["/silent"] * streams)
+
+            assert await bodies(client, 2) == [b"[1]"] * 2
+
+            for call in hanging:
+                call.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+
+
 async def test_a_server_without_http2_is_asked_over_http1(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     async with Server(answering(RESPONSE), tls=tls) as server, client_of(server.url, trust) as client:
         assert [each.body for each in await asyncio.gather(*(client.get("/", max_bytes=9) for _ in range(5)))] == [
@@ -156,6 +175,13 @@ async def test_a_request_that_the_server_ends_is_a_reset(tls: ssl.SSLContext, tr
             await bodies(client, 1)
 
     assert failed.value.kind == "reset"
+
+
+async def test_where_a_server_drops_its_connections_no_call_waits(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with Http2Server(tls, lambda _: Answer(drops=True)) as server, client_of(server.url, trust) as client:
+        endings = await asyncio.gather(*(bodies(client, 1) for _ in range(20)), return_exceptions=True)
+
+    assert {each.kind if isinstance(each, TransportError) else each for each in endings} == {"reset"}
 
 
 async def test_close_fails_the_calls_that_run(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
