@@ -135,7 +135,7 @@ def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str]
     from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
 
     proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
-    return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connect_timeout_seconds=connecting.total_seconds)
+    return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connecting=connecting)
 
 
 def _connecting(settings: Settings) -> ConnectConfig:

@@ -172,8 +172,7 @@ class AccessSettings(BaseModel):
         if unused and "gateway_auth" not in self.model_fields_set:
             auth = "api-keys" if "GATEWAY_API_KEYS" in unused else "jwt"
             raise ValueError(f"{' and '.join(unused)} would let everyone in as it is: set GATEWAY_AUTH={auth}")
-        missing = [name.upper() for name in needed if getattr(self, name) is None]
-        if missing:
+        if missing := [name.upper() for name in needed if getattr(self, name) is None]:
             raise ValueError(f"GATEWAY_AUTH={self.gateway_auth} needs {' and '.join(missing)}")
         if self.gateway_documents_only and self.gateway_documents is None:
             raise ValueError("GATEWAY_DOCUMENTS_ONLY needs GATEWAY_DOCUMENTS")
@@ -257,8 +256,12 @@ class Settings(LimitSettings, AccessSettings, ProxySettings, BaseSettings):
             return None
         if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
             raise ValueError("not an http or https URL")
-        parts = urlsplit(value)
-        if not parts.hostname or not re.fullmatch(r"[A-Za-z0-9.:_-]+", parts.hostname) or parts.port == 0:
+        try:
+            parts = urlsplit(value)
+            host = parts.hostname if parts.port != 0 else None
+        except ValueError:  # It quotes what stands in the port's place, which may be a password.
+            host = None
+        if not re.fullmatch(r"[A-Za-z0-9.:_-]+", host or ""):
             raise ValueError("has no host that can be reached, or no port")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("may hold a host and a path only")
@@ -366,8 +369,7 @@ def _secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for field in _SECRETS:
         name = field.upper()
-        path = given.get(f"{name}_FILE")
-        if path is None:
+        if (path := given.get(f"{name}_FILE")) is None:
             continue
         if name in given:
             raise SettingsError(f"{name} and {name}_FILE are both set; set one of them")

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import httpcore2
 
 from gateway.http_client.connection import BodyBudget, Response, StaleConnectionError
-from gateway.http_client.failures import FailureKind, TransportError
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.httpx2_exchange import Exchange
-from gateway.http_client.network_stream import Sockets
+from gateway.http_client.network_stream import SocketDialer, Sockets
 from gateway.http_client.pool import PoolTimeoutError
 from gateway.http_client.proxies import Proxy
 from gateway.http_client.semaphore import ResizableSemaphore
@@ -29,6 +29,7 @@ from gateway.http_client.tls import client_context
 
 # Servers allow 100 calls at a time on a connection or more, as a rule.
 _MAX_STREAMS = 64
+_CONNECTING = ConnectConfig()
 _MAX_BODY_BYTES = 256 * 1024 * 1024
 _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 
@@ -36,11 +37,11 @@ _VISIBLE_ASCII = re.compile(r"[!-~]*").fullmatch
 class _Channel:
     """One connection, with a pool of httpx2 that holds no other."""
 
-    def __init__(self, make_pool: Callable[[Sockets], httpcore2.AsyncConnectionPool]) -> None:
-        self.sockets = Sockets()
-        self.pool = make_pool(self.sockets)
-        self.calls = 0
-        """How many use it now."""
+    def __init__(self, sockets: Sockets, make_pool: Callable[[Sockets], httpcore2.AsyncConnectionPool]) -> None:
+        self.sockets = sockets
+        self.pool = make_pool(sockets)
+        self.exchanges: set[Exchange] = set()
+        """Those that use it now."""
         self.requests = 0
         self.idle_since = 0.0
         self.is_shared = False
@@ -57,6 +58,25 @@ class _Channel:
         else:
             self.is_usable = self.is_usable and connections[0].is_idle() and not _has_more(connections[0])
 
+    @property
+    def calls(self) -> int:
+        """How many use it now."""
+        return len(self.exchanges)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes one more call now: others would wait behind the calls that the server takes at a time."""
+        if not self.is_shared:
+            return not self.calls
+        limits: list[int] = [_innermost(each)._max_streams for each in self.pool.connections]  # noqa: SLF001 # nothing public says so
+        return self.calls < min([_MAX_STREAMS, *limits])
+
+    def turn_away(self) -> None:
+        """Send the calls that were not sent yet elsewhere, after one failed: no further one is begun here."""
+        for exchange in self.exchanges:
+            if not exchange.has_begun:
+                exchange.fail(StaleConnectionError("closed"))
+
     async def close(self) -> None:
         self.is_usable = False
         await self.sockets.close()
@@ -64,10 +84,15 @@ class _Channel:
 
 def _has_more(connection: Any) -> bool:
     """Whether bytes came behind the response, which h11 would take for the next one."""
+    more, has_ended = _innermost(connection)._h11_state.trailing_data  # noqa: SLF001 # nothing public says so
+    return bool(more or has_ended)
+
+
+def _innermost(connection: Any) -> Any:
+    """What speaks HTTP, within what chooses its version or leads through a proxy."""
     while (inner := getattr(connection, "_connection", None)) is not None:
         connection = inner
-    more, has_ended = connection._h11_state.trailing_data  # noqa: SLF001 # nothing public says so
-    return bool(more or has_ended)
+    return connection
 
 
 class Httpx2Client:
@@ -84,8 +109,7 @@ class Httpx2Client:
         proxy: Proxy | None = None,
         http2: bool = False,
         tls: ssl.SSLContext | None = None,
-        # To the proxy, from there to the server, and TLS with one or both.
-        connect_timeout_seconds: float = 3.0,
+        connecting: ConnectConfig = _CONNECTING,
         pool_timeout_seconds: float = 2.0,
         max_connections: int = 256,
         max_keepalive_connections: int = 128,
@@ -99,7 +123,10 @@ class Httpx2Client:
         self._tls = (tls or client_context()) if url.scheme == "https" else None
         self._proxy = None if proxy is None else _proxy_of(proxy)
         self._offers_http2 = http2 and url.scheme == "https"
-        self._connect_timeout_seconds = connect_timeout_seconds
+        port = self._port or (80 if self._tls is None else 443)
+        near = (self._host, port) if proxy is None else (proxy.host, proxy.port)
+        self._is_forwarded = proxy is not None and self._tls is None and proxy.scheme in {"http", "https"}
+        self._dialer = SocketDialer(*near, connecting)
         self._pool_timeout_seconds = pool_timeout_seconds
         self._max_keepalive_connections = max_keepalive_connections
         self._keepalive_expiry_seconds = keepalive_expiry_seconds
@@ -140,6 +167,7 @@ class Httpx2Client:
             self._expiry_timer.cancel()
             self._expiry_timer = None
         self._semaphore.reject_waiting()
+        self._dialer.close()
         for exchange in tuple(self._exchanges):
             exchange.fail(ConnectionError("the connections are closed"))
         while self._open:
@@ -176,16 +204,17 @@ class Httpx2Client:
         while self._open:
             channel = self._open.pop()
             if channel.is_usable and (channel.sockets.top is not None and not channel.sockets.top.has_more):
-                if channel.is_shared and channel.calls + 1 < _MAX_STREAMS:
-                    self._open.append(channel)
-                return channel
+                if channel.has_room:
+                    return channel
+                # The call that ends next brings it back.
+                continue
             if not channel.calls:
                 self._spawn(channel.close())
         return self._new()
 
     def _new(self) -> _Channel:
         self._raise_if_closed()
-        return _Channel(self._make_pool)
+        return _Channel(Sockets(self._dialer), self._make_pool)
 
     def _make_pool(self, sockets: Sockets) -> httpcore2.AsyncConnectionPool:
         return httpcore2.AsyncConnectionPool(
@@ -201,43 +230,48 @@ class Httpx2Client:
         loop = asyncio.get_running_loop()
         url = httpcore2.URL(scheme=self._scheme, host=self._host, port=self._port, target=path)
         exchange = Exchange(
-            channel.sockets, self._bodies, max_bytes, is_first=not channel.requests, is_shared=channel.is_shared
+            channel.sockets,
+            self._bodies,
+            max_bytes,
+            is_first=not channel.requests,
+            is_shared=channel.is_shared,
+            is_forwarded=self._is_forwarded,
         )
-        timers = [loop.call_at(deadline, exchange.fail, TimeoutError())]
+        timer = loop.call_at(deadline, exchange.fail, TimeoutError())
         if not channel.requests:
-            late = TransportError(FailureKind.CONNECT_TIMEOUT, "no connection in time")
-            timers.append(loop.call_later(self._connect_timeout_seconds, exchange.fail, late))
-            exchange.connected.add_done_callback(partial(self._connected, channel, timers[-1]))
+            exchange.connected.add_done_callback(partial(self._connected, channel))
             if self._offers_http2 and self._first is None:
                 self._first = exchange.connected
-        channel.calls += 1
+        channel.exchanges.add(exchange)
         channel.requests += 1
+        if channel.is_shared and channel.has_room:
+            self._open.append(channel)
         self._exchanges.add(exchange)
         task = self._spawn(exchange.run(channel.pool, httpcore2.Request(b"GET", url, headers=self._headers)))
         try:
             return await exchange.ended
         finally:
-            for timer in timers:
-                timer.cancel()
+            timer.cancel()
             task.cancel()
             exchange.connected.cancel()
             self._exchanges.discard(exchange)
+            channel.exchanges.discard(exchange)
             self._give_back(channel, is_clean=exchange.is_clean)
 
-    def _connected(self, channel: _Channel, timer: asyncio.TimerHandle, connected: "asyncio.Future[bool]") -> None:
+    def _connected(self, channel: _Channel, connected: "asyncio.Future[bool]") -> None:
         """Let others use the connection too, where it is HTTP/2; it failed where the future was cancelled."""
-        timer.cancel()
         if self._first is connected:
             self._first = None
         if not connected.cancelled():
             self._offers_http2 = channel.is_shared = connected.result()
-            if channel.is_shared and channel.is_usable:
+            if channel.is_shared and channel.is_usable and channel.has_room:
                 self._open.append(channel)
 
     def _give_back(self, channel: _Channel, *, is_clean: bool) -> None:
-        channel.calls -= 1
         if is_clean:
             channel.settle()
+        else:
+            channel.turn_away()
         if not (is_clean and channel.is_usable and self._is_open):
             self._retire(channel)
         elif not channel.calls or channel not in self._open:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import finalize
 
 import httpcore2
+from h2.events import ConnectionTerminated, StreamReset
 
 from gateway.http_client.connection import (
     BodyBudget,
@@ -31,6 +32,8 @@ _SWITCHING_PROTOCOLS = 101
 _PROXY_AUTHENTICATION_REQUIRED = 407
 # The packages below httpx2 whose errors it lets through.
 _PROTOCOLS = frozenset({"h11", "h2", "hpack", "socksio"})
+# With which an HTTP/2 server ends a request, or the connection.
+_ENDINGS = (StreamReset, ConnectionTerminated)
 
 
 class Body:
@@ -77,12 +80,25 @@ class Exchange:
     """A request and its response; whoever waits for `ended` does not wait for what httpx2 tidies up after it."""
 
     def __init__(
-        self, sockets: Sockets, bodies: BodyBudget, max_bytes: int, *, is_first: bool, is_shared: bool
+        self,
+        sockets: Sockets,
+        bodies: BodyBudget,
+        max_bytes: int,
+        *,
+        is_first: bool,
+        is_shared: bool,
+        is_forwarded: bool = False,
     ) -> None:
-        """`is_first` says that the connection has carried no other request, `is_shared` that it carries several."""
+        """`is_first` says that the connection has carried no other request, `is_shared` that it carries several.
+
+        `is_forwarded` says that a proxy reads the request, and may answer in the server's place.
+        """
         self.ended: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self.connected: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        """Done when the request is about to be written: whether it will be by HTTP/2."""
+        """Done when the request is about to be written, or by HTTP/2 when the server has said how many it takes.
+
+        The result is whether it is HTTP/2.
+        """
         self.is_clean = False
         """Whether the response was read to its end, so that the connection may carry another."""
         self._sockets = sockets
@@ -90,9 +106,16 @@ class Exchange:
         self._max_bytes = max_bytes
         self._is_first = is_first
         self._is_shared = is_shared
-        self._is_connecting = False
+        self._is_forwarded = is_forwarded
+        self._tunnel_timer: asyncio.TimerHandle | None = None
+        """Set while a proxy connects to the server."""
         self._has_head = False
         self._sent_at = 0.0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the request may have been written."""
+        return bool(self._sent_at)
 
     async def run(self, pool: httpcore2.AsyncConnectionPool, request: httpcore2.Request) -> None:
         """Send the request and read the response; where it is cancelled, `ended` says what others said before."""
@@ -113,6 +136,8 @@ class Exchange:
             self.is_clean = True
             if not self.ended.done():
                 self.ended.set_result(found)
+        finally:
+            self._has_tunnel()
 
     def fail(self, error: Exception) -> None:
         """End the exchange with an error, if it has not ended."""
@@ -122,8 +147,7 @@ class Exchange:
     async def _read(self, response: httpcore2.Response) -> Response:
         if response.status == _SWITCHING_PROTOCOLS:
             raise TransportError(FailureKind.NOT_HTTP, "the answer is not HTTP")
-        if response.status == _PROXY_AUTHENTICATION_REQUIRED:
-            # A proxy says so in the place of an http server, which never does.
+        if response.status == _PROXY_AUTHENTICATION_REQUIRED and self._is_forwarded:
             raise TransportError(FailureKind.PROXY_REFUSED, "the proxy refused")
         headers = _fields(response.headers)
         body = Body(headers.get("content-encoding", ""), self._max_bytes, self._bodies)
@@ -142,19 +166,43 @@ class Exchange:
     async def _trace(self, event: str, info: dict[str, Any]) -> None:
         protocol, _, step = event.partition(".")
         if step == "send_request_headers.started":
+            self._sockets.awaits_status_line = protocol == "http11"
             # The same steps lead to a proxy's tunnel first.
-            self._is_connecting = info["request"].method == b"CONNECT"
-            if not self._is_connecting:
+            if info["request"].method == b"CONNECT":
+                self._wait_for_tunnel()
+            else:
                 self._begin(is_shared=protocol == "http2")
-        elif step == "receive_response_headers.complete" and not self._is_connecting:
+        elif step == "receive_remote_settings.complete":
+            self._has_connected(is_shared=True)
+        elif step == "setup_socks5_connection.started":
+            self._wait_for_tunnel()
+        elif step == "setup_socks5_connection.complete":
+            self._has_tunnel()
+        elif step == "receive_response_headers.complete" and not self._has_tunnel():
             self._has_head = True
             self._sockets.max_received = 0 if self._is_shared else _MAX_HEAD_BYTES + _MAX_WIRE_FACTOR * self._max_bytes
+
+    def _wait_for_tunnel(self) -> None:
+        late = TransportError(FailureKind.CONNECT_TIMEOUT, "the proxy made no connection in time")
+        seconds = self._sockets.dialer.config.tunnel_seconds
+        self._tunnel_timer = asyncio.get_running_loop().call_later(seconds, self.fail, late)
+
+    def _has_tunnel(self) -> bool:
+        """Whether a proxy was waited for until now."""
+        timer, self._tunnel_timer = self._tunnel_timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None
 
     def _begin(self, *, is_shared: bool) -> None:
         """Note the instant: the request is written after it, so what Leyr says to it is no older."""
         self._sent_at = monotonic()
         self._is_shared = is_shared
         self._sockets.received, self._sockets.max_received = 0, 0 if is_shared else _MAX_HEAD_BYTES
+        if not is_shared:
+            self._has_connected(is_shared=False)
+
+    def _has_connected(self, *, is_shared: bool) -> None:
         if not self.connected.done():
             self.connected.set_result(is_shared)
 
@@ -175,6 +223,8 @@ def failure_of(error: Exception, *, has_ended: bool) -> TransportError:
 
 
 def _kind_of(error: Exception, *, has_ended: bool) -> FailureKind:
+    if isinstance(error, httpcore2.RemoteProtocolError) and isinstance(error.args[0], _ENDINGS):
+        return FailureKind.RESET
     for each in _causes(error):
         kind = FailureKind.NAME_NOT_FOUND if isinstance(each, UnicodeError) else kind_of(each)
         if kind is not FailureKind.OTHER:

@@ -12,16 +12,42 @@ import anyio.abc
 from anyio.streams.tls import TLSStream
 from httpcore2 import AsyncNetworkBackend, AsyncNetworkStream, ConnectError, ReadError, WriteError
 
+from gateway.http_client.connector import ConnectConfig, Dialer
 from gateway.http_client.failures import FailureKind, TransportError
+from gateway.http_client.happy_eyeballs import Address
 
 _READ_BYTES = 64 * 1024
+_STATUS_LINE = b"HTTP/"
 _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
+
+
+class SocketDialer(Dialer[anyio.abc.SocketStream]):
+    """Makes the sockets of Httpx2Client, to a server or its proxy."""
+
+    def __init__(self, host: str, port: int, config: ConnectConfig) -> None:
+        super().__init__(host, port, config)
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def open(self, _: asyncio.AbstractEventLoop, address: Address) -> anyio.abc.SocketStream:
+        """See Dialer."""
+        try:
+            return await anyio.connect_tcp(address.host, self.port)
+        except OSError as error:
+            # anyio's own says that all attempts failed, of which there was one.
+            raise error.__cause__ if isinstance(error.__cause__, OSError) else error from None
+
+    def drop(self, connection: anyio.abc.SocketStream) -> None:
+        """See Dialer."""
+        task = asyncio.get_running_loop().create_task(connection.aclose(), context=Context())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
 
 class Sockets(AsyncNetworkBackend):
     """Opens the sockets of one connection to Leyr, and keeps them until `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialer: SocketDialer) -> None:
+        self.dialer = dialer
         self._opened: list[anyio.abc.SocketStream] = []
         self.received = 0
         """The bytes that came, since it was last set to 0."""
@@ -29,30 +55,37 @@ class Sockets(AsyncNetworkBackend):
         """After how many reading fails; 0 for never."""
         self.has_ended = False
         """Whether the peer has sent all that it will."""
+        self.awaits_status_line = False
+        """Whether what comes next has to begin as a response of HTTP/1.1 does."""
         self.top: NetworkStream | None = None
         """The stream that carries requests: within TLS, where that is used."""
 
     async def connect_tcp(
         self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109 # calls have a deadline as a whole
+        host: str,  # noqa: ARG002 # the dialer knows it
+        port: int,  # noqa: ARG002 # as above
+        timeout: float | None = None,  # noqa: ARG002, ASYNC109 # each step has its own
         local_address: str | None = None,  # noqa: ARG002 # of no use here
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002 # as above
     ) -> AsyncNetworkStream:
         """Connect to the first address that answers (RFC 8305)."""
         try:
-            stream = await anyio.connect_tcp(host, port)
+            stream = await self.dialer.connect(asyncio.get_running_loop())
         except OSError as error:
             raise ConnectError from error
         self._opened.append(stream)
         self.top = NetworkStream(self, stream)
         return self.top
 
-    def count(self, size: int) -> None:
-        """Count bytes that came. Raises TransportError for too many."""
-        self.received += size
-        self.has_ended = not size
+    def count(self, data: bytes) -> None:
+        """Count bytes that came. Raises TransportError for too many, and for what begins as no answer does."""
+        self.received += len(data)
+        self.has_ended = not data
+        if data and self.awaits_status_line:
+            # h11 would wait for the end of a head, and others than web servers send none.
+            self.awaits_status_line = False
+            if not _STATUS_LINE.startswith(data[: len(_STATUS_LINE)]):
+                raise TransportError(FailureKind.NOT_HTTP, "the answer is not HTTP")
         if self.max_received and self.received > self.max_received:
             raise TransportError(FailureKind.NOT_HTTP, "the answer is too long for what it holds")
 
@@ -86,7 +119,7 @@ class NetworkStream(AsyncNetworkStream):
         """Read some bytes; none at the end."""
         ahead, self._ahead = self._ahead, None
         data = await (self._read(max_bytes) if ahead is None else ahead)
-        self._sockets.count(len(data))
+        self._sockets.count(data)
         return data
 
     async def _read(self, max_bytes: int) -> bytes:
@@ -120,11 +153,17 @@ class NetworkStream(AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109 # as above
     ) -> AsyncNetworkStream:
         """Begin TLS; its end has to be said by the peer, or else an answer could be cut short unseen."""
+        dialer = self._sockets.dialer
         try:
-            wrapped = await TLSStream.wrap(
-                self._stream, server_side=False, hostname=server_hostname, ssl_context=ssl_context
-            )
+            async with asyncio.timeout(dialer.config.tls_seconds):
+                wrapped = await TLSStream.wrap(
+                    self._stream, server_side=False, hostname=server_hostname, ssl_context=ssl_context
+                )
+        except TimeoutError:
+            raise TransportError(FailureKind.TLS_TIMEOUT, "no TLS in time") from None
         except (*_BROKEN, OSError) as error:
+            # The host may have moved, and another one answer where it was.
+            dialer.forget()
             raise ConnectError from error
         self._sockets.top = NetworkStream(self._sockets, wrapped)
         return self._sockets.top

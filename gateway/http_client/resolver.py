@@ -87,9 +87,10 @@ class Resolver:
             raise TransportError(FailureKind.OTHER, "the connections are closed")
         try:
             return lookup.result()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # Each waiter gets an error of its own, since raising adds to an error's traceback.
-            raise TransportError(kind_of(error), "the host was not found") from None
+            kind = kind_of(error) if isinstance(error, OSError) else FailureKind.NAME_NOT_FOUND
+            raise TransportError(kind, "the host was not found") from None
 
     def prefer(self, address: Address) -> None:
         """Put the address that was connected to in front, so that those who come next do not wait for another."""

@@ -10,19 +10,25 @@ from typing import Self
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, RequestReceived, WindowUpdated
+from h2.settings import SettingCodes, Settings
 
 _FRAME = 16_384
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets; none at all where `status` is 0, and where `says_goodbye` it is the connection's last."""
+    """What a request gets; none at all where `status` is 0, and where `says_goodbye` it is the connection's last.
+
+    Where it `resets`, the request is ended instead, and where it `drops`, the connection.
+    """
 
     body: bytes = b"[1]"
     headers: tuple[tuple[str, str], ...] = ()
     status: int = 200
     seconds: float = 0.0
     says_goodbye: bool = False
+    resets: bool = False
+    drops: bool = False
 
 
 @dataclass
@@ -75,7 +81,9 @@ class _Connection:
         self._answers: set[asyncio.Task[None]] = set()
 
     async def serve(self) -> None:
-        self._h2.local_settings.max_concurrent_streams = self._server.streams
+        # A limit that is set on those there are would count from the client's acknowledgement on, and not be sent.
+        limit = {SettingCodes.MAX_CONCURRENT_STREAMS: self._server.streams}
+        self._h2.local_settings = Settings(client=False, initial_values=limit)
         self._h2.initiate_connection()
         self._flush()
         try:
@@ -104,6 +112,13 @@ class _Connection:
     async def _answer(self, stream: int, answer: Answer) -> None:
         await asyncio.sleep(answer.seconds)
         if not answer.status:
+            return
+        if answer.drops:
+            self._writer.transport.abort()
+            return
+        if answer.resets:
+            self._h2.reset_stream(stream)
+            self._flush()
             return
         self._h2.send_headers(stream, [(":status", str(answer.status)), *answer.headers])
         left = answer.body

@@ -108,6 +108,8 @@ class Socks5Proxy(Proxy):
     """A SOCKS5 proxy (RFC 1928) that takes names, and a user name and password (RFC 1929) where it wants a login."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._behaviour == "is silent":
+            await reader.read()
         _version, methods = await reader.readexactly(2)
         offered = await reader.readexactly(methods)
         wanted = 0 if self._login is None else 2

@@ -62,3 +62,10 @@ def test_a_wrong_proxy_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch)
         settings_of("https://leyr.example/api", monkeypatch, HTTPS_PROXY="socks4://user:canary@proxy.example")
 
     assert "canary" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["LEYR_BASE_URL", "GATEWAY_TRACES_URL"])
+@pytest.mark.parametrize("url", ["https://me:canary", "https://me:canary/api", "https://me:99999", "https://[::1/api"])
+def test_what_stands_in_the_place_of_a_port_is_not_shown(name: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name}: has no host that can be reached, or no port$"):
+        settings_of("https://leyr.example/api", monkeypatch, **{name: url})

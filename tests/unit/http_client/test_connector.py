@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ import pytest
 from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.failures import FailureKind, kind_of
 from gateway.http_client.happy_eyeballs import Address
-from gateway.http_client.pool import ConnectionPool
+from gateway.http_client.pool import HttpClient
 from gateway.http_client.resolver import Resolver, look_up
+from tests.processes import run_python
+from tests.unit.http_client.conftest import ClientType
 from tests.unit.http_client.scripted_server import RESPONSE, Peer, Server, answering, bodies, open_sockets, until
 
 # All of 127.0.0.0/8 is this machine; nobody listens at the first of these.
@@ -49,10 +52,10 @@ class Names:
 
 
 @asynccontextmanager
-async def named(port: int, names: Names, **seconds: float) -> AsyncIterator[ConnectionPool]:
-    """A pool that knows the server by its name only."""
+async def named(client: ClientType, port: int, names: Names, **seconds: float) -> AsyncIterator[HttpClient]:
+    """A client that knows the server by its name only."""
     config = ConnectConfig(look_up=names.look_up, **seconds)
-    connections = ConnectionPool(f"http://leyr.example:{port}", {}, connecting=config)
+    connections = client(f"http://leyr.example:{port}", {}, connecting=config)
     try:
         async with asyncio.timeout(30):
             yield connections
@@ -78,16 +81,16 @@ def silent_listener(port: int, host: str = SILENT.host) -> Iterator[None]:
                 each.close()
 
 
-async def failure(connections: ConnectionPool) -> FailureKind:
+async def failure(connections: HttpClient) -> FailureKind:
     with pytest.raises(OSError, match=r".") as failed:
         await bodies(connections, 1)
     return kind_of(failed.value)
 
 
-async def test_a_host_whose_first_address_is_silent_is_reached_by_the_second() -> None:
+async def test_a_host_whose_first_address_is_silent_is_reached_by_the_second(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         with silent_listener(server.port):
-            async with named(server.port, Names([SILENT, HERE])) as connections:
+            async with named(client, server.port, Names([SILENT, HERE])) as connections:
                 assert await bodies(connections, 1) == [b"[1]"]
 
 
@@ -101,29 +104,30 @@ async def test_the_address_that_answered_is_tried_first_by_those_who_come_next()
 
 
 @pytest.mark.parametrize("first", [REFUSING, NOWHERE, Address("2001:db8::1%nowhere", socket.AF_INET6)])
-async def test_a_host_whose_first_address_fails_is_reached_by_the_second(first: Address) -> None:
-    async with Server(answering(RESPONSE)) as server, named(server.port, Names([first, HERE])) as connections:
+async def test_a_host_whose_first_address_fails_is_reached_by_the_second(client: ClientType, first: Address) -> None:
+    async with Server(answering(RESPONSE)) as server, named(client, server.port, Names([first, HERE])) as connections:
         assert await bodies(connections, 1) == [b"[1]"]
 
 
-async def test_connections_of_addresses_that_came_second_are_closed() -> None:
+async def test_connections_of_addresses_that_came_second_are_closed(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         before = open_sockets()
         with silent_listener(server.port):
-            async with named(server.port, Names([SILENT, HERE])) as connections:
+            async with named(client, server.port, Names([SILENT, HERE])) as connections:
                 await bodies(connections, 1)
         await until(lambda: open_sockets() <= before)
 
 
 @pytest.mark.parametrize("addresses", [[SILENT, HERE], [REFUSING, HERE], [HERE, Address("127.0.0.1", 0)]])
 async def test_a_call_that_is_cancelled_while_addresses_are_tried_leaves_no_socket_open(
+    client: ClientType,
     addresses: list[Address],
 ) -> None:
     async with Server(answering(RESPONSE)) as server:
         before = open_sockets()
         with silent_listener(server.port):
             for turns in range(20):
-                async with named(server.port, Names(addresses)) as connections:
+                async with named(client, server.port, Names(addresses)) as connections:
                     call = asyncio.create_task(bodies(connections, 1))
                     for _ in range(turns):
                         await asyncio.sleep(0)
@@ -141,27 +145,27 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_failure_to_connect_has_its_kind(kind: FailureKind) -> None:
+async def test_a_failure_to_connect_has_its_kind(client: ClientType, kind: FailureKind) -> None:
     async with Server(answering(RESPONSE)) as server:
         with silent_listener(server.port):
             # What fails at once must not be late on a machine that does other things too.
             seconds = 0.05 if kind is FailureKind.CONNECT_TIMEOUT else 20
-            async with named(server.port, Names(KINDS[kind]), connect_seconds=seconds) as connections:
+            async with named(client, server.port, Names(KINDS[kind]), connect_seconds=seconds) as connections:
                 assert await failure(connections) is kind
 
 
-async def test_of_several_failures_the_one_that_says_most_is_raised() -> None:
+async def test_of_several_failures_the_one_that_says_most_is_raised(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         with silent_listener(server.port):
             names = Names([NOWHERE, REFUSING, SILENT])
-            async with named(server.port, names, connect_seconds=1) as connections:
+            async with named(client, server.port, names, connect_seconds=1) as connections:
                 assert await failure(connections) is FailureKind.REFUSED
 
 
-async def test_a_name_that_is_not_found_is_said_to_each_that_waits_and_looked_up_again() -> None:
+async def test_a_name_that_is_not_found_is_said_to_each_that_waits_and_looked_up_again(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         names = Names(error=socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
-        async with named(server.port, names) as connections:
+        async with named(client, server.port, names) as connections:
             assert set(await asyncio.gather(*(failure(connections) for _ in range(9)))) == {FailureKind.NAME_NOT_FOUND}
             assert names.lookups == 1
 
@@ -169,21 +173,32 @@ async def test_a_name_that_is_not_found_is_said_to_each_that_waits_and_looked_up
             assert await bodies(connections, 1) == [b"[1]"]
 
 
-async def test_a_connection_that_is_reset_or_carries_something_else_has_its_kind() -> None:
+@pytest.mark.parametrize("host", [f"{'a' * 64}.example", "leyr..example"])
+async def test_a_name_that_cannot_be_one_is_not_found(client: ClientType, host: str) -> None:
+    connections = client(f"http://{host}:1", {})
+
+    assert await failure(connections) is FailureKind.NAME_NOT_FOUND
+    await connections.close()
+
+
+async def test_a_connection_that_is_reset_or_carries_something_else_has_its_kind(client: ClientType) -> None:
     async def reset(peer: Peer) -> None:
         await peer.request()
         peer.drop(reset=True)
 
-    async with Server(reset, answering(b"SSH-2.0-OpenSSH\r\n")) as server, named(server.port, Names()) as connections:
+    async with (
+        Server(reset, answering(b"SSH-2.0-OpenSSH\r\n")) as server,
+        named(client, server.port, Names()) as connections,
+    ):
         assert await failure(connections) is FailureKind.RESET
         assert await failure(connections) is FailureKind.NOT_HTTP
 
 
-async def test_many_calls_wait_for_one_slow_lookup_and_those_that_leave_do_not_end_it() -> None:
+async def test_many_calls_wait_for_one_slow_lookup_and_those_that_leave_do_not_end_it(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         names = Names()
         names.released.clear()
-        async with named(server.port, names) as connections:
+        async with named(client, server.port, names) as connections:
             calls = [asyncio.create_task(bodies(connections, 1)) for _ in range(64)]
             await until(lambda: names.lookups == 1)
             for call in calls[:32]:
@@ -197,11 +212,11 @@ async def test_many_calls_wait_for_one_slow_lookup_and_those_that_leave_do_not_e
     assert names.lookups == 1
 
 
-async def test_a_lookup_that_takes_too_long_fails_its_calls_and_serves_the_next() -> None:
+async def test_a_lookup_that_takes_too_long_fails_its_calls_and_serves_the_next(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         names = Names()
         names.released.clear()
-        async with named(server.port, names, lookup_seconds=0.01) as connections:
+        async with named(client, server.port, names, lookup_seconds=0.01) as connections:
             assert await failure(connections) is FailureKind.LOOKUP_TIMEOUT
             assert await failure(connections) is FailureKind.LOOKUP_TIMEOUT
             names.released.set()
@@ -212,10 +227,10 @@ async def test_a_lookup_that_takes_too_long_fails_its_calls_and_serves_the_next(
     assert names.lookups == 1
 
 
-async def test_a_host_that_moved_is_found_at_its_new_address() -> None:
+async def test_a_host_that_moved_is_found_at_its_new_address(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         names = Names([REFUSING])
-        async with named(server.port, names) as connections:
+        async with named(client, server.port, names) as connections:
             assert await failure(connections) is FailureKind.REFUSED
             names.addresses = [HERE]
             assert await bodies(connections, 1) == [b"[1]"]
@@ -223,10 +238,10 @@ async def test_a_host_that_moved_is_found_at_its_new_address() -> None:
     assert names.lookups == 2
 
 
-async def test_a_host_that_did_not_move_is_not_tried_twice() -> None:
+async def test_a_host_that_did_not_move_is_not_tried_twice(client: ClientType) -> None:
     async with Server(answering(RESPONSE)) as server:
         names = Names([NOWHERE])
-        async with named(server.port, names) as connections:
+        async with named(client, server.port, names) as connections:
             assert await failure(connections) is FailureKind.NO_ROUTE
             assert await failure(connections) is FailureKind.NO_ROUTE
 
@@ -259,3 +274,30 @@ async def test_the_system_is_asked_by_default(monkeypatch: pytest.MonkeyPatch) -
 async def test_a_name_that_is_none_raises_value_error() -> None:
     with pytest.raises(ValueError, match=r"idna|label"):
         await look_up("a" * 70, 80)
+
+
+HANGING = """
+import asyncio, socket, sys, time
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+from gateway.http_client.httpx2_client import Httpx2Client
+from gateway.http_client.pool import ConnectionPool
+
+async def call():
+    client = {"own": ConnectionPool, "httpx2": Httpx2Client}[sys.argv[1]]("http://leyr.example", {})
+    try:
+        await client.get("/", max_bytes=9, timeout_seconds=0.05)
+    except TimeoutError:
+        print("late")
+    await client.close()
+
+asyncio.run(call())
+"""
+
+
+@pytest.mark.parametrize("which", ["own", "httpx2"])
+def test_a_lookup_that_hangs_delays_no_stop(which: str) -> None:
+    before = time.monotonic()
+
+    assert run_python("-c", HANGING, which).stdout == "late\n"
+
+    assert time.monotonic() - before < 30

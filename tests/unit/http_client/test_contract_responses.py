@@ -44,6 +44,12 @@ async def read(client: ClientType, script: Script, *, max_bytes: int = MEBIBYTE)
             await connections.close()
 
 
+async def test_without_a_proxy_nobody_else_can_ask_for_its_login(client: ClientType) -> None:
+    asking = b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n"
+
+    assert (await read(client, answering(asking))).status == 407
+
+
 RESPONSES = {
     "of a length": (sized(b"[1]"), 200, b"[1]"),
     "in chunks": (chunked([b"[1", b",2]"]), 200, b"[1,2]"),

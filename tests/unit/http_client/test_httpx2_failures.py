@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.failures import TransportError
 from gateway.http_client.httpx2_client import Httpx2Client
 from gateway.http_client.httpx2_exchange import failure_of
@@ -70,10 +71,10 @@ async def test_a_name_that_does_not_exist_or_cannot_is_not_found(host: str) -> N
         assert await failure(server) == "name_not_found"
 
 
-async def test_a_handshake_that_is_not_answered_is_a_connect_timeout() -> None:
+async def test_a_handshake_that_is_not_answered_is_a_tls_timeout() -> None:
     async with Server(Peer.abandoned) as server:
         server.url = server.url.replace("http:", "https:")
-        assert await failure(server, connect_timeout_seconds=0.05) == "connect_timeout"
+        assert await failure(server, connecting=ConnectConfig(tls_seconds=0.05)) == "tls_timeout"
 
 
 async def test_a_server_that_speaks_no_tls_has_failed_at_that() -> None:
@@ -95,6 +96,25 @@ async def test_a_connection_that_ends_before_the_answer_is_a_reset() -> None:
         assert await failure(server) == "reset"
 
 
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9\r\n", b"<html>plain", b"220 mail ESMTP\r\n", b"h"])
+async def test_what_begins_as_no_answer_does_is_not_waited_for(answer: bytes) -> None:
+    async def other(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answer)
+        await peer.abandoned()
+
+    async with Server(other) as server:
+        assert await failure(server) == "not_http"
+
+
+async def test_an_answer_may_come_byte_by_byte() -> None:
+    async with (
+        Server(answering(*(bytes([each]) for each in RESPONSE))) as server,
+        opened(Httpx2Client, server) as client,
+    ):
+        assert await bodies(client, 2) == [b"[1]"] * 2
+
+
 @pytest.mark.parametrize(
     ("number", "kind"),
     [(errno.EHOSTUNREACH, "no_route"), (errno.ENETUNREACH, "no_route"), (errno.ETIMEDOUT, "connect_timeout")],
@@ -114,6 +134,6 @@ def test_an_address_that_no_route_leads_to(number: int, kind: str) -> None:
 async def test_the_deadline_of_a_call_includes_its_connection() -> None:
     async with Server(Peer.abandoned) as server:
         server.url = server.url.replace("http:", "https:")
-        async with opened(Httpx2Client, server, connect_timeout_seconds=60) as client:
+        async with opened(Httpx2Client, server, connecting=ConnectConfig(tls_seconds=60)) as client:
             with pytest.raises(TimeoutError):
                 await client.get("/", max_bytes=9, timeout_seconds=0.05)

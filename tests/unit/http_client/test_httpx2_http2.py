@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.http_client.connection import BodyTooLargeError
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.content_encoding import ContentDecodingError
 from gateway.http_client.failures import TransportError
 from gateway.http_client.httpx2_client import Httpx2Client
@@ -54,6 +55,25 @@ async def test_more_calls_than_a_connection_takes_get_further_ones(tls: ssl.SSLC
 
     assert [response.body for response in found] == [b"[1]"] * 150
     assert server.connections == 3
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+async def test_no_call_waits_behind_those_that_the_server_takes_at_a_time(
+    tls: ssl.SSLContext, trust: ssl.SSLContext, streams: int
+) -> None:
+    def answer(path: str) -> Answer:
+        return SILENT if path == "/silent" else Answer()
+
+    async with Http2Server(tls, answer, streams) as server, client_of(server.url, trust) as client:
+        for _ in range(2):
+            hanging = [asyncio.create_task(client.get("/silent", max_bytes=MAX_BYTES)) for _ in range(streams)]
+            await until(lambda: [each[":path"] for each in server.requests[-streams:]] == ["/silent"] * streams)
+
+            assert await bodies(client, 2) == [b"[1]"] * 2
+
+            for call in hanging:
+                call.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
 
 
 async def test_a_server_without_http2_is_asked_over_http1(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
@@ -149,6 +169,21 @@ async def test_after_1200_cancelled_calls_all_ten_permits_are_usable(
         await until(lambda: server.open <= 10)
 
 
+async def test_a_request_that_the_server_ends_is_a_reset(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with Http2Server(tls, lambda _: Answer(resets=True)) as server, client_of(server.url, trust) as client:
+        with pytest.raises(TransportError) as failed:
+            await bodies(client, 1)
+
+    assert failed.value.kind == "reset"
+
+
+async def test_where_a_server_drops_its_connections_no_call_waits(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async with Http2Server(tls, lambda _: Answer(drops=True)) as server, client_of(server.url, trust) as client:
+        endings = await asyncio.gather(*(bodies(client, 1) for _ in range(20)), return_exceptions=True)
+
+    assert {each.kind if isinstance(each, TransportError) else each for each in endings} == {"reset"}
+
+
 async def test_close_fails_the_calls_that_run(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
     async with Http2Server(tls, lambda _: SILENT) as server, client_of(server.url, trust) as client:
         calls = [asyncio.create_task(client.get("/", max_bytes=MAX_BYTES)) for _ in range(10)]
@@ -163,10 +198,10 @@ async def test_close_fails_the_calls_that_run(tls: ssl.SSLContext, trust: ssl.SS
 async def test_where_no_connection_is_made_all_that_wait_for_it_fail_in_time(trust: ssl.SSLContext) -> None:
     async with stand_in.Proxy(0, "is silent") as proxy:
         url = f"https://127.0.0.1:{proxy.port}"
-        async with client_of(url, trust, connect_timeout_seconds=0.1) as client:
+        async with client_of(url, trust, connecting=ConnectConfig(tls_seconds=0.1)) as client:
             calls = (client.get("/", max_bytes=MAX_BYTES) for _ in range(20))
             endings = await asyncio.gather(*calls, return_exceptions=True)
             with pytest.raises(TimeoutError):
                 await client.get("/", max_bytes=MAX_BYTES, timeout_seconds=0.02)
 
-    assert {each.kind for each in endings if isinstance(each, TransportError)} == {"connect_timeout"}
+    assert {each.kind for each in endings if isinstance(each, TransportError)} == {"tls_timeout"}

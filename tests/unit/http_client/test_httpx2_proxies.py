@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.failures import TransportError
 from gateway.http_client.httpx2_client import Httpx2Client
 from gateway.http_client.proxies import Proxy
@@ -26,6 +27,7 @@ from tests.unit.http_client.scripted_server import (
 
 LOGIN = "clinic:p%40ss-canary"
 SECRETS = ("p@ss-canary", "p%40ss-canary", "secret-canary")
+HASTY, PATIENT = ConnectConfig(0.05, 0.05, 60), ConnectConfig(60, 60, 60)
 BOTH = pytest.mark.parametrize("kind", [stand_in.Proxy, stand_in.Socks5Proxy])
 
 
@@ -126,13 +128,30 @@ async def test_an_http_url_is_forwarded_without_a_tunnel(trust: ssl.SSLContext) 
     assert server.heads[0].startswith(b"GET /api/ HTTP/1.1\r\n")
 
 
-async def test_a_silent_proxy_is_given_up_after_the_connect_timeout(trust: ssl.SSLContext) -> None:
-    async with stand_in.Proxy(0, "is silent") as proxy, through(proxy, trust, connect_timeout_seconds=0.05) as client:
+@BOTH
+async def test_a_silent_proxy_is_given_up_before_the_call_is_late(
+    kind: type[stand_in.Proxy], trust: ssl.SSLContext
+) -> None:
+    async with kind(0, "is silent") as proxy, through(proxy, trust, connecting=HASTY) as client:
         assert await failure(client) == "connect_timeout"
 
 
+async def test_an_answer_may_take_longer_than_a_tunnel(tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def slow(peer: Peer) -> None:
+        await peer.request()
+        await asyncio.sleep(0.6)
+        await peer.send(RESPONSE)
+
+    async with (
+        Server(slow, tls=tls) as server,
+        stand_in.Proxy(server.port) as proxy,
+        through(proxy, trust, connecting=ConnectConfig(0.5, 0.5, 60)) as client,
+    ):
+        assert await bodies(client, 1) == [b"[1]"]
+
+
 async def test_a_silent_proxy_holds_no_call_past_its_deadline(trust: ssl.SSLContext) -> None:
-    async with stand_in.Proxy(0, "is silent") as proxy, through(proxy, trust, connect_timeout_seconds=60) as client:
+    async with stand_in.Proxy(0, "is silent") as proxy, through(proxy, trust, connecting=PATIENT) as client:
         with pytest.raises(TimeoutError):
             await client.get("/", max_bytes=MAX_BYTES, timeout_seconds=0.05)
 
