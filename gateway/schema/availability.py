@@ -9,7 +9,8 @@ import strawberry
 
 from gateway.domain import free_times as domain
 from gateway.domain.availability import AvailabilityRequest, by_owner
-from gateway.domain.ids import NodeType, node_id
+from gateway.domain.errors import BadUserInput
+from gateway.domain.ids import NodeId, NodeType, node_id, parse_node_id
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import InPieces
 from gateway.schema.context import Context, Info
@@ -17,8 +18,9 @@ from gateway.schema.coverage import Coverage, CoverageGap
 from gateway.schema.free_times import FreeTimes
 from gateway.schema.loaders import LIST_OF, READS, Reads
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, UnitNode
+from gateway.schema.prefetch import prefetch_of_units
 from gateway.schema.scalars import DateTime
-from gateway.schema.unit_availability import UnitAvailability, load_unit_availability
+from gateway.schema.unit_availability import UnitAvailability, load_unit_availability, load_units_availability
 
 IncludeEmpty: TypeAlias = Annotated[
     bool, strawberry.argument(description="Whether to give days too on which nothing is free.")
@@ -215,6 +217,23 @@ async def load_availability(info: Info, owner: UnitNode, request: AvailabilityRe
     return availability_of(info.context, [unit])
 
 
+async def load_availability_of_units(info: Info, ids: Sequence[str], request: AvailabilityRequest) -> Availability:
+    """What several care units have free. Raises domain errors."""
+    context = info.context
+    if not ids:
+        raise BadUserInput("careUnitIds may not be empty")
+    found = dict.fromkeys(context.named(text) for text in ids)
+    wrong = next((each.type for each in found if each.type is not NodeType.CARE_UNIT), None)
+    if wrong is not None:
+        raise BadUserInput(f"This is the id of a {wrong}; pass the ids of CareUnits")
+    for text in (*(request.filter.resource_ids or ()), *(request.filter.healthcare_service_ids or ())):
+        # Leyr's own ids say nothing where no care unit is fixed.
+        parse_node_id(text)
+    keys = [each.care_unit for each in found if isinstance(each, NodeId)]
+    prefetch_of_units(info, keys)
+    return availability_of(context, await load_units_availability(context, keys, request))
+
+
 def availability_of(context: Context, units: Sequence[UnitAvailability]) -> Availability:
     """The availability of care units that were read."""
     days = [unit.asked.days for unit in units]
@@ -248,7 +267,7 @@ def _of_unit(context: Context, unit: UnitAvailability) -> CareUnitAvailability:
         key=unit.key,
         time_zone=unit.asked.days.zone.key,
         coverage=Coverage.of(unit.gaps),
-        as_of=DateTime(context.read_at(unit.as_of)),
+        as_of=None if unit.is_failed else DateTime(context.read_at(unit.as_of)),
     )
 
 
@@ -280,7 +299,8 @@ class _Group:
 
 
 async def _groups(context: Context, units: Sequence[UnitAvailability], node_type: NodeType) -> list[_Group]:
-    """The groups of all care units, after each other. Raises domain errors."""
+    """The groups of all care units that did not fail, after each other. Raises domain errors."""
+    units = [unit for unit in units if not unit.is_failed]
     for unit in units:
         context.loaders.start_lists(unit.key, LIST_OF[node_type])
     groups: list[_Group] = []
