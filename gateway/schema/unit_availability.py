@@ -49,7 +49,7 @@ async def load_unit_availability(
 
     What fails for some of several resources or services is a gap, and an error where nothing could be had.
     """
-    return await _UnitReader(context, key, request).read(context.queries.unit_queries(key, request, *own))
+    return await UnitReader(context, key, request).read(context.queries.unit_queries(key, request, *own))
 
 
 async def load_units_availability(
@@ -82,7 +82,7 @@ async def load_units_availability(
 
 
 @dataclass(slots=True, eq=False)
-class _UnitReader:
+class UnitReader:
     """Reads one care unit's free times for one field."""
 
     context: Context
@@ -96,11 +96,11 @@ class _UnitReader:
         for each in asked.queries or ():
             # All in one turn, so that they are planned together.
             self.context.start_timeslots(each)
-        is_picked = False
         if self.request.filter.healthcare_service_names is not None:
             is_picked = asked.services is None and asked.queries is not None
             asked = await self._named(asked)
-        slots = await self._slots(asked, is_picked=is_picked)
+            asked = asked._replace(is_picked=is_picked)
+        slots = await self.slots(asked)
         found = await InPieces(filtered(slots, self.request.filter, asked.days.zone, self.context.now))
         self._expire(asked, found)
         free = UnitFreeTimes(self.key, found, asked.days)
@@ -118,16 +118,16 @@ class _UnitReader:
         services = tuple(each for each in named if asked.services is None or each in asked.services)
         return self.context.queries.of_services(self.key, self.request, asked, services)
 
-    async def _slots(self, asked: UnitQueries, *, is_picked: bool) -> SlotRange:
-        """The slots of all queries; where they are picked, those of the services alone."""
+    async def slots(self, asked: UnitQueries) -> SlotRange:
+        """The slots of all queries; where they are picked, those of the services alone. Raises domain errors."""
         lists = await self._lists(asked.queries or ())
-        if not is_picked:
+        if not asked.is_picked:
             return await _as_one([SlotRange.of(each) for each in lists])
         ranges = [SlotRange.of(each) for each in lists]
         if any(len(each.of_owner(each.slots.of_service(None))) for each in ranges):
             # It is not told which service they are for, so each is asked for by itself.
             separate = self.context.queries.of_services(self.key, self.request, asked, asked.services or ())
-            return await self._slots(separate, is_picked=False)
+            return await self.slots(separate._replace(is_picked=False))
         services = asked.services or ()
         return await _as_one([each.of_owner(each.slots.of_service(one)) for each in ranges for one in services])
 

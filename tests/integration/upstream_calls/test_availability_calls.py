@@ -105,6 +105,18 @@ def test_an_ehr_that_wants_a_filter_gets_no_more_calls_for_availability_than_for
     assert found["availability"] == {"timeslotCount": len(found["timeslots"]), "coverage": {"complete": False}}
 
 
+def test_what_is_next_behind_an_empty_range_takes_at_most_three_more_calls(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    empty = 'availability(range: {days: {from: "2027-03-01", count: 30}}) { timeslotCount NEXT }'
+    found = gateway.data(
+        f'{{ careUnit(id: "{WEBDOC}") {{ {empty.replace("NEXT", "nextAfter(withinDays: 100) { complete }")} }} }}'
+    )["careUnit"]["availability"]
+
+    assert found == {"timeslotCount": 0, "nextAfter": {"complete": True}}
+    assert simulator.count() == {"care_units": 1, "timeslots": 1 + 3}
+
+
 def test_availability_of_all_clinics_takes_a_call_each_and_a_list_each(gateway: Gateway, simulator: Simulator) -> None:
     units = simulator.rest("/emrs/webdoc/care-units")
     ids = ", ".join(f'"{care_unit_id(CareUnitKey("webdoc", unit["id"]))}"' for unit in units)
