@@ -1,6 +1,9 @@
 import doctorNextTimes from "./samples/doctor-next-times.graphql?raw";
 import filteredSearch from "./samples/filtered-search.graphql?raw";
 import graph from "./samples/graph.graphql?raw";
+import monthOfDays from "./samples/month-of-days.graphql?raw";
+import nextThreeTimes from "./samples/next-three-times.graphql?raw";
+import serviceInAllClinics from "./samples/service-in-all-clinics.graphql?raw";
 
 const DAY_MILLISECONDS = 24 * 60 * 60 * 1000;
 
@@ -15,6 +18,9 @@ export function samples(now: Date): Sample[] {
     { query: graph.trimEnd() },
     { query: doctorNextTimes.trimEnd() },
     { query: filteredSearch.trimEnd(), variables: JSON.stringify(comingWeek(now), null, 2) },
+    { query: monthOfDays.trimEnd() },
+    { query: nextThreeTimes.trimEnd() },
+    { query: serviceInAllClinics.trimEnd(), variables: JSON.stringify({ names: ["Samtal med kurator"] }, null, 2) },
   ];
 }
 
