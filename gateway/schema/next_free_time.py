@@ -117,7 +117,11 @@ async def next_free_time(info: Info, searches: Sequence[tuple[NextSearch, OwnSlo
     """What is free next in one or several care units. Raises BadUserInput."""
     if not 1 <= within_days <= _MOST_DAYS:
         raise BadUserInput(f"withinDays lies between 1 and {_MOST_DAYS}")
-    found = await gather(*(search.next(own, within_days) for search, own in searches))
+    if len(searches) == 1:
+        ((search, own),) = searches
+        found = [await search.next(own, within_days)]
+    else:
+        found = await gather(*(search.next(own, within_days) for search, own in searches))
     slots = [
         (instant(slot.start), number, search.unit.key, slot)
         for number, ((search, _), (slot, _, _)) in enumerate(zip(searches, found, strict=True))

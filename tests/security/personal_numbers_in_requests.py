@@ -41,9 +41,6 @@ ARGUMENTS = [
     ("[ID!]", "careUnits { availability(filter: {resourceIds: $v}) { coverage { gaps { resourceId } } } }"),
     ("[String!]", "careUnits { availability(filter: {healthcareServiceNames: $v}) { timeslotCount } }"),
     ("String", "careUnits { availability(timeZone: $v) { timeslotCount } }"),
-    ("Date", "careUnits { availability(range: {days: {from: $v}}) { timeslotCount } }"),
-    ("ID", "careUnits { availability { timeslots(after: $v) { totalCount } } }"),
-    ("[ID!]!", "availability(careUnitIds: $v) { timeslotCount }"),
 ]
 # Every kind of name that a document can hold, in documents that are right and in those that are not.
 NAMES = """
