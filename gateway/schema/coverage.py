@@ -8,6 +8,8 @@ import strawberry
 
 from gateway.domain.errors import GatewayError, OperationTooLarge, RateLimited
 from gateway.domain.ids import NodeType, care_unit_id, node_id
+from gateway.domain.models import CareUnitKey
+from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery
 from gateway.schema.error_code import ErrorCode
 
@@ -40,10 +42,16 @@ class CoverageGap:
 
     care_unit_id: strawberry.ID = strawberry.field(description="The node id of the care unit.")
     resource_id: strawberry.ID | None = strawberry.field(
-        description="The node id of the resource whose free times alone are concerned. Null where all may be."
+        description=(
+            "The node id of the resource whose free times alone are concerned. Null where all may be, and for an id "
+            "that may hide a personal number."
+        )
     )
     healthcare_service_id: strawberry.ID | None = strawberry.field(
-        description="The node id of the healthcare service whose free times alone are concerned. Null where all may be."
+        description=(
+            "The node id of the healthcare service whose free times alone are concerned. Null where all may be, and "
+            "for an id that may hide a personal number."
+        )
     )
     reason: CoverageGapReason = strawberry.field(description="Why something may be missing.")
     code: ErrorCode | None = strawberry.field(
@@ -65,18 +73,22 @@ class CoverageGap:
     @classmethod
     def of_query(cls, query: TimeslotQuery, reason: CoverageGapReason) -> "CoverageGap":
         """What is missing of the answer to a query."""
-        key, (resource, service) = query.care_unit, query.filters
-        of_service = None if service is None else node_id(NodeType.HEALTHCARE_SERVICE, key, service)
-        of_resource = None if resource is None else node_id(NodeType.RESOURCE, key, resource)
         return cls(
-            care_unit_id=strawberry.ID(care_unit_id(key)),
-            resource_id=None if of_resource is None else strawberry.ID(of_resource),
-            healthcare_service_id=None if of_service is None else strawberry.ID(of_service),
+            care_unit_id=strawberry.ID(care_unit_id(query.care_unit)),
+            resource_id=_owner_id(NodeType.RESOURCE, query.care_unit, query.resource),
+            healthcare_service_id=_owner_id(NodeType.HEALTHCARE_SERVICE, query.care_unit, query.service),
             reason=reason,
             code=None,
             retryable=False,
             retry_after_seconds=None,
         )
+
+
+def _owner_id(node_type: NodeType, key: CareUnitKey, leyr_id: str | None) -> strawberry.ID | None:
+    """The node id of an owner; not of one that a client may have named by somebody's personal number."""
+    if leyr_id is None or may_hide_a_personal_number(leyr_id):
+        return None
+    return strawberry.ID(node_id(node_type, key, leyr_id))
 
 
 @strawberry.type(

@@ -15,6 +15,7 @@ from gateway.http.graphiql import graphiql_page
 from tests.e2e.conftest import Visit
 
 SAMPLES = ("Graph", "DoctorNextTimes", "FilteredSearch")
+AVAILABILITY = ("MonthOfDays", "NextThreeTimes", "ServiceInAllClinics")
 # GraphiQL reads which operation stands in the editor 100 ms after a change, and stores its tabs after 500 ms: what is
 # stored can be run. Within those 100 ms it would send the name of the operation before.
 _ACTIVE_TAB_IS = """name => {
@@ -110,7 +111,7 @@ def test_a_first_visit_offers_the_samples_and_says_that_data_is_simulated(quiet:
     page = quiet.page
 
     expect(page).to_have_title(re.compile("GraphiQL"))
-    for name in SAMPLES:
+    for name in (*SAMPLES, *AVAILABILITY):
         expect(tab(page, name)).to_be_visible()
     expect(editor(page)).to_contain_text("booking")
     expect(page.get_by_role("status").filter(has_text="All data here is simulated")).to_be_visible()
@@ -180,6 +181,16 @@ def test_an_answer_shows_its_headers_and_what_it_took(quiet: Visit) -> None:
     expect(details).to_contain_text(again.headers["x-request-id"])
     expect(details).not_to_contain_text("reads")
     assert set(again.json()["extensions"]["gateway"]) == {"timeslotsAsOf", "catalogAsOf"}
+
+
+@pytest.mark.parametrize("name", AVAILABILITY)
+def test_a_sample_of_availability_runs_as_it_is(quiet: Visit, name: str) -> None:
+    choose(quiet.page, name)
+
+    answer = run(quiet.page).json()
+
+    assert "errors" not in answer
+    assert all(unit["availability"] for unit in answer["data"]["careUnits"])
 
 
 def test_the_docs_open_and_lead_to_a_care_unit(quiet: Visit) -> None:

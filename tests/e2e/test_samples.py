@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "gateway" / "explorer" / "src" / "samples").glob("*.graphql"))
 EMRS = SimulatorSettings(today=TODAY).emrs
 
-sample = pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+AVAILABILITY = ("month-of-days", "next-three-times", "service-in-all-clinics")
+sample = pytest.mark.parametrize(
+    "path", [path for path in SAMPLES if path.stem not in AVAILABILITY], ids=lambda path: path.stem
+)
 
 
 def of_each(answer: Any, name: str) -> list[Any]:
@@ -27,11 +30,12 @@ def of_each(answer: Any, name: str) -> list[Any]:
     return [found for key, value in answer.items() for found in ([value] if key == name else of_each(value, name))]
 
 
-def test_there_are_three_samples() -> None:
-    assert [path.stem for path in SAMPLES] == ["doctor-next-times", "filtered-search", "graph"]
+def test_there_are_six_samples() -> None:
+    of_slots, of_availability = ["doctor-next-times", "filtered-search", "graph"], [*AVAILABILITY]
+    assert [path.stem for path in SAMPLES] == [*of_slots, *of_availability]
 
 
-@sample
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_validates_against_the_schema(path: Path) -> None:
     schema = build_schema((ROOT / "schema.graphql").read_text(encoding="utf-8"))
 
@@ -50,3 +54,16 @@ def test_runs_without_errors(serve_gateway: Callable[..., Gateway], path: Path, 
     assert lists
     assert None not in lists
     assert any(lists)
+
+
+@pytest.mark.parametrize("name", AVAILABILITY)
+def test_samples_of_availability_find_something_in_simulated_clinics(gateway: Gateway, name: str) -> None:
+    (path,) = (path for path in SAMPLES if path.stem == name)
+    service = of_each(gateway.data("{ careUnits { healthcareServices { name } } }"), "name")[0]
+
+    data = gateway.data(path.read_text(encoding="utf-8"), names=[service])
+
+    found = of_each(data, "availability")
+    assert found
+    assert None not in found
+    assert any(of_each(data, "timeslotCount"))

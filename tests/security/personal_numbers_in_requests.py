@@ -38,6 +38,9 @@ ARGUMENTS = [
     ("ID", "careUnits { timeslots(healthcareServiceId: $v) { start } }"),
     ("ID", "careUnits { resources { timeslots(healthcareServiceId: $v) { start } } }"),
     ("ID", "careUnits { healthcareServices { timeslots(resourceId: $v) { start } } }"),
+    ("[ID!]", "careUnits { availability(filter: {resourceIds: $v}) { coverage { gaps { resourceId } } } }"),
+    ("[String!]", "careUnits { availability(filter: {healthcareServiceNames: $v}) { timeslotCount } }"),
+    ("String", "careUnits { availability(timeZone: $v) { timeslotCount } }"),
 ]
 # Every kind of name that a document can hold, in documents that are right and in those that are not.
 NAMES = """

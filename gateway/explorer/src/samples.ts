@@ -1,6 +1,9 @@
 import doctorNextTimes from "./samples/doctor-next-times.graphql?raw";
 import filteredSearch from "./samples/filtered-search.graphql?raw";
 import graph from "./samples/graph.graphql?raw";
+import monthOfDays from "./samples/month-of-days.graphql?raw";
+import nextThreeTimes from "./samples/next-three-times.graphql?raw";
+import serviceInAllClinics from "./samples/service-in-all-clinics.graphql?raw";
 import { midnight } from "./midnight";
 
 export interface Sample {
@@ -21,5 +24,8 @@ export function samples(now: Date, timeZone: string): Sample[] {
     { query: graph.trimEnd() },
     { query: doctorNextTimes.trimEnd() },
     { query: filteredSearch.trimEnd(), variables: JSON.stringify(variables, null, 2) },
+    { query: monthOfDays.trimEnd() },
+    { query: nextThreeTimes.trimEnd() },
+    { query: serviceInAllClinics.trimEnd(), variables: JSON.stringify({ names: ["Samtal med kurator"] }, null, 2) },
   ];
 }

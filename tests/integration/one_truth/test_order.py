@@ -59,6 +59,7 @@ def document(random: Random) -> str:
     """A document about free times: few are asked often, so that whole answers are kept too."""
     first, days = random.choice([(13, 7), (13, 1), (14, 1), (13, 3)])
     window = f'start: "2026-10-{first}T00:00:00Z", end: "2026-10-{first + days}T00:00:00Z"'
+    days_of = f'range: {{days: {{from: "2026-10-{first}", count: {days}}}}}, timeZone: "UTC"'
     selection = random.choice(
         [
             f"timeslots({window}) {SLOT}",
@@ -66,6 +67,8 @@ def document(random: Random) -> str:
             f'timeslots({window}, resourceId: "r1") {SLOT}',
             f'timeslots({window}, healthcareServiceId: "s2") {SLOT}',
             f"resources {{ timeslots({window}) {SLOT} }}",
+            f"availability({days_of}) {{ first {SLOT} times(first: 3) {{ timeslots {SLOT} }} }}",
+            f'availability({days_of}, filter: {{resourceIds: ["r1"]}}) {{ timeslots {{ nodes {SLOT} }} }}',
             f"healthcareServices {{ timeslots({window}) {SLOT} }}",
             f'resources {{ timeslots({window}, healthcareServiceId: "s1") {SLOT} }} timeslots({window}) {SLOT}',
         ]
