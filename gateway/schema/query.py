@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 import strawberry
+from graphql import GraphQLInputObjectType
 from strawberry import UNSET
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.schema_converter import GraphQLCoreConverter
+from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from gateway.domain.errors import BadUserInput, GatewayError
@@ -180,12 +183,22 @@ def build_schema(*, sort: bool = False) -> strawberry.Schema:
 
     Sorting takes their classes from Strawberry's enums, so that resolvers would get bare values and could give none.
     """
-    return strawberry.Schema(
+    schema = strawberry.Schema(
         query=Query,
         # No field has it, since GraphQL leaves `extensions` untyped.
         types=[ErrorCode],
         config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=sort),
     )
+    for each in schema._schema.type_map.values():  # noqa: SLF001 # nothing public leads to graphql-core's types
+        # Strawberry does not tell graphql-core, whose rules for literals and variables would not hold.
+        if isinstance(each, GraphQLInputObjectType) and _is_one_of(each):
+            each.is_one_of = True
+    return schema
+
+
+def _is_one_of(kind: GraphQLInputObjectType) -> bool:
+    definition: StrawberryObjectDefinition | None = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+    return definition is not None and definition.is_one_of
 
 
 def engine_config(

@@ -19,12 +19,38 @@ WAYS = {
     "CareUnit": "{ careUnits { %s } }",
     "HealthcareService": "{ careUnits { healthcareServices { %s } } }",
     "Resource": "{ careUnits { resources { %s } } }",
+    "Availability": "{ careUnits { availability { %s } } }",
+    "FreeTime": "{ careUnits { availability { times { %s } } } }",
+    "AvailabilityDay": "{ careUnits { availability { days { %s } } } }",
+    "CareUnitAvailability": "{ careUnits { availability { byCareUnit { %s } } } }",
+    "HealthcareServiceAvailability": "{ careUnits { availability { byHealthcareService { %s } } } }",
+    "ResourceAvailability": "{ careUnits { availability { byResource { %s } } } }",
 }
 WRONG_FOR_ALL: list[Any] = [{}, {"__proto__": {}}, {"id": "x"}, [[]], [{}], [None, {}]]
 WRONG_FOR_TEXT: list[Any] = [True, False, 1.5, *WRONG_FOR_ALL]
 WRONG: dict[str, list[Any]] = {
     "ID": WRONG_FOR_TEXT,
     "String": [0, -1, *WRONG_FOR_TEXT],
+    "Boolean": ["", "true", 0, 1, 1.5, *WRONG_FOR_ALL],
+    "AvailabilityFilter": [
+        "", 1, True, {"id": "x"}, {"__proto__": {}}, [[]], {"weekdays": ["FUNDAY"]}, {"weekdays": [0]},
+        {"weekdays": [None]},
+        {"resourceIds": [None]}, {"resourceIds": [{}]}, {"healthcareServiceNames": [1]}, {"timeOfDay": {}},
+        {"timeOfDay": {"from": "08:00"}}, {"timeOfDay": {"from": "25:00", "to": "08:00"}},
+        {"timeOfDay": {"from": "08:00", "to": "08:00"}}, {"timeOfDay": {"from": "08:00Z", "to": "09:00"}},
+        {"minimumNoticeMinutes": -1}, {"minimumDurationMinutes": -1}, {"minimumNoticeMinutes": 2**31},
+    ],
+    "AvailabilityRange": [
+        "", 1, True, {}, {"id": "x"}, {"__proto__": {}}, [[]], {"days": None},
+        {"instants": None}, {"days": {}, "instants": None},
+        {"days": {}, "instants": {"start": "2026-12-01T09:00:00Z", "end": "2026-12-02T09:00:00Z"}},
+        {"days": {"count": 0}},
+        {"days": {"count": None}}, {"days": {"count": 2**31 - 1}}, {"days": {"from": "2026-02-30"}},
+        {"days": {"from": ""}},
+        {"days": {"from": "9999-12-31", "count": 90}}, {"days": {"from": "2026-12-01T00:00:00Z"}}, {"instants": {}},
+        {"instants": {"start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:00:00Z"}},
+        {"instants": {"start": "2026-12-02T09:00:00Z", "end": "2026-12-01T09:00:00Z"}},
+    ],
     "Int": ["1", "", True, 1.5, 1e10, -1, 2**31, 2**63, 2**64 - 1, -(2**31) - 1, "\u0661", *WRONG_FOR_ALL],
     "DateTime": [
         0, 1_767_225_600, 1.5, True, *WRONG_FOR_ALL,
@@ -44,6 +70,27 @@ ODD: dict[str, list[Any]] = {
     "ID": ["", " ", 0, -1, 2**63, "\0"],
     "String": ["", " ", "\0", "é", "../etc", "WEBDOC", "webdoc\r\nx-evil: 1", "x" * 50_000],
     "Int": [0, 1, 2**31 - 1, 1e3, 1.0, -0.0],
+    "Boolean": [True, False],
+    "AvailabilityFilter": [
+        {},
+        {"resourceIds": []},
+        {"resourceIds": ["", "\0"]},
+        {"healthcareServiceNames": ["", "\0", "x" * 20_000]},
+        {"weekdays": []},
+        {"weekdays": ["MONDAY"] * 1_000},
+        {"minimumNoticeMinutes": 2**31 - 1},
+        {"minimumDurationMinutes": 2**31 - 1},
+        {"timeOfDay": {"from": "00:00", "to": "23:59:59"}},
+        {"timeOfDay": {"from": "22:00", "to": "06:00"}},
+    ],
+    "AvailabilityRange": [
+        {"days": {}},
+        {"days": {"from": None}},
+        {"days": {"from": "0001-01-01", "count": 1}},
+        {"days": {"from": "9999-12-31", "count": 1}},
+        {"instants": {"start": "0001-01-02T00:00:00Z", "end": "0001-01-03T00:00:00Z"}},
+        {"instants": {"start": "9999-12-30T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"}},
+    ],
     "DateTime": [
         "1900-01-01T00:00:00Z",
         "9000-12-31T23:59:59.999999999999Z",
@@ -52,7 +99,8 @@ ODD: dict[str, list[Any]] = {
     ],
 }
 LITERALS = [
-    "{}", "[]", "[[[]]]", "{a: {b: 1}}", "true", "WORD", "__proto__", "$undefined", "-1", "1.5", "1e400", "-1e400",
+    "{}", "[]", "[[[]]]", "{a: {b: 1}}", "{days: null}", "{instants: null}", "{days: {}, instants: null}",
+    "true", "WORD", "__proto__", "$undefined", "-1", "1.5", "1e400", "-1e400",
     "99999999999999999999", "9" * 4_000, '""', '" "', '"\\u0000"', '"""\n\n"""', '"\\n\\r"', '"\U0001f3ca"', "null",
     '"x" "y"',
 ]  # fmt: skip
