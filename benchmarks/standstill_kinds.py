@@ -146,6 +146,7 @@ _FAILING_LINK = "query($i:ID!){node(id:$i){...on Resource{timeslots{start careUn
 _RESOURCE = {"i": node_id("Resource", "u0", "r0")}
 _LINKS = "{careUnits{timeslots{start resource{name}healthcareService{name}}}}"
 _SKIPPED = 'query($b:Boolean=true){x:node(id:"x"){id @include(if:$b)}careUnits{timeslots{start}}}'
+_FILTERED = 'a#:availability(filter:{weekdays:[MONDAY,FRIDAY],timeOfDay:{from:"08:00",to:"17:00"}}){first{start}}'
 _FAILURES = (
     *(
         Kind(name=f"non-null careUnit of {slots:,} slots fails", document=_FAILING_LINK, variables=_RESOURCE,
@@ -177,6 +178,12 @@ _UPSTREAM = (
     Kind(name="100,000 slots with ids", document="{careUnits{timeslots{id start end}}}",
          manner=Manner(timeslots=100_000)),
     Kind(name="100,000 slots with links", document=_LINKS, manner=Manner(timeslots=100_000)),
+    Kind(name="times of each day of each resource with 100,000 slots", manner=Manner(timeslots=100_000),
+         document="{careUnits{availability{byResource{days{date times{start timeslotCount}}}}}}"),
+    Kind(name="28 aliases of days of 100,000 slots", manner=Manner(timeslots=100_000),
+         document=f"{{careUnits{{availability{{{numbered('a#:days{date distinctStartCount}', 28)}}}}}}}"),
+    Kind(name="20 filters of 100,000 slots", manner=Manner(timeslots=100_000),
+         document=f"{{careUnits{{{numbered(_FILTERED, 20)}}}}}"),
     Kind(name="a name of 9.9 MiB", document="{careUnits{resources{name}}}", codes=UPSTREAM_FAILED,
          manner=Manner(resources=1, name_bytes=int(9.9 * MIB))),
     Kind(name="JSON 100,000 deep", document="{careUnits{resources{id}}}", codes=UPSTREAM_FAILED,

@@ -217,6 +217,21 @@ class Times(Sequence[FreeTimes]):
     def __len__(self) -> int:
         return len(self.positions[0]) - 1 if self.positions else 0
 
+    def start(self, index: int) -> str:
+        """The start of the first slot of an instant, as the EHR wrote it."""
+        for unit, positions in zip(self.units, self.positions, strict=True):
+            low = positions[index]
+            if low < positions[index + 1]:
+                return unit.range.slots.slots[low].start
+        raise IndexError(index)
+
+    def size(self, index: int) -> int:
+        """How many slots an instant has."""
+        if len(self.positions) == 1:
+            (positions,) = self.positions
+            return positions[index + 1] - positions[index]
+        return sum(positions[index + 1] - positions[index] for positions in self.positions)
+
     @overload
     def __getitem__(self, index: int) -> FreeTimes: ...
     @overload

@@ -45,20 +45,15 @@ AfterSlot: TypeAlias = Annotated[
 class FreeTime:
     """The free times of one instant."""
 
-    free: strawberry.Private[domain.FreeTimes]
+    times: strawberry.Private[domain.Times]
+    place: strawberry.Private[int]
     start: DateTime = strawberry.field(description="When it begins, with the offset that the EHR gave.")
     timeslot_count: int = strawberry.field(description="How many slots begin then, one for each who is free.")
-
-    @classmethod
-    def of(cls, free: domain.FreeTimes) -> "FreeTime":
-        """The type's view of the free times of an instant."""
-        slot = free.units[0].range.slots.slots[free.units[0].range.low]
-        return cls(free=free, start=DateTime(slot.start), timeslot_count=free.count)
 
     @strawberry.field(description="The slots that begin then, sorted by resource, then service.")
     def timeslots(self, info: Info, *, first: First = UNSET) -> list[Timeslot]:
         """The slots of the instant."""
-        page = whole(self.free.page(checked_first(given(first)), None))
+        page = whole(self.times[self.place].page(checked_first(given(first)), None))
         return as_list(timeslot_list(info.context, page.entries))
 
 
@@ -225,8 +220,10 @@ class _TimeViews(Sequence[FreeTime]):
     def __getitem__(self, index: int | slice) -> FreeTime | list[FreeTime]:
         """The view of a time, or those of several."""
         if isinstance(index, slice):
-            return [FreeTime.of(each) for each in self._times[index]]
-        return FreeTime.of(self._times[index])
+            return [self[each] for each in range(*index.indices(len(self)))]
+        # A list may hold a hundred thousand, so what no field asked for is not made of each.
+        times = self._times
+        return FreeTime(times=times, place=index, start=DateTime(times.start(index)), timeslot_count=times.size(index))
 
 
 def _itself(view: FreeTime) -> FreeTime:
