@@ -88,7 +88,7 @@ def requested_window(
         first = start or now
         window = Window(first, end or first + default)
         # A client that counts in days of 24 hours must not be refused because clocks are put forward meanwhile.
-        too_wide = window.length > widest and window.end > _days_later(first, widest, zone)
+        too_wide = window.length > widest and window.end > days_later(first, widest, zone)
     except OverflowError:
         raise BadUserInput("start or end lies beyond the calendar") from None
     if too_wide:
@@ -112,7 +112,7 @@ def window_of_slot(start: datetime, end: datetime | None) -> Window:
     return Window(first, first + timedelta(seconds=ceil((start - first + length).total_seconds())))
 
 
-def _days_later(start: datetime, days: timedelta, zone: ZoneInfo) -> datetime:
+def days_later(start: datetime, days: timedelta, zone: ZoneInfo) -> datetime:
     """The instant at which local clocks show the same time so many days later; the last one where they do so twice."""
     local = start.astimezone(zone).replace(tzinfo=None) + days
     return max(local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))

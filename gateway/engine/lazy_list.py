@@ -110,6 +110,15 @@ class LazyObjectList(Sequence[V], Generic[I, V]):
         return map(self.view, self.items)
 
 
+class MixedObjectList(LazyObjectList[I, V]):
+    """The same where items are of several kinds: they are written one by one.
+
+    What a field `DEPENDS_ONLY_ON` holds within each kind, and not for the list.
+    """
+
+    __slots__ = ()
+
+
 class ObjectList(list[V]):
     """A list of views that are made already, with a cache for its JSON."""
 

@@ -11,12 +11,13 @@ from graphql.pyutils import is_iterable
 from gateway.engine.budget import LIST_WORK, OBJECT_WORK, ROW_WORK
 from gateway.engine.errors import LimitExceededError
 from gateway.engine.executor import Execution, Write
-from gateway.engine.lazy_list import LazyObjectList, ObjectList
+from gateway.engine.lazy_list import LazyObjectList, MixedObjectList, ObjectList
 from gateway.engine.paths import ItemGroups, ItemIndexes, ListCells, NullPropagation, Output, Path
 from gateway.engine.rows import SHORT, Column, Projection, RowClasses, Rows, cached, encoded_at_once, encoded_in_steps
 
 # An isinstance of LazyObjectList, whose base is abstract, takes ten times as long as a look at the type.
 _SEQUENCES = (list, tuple, LazyObjectList)
+_LAZY = frozenset({LazyObjectList, MixedObjectList})
 # The names of a list's translations, and of what it computes.
 _Shape: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 _EAGER: _Shape = ((), ())
@@ -36,7 +37,7 @@ class ItemWork:
 
     def of(self, values: Sequence[Any]) -> float:
         """The work of a list."""
-        if self.is_shared and type(values) is not LazyObjectList:
+        if self.is_shared and type(values) not in _LAZY:
             return len(values) * OBJECT_WORK + len(set(map(id, values))) * self.work
         return len(values) * (OBJECT_WORK + self.work)
 

@@ -9,17 +9,25 @@ import strawberry
 
 from gateway.domain import free_times as domain
 from gateway.domain.availability import AvailabilityRequest, by_owner
-from gateway.domain.ids import NodeType, node_id
+from gateway.domain.errors import BadUserInput
+from gateway.domain.ids import NodeId, NodeType, node_id, parse_node_id
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import InPieces
 from gateway.schema.context import Context, Info
 from gateway.schema.coverage import Coverage, CoverageGap
 from gateway.schema.free_times import FreeTimes
 from gateway.schema.loaders import LIST_OF, READS, Reads
+from gateway.schema.next_free_time import NextFreeTime, NextSearch, OwnSlots, WithinDays, next_free_time
 from gateway.schema.node import CARE_UNIT, HEALTHCARE_SERVICE, RESOURCE, UnitNode
+from gateway.schema.prefetch import prefetch_of_units
 from gateway.schema.scalars import DateTime
-from gateway.schema.unit_availability import UnitAvailability, load_unit_availability
+from gateway.schema.unit_availability import UnitAvailability, load_unit_availability, load_units_availability
 
+Searches: TypeAlias = Sequence[tuple[NextSearch, OwnSlots]]
+NEXT_AFTER = (
+    "What is free next behind the end of the range. It is looked for in growing stretches, with calls that are counted "
+    "when they are made, one search for all parts; where it is not selected, nothing is. Null comes with an error."
+)
 IncludeEmpty: TypeAlias = Annotated[
     bool, strawberry.argument(description="Whether to give days too on which nothing is free.")
 ]
@@ -45,6 +53,7 @@ class ResourceAvailability(FreeTimes):
     """A resource's part."""
 
     key: strawberry.Private[CareUnitKey]
+    searches: strawberry.Private[Searches]
     resource_id: strawberry.ID | None = strawberry.field(
         description="The node id of the resource, equal to `resource.id`. Null for slots that name none."
     )
@@ -66,6 +75,11 @@ class ResourceAvailability(FreeTimes):
         """The days."""
         return await days_of(self.free, include_empty=include_empty)
 
+    @strawberry.field(description=NEXT_AFTER, metadata={READS: Reads.NOTHING})
+    async def next_after(self, info: Info, *, within_days: WithinDays = 90) -> NextFreeTime | None:
+        """The next free time."""
+        return await next_free_time(info, self.searches, within_days)
+
 
 @strawberry.type(
     description=(
@@ -76,6 +90,7 @@ class HealthcareServiceAvailability(FreeTimes):
     """A healthcare service's part."""
 
     key: strawberry.Private[CareUnitKey]
+    searches: strawberry.Private[Searches]
     healthcare_service_id: strawberry.ID | None = strawberry.field(
         description=(
             "The node id of the healthcare service, equal to `healthcareService.id`. Null for slots that name none."
@@ -99,6 +114,11 @@ class HealthcareServiceAvailability(FreeTimes):
         """The days."""
         return await days_of(self.free, include_empty=include_empty)
 
+    @strawberry.field(description=NEXT_AFTER, metadata={READS: Reads.NOTHING})
+    async def next_after(self, info: Info, *, within_days: WithinDays = 90) -> NextFreeTime | None:
+        """The next free time."""
+        return await next_free_time(info, self.searches, within_days)
+
 
 @strawberry.type(
     description=("Free times of one care unit. It has no counterpart in FHIR R4; the care unit is a Location.")
@@ -107,6 +127,7 @@ class CareUnitAvailability(FreeTimes):
     """A care unit's part."""
 
     key: strawberry.Private[CareUnitKey]
+    searches: strawberry.Private[Searches]
     time_zone: str = strawberry.field(
         description="The IANA time zone of its days: `timeZone` where that was given, else the care unit's own."
     )
@@ -127,6 +148,11 @@ class CareUnitAvailability(FreeTimes):
         """The days."""
         return await days_of(self.free, include_empty=include_empty)
 
+    @strawberry.field(description=NEXT_AFTER, metadata={READS: Reads.NOTHING})
+    async def next_after(self, info: Info, *, within_days: WithinDays = 90) -> NextFreeTime | None:
+        """The next free time."""
+        return await next_free_time(info, self.searches, within_days)
+
 
 @strawberry.type(
     description=(
@@ -138,7 +164,8 @@ class CareUnitAvailability(FreeTimes):
 class Availability(FreeTimes):
     """The whole of one or several care units."""
 
-    units: strawberry.Private[Sequence[UnitAvailability]]
+    units: strawberry.Private[Sequence[NextSearch]]
+    searches: strawberry.Private[Searches]
     start: DateTime = strawberry.field(
         description=(
             "The first instant of the range. Of local days, what has begun when the request is answered is not free."
@@ -170,6 +197,11 @@ class Availability(FreeTimes):
     async def days(self, *, include_empty: IncludeEmpty = False) -> list[AvailabilityDay]:
         """The days."""
         return await days_of(self.free, include_empty=include_empty)
+
+    @strawberry.field(description=NEXT_AFTER, metadata={READS: Reads.NOTHING})
+    async def next_after(self, info: Info, *, within_days: WithinDays = 90) -> NextFreeTime | None:
+        """The next free time."""
+        return await next_free_time(info, self.searches, within_days)
 
     @strawberry.field(
         description=(
@@ -206,16 +238,33 @@ class Availability(FreeTimes):
     @strawberry.field(description="Free times by care unit, in the order in which they are asked for.")
     def by_care_unit(self, info: Info) -> list[CareUnitAvailability]:
         """The groups."""
-        return [_of_unit(info.context, unit) for unit in self.units]
+        return [_of_unit(info.context, search) for search in self.units]
 
 
 async def load_availability(info: Info, owner: UnitNode, request: AvailabilityRequest) -> Availability:
     """What a care unit, a resource or a service has free. Raises domain errors."""
     unit = await load_unit_availability(info.context, owner.key, request, owner.own_filters)
-    return availability_of(info.context, [unit])
+    return availability_of(info.context, request, [unit])
 
 
-def availability_of(context: Context, units: Sequence[UnitAvailability]) -> Availability:
+async def load_availability_of_units(info: Info, ids: Sequence[str], request: AvailabilityRequest) -> Availability:
+    """What several care units have free. Raises domain errors."""
+    context = info.context
+    if not ids:
+        raise BadUserInput("careUnitIds may not be empty")
+    found = dict.fromkeys(context.named(text) for text in ids)
+    wrong = next((each.type for each in found if each.type is not NodeType.CARE_UNIT), None)
+    if wrong is not None:
+        raise BadUserInput(f"This is the id of a {wrong}; pass the ids of CareUnits")
+    for text in (*(request.filter.resource_ids or ()), *(request.filter.healthcare_service_ids or ())):
+        # Leyr's own ids say nothing where no care unit is fixed.
+        parse_node_id(text)
+    keys = [each.care_unit for each in found if isinstance(each, NodeId)]
+    prefetch_of_units(info, keys)
+    return availability_of(context, request, await load_units_availability(context, keys, request))
+
+
+def availability_of(context: Context, request: AvailabilityRequest, units: Sequence[UnitAvailability]) -> Availability:
     """The availability of care units that were read."""
     days = [unit.asked.days for unit in units]
     zones = {each.zone.key for each in days}
@@ -224,7 +273,8 @@ def availability_of(context: Context, units: Sequence[UnitAvailability]) -> Avai
     return Availability(
         free=(free := domain.FreeTimes(tuple(unit.free for unit in units))),
         timeslot_count=free.count,
-        units=units,
+        units=(searches := [NextSearch(context, unit, request) for unit in units]),
+        searches=[(each, _all) for each in searches],
         start=DateTime(start.astimezone(zone).isoformat()),
         end=DateTime(end.astimezone(zone).isoformat()),
         time_zone=zone.key if len(zones) == 1 else None,
@@ -240,15 +290,21 @@ async def days_of(free: domain.FreeTimes, *, include_empty: bool) -> list[Availa
     return [AvailabilityDay(free=each, timeslot_count=each.count, date=day) for day, each in found]
 
 
-def _of_unit(context: Context, unit: UnitAvailability) -> CareUnitAvailability:
+def _all(slots: domain.SlotRange) -> domain.SlotRange:
+    return slots
+
+
+def _of_unit(context: Context, search: NextSearch) -> CareUnitAvailability:
+    unit = search.unit
     free = domain.FreeTimes((unit.free,))
     return CareUnitAvailability(
         free=free,
         timeslot_count=free.count,
         key=unit.key,
+        searches=[(search, _all)],
         time_zone=unit.asked.days.zone.key,
         coverage=Coverage.of(unit.gaps),
-        as_of=DateTime(context.read_at(unit.as_of)),
+        as_of=None if unit.is_failed else DateTime(context.read_at(unit.as_of)),
     )
 
 
@@ -256,11 +312,16 @@ def _of_unit(context: Context, unit: UnitAvailability) -> CareUnitAvailability:
 class _Group:
     """The free times of an owner, which is None for slots that name none."""
 
-    unit: UnitAvailability
+    search: NextSearch
     node_type: NodeType
     owner: str | None
     node: UnitNode | None
     slots: domain.SlotRange
+
+    @property
+    def unit(self) -> UnitAvailability:
+        """What their care unit has."""
+        return self.search.unit
 
     @property
     def id(self) -> strawberry.ID | None:
@@ -272,23 +333,39 @@ class _Group:
         """What the types of groups have in common."""
         free = domain.FreeTimes((self.unit.free.within(self.slots),))
         coverage = Coverage.of(gap for gap in self.unit.gaps if self._concerns(gap))
-        return {"free": free, "timeslot_count": free.count, "key": self.unit.key, "coverage": coverage}
+        own = [(self.search, self._own)]
+        return {"free": free, "timeslot_count": free.count, "key": self.unit.key, "coverage": coverage, "searches": own}
+
+    def _own(self, slots: domain.SlotRange) -> domain.SlotRange:
+        """The slots of the owner among others of the care unit."""
+        if _sole(self.unit, self.node_type):
+            return slots
+        of = slots.slots.of_resource if self.node_type is NodeType.RESOURCE else slots.slots.of_service
+        return slots.of_owner(of(self.owner))
 
     def _concerns(self, gap: CoverageGap) -> bool:
         of = gap.resource_id if self.node_type is NodeType.RESOURCE else gap.healthcare_service_id
         return of is None or of == self.id
 
 
-async def _groups(context: Context, units: Sequence[UnitAvailability], node_type: NodeType) -> list[_Group]:
-    """The groups of all care units, after each other. Raises domain errors."""
-    for unit in units:
-        context.loaders.start_lists(unit.key, LIST_OF[node_type])
+async def _groups(context: Context, searches: Sequence[NextSearch], node_type: NodeType) -> list[_Group]:
+    """The groups of all care units that did not fail, after each other. Raises domain errors."""
+    searches = [search for search in searches if not search.unit.is_failed]
+    for search in searches:
+        context.loaders.start_lists(search.unit.key, LIST_OF[node_type])
     groups: list[_Group] = []
-    for unit in units:
+    for search in searches:
+        unit = search.unit
         nodes = await context.nodes.listed(node_type, unit.key)
         found = await _by_owner(unit, node_type, nodes.by_id)
-        groups += (_Group(unit, node_type, owner, nodes.by_id.get(owner or ""), slots) for owner, slots in found)
+        groups += (_Group(search, node_type, owner, nodes.by_id.get(owner or ""), slots) for owner, slots in found)
     return groups
+
+
+def _sole(unit: UnitAvailability, node_type: NodeType) -> bool:
+    """Whether all slots are of one owner, also those that do not say so."""
+    meant = unit.asked.resources if node_type is NodeType.RESOURCE else unit.asked.services
+    return meant is not None and len(meant) == 1
 
 
 async def _by_owner(
@@ -297,8 +374,7 @@ async def _by_owner(
     slots = unit.free.range
     of_resource = node_type is NodeType.RESOURCE
     meant = unit.asked.resources if of_resource else unit.asked.services
-    if meant is not None and len(meant) == 1:
-        # All are its own, also those that do not say so.
+    if meant is not None and _sole(unit, node_type):
         return [(meant[0], slots)] if len(slots) or meant[0] in listed else []
     whole = slots.slots
     named, of = (whole.resource_ids, whole.of_resource) if of_resource else (whole.service_ids, whole.of_service)

@@ -14,8 +14,9 @@ from gateway.schema.availability_input import Filter, Range, TimeZone, requested
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.lookahead import FINDS, CareUnitsOfParent, prefetch
+from gateway.schema.lookahead import FINDS, CareUnitsOfParent
 from gateway.schema.node import EmrScope, Node, UnitNode
+from gateway.schema.prefetch import prefetch
 from gateway.schema.resource import Resource
 from gateway.schema.timeslot import End, First, HealthcareServiceId, ResourceId, Start, Timeslot, given, load_timeslots
 from gateway.schema.timeslot_queries import TimeslotFilter

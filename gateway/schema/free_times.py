@@ -12,7 +12,7 @@ from gateway.domain import models
 from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import TimeslotId
 from gateway.domain.pieces import SIMPLE, InPieces, Pieces, whole
-from gateway.engine.lazy_list import LazyObjectList, as_list
+from gateway.engine.lazy_list import LazyObjectList, MixedObjectList, as_list
 from gateway.schema.context import Context, Info, checked_first
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.scalars import DateTime
@@ -166,7 +166,9 @@ def now_or_in_pieces(work: Pieces[T], size: int) -> T | InPieces[T]:
 
 
 def timeslot_list(context: Context, entries: domain.Entries) -> LazyObjectList[Any, Timeslot]:
-    """The views of slots of one care unit, made as those of a `timeslots` field are."""
+    """The views of slots; those of one care unit are made as those of a `timeslots` field are."""
+    if len(entries.units) != 1:
+        return MixedObjectList(entries, _Views(context).timeslot, {})
     (unit,), places = entries.units, entries.places
     slots, views = unit.range.slots, context.made_once(unit.key, TimeslotViews)
     low, number = (places[0], len(places)) if places else (0, 0)

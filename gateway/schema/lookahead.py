@@ -10,8 +10,7 @@ Nothing here knows a field by its name: what a field reads is declared at the fi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -34,12 +33,10 @@ from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import AnyNodeId, NodeId, NodeType, TimeslotId
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import TimeslotQuery, UnitLists, holds_each_answer
 from gateway.engine.compiler import declared_field
 from gateway.engine.selection import Selections
 from gateway.schema.context import Context, Info
 from gateway.schema.loaders import READS, Reads
-from gateway.schema.node import UnitNode
 from gateway.schema.timeslot_queries import NAMES_IDS
 from gateway.schema.timeslots_arguments import TimeslotsArguments, TimeslotsField, arguments_of, python_name
 
@@ -74,6 +71,11 @@ class NodesNamedBy:
     argument: str
     types: frozenset[NodeType] = frozenset(NodeType)
     is_list: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityOf(NodesNamedBy):
+    """The care units whose ids an argument gives; the field itself reads their free times, and holds none of them."""
 
 
 _Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy
@@ -160,6 +162,15 @@ def lookahead_of(document: DocumentScope, nodes: Iterable[FieldNode], kind: str)
     return reader.lookahead
 
 
+def lookahead_of_units(document: DocumentScope, node: FieldNode, definition: GraphQLField) -> Lookahead:
+    """What a field that reads free times of care units asks of each of them."""
+    reader = _LookaheadReader(document)
+    reader.read_timeslots(TimeslotsField(node, definition, NodeType.CARE_UNIT, is_own=True))
+    for kind in document.object_types(definition.type):
+        reader.walk(node.selection_set, kind, is_own=False)
+    return reader.lookahead
+
+
 class _LookaheadReader:
     """Walks a part of a document in linear time: a selection set or a fragment is entered once for each type.
 
@@ -181,6 +192,10 @@ class _LookaheadReader:
         self._walked.add(walked)
         for node in self._document.fields(selections, parent, self._entered[parent.name, is_own]):
             self._read_field(node, parent, is_own=is_own)
+
+    def read_timeslots(self, found: TimeslotsField) -> None:
+        """Note a field that reads timeslots."""
+        self._read_upstream(Reads.TIMESLOTS, found)
 
     def _read_field(self, node: FieldNode, parent: GraphQLObjectType, *, is_own: bool) -> None:
         definition = parent.fields.get(node.name.value)
@@ -224,7 +239,11 @@ class FindingField:
         """What the document asks below it, where it holds an object of a type."""
         found = self._lookaheads.get(kind)
         if found is None:
-            found = self._lookaheads[kind] = lookahead_of(document, [self.node], kind)
+            if isinstance(self.finds, AvailabilityOf):
+                found = lookahead_of_units(document, self.node, self.definition)
+            else:
+                found = lookahead_of(document, [self.node], kind)
+            self._lookaheads[kind] = found
         return found
 
     def care_units(self, document: DocumentScope, context: Context) -> "Iterator[tuple[FindingField, EhrProfile]]":
@@ -343,42 +362,3 @@ def visible_care_units(context: Context, emr: str) -> list[CareUnitKey] | None:
         return None
     keys = (CareUnitKey(emr, leyr_id) for leyr_id in listed.items)
     return [key for key in keys if context.access.sees(key)]
-
-
-def prefetch(info: Info, found: Sequence[UnitNode]) -> None:
-    """Start everything that the document asks below the current field: for care units, or for one other node."""
-    if not found:
-        return
-    lookahead = lookahead_below(info, type(found[0]).__name__)
-    if not lookahead.is_deep:
-        # The resolvers of the node's own fields run in this very turn.
-        return
-    asked = DocumentScope.of(info).asked(lookahead) if lookahead.timeslots else ()
-    context = info.context
-    for node in found:
-        # A resolver that needs what is refused here meets the refusal too.
-        with suppress(GatewayError):
-            context.loaders.start_lists(node.key, lookahead.reads)
-        for arguments in asked:
-            with suppress(GatewayError):
-                own = node.own_filters if arguments.of is None else (None, None)
-                if arguments.names_services:
-                    context.loaders.start_lists(node.key, Reads.HEALTHCARE_SERVICES)
-                profile = context.profiles.of_unit(node.key)
-                for asked_for in context.queries.checked_queries(node.key, arguments.request, *own):
-                    # Else each of the nodes below will ask for itself when their list has come.
-                    query = asked_for.query
-                    if query is not None and is_asked_at_once(query, arguments.of, profile):
-                        context.start_timeslots(asked_for)
-
-
-def is_asked_at_once(query: TimeslotQuery, of: str | None, profile: EhrProfile) -> bool:
-    """Whether a query of a whole care unit answers what the nodes of a type below it ask, each about itself."""
-    named = _NAMED_BY.get(of)
-    return named is None or not profile.needs_unit_lists or holds_each_answer(query, named, profile)
-
-
-_NAMED_BY: Mapping[str | None, UnitLists] = {
-    NodeType.RESOURCE: UnitLists.RESOURCES,
-    NodeType.HEALTHCARE_SERVICE: UnitLists.SERVICES,
-}

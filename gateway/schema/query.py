@@ -16,17 +16,25 @@ from gateway.engine.budget import ExecutionLimits, ItemLimit
 from gateway.engine.document_cache import MemoryBudget
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import EngineConfig
+from gateway.schema.availability import Availability, load_availability_of_units
+from gateway.schema.availability_input import Filter, Range, TimeZone, requested, requested_of_units
 from gateway.schema.care_unit import CareUnit, Emr, load_care_units
 from gateway.schema.context import Info
 from gateway.schema.error_code import ErrorCode
 from gateway.schema.healthcare_service import HealthcareService
-from gateway.schema.lookahead import FINDS, CareUnitsOf, EmrsNamedBy, NodesNamedBy, prefetch
+from gateway.schema.lookahead import FINDS, AvailabilityOf, CareUnitsOf, EmrsNamedBy, NodesNamedBy
 from gateway.schema.node import Node, NodeTypes, UnitNode
+from gateway.schema.prefetch import prefetch
 from gateway.schema.resource import Resource
 from gateway.schema.scalars import PLAIN_SCALARS, scalar_map
 from gateway.schema.timeslot import Timeslot, given, load_timeslot
+from gateway.schema.timeslots_arguments import ASKS
 from gateway.schema.upstream_cost import check_upstream_cost
 
+CareUnitIds = Annotated[
+    list[strawberry.ID],
+    strawberry.argument(description="The node ids of the care units; the gateway sets how many at most."),
+]
 NodeIdArgument = Annotated[strawberry.ID, strawberry.argument(description="An `id` that this gateway gave out.")]
 
 
@@ -89,6 +97,29 @@ class Query:
         if wanted.type is not NodeType.TIMESLOT:
             raise BadUserInput(f"This is the id of a {wanted.type}; pass the id of a Timeslot")
         return cast("Timeslot | None", await _fetch(info, wanted))
+
+    @strawberry.field(
+        description=(
+            "What is free in several care units, in any EHRs, all from one set of slots. One that fails is a gap of "
+            "`coverage`, and the others are delivered. Null comes with an error: where none could be had, or where the "
+            "arguments are refused."
+        ),
+        metadata={
+            FINDS: AvailabilityOf("careUnitIds", frozenset({NodeType.CARE_UNIT}), is_list=True),
+            ASKS: requested_of_units,
+        },
+    )
+    async def availability(
+        self,
+        info: Info,
+        *,
+        care_unit_ids: CareUnitIds,
+        range: Range = UNSET,  # noqa: A002 # GraphQL's name
+        time_zone: TimeZone = UNSET,
+        filter: Filter = UNSET,  # noqa: A002 # as before
+    ) -> Availability | None:
+        """What is free."""
+        return await load_availability_of_units(info, care_unit_ids, requested(range, time_zone, filter))
 
     @strawberry.field(
         description=(

@@ -6,11 +6,14 @@ from strawberry import UNSET
 from gateway.domain import models
 from gateway.domain.ids import NodeType, node_id
 from gateway.engine.lazy_list import as_list
+from gateway.schema.availability import Availability, load_availability
+from gateway.schema.availability_input import Filter, Range, TimeZone, requested
 from gateway.schema.context import Info
 from gateway.schema.loaders import READS, Reads
 from gateway.schema.node import CARE_UNIT, UnitNode
 from gateway.schema.timeslot import End, First, HealthcareServiceId, Start, Timeslot, given, load_timeslots
 from gateway.schema.timeslot_queries import TimeslotFilter
+from gateway.schema.timeslots_arguments import ASKS
 
 
 @strawberry.type(
@@ -69,3 +72,21 @@ class Resource(UnitNode):
         """Free times inside the window."""
         asked = TimeslotFilter(given(start), given(end), healthcare_service_id=given(healthcare_service_id))
         return as_list(await load_timeslots(info, self, asked, given(first)))
+
+    @strawberry.field(
+        description=(
+            "What is free of this resource in a range of days: counts, days, times, and whose they are, all from one "
+            "set of slots. Null comes with an error, and never means that nothing is free."
+        ),
+        metadata={READS: Reads.TIMESLOTS, ASKS: requested},
+    )
+    async def availability(
+        self,
+        info: Info,
+        *,
+        range: Range = UNSET,  # noqa: A002 # GraphQL's name
+        time_zone: TimeZone = UNSET,
+        filter: Filter = UNSET,  # noqa: A002 # as before
+    ) -> Availability | None:
+        """What is free."""
+        return await load_availability(info, self, requested(range, time_zone, filter))

@@ -60,7 +60,8 @@ class UnitQueries(NamedTuple):
 
     `days` are those that its free times are counted by. `window` is where something can be free; None where all is
     past. `resources` and `services` are the Leyr ids that may own free times, None where all may. `queries` together
-    hold all of them; None where services are named and have to be looked up before anything can be asked.
+    hold all of them; None where services are named and have to be looked up before anything can be asked. Where
+    `is_picked`, they hold more, of which those of the services are meant.
     """
 
     days: CalendarDays
@@ -68,6 +69,7 @@ class UnitQueries(NamedTuple):
     resources: tuple[str, ...] | None
     services: tuple[str, ...] | None
     queries: tuple[CheckedQuery, ...] | None
+    is_picked: bool = False
 
 
 class TimeslotQueries:
@@ -184,6 +186,14 @@ class TimeslotQueries:
         return found._replace(
             services=services, queries=self._of_owners(query, found.resources, services, asked.filter)
         )
+
+    def later(
+        self, care_unit: CareUnitKey, asked: AvailabilityRequest, found: UnitQueries, window: Window
+    ) -> UnitQueries:
+        """The same as what was asked, of another window. Raises OperationTooLarge."""
+        services = None if found.is_picked else found.services
+        queries = self._of_owners(TimeslotQuery(care_unit, window), found.resources, services, asked.filter)
+        return found._replace(window=window, queries=queries)
 
     def _of_owners(
         self,

@@ -1,5 +1,6 @@
 """The free times of one care unit that an availability asks for: read, filtered, and what they lack."""
 
+from asyncio import gather
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -25,7 +26,7 @@ class UnitAvailability:
     """What a care unit has free, and how it was asked for.
 
     `excluded` are the slots that filters took away which look at their times. `as_of` is the clock's seconds when the
-    oldest of what was read was requested; None where nothing was.
+    oldest of what was read was requested; None where nothing was. Of one that `is_failed` nothing is known.
     """
 
     free: UnitFreeTimes
@@ -33,6 +34,7 @@ class UnitAvailability:
     excluded: int = 0
     gaps: tuple[CoverageGap, ...] = ()
     as_of: float | None = None
+    is_failed: bool = False
 
     @property
     def key(self) -> CareUnitKey:
@@ -47,11 +49,40 @@ async def load_unit_availability(
 
     What fails for some of several resources or services is a gap, and an error where nothing could be had.
     """
-    return await _UnitReader(context, key, request).read(context.queries.unit_queries(key, request, *own))
+    return await UnitReader(context, key, request).read(context.queries.unit_queries(key, request, *own))
+
+
+async def load_units_availability(
+    context: Context, keys: Sequence[CareUnitKey], request: AvailabilityRequest
+) -> list[UnitAvailability]:
+    """What care units have free, each of them failed or not. Raises the first error where all failed."""
+    # What is wrong with the arguments is no failure of a care unit.
+    asked = [context.queries.unit_queries(key, request) for key in keys]
+
+    async def load(key: CareUnitKey) -> UnitAvailability:
+        await context.nodes.confirm_care_unit(key)
+        return await load_unit_availability(context, key, request, (None, None))
+
+    found = await gather(*map(load, keys), return_exceptions=True)
+    units: list[UnitAvailability] = []
+    errors: list[BaseException] = []
+    for key, queries, result in zip(keys, asked, found, strict=True):
+        if isinstance(result, UnitAvailability):
+            units.append(result)
+            continue
+        errors.append(result)
+        if not isinstance(result, GatewayError):
+            raise result
+        gap = CoverageGap.of_error(TimeslotQuery(key, queries.days.window), result)
+        nothing = UnitFreeTimes(key, SlotRange.of(TimeslotList()), queries.days)
+        units.append(UnitAvailability(nothing, queries, gaps=(gap,), is_failed=True))
+    if errors and len(errors) == len(units):
+        raise errors[0]
+    return units
 
 
 @dataclass(slots=True, eq=False)
-class _UnitReader:
+class UnitReader:
     """Reads one care unit's free times for one field."""
 
     context: Context
@@ -65,11 +96,11 @@ class _UnitReader:
         for each in asked.queries or ():
             # All in one turn, so that they are planned together.
             self.context.start_timeslots(each)
-        is_picked = False
         if self.request.filter.healthcare_service_names is not None:
             is_picked = asked.services is None and asked.queries is not None
             asked = await self._named(asked)
-        slots = await self._slots(asked, is_picked=is_picked)
+            asked = asked._replace(is_picked=is_picked)
+        slots = await self.slots(asked)
         found = await InPieces(filtered(slots, self.request.filter, asked.days.zone, self.context.now))
         self._expire(asked, found)
         free = UnitFreeTimes(self.key, found, asked.days)
@@ -87,16 +118,16 @@ class _UnitReader:
         services = tuple(each for each in named if asked.services is None or each in asked.services)
         return self.context.queries.of_services(self.key, self.request, asked, services)
 
-    async def _slots(self, asked: UnitQueries, *, is_picked: bool) -> SlotRange:
-        """The slots of all queries; where they are picked, those of the services alone."""
+    async def slots(self, asked: UnitQueries) -> SlotRange:
+        """The slots of all queries; where they are picked, those of the services alone. Raises domain errors."""
         lists = await self._lists(asked.queries or ())
-        if not is_picked:
+        if not asked.is_picked:
             return await _as_one([SlotRange.of(each) for each in lists])
         ranges = [SlotRange.of(each) for each in lists]
         if any(len(each.of_owner(each.slots.of_service(None))) for each in ranges):
             # It is not told which service they are for, so each is asked for by itself.
             separate = self.context.queries.of_services(self.key, self.request, asked, asked.services or ())
-            return await self._slots(separate, is_picked=False)
+            return await self.slots(separate._replace(is_picked=False))
         services = asked.services or ()
         return await _as_one([each.of_owner(each.slots.of_service(one)) for each in ranges for one in services])
 

@@ -24,14 +24,15 @@ from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists, kept_fil
 from gateway.schema.context import Context, Info
 from gateway.schema.loaders import LIST_OF, Reads
 from gateway.schema.lookahead import (
+    AvailabilityOf,
     DocumentScope,
     FindingField,
     Lookahead,
     UnitRequest,
-    is_asked_at_once,
     root_fields,
     visible_care_units,
 )
+from gateway.schema.prefetch import is_asked_at_once
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
@@ -206,7 +207,7 @@ class _Count:
                 continue
             key = named.care_unit
             if (
-                named.type is NodeType.CARE_UNIT
+                (named.type is NodeType.CARE_UNIT and not isinstance(root.finds, AvailabilityOf))
                 or Reads.CARE_UNITS in root.lookahead(self._document, named.type).reads
                 or self._context.queries.may_hide_a_personal_number(key.care_unit)
             ):

@@ -105,6 +105,43 @@ def test_an_ehr_that_wants_a_filter_gets_no_more_calls_for_availability_than_for
     assert found["availability"] == {"timeslotCount": len(found["timeslots"]), "coverage": {"complete": False}}
 
 
+def test_what_is_next_behind_an_empty_range_takes_at_most_three_more_calls(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    empty = 'availability(range: {days: {from: "2027-03-01", count: 30}}) { timeslotCount NEXT }'
+    found = gateway.data(
+        f'{{ careUnit(id: "{WEBDOC}") {{ {empty.replace("NEXT", "nextAfter(withinDays: 100) { complete }")} }} }}'
+    )["careUnit"]["availability"]
+
+    assert found == {"timeslotCount": 0, "nextAfter": {"complete": True}}
+    assert simulator.count() == {"care_units": 1, "timeslots": 1 + 3}
+
+
+def test_availability_of_all_clinics_takes_a_call_each_and_a_list_each(gateway: Gateway, simulator: Simulator) -> None:
+    units = simulator.rest("/emrs/webdoc/care-units")
+    ids = ", ".join(f'"{care_unit_id(CareUnitKey("webdoc", unit["id"]))}"' for unit in units)
+    simulator.http.post("/__reset")
+
+    days = gateway.data(f"{{ availability(careUnitIds: [{ids}]) {{ days {{ date timeslotCount }} }} }}")["availability"]
+    alone = simulator.count()
+    groups = f"byResource {{ timeslotCount }} byCareUnit {{ {PARTS} }}"
+    gateway.data(f"{{ availability(careUnitIds: [{ids}]) {{ {groups} }} }}")
+
+    assert len(days["days"]) > 10
+    assert alone == {"timeslots": 4}
+    assert simulator.count() == {"timeslots": 8, "resources": 4}
+
+
+def test_availability_of_each_resource_is_cut_from_one_call(gateway: Gateway, simulator: Simulator) -> None:
+    count = "availability { timeslotCount }"
+    owners = f"resources {{ {count} }} healthcareServices {{ {count} }}"
+    unit = gateway.data(f'{{ careUnit(id: "{WEBDOC}") {{ {count} {owners} }} }}')["careUnit"]
+
+    assert simulator.count() == {"care_units": 1, **LISTS, **TIMES}
+    for several in (unit["resources"], unit["healthcareServices"]):
+        assert sum(each["availability"]["timeslotCount"] for each in several) == unit["availability"]["timeslotCount"]
+
+
 def test_availability_is_counted_before_the_first_call(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:

@@ -88,7 +88,7 @@ def questions(draw: st.DrawFn) -> tuple[Graph, Clinic, Model]:
     clinic = Clinic(draw(slots(noon(day))), profile)
     other_zone = draw(st.sampled_from([None, None, "Europe/London", "Pacific/Kiritimati"]))
     asked = {"range": draw(ranges(day)), "filter": draw(filters), "zone": other_zone}
-    model = Model(UNIT, clinic.expected, zone, RESOURCES, SERVICES, now, asked=asked)
+    model = Model(UNIT, clinic.expected, zone, RESOURCES, SERVICES, now, draw(st.sampled_from([*OWNERS])), asked)
     return Graph(clinic, [profile], instant=now), clinic, model
 
 
@@ -96,7 +96,16 @@ FIELD = f"availability(range: $range, timeZone: $zone, filter: $filter) {SELECTI
 ARGUMENTS = "$range: AvailabilityRange, $zone: String, $filter: AvailabilityFilter"
 
 
-DOCUMENT = f'query({ARGUMENTS}) {{ careUnit(id: "{care_unit_id(UNIT)}") {{ {FIELD} }} }}'
+OWNERS = {
+    (None, None): ("CareUnit", care_unit_id(UNIT)),
+    ("r1", None): ("Resource", node_id(NodeType.RESOURCE, UNIT, "r1")),
+    (None, "s2"): ("HealthcareService", node_id(NodeType.HEALTHCARE_SERVICE, UNIT, "s2")),
+}
+
+
+def document(own: tuple[str | None, str | None]) -> str:
+    kind, leyr_id = OWNERS[own]
+    return f'query({ARGUMENTS}) {{ node(id: "{leyr_id}") {{ ... on {kind} {{ {FIELD} }} }} }}'
 
 
 @settings(max_examples=50)
@@ -104,13 +113,13 @@ DOCUMENT = f'query({ARGUMENTS}) {{ careUnit(id: "{care_unit_id(UNIT)}") {{ {FIEL
 def test_every_field_is_what_the_model_says(question: tuple[Graph, Clinic, Model]) -> None:
     graph, _, model = question
 
-    answer = asyncio.run(graph.ask(DOCUMENT, **model.asked))
+    answer = asyncio.run(graph.ask(document(model.own), **model.asked))
 
     if answer.messages == {"The days of the range do not exist in this time zone"}:
         return
     assert answer.errors == []
     assert answer.data is not None
-    found = answer.data["careUnit"]["availability"]
+    found = answer.data["node"]["availability"]
     coverage = found.pop("coverage")
     assert found == model.availability()
     assert coverage["complete"] is (coverage["gaps"] == [])
