@@ -78,7 +78,9 @@ def test_each_step_asks_once_and_shows_what_leyr_has_over_a_change_of_summer_tim
 
 def test_a_kind_of_visit_and_a_doctor_narrow_the_month(visit: BookingVisit, simulator: Simulator) -> None:
     service, doctor = (simulator.rest(f"{UNIT}/{each}")[2] for each in ("healthcare-services", "resources"))
+    simulator.forget()
     visit.choose_clinic(CLINIC)
+    assert simulator.count()["timeslots"] == 1
 
     visit.choose("Kind of visit", service["name"])
     of_service = free_in_october(simulator, healthcare_service_id=service["id"])
@@ -211,7 +213,27 @@ def test_a_month_without_free_times_says_so_of_each_day(visit: BookingVisit) -> 
         expect(visit.status).to_contain_text(f"in {month}.")
 
     expect(visit.status).to_have_text("No free times in January 2027.")
+    expect(visit.page.get_by_role("button", name="Find the next free time")).to_be_visible()
     expect(visit.page.get_by_role("gridcell", name="no free times")).to_have_count(31)
+    assert visit.asked == ["Clinics", "Month", "Month", "Month", "Month"]
+
+
+def test_the_next_free_time_of_an_empty_month_leads_to_its_day(open_page: Callable[..., BookingVisit]) -> None:
+    leyr = VersionedLeyr({OwnedSlot(datetime(2026, month, 1, 8, tzinfo=UTC), "r1", "s1") for month in (11, 12)})
+    with serve_in_thread(leyr, listening_socket("127.0.0.1", 0)) as url:
+        visit = open_page(leyr_base_url=f"{url}/api", leyr_emrs=("webdoc",))
+        page = visit.page
+        visit.choose_clinic("Unit")
+        page.get_by_role("button", name="Find the next free time").click()
+        page.get_by_role("button", name="Sunday, 1 November 2026, 09:00").click()
+        visit.wait_for_month()
+        expect(visit.day("Sunday, 1 November 2026, 1 free time")).to_be_focused()
+
+        # Who has nothing is known already, so that the next one is asked for at once.
+        visit.choose("Kind of visit", "s2")
+        visit.wait_for_month()
+        expect(page.locator("#earliest")).to_have_text("Nothing is free before Monday, 1 March 2027 either.")
+
     assert visit.asked == ["Clinics", "Month", "Month", "Month", "Month"]
 
 

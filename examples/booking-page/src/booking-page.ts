@@ -3,8 +3,8 @@
 import type { CombinedError } from "@urql/core";
 import { DayTimes } from "./day-times";
 import { addMonths, type Day, dayInWords, daysIn, type Month, monthInWords, monthOf, Zone } from "./dates";
-import { button, byId, fill, group, list } from "./elements";
-import { ask } from "./gateway";
+import { button, byId, fill, group, list, refill } from "./elements";
+import { ask, giveUp } from "./gateway";
 import type { ClinicsQuery, MonthQuery } from "./gql/graphql";
 import { MonthGrid } from "./month-grid";
 import { clinicsQuery, dayQuery, monthQuery, stillFreeQuery } from "./queries";
@@ -15,6 +15,14 @@ const MONTHS_AHEAD = 12;
 
 type CareUnit = NonNullable<ClinicsQuery["emrs"][number]["careUnits"]>[number];
 type MonthAnswer = NonNullable<MonthQuery["careUnit"]>;
+type Found = NonNullable<MonthAnswer["ofBoth"]>;
+
+interface How {
+  /** Ask the clinic anew. */
+  fresh?: boolean;
+  /** Look behind the month too, for what comes next. */
+  ahead?: boolean;
+}
 
 export class BookingPage {
   readonly #clinic = byId("clinic", HTMLSelectElement);
@@ -27,11 +35,13 @@ export class BookingPage {
   readonly #grid = new MonthGrid(
     byId("grid", HTMLTableElement),
     (day) => this.#chooseDay(day),
-    (month) => this.#showMonth(month),
+    (month) => this.#showMonth(month, { ahead: this.#isEmpty }),
   );
   readonly #careUnits = new Map<string, CareUnit>();
   /** Doctors and kinds of visit by their ids. */
   readonly #names = new Map<string, string>();
+  /** How many times each of them had free when last asked. */
+  readonly #free = new Map<string, number>();
   #zone = new Zone("UTC");
   #today: Day = "";
   #month: Month = "";
@@ -41,11 +51,15 @@ export class BookingPage {
   start(): void {
     this.#clinic.addEventListener("change", () => this.#chooseClinic());
     for (const picker of [this.#service, this.#resource]) {
-      picker.addEventListener("change", () => this.#showMonth(this.#month));
+      picker.addEventListener("change", () =>
+        this.#showMonth(this.#month, { ahead: this.#free.get(picker.value) === 0 }),
+      );
     }
     byId("previous", HTMLElement).addEventListener("click", () => this.#turn(-1));
     byId("next", HTMLElement).addEventListener("click", () => this.#turn(1));
-    byId("refresh", HTMLElement).addEventListener("click", () => this.#showMonth(this.#month, true));
+    byId("refresh", HTMLElement).addEventListener("click", () =>
+      this.#showMonth(this.#month, { fresh: true, ahead: this.#isEmpty }),
+    );
     this.#showClinics();
   }
 
@@ -71,23 +85,28 @@ export class BookingPage {
       picker.replaceChildren();
       picker.disabled = true;
     }
-    if (!unit) return;
     this.#names.clear();
+    this.#free.clear();
+    if (!unit) return giveUp();
     this.#zone = new Zone(unit.timeZone);
     this.#today = this.#zone.day(new Date());
-    this.#showMonth(monthOf(this.#today));
+    this.#showMonth(monthOf(this.#today), { ahead: unit.availability?.distinctStartCount === 0 });
   }
 
   #turn(months: number): void {
     const month = addMonths(this.#month, months);
-    if (this.#isShown(month)) this.#showMonth(month);
+    if (this.#isShown(month)) this.#showMonth(month, { ahead: this.#isEmpty });
+  }
+
+  get #isEmpty(): boolean {
+    return this.#counts?.size === 0;
   }
 
   #isShown(month: Month): boolean {
     return month >= monthOf(this.#today) && month <= this.#lastMonth;
   }
 
-  #showMonth(month: Month, fresh = false): void {
+  #showMonth(month: Month, { fresh = false, ahead = false }: How = {}): void {
     this.#month = month;
     this.#counts = undefined;
     this.#day = undefined;
@@ -98,7 +117,7 @@ export class BookingPage {
     byId("previous", HTMLElement).setAttribute("aria-disabled", String(!this.#isShown(addMonths(month, -1))));
     byId("next", HTMLElement).setAttribute("aria-disabled", String(!this.#isShown(addMonths(month, 1))));
     byId("as-of", HTMLElement).textContent = "";
-    byId("earliest", HTMLElement).replaceChildren();
+    refill(byId("earliest", HTMLElement));
     list(byId("gaps", HTMLElement), []);
     this.#showGrid();
     this.#say(`Looking for free times in ${monthInWords(month)}…`);
@@ -108,9 +127,9 @@ export class BookingPage {
     const days = { from, count: daysIn(month) - Number(from.slice(8)) + 1 };
     ask(
       monthQuery,
-      { careUnit: this.#clinic.value, days, ofService, ofBoth },
+      { careUnit: this.#clinic.value, days, ofService, ofBoth, ahead },
       ({ data, error }) => {
-        if (!data?.careUnit?.ofBoth) return this.#fail(error, () => this.#showMonth(month));
+        if (!data?.careUnit?.ofBoth) return this.#fail(error, () => this.#showMonth(month, { ahead }));
         this.#fillPickers(data.careUnit);
         this.#tellMonth(data.careUnit.ofBoth);
       },
@@ -118,13 +137,14 @@ export class BookingPage {
     );
   }
 
-  #tellMonth(found: NonNullable<MonthAnswer["ofBoth"]>): void {
+  #tellMonth(found: Found): void {
     this.#counts = new Map(found.days.map(({ date, distinctStartCount }) => [date, distinctStartCount]));
     this.#showGrid();
     const days = found.days.length === 1 ? "1 day" : `${found.days.length} days`;
     const count = found.distinctStartCount;
     this.#say(`${capitalised(freeTimes(count))} ${count ? `on ${days} ` : ""}in ${monthInWords(this.#month)}.`);
-    byId("earliest", HTMLElement).replaceChildren(...(found.first ? this.#earliest(found.first.start) : []));
+    const earliest = found.first ? this.#earliest(found.first.start) : this.#next(found.nextAfter);
+    refill(byId("earliest", HTMLElement), ...earliest);
     byId("as-of", HTMLElement).textContent = `As it was at ${this.#zone.time(found.asOf)}, ${this.#zone.city} time.`;
     list(byId("gaps", HTMLElement), gapsInWords(found.coverage.gaps, this.#names));
   }
@@ -133,6 +153,25 @@ export class BookingPage {
     const day = this.#zone.day(start);
     const link = button(`${dayInWords(day)}, ${this.#zone.time(start)}`, () => this.#chooseDay(day));
     return ["The first one: ", link];
+  }
+
+  /** What comes behind a month that has nothing; undefined where that was not asked for. */
+  #next(found: Found["nextAfter"]): (string | HTMLElement)[] {
+    if (found === undefined) {
+      return [button("Find the next free time", () => this.#showMonth(this.#month, { ahead: true }))];
+    }
+    if (!found) return ["The next free time could not be found out."];
+    const until = dayInWords(this.#zone.day(found.searchedUntil));
+    if (!found.timeslot) {
+      return [found.complete ? `Nothing is free before ${until} either.` : `Nothing was found until ${until}.`];
+    }
+    const { start } = found.timeslot;
+    const day = this.#zone.day(start);
+    const link = button(`${dayInWords(day)}, ${this.#zone.time(start)}`, () => {
+      this.#grid.moveTo(day);
+      this.#showMonth(monthOf(day));
+    });
+    return ["The next one: ", link];
   }
 
   #fillPickers({ all, ofService }: MonthAnswer): void {
@@ -153,7 +192,10 @@ export class BookingPage {
   #fillPicker(picker: HTMLSelectElement, any: string, total: number | undefined, owners: readonly Owner[]): void {
     // Slots that name no owner are in the whole, and can be asked for in no other way.
     const named = owners.filter((each): each is Owner & { id: string } => each.id !== null);
-    for (const { id, name } of named) this.#names.set(id, name);
+    for (const { id, name, count } of named) {
+      this.#names.set(id, name);
+      this.#free.set(id, count);
+    }
     const choices = named.map(({ id, name, count }) => ({ value: id, text: counted(name, count) }));
     // Where the list could not be had, what was chosen before can still be asked for.
     const kept = picker.value && !named.some(({ id }) => id === picker.value) ? [picker.value] : [];

@@ -6,6 +6,12 @@ export function byId<Kind extends HTMLElement>(id: string, kind: new () => Kind)
   return found;
 }
 
+/** Put other contents into an element; whoever stands on a button that goes reads on at the status. */
+export function refill(element: HTMLElement, ...contents: (string | HTMLElement)[]): void {
+  if (element.contains(document.activeElement)) byId("status", HTMLElement).focus();
+  element.replaceChildren(...contents);
+}
+
 export interface Choice {
   value: string;
   text: string;

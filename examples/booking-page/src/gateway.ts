@@ -7,17 +7,18 @@ const url = document.querySelector<HTMLMetaElement>('meta[name="gateway"]')?.con
 // Nothing is kept here: the gateway remembers, and free times are soon old.
 const client = new Client({ url, exchanges: [fetchExchange], preferGetMethod: false });
 
-let leave = (): void => undefined;
+/** Give up the question that is under way. */
+export let giveUp = (): void => undefined;
 
-/** Ask a question in place of the one before, whose answer is then no longer wanted; `fresh` is asked of the clinic anew. */
+/** Ask a question in place of the one before, which is given up; with `fresh`, the clinic is asked anew. */
 export function ask<Data, Variables extends AnyVariables>(
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
   answered: (result: OperationResult<Data, Variables>) => void,
   fresh = false,
 ): void {
-  leave();
+  giveUp();
   const headers: Record<string, string> = fresh ? { "cache-control": "no-cache" } : {};
   const { unsubscribe } = client.query(document, variables, { fetchOptions: { headers } }).subscribe(answered);
-  leave = unsubscribe;
+  giveUp = unsubscribe;
 }

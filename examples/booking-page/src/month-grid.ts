@@ -48,6 +48,12 @@ export class MonthGrid {
     if (hadFocus) this.#activeCell()?.focus();
   }
 
+  /** Let a day of the month that will be shown next be the one that keys start from, and give the grid the focus. */
+  moveTo(day: Day): void {
+    this.#activeCell()?.focus();
+    this.#active = day;
+  }
+
   #cell(day: Day, { today, chosen, counts }: Shown): HTMLTableCellElement {
     const cell = document.createElement("td");
     const count = counts?.get(day) ?? 0;

@@ -23,9 +23,18 @@ export const clinicsQuery = graphql(`
   }
 `);
 
-/** Which days have anything, for which visits and with whom? All of it from one set of slots. */
+/**
+ * Which days have anything, for which visits and with whom? All of it from one set of slots. What comes next behind the
+ * month takes further calls to the clinic, so it is asked for only where the month seems to have nothing.
+ */
 export const monthQuery = graphql(`
-  query Month($careUnit: ID!, $days: DayRange!, $ofService: AvailabilityFilter, $ofBoth: AvailabilityFilter) {
+  query Month(
+    $careUnit: ID!
+    $days: DayRange!
+    $ofService: AvailabilityFilter
+    $ofBoth: AvailabilityFilter
+    $ahead: Boolean!
+  ) {
     careUnit(id: $careUnit) {
       id
       all: availability(range: { days: $days }) {
@@ -59,6 +68,14 @@ export const monthQuery = graphql(`
         first {
           id
           start
+        }
+        nextAfter @include(if: $ahead) {
+          timeslot {
+            id
+            start
+          }
+          searchedUntil
+          complete
         }
         ...Known
       }

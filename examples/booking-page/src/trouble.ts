@@ -1,17 +1,14 @@
 /** What went wrong, in words, with a button that tries it again. */
 
 import type { CombinedError } from "@urql/core";
-import { button, byId } from "./elements";
+import { button, byId, refill } from "./elements";
 
 export class Trouble {
   readonly #element = byId("trouble", HTMLElement);
 
   show(words: string, again?: () => void): void {
-    // Its button goes, and whoever pressed it reads on at what happens now.
-    if (this.#element.contains(document.activeElement)) byId("status", HTMLElement).focus();
+    refill(this.#element, words, ...(words && again ? [" ", button("Try again", again)] : []));
     this.#element.hidden = !words;
-    this.#element.replaceChildren(words);
-    if (words && again) this.#element.append(" ", button("Try again", again));
   }
 
   showError(error: CombinedError | undefined, again: () => void): void {
