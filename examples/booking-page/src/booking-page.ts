@@ -47,6 +47,8 @@ export class BookingPage {
   #month: Month = "";
   #day: Day | undefined;
   #counts: Map<Day, number> | undefined;
+  /** What the month may lack, in words. */
+  #gaps: string[] = [];
 
   start(): void {
     this.#clinic.addEventListener("change", () => this.#chooseClinic());
@@ -146,7 +148,8 @@ export class BookingPage {
     const earliest = found.first ? this.#earliest(found.first.start) : this.#next(found.nextAfter);
     refill(byId("earliest", HTMLElement), ...earliest);
     byId("as-of", HTMLElement).textContent = `As it was at ${this.#zone.time(found.asOf)}, ${this.#zone.city} time.`;
-    list(byId("gaps", HTMLElement), gapsInWords(found.coverage.gaps, this.#names));
+    this.#gaps = gapsInWords(found.coverage.gaps, this.#names);
+    list(byId("gaps", HTMLElement), this.#gaps);
   }
 
   #earliest(start: string): (string | HTMLElement)[] {
@@ -218,7 +221,8 @@ export class BookingPage {
       if (!found) return this.#fail(error, () => this.#chooseDay(day));
       this.#counts?.set(day, found.distinctStartCount);
       this.#showGrid();
-      this.#dayTimes.showTimes(found.times, this.#zone, gapsInWords(found.coverage.gaps, this.#names));
+      const gaps = gapsInWords(found.coverage.gaps, this.#names).filter((gap) => !this.#gaps.includes(gap));
+      this.#dayTimes.showTimes(found.times, this.#zone, gaps);
       this.#say(`${capitalised(freeTimes(found.distinctStartCount))} on ${dayInWords(day)}.`);
     });
   }

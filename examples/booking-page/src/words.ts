@@ -10,7 +10,7 @@ export function freeTimes(count: number): string {
 }
 
 export function counted(name: string, count: number | undefined): string {
-  return count === undefined ? name : `${name} – ${count === 0 ? "nothing free" : `${count} free`}`;
+  return count === undefined ? name : `${name} – ${count} free`;
 }
 
 export function capitalised(text: string): string {
