@@ -2,11 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXPLORER := gateway/explorer
+EXAMPLE := examples/booking-page
 
-.PHONY: run test lint setup explorer schema picture sbom fuzz bench bench-micro lock clean
+.PHONY: run example test lint setup explorer schema picture sbom fuzz bench bench-micro lock clean
 
 run: setup
 	@$(BIN)/gateway dev
+
+# The booking page beside the gateway on simulated data, until Ctrl-C stops both.
+EXAMPLE_PORT ?= 5173
+
+example: export VITE_GATEWAY_URL = http://127.0.0.1:$(or $(GATEWAY_PORT),8000)/graphql
+example: setup $(EXAMPLE)/node_modules/.package-lock.json
+	@cd $(EXAMPLE) && npm run --silent build
+	@$(EXAMPLE)/node_modules/.bin/vite preview $(EXAMPLE) --port $(EXAMPLE_PORT) & page=$$!; \
+		trap 'kill $$page 2>/dev/null || true' EXIT INT TERM; $(BIN)/gateway dev
+
+$(EXAMPLE)/node_modules/.package-lock.json: $(EXAMPLE)/package-lock.json
+	cd $(EXAMPLE) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
 
 # Several at a time, since most of them wait; the tests of a file stay together.
 test: setup
@@ -48,9 +62,10 @@ schema: setup
 check-schema: setup
 	$(BIN)/python -m tests.house.schema_changes
 
-# The README's picture: the page as Chromium shows it.
+# The pictures of the README: GraphiQL and the booking page, as Chromium shows them.
 picture: setup
 	TESTS_REQUIRE=browser PICTURE=docs/graphiql.png $(BIN)/python -m pytest -q tests/e2e/test_picture.py
+	TESTS_REQUIRE=browser,node PICTURE=docs/booking-page.png $(BIN)/python -m pytest -q tests/example -k picture
 
 # Queries that are made from the schema, against a running gateway; and the engine beside graphql-core's executor, with
 # more examples than `make test` has: about four minutes a thousand.
@@ -98,4 +113,4 @@ lock: .venv/.ready
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" requirements/sbom.in -o requirements/sbom.txt
 
 clean:
-	rm -rf .venv gateway/http/static $(EXPLORER)/node_modules
+	rm -rf .venv gateway/http/static $(EXPLORER)/node_modules $(EXAMPLE)/node_modules $(EXAMPLE)/dist $(EXAMPLE)/src/gql

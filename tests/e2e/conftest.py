@@ -39,6 +39,11 @@ document.addEventListener("securitypolicyviolation", (event) =>
 """
 
 
+def set_clock(context: BrowserContext, now: datetime) -> None:
+    """Let the browser's clock say `now`, and go on from there."""
+    context.add_init_script(_SET_CLOCK.replace("NOW", str(int(now.timestamp() * 1000))))
+
+
 @dataclass
 class Visit:
     """A page of the gateway that somebody looks at, and what came of it."""
@@ -104,7 +109,7 @@ def prepare_visit(browser: Browser, serve_gateway: Callable[..., Gateway]) -> It
         def prepare(now: datetime = NOW, **settings: Any) -> Visit:
             gateway = serve_gateway(gateway_graphiql=True, gateway_introspection=True, **settings)
             context = stack.enter_context(closing(browser.new_context(viewport={"width": 1440, "height": 900})))
-            context.add_init_script(_SET_CLOCK.replace("NOW", str(int(now.timestamp() * 1000))))
+            set_clock(context, now)
             visit = Visit(context.new_page(), gateway)
             visit.record(context)
             return visit

@@ -1,0 +1,3 @@
+import { BookingPage } from "./booking-page";
+
+new BookingPage().start();
