@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
+from gateway.http_client.connector import ConnectConfig
 from gateway.http_client.pool import ConnectionPool, HttpClient
 
 MEBIBYTE = 1024 * 1024
@@ -162,9 +163,13 @@ RESPONSE = sized(b"[1]")
 C = TypeVar("C", bound=HttpClient)
 
 
+# The server shares this loop, so a step may take as long as all else that runs here.
+PATIENT = ConnectConfig(lookup_seconds=20, connect_seconds=20, tls_seconds=20)
+
+
 @asynccontextmanager
 async def opened(client: Callable[..., C], server: Server, **options: Any) -> AsyncIterator[C]:
-    connections = client(server.url, {}, **options)
+    connections = client(server.url, {}, **{"connecting": PATIENT, **options})
     try:
         async with asyncio.timeout(30):
             yield connections
