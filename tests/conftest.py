@@ -36,6 +36,21 @@ def pytest_configure() -> None:
     settings.load_profile("patient")
 
 
+# What takes a minute and more comes first, so that no process is left with it when the others have ended.
+LONG_FILES = (
+    "test_access.py", "test_callers_apart.py", "test_storm.py", "test_default_limits.py", "test_packaging.py",
+    "test_booking_page.py", "test_step_sizes.py", "test_memory.py", "test_upstream_cost.py",
+    "test_availability.py", "test_canary.py", "test_charges.py", "test_graceful_shutdown.py", "test_collector.py",
+    "test_generated_queries.py", "test_smoke.py", "test_commands.py", "test_read_order.py", "test_partial_answers.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of long files first; the others keep their order."""
+    rank = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector thousands of tests: it would look at all of them, time and again, in every test."""
     gc.collect()
