@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -326,9 +327,13 @@ def test_make_example_serves_the_page_beside_a_gateway_and_stops_both(built_page
     with nobody_listens() as gateway, nobody_listens() as page:
         ports = {"GATEWAY_PORT": gateway.rsplit(":", 1)[1], "EXAMPLE_PORT": page.rsplit(":", 1)[1]}
     run = subprocess.Popen(
-        ["make", "example"], cwd=ROOT, env={**environment, **ports, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
+        ["make", "example"], cwd=ROOT, env={**environment, **ports, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell that was begun with the interrupt ignored, as in the background of another, cannot be interrupted.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 # no thread holds a lock that it needs
     )  # fmt: skip
+    latest = Timer(150, os.killpg, (run.pid, signal.SIGKILL))
+    latest.start()
     try:
         assert run.stdout is not None
         awaited = {page, f"{gateway}/graphql"}
@@ -342,6 +347,7 @@ def test_make_example_serves_the_page_beside_a_gateway_and_stops_both(built_page
     finally:
         os.killpg(run.pid, signal.SIGINT)
         run.communicate(timeout=60)
+        latest.cancel()
 
     for url in (gateway, page):
         with pytest.raises(httpx.ConnectError):
