@@ -93,6 +93,7 @@ class Sockets(AsyncNetworkBackend):
         """Close all sockets at once; nothing more is sent or received."""
         opened, self._opened, self.top = self._opened, [], None
         for stream in opened:
+            # One that broke may fail at this too, and nothing more is wanted of it; the others still have to be closed.
             with suppress(Exception):
                 await stream.aclose()
 
