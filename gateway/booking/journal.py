@@ -1,0 +1,94 @@
+"""The journal of idempotency keys: what was asked with each, how far it came, and what became of it.
+
+It holds no personal data: keys and inputs are keyed digests. Each state is written durably before the step that it
+names, so that after a crash nobody has to guess: what is CLAIMED was never sent, what is SENT may have been.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.domain.booking import BookingStep, Outcome, Wish
+
+
+class JournalState(StrEnum):
+    """How far the request with a key came."""
+
+    CLAIMED = "claimed"
+    """Nothing was sent."""
+    SENT = "sent"
+    """A call is about to leave, or has left."""
+    DONE = "done"
+    """The outcome is certain."""
+    UNKNOWN = "unknown"
+    """A call was sent, and its outcome is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """What is kept of one key.
+
+    `key` is a keyed digest of the caller's name, the step and the client's key; `input` one of the canonical input.
+    `owner` is the process that works on it. Of what was sent, `wish` says which timeslot, `appointment` which one is
+    changed (Leyr's id), `sent_at` when, and `patient` is a keyed digest of the EHR and Leyr's patient id, where that
+    was known; `known_appointments` are digests of those that the EHR listed for the time before.
+    """
+
+    key: bytes
+    step: BookingStep
+    caller: str
+    input: bytes
+    state: JournalState
+    owner: str
+    expires_at: datetime
+    emr: str
+    wish: Wish | None = None
+    appointment: str | None = None
+    sent_at: datetime | None = None
+    patient: bytes | None = None
+    known_appointments: frozenset[bytes] = field(default=frozenset())
+    refused: Sequence[Outcome] = ()
+    outcome: Outcome | None = None
+
+
+class JournalUnavailableError(Exception):
+    """The journal cannot be written or read now: full, read-only, locked for too long, or gone."""
+
+
+class Journal(Protocol):
+    """A durable store; each method is atomic over all processes that share it. Raises JournalUnavailableError."""
+
+    async def claim(self, entry: JournalEntry) -> JournalEntry | None:
+        """Write a CLAIMED entry where there is none of its key, and give None; else give the one that is there.
+
+        One that is CLAIMED by a process that is dead is replaced where its input is the same, and None given.
+        """
+
+    async def write(self, entry: JournalEntry) -> bool:
+        """Replace the entry of the same key that this process owns; False where another process owns it now."""
+
+    async def find(self, key: bytes) -> JournalEntry | None:
+        """The entry of a key."""
+
+    async def take_over(self, entry: JournalEntry) -> JournalEntry | None:
+        """Make this process the owner of an entry that is UNKNOWN, or whose owner is dead; None where it is neither.
+
+        What was SENT by a dead process is UNKNOWN from then on.
+        """
+
+    async def release(self, key: bytes) -> None:
+        """Forget an entry that this process owns and that was not sent."""
+
+    async def is_alive(self, owner: str) -> bool:
+        """Whether the process that works on an entry lives."""
+
+    async def count_attempt(self, appointment: bytes, expires_at: datetime) -> int:
+        """Count a wrong code for an appointment's digest, over restarts; gives how many there were."""
+
+    async def attempts(self, appointment: bytes) -> int:
+        """How many wrong codes there were."""
+
+    async def close(self) -> None:
+        """Release what this process owns that was not sent, and close the store."""
