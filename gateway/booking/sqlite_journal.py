@@ -286,12 +286,15 @@ def _commit_all(connection: sqlite3.Connection, orders: list[_Order[Any]]) -> No
             connection.execute("RELEASE one")
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        # Where the disk is full SQLite ends the transaction, so that there is no savepoint any more.
-        cause = next((order.error for order in orders if isinstance(order.error, sqlite3.Error)), error)
-        for order in orders:
-            order.error = order.error or cause
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if len(orders) == 1:
+            # Where the disk is full SQLite has ended the transaction, and only the order's own error says why.
+            orders[0].error = orders[0].error or error
+            return
+        for order in orders:
+            order.error = None
+            _commit_all(connection, [order])
 
 
 def _settle(orders: list[_Order[Any]]) -> None:
