@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import (
@@ -16,10 +16,11 @@ from gateway.domain.errors import (
     UpstreamRefused,
 )
 from gateway.domain.pieces import PIECE, InPieces
-from gateway.domain.queries import Step, TimeslotQuery, lacks_owner, partition, unconfirmed_ids
+from gateway.domain.queries import Filters, Step, TimeslotQuery, lacks_owner, partition, unconfirmed_ids
 from gateway.domain.timeslots import TimeslotList, joined, joined_in_pieces
 from gateway.fetch.coverage import CoveredRange, QueryCoverage
 from gateway.fetch.profiles import suspected_profile
+from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import Source
 
@@ -30,6 +31,13 @@ _PIECE = 10 * _AT_ONCE
 _MANY_SLOTS = 200
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
+
+
+class AnsweredParts(NamedTuple):
+    """What is known of a query that failed: the slots of some owners, and why those of the others are not known."""
+
+    found: TimeslotList
+    failed: Mapping[Filters, GatewayError]
 
 
 class TimeslotFetcher:
@@ -172,6 +180,37 @@ class TimeslotFetcher:
     @property
     def _profile(self) -> EhrProfile:
         return self._calls.profiles.of_unit(self._care_unit)
+
+
+async def answered_parts(coverage: QueryCoverage, query: TimeslotQuery, error: GatewayError) -> AnsweredParts | None:
+    """What calls for single owners brought of a query that was spread over them, and that failed with `error`.
+
+    None where that is nothing: where each call failed, or none was for some owners alone. Calls that are pending still
+    are not waited for; the query failed before them.
+    """
+    ranges = coverage.of(query)
+    failed: dict[Filters, GatewayError] = {}
+    shares: list[TimeslotList] = []
+    for held, step, source in ranges:
+        answer = source.answer
+        if answer is None:
+            owners = held.resource or step.resource, held.service or step.service
+            if owners == query.filters:
+                return None
+            failure = source.failure if isinstance(source, SharedCall) else None
+            failed.setdefault(owners, failure or error)
+            continue
+        share = partition(held, step, answer)
+        if share is None:
+            return None
+        coverage.answers.use(step, source)
+        coverage.count_slots(source, len(answer))
+        shares.append(share)
+    if not shares or not failed:
+        return None
+    found = await _joined(shares)
+    coverage.answers.answered(query, [each.source for each in ranges])
+    return AnsweredParts(found, failed)
 
 
 async def _result(source: Source) -> TimeslotList | GatewayError:

@@ -80,10 +80,11 @@ class NextSearch:
             stretch = await self._stretch(number)
             if stretch.slots is None:
                 return None, until, False
-            until, is_whole, number = min(stretch.window.end, limit), stretch.is_whole, number + 1
-            first = own(stretch.slots).first
+            first, is_whole = own(stretch.slots).first, stretch.is_whole
             if first is not None and instant(first.start) < limit:
-                return first, until, is_whole
+                return first, min(stretch.window.end, limit), is_whole
+            if is_whole:
+                until, number = min(stretch.window.end, limit), number + 1
         return None, until, is_whole
 
     @property
@@ -107,6 +108,7 @@ class NextSearch:
         try:
             slots = await reader.slots(asked)
         except GatewayError:
+            self.context.loaders.fresh_for(0)
             return _Stretch(window, None, is_whole=False)
         zone, now = asked.days.zone, self.context.now
         found = await InPieces(filtered(slots, self.request.filter, zone, now))

@@ -147,3 +147,33 @@ def test_response_with_a_failed_part_is_not_cached(client: Client, simulator: Si
 
     assert client.is_executed()
     assert '"errors"' not in client.body
+
+
+def test_availability_with_a_gap_for_what_failed_is_executed_each_time(client: Client, simulator: Simulator) -> None:
+    ids = [care_unit_id(CareUnitKey("webdoc", each)) for each in ("L0_1", "L0_2")]
+    query = "query($ids: [ID!]!) { availability(careUnitIds: $ids) { timeslotCount coverage { complete } } }"
+    question = {"query": query, "variables": {"ids": ids}}
+    simulator.fault("emr_error_401", endpoint="timeslots", path="*/care-units/L0_2/*")
+
+    executed = [client.is_executed(question) for _ in range(3)]
+    assert '"complete":false' in client.body
+    simulator.http.request("DELETE", "/__faults")
+    client.is_executed(question)
+
+    assert executed == [True, True, True]
+    assert '"complete":true' in client.body
+
+
+def test_availability_whose_search_for_what_is_next_failed_is_executed_each_time(
+    client: Client, simulator: Simulator
+) -> None:
+    query = "query($id: ID!) { careUnit(id: $id) { availability { nextAfter { complete } } } }"
+    question = {"query": query, "variables": QUESTION["variables"]}
+    # The range is in the cache, what is behind it is not.
+    client.is_executed({**question, "query": query.replace("nextAfter { complete }", "timeslotCount")})
+    simulator.fault("emr_error_401", endpoint="timeslots")
+
+    executed = [client.is_executed(question) for _ in range(3)]
+
+    assert executed == [True, True, True]
+    assert '"complete":false' in client.body

@@ -81,7 +81,17 @@ class Graph:
         self, text: str, access: Access = EVERYTHING, limits: OperationLimits = UNLIMITED, **variables: Any
     ) -> Answered:
         """The answer to a caller."""
-        reading = FetchScope(self.now)
+        return await self.ask_within(FetchScope(self.now), text, access, limits, **variables)
+
+    async def ask_within(
+        self,
+        reading: FetchScope,
+        text: str,
+        access: Access = EVERYTHING,
+        limits: OperationLimits = UNLIMITED,
+        **variables: Any,
+    ) -> Answered:
+        """The answer to a request whose reading the caller of this ends."""
         context = self.context(access, limits, reading)
         try:
             outcome = await self.engine.run(Operation(text, None, variables), context)
