@@ -175,3 +175,15 @@ def test_pages_go_on_over_care_units() -> None:
 
     assert seen == found(ask(clinics, "timeslots { nodes { id } }", ONE, TWO, LONDON))["timeslots"]["nodes"]
     assert len(seen) == 8
+
+
+def test_no_care_unit_is_searched_behind_what_another_one_has_next() -> None:
+    clinics = world()
+    of_all = "nextAfter { timeslot { careUnit { id } } searchedUntil complete }"
+
+    whole = found(ask(clinics, of_all, TWO, LONDON, ONE, arguments=", range: {days: {count: 1}}"))["nextAfter"]
+
+    assert whole["timeslot"] == {"careUnit": {"id": care_unit_id(LONDON)}}
+    assert whole["complete"] is True
+    # Each has the range and the first stretch; the first of them has nothing in either.
+    assert clinics.counts() == {"timeslots": 3 + 3, "care-units": 2}
