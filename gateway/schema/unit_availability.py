@@ -74,6 +74,7 @@ async def load_units_availability(
         if not isinstance(result, GatewayError):
             raise result
         gap = CoverageGap.of_error(TimeslotQuery(key, queries.days.window), result)
+        context.loaders.tell_failure()
         nothing = UnitFreeTimes(key, SlotRange.of(TimeslotList()), queries.days)
         units.append(UnitAvailability(nothing, queries, gaps=(gap,), is_failed=True))
     if errors and len(errors) == len(units):
@@ -144,6 +145,7 @@ class UnitReader:
                 lists.append(await found_timeslots(self.context, checked))
             except GatewayError as error:
                 failed = failed or error
+                self.context.loaders.tell_failure()
                 self.gaps.append(CoverageGap.of_error(checked.query, error))
                 continue
             self.context.expire_with_first(checked.query, lists[-1])

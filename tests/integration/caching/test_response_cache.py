@@ -169,3 +169,30 @@ def test_response_is_kept_only_as_long_as_what_is_next_leaves_the_notice(client:
     assert starts.isoformat() in kept
     assert client.is_executed(just_enough)
     assert starts.isoformat() not in client.body
+
+
+@pytest.mark.parametrize(
+    ("selection", "where"),
+    [
+        ("coverage { gaps { code } }", {"emr": "kaddio", "endpoint": "timeslots"}),
+        ("byCareUnit { careUnit { name } }", {"emr": "kaddio", "endpoint": "care_units"}),
+        ("timeslotCount nextAfter { complete }", {"emr": "kaddio", "endpoint": "timeslots"}),
+    ],
+)
+def test_response_that_tells_a_failure_as_data_is_not_cached(
+    selection: str, where: dict[str, str], client: Client, gateway: Gateway, simulator: Simulator
+) -> None:
+    units = gateway.data('{ webdoc: careUnits { id } kaddio: careUnits(emr: "kaddio") { id } }')
+    ids = [each["id"] for several in units.values() for each in several[:1]]
+    client.clock.seconds += 1_000_000
+    failing = {"query": f"query($ids: [ID!]!) {{ availability(careUnitIds: $ids) {{ {selection} }} }}"}
+    simulator.fault("emr_error_500", times=3, **where)
+
+    told = []
+    for _ in range(3):
+        assert client.is_executed({**failing, "variables": {"ids": ids}})
+        told.append(client.body)
+    assert client.is_executed({**failing, "variables": {"ids": ids}})
+
+    assert all('"errors"' not in body for body in told)
+    assert client.body not in told
