@@ -19,7 +19,18 @@ from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.traces import Traces
-from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, TODAY, Clock, Gateway, Simulator, leyr_settings
+from tests.harness import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ERROR_BODY,
+    NOW,
+    TODAY,
+    Clock,
+    Gateway,
+    Simulator,
+    leyr_settings,
+    no_certificates,
+)
 
 
 def pytest_configure() -> None:
@@ -62,7 +73,7 @@ def simulator_server() -> Iterator[Simulator]:
     settings = SimulatorSettings(today=TODAY, latency_ms=0, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     with (
         serve_in_thread(create_simulator(settings, now=NOW.timestamp), listening_socket("127.0.0.1", 0)) as url,
-        httpx.Client(base_url=url, timeout=30) as http,
+        httpx.Client(base_url=url, timeout=30, verify=no_certificates()) as http,
     ):
         yield Simulator(url, settings.emrs, http)
 
@@ -105,7 +116,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
                 "error_headers": Origins(checked.gateway_cors_origins).headers,
             }
             url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0), **wire))
-            http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+            http = stack.enter_context(httpx.Client(base_url=url, timeout=30, verify=no_certificates()))
             return Gateway(url, http, log, metrics)
 
         yield start
