@@ -16,7 +16,8 @@ from gateway.simulator.calendar import World
 from gateway.simulator.call_log import CallLog
 from gateway.simulator.clinics import rng
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import Fault, UnknownFaultError, send_response, take_fault
+from gateway.simulator.fault_responses import send_response
+from gateway.simulator.faults import Fault, UnknownFaultError, take_fault
 from gateway.simulator.http_messages import Request, Response
 from gateway.simulator.leyr_api import LeyrApi
 
