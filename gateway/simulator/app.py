@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from math import inf
 from random import Random
@@ -11,6 +11,7 @@ from random import Random
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.simulator.admin import Admin
+from gateway.simulator.appointments import Schedules
 from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
 from gateway.simulator.calendar import World
 from gateway.simulator.call_log import CallLog
@@ -18,7 +19,7 @@ from gateway.simulator.clinics import rng
 from gateway.simulator.ehrs import EHRS
 from gateway.simulator.fault_responses import send_response
 from gateway.simulator.faults import Fault, UnknownFaultError, take_fault
-from gateway.simulator.http_messages import Request, Response
+from gateway.simulator.http_messages import ABOUT_PATIENTS, WRITES, Request, Response, read_body
 from gateway.simulator.leyr_api import LeyrApi
 
 
@@ -62,6 +63,7 @@ def announcement(settings: SimulatorSettings) -> str:
         "This is a simulator of Leyr, not Leyr. It was built from Leyr's public documentation, not from\n"
         "Leyr's code. What the documentation leaves open was chosen, on purpose the less convenient way,\n"
         "and can be switched (GET /__manners, PATCH /__manners/{emr}). All clinics and people are invented.\n"
+        "GET /__appointments shows what is booked, and the codes that patients would get.\n"
         f"EHRs: {', '.join(settings.emrs)}. Seed {settings.seed}, scale {settings.scale}, "
         f"60 days from {settings.today.isoformat()}, latency {settings.latency_ms:g} ms.\n"
     )
@@ -74,19 +76,24 @@ def create_simulator(
     now: Callable[[], float] = time.time,
     random: Random | None = None,
 ) -> ASGIApp:
-    """Make a simulator; `clock` dates the recorded calls, `random` varies the latency, `now` tells what is past."""
+    """Make a simulator.
+
+    `clock` dates the recorded calls, `random` varies the latency, `now` tells what is past.
+    """
     behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
     world = World(seed=settings.seed, scale=settings.scale, today=settings.today, care_units=settings.care_units)
-    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour, now)
+    schedules = Schedules(settings.seed)
+    api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour, now, schedules)
     call_log = CallLog(clock)
     faults: list[Fault] = []
-    admin = Admin(announcement(settings), call_log, faults, behaviour).application()
+    admin = Admin(announcement(settings), call_log, faults, behaviour, schedules, api.reset)
+    admin_application = admin.application()
     latency_random = random or rng(settings.seed, "latency")
 
     async def simulator(scope: Scope, receive: Receive, send: Send) -> None:
         """Answer Leyr's paths, without Starlette for speed, and the simulator's own."""
         if scope["type"] != "http" or scope["path"] == "/" or scope["path"].startswith("/__"):
-            await admin(scope, receive, send)
+            await admin_application(scope, receive, send)
             return
         request = Request.of(scope)
         with call_log.recorded(request) as call:
@@ -96,9 +103,14 @@ def create_simulator(
                 call["status"] = 400
                 await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
                 return
+            if request.route.endpoint in WRITES:
+                request = replace(request, body=await read_body(receive), number=call["number"])
             if request.route.emr in EHRS:
                 await _wait(behaviour[request.route.emr], latency_random)
-            call["status"] = await send_response(api.respond(request), fault, receive, send)
+            response = api.respond(request)
+            if request.route.endpoint in ABOUT_PATIENTS:
+                call.update(response.record)
+            call["status"] = await send_response(response, fault, receive, send)
 
     return simulator
 
