@@ -21,6 +21,15 @@ How an EHR books is switched like the rest of its behaviour (`admin.py`); `behav
 * `patient_id_types`, `plain_patient_ids`, `required_patient_detail`: how patients are named, and what new ones need
 * `booking_answer`, `created_status`, `optional_fields`: a list or an object, 200 or 201, all fields or documented ones
 
+Faults come by `POST /__faults` or by the header `x-simulator-fault` (`faults.py`). Of a call that writes, `write` says
+what becomes of the write: `skipped` (before it: nothing is made), `done` (after it, and before the answer), or `late`
+(made `seconds` after the answer or the broken connection). Without it the write is done, except where the answer is a
+refusal (400 to 429, or a redirect). `cut` closes the connection before the answer, and `cut_mid_body` in the middle of
+it; `cut;skipped` and `cut:3;late` are their forms in the header. `delay` with `late` is an EHR that writes and answers
+late. Several faults with a `share` and a `seed` are a random mixture; the first one that is drawn counts. `endpoint`
+is `book_appointment`, `change_appointment`, `create_patient`, `appointments`, `patients`, `patient`, or one of the
+lists.
+
 To judge by: `GET /__calls?endpoint=book_appointment` has every attempt with its `outcome`, also of those whose answer
 never came (`call_log.py`). `GET /__appointments` has what the EHR holds, whatever anybody was told: each appointment
 with its state, Leyr's id of its patient, the SHA-256 of its comment (a client's mark, for example), and the `number` of

@@ -17,7 +17,8 @@ from gateway.simulator.appointments import Appointment, Schedules
 from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
 from gateway.simulator.call_log import CallLog
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FAULT_NAMES, Fault
+from gateway.simulator.faults import FAULT_NAMES, Fault, FaultQueue
+from gateway.simulator.late_writes import LateWrites
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,10 @@ class Admin:
 
     announcement: str
     call_log: CallLog
-    faults: list[Fault]
+    faults: FaultQueue
     behaviour: BehaviourRegistry
     schedules: Schedules
+    late_writes: LateWrites
     reset_leyr: Callable[[], None]
 
     def application(self) -> Starlette:
@@ -60,19 +62,19 @@ class Admin:
             if emr in (None, code) and unit in (None, care_unit)
             for appointment in schedule
         ]
-        body = orjson.dumps({"appointments": shown}, option=orjson.OPT_UTC_Z)
+        body = orjson.dumps({"appointments": shown, "late_writes": len(self.late_writes)}, option=orjson.OPT_UTC_Z)
         return Response(body, media_type="application/json")
 
     async def _faults(self, request: Request) -> Response:
         match request.method:
             case "POST":
                 try:
-                    self.faults.append(msgspec.json.decode(await request.body(), type=Fault))
+                    self.faults.add(msgspec.json.decode(await request.body(), type=Fault))
                 except msgspec.DecodeError as error:
                     return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
             case "DELETE":
                 self.faults.clear()
-        return JSONResponse({"faults": [asdict(fault) for fault in self.faults]})
+        return JSONResponse({"faults": self.faults.to_json()})
 
     async def _list_behaviour(self, _: Request) -> Response:
         return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.items()})

@@ -14,12 +14,13 @@ from gateway.simulator.admin import Admin
 from gateway.simulator.appointments import Schedules
 from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
 from gateway.simulator.calendar import World
-from gateway.simulator.call_log import CallLog
+from gateway.simulator.call_log import Call, CallLog
 from gateway.simulator.clinics import rng
 from gateway.simulator.ehrs import EHRS
 from gateway.simulator.fault_responses import send_response
-from gateway.simulator.faults import Fault, UnknownFaultError, take_fault
-from gateway.simulator.http_messages import ABOUT_PATIENTS, WRITES, Request, Response, read_body
+from gateway.simulator.faults import Fault, FaultQueue, UnknownFaultError
+from gateway.simulator.http_messages import ABOUT_PATIENTS, WRITES, LeyrError, Request, Response, read_body
+from gateway.simulator.late_writes import LateWrites
 from gateway.simulator.leyr_api import LeyrApi
 
 
@@ -78,41 +79,85 @@ def create_simulator(
 ) -> ASGIApp:
     """Make a simulator.
 
-    `clock` dates the recorded calls, `random` varies the latency, `now` tells what is past.
+    `clock` dates the recorded calls and says when late writes are made, `random` varies the latency, `now` tells what
+    is past.
     """
     behaviour = BehaviourRegistry(settings.behaviour, settings.latency_ms)
     world = World(seed=settings.seed, scale=settings.scale, today=settings.today, care_units=settings.care_units)
     schedules = Schedules(settings.seed)
     api = LeyrApi((settings.client_id, settings.client_secret), world, behaviour, now, schedules)
+    calls = _Calls(api, LateWrites(clock))
     call_log = CallLog(clock)
-    faults: list[Fault] = []
-    admin = Admin(announcement(settings), call_log, faults, behaviour, schedules, api.reset)
+    faults = FaultQueue(settings.seed)
+    admin = Admin(announcement(settings), call_log, faults, behaviour, schedules, calls.late_writes, calls.reset)
     admin_application = admin.application()
     latency_random = random or rng(settings.seed, "latency")
 
     async def simulator(scope: Scope, receive: Receive, send: Send) -> None:
         """Answer Leyr's paths, without Starlette for speed, and the simulator's own."""
         if scope["type"] != "http" or scope["path"] == "/" or scope["path"].startswith("/__"):
+            calls.late_writes.make_due()
             await admin_application(scope, receive, send)
             return
         request = Request.of(scope)
         with call_log.recorded(request) as call:
             try:
-                fault = take_fault(faults, request)
+                fault = faults.take(request)
             except UnknownFaultError as error:
                 call["status"] = 400
                 await Response(str(error).encode(), 400, "text/plain; charset=utf-8").send(send)
                 return
             if request.route.endpoint in WRITES:
-                request = replace(request, body=await read_body(receive), number=call["number"])
+                call.update(fault=fault and fault.fault, write=fault.effect if fault else "done")
+                request = replace(request, number=call["number"], resets=calls.resets, body=await read_body(receive))
             if request.route.emr in EHRS:
                 await _wait(behaviour[request.route.emr], latency_random)
-            response = api.respond(request)
-            if request.route.endpoint in ABOUT_PATIENTS:
-                call.update(response.record)
+            if fault is not None and fault.is_slow_write(request):
+                await asyncio.sleep(fault.seconds)
+                fault = None
+            response = calls.respond(request, fault, call)
             call["status"] = await send_response(response, fault, receive, send)
 
     return simulator
+
+
+# What is under way when a test ends must not be booked in the next one.
+_RESET = LeyrError(503, "SERVICE_UNAVAILABLE", "The simulator was reset meanwhile")
+
+
+@dataclass(slots=True)
+class _Calls:
+    """Has calls answered, and the writes of those that have a fault made when the fault says so."""
+
+    api: LeyrApi
+    late_writes: LateWrites
+    resets: int = 0
+
+    def reset(self) -> None:
+        """Forget what was written and what would be, also by calls that have begun."""
+        self.resets += 1
+        self.late_writes.clear()
+        self.api.reset()
+
+    def respond(self, request: Request, fault: Fault | None, call: Call) -> Response:
+        """Give the right response, or an empty one where nothing is written before the fault's own is sent."""
+        self.late_writes.make_due()
+        if request.route.endpoint in WRITES and request.resets != self.resets:
+            return _RESET.response()
+        if fault is None or fault.effect == "done" or request.route.endpoint not in WRITES:
+            return self._make(request, call)
+        if fault.effect == "late":
+            call["outcome"] = "waits"
+            self.late_writes.add(fault.seconds, lambda: self._make(request, call))
+        else:
+            call["outcome"] = "not_written"
+        return Response(b"")
+
+    def _make(self, request: Request, call: Call) -> Response:
+        response = self.api.respond(request)
+        if request.route.endpoint in ABOUT_PATIENTS:
+            call.update(response.record)
+        return response
 
 
 async def _wait(behaviour: Behaviour, random: Random) -> None:

@@ -27,7 +27,8 @@ Call = dict[str, Any]
 """One call in the JSON of `/__calls`; its `status` and `ended_at` are null until its response is sent.
 
 Calls about appointments and patients also have `number`, `operation`, Leyr's ids of `patient` and `appointment` where
-they are known, and `outcome`: the appointment's status, what was done, or the error codes.
+they are known, `outcome` (the appointment's status, what was done, or the error codes; `waits` and `not_written` where
+a fault keeps the write back), `fault`, and `write`: what the fault made of the write.
 """
 
 

@@ -1,11 +1,15 @@
-"""Faults, queued over the admin path or asked by a test-only header: and which requests they match."""
+"""Faults, queued over the admin path or asked by a test-only header: which requests they match, and what is written."""
 
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from random import Random
 from typing import Annotated, Literal, get_args
 
 import msgspec
+from msgspec.structs import asdict, replace
 
-from gateway.simulator.http_messages import Endpoint, Request
+from gateway.simulator.clinics import rng
+from gateway.simulator.http_messages import WRITES, Endpoint, Request
 
 FaultName = Literal[
     "delay",
@@ -34,7 +38,19 @@ FaultName = Literal[
 ]
 FAULT_NAMES: tuple[str, ...] = get_args(FaultName)
 FAULT_HEADER = "x-simulator-fault"
-"""Its value is a fault's name, optionally with seconds after a colon, as in `delay:0.5`."""
+"""Its value is a fault's name, optionally with seconds and with what becomes of a write, as in `cut:0.5;late`."""
+Write = Literal["done", "skipped", "late"]
+"""What becomes of a write whose call has a fault: made before the response, never, or after so many seconds."""
+_CHANGES_OF_THE_RIGHT_RESPONSE = frozenset(
+    ("drip", "truncated_json", "cut_mid_body", "wrong_types", "item_without_id", "huge_list")
+)
+# By their status these say that nothing was done.
+_REFUSALS = frozenset(
+    (
+        *("too_many_requests", "too_many_requests_bare", "emr_error_401", "emr_error_429", "unknown_error"),
+        *("unauthorized_html", "redirect"),
+    )
+)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +64,27 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """How many requests the fault is still for; None means all."""
     seconds: Annotated[float, msgspec.Meta(ge=0)] = 2.0
-    """How long `delay` and `drip` take."""
+    """How long `delay` and `drip` take, and after how long a late write is made."""
+    write: Write | None = None
+    """None means skipped where the response is a refusal, and done before all other faults."""
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """How likely the fault is for each request that matches; several make a mixture, and the first one drawn counts."""
+    seed: int | None = None
+    """Seeds the drawing; None means by the simulator's seed."""
+
+    def __post_init__(self) -> None:
+        changed = self.fault in _CHANGES_OF_THE_RIGHT_RESPONSE
+        if (self.write in ("skipped", "late") and changed) or (self.write == "skipped" and self.fault == "delay"):
+            raise ValueError(f"{self.fault} has the right response, which there is not when the write is {self.write}")
+
+    @property
+    def effect(self) -> Write:
+        """What becomes of a write."""
+        return self.write or ("skipped" if self.fault in _REFUSALS else "done")
+
+    def is_slow_write(self, request: Request) -> bool:
+        """Is the request's write to be made late, and answered then?"""
+        return self.fault == "delay" and self.effect == "late" and request.route.endpoint in WRITES
 
     def matches(self, request: Request) -> bool:
         """Is the fault for this request?"""
@@ -63,29 +99,62 @@ class UnknownFaultError(ValueError):
     """A request asks by header for a fault that does not exist; the message lists those that do."""
 
 
-def take_fault(pending: list[Fault], request: Request) -> Fault | None:
-    """Give the fault of a request: that of its header, else the oldest pending one that matches, which is counted.
+@dataclass(slots=True)
+class _Queued:
+    """A fault in the queue, and the numbers by which its share is drawn."""
 
-    Raises UnknownFaultError.
-    """
-    if asked := request.headers.get(FAULT_HEADER):
-        return _read_header(asked)
-    for index, fault in enumerate(pending):
-        if fault.matches(request):
-            if fault.times is not None:
-                left = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
-                pending[index : index + 1] = left
-            return fault
-    return None
+    fault: Fault
+    random: Random
+
+
+@dataclass(slots=True)
+class FaultQueue:
+    """The faults that wait for requests, oldest first; the same seed and order of requests draw the same ones."""
+
+    seed: int
+    _queue: list[_Queued] = field(default_factory=list)
+
+    def add(self, fault: Fault) -> None:
+        """Queue a fault behind the others."""
+        seed = self.seed if fault.seed is None else fault.seed
+        self._queue.append(_Queued(fault, rng(seed, "faults", len(self._queue))))
+
+    def clear(self) -> None:
+        """Forget every fault."""
+        self._queue.clear()
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Give the JSON of `/__faults`."""
+        return [asdict(queued.fault) for queued in self._queue]
+
+    def take(self, request: Request) -> Fault | None:
+        """Give the fault of a request: that of its header, else the oldest that matches and is drawn, which is counted.
+
+        Raises UnknownFaultError.
+        """
+        if asked := request.headers.get(FAULT_HEADER):
+            return _read_header(asked)
+        for queued in self._queue:
+            fault = queued.fault
+            if fault.matches(request) and (fault.share == 1 or queued.random.random() < fault.share):
+                if fault.times == 1:
+                    self._queue.remove(queued)
+                elif fault.times is not None:
+                    queued.fault = replace(fault, times=fault.times - 1)
+                return fault
+        return None
 
 
 def _read_header(value: str) -> Fault:
-    name, _, seconds = value.strip().partition(":")
+    text, _, write = value.strip().partition(";")
+    name, _, seconds = text.partition(":")
+    given = {"fault": name, "seconds": seconds, "write": write}
     try:
-        return msgspec.convert({"fault": name, **({"seconds": seconds} if seconds else {})}, Fault, strict=False)
+        return msgspec.convert({key: each for key, each in given.items() if each}, Fault, strict=False)
     except msgspec.ValidationError as error:
         raise UnknownFaultError(
-            f"{FAULT_HEADER}: {error}; known faults: {', '.join(FAULT_NAMES)}, then optionally :seconds"
+            f"{FAULT_HEADER}: {error}; known faults: {', '.join(FAULT_NAMES)}, then optionally :seconds, then"
+            f" optionally one of {', '.join(f';{each}' for each in get_args(Write))}"
         ) from error
 
 

@@ -243,6 +243,8 @@ class Request:
     """Empty where it was too large, or did not come as a whole."""
     number: int = 0
     """The number of the call in the call log."""
+    resets: int = 0
+    """How often the simulator had been reset when the call began."""
 
     @classmethod
     def of(cls, scope: Scope) -> "Request":

@@ -83,6 +83,7 @@ def test_a_recorded_call_tells_what_was_done(bookings: BookingClient) -> None:
         "care_unit": "L0_1",
         "status": 200,
     }
+    assert (calls[1]["fault"], calls[1]["write"]) == (None, "done")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,7 @@ def test_the_ehrs_appointments_tell_which_call_booked_and_cancelled_them(booking
     }
     everywhere = bookings.http.get("/__appointments").json()
     assert [each["emr"] for each in everywhere["appointments"]] == ["webdoc", "takecare"]
+    assert everywhere["late_writes"] == 0
     one_unit = bookings.http.get("/__appointments", params={"care_unit": "L0_2"}).json()
     assert one_unit["appointments"] == []
 
