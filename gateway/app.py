@@ -57,7 +57,7 @@ from gateway.log_stream import LogStream
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
-from gateway.schema.query import build_schema, engine_config, execution_limits, node_types, print_sdl
+from gateway.schema.query import engine_config, execution_limits, node_types, sdl, shared_schema
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings
 from gateway.telemetry.metrics import Gauges, Metrics
@@ -215,7 +215,7 @@ def _routes(
     ready = readyz(lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if settings.gateway_schema:
-        schema = SchemaEndpoint(endpoint, print_sdl(build_schema(sort=True)))
+        schema = SchemaEndpoint(endpoint, sdl())
         routes.append(Route("/schema.graphql", schema, methods=["GET"]))
     if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
@@ -349,7 +349,7 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
         value_depth=settings.gateway_max_json_depth,
     )
     return Engine(
-        build_schema(),
+        shared_schema(),
         engine_config(
             limits,
             execution_limits(

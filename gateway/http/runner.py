@@ -255,8 +255,11 @@ def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: Oper
 
 
 def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
-    """A mutation runs each time that it is sent, and whoever asks whether a time is still free means now."""
-    return result.operation_type == OperationType.QUERY.value and not scope.asks_anew
+    """A mutation runs each time that it is sent, and whoever asks whether a time is still free means now.
+
+    A failure is tried anew by the next request, whether it is told as an error or as data.
+    """
+    return result.operation_type == OperationType.QUERY.value and not scope.asks_anew and not scope.tells_failure
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

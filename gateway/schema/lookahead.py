@@ -78,6 +78,7 @@ class AvailabilityOf(NodesNamedBy):
     """The care units whose ids an argument gives; the field itself reads their free times, and holds none of them."""
 
 
+_ROOTS = "Query"
 _Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy
 
 
@@ -352,6 +353,16 @@ def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> 
         finds = None if declared is None else declared.metadata.get(FINDS)
         if definition is not None and finds is not None:
             found.append(FindingField(node, definition, finds))
+    return found
+
+
+def root_fields_of(
+    document: DocumentScope, operation: OperationDefinitionNode, memo: dict[str, Any]
+) -> list[FindingField]:
+    """The same, found once as long as the compiled operation lasts, which is as long as `memo` does."""
+    found: list[FindingField] | None = memo.get(_ROOTS)
+    if found is None:
+        found = memo[_ROOTS] = root_fields(document, operation)
     return found
 
 

@@ -29,14 +29,13 @@ from gateway.schema.lookahead import (
     FindingField,
     Lookahead,
     UnitRequest,
-    root_fields,
+    root_fields_of,
     visible_care_units,
 )
 from gateway.schema.prefetch import is_asked_at_once
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
-_ROOTS = "Query"
 # The batch of timeslots that a document names.
 _THEMSELVES = "timeslots"
 # Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
@@ -65,9 +64,7 @@ def check_operation_cost(
     """The same for a document; `memo` lasts as long as the compiled operation. Raises OperationTooLarge."""
     most = context.limits.upstream_calls
     if context.cost_refusal is None and not context.is_cost_settled:
-        roots: list[FindingField] | None = memo.get(_ROOTS)
-        if roots is None:
-            roots = memo[_ROOTS] = root_fields(document, operation)
+        roots = root_fields_of(document, operation, memo)
         if not context.is_looked_ahead:
             context.is_looked_ahead = True
             _ask_timeslots_anew(document, context, roots)
