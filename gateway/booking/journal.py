@@ -4,7 +4,7 @@ It holds no personal data: keys and inputs are keyed digests. Each state is writ
 names, so that after a crash nobody has to guess: what is CLAIMED was never sent, what is SENT may have been.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -46,7 +46,7 @@ class JournalEntry:
     state: JournalState
     owner: str
     expires_at: datetime
-    emr: str
+    care_unit: CareUnitKey
     wish: Wish | None = None
     appointment: str | None = None
     sent_at: datetime | None = None
@@ -124,6 +124,9 @@ class Journal(Protocol):
 
     async def let_go(self, key: bytes) -> None:
         """End the hold of a key."""
+
+    async def unsettled(self, hold: Hold) -> Sequence[JournalEntry]:
+        """The entries of other keys, SENT or UNKNOWN, whose wish meets a hold, however long ago they held it."""
 
     async def known(self, care_unit: CareUnitKey, appointments: Collection[str]) -> Mapping[str, Appointment]:
         """Those of some appointments, by Leyr's ids, that the outcomes of keys hold, as the latest of them has each."""
