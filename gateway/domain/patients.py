@@ -115,6 +115,22 @@ def identification(patient: Patient) -> PatientIdentification:
             return PatientIdentification.DETAILS
 
 
+def identity(patient: Patient) -> tuple[str, ...]:
+    """Texts that are the same for the same patient, as far as the way in which it is named tells."""
+    match patient:
+        case PatientByLeyrId():
+            return "leyr", patient.leyr_id
+        case PatientByEmrId():
+            return "emr", patient.emr_id
+        case NationalNumber():
+            return "number", patient.country, patient.number
+        case PatientDetails(national_number=NationalNumber() as number):
+            return identity(number)
+        case PatientDetails():
+            names = patient.first_name.casefold(), patient.last_name.casefold()
+            return "details", *names, *sorted((*patient.phones, *patient.emails))
+
+
 _NAMES = {
     Country.SE: "a Swedish personal or coordination number: 10 or 12 digits, of which the last is a check digit",
     Country.NO: "a Norwegian personal or D number: 11 digits, of which the last two are check digits",

@@ -255,8 +255,8 @@ def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: Oper
 
 
 def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
-    """A mutation runs each time that it is sent, and whoever asks whether a time is still free means now."""
-    return result.operation_type == OperationType.QUERY.value and not scope.asks_anew
+    """A mutation runs each time that it is sent, and whoever asks for an appointment or for one free time means now."""
+    return result.operation_type == OperationType.QUERY.value and scope.is_kept and not scope.asks_anew
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

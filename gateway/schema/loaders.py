@@ -131,6 +131,10 @@ class Loaders:
         """Let the answer count as fresh for no longer than so many seconds from the beginning of the request."""
         self._scope.fresh_until = min(self._scope.fresh_until, self._scope.started + seconds)
 
+    def never_keep(self) -> None:
+        """Keep no answer of this request, since it is its caller's own and means now."""
+        self._scope.is_kept = False
+
     def ask_anew(self, care_unit: CareUnitKey) -> None:
         """Read no timeslots of a care unit that were requested before this request began."""
         self._scope.ask_anew(care_unit)

@@ -11,8 +11,9 @@ from typing import Any
 import strawberry
 from strawberry.types.lazy_type import LazyType
 
+from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
@@ -95,9 +96,12 @@ class Nodes:
 
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
-        profiles = self.loaders.profiles
-        scope = EmrScope(emr, self._types.emr(profiles.of(emr)), lambda key: profiles.of_unit(key).time_zone.key)
+        scope = self._scope_of(emr)
         return await self._made(NodeType.CARE_UNIT, await self.loaders.care_units.load(emr), scope)
+
+    def _scope_of(self, emr: str) -> EmrScope:
+        profiles = self.loaders.profiles
+        return EmrScope(emr, self._types.emr(profiles.of(emr)), lambda key: profiles.of_unit(key).time_zone.key)
 
     async def listed(self, node_type: NodeType, care_unit: CareUnitKey) -> NodeList:
         """The nodes of a type that a care unit has."""
@@ -106,6 +110,18 @@ class Nodes:
     async def care_unit(self, key: CareUnitKey) -> UnitNode:
         """One care unit, from the EHR's list. Raises NotFound."""
         return _found(await self.care_units(key.emr), NodeId(NodeType.CARE_UNIT, key, key.care_unit))
+
+    async def care_unit_or_placeholder(self, key: CareUnitKey) -> UnitNode:
+        """The same; where the list cannot be had or lacks it, one of which nothing but its id is known."""
+        try:
+            return await self.care_unit(key)
+        except GatewayError:
+            placeholder = models.CareUnit(key.care_unit)
+            return self._types.listed[NodeType.CARE_UNIT](placeholder, self._scope_of(key.emr))
+
+    async def listed_one(self, node_type: NodeType, care_unit: CareUnitKey, leyr_id: str | None) -> UnitNode | None:
+        """What a care unit's list has under an id; None where there is no id, or nothing under it."""
+        return None if leyr_id is None else (await self.listed(node_type, care_unit)).by_id.get(leyr_id)
 
     async def node(self, wanted: NodeId) -> UnitNode:
         """The node of an id, from the list that holds it. Raises NotFound.
