@@ -43,8 +43,8 @@ class Bookings(Protocol):
     async def outcome(self, caller: str, key: str) -> BookingResult | None:
         """What became of the booking with a key; None where none is known."""
 
-    async def appointment(self, care_unit: CareUnitKey, appointment: str) -> Appointment:
-        """An appointment as the EHR lists it now. Raises domain errors."""
+    async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:
+        """An appointment as the EHR lists it now; None where it lists none. Raises domain errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +180,5 @@ _NAMES = {
     "Taken": "timeslot_taken",
     "Unknown": "outcome_unknown",
 }
+OUTCOMES = tuple(dict.fromkeys((*_NAMES.values(), *(each.value.lower() for each in BookingFailureReason))))
+"""All of them: the closed set that labels metrics."""

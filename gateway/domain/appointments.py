@@ -114,6 +114,9 @@ class BookingRights:
     patient_by: frozenset[PatientIdentification] = frozenset({PatientIdentification.DETAILS})
 
 
+NO_BOOKING = BookingRights()
+
+
 @dataclass(frozen=True, slots=True)
 class TimeRange:
     """When an appointment takes a resource's time; one whose end is unknown takes a minute."""

@@ -120,4 +120,7 @@ async def load_appointment(info: Info, appointment_id: str) -> Appointment:
         raise NotFound("The id names no appointment of this caller")
     if context.profiles.of_unit(found.care_unit).capabilities.list_appointments is Support.NO:
         raise NotSupported("This EHR does not list appointments")
-    return Appointment.of(await service.appointment(found.care_unit, found.leyr_id), context)
+    appointment = await service.appointment(found.care_unit, found.leyr_id)
+    if appointment is None:
+        raise NotFound("The EHR does not list this appointment any more")
+    return Appointment.of(appointment, context)

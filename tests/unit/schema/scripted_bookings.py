@@ -41,8 +41,8 @@ class ScriptedBookings:
     async def outcome(self, caller: str, key: str) -> BookingResult | None:
         return self.known.get(f"{caller} {key}")
 
-    async def appointment(self, care_unit: CareUnitKey, appointment: str) -> Appointment:
-        self.read.append((care_unit, appointment))
+    async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:
+        self.read.append((care_unit, leyr_id))
         assert isinstance(self.outcome_of, Booked)
         return self.outcome_of.appointment
 
