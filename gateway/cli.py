@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from functools import partial
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from random import random
+from secrets import token_hex
 from socket import socket
+from tempfile import TemporaryDirectory
 from time import time_ns
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -19,6 +22,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import create_app
+from gateway.domain.appointments import PatientIdentification
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.csrf import Origins
@@ -168,7 +172,7 @@ def _simulator_socket(port: int | None) -> socket:
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
     listener = _simulator_socket(options.simulator_port)
-    with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
+    with TemporaryDirectory() as folder, serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
             leyr_client_id=simulator.client_id,
@@ -180,6 +184,10 @@ def _dev(options: argparse.Namespace) -> int:
                 gateway_graphiql=True,
                 gateway_introspection=True,
                 gateway_cors_origins=_LOCAL_PAGES,
+                gateway_journal=Path(folder) / "journal.sqlite",
+                gateway_booking_secret=token_hex(32),
+                gateway_anonymous_booking=True,
+                gateway_anonymous_patient_by=tuple(each.lower() for each in PatientIdentification),
             ),
         )
 

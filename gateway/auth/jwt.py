@@ -15,8 +15,9 @@ from jwt import PyJWS
 from jwt.algorithms import OKPAlgorithm
 from jwt.exceptions import PyJWTError
 
-from gateway.auth.caller import Caller, Rate, bearer, care_units, is_emr_code
+from gateway.auth.caller import Caller, Rate, bearer, care_units, is_emr_code, patient_kinds
 from gateway.auth.jwks import ALGORITHMS, NAMES, Key, KeySet
+from gateway.domain.appointments import BookingRights
 from gateway.domain.errors import Forbidden, Unauthenticated
 from gateway.domain.models import Access
 
@@ -46,6 +47,8 @@ class JwtRequirements:
     audience: str
     emrs_claim: str = "emrs"
     care_units_claim: str = "care_units"
+    may_book_claim: str = "may_book"
+    patient_by_claim: str = "patient_by"
 
 
 def valid_until(claims: Mapping[str, Any], required: JwtRequirements, now: float) -> float:
@@ -100,6 +103,22 @@ def granted_access(claims: Mapping[str, Any], required: JwtRequirements) -> Acce
             f"or `{_ALL}` for all"
         )
     return Access(allowed, units)
+
+
+def granted_rights(claims: Mapping[str, Any], required: JwtRequirements) -> BookingRights:
+    """Whether a token's caller may book, and how it may name patients. Raises Forbidden for claims of another form."""
+    may_book = claims.get(required.may_book_claim, False)
+    if not isinstance(may_book, bool):
+        raise Forbidden(f"The token's claim `{required.may_book_claim}` must be true or false")
+    if required.patient_by_claim not in claims:
+        return BookingRights(may_book)
+    kinds = patient_kinds(_listed(claims[required.patient_by_claim]) or ())
+    if kinds is None:
+        raise Forbidden(
+            f"The token's claim `{required.patient_by_claim}` must list some of leyr_id, emr_id, national_number and "
+            "details"
+        )
+    return BookingRights(may_book, kinds)
 
 
 def _seconds(claims: Mapping[str, Any], claim: str) -> float | None:
@@ -221,7 +240,8 @@ class JwtVerifier:
         now = self.now().timestamp()
         until = valid_until(claims, self.required, now)
         name = caller_name(claims, self.required, self.secret)
-        caller = Caller(name, granted_access(claims, self.required), self.rate)
+        rights = granted_rights(claims, self.required)
+        caller = Caller(name, granted_access(claims, self.required), self.rate, rights)
         self._cache.keep(digest, _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS)))
         return caller
 

@@ -106,6 +106,15 @@ class TimeslotQueries:
         for filters in wider_filters(query, self._profiles.of_unit(query.care_unit)):
             yield self._with_unconfirmed(TimeslotQuery(query.care_unit, query.window, *filters))
 
+    def alternatives(self, taken: TimeslotId, window: Window) -> CheckedQuery:
+        """The query whose answer holds what is free of the same service inside a window."""
+        return self._with_unconfirmed(TimeslotQuery(taken.care_unit, window, service=taken.service))
+
+    def of_owners(self, care_unit: CareUnitKey, resource: str | None, service: str | None) -> CheckedQuery:
+        """A query by the ids that a client gave, for the lists that have to confirm them before they leave."""
+        window = Window(self.now, self.now + _DEFAULT_WINDOW)
+        return self._with_unconfirmed(TimeslotQuery(care_unit, window, resource, service))
+
     def _with_unconfirmed(self, query: TimeslotQuery, resource: bool = True, service: bool = True) -> CheckedQuery:  # noqa: FBT001, FBT002 # which of the two filters a client gave
         """The query, and the lists that have to confirm what a client gave of its filters."""
         is_odd = [
