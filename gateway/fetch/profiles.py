@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, TypeAlias, TypeVar
 
+from cachetools import FIFOCache
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -106,7 +107,7 @@ class Profiles:
         self, profiles: Iterable[EhrProfile], on_learned: Callable[[EhrProfile], None] = lambda _: None
     ) -> None:
         self._on_learned = on_learned
-        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
+        self._lacks_owner: FIFOCache[CareUnitKey, UnitLists] = FIFOCache(_MOST_REMEMBERED)
         self.configure(profiles)
         if not self._profiles:
             raise ValueError("at least one EHR is needed")
@@ -165,15 +166,7 @@ class Profiles:
 
     def learn_lacks_owner(self, care_unit: CareUnitKey, found: UnitLists) -> None:
         """Remember that slots of a care unit did not name their resource, or their service."""
-        remember(self._lacks_owner, care_unit, self._lacks_owner.get(care_unit, UnitLists.NONE) | found)
-
-
-def remember(values: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBERED) -> None:
-    """Set the value of a care unit, or of what is in it; of too many, the oldest is forgotten."""
-    values.pop(key, None)
-    if len(values) >= most:
-        del values[next(iter(values))]
-    values[key] = value
+        self._lacks_owner[care_unit] = self._lacks_owner.get(care_unit, UnitLists.NONE) | found
 
 
 def suspected_profile(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:
