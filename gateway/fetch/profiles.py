@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
 from cachetools import FIFOCache
 from pydantic import (
@@ -23,9 +23,6 @@ from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, No
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
 from gateway.domain.window import time_zone
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _MOST_REMEMBERED = 10_000
 
