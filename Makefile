@@ -33,6 +33,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry .
+	$(BIN)/pip-licenses --packages $(SHIPPED) >/dev/null
+
+# The packages of the runtime and its extra; pip-licenses says on standard error which licence may not be shipped.
+SHIPPED = $(shell sed -n 's/^\([^ =]*\)==.*/\1/p' requirements/tracing.txt)
 
 setup: .venv/.ready explorer-if-possible
 
