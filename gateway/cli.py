@@ -52,7 +52,7 @@ _MAX_ASSUMED = 1_000
 _SIMULATOR_PORT = 9000
 _STDERR = 2
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
-_METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
+_METRICS_STOP = ShutdownTimeouts(grace_seconds=2)
 
 
 class InputError(Exception):

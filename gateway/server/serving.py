@@ -30,8 +30,6 @@ _START_SECONDS = 30
 _CLEAN_UP_SECONDS = 5
 _LIMITS = ConnectionLimits()
 _STOP = ShutdownTimeouts()
-# The clients are on this machine, where a handshake takes no time.
-_STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
 _HIGHEST_PORT = 65_535
 _OF_PORT = frozenset({EADDRINUSE, EACCES})
@@ -141,7 +139,7 @@ def serve_in_thread(
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
     error_headers: ErrorHeaders = no_headers,
-    stop: ShutdownTimeouts = _STOP_OF_THREAD,
+    stop: ShutdownTimeouts = _STOP,
 ) -> Iterator[str]:
     """Serve in a thread while the block runs, then stop within `stop`; gives the URL. Raises StartError."""
     server = _server(app, limits, error_body, error_headers, stop=stop, readiness=Readiness())
