@@ -32,8 +32,6 @@ from gateway.http.csrf import Origins
 from gateway.http_client.proxies import ProxySettings
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
-# Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
-_FOREIGN = frozenset({"GATEWAY_INTERFACE", "GATEWAY_DIR"})
 _DELIVERY_SECONDS = 5
 _OF_CALLERS = ("gateway_api_keys", "gateway_jwt_")
 
@@ -383,7 +381,7 @@ def _secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
 def _check_names(names: Iterable[str]) -> None:
     known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in _SECRETS}
     ours = [name for name in names if name.upper().startswith(_PREFIXES)]
-    unknown = sorted(name for name in ours if name.upper() not in known | _FOREIGN)
+    unknown = sorted(name for name in ours if name.upper() not in known)
     if unknown:
         raise SettingsError("\n".join(_unknown_name(name, known) for name in unknown))
 

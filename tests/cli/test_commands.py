@@ -260,7 +260,7 @@ def test_dev_heeds_the_settings_of_serve(run: Callable[..., Running]) -> None:
 def test_serve_finishes_what_is_in_flight_and_stops(
     number: int, run: Callable[..., Running], simulator: Simulator
 ) -> None:
-    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_DIR": "elsewhere", **CREDENTIALS, **AT_ONCE}
+    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", **CREDENTIALS, **AT_ONCE}
     serving = run("serve", "--port", "0", **settings)
     url = serving.url(LISTENING)
     simulator.behaviour("webdoc", latency_ms=700, latency_jitter=0)
