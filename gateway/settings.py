@@ -223,6 +223,8 @@ class Settings(LimitSettings, AccessSettings, ProxySettings, BaseSettings):
     """For how long after that they are served while they are fetched anew."""
     gateway_cache_max_mb: int = Field(64, ge=1, le=65_536)
     """What all caches together may take in memory, in MiB."""
+    gateway_kept_heap_mb: int = Field(64, ge=0, le=1_024)
+    """How much freed memory to keep for the next large answer (glibc), in MiB; 0 leaves that to the C library."""
     gateway_introspection: bool = False
     """Whether clients may introspect and get suggestions; on in `gateway dev` unless set."""
     gateway_schema: bool = True

@@ -18,7 +18,6 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.server.allocator import CHECK_SECONDS, MemoryTrimmer, keep_freed_memory
 from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
 from gateway.server.protocol import GracefulProtocol, Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders, no_headers, plain_text
@@ -97,8 +96,6 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM, *_QUIT):
         signal.signal(number, server.handle_exit)
     _freeze_garbage_collector()
-    keep_freed_memory()
-    server.config.callback_notify, server.config.timeout_notify = MemoryTrimmer(), CHECK_SECONDS
     server.run(sockets=[listener])
     return server.started
 
