@@ -14,13 +14,11 @@ from gateway.domain.errors import OperationTooLarge
 from gateway.domain.ids import NodeType, TimeslotId, checked_leyr_id, leyr_id_if_within, leyr_id_within
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
-from gateway.domain.queries import TimeslotQuery, UnitLists
-from gateway.domain.window import Window, requested_window, window_of_slot
+from gateway.domain.queries import TimeslotQuery, UnitLists, with_fewer_filters
+from gateway.domain.window import ON_THE_WAY, Window, requested_window, window_of_slot
 from gateway.fetch.profiles import Profiles
 
 _DEFAULT_WINDOW = timedelta(days=30)
-# Now is the beginning of a second, which is over when a call arrives; nobody books what begins within the next one.
-_ON_THE_WAY = timedelta(seconds=2)
 # Each is a query of its own, which the planner joins.
 _MOST_OWNERS = 1_000
 
@@ -89,7 +87,7 @@ class TimeslotQueries:
     @property
     def earliest(self) -> datetime:
         """What is not past yet when a call arrives at an EHR that takes no past instants."""
-        return self.now + _ON_THE_WAY
+        return self.now + ON_THE_WAY
 
     def query_of_timeslot(self, wanted: TimeslotId) -> CheckedQuery:
         """The query whose answer holds a slot as long as it is free, if it may be asked. Raises BadUserInput."""
@@ -103,13 +101,8 @@ class TimeslotQueries:
 
         For a query by an id that Leyr refuses: slots may name one that the lists leave out.
         """
-        policy, (resource, service) = self._profiles.of_unit(query.care_unit).filter_policy, query.filters
-        for filters in dict.fromkeys([(None, None), (None, service), (resource, None)]):
-            wider = TimeslotQuery(query.care_unit, query.window, *filters)
-            if wider != query and wider.allowed_by(policy):
-                yield self._with_unconfirmed(wider)
-                if wider.filter_count == 0:
-                    return
+        policy = self._profiles.of_unit(query.care_unit).filter_policy
+        return map(self._with_unconfirmed, with_fewer_filters(query, policy))
 
     def _with_unconfirmed(self, query: TimeslotQuery, resource: bool = True, service: bool = True) -> CheckedQuery:  # noqa: FBT001, FBT002 # which of the two filters a client gave
         """The query, and the lists that have to confirm what a client gave of its filters."""
