@@ -171,6 +171,20 @@ def spread(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> 
     return [TimeslotQuery(query.care_unit, query.window, *filters) for filters in pairs]
 
 
+def with_fewer_filters(query: TimeslotQuery, policy: FilterPolicy) -> Iterator[TimeslotQuery]:
+    """The queries with fewer filters that are one call each, and hold all that the query's answer would.
+
+    For a query by an id that Leyr refuses: slots may name one that the lists leave out.
+    """
+    resource, service = query.filters
+    for filters in dict.fromkeys([(None, None), (None, service), (resource, None)]):
+        wider = TimeslotQuery(query.care_unit, query.window, *filters)
+        if wider != query and wider.allowed_by(policy):
+            yield wider
+            if wider.filter_count == 0:
+                return
+
+
 def number_of_parts(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> int:
     """How many parts `spread` makes, found without making them."""
     lists = lists_spread_over(query, profile)
