@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
@@ -25,6 +24,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
+from gateway.booking.caller_bookings import Bookings
+from gateway.booking_composition import Booking
 from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
@@ -57,9 +58,10 @@ from gateway.log_stream import LogStream
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
-from gateway.schema.query import build_schema, engine_config, execution_limits, node_types, print_sdl
+from gateway.schema.query import engine_config, execution_limits, node_types, sdl, shared_schema
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings
+from gateway.signals import ignore_signals, remembered_signals, take_signals
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.traces import Traces
@@ -83,22 +85,25 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     readiness: Readiness | None = None,
+    bookings: Bookings | None = None,
     notice: str = "",
     takes_signals: bool = False,
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
-    `connections` replaces all HTTP clients, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
-    stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has the files of settings read again.
+    `connections` replaces all HTTP clients, `metrics` counts, `traces` tells, `readiness` is the server's, `bookings`
+    books, `notice` stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has files read again.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(_httpx2_client, settings)
-    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=new_secret, now=now, clock=clock)
+    booking = Booking.of(settings, new_secret, bookings)
+    names = booking.naming_secret(new_secret)
+    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
-        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     policies = _policies(dependencies)
     transport = LeyrTransport(
@@ -107,20 +112,24 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         connections=connections or partial(_leyr_client, settings),
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
-    graphiql = None
-    if settings.gateway_graphiql:
-        zone = configuration.profiles.default.time_zone.key
-        graphiql = graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
+    graphiql = _graphiql(settings, configuration, notice)
     endpoint = _endpoint(dependencies, transport, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(settings, readiness, graphiql, endpoint)
-    lifespan = partial(_lifespan, configuration, transport, policies, _remembered_signals() if takes_signals else None)
+    lifespan = partial(_lifespan, configuration, transport, policies, remembered_signals() if takes_signals else None)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> Response | None:
+    if not settings.gateway_graphiql:
+        return None
+    zone = configuration.profiles.default.time_zone.key
+    return graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
 
 
 def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
@@ -165,7 +174,7 @@ async def _lifespan(
     log, verifier = configuration.log, configuration.verifier
     asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
     if signals is not None:
-        _take_signals(signals, log, configuration)
+        take_signals(signals, log, configuration)
     async with transport:
         if verifier is not None:
             await verifier.start()
@@ -174,38 +183,7 @@ async def _lifespan(
     if verifier is not None:
         await verifier.close()
     if signals is not None:
-        _ignore_signals()
-
-
-def _remembered_signals() -> set[int]:
-    """Which signals came before the event loop can take them; they would kill otherwise."""
-    came: set[int] = set()
-    if sys.platform != "win32":
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, lambda number, _: came.add(number))
-    return came
-
-
-def _ignore_signals() -> None:
-    """Let no signal make a failure of what is left of the stop: the event loop would have it kill again."""
-    if sys.platform != "win32":
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-
-
-def _take_signals(came: set[int], log: structlog.typing.FilteringBoundLogger, configuration: Configuration) -> None:
-    """Read the files again at SIGHUP, and say that signals came that mean nothing here."""
-    if sys.platform == "win32":
-        return
-    action = "SIGHUP reads keys, documents and profiles again; SIGTERM stops"
-    handlers: dict[signal.Signals, Callable[[], object]] = {signal.SIGHUP: configuration.begin_reload}
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        handlers[number] = partial(log.warning, "gateway.signal_ignored", signal=number.name, action=action)
-    for number, handle in handlers.items():
-        asyncio.get_running_loop().add_signal_handler(number, handle)
-        if number in came:
-            handle()
+        ignore_signals()
 
 
 def _routes(
@@ -215,7 +193,7 @@ def _routes(
     ready = readyz(lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if settings.gateway_schema:
-        schema = SchemaEndpoint(endpoint, print_sdl(build_schema(sort=True)))
+        schema = SchemaEndpoint(endpoint, sdl())
         routes.append(Route("/schema.graphql", schema, methods=["GET"]))
     if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
@@ -238,6 +216,7 @@ class _Dependencies:
     readiness: Readiness
     memory: CacheBudget
     configuration: Configuration
+    booking: Booking
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 
@@ -288,12 +267,14 @@ def _endpoint(
     client = LeyrClient(transport, log, policies, dependencies.now, clock)
     loaders = _loaders(settings, client, profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, loaders, policies),
+        runner=_runner(dependencies, loaders, policies, reached),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
         verifier=dependencies.configuration.verifier,
-        anonymous=AnonymousCallers(rate_of(settings), proxy_networks(settings.gateway_trusted_proxies)),
+        anonymous=AnonymousCallers(
+            rate_of(settings), proxy_networks(settings.gateway_trusted_proxies), settings.anonymous_rights
+        ),
         rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
@@ -314,8 +295,9 @@ def _runner(
     dependencies: _Dependencies,
     loaders: Callable[[FetchScope], Nodes],
     detached: DetachedCalls,
+    reached: Reached,
 ) -> Runner:
-    settings = dependencies.settings
+    settings, clock = dependencies.settings, dependencies.clock
     return Runner(
         engine=_engine(settings, dependencies.memory),
         errors=ErrorFormatter(
@@ -333,7 +315,8 @@ def _runner(
         ),
         caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
-        clock=dependencies.clock,
+        clock=clock,
+        booking=dependencies.booking.service(settings, dependencies.log, dependencies.metrics, clock, reached),
     )
 
 
@@ -349,7 +332,7 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
         value_depth=settings.gateway_max_json_depth,
     )
     return Engine(
-        build_schema(),
+        shared_schema(),
         engine_config(
             limits,
             execution_limits(

@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from functools import partial
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from random import random
+from secrets import token_hex
 from socket import socket
+from tempfile import TemporaryDirectory
 from time import time_ns
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -19,13 +22,15 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import create_app
+from gateway.domain.appointments import PatientIdentification
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.csrf import Origins
 from gateway.http.error_responses import server_error_body
 from gateway.log_stream import LogStream
 from gateway.logging import build_log, capture_library_logs
-from gateway.schema.query import build_schema, print_sdl
+from gateway.schema.query import sdl
+from gateway.server.allocator import restart_with_kept_heap
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
@@ -52,7 +57,7 @@ _MAX_ASSUMED = 1_000
 _SIMULATOR_PORT = 9000
 _STDERR = 2
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
-_METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
+_METRICS_STOP = ShutdownTimeouts(grace_seconds=2)
 
 
 class InputError(Exception):
@@ -82,6 +87,7 @@ def _open_standard_streams() -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
+    restart_with_kept_heap(settings.gateway_kept_heap_mb, os.environ)
 
     def announce(log: FilteringBoundLogger, url: str) -> None:
         log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)
@@ -168,7 +174,7 @@ def _simulator_socket(port: int | None) -> socket:
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
     listener = _simulator_socket(options.simulator_port)
-    with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
+    with TemporaryDirectory() as folder, serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
             leyr_client_id=simulator.client_id,
@@ -180,6 +186,10 @@ def _dev(options: argparse.Namespace) -> int:
                 gateway_graphiql=True,
                 gateway_introspection=True,
                 gateway_cors_origins=_LOCAL_PAGES,
+                gateway_journal=Path(folder) / "journal.sqlite",
+                gateway_booking_secret=token_hex(32),
+                gateway_anonymous_booking=True,
+                gateway_anonymous_patient_by=tuple(each.lower() for each in PatientIdentification),
             ),
         )
 
@@ -224,7 +234,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    print(print_sdl(build_schema(sort=True)), end="")
+    print(sdl(), end="")
     return 0
 
 

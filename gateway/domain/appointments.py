@@ -107,6 +107,17 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class BookingRights:
+    """Whether a caller may book, and how it may name patients."""
+
+    may_book: bool = False
+    patient_by: frozenset[PatientIdentification] = frozenset({PatientIdentification.DETAILS})
+
+
+NO_BOOKING = BookingRights()
+
+
+@dataclass(frozen=True, slots=True)
 class TimeRange:
     """When an appointment takes a resource's time; one whose end is unknown takes a minute."""
 

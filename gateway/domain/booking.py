@@ -1,5 +1,6 @@
 """What a booking, a confirmation, a cancellation or a move may come to, as the journal keeps it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from gateway.domain.appointments import Appointment, AppointmentDeviation
+from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import TimeslotId
 
 
@@ -127,3 +129,41 @@ class Wish:
     ) -> "tuple[Wish, ...]":
         """The wishes for several timeslots, in order of preference."""
         return tuple(cls(each, each.resource or resource, each.service or service) for each in timeslots)
+
+
+_SHORTEST_KEY, _LONGEST_KEY, _LONGEST_COMMENT, _LONGEST_CODE = 16, 255, 2_000, 64
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+# A comment may have lines; halves of surrogate pairs are no text.
+_NO_TEXT = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+
+
+def checked_idempotency_key(text: str) -> str:
+    """The key, if it has the form of one. Raises BadUserInput."""
+    if not _SHORTEST_KEY <= len(text) <= _LONGEST_KEY or not _VISIBLE.fullmatch(text):
+        raise BadUserInput(
+            f"idempotencyKey: a key has {_SHORTEST_KEY} to {_LONGEST_KEY} visible ASCII characters; make a new UUID "
+            "for each thing to do, and send it again for the same"
+        )
+    return text
+
+
+def checked_code(text: str) -> str:
+    """The code that a patient was sent, without the spaces around it. Raises BadUserInput."""
+    found = text.strip()
+    if len(found) > _LONGEST_CODE or not _VISIBLE.fullmatch(found):
+        raise BadUserInput(f"code: a code has 1 to {_LONGEST_CODE} visible ASCII characters")
+    return found
+
+
+def checked_comment(text: str | None, longest: int | None) -> str | None:
+    """The comment without the spaces around it, None where it is empty; `longest` is the EHR's own limit.
+
+    Raises BadUserInput.
+    """
+    found = (text or "").strip()
+    most = _LONGEST_COMMENT if longest is None else min(longest, _LONGEST_COMMENT)
+    if len(found) > most:
+        raise BadUserInput(f"comment: it has {len(found)} characters; the limit here is {most}")
+    if _NO_TEXT.search(found):
+        raise BadUserInput("comment: it holds control characters")
+    return found or None

@@ -171,20 +171,6 @@ def spread(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> 
     return [TimeslotQuery(query.care_unit, query.window, *filters) for filters in pairs]
 
 
-def with_fewer_filters(query: TimeslotQuery, policy: FilterPolicy) -> Iterator[TimeslotQuery]:
-    """The queries with fewer filters that are one call each, and hold all that the query's answer would.
-
-    For a query by an id that Leyr refuses: slots may name one that the lists leave out.
-    """
-    resource, service = query.filters
-    for filters in dict.fromkeys([(None, None), (None, service), (resource, None)]):
-        wider = TimeslotQuery(query.care_unit, query.window, *filters)
-        if wider != query and wider.allowed_by(policy):
-            yield wider
-            if wider.filter_count == 0:
-                return
-
-
 def number_of_parts(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> int:
     """How many parts `spread` makes, found without making them."""
     lists = lists_spread_over(query, profile)
@@ -320,6 +306,20 @@ def containing(filters: Filters, profile: EhrProfile) -> list[Filters]:
     if service is not None and profile.names_service:
         found += [(each, None) for each, _ in found]
     return found
+
+
+def wider_filters(query: TimeslotQuery, profile: EhrProfile) -> list[Filters]:
+    """The filters of the calls with fewer filters than a query that together hold what its answer should.
+
+    For a query by an id that Leyr refuses: slots may name one that the lists leave out.
+    """
+    allows = profile.filter_policy.allows
+    found = [
+        (resource, service)
+        for resource, service in containing(query.filters, profile)[1:]
+        if allows(resource=resource is not None, service=service is not None)
+    ]
+    return [(None, None)] if (None, None) in found else found
 
 
 def holds_each_answer(query: TimeslotQuery, named: UnitLists, profile: EhrProfile) -> bool:

@@ -91,6 +91,8 @@ class FetchScope:
     """Called with the number of calls that are about to be made. Raises RateLimited."""
     is_leaving: Callable[[], bool] | None = None
     """Whether its client may be gone, so that no further call is begun for it."""
+    is_kept: bool = True
+    """Whether its answer may be kept for others, or for later."""
     is_outdated: bool = False
     """When it is closed: whether newer calls say something else than what the request has read."""
     detached: DetachedCalls | None = None
@@ -305,6 +307,7 @@ class FetchScope:
         self._used.clear()
         awaited, self._awaited = self._awaited, []
         for future in awaited:
+            future.cancel()
             forget_frames(future)
         self._release_all()
 

@@ -6,6 +6,7 @@ the awaiting task also cancels the future that it awaits.
 
 A holder ends in one of three ways. Its answer came; or its client left, so that it wants none; or its time was over.
 After the last of these the call is worth its answer to whoever asks next, so it goes on detached, without a holder.
+No library is used, since decorators such as async_lru's tell the first two of these apart at most.
 """
 
 import asyncio
@@ -58,6 +59,13 @@ class SharedCall(Generic[T]):
         """The answer of a completed call; None while it is pending, and where it failed."""
         task = self._task
         return None if not task.done() or task.cancelled() or task.exception() else task.result()
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why a completed call failed; None for any other, and where it was cancelled."""
+        task = self._task
+        error = task.exception() if task.done() and not task.cancelled() else None
+        return error if isinstance(error, GatewayError) else None
 
     def acquire(self) -> "SharedCall[T]":
         """Add a holder; each acquire takes one release."""

@@ -11,8 +11,10 @@ Nothing here knows a field by its name: what a field reads is declared at the fi
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
@@ -78,7 +80,19 @@ class AvailabilityOf(NodesNamedBy):
     """The care units whose ids an argument gives; the field itself reads their free times, and holds none of them."""
 
 
-_Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy
+@dataclass(frozen=True, slots=True)
+class OwnCalls:
+    """Nothing that stands in the document; the field makes so many calls itself, at most.
+
+    There are `each` more for each item of the list `of` in its argument `input`.
+    """
+
+    calls: int
+    each: int = 0
+    of: str = ""
+
+
+_Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy | OwnCalls
 
 
 @dataclass
@@ -246,6 +260,18 @@ class FindingField:
             self._lookaheads[kind] = found
         return found
 
+    def own_calls(self, document: DocumentScope) -> int:
+        """The calls that it makes itself, and those for the lists and free times of what it comes to."""
+        if not isinstance(self.finds, OwnCalls):
+            return 0
+        calls = self.finds.calls
+        if self.finds.each:
+            with suppress(GraphQLError):
+                calls += self.finds.each * len((self._argument(document, "input") or {}).get(self.finds.of) or ())
+        found = [lookahead_of(document, [self.node], each.name) for each in document.object_types(self.definition.type)]
+        reads = reduce(or_, (each.reads for each in found), Reads.NOTHING)
+        return calls + reads.unit_lists + (Reads.CARE_UNITS in reads) + (Reads.TIMESLOTS in reads)
+
     def care_units(self, document: DocumentScope, context: Context) -> "Iterator[tuple[FindingField, EhrProfile]]":
         """The fields that list care units, this one or any below, each with the EHR; not those that will be refused."""
         for emr, fields in self._listing(document, context):
@@ -352,6 +378,16 @@ def root_fields(document: DocumentScope, operation: OperationDefinitionNode) -> 
         finds = None if declared is None else declared.metadata.get(FINDS)
         if definition is not None and finds is not None:
             found.append(FindingField(node, definition, finds))
+    return found
+
+
+def root_fields_of(
+    document: DocumentScope, operation: OperationDefinitionNode, memo: dict[str, Any]
+) -> list[FindingField]:
+    """The same, found once as long as the compiled operation lasts, which is as long as `memo` does."""
+    found: list[FindingField] | None = memo.get("Query")
+    if found is None:
+        found = memo["Query"] = root_fields(document, operation)
     return found
 
 

@@ -14,7 +14,7 @@ from gateway.domain.errors import OperationTooLarge
 from gateway.domain.ids import NodeType, TimeslotId, checked_leyr_id, leyr_id_if_within, leyr_id_within
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
-from gateway.domain.queries import TimeslotQuery, UnitLists, with_fewer_filters
+from gateway.domain.queries import TimeslotQuery, UnitLists, wider_filters
 from gateway.domain.window import ON_THE_WAY, Window, requested_window, window_of_slot
 from gateway.fetch.profiles import Profiles
 
@@ -101,8 +101,17 @@ class TimeslotQueries:
 
         For a query by an id that Leyr refuses: slots may name one that the lists leave out.
         """
-        policy = self._profiles.of_unit(query.care_unit).filter_policy
-        return map(self._with_unconfirmed, with_fewer_filters(query, policy))
+        for filters in wider_filters(query, self._profiles.of_unit(query.care_unit)):
+            yield self._with_unconfirmed(TimeslotQuery(query.care_unit, query.window, *filters))
+
+    def alternatives(self, taken: TimeslotId, window: Window) -> CheckedQuery:
+        """The query whose answer holds what is free of the same service inside a window."""
+        return self._with_unconfirmed(TimeslotQuery(taken.care_unit, window, service=taken.service))
+
+    def of_owners(self, care_unit: CareUnitKey, resource: str | None, service: str | None) -> CheckedQuery:
+        """A query by the ids that a client gave, for the lists that have to confirm them before they leave."""
+        window = Window(self.now, self.now + _DEFAULT_WINDOW)
+        return self._with_unconfirmed(TimeslotQuery(care_unit, window, resource, service))
 
     def _with_unconfirmed(self, query: TimeslotQuery, resource: bool = True, service: bool = True) -> CheckedQuery:  # noqa: FBT001, FBT002 # which of the two filters a client gave
         """The query, and the lists that have to confirm what a client gave of its filters."""

@@ -29,14 +29,13 @@ from gateway.schema.lookahead import (
     FindingField,
     Lookahead,
     UnitRequest,
-    root_fields,
+    root_fields_of,
     visible_care_units,
 )
 from gateway.schema.prefetch import is_asked_at_once
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
-_ROOTS = "Query"
 # The batch of timeslots that a document names.
 _THEMSELVES = "timeslots"
 # Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
@@ -65,9 +64,7 @@ def check_operation_cost(
     """The same for a document; `memo` lasts as long as the compiled operation. Raises OperationTooLarge."""
     most = context.limits.upstream_calls
     if context.cost_refusal is None and not context.is_cost_settled:
-        roots: list[FindingField] | None = memo.get(_ROOTS)
-        if roots is None:
-            roots = memo[_ROOTS] = root_fields(document, operation)
+        roots = root_fields_of(document, operation, memo)
         if not context.is_looked_ahead:
             context.is_looked_ahead = True
             _ask_timeslots_anew(document, context, roots)
@@ -110,7 +107,8 @@ class _Bound:
 
     def of(self, root: FindingField) -> int:
         """The bound of one root field."""
-        calls = sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
+        calls = root.own_calls(self._document)
+        calls += sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
         named = Counter(
             (each.care_unit, each.type)
             for each in root.named(self._document, self._context)
@@ -168,6 +166,7 @@ class _Count:
         self._document = document
         self._context = context
         self._most = most
+        self._own_calls = 0
         self._emrs: set[str] = set()
         self._requests: defaultdict[CareUnitKey, list[UnitRequest]] = defaultdict(list)
         self._visible: dict[str, list[CareUnitKey]] = {}
@@ -177,7 +176,7 @@ class _Count:
         """Why the operation is refused, if its plan takes too many calls."""
         for root in roots:
             self._add(root)
-        calls, and_more = len(self._emrs), ""
+        calls, and_more = self._own_calls + len(self._emrs), ""
         for count, (key, requests) in enumerate(self._requests.items()):
             if calls > self._most and count == _UNITS_OF_A_REFUSAL:
                 and_more = " or more"
@@ -196,6 +195,7 @@ class _Count:
         return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
 
     def _add(self, root: FindingField) -> None:
+        self._own_calls += root.own_calls(self._document)
         for listing, profile in root.care_units(self._document, self._context):
             self._emrs.add(profile.code)
             if profile.code not in self._visible:
