@@ -318,9 +318,7 @@ def _runner(
     settings = dependencies.settings
     return Runner(
         engine=_engine(settings, dependencies.memory),
-        errors=ErrorFormatter(
-            dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
-        ),
+        errors=ErrorFormatter(dependencies.log, settings.gateway_max_errors),
         documents=dependencies.configuration.documents,
         profiles=dependencies.configuration.profiles,
         loaders=loaders,
