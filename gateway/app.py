@@ -306,9 +306,7 @@ def _runner(
     settings, clock = dependencies.settings, dependencies.clock
     return Runner(
         engine=_engine(settings, dependencies.memory),
-        errors=ErrorFormatter(
-            dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
-        ),
+        errors=ErrorFormatter(dependencies.log, settings.gateway_max_errors),
         documents=dependencies.configuration.documents,
         profiles=dependencies.configuration.profiles,
         loaders=loaders,
