@@ -106,13 +106,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     policies = _policies(dependencies)
-    transport = LeyrTransport(
-        settings.leyr_base_url,
-        *settings.credentials(),
-        connections=connections or partial(_leyr_client, settings),
-        writes=None if connections else partial(_httpx2_client, settings, http2=settings.leyr_http2),
-        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
-    )
+    transport = _transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
     if connections is None:
         booking = booking.over(Upstream(transport, policies, *sources), settings, now, clock)
@@ -129,6 +123,16 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _transport(settings: Settings, connections: HttpClientFactory | None) -> LeyrTransport:
+    return LeyrTransport(
+        settings.leyr_base_url,
+        *settings.credentials(),
+        connections=connections or partial(_leyr_client, settings),
+        writes=None if connections else partial(_httpx2_client, settings, http2=settings.leyr_http2),
+        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
+    )
 
 
 def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> Response | None:
