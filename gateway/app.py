@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_bytes
@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
 from gateway.booking.caller_bookings import Bookings
-from gateway.booking_composition import Booking
+from gateway.booking_composition import Booking, Upstream
 from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
@@ -49,7 +49,7 @@ from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.connector import ConnectConfig
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, WholeClient
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -98,7 +98,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(_httpx2_client, settings)
-    booking = Booking.of(settings, new_secret, bookings)
+    booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
     names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
@@ -106,23 +106,33 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     policies = _policies(dependencies)
-    transport = LeyrTransport(
-        settings.leyr_base_url,
-        *settings.credentials(),
-        connections=connections or partial(_leyr_client, settings),
-        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
-    )
+    transport = _transport(settings, connections)
+    sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
+    if connections is None:
+        booking = booking.over(Upstream(transport, policies, *sources), settings, now, clock)
+        dependencies = replace(dependencies, booking=booking)
     graphiql = _graphiql(settings, configuration, notice)
-    endpoint = _endpoint(dependencies, transport, policies, graphiql)
+    endpoint = _endpoint(dependencies, sources, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(settings, readiness, graphiql, endpoint)
-    lifespan = partial(_lifespan, configuration, transport, policies, remembered_signals() if takes_signals else None)
+    signals = remembered_signals() if takes_signals else None
+    lifespan = partial(_lifespan, configuration, transport, policies, booking, signals)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _transport(settings: Settings, connections: HttpClientFactory | None) -> LeyrTransport:
+    return LeyrTransport(
+        settings.leyr_base_url,
+        *settings.credentials(),
+        connections=connections or partial(_leyr_client, settings),
+        writes=None if connections else partial(_httpx2_client, settings, http2=settings.leyr_http2),
+        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
+    )
 
 
 def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> Response | None:
@@ -139,7 +149,9 @@ def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) 
     return ConnectionPool(base_url, headers, connecting=_connecting(settings))
 
 
-def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False) -> HttpClient:
+def _httpx2_client(
+    settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False
+) -> WholeClient:
     # It takes three megabytes and some start time, which most processes spare.
     from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
 
@@ -168,6 +180,7 @@ async def _lifespan(
     configuration: Configuration,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
+    booking: Booking,
     signals: set[int] | None,
     _: Starlette,
 ) -> AsyncIterator[None]:
@@ -175,7 +188,7 @@ async def _lifespan(
     asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
     if signals is not None:
         take_signals(signals, log, configuration)
-    async with transport:
+    async with transport, booking:
         if verifier is not None:
             await verifier.start()
         yield
@@ -241,12 +254,11 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
 
 def _endpoint(
     dependencies: _Dependencies,
-    transport: LeyrTransport,
+    sources: tuple[Catalog, TimeslotCalls],
     policies: UpstreamPolicies,
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
-    settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
-    memory, profiles = dependencies.memory, dependencies.configuration.profiles
+    settings, clock, log, memory = dependencies.settings, dependencies.clock, dependencies.log, dependencies.memory
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
     if dependencies.metrics is not None:
@@ -264,10 +276,8 @@ def _endpoint(
     traces = dependencies.traces
     # A request without faults is logged as information.
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
-    client = LeyrClient(transport, log, policies, dependencies.now, clock)
-    loaders = _loaders(settings, client, profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, loaders, policies, reached),
+        runner=_runner(dependencies, partial(Nodes, *sources, node_types()), policies, reached),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
@@ -300,9 +310,7 @@ def _runner(
     settings, clock = dependencies.settings, dependencies.clock
     return Runner(
         engine=_engine(settings, dependencies.memory),
-        errors=ErrorFormatter(
-            dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
-        ),
+        errors=ErrorFormatter(dependencies.log, settings.gateway_max_errors),
         documents=dependencies.configuration.documents,
         profiles=dependencies.configuration.profiles,
         loaders=loaders,
@@ -348,13 +356,12 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
     )
 
 
-def _loaders(
-    settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
-) -> Callable[[FetchScope], Nodes]:
-    """Makes a request's nodes, over sources that all requests share."""
+def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[Catalog, TimeslotCalls]:
+    """What all requests read from."""
+    settings, clock, memory = dependencies.settings, dependencies.clock, dependencies.memory
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    return partial(Nodes, catalog, TimeslotCalls(backend, profiles, snapshots, clock), node_types())
+    return catalog, TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -150,6 +150,12 @@ def lists_spread_over(query: TimeslotQuery, profile: EhrProfile) -> UnitLists:
     )
 
 
+def asked_each(query: TimeslotQuery, profile: EhrProfile) -> UnitLists:
+    """The lists of whose ids each is asked for whatever else its slots name, so that all that it has is found."""
+    lists = lists_spread_over(query, profile)
+    return UnitLists.NONE if lists is UnitLists.BOTH and profile.filter_policy is FilterPolicy.BOTH else lists
+
+
 def spread(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> list[TimeslotQuery]:
     """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service.
 
@@ -169,20 +175,6 @@ def spread(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> 
             resources if lists.resources else (query.resource,), services if lists.services else (query.service,)
         )
     return [TimeslotQuery(query.care_unit, query.window, *filters) for filters in pairs]
-
-
-def with_fewer_filters(query: TimeslotQuery, policy: FilterPolicy) -> Iterator[TimeslotQuery]:
-    """The queries with fewer filters that are one call each, and hold all that the query's answer would.
-
-    For a query by an id that Leyr refuses: slots may name one that the lists leave out.
-    """
-    resource, service = query.filters
-    for filters in dict.fromkeys([(None, None), (None, service), (resource, None)]):
-        wider = TimeslotQuery(query.care_unit, query.window, *filters)
-        if wider != query and wider.allowed_by(policy):
-            yield wider
-            if wider.filter_count == 0:
-                return
 
 
 def number_of_parts(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> int:

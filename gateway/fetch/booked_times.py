@@ -13,7 +13,7 @@ from gateway.domain.errors import BadUserInput, GatewayError, NotFound, Origin
 from gateway.domain.ids import TimeslotId
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
-from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, with_fewer_filters
+from gateway.domain.queries import ListedIds, Step, TimeslotQuery, UnitLists, wider_filters
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import ON_THE_WAY, Window, window_of_slot
 from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, K, T
@@ -51,9 +51,10 @@ class BookedTimes:
                 if error.origin is not Origin.CLIENT:
                     # A bare 404 may mean anything.
                     raise
-            for wider in with_fewer_filters(query, profile.filter_policy):
+            for filters in wider_filters(query, profile):
                 with suppress(NotFound):
-                    return await self._holds(wanted, wider, lists)
+                    if await self._holds(wanted, TimeslotQuery(wanted.care_unit, window, *filters), lists):
+                        return True
             return False
         finally:
             lists.scope.close()
