@@ -34,6 +34,7 @@ from gateway.engine.compiler import CompilerConfig, compile_operation
 from gateway.engine.document_limits import DocumentLimits, check_operations, parse_document
 from gateway.engine.errors import InvalidDocumentError
 from gateway.engine.executor import Program
+from gateway.engine.literals import RefuseLiteral, check_literals
 from gateway.engine.overlapping_fields import OverlappingFieldsRule
 from gateway.engine.selection import walk
 
@@ -181,6 +182,7 @@ class Documents:
         limits: DocumentLimits | None = None,
         *,
         refuse_name: Callable[[str], str | None] = lambda _: None,
+        refuse_literal: RefuseLiteral | None = None,
         introspection: bool = False,
         budget: MemoryBudget | None = None,
     ) -> None:
@@ -188,6 +190,7 @@ class Documents:
         self._compiler = compiler
         self._limits = limits or DocumentLimits()
         self._refuse_name = refuse_name
+        self._refuse_literal = refuse_literal
         self._introspection = introspection
         self._validation_rules = [
             OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
@@ -200,8 +203,8 @@ class Documents:
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
 
-        Raises GraphQLError for syntax and names that are refused, LimitExceededError, and InvalidDocumentError where
-        the text nests too deeply.
+        Raises GraphQLError for syntax, names and literals that are refused, LimitExceededError, and
+        InvalidDocumentError where the text nests too deeply.
         """
         digest = digest_of(text)
         found = self._cache.get(digest)
@@ -221,6 +224,8 @@ class Documents:
     def _parsed(self, digest: str, text: str) -> Document:
         self._collect_classes()
         node = parse_document(text, self._limits, self._refuse_name)
+        if self._refuse_literal is not None:
+            check_literals(node, self._refuse_literal)
         check_operations(node, self._limits, introspection=self._introspection)
         hide = not self._introspection
         errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
