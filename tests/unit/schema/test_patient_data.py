@@ -13,9 +13,7 @@ from gateway.schema.query import build_schema, engine_config
 SCHEMA = build_schema()
 TYPES = SCHEMA._schema.type_map  # noqa: SLF001 # nothing public leads to graphql-core's types
 NUMBER = "191212121212"
-DOCUMENT = (
-    'mutation { bookAppointment(input: {patient: {nationalNumber: {country: SE, number: "%s"}}}) { __typename } }'
-)
+DOCUMENT = 'mutation { bookAppointment(input: {patient: {details: {firstName: $x, lastName: "%s"}}}) { __typename } }'
 
 
 def fields_below(name: str) -> Iterator[str]:
