@@ -22,7 +22,9 @@ $(EXAMPLE)/node_modules/.package-lock.json: $(EXAMPLE)/package-lock.json
 	cd $(EXAMPLE) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
-# Several at a time, since most of them wait; the tests of a file stay together.
+# Several at a time, since most of them wait; the tests of a file stay together. What Python compiles is kept, whatever
+# the machine wants, since these processes and all that they start would compile it anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: setup
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

@@ -58,7 +58,7 @@ from gateway.log_stream import LogStream
 from gateway.logging import asyncio_handler, build_log
 from gateway.schema.context import OperationLimits
 from gateway.schema.node import Nodes
-from gateway.schema.query import build_schema, engine_config, execution_limits, node_types, print_sdl
+from gateway.schema.query import engine_config, execution_limits, node_types, sdl, shared_schema
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings
 from gateway.signals import ignore_signals, remembered_signals, take_signals
@@ -193,7 +193,7 @@ def _routes(
     ready = readyz(lambda: readiness.is_stopping)
     routes: list[BaseRoute] = [Route("/livez", livez), Route("/readyz", ready)]
     if settings.gateway_schema:
-        schema = SchemaEndpoint(endpoint, print_sdl(build_schema(sort=True)))
+        schema = SchemaEndpoint(endpoint, sdl())
         routes.append(Route("/schema.graphql", schema, methods=["GET"]))
     if graphiql is not None:
         assets = GraphiQLAssets(directory=built_graphiql() / "assets", check_dir=False)
@@ -332,7 +332,7 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
         value_depth=settings.gateway_max_json_depth,
     )
     return Engine(
-        build_schema(),
+        shared_schema(),
         engine_config(
             limits,
             execution_limits(

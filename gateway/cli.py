@@ -29,7 +29,7 @@ from gateway.http.csrf import Origins
 from gateway.http.error_responses import server_error_body
 from gateway.log_stream import LogStream
 from gateway.logging import build_log, capture_library_logs
-from gateway.schema.query import build_schema, print_sdl
+from gateway.schema.query import sdl
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
@@ -232,7 +232,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    print(print_sdl(build_schema(sort=True)), end="")
+    print(sdl(), end="")
     return 0
 
 

@@ -100,7 +100,7 @@ class LimitSettings(BaseModel):
     gateway_deadline_seconds: float = Field(10, gt=0, le=120)
     """For how long a request may wait for upstream; what is not there then is null."""
     gateway_attempt_seconds: float = Field(5, gt=0, le=120)
-    """For how long one attempt to read a list may take; one for free times counts as slow after it, and goes on."""
+    """For how long an attempt for a list may take, or twice as long as the last; free times are only slow after it."""
     gateway_lookup_seconds: float = Field(4, gt=0, le=60)
     """For how long a call waits while the host of `LEYR_BASE_URL` is looked up."""
     gateway_connect_seconds: float = Field(2, gt=0, le=60)

@@ -19,7 +19,18 @@ from gateway.settings import Settings
 from gateway.simulator import SimulatorSettings, create_simulator
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.traces import Traces
-from tests.harness import CLIENT_ID, CLIENT_SECRET, ERROR_BODY, NOW, TODAY, Clock, Gateway, Simulator, leyr_settings
+from tests.harness import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    ERROR_BODY,
+    NOW,
+    TODAY,
+    Clock,
+    Gateway,
+    Simulator,
+    leyr_settings,
+    no_certificates,
+)
 
 
 def pytest_configure() -> None:
@@ -57,12 +68,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _earlier_modules() -> None:
+    """Free what earlier modules left, and spare the garbage collector the rest of it, as it is spared the tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def simulator_server() -> Iterator[Simulator]:
     settings = SimulatorSettings(today=TODAY, latency_ms=0, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
     with (
         serve_in_thread(create_simulator(settings, now=NOW.timestamp), listening_socket("127.0.0.1", 0)) as url,
-        httpx.Client(base_url=url, timeout=30) as http,
+        httpx.Client(base_url=url, timeout=30, verify=no_certificates()) as http,
     ):
         yield Simulator(url, settings.emrs, http)
 
@@ -105,7 +123,7 @@ def serve_gateway(simulator: Simulator) -> Iterator[Callable[..., Gateway]]:
                 "error_headers": Origins(checked.gateway_cors_origins).headers,
             }
             url = stack.enter_context(serve_in_thread(app, listening_socket("127.0.0.1", 0), **wire))
-            http = stack.enter_context(httpx.Client(base_url=url, timeout=30))
+            http = stack.enter_context(httpx.Client(base_url=url, timeout=30, verify=no_certificates()))
             return Gateway(url, http, log, metrics)
 
         yield start

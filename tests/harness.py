@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +85,11 @@ class Simulator:
         """Switch how an EHR behaves."""
         response = self.http.patch(f"/__manners/{emr}", json=changes)
         assert response.status_code == 200, response.text
+
+
+def no_certificates() -> ssl.SSLContext:
+    """What a client of plain HTTP verifies with: httpx would read all authorities' certificates for each client."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def leyr_settings(url: str, emrs: tuple[str, ...]) -> dict[str, Any]:

@@ -6,8 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Self
+
+from gateway.cli import main
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
@@ -21,6 +26,43 @@ def run_python(*arguments: str, **environment: str) -> "subprocess.CompletedProc
         [sys.executable, *arguments], cwd=ROOT, env={**ENVIRONMENT, **environment}, capture_output=True, text=True,
         timeout=120, check=False,
     )  # fmt: skip
+
+
+def run_gateway(*arguments: str, stdin: str = "", **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the gateway to its end, in a process that is forked from one that has imported the gateway.
+
+    Importing takes most of a second. `PythonProcess` and others start `python -m gateway` itself.
+    """
+    forking = get_context("forkserver")
+    forking.set_forkserver_preload(["gateway.cli"])
+    with TemporaryDirectory() as folder:
+        streams = [Path(folder, name) for name in ("stdin", "stdout", "stderr")]
+        streams[0].write_text(stdin, encoding="utf-8")
+        given = {**ENVIRONMENT, **environment}
+        process = forking.Process(target=_command, args=(arguments, given, [str(each) for each in streams]))
+        process.start()
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        _, stdout, stderr = (each.read_text(encoding="utf-8") for each in streams)
+        status = process.exitcode
+        process.close()
+    assert status is not None
+    return subprocess.CompletedProcess(arguments, status, stdout, stderr)
+
+
+def _command(arguments: tuple[str, ...], environment: Mapping[str, str], streams: list[str]) -> None:
+    """Be the command, in a process of its own."""
+    for number, stream in enumerate(streams):
+        opened = os.open(stream, os.O_RDWR | os.O_CREAT)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(main(arguments))
 
 
 class PythonProcess:

@@ -4,13 +4,15 @@ It holds no personal data: keys and inputs are keyed digests. Each state is writ
 names, so that after a crash nobody has to guess: what is CLAIMED was never sent, what is SENT may have been.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.domain.appointments import Appointment, TimeRange
 from gateway.domain.booking import BookingStep, Outcome, Wish
+from gateway.domain.models import CareUnitKey
 
 
 class JournalState(StrEnum):
@@ -33,7 +35,8 @@ class JournalEntry:
     `key` is a keyed digest of the caller's name, the step and the client's key; `input` one of the canonical input.
     `owner` is the process that works on it. Of what was sent, `wish` says which timeslot, `appointment` which one is
     changed (Leyr's id), `sent_at` when, and `patient` is a keyed digest of the EHR and Leyr's patient id, where that
-    was known; `known_appointments` are digests of those that the EHR listed for the time before.
+    was known; `known_appointments` are digests of those that the EHR listed for the time before, None where it did not
+    list any.
     """
 
     key: bytes
@@ -43,14 +46,35 @@ class JournalEntry:
     state: JournalState
     owner: str
     expires_at: datetime
-    emr: str
+    care_unit: CareUnitKey
     wish: Wish | None = None
     appointment: str | None = None
     sent_at: datetime | None = None
     patient: bytes | None = None
-    known_appointments: frozenset[bytes] = field(default=frozenset())
-    refused: Sequence[Outcome] = ()
+    known_appointments: frozenset[bytes] | None = None
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a key has for itself for a while: a time of a resource, where None stands for all, or an appointment."""
+
+    key: bytes
+    care_unit: CareUnitKey
+    until: datetime
+    resource: str | None = None
+    when: TimeRange | None = None
+    appointment: str | None = None
+
+    def meets(self, other: "Hold") -> bool:
+        """Whether two keys may not have both at the same time."""
+        if self.care_unit != other.care_unit:
+            return False
+        if self.appointment is not None and self.appointment == other.appointment:
+            return True
+        if self.when is None or other.when is None or not self.when.overlaps(other.when):
+            return False
+        return self.resource is None or other.resource in {None, self.resource}
 
 
 class JournalUnavailableError(Exception):
@@ -58,7 +82,14 @@ class JournalUnavailableError(Exception):
 
 
 class Journal(Protocol):
-    """A durable store; each method is atomic over all processes that share it. Raises JournalUnavailableError."""
+    """A durable store; each method is atomic over all processes that share it. Raises JournalUnavailableError.
+
+    What is past its `expires_at` is not given any more.
+    """
+
+    @property
+    def owner(self) -> str:
+        """The name of this process in entries."""
 
     async def claim(self, entry: JournalEntry) -> JournalEntry | None:
         """Write a CLAIMED entry where there is none of its key, and give None; else give the one that is there.
@@ -83,6 +114,22 @@ class Journal(Protocol):
 
     async def is_alive(self, owner: str) -> bool:
         """Whether the process that works on an entry lives."""
+
+    async def hold(self, hold: Hold) -> bool:
+        """Hold something for a key, in place of what it held; False where another key's hold meets it.
+
+        A hold is void once `until` is past, the key's entry is DONE, or its process is dead and sent nothing that may
+        still land. It ends with `release` too, and need not be durable.
+        """
+
+    async def let_go(self, key: bytes) -> None:
+        """End the hold of a key."""
+
+    async def unsettled(self, hold: Hold) -> Sequence[JournalEntry]:
+        """The entries of other keys, SENT or UNKNOWN, whose wish meets a hold, however long ago they held it."""
+
+    async def known(self, care_unit: CareUnitKey, appointments: Collection[str]) -> Mapping[str, Appointment]:
+        """Those of some appointments, by Leyr's ids, that the outcomes of keys hold, as the latest of them has each."""
 
     async def count_attempt(self, appointment: bytes, expires_at: datetime) -> int:
         """Count a wrong code for an appointment's digest, over restarts; gives how many there were."""

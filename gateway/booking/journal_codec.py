@@ -18,6 +18,7 @@ from gateway.domain.booking import (
     Unknown,
     Wish,
 )
+from gateway.domain.models import CareUnitKey
 
 _OUTCOMES: Mapping[str, type[Outcome]] = {
     each.__name__: each for each in (Booked, AwaitingConfirmation, Cancelled, Taken, Refused, Unknown)
@@ -53,13 +54,12 @@ class _Kept(Struct, frozen=True):
     state: JournalState
     owner: str
     expires_at: datetime
-    emr: str
+    care_unit: CareUnitKey
     wish: Wish | None
     appointment: str | None
     sent_at: datetime | None
     patient: bytes | None
-    known_appointments: tuple[bytes, ...]
-    refused: tuple[_Tagged, ...]
+    known_appointments: tuple[bytes, ...] | None
     outcome: _Tagged | None
 
 
@@ -74,13 +74,12 @@ def encoded(entry: JournalEntry) -> bytes:
             state=entry.state,
             owner=entry.owner,
             expires_at=entry.expires_at,
-            emr=entry.emr,
+            care_unit=entry.care_unit,
             wish=entry.wish,
             appointment=entry.appointment,
             sent_at=entry.sent_at,
             patient=entry.patient,
-            known_appointments=tuple(sorted(entry.known_appointments)),
-            refused=tuple(map(_Tagged.of, entry.refused)),
+            known_appointments=None if entry.known_appointments is None else tuple(sorted(entry.known_appointments)),
             outcome=None if entry.outcome is None else _Tagged.of(entry.outcome),
         )
     )
@@ -98,13 +97,12 @@ def decoded(data: bytes) -> JournalEntry:
             state=kept.state,
             owner=kept.owner,
             expires_at=kept.expires_at,
-            emr=kept.emr,
+            care_unit=kept.care_unit,
             wish=kept.wish,
             appointment=kept.appointment,
             sent_at=kept.sent_at,
             patient=kept.patient,
-            known_appointments=frozenset(kept.known_appointments),
-            refused=tuple(each.outcome for each in kept.refused),
+            known_appointments=None if kept.known_appointments is None else frozenset(kept.known_appointments),
             outcome=None if kept.outcome is None else kept.outcome.outcome,
         )
     except (MsgspecError, KeyError, UnicodeDecodeError) as error:

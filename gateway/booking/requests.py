@@ -72,6 +72,13 @@ def wishes_of(request: BookingRequest) -> Sequence[Wish]:
             return ()
 
 
+def leyr_id_of(request: BookingRequest) -> str | None:
+    """Leyr's id of the patient, where a request names it."""
+    if isinstance(request, BookRequest) and isinstance(request.patient, PatientByLeyrId):
+        return request.patient.leyr_id
+    return None
+
+
 class Digests(Protocol):
     """Keyed digests of what may not be kept (a `BookingSecret`)."""
 

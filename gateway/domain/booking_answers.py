@@ -1,6 +1,6 @@
 """What calls about appointments and patients are answered, told apart by what is certain then."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from gateway.domain.appointments import Appointment
@@ -33,14 +33,18 @@ class ListedAppointment:
     """An appointment in a list, with Leyr's id of its patient, which is compared and goes no further."""
 
     appointment: Appointment
-    patient_id: str | None
+    patient_id: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPatient:
-    """A patient whom the EHR found or made, by the id that a booking names: Leyr's, or the EHR's with its prefix."""
+    """A patient whom the EHR found or made.
 
-    patient_id: str
+    `patient_id` is what a booking names: Leyr's id, or the EHR's with its prefix; `leyr_id` is what lists have.
+    """
+
+    patient_id: str = field(repr=False)
+    leyr_id: str | None = field(default=None, repr=False)
 
 
 PatientAnswer: TypeAlias = FoundPatient | Refused | NotSent | Lost

@@ -154,20 +154,25 @@ class FreeTimes:
             (unit,) = self.units
             positions = unit.range.positions(lows[0])
             positions.append(unit.range.high)
-            return Times(self.units, (positions if first is None else positions[: first + 1],))
+            count = len(positions) - 1 if first is None else min(first, len(positions) - 1)
+            return Times(self.units, positions[:count], positions[1 : count + 1])
         several = [
             _numbered(number, unit.starts(low)) for number, (unit, low) in enumerate(zip(self.units, lows, strict=True))
         ]
-        found = tuple(array("I", [low]) for low in lows)
+        ends, which, places, highs = array("I", [0]), array("I"), array("I"), array("I")
         instants = groupby(merge(*several), key=itemgetter(0))
-        for count, (_, group) in enumerate(islice(instants, first)):
-            for _, number, end in group:
-                lows[number] = end
-            for positions, low in zip(found, lows, strict=True):
-                positions.append(low)
-            if count % PIECE == PIECE - 1:
+        pause_at = PIECE
+        for _, group in islice(instants, first):
+            for _, number, high in group:
+                which.append(number)
+                places.append(lows[number])
+                highs.append(high)
+                lows[number] = high
+            ends.append(len(which))
+            if len(which) >= pause_at:
+                pause_at = len(which) + PIECE
                 yield
-        return Times(self.units, found)
+        return Times(self.units, places, highs, which, ends)
 
     def page(self, first: int | None, after: TimeslotId | None) -> "Pieces[Page]":
         """At most so many slots, of those behind one whose id is given, whether that is still free or not."""
@@ -208,29 +213,35 @@ class FreeTimes:
 class Times(Sequence[FreeTimes]):
     """Free times by instant, made when one is looked at.
 
-    `positions` are for each care unit where the slots of each instant begin, and at last where those of the last end.
+    `places` are where the slots of an instant begin in a care unit, and `highs` where they end. Of several care units
+    only those that have something then are held, by their numbers in `which`; `ends` is up to where those of each
+    instant are, 0 before the first.
     """
 
     units: tuple[UnitFreeTimes, ...]
-    positions: "tuple[array[int], ...]"
+    places: "array[int]"
+    highs: "array[int]"
+    which: "array[int] | None" = None
+    ends: "array[int] | None" = None
 
     def __len__(self) -> int:
-        return len(self.positions[0]) - 1 if self.positions else 0
+        return len(self.places) if self.ends is None else len(self.ends) - 1
 
     def start(self, index: int) -> str:
         """The start of the first slot of an instant, as the EHR wrote it."""
-        for unit, positions in zip(self.units, self.positions, strict=True):
-            low = positions[index]
-            if low < positions[index + 1]:
-                return unit.range.slots.slots[low].start
-        raise IndexError(index)
+        place = index if self.ends is None else self.ends[index]
+        return self._unit(place).range.slots.slots[self.places[place]].start
 
     def size(self, index: int) -> int:
         """How many slots an instant has."""
-        if len(self.positions) == 1:
-            (positions,) = self.positions
-            return positions[index + 1] - positions[index]
-        return sum(positions[index + 1] - positions[index] for positions in self.positions)
+        return sum(self.highs[place] - self.places[place] for place in self._range(index))
+
+    def _range(self, index: int) -> range:
+        """Where what is held of an instant stands."""
+        return range(index, index + 1) if self.ends is None else range(self.ends[index], self.ends[index + 1])
+
+    def _unit(self, place: int) -> UnitFreeTimes:
+        return self.units[0 if self.which is None else self.which[place]]
 
     @overload
     def __getitem__(self, index: int) -> FreeTimes: ...
@@ -241,10 +252,9 @@ class Times(Sequence[FreeTimes]):
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
         found = []
-        for unit, positions in zip(self.units, self.positions, strict=True):
-            low, high = positions[index], positions[index + 1]
-            if high > low:
-                found.append(unit.within(SlotRange(unit.range.slots, low, high)))
+        for place in self._range(index):
+            unit = self._unit(place)
+            found.append(unit.within(SlotRange(unit.range.slots, self.places[place], self.highs[place])))
         return FreeTimes(tuple(found))
 
 

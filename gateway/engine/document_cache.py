@@ -229,6 +229,7 @@ class Documents:
         check_operations(node, self._limits, introspection=self._introspection)
         hide = not self._introspection
         errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
+        _drop_frames(errors)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
         size = _DOCUMENT_BYTES + 2 * getsizeof(text)
         size += _TOKEN_BYTES * (node.token_count or 0) + _ERROR_BYTES * len(errors)
@@ -303,6 +304,16 @@ class Documents:
         if made - self._classes_before > _MAX_UNCOLLECTED_CLASSES:
             self._classes_before = made
             gc.collect()
+
+
+def _drop_frames(errors: Sequence[GraphQLError]) -> None:
+    """Free the frames of the validation, which errors of wrong values hold as long as they are cached themselves."""
+    raised: list[BaseException | None] = [*errors]
+    while raised:
+        error = raised.pop()
+        if error is not None and error.__traceback__ is not None:
+            error.__traceback__ = None
+            raised += [error.__context__, getattr(error, "original_error", None)]
 
 
 def _directive_variables(document: DocumentNode) -> list[str]:

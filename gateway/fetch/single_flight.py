@@ -59,6 +59,13 @@ class SharedCall(Generic[T]):
         task = self._task
         return None if not task.done() or task.cancelled() or task.exception() else task.result()
 
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why a completed call failed; None for any other, and where it was cancelled."""
+        task = self._task
+        error = task.exception() if task.done() and not task.cancelled() else None
+        return error if isinstance(error, GatewayError) else None
+
     def acquire(self) -> "SharedCall[T]":
         """Add a holder; each acquire takes one release."""
         if not self._holders and self._detached is not None:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import (
@@ -16,10 +16,20 @@ from gateway.domain.errors import (
     UpstreamRefused,
 )
 from gateway.domain.pieces import PIECE, InPieces
-from gateway.domain.queries import Step, TimeslotQuery, lacks_owner, partition, unconfirmed_ids
+from gateway.domain.queries import (
+    Filters,
+    Step,
+    TimeslotQuery,
+    UnitLists,
+    lacks_owner,
+    partition,
+    unconfirmed_ids,
+    wider_filters,
+)
 from gateway.domain.timeslots import TimeslotList, joined, joined_in_pieces
 from gateway.fetch.coverage import CoveredRange, QueryCoverage
 from gateway.fetch.profiles import suspected_profile
+from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import Source
 
@@ -30,6 +40,13 @@ _PIECE = 10 * _AT_ONCE
 _MANY_SLOTS = 200
 
 Deliver: TypeAlias = Callable[[TimeslotQuery, TimeslotList | GatewayError], None]
+
+
+class AnsweredParts(NamedTuple):
+    """What is known of a query that failed: the slots of some owners, and why those of the others are not known."""
+
+    found: TimeslotList
+    failed: Mapping[Filters, GatewayError]
 
 
 class TimeslotFetcher:
@@ -101,8 +118,19 @@ class TimeslotFetcher:
         """The slots of a query from its ranges, which `separate` says are of calls made for it alone."""
         answers: dict[Step, TimeslotList] = {}
         shares: list[TimeslotList] = []
+        sources = [each.source for each in ranges]
+        unknown: tuple[Step, NotFound] | None = None
         for held, step, source in ranges:
             answer = await _result(source)
+            if isinstance(answer, NotFound) and step.filter_count:
+                wider = await self._shares_of_wider(held, step, profile)
+                if isinstance(wider, GatewayError):
+                    return wider
+                if wider is not None:
+                    unknown = step, answer
+                    shares += wider.values()
+                    sources += wider
+                    continue
             if isinstance(answer, GatewayError):
                 return await self._retry(query, step, answer, profile)
             self._coverage.answers.use(step, source)
@@ -110,19 +138,59 @@ class TimeslotFetcher:
             self._count(source, answer)
             share = partition(held, step, answer)
             if share is None:
-                if separate:
-                    return UpstreamInvalidAnswer("Leyr's timeslots do not say whose they are")
-                found = lacks_owner(held, step, answer)
-                self._calls.profiles.learn_lacks_owner(self._care_unit, found)
-                stricter = profile.after_lacking_owner(resource=found.resources, service=found.services)
-                return await self._answer_separately(query, stricter)
+                return await self._by_owner(query, lacks_owner(held, step, answer), profile, separate=separate)
             shares.append(share)
         slots = await _joined(shares)
-        self._coverage.answers.answered(query, [each.source for each in ranges])
+        if unknown is not None and not slots.slots:
+            return await self._retry(query, *unknown, profile)
+        self._coverage.answers.answered(query, sources)
         if slots.slots or separate or await self._exists(query, answers):
             return slots
         # Whether an id that Leyr does not list is refused or has nothing free is for Leyr to say.
         return await self._answer_separately(query, self._profile)
+
+    async def _by_owner(
+        self, query: TimeslotQuery, lacking: UnitLists, profile: EhrProfile, *, separate: bool
+    ) -> TimeslotList | GatewayError:
+        """The answer of calls by the owners that slots lack, for a query that these do not tell its own."""
+        if separate:
+            return UpstreamInvalidAnswer("Leyr's timeslots do not say whose they are")
+        self._calls.profiles.learn_lacks_owner(self._care_unit, lacking)
+        stricter = profile.after_lacking_owner(resource=lacking.resources, service=lacking.services)
+        return await self._answer_separately(query, stricter)
+
+    async def _shares_of_wider(
+        self, held: TimeslotQuery, unknown: Step, profile: EhrProfile
+    ) -> dict[Source, TimeslotList] | GatewayError | None:
+        """A range's shares of answers to calls with fewer filters, where Leyr does not know an id of its own call.
+
+        Slots may name an id that the lists leave out. Whoever asks for them beside such a call finds them in its
+        answer, so they must be found without it too. None where no such call tells.
+        """
+        for filters in wider_filters(unknown, profile):
+            shares: dict[Source, TimeslotList] = {}
+            wider = TimeslotQuery(self._care_unit, unknown.window, *filters)
+            try:
+                ranges = await self._coverage.cover_separately(wider, profile)
+            except (OperationTooLarge, RateLimited) as error:
+                return error
+            if isinstance(ranges, GatewayError):
+                return ranges
+            for _, step, source in ranges:
+                answer = await _result(source)
+                if isinstance(answer, GatewayError):
+                    if answer.retryable:
+                        return answer
+                    break
+                share = partition(held, step, answer)
+                if share is None:
+                    break
+                self._coverage.answers.use(step, source)
+                self._count(source, answer)
+                shares[source] = share
+            else:
+                return shares
+        return None
 
     async def _exists(self, query: TimeslotQuery, answers: dict[Step, TimeslotList]) -> bool:
         """Whether the ids of a query are known to exist, although no slot was found for it."""
@@ -172,6 +240,37 @@ class TimeslotFetcher:
     @property
     def _profile(self) -> EhrProfile:
         return self._calls.profiles.of_unit(self._care_unit)
+
+
+async def answered_parts(coverage: QueryCoverage, query: TimeslotQuery, error: GatewayError) -> AnsweredParts | None:
+    """What calls for single owners brought of a query that was spread over them, and that failed with `error`.
+
+    None where that is nothing: where each call failed, or none was for some owners alone. Calls that are pending still
+    are not waited for; the query failed before them.
+    """
+    ranges = coverage.of(query)
+    failed: dict[Filters, GatewayError] = {}
+    shares: list[TimeslotList] = []
+    for held, step, source in ranges:
+        answer = source.answer
+        if answer is None:
+            owners = held.resource or step.resource, held.service or step.service
+            if owners == query.filters:
+                return None
+            failure = source.failure if isinstance(source, SharedCall) else None
+            failed.setdefault(owners, failure or error)
+            continue
+        share = partition(held, step, answer)
+        if share is None:
+            return None
+        coverage.answers.use(step, source)
+        coverage.count_slots(source, len(answer))
+        shares.append(share)
+    if not shares or not failed:
+        return None
+    found = await _joined(shares)
+    coverage.answers.answered(query, [each.source for each in ranges])
+    return AnsweredParts(found, failed)
 
 
 async def _result(source: Source) -> TimeslotList | GatewayError:

@@ -264,8 +264,12 @@ def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: Oper
 
 
 def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
-    """A mutation runs each time that it is sent, and whoever asks for an appointment or for one free time means now."""
-    return result.operation_type == OperationType.QUERY.value and scope.is_kept and not scope.asks_anew
+    """A mutation runs each time that it is sent, and whoever asks for an appointment or for one free time means now.
+
+    A failure is tried anew by the next request, whether it is told as an error or as data.
+    """
+    is_query = result.operation_type == OperationType.QUERY.value
+    return is_query and scope.is_kept and not scope.asks_anew and not scope.tells_failure
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

@@ -41,6 +41,8 @@ Attempt: TypeAlias = Callable[[float], Awaitable[T]]
 # A timeout after less than this share of an attempt's time says little about the EHR.
 _CONCLUSIVE_SHARE = 0.5
 _QUEUE_RETRY_SECONDS = 1.0
+# After these it is known how long the next attempt for a list may take.
+_TELLING_HOW_LONG = frozenset({CallResult.ANSWERED, CallResult.TIMED_OUT})
 # After these it is not known whether Leyr can be reached.
 _UNANSWERED = INCONCLUSIVE_RESULTS | {CallResult.UNREACHABLE, CallResult.TIMED_OUT}
 
@@ -50,13 +52,16 @@ class PolicyConfig:
     """How many seconds a call and each of its attempts may take, and the configuration of each part.
 
     Within `deadline_seconds` each attempt must begin, within `call_seconds` the last one ends. An attempt may take
-    `attempt_seconds`; that of one of `long_endpoints` whatever the call may, but it is slow after `attempt_seconds`.
+    `attempt_seconds`, or twice as long as the last one for such a list did, where that is more; that of one of
+    `long_endpoints` whatever the call may, but it is slow after `attempt_seconds`.
     """
 
     deadline_seconds: float = 10.0
     call_seconds: float = 20.0
     attempt_seconds: float = 5.0
-    long_endpoints: frozenset[str] = frozenset({"timeslots"})
+    long_endpoints: frozenset[str] = frozenset(
+        {"timeslots", "book_appointment", "change_appointment", "create_patient"}
+    )
     retry: RetryConfig = field(default_factory=RetryConfig)
     retry_budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
     circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
@@ -112,6 +117,8 @@ class UpstreamPolicy:
         self._budget = RetryBudget(config.retry_budget)
         self._breaker = CircuitBreaker(config.circuit_breaker, on_change=self._breaker_changed)
         self._slow_calls = SlowCalls(self._breaker, config.attempt_seconds, self._clock)
+        # How long an attempt for a list may take, where its EHR is slower than others.
+        self._list_seconds: dict[str, float] = {}
         self._limiter = ConcurrencyLimiter(config.concurrency, clock=self._clock, on_change=self._limit_changed)
         self.detached = DetachedCalls(self._limiter)
         self._failure: FailureKind | None = None
@@ -156,12 +163,20 @@ class UpstreamPolicy:
             # The error keeps this frame, so a variable of the frame that kept the error would make a cycle.
             del error
 
+    async def call_once(self, endpoint: str, attempt: Attempt[T], seconds: float) -> T:
+        """Return what the only attempt returns, which may take so long. Raises AttemptError, as it is.
+
+        For what must not be repeated; until it begins it may wait as long as any call.
+        """
+        now = self._clock()
+        return await self._attempt(_Call(endpoint, now + self._config.deadline_seconds, now + seconds), attempt, now)
+
     async def _attempt(self, call: _Call, attempt: Attempt[T], now: float) -> T:
         if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):
             now = await self._acquire(call.endpoint, now, call.deadline)
         seconds = call.ends_at - now
         if call.endpoint not in self._config.long_endpoints:
-            seconds = min(seconds, self._config.attempt_seconds)
+            seconds = min(seconds, self._list_seconds.get(call.endpoint, self._config.attempt_seconds))
         if seconds <= 0:
             # The wait took a little longer than it should have.
             self._limiter.release()
@@ -207,6 +222,7 @@ class UpstreamPolicy:
         self.detached.end()
         if result not in _UNANSWERED:
             self._failure = None
+        self._learn_list_seconds(call.endpoint, result, now - timed.began)
         if result in INCONCLUSIVE_RESULTS or result in FAILED_RESULTS:
             self._slow_calls.ended(timed, timed_out=result is CallResult.TIMED_OUT)
             if result in INCONCLUSIVE_RESULTS:
@@ -226,6 +242,15 @@ class UpstreamPolicy:
                     error.retry_after = round(pause, 3)
         self._limiter.release()
         self._events.attempt_ended(self._emr, call.endpoint, result, now - timed.began)
+
+    def _learn_list_seconds(self, endpoint: str, result: CallResult, took: float) -> None:
+        """Give the next attempt for a list twice the time of this one: a list that is always slower has to come once.
+
+        Attempts that time out together tell it once, and a quick answer that lists are quick again.
+        """
+        if endpoint not in self._config.long_endpoints and result in _TELLING_HOW_LONG:
+            least = 0.0 if result is CallResult.ANSWERED else self._list_seconds.get(endpoint, 0.0)
+            self._list_seconds[endpoint] = max(self._config.attempt_seconds, 2 * took, least)
 
     def _delay(self, retries: RetryState, failed: AttemptError, deadline: float) -> float | None:
         """Seconds until the next attempt; None where there is none."""

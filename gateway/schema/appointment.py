@@ -86,7 +86,7 @@ class Appointment:
     )
     async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
-        return await info.context.nodes.care_unit_or_placeholder(self.key)
+        return await info.context.nodes.care_unit_or_its_id(self.key)
 
     @strawberry.field(
         description=(

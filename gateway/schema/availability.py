@@ -23,6 +23,7 @@ from gateway.schema.prefetch import prefetch_of_units
 from gateway.schema.scalars import DateTime
 from gateway.schema.unit_availability import UnitAvailability, load_unit_availability, load_units_availability
 
+_UNIT_UNKNOWN = "Its `name` is Leyr's id where its EHR's list of care units cannot be had, or does not hold it."
 Searches: TypeAlias = Sequence[tuple[NextSearch, OwnSlots]]
 NEXT_AFTER = (
     "What is free next behind the end of the range. It is looked for in growing stretches, with calls that are counted "
@@ -64,11 +65,13 @@ class ResourceAvailability(FreeTimes):
     coverage: Coverage = strawberry.field(description="Whether these are all free times of the resource in the range.")
 
     @strawberry.field(
-        description="The care unit that it belongs to.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
+        description=f"The care unit that it belongs to. {_UNIT_UNKNOWN}",
+        graphql_type=CARE_UNIT,
+        metadata={READS: Reads.CARE_UNITS},
     )
     async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
-        return await info.context.nodes.care_unit(self.key)
+        return await info.context.nodes.care_unit_or_its_id(self.key)
 
     @strawberry.field(description="Its free times by local day, in order.", metadata={READS: Reads.NOTHING})
     async def days(self, *, include_empty: IncludeEmpty = False) -> list[AvailabilityDay]:
@@ -103,11 +106,13 @@ class HealthcareServiceAvailability(FreeTimes):
     coverage: Coverage = strawberry.field(description="Whether these are all free times for the service in the range.")
 
     @strawberry.field(
-        description="The care unit that offers it.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
+        description=f"The care unit that offers it. {_UNIT_UNKNOWN}",
+        graphql_type=CARE_UNIT,
+        metadata={READS: Reads.CARE_UNITS},
     )
     async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
-        return await info.context.nodes.care_unit(self.key)
+        return await info.context.nodes.care_unit_or_its_id(self.key)
 
     @strawberry.field(description="Its free times by local day, in order.", metadata={READS: Reads.NOTHING})
     async def days(self, *, include_empty: IncludeEmpty = False) -> list[AvailabilityDay]:
@@ -138,10 +143,12 @@ class CareUnitAvailability(FreeTimes):
         description="When the oldest of its free times was read. Null where they could not be had."
     )
 
-    @strawberry.field(description="The care unit.", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS})
+    @strawberry.field(
+        description=f"The care unit. {_UNIT_UNKNOWN}", graphql_type=CARE_UNIT, metadata={READS: Reads.CARE_UNITS}
+    )
     async def care_unit(self, info: Info) -> UnitNode:
         """The care unit, from the EHR's list."""
-        return await info.context.nodes.care_unit(self.key)
+        return await info.context.nodes.care_unit_or_its_id(self.key)
 
     @strawberry.field(description="Its free times by local day, in order.", metadata={READS: Reads.NOTHING})
     async def days(self, *, include_empty: IncludeEmpty = False) -> list[AvailabilityDay]:

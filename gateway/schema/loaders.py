@@ -22,7 +22,7 @@ from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, ListOrFutur
 from gateway.fetch.coverage import QueryCoverage
 from gateway.fetch.fetch_scope import FetchScope, IncompleteReason
 from gateway.fetch.timeslot_calls import AnswerSummary, TimeslotCalls
-from gateway.fetch.timeslot_fetcher import TimeslotFetcher
+from gateway.fetch.timeslot_fetcher import AnsweredParts, TimeslotFetcher, answered_parts
 
 K = TypeVar("K", str, CareUnitKey)
 T = TypeVar("T", bound=models.CatalogItem)
@@ -135,6 +135,10 @@ class Loaders:
         """Keep no answer of this request, since it is its caller's own and means now."""
         self._scope.is_kept = False
 
+    def tell_failure(self) -> None:
+        """Let the answer be kept for nobody, since it says without an error that something could not be had."""
+        self._scope.tells_failure = True
+
     def ask_anew(self, care_unit: CareUnitKey) -> None:
         """Read no timeslots of a care unit that were requested before this request began."""
         self._scope.ask_anew(care_unit)
@@ -174,10 +178,21 @@ class Loaders:
         self._scope.asked += 1
         given = self.start_timeslots(query)
         found = given if isinstance(given, TimeslotList) else await given
+        self._report_spread(query)
+        return found
+
+    async def answered_parts(self, query: TimeslotQuery, error: GatewayError) -> AnsweredParts | None:
+        """What is known of a query that failed with an error; None where that is nothing."""
+        coverage = self._coverages.get(query.care_unit)
+        found = None if coverage is None else await answered_parts(coverage, query, error)
+        if found is not None:
+            self._report_spread(query)
+        return found
+
+    def _report_spread(self, query: TimeslotQuery) -> None:
         if self.is_spread(query):
             reason = IncompleteReason.OUTSIDE_EVERY_FILTER
             self._scope.report_incomplete("timeslots", query.care_unit.emr, reason, query, 1)
-        return found
 
     def is_spread(self, query: TimeslotQuery) -> bool:
         """Whether the answer to a query lacks what lies outside every filter."""

@@ -4,7 +4,6 @@ from asyncio import Lock, gather
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from operator import itemgetter
 from typing import Annotated, TypeAlias
 
 import strawberry
@@ -71,27 +70,18 @@ class NextSearch:
     _stretches: list[_Stretch] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    async def next(self, own: OwnSlots, within_days: int) -> tuple[Slot | None, datetime, bool]:
-        """The first slot of an asker, until when was searched, and whether that is all."""
-        zone = self.unit.asked.days.zone
-        limit = days_later(self.unit.asked.days.window.end, timedelta(days=within_days), zone)
-        until, is_whole, number = self._start, not self.unit.is_failed, 0
-        while is_whole and until < limit:
-            stretch = await self._stretch(number)
-            if stretch.slots is None:
-                return None, until, False
-            until, is_whole, number = min(stretch.window.end, limit), stretch.is_whole, number + 1
-            first = own(stretch.slots).first
-            if first is not None and instant(first.start) < limit:
-                return first, until, is_whole
-        return None, until, is_whole
+    def asker(self, own: OwnSlots, within_days: int) -> "_Asker":
+        """One who asks for the first slot of some, and has been told nothing yet."""
+        limit = days_later(self.unit.asked.days.window.end, timedelta(days=within_days), self.unit.asked.days.zone)
+        return _Asker(self, own, limit, self._start, is_whole=not self.unit.is_failed)
 
     @property
     def _start(self) -> datetime:
         """What is past is not looked at."""
         return max(self.unit.asked.days.window.end, self.context.queries.earliest)
 
-    async def _stretch(self, number: int) -> _Stretch:
+    async def stretch(self, number: int) -> _Stretch:
+        """What was found in a stretch behind those before it."""
         async with self._lock:
             if number == len(self._stretches):
                 start = self._stretches[-1].window.end if number else self._start
@@ -107,34 +97,73 @@ class NextSearch:
         try:
             slots = await reader.slots(asked)
         except GatewayError:
+            self.context.loaders.tell_failure()
             return _Stretch(window, None, is_whole=False)
         zone, now = asked.days.zone, self.context.now
         found = await InPieces(filtered(slots, self.request.filter, zone, now))
         return _Stretch(window, found, not any(gap.reason in _ENDS_IT for gap in reader.gaps))
 
 
+@dataclass(slots=True)
+class _Asker:
+    """How far the search of a care unit got for one who asks: the first slot, or until when there is none."""
+
+    search: NextSearch
+    own: OwnSlots
+    limit: datetime
+    until: datetime
+    is_whole: bool
+    number: int = 0
+    slot: Slot | None = None
+    starts: datetime | None = None
+
+    def wants(self, found: datetime | None) -> bool:
+        """Whether a further stretch may hold something earlier than what was found, of this care unit or another."""
+        return self.is_whole and self.until < self.limit and (found is None or self.until <= found)
+
+    async def look_on(self) -> None:
+        """Look at the next stretch."""
+        stretch = await self.search.stretch(self.number)
+        self.is_whole = stretch.is_whole
+        if stretch.slots is None:
+            return
+        first = self.own(stretch.slots).first
+        starts = None if first is None else instant(first.start)
+        if starts is not None and starts < self.limit:
+            self.slot, self.starts = first, starts
+            self._expire(starts)
+        if stretch.is_whole or self.slot is not None:
+            self.until, self.number = min(stretch.window.end, self.limit), self.number + 1
+
+    def _expire(self, starts: datetime) -> None:
+        """Let the answer be kept only as long as the slot leaves the notice."""
+        notice = self.search.request.filter.minimum_notice
+        if notice is not None:
+            self.search.context.expire_at(starts - notice)
+
+
 async def next_free_time(info: Info, searches: Sequence[tuple[NextSearch, OwnSlots]], within_days: int) -> NextFreeTime:
-    """What is free next in one or several care units. Raises BadUserInput."""
+    """What is free next in one or several care units. Raises BadUserInput.
+
+    All look at their stretches of one length at a time, and none looks behind what another has found.
+    """
     if not 1 <= within_days <= _MOST_DAYS:
         raise BadUserInput(f"withinDays lies between 1 and {_MOST_DAYS}")
-    if len(searches) == 1:
-        ((search, own),) = searches
-        found = [await search.next(own, within_days)]
-    else:
-        found = await gather(*(search.next(own, within_days) for search, own in searches))
-    slots = [
-        (instant(slot.start), number, search.unit.key, slot)
-        for number, ((search, _), (slot, _, _)) in enumerate(zip(searches, found, strict=True))
-        if slot is not None
-    ]
+    askers = [search.asker(own, within_days) for search, own in searches]
+    earliest: datetime | None = None
+    while wanting := [each for each in askers if each.wants(earliest)]:
+        if len(wanting) == 1:
+            await wanting[0].look_on()
+        else:
+            await gather(*(each.look_on() for each in wanting))
+        earliest = min((each.starts for each in askers if each.starts is not None), default=None)
+    first = next((each for each in askers if each.slot is not None and each.starts == earliest), None)
     timeslot = None
-    if slots:
-        _, _, key, slot = min(slots, key=itemgetter(0, 1))
-        timeslot = info.context.made_once(key, TimeslotViews).view(slot)
-    until = min(until for _, until, _ in found)
+    if first is not None and first.slot is not None:
+        timeslot = info.context.made_once(first.search.unit.key, TimeslotViews).view(first.slot)
     zone = searches[0][0].unit.asked.days.zone
     return NextFreeTime(
         timeslot=timeslot,
-        searched_until=DateTime(until.astimezone(zone).isoformat()),
-        complete=all(is_whole for _, _, is_whole in found),
+        searched_until=DateTime(min(each.until for each in askers).astimezone(zone).isoformat()),
+        complete=all(each.is_whole for each in askers),
     )

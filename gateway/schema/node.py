@@ -11,11 +11,10 @@ from typing import Any
 import strawberry
 from strawberry.types.lazy_type import LazyType
 
-from gateway.domain import models
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.ids import NodeId, NodeType
-from gateway.domain.models import CareUnitKey
+from gateway.domain.models import CareUnit, CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.pieces import InPieces, Pieces
 from gateway.engine.lazy_list import ObjectList
@@ -96,12 +95,8 @@ class Nodes:
 
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
-        scope = self._scope_of(emr)
+        scope = self._emr_scope(emr)
         return await self._made(NodeType.CARE_UNIT, await self.loaders.care_units.load(emr), scope)
-
-    def _scope_of(self, emr: str) -> EmrScope:
-        profiles = self.loaders.profiles
-        return EmrScope(emr, self._types.emr(profiles.of(emr)), lambda key: profiles.of_unit(key).time_zone.key)
 
     async def listed(self, node_type: NodeType, care_unit: CareUnitKey) -> NodeList:
         """The nodes of a type that a care unit has."""
@@ -111,13 +106,19 @@ class Nodes:
         """One care unit, from the EHR's list. Raises NotFound."""
         return _found(await self.care_units(key.emr), NodeId(NodeType.CARE_UNIT, key, key.care_unit))
 
-    async def care_unit_or_placeholder(self, key: CareUnitKey) -> UnitNode:
-        """The same; where the list cannot be had or lacks it, one of which nothing but its id is known."""
+    async def care_unit_or_its_id(self, key: CareUnitKey) -> UnitNode:
+        """One care unit; where the EHR's list cannot be had or lacks it, one of which only the id is known.
+
+        For what is said about a care unit that may have failed, which must not take from others what they have. Raises
+        domain errors where the id may be a personal number, since what is asked of the care unit would hold it in URLs.
+        """
         try:
             return await self.care_unit(key)
         except GatewayError:
-            placeholder = models.CareUnit(key.care_unit)
-            return self._types.listed[NodeType.CARE_UNIT](placeholder, self._scope_of(key.emr))
+            if may_hide_a_personal_number(key.care_unit):
+                raise
+            self.loaders.tell_failure()
+            return self._types.listed[NodeType.CARE_UNIT](CareUnit(key.care_unit), self._emr_scope(key.emr))
 
     async def listed_one(self, node_type: NodeType, care_unit: CareUnitKey, leyr_id: str | None) -> UnitNode | None:
         """What a care unit's list has under an id; None where there is no id, or nothing under it."""
@@ -142,6 +143,10 @@ class Nodes:
     def close(self) -> None:
         """Abandon the reads that nothing waits for any more."""
         self.loaders.close()
+
+    def _emr_scope(self, emr: str) -> EmrScope:
+        profiles = self.loaders.profiles
+        return EmrScope(emr, self._types.emr(profiles.of(emr)), lambda key: profiles.of_unit(key).time_zone.key)
 
     async def _made(self, node_type: NodeType, listed: CatalogList[Any], within: EmrScope | CareUnitKey) -> NodeList:
         if listed.views is None:

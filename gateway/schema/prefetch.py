@@ -1,19 +1,29 @@
 """Starts what a document asks below a field before its resolvers ask for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+
+from graphql import FieldNode
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError
-from gateway.domain.ids import NodeType
+from gateway.domain.ids import NodeId, NodeType
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Filters, TimeslotQuery, UnitLists, holds_each_answer
 from gateway.schema.context import Info
 from gateway.schema.loaders import Reads
-from gateway.schema.lookahead import DocumentScope, Lookahead, lookahead_below, lookahead_of_units
+from gateway.schema.lookahead import (
+    DocumentScope,
+    Lookahead,
+    UnitRequest,
+    lookahead_below,
+    lookahead_of_units,
+    root_fields_of,
+)
 from gateway.schema.node import UnitNode
 
 _UNITS = "units"
+_NO_FILTERS: Filters = (None, None)
 
 
 def prefetch(info: Info, found: Sequence[UnitNode]) -> None:
@@ -34,7 +44,27 @@ def prefetch_of_units(info: Info, keys: Sequence[CareUnitKey]) -> None:
         lookahead = info.memo[_UNITS] = lookahead_of_units(DocumentScope.of(info), node, definition)
     # An odd id leaves in a URL only when its EHR's list has confirmed it.
     is_odd = info.context.queries.may_hide_a_personal_number
-    _prefetch(info, lookahead, [(key, (None, None)) for key in keys if not is_odd(key.care_unit)])
+    found = [(key, _NO_FILTERS) for key in keys if not is_odd(key.care_unit)]
+    _prefetch(info, lookahead, found)
+    _prefetch_beside(info, node, {key for key, _ in found})
+
+
+def _prefetch_beside(info: Info, own: FieldNode, keys: Collection[CareUnitKey]) -> None:
+    """Start what other root fields ask of the same care units, since they wait for lists before they do it.
+
+    So all of it is planned together, and the calls are those of the widest.
+    """
+    document, context = DocumentScope.of(info), info.context
+    for root in root_fields_of(document, info.raw.operation, info.memo):
+        if root.node is own:
+            continue
+        for named in root.named(document, context):
+            if isinstance(named, NodeId) and named.care_unit in keys:
+                below = UnitRequest.of(root, named)
+                _prefetch(info, root.lookahead(document, named.type), [(named.care_unit, below.own_filters)])
+        for listing, profile in root.care_units(document, context):
+            listed = [(key, _NO_FILTERS) for key in keys if key.emr == profile.code]
+            _prefetch(info, listing.lookahead(document, NodeType.CARE_UNIT), listed)
 
 
 def _prefetch(info: Info, lookahead: Lookahead, found: Sequence[tuple[CareUnitKey, Filters]]) -> None:

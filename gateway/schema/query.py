@@ -2,6 +2,7 @@
 
 from asyncio import gather
 from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Any, cast
 
 import strawberry
@@ -236,6 +237,18 @@ def build_schema(*, sort: bool = False) -> strawberry.Schema:
     return schema
 
 
+@cache
+def shared_schema() -> strawberry.Schema:
+    """The schema to be executed, built once in a process: nothing changes it, and building it takes milliseconds."""
+    return build_schema()
+
+
+@cache
+def sdl() -> str:
+    """The schema definition language text, sorted by name and with one newline at its end."""
+    return build_schema(sort=True).as_str().rstrip("\n") + "\n"
+
+
 def _is_one_of(kind: GraphQLInputObjectType) -> bool:
     definition: StrawberryObjectDefinition | None = kind.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
     return definition is not None and definition.is_one_of
@@ -291,8 +304,3 @@ def node_types() -> NodeTypes:
         NodeType.HEALTHCARE_SERVICE: HealthcareService.of,
     }
     return NodeTypes(Emr.of, listed)
-
-
-def print_sdl(schema: strawberry.Schema) -> str:
-    """The schema definition language text, with one newline at its end."""
-    return schema.as_str().rstrip("\n") + "\n"

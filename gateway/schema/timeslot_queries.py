@@ -14,7 +14,7 @@ from gateway.domain.errors import OperationTooLarge
 from gateway.domain.ids import NodeType, TimeslotId, checked_leyr_id, leyr_id_if_within, leyr_id_within
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
-from gateway.domain.queries import TimeslotQuery, UnitLists
+from gateway.domain.queries import TimeslotQuery, UnitLists, wider_filters
 from gateway.domain.window import Window, requested_window, window_of_slot
 from gateway.fetch.profiles import Profiles
 
@@ -103,13 +103,8 @@ class TimeslotQueries:
 
         For a query by an id that Leyr refuses: slots may name one that the lists leave out.
         """
-        policy, (resource, service) = self._profiles.of_unit(query.care_unit).filter_policy, query.filters
-        for filters in dict.fromkeys([(None, None), (None, service), (resource, None)]):
-            wider = TimeslotQuery(query.care_unit, query.window, *filters)
-            if wider != query and wider.allowed_by(policy):
-                yield self._with_unconfirmed(wider)
-                if wider.filter_count == 0:
-                    return
+        for filters in wider_filters(query, self._profiles.of_unit(query.care_unit)):
+            yield self._with_unconfirmed(TimeslotQuery(query.care_unit, query.window, *filters))
 
     def alternatives(self, taken: TimeslotId, window: Window) -> CheckedQuery:
         """The query whose answer holds what is free of the same service inside a window."""

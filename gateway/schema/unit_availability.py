@@ -73,12 +73,18 @@ async def load_units_availability(
         errors.append(result)
         if not isinstance(result, GatewayError):
             raise result
-        gap = CoverageGap.of_error(TimeslotQuery(key, queries.days.window), result)
+        gap = failure_gap(context, TimeslotQuery(key, queries.days.window), result)
         nothing = UnitFreeTimes(key, SlotRange.of(TimeslotList()), queries.days)
         units.append(UnitAvailability(nothing, queries, gaps=(gap,), is_failed=True))
     if errors and len(errors) == len(units):
         raise errors[0]
     return units
+
+
+def failure_gap(context: Context, query: TimeslotQuery, error: GatewayError) -> CoverageGap:
+    """What is missing where a query failed; as with any other failure, whoever asks again is not told the same."""
+    context.loaders.tell_failure()
+    return CoverageGap.of_error(query, error)
 
 
 @dataclass(slots=True, eq=False)
@@ -143,9 +149,15 @@ class UnitReader:
             try:
                 lists.append(await found_timeslots(self.context, checked))
             except GatewayError as error:
-                failed = failed or error
-                self.gaps.append(CoverageGap.of_error(checked.query, error))
-                continue
+                parts = await self.context.loaders.answered_parts(checked.query, error)
+                if parts is None:
+                    failed = failed or error
+                    self.gaps.append(failure_gap(self.context, checked.query, error))
+                    continue
+                lists.append(parts.found)
+                for (resource, service), why in parts.failed.items():
+                    own = replace(checked.query, resource=resource, service=service)
+                    self.gaps.append(failure_gap(self.context, own, why))
             self.context.expire_with_first(checked.query, lists[-1])
             self.gaps += self._lacking(checked.query)
         if failed is not None and not lists:

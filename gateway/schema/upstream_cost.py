@@ -29,14 +29,14 @@ from gateway.schema.lookahead import (
     FindingField,
     Lookahead,
     UnitRequest,
-    root_fields,
+    root_fields_of,
     visible_care_units,
 )
+from gateway.schema.own_calls import own_calls
 from gateway.schema.prefetch import is_asked_at_once
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
-_ROOTS = "Query"
 # The batch of timeslots that a document names.
 _THEMSELVES = "timeslots"
 # Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
@@ -65,9 +65,7 @@ def check_operation_cost(
     """The same for a document; `memo` lasts as long as the compiled operation. Raises OperationTooLarge."""
     most = context.limits.upstream_calls
     if context.cost_refusal is None and not context.is_cost_settled:
-        roots: list[FindingField] | None = memo.get(_ROOTS)
-        if roots is None:
-            roots = memo[_ROOTS] = root_fields(document, operation)
+        roots = root_fields_of(document, operation, memo)
         if not context.is_looked_ahead:
             context.is_looked_ahead = True
             _ask_timeslots_anew(document, context, roots)
@@ -110,7 +108,7 @@ class _Bound:
 
     def of(self, root: FindingField) -> int:
         """The bound of one root field."""
-        calls = root.own_calls(self._document)
+        calls = own_calls(root, self._document)
         calls += sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
         named = Counter(
             (each.care_unit, each.type)
@@ -198,7 +196,7 @@ class _Count:
         return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
 
     def _add(self, root: FindingField) -> None:
-        self._own_calls += root.own_calls(self._document)
+        self._own_calls += own_calls(root, self._document)
         for listing, profile in root.care_units(self._document, self._context):
             self._emrs.add(profile.code)
             if profile.code not in self._visible:

@@ -1,6 +1,9 @@
-"""The simulator's own paths, which Leyr does not have: recorded calls, faults, behaviour, reset."""
+"""The simulator's own paths, which Leyr does not have: recorded calls, appointments, faults, behaviour, reset."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
 
 import msgspec
 import orjson
@@ -10,10 +13,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from gateway.simulator.appointments import Appointment, Schedules
 from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
 from gateway.simulator.call_log import CallLog
 from gateway.simulator.ehrs import EHRS
-from gateway.simulator.faults import FAULT_NAMES, Fault
+from gateway.simulator.faults import FAULT_NAMES, Fault, FaultQueue
+from gateway.simulator.late_writes import LateWrites
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,11 @@ class Admin:
 
     announcement: str
     call_log: CallLog
-    faults: list[Fault]
+    faults: FaultQueue
     behaviour: BehaviourRegistry
+    schedules: Schedules
+    late_writes: LateWrites
+    reset_leyr: Callable[[], None]
 
     def application(self) -> Starlette:
         """Make the ASGI application of these paths."""
@@ -31,6 +39,7 @@ class Admin:
             routes=[
                 Route("/", self._home),
                 Route("/__calls", self._calls),
+                Route("/__appointments", self._appointments),
                 Route("/__faults", self._faults, methods=["GET", "POST", "DELETE"]),
                 Route("/__manners", self._list_behaviour),
                 Route("/__manners/{emr}", self._change_behaviour, methods=["PATCH"]),
@@ -42,19 +51,30 @@ class Admin:
         return PlainTextResponse(self.announcement)
 
     async def _calls(self, request: Request) -> Response:
-        calls = self.call_log.to_json(request.query_params.get("emr"))
+        calls = self.call_log.to_json(*(request.query_params.get(name) for name in ("emr", "endpoint")))
         return Response(orjson.dumps(calls), media_type="application/json")
+
+    async def _appointments(self, request: Request) -> Response:
+        emr, unit = (request.query_params.get(name) for name in ("emr", "care_unit"))
+        shown = [
+            {"emr": code, "care_unit": care_unit, **_shown(appointment)}
+            for (code, care_unit), schedule in self.schedules.items()
+            if emr in (None, code) and unit in (None, care_unit)
+            for appointment in schedule
+        ]
+        body = orjson.dumps({"appointments": shown, "late_writes": len(self.late_writes)}, option=orjson.OPT_UTC_Z)
+        return Response(body, media_type="application/json")
 
     async def _faults(self, request: Request) -> Response:
         match request.method:
             case "POST":
                 try:
-                    self.faults.append(msgspec.json.decode(await request.body(), type=Fault))
+                    self.faults.add(msgspec.json.decode(await request.body(), type=Fault))
                 except msgspec.DecodeError as error:
                     return _bad_request(error, f"known faults: {', '.join(FAULT_NAMES)}")
             case "DELETE":
                 self.faults.clear()
-        return JSONResponse({"faults": [asdict(fault) for fault in self.faults]})
+        return JSONResponse({"faults": self.faults.to_json()})
 
     async def _list_behaviour(self, _: Request) -> Response:
         return JSONResponse({emr: asdict(behaviour) for emr, behaviour in self.behaviour.items()})
@@ -73,7 +93,27 @@ class Admin:
         self.call_log.clear()
         self.faults.clear()
         self.behaviour.restore()
+        self.reset_leyr()
         return JSONResponse({"total": 0})
+
+
+def _shown(appointment: Appointment) -> dict[str, object]:
+    """Show an appointment for judging what was booked; its patient is Leyr's id, its comment a digest."""
+    time, comment = appointment.time, appointment.comment
+    return {
+        "id": appointment.id,
+        "status": appointment.status,
+        "start": datetime.fromtimestamp(time.start, UTC),
+        "end": datetime.fromtimestamp(time.end, UTC),
+        "resource_id": time.resource_id,
+        "healthcare_service_id": time.service_id,
+        "patient_id": appointment.patient.id,
+        "comment_sha256": None if comment is None else sha256(comment.encode()).hexdigest(),
+        "code": appointment.booking and appointment.booking.code,
+        "cancellation": appointment.cancellation,
+        "booked_by_call": appointment.call,
+        "cancelled_by_calls": appointment.cancelled_by,
+    }
 
 
 def _bad_request(error: Exception, known: str) -> Response:

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.simulator.ehrs import EHRS, FilterPolicy
+from gateway.simulator.ehrs import EHRS, Ehr, FilterPolicy, Operation, PatientDetail, PatientIdType
 
 
-class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one EHR behaves; None in `filter_policy` and `latency_ms` means the EHR's and the simulator's default."""
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, cache_hash=True):
+    """How one EHR behaves; None in `latency_ms` means the simulator's default, in `OF_THE_EHR` the EHR's own."""
 
     filter_policy: FilterPolicy | None = None
     """Which filters the timeslots call demands."""
@@ -36,16 +36,62 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     latency_jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.3
     """Share of the latency by which it varies up and down."""
 
+    unsupported: tuple[Operation, ...] | None = None
+    """What is answered with 400 NOT_SUPPORTED."""
+    checks_timeslots: bool | None = None
+    """`false`: every time can be booked, free or not, and by several; it is gone from the free times all the same."""
+    capacity: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """How many appointments a timeslot has room for."""
+    books_other: Literal["start", "end", "resource", "service"] | None = None
+    """What is booked otherwise than asked: the next free start, five minutes more, another resource or service."""
+    patient_overlaps: Literal["accepted", "refused"] = "accepted"
+    """`refused`: a patient who has an appointment at the time is told so, with 400 BAD_INPUT."""
+    booking_answer: Literal["list", "object"] = "list"
+    """Booking is answered with a list of one (docs page D2), or an object (D11)."""
+    created_status: Literal[200, 201] = 200
+    """The status of a successful POST."""
+    optional_fields: bool = True
+    """`false`: appointments and patients have only fields that the documentation shows, so no resource, for example."""
+    longest_comment: Annotated[int, msgspec.Meta(ge=0)] = 200
+    """A longer comment is answered with 400 INVALID_COMMENT_LENGTH."""
+    lists_cancelled: bool = True
+    """Cancelled appointments stay in the list of appointments."""
+    completes_past: bool = False
+    """Booked appointments that have ended are shown as `completed`."""
+    booking_needs_code: bool | None = None
+    """A booking is `awaiting_confirmation` until its code is sent; `GET /__appointments` shows it."""
+    cancelling_needs_code: bool | None = None
+    """Cancelling gives a new id, which awaits confirmation; the appointment stays booked until then."""
+    confirming_changes_id: bool = True
+    """A booking that is confirmed gets a new id, and its former one is not known any more."""
+    cancelling_twice: Literal["refused", "accepted"] = "refused"
+    """`refused`: cancelling what is cancelled is answered with 400 BAD_INPUT; `accepted`: like the first time."""
+    patient_id_types: tuple[PatientIdType, ...] | None = None
+    """Which types of patient ids are known; others are answered with 400 PATIENT_ID_LOOKUP_TYPE_NOT_SUPPORTED."""
+    plain_patient_ids: Literal["leyr_or_emr", "emr"] = "leyr_or_emr"
+    """What a patient id without a type may be; by docs page D7 it is the EHR's."""
+    required_patient_detail: PatientDetail | None = None
+    """What a new patient must bring: missing is MISSING_REQUIRED_FIELD, wrong is BAD_INPUT."""
+
+
+OF_THE_EHR = (
+    "filter_policy",
+    "unsupported",
+    "checks_timeslots",
+    "booking_needs_code",
+    "cancelling_needs_code",
+    "patient_id_types",
+    "required_patient_detail",
+)
+"""The switches whose default is what the documentation tells of each EHR."""
+
 
 class BehaviourRegistry(dict[str, Behaviour]):
     """The behaviour of every EHR by its code, changeable while the simulator runs."""
 
     def __init__(self, at_start: Mapping[str, Behaviour], latency_ms: float) -> None:
         self._at_start = {
-            code: _completed(
-                at_start.get(code, Behaviour()), Behaviour(filter_policy=ehr.filter_policy, latency_ms=latency_ms)
-            )
-            for code, ehr in EHRS.items()
+            code: _completed(at_start.get(code, Behaviour()), _default(ehr, latency_ms)) for code, ehr in EHRS.items()
         }
         super().__init__(self._at_start)
 
@@ -61,9 +107,19 @@ class BehaviourRegistry(dict[str, Behaviour]):
         self.update(self._at_start)
 
 
-def _completed(behaviour: Behaviour, default: Behaviour) -> Behaviour:
-    return msgspec.structs.replace(
-        behaviour,
-        filter_policy=behaviour.filter_policy or default.filter_policy,
-        latency_ms=default.latency_ms if behaviour.latency_ms is None else behaviour.latency_ms,
+def _default(ehr: Ehr, latency_ms: float) -> Behaviour:
+    return Behaviour(
+        filter_policy=ehr.filter_policy,
+        latency_ms=latency_ms,
+        unsupported=ehr.unsupported,
+        checks_timeslots=ehr.checks_timeslots,
+        booking_needs_code=ehr.needs_codes,
+        cancelling_needs_code=ehr.needs_codes,
+        patient_id_types=ehr.patient_id_types,
+        required_patient_detail=ehr.required_patient_detail,
     )
+
+
+def _completed(behaviour: Behaviour, default: Behaviour) -> Behaviour:
+    missing = [name for name in (*OF_THE_EHR, "latency_ms") if getattr(behaviour, name) is None]
+    return msgspec.structs.replace(behaviour, **{name: getattr(default, name) for name in missing})

@@ -3,7 +3,7 @@
 A resource has working hours, a lunch break, weekends off, and booked times, which are missing from its free times.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -135,6 +135,12 @@ class Calendar:
         ]
         return sorted(found, key=attrgetter("rank"))
 
+    def at(self, start: float, end: float) -> list[Timeslot]:
+        """Give the slots that begin and end exactly then, taken ones too."""
+        low = bisect_left(self._slots, start, key=attrgetter("start"))
+        high = bisect_right(self._slots, start, lo=low, key=attrgetter("start"))
+        return [slot for slot in self._slots[low:high] if slot.end == end]
+
     def write(self, slots: Sequence[Timeslot], behaviour: Behaviour) -> bytes:
         """Write slots as a JSON array."""
         texts = self._texts(behaviour.resource_ids, behaviour.service_ids, behaviour.time_format)
@@ -158,7 +164,7 @@ class Calendar:
 
 
 @cache
-def _zone(name: str) -> ZoneInfo:
+def time_zone(name: str) -> ZoneInfo:
     """A zone by the rules of the tzdata package, so that every machine invents the same."""
     with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=name)
@@ -171,7 +177,7 @@ class World:
     """
 
     def __init__(self, *, seed: int, scale: int, today: date, care_units: int | None = None) -> None:
-        self._seed, self._scale, self._today, self._units = seed, scale, today, care_units
+        self.seed, self._scale, self._today, self._units = seed, scale, today, care_units
         self.care_units = cache(self._invent_care_units)
         """Gives an EHR's care units by id, in Leyr's order."""
         self.clinic = cache(self._invent_clinic)
@@ -180,14 +186,14 @@ class World:
         """Gives the free times of a care unit."""
 
     def _invent_care_units(self, emr: str) -> dict[str, CareUnit]:
-        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self._seed, self._units)}
+        return {unit.id: unit for unit in invent_care_units(EHRS[emr], self.seed, self._units)}
 
     def _invent_clinic(self, emr: str, care_unit: str) -> Clinic:
         units = self.care_units(emr)
         first = next(iter(units)) == care_unit
-        return invent_clinic(EHRS[emr], units[care_unit], self._seed, self._scale, first=first)
+        return invent_clinic(EHRS[emr], units[care_unit], self.seed, self._scale, first=first)
 
     def _invent_calendar(self, emr: str, care_unit: str) -> Calendar:
-        zone = _zone(EHRS[emr].country.zone)
-        slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self._seed, emr, care_unit))
+        zone = time_zone(EHRS[emr].country.zone)
+        slots = invent_timeslots(self.clinic(emr, care_unit), zone, self._today, (self.seed, emr, care_unit))
         return Calendar(slots, zone)

@@ -80,7 +80,7 @@ def invent_care_units(ehr: Ehr, seed: int, wanted: int | None = None) -> tuple[C
     return tuple(
         CareUnit(
             ehr.make_id("care_unit", "", number, random),
-            _invent_emr_id(ehr, "cu", number, random),
+            invent_emr_id(ehr, "cu", number, random),
             f"{place} {random.choice(ehr.country.clinic_words).lower()}",
         )
         for number, place in enumerate(places, 1)
@@ -95,7 +95,7 @@ def invent_clinic(ehr: Ehr, unit: CareUnit, seed: int, scale: int, *, first: boo
     resources = tuple(
         Resource(
             ehr.make_id("resource", unit.id, number, random),
-            _invent_emr_id(ehr, "re", number, random),
+            invent_emr_id(ehr, "re", number, random),
             {}
             if ehr.has_nameless_resource and first and number == _NAMELESS_NUMBER
             else _invent_names(ehr, number, random),
@@ -114,7 +114,7 @@ def _invent_services(ehr: Ehr, unit: CareUnit, random: Random, count: int) -> tu
         turn, index = divmod(number - 1, len(visits))
         name, minutes = visits[index]
         identifier = ehr.make_id("service", unit.id, number, random)
-        emr_id = _invent_emr_id(ehr, "hs", number, random)
+        emr_id = invent_emr_id(ehr, "hs", number, random)
         services.append(HealthcareService(identifier, emr_id, f"{name} {turn + 1}" if turn else name, minutes))
     return tuple(services)
 
@@ -128,7 +128,8 @@ def _invent_names(ehr: Ehr, number: int, random: Random) -> dict[str, str]:
     return {"name": f"{first} {last}"}
 
 
-def _invent_emr_id(ehr: Ehr, kind: str, number: int, random: Random) -> str | None:
+def invent_emr_id(ehr: Ehr, kind: str, number: int, random: Random) -> str | None:
+    """Invent the EHR's own id of something, which some things have none of."""
     # The letters keep it apart from every Leyr id, which docs page D1 tells clients to send instead.
     if random.random() < _WITHOUT_EMR_ID:
         return None

@@ -8,6 +8,14 @@ from uuid import UUID
 
 FilterPolicy = Literal["none_required", "any_one", "resource", "service", "both"]
 """Which filters the timeslots call demands."""
+Operation = Literal[
+    "list_appointments", "book", "update", "cancel", "confirm", "search_patients", "get_patient", "create_patient"
+]
+"""What can be done with appointments and patients; leyr-api.md 5.2 says who can do what."""
+PatientIdType = Literal["emr_id", "se_personal_number", "no_personal_number", "nhs_number"]
+"""How a patient can be named (docs pages D3 and D7)."""
+PatientDetail = Literal["se_personal_number", "no_personal_number", "nhs_number", "phone", "nothing"]
+"""What a new patient must bring beside the names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ NORWAY = Country(
 )
 
 
-Kind = Literal["care_unit", "resource", "service"]
+Kind = Literal["care_unit", "resource", "service", "appointment", "patient"]
 
 IdFormat = Callable[[Kind, str, int, Random], str]
 """Makes the id of the n-th (from 1) thing of a kind; the text is the id of its care unit."""
@@ -80,7 +88,14 @@ _AWKWARD_UNITS = ("avd/1", "avd 2", "åsen å3", "avd#4", "avd%2F5", "a..b")
 
 def levelled_ids(kind: Kind, _unit: str, number: int, _random: Random) -> str:
     """Webdoc's: `L0_1` for units (docs page D1), and people numbered anew in each unit."""
-    return {"care_unit": f"L0_{number}", "resource": f"R{number}", "service": f"B{1000 + number}"}[kind]
+    letter, first = {
+        "care_unit": ("L0_", 0),
+        "resource": ("R", 0),
+        "service": ("B", 1000),
+        "appointment": ("A", 70_000),
+        "patient": ("P", 300),
+    }[kind]
+    return f"{letter}{first + number}"
 
 
 def tokens(_kind: Kind, _unit: str, _number: int, random: Random) -> str:
@@ -97,7 +112,8 @@ def composed_ids(kind: Kind, unit: str, number: int, random: Random) -> str:
     """TakeCare's: unit `10`, and `10-991890000019` for what belongs to it (docs page D22)."""
     if kind == "care_unit":
         return str(number * 10)
-    return f"{unit}-{991 if kind == 'resource' else 402}{number:04d}{random.randrange(10**5):05d}"
+    prefix = {"resource": 991, "service": 402, "appointment": 733, "patient": 118}[kind]
+    return f"{unit}-{prefix}{number:04d}{random.randrange(10**5):05d}"
 
 
 def hexadecimal_ids(kind: Kind, _unit: str, number: int, random: Random) -> str:
@@ -120,7 +136,7 @@ def awkward_ids(kind: Kind, _unit: str, number: int, _random: Random) -> str:
     if kind == "care_unit":
         turn, index = divmod(number - 1, len(_AWKWARD_UNITS))
         return f"{_AWKWARD_UNITS[index]} {turn + 1}" if turn else _AWKWARD_UNITS[index]
-    word = {"resource": "stol", "service": "time"}[kind]
+    word = {"resource": "stol", "service": "time", "appointment": "avtale", "patient": "pasient"}[kind]
     styles = ("{w}/{n}", "{w} {n}", "{w}å{n}", "{w}#{n}", "{w}%2F{n}", "{w}..{n}", "{w}+{n}", "{w}?{n}&x=1")
     return styles[(number - 1) % len(styles)].format(w=word, n=number)
 
@@ -141,17 +157,59 @@ class Ehr:
     """Resources can be looked up by HSA id (docs page D8)."""
     has_nameless_resource: bool = False
     """The first care unit has a resource without any name."""
+    unsupported: tuple[Operation, ...] = ()
+    """What is answered with NOT_SUPPORTED; what the documentation leaves open is supported."""
+    checks_timeslots: bool = True
+    """A time that is not free cannot be booked."""
+    needs_codes: bool = False
+    """Booking and cancelling are confirmed by a code that the patient gets (docs pages D10, D11)."""
+    patient_id_types: tuple[PatientIdType, ...] = ("emr_id",)
+    """Docs page D7; Konfidens is newer than its table."""
+    required_patient_detail: PatientDetail = "nothing"
+    """Docs pages D22 to D24."""
 
+
+_SWEDISH: tuple[PatientIdType, ...] = ("emr_id", "se_personal_number")
+_NORWEGIAN: tuple[PatientIdType, ...] = ("emr_id", "no_personal_number")
 
 EHRS = {
     ehr.code: ehr
     for ehr in (
-        Ehr("webdoc", SWEDEN, levelled_ids, care_units=(4, 4), hsa_ids=True),
-        Ehr("kaddio", SWEDEN, tokens, has_nameless_resource=True),
-        Ehr("cliniko", NORWAY, long_numbers, split_names=True),
-        Ehr("takecare", SWEDEN, composed_ids, "any_one"),
-        Ehr("anitasystems", NORWAY, hexadecimal_ids, "any_one"),
-        Ehr("konfidens", NORWAY, uuids, "any_one"),
+        Ehr("webdoc", SWEDEN, levelled_ids, care_units=(4, 4), hsa_ids=True, patient_id_types=_SWEDISH),
+        Ehr(
+            "kaddio",
+            SWEDEN,
+            tokens,
+            has_nameless_resource=True,
+            unsupported=("update", "cancel"),
+            patient_id_types=_SWEDISH,
+        ),
+        Ehr("cliniko", NORWAY, long_numbers, split_names=True, checks_timeslots=False),
+        Ehr(
+            "takecare",
+            SWEDEN,
+            composed_ids,
+            "any_one",
+            patient_id_types=_SWEDISH,
+            required_patient_detail="se_personal_number",
+        ),
+        Ehr(
+            "anitasystems",
+            NORWAY,
+            hexadecimal_ids,
+            "any_one",
+            unsupported=("list_appointments", "search_patients", "get_patient"),
+            needs_codes=True,
+            required_patient_detail="phone",
+        ),
+        Ehr(
+            "konfidens",
+            NORWAY,
+            uuids,
+            "any_one",
+            patient_id_types=_NORWEGIAN,
+            required_patient_detail="no_personal_number",
+        ),
         Ehr("pridok", NORWAY, small_numbers),
         Ehr("physica", NORWAY, awkward_ids, care_units=(6, 6)),
     )

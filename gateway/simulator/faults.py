@@ -1,16 +1,15 @@
-"""Faults, queued over the admin path or asked by a test-only header: which requests they match, and what is sent."""
+"""Faults, queued over the admin path or asked by a test-only header: which requests they match, and what is written."""
 
-import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from random import Random
 from typing import Annotated, Literal, get_args
 
 import msgspec
-import orjson
-from starlette.types import Receive, Send
+from msgspec.structs import asdict, replace
 
-from gateway.simulator.http_messages import Endpoint, LeyrError, Request, Response
+from gateway.simulator.clinics import rng
+from gateway.simulator.http_messages import WRITES, Endpoint, Request
 
 FaultName = Literal[
     "delay",
@@ -39,7 +38,19 @@ FaultName = Literal[
 ]
 FAULT_NAMES: tuple[str, ...] = get_args(FaultName)
 FAULT_HEADER = "x-simulator-fault"
-"""Its value is a fault's name, optionally with seconds after a colon, as in `delay:0.5`."""
+"""Its value is a fault's name, optionally with seconds and with what becomes of a write, as in `cut:0.5;late`."""
+Write = Literal["done", "skipped", "late"]
+"""What becomes of a write whose call has a fault: made before the response, never, or after so many seconds."""
+_CHANGES_OF_THE_RIGHT_RESPONSE = frozenset(
+    ("drip", "truncated_json", "cut_mid_body", "wrong_types", "item_without_id", "huge_list")
+)
+# By their status these say that nothing was done.
+_REFUSALS = frozenset(
+    (
+        *("too_many_requests", "too_many_requests_bare", "emr_error_401", "emr_error_429", "unknown_error"),
+        *("unauthorized_html", "redirect"),
+    )
+)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +64,27 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     times: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """How many requests the fault is still for; None means all."""
     seconds: Annotated[float, msgspec.Meta(ge=0)] = 2.0
-    """How long `delay` and `drip` take."""
+    """How long `delay` and `drip` take, and after how long a late write is made."""
+    write: Write | None = None
+    """None means skipped where the response is a refusal, and done before all other faults."""
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    """How likely the fault is for each request that matches; several make a mixture, and the first one drawn counts."""
+    seed: int | None = None
+    """Seeds the drawing; None means by the simulator's seed."""
+
+    def __post_init__(self) -> None:
+        changed = self.fault in _CHANGES_OF_THE_RIGHT_RESPONSE
+        if (self.write in ("skipped", "late") and changed) or (self.write == "skipped" and self.fault == "delay"):
+            raise ValueError(f"{self.fault} has the right response, which there is not when the write is {self.write}")
+
+    @property
+    def effect(self) -> Write:
+        """What becomes of a write."""
+        return self.write or ("skipped" if self.fault in _REFUSALS else "done")
+
+    def is_slow_write(self, request: Request) -> bool:
+        """Is the request's write to be made late, and answered then?"""
+        return self.fault == "delay" and self.effect == "late" and request.route.endpoint in WRITES
 
     def matches(self, request: Request) -> bool:
         """Is the fault for this request?"""
@@ -68,190 +99,65 @@ class UnknownFaultError(ValueError):
     """A request asks by header for a fault that does not exist; the message lists those that do."""
 
 
-def take_fault(pending: list[Fault], request: Request) -> Fault | None:
-    """Give the fault of a request: that of its header, else the oldest pending one that matches, which is counted.
+@dataclass(slots=True)
+class _Queued:
+    """A fault in the queue, and the numbers by which its share is drawn."""
 
-    Raises UnknownFaultError.
-    """
-    if asked := request.headers.get(FAULT_HEADER):
-        return _read_header(asked)
-    for index, fault in enumerate(pending):
-        if fault.matches(request):
-            if fault.times is not None:
-                left = [msgspec.structs.replace(fault, times=fault.times - 1)] if fault.times > 1 else []
-                pending[index : index + 1] = left
-            return fault
-    return None
+    fault: Fault
+    random: Random
+
+
+@dataclass(slots=True)
+class FaultQueue:
+    """The faults that wait for requests, oldest first; the same seed and order of requests draw the same ones."""
+
+    seed: int
+    _queue: list[_Queued] = field(default_factory=list)
+
+    def add(self, fault: Fault) -> None:
+        """Queue a fault behind the others."""
+        seed = self.seed if fault.seed is None else fault.seed
+        self._queue.append(_Queued(fault, rng(seed, "faults", len(self._queue))))
+
+    def clear(self) -> None:
+        """Forget every fault."""
+        self._queue.clear()
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Give the JSON of `/__faults`."""
+        return [asdict(queued.fault) for queued in self._queue]
+
+    def take(self, request: Request) -> Fault | None:
+        """Give the fault of a request: that of its header, else the oldest that matches and is drawn, which is counted.
+
+        Raises UnknownFaultError.
+        """
+        if asked := request.headers.get(FAULT_HEADER):
+            return _read_header(asked)
+        for queued in self._queue:
+            fault = queued.fault
+            if fault.matches(request) and (fault.share == 1 or queued.random.random() < fault.share):
+                if fault.times == 1:
+                    self._queue.remove(queued)
+                elif fault.times is not None:
+                    queued.fault = replace(fault, times=fault.times - 1)
+                return fault
+        return None
 
 
 def _read_header(value: str) -> Fault:
-    name, _, seconds = value.strip().partition(":")
+    text, _, write = value.strip().partition(";")
+    name, _, seconds = text.partition(":")
+    given = {"fault": name, "seconds": seconds, "write": write}
     try:
-        return msgspec.convert({"fault": name, **({"seconds": seconds} if seconds else {})}, Fault, strict=False)
+        return msgspec.convert({key: each for key, each in given.items() if each}, Fault, strict=False)
     except msgspec.ValidationError as error:
         raise UnknownFaultError(
-            f"{FAULT_HEADER}: {error}; known faults: {', '.join(FAULT_NAMES)}, then optionally :seconds"
+            f"{FAULT_HEADER}: {error}; known faults: {', '.join(FAULT_NAMES)}, then optionally :seconds, then"
+            f" optionally one of {', '.join(f';{each}' for each in get_args(Write))}"
         ) from error
 
 
 def _path_matches(pattern: str, path: str) -> bool:
     # By whole segments, so that L0_1 does not match L0_10.
     return path == pattern or path.startswith(pattern.rstrip("/") + "/") or fnmatchcase(path, pattern)
-
-
-_HUGE_BYTES = 64 * 2**20
-_OK, _REDIRECTION = 200, 300
-
-# Made to look like an EHR's raw message with a national number in it, which must never reach a client.
-# The number is that of the documentation's own test person.
-_EMR_DETAIL = '{"message": "Access denied for patient 191212121212 Tolvan Tolvansson", "ehr": "internal-node-7"}'
-_HTML = b"<!doctype html><html><head><title>%s</title></head><body><h1>%s</h1><hr>nginx</body></html>"
-_Items = list[dict[str, object]]
-
-
-def _html(status: int, text: bytes) -> Response:
-    return Response(_HTML % (text, text), status, "text/html")
-
-
-_RESPONSES: Mapping[str, Response | LeyrError] = {
-    "service_unavailable": LeyrError(503, "SERVICE_UNAVAILABLE", "The service is temporarily unavailable"),
-    "too_many_requests": LeyrError(429, "TOO_MANY_REQUESTS", "Too many requests", headers=((b"retry-after", b"1"),)),
-    "too_many_requests_bare": LeyrError(429, "TOO_MANY_REQUESTS", "Too many requests"),
-    # Docs page D15: the status is the EHR's own, the code says that the EHR failed.
-    "emr_error_401": LeyrError(401, "EMR_ERROR", _EMR_DETAIL),
-    "emr_error_429": LeyrError(429, "EMR_ERROR", _EMR_DETAIL),
-    "emr_error_500": LeyrError(500, "EMR_ERROR", _EMR_DETAIL),
-    # Docs page D16 shows UNKNOWN_ERROR with status 401.
-    "unknown_error": LeyrError(401, "UNKNOWN_ERROR", "Unexpected: 191212121212"),
-    "bad_gateway_html": _html(502, b"502 Bad Gateway"),
-    "html_200": _html(200, b"Welcome"),
-    "unauthorized_html": _html(401, b"401 Authorization Required"),
-    "malformed_json": Response(b'[{"id": "1", name: oops}]'),
-    "empty_list": Response(b"[]"),
-    "object_body": Response(b'{"message": "this is no list", "count": 3}'),
-    "redirect": Response(b"", 302, "text/plain", ((b"location", b"https://elsewhere.invalid/api/emrs"),)),
-}
-
-
-def _faulty_response(fault: Fault, right: Response) -> Response:
-    """Make the response that is sent in place of the right one."""
-    if fault.fault in _RESPONSES:
-        response = _RESPONSES[fault.fault]
-        return response.response() if isinstance(response, LeyrError) else response
-    if not _OK <= right.status < _REDIRECTION:
-        return right
-    match fault.fault:
-        case "truncated_json":
-            return replace(right, body=right.body[: len(right.body) // 2] or b"[")
-        case "wrong_types":
-            return _with_changed_items(right, _wrong_types)
-        case "item_without_id":
-            return _with_changed_items(right, _without_ids)
-    return right
-
-
-def _with_changed_items(right: Response, change: Callable[[_Items], _Items]) -> Response:
-    match orjson.loads(right.body):
-        case {"items": list(items)}:
-            changed: object = {"items": change(items)}
-        case dict(item):
-            changed = change([item])[0]
-        case items:
-            changed = change(items)
-    return replace(right, body=orjson.dumps(changed))
-
-
-def _wrong_types(items: _Items) -> _Items:
-    wrong = {"id": {"value": 12345}, "name": {"text": "a name"}, "start": 1764576000, "resource_id": ["R1"]}
-    items = items or [{"id": "", "start": ""}]
-    return [{field: wrong.get(field, value) for field, value in item.items()} for item in items]
-
-
-def _without_ids(items: _Items) -> _Items:
-    """Take the mandatory field from the first item: `id`, or `start` of a slot, which has no id."""
-    if not items:
-        return [{"name": "without id"}]
-    first = {field: value for field, value in items[0].items() if field not in ("id", "start")}
-    return [first, *items[1:]]
-
-
-_DRIPS = 20
-_CHUNK_BYTES = 2**20
-_LONGEST_HANG_SECONDS = 600
-
-
-async def send_response(right: Response, fault: Fault | None, receive: Receive, send: Send) -> int | None:
-    """Send the right response, or what the fault makes of it; give the status that was sent, if any."""
-    if fault is None:
-        await right.send(send)
-        return right.status
-    match fault.fault:
-        case "hang":
-            await _hang(receive)
-            return None
-        case "cut":
-            await _cut(send)
-            return None
-        case "cut_mid_body":
-            await _cut_mid_body(right, send)
-        case "drip":
-            await _drip(right, fault.seconds, send)
-        case "huge_list":
-            await _send_huge_list(right, send)
-        case _:
-            if fault.fault == "delay":
-                await asyncio.sleep(fault.seconds)
-            right = _faulty_response(fault, right)
-            await right.send(send)
-    return right.status
-
-
-async def _hang(receive: Receive) -> None:
-    try:
-        async with asyncio.timeout(_LONGEST_HANG_SECONDS):
-            while (await receive())["type"] != "http.disconnect":
-                pass
-    except TimeoutError:
-        return
-
-
-async def _cut(send: Send) -> None:
-    """Close the connection before the first byte of the response.
-
-    ASGI has no message for this. But a server that was given a header with a line break must refuse it, and then can
-    neither send these headers nor a second set, so uvicorn (with both of its HTTP parsers) closes the connection.
-    """
-    start = {"type": "http.response.start", "status": 200, "headers": [(b"x-simulator-cut", b"\r\n")]}
-    try:
-        await send(start)
-    except Exception:  # noqa: BLE001 # each server and parser refuses with another class
-        return
-
-
-async def _cut_mid_body(right: Response, send: Send) -> None:
-    """Close the connection after half of the promised body; uvicorn logs an incomplete response."""
-    await send(right.start(length=len(right.body) + 1))
-    await send({"type": "http.response.body", "body": right.body[: len(right.body) // 2], "more_body": True})
-
-
-async def _drip(right: Response, seconds: float, send: Send) -> None:
-    await send(right.start(length=len(right.body)))
-    size = max(1, -(-len(right.body) // _DRIPS))
-    for begin in range(0, len(right.body), size):
-        await asyncio.sleep(seconds / _DRIPS)
-        piece = right.body[begin : begin + size]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_huge_list(right: Response, send: Send) -> None:
-    """Send the items of the right list again and again, 64 MiB of them."""
-    inside = right.body[right.body.find(b"[") + 1 : right.body.rfind(b"]")] or b'{"id":"1","start":"x"}'
-    chunk = (inside + b",") * max(1, _CHUNK_BYTES // len(inside))
-    await send(right.start(length=None))
-    await send({"type": "http.response.body", "body": b"[", "more_body": True})
-    sent = 0
-    while sent < _HUGE_BYTES:
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        sent += len(chunk)
-    await send({"type": "http.response.body", "body": inside + b"]"})

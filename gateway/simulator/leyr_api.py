@@ -1,22 +1,26 @@
-"""The documented read endpoints of Leyr's REST API (E1 to E5), answered from the simulated data."""
+"""The documented endpoints of Leyr's REST API: who may call, and the lists of a clinic (E1 to E5)."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 import orjson
 
+from gateway.simulator.appointments import BookedTime, Schedules
+from gateway.simulator.appointments_api import AppointmentsApi
 from gateway.simulator.behaviour import Behaviour, BehaviourRegistry
+from gateway.simulator.booking import FreeTimes
 from gateway.simulator.calendar import SlotQuery, World
 from gateway.simulator.clinics import CareUnit, Clinic, HealthcareService, Resource
 from gateway.simulator.ehrs import EHRS, FilterPolicy
-from gateway.simulator.http_messages import LeyrError, Request, Response, invalid, rejected
+from gateway.simulator.http_messages import WRITES, LeyrError, Request, Response, invalid, rejected
+from gateway.simulator.patients import Patients
+from gateway.simulator.patients_api import PatientsApi
+from gateway.simulator.typed_ids import find_resource
 
 _DAY_SECONDS = 24 * 60 * 60
 # Clocks differ, and a call is on its way for a while.
 _A_MINUTE = 60
-# Docs page D8 names these id types; only webdoc knows more than the first one.
-_ID_TYPES = ("emr_id", "hsa_id", "se_personal_number", "no_personal_number")
 
 
 class LeyrApi:
@@ -26,12 +30,21 @@ class LeyrApi:
     """
 
     def __init__(
-        self, credentials: tuple[str, str], world: World, behaviour: BehaviourRegistry, now: Callable[[], float]
+        self,
+        credentials: tuple[str, str],
+        world: World,
+        behaviour: BehaviourRegistry,
+        now: Callable[[], float],
+        schedules: Schedules,
     ) -> None:
         self._credentials = credentials
         self._now = now
         self._world = world
         self._behaviour = behaviour
+        self._schedules = schedules
+        self._patients = Patients(world.seed)
+        self._patients_api = PatientsApi(behaviour, self._patients)
+        self._appointments_api = AppointmentsApi(world, behaviour, schedules, self._patients, now)
         # Clients ask for the same few windows, and a list of 60 days may be half a megabyte.
         self._slots = lru_cache(maxsize=128)(self._write_slots)
 
@@ -42,6 +55,11 @@ class LeyrApi:
             return self._dispatch(request)
         except LeyrError as error:
             return error.response()
+
+    def reset(self) -> None:
+        """Forget every appointment, and every patient who was not there from the start."""
+        self._schedules.clear()
+        self._patients.clear()
 
     def _authorize(self, headers: Mapping[str, str]) -> None:
         for name, expected in zip(("id", "secret"), self._credentials, strict=True):
@@ -54,7 +72,7 @@ class LeyrApi:
         if route.endpoint is None or route.emr is None:
             # Legacy paths without a care unit and FHIR paths end here too; the real answer is unknown.
             raise LeyrError(404, "NOT_FOUND", "The requested path does not exist")
-        if request.method != "GET":
+        if request.method != WRITES.get(route.endpoint, "GET"):
             raise LeyrError(405, "METHOD_NOT_ALLOWED", "The method is not allowed for this path")
         if route.emr not in EHRS:
             permitted = ", ".join(f"'{code}'" for code in EHRS)
@@ -75,26 +93,20 @@ class LeyrApi:
             case "healthcare_services":
                 return self._list(emr, clinic.services)
             case "resource":
-                return self._resource(emr, clinic.resources, request.route.resource or "")
-            case _:
+                resource = find_resource(clinic, emr, request.route.item or "")
+                return Response(orjson.dumps(resource.to_json()))
+            case "timeslots":
                 return self._timeslots(request, emr, clinic)
+            case "patients" | "patient" | "create_patient":
+                return self._patients_api.respond(request, emr, care_unit)
+            case _:
+                return self._appointments_api.respond(request, emr, care_unit)
 
     def _list(self, emr: str, items: Iterable[CareUnit | Resource | HealthcareService]) -> Response:
         return self._list_response(emr, orjson.dumps([item.to_json() for item in items]))
 
     def _list_response(self, emr: str, array: bytes) -> Response:
         return Response(b'{"items":' + array + b"}" if self._behaviour[emr].wrapped_lists else array)
-
-    def _resource(self, emr: str, resources: Sequence[Resource], typed_id: str) -> Response:
-        kind, colon, value = typed_id.partition(":")
-        if colon and kind in _ID_TYPES[1:] and not EHRS[emr].hsa_ids:
-            details = "This EMR cannot look up by this type of id"
-            raise rejected("PATIENT_ID_LOOKUP_TYPE_NOT_SUPPORTED", details)
-        for resource in resources:
-            known = {("emr_id", resource.emr_id), ("hsa_id", resource.hsa_id)}
-            if resource.id == typed_id or (colon and (kind, value) in known):
-                return Response(orjson.dumps(resource.to_json()))
-        raise rejected("INVALID_RESOURCE_ID", "The resource id is not valid")
 
     def _timeslots(self, request: Request, emr: str, clinic: Clinic) -> Response:
         behaviour = self._behaviour[emr]
@@ -111,14 +123,21 @@ class LeyrApi:
         _check_ids(query, clinic)
         if behaviour.ignores_filters:
             query = SlotQuery(query.start, query.end, None, None)
-        body = self._slots(query, behaviour, emr, clinic.unit.id)
+        version = self._schedules.of(emr, clinic.unit.id).version
+        body = self._slots(query, behaviour, emr, clinic.unit.id, version)
         if body == b"[]" and behaviour.empty_answer == "error":
             raise rejected("NO_TIMESLOTS_AVAILABLE", "No timeslots available for the given parameters")
         return self._list_response(emr, body)
 
-    def _write_slots(self, query: SlotQuery, behaviour: Behaviour, emr: str, care_unit: str) -> bytes:
+    def _write_slots(self, query: SlotQuery, behaviour: Behaviour, emr: str, care_unit: str, version: int) -> bytes:
         calendar = self._world.calendar(emr, care_unit)
-        return calendar.write(calendar.find(query, by_start=behaviour.membership == "by_start"), behaviour)
+        slots = calendar.find(query, by_start=behaviour.membership == "by_start")
+        # Without appointments, the lists are as they always were, and cost no more.
+        if version:
+            clinic, schedule = self._world.clinic(emr, care_unit), self._schedules.of(emr, care_unit)
+            free_times = FreeTimes(clinic, calendar, schedule, behaviour)
+            slots = [slot for slot in slots if not free_times.is_full(BookedTime(*slot[:4]))]
+        return calendar.write(slots, behaviour)
 
 
 def _check_ids(query: SlotQuery, clinic: Clinic) -> None:

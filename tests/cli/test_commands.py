@@ -14,6 +14,7 @@ import pytest
 
 from gateway.settings import settings_table
 from tests.harness import Simulator, nobody_listens
+from tests.processes import run_gateway
 from tests.stand_ins.raw_client import RawConnection
 
 ROOT = Path(__file__).parents[2]
@@ -22,13 +23,6 @@ CREDENTIALS = {"LEYR_CLIENT_ID": "simulator", "LEYR_CLIENT_SECRET": "simulator-s
 
 # No client of these has to see first that they stop.
 AT_ONCE = {"GATEWAY_DRAIN_SECONDS": "0"}
-
-
-def gateway(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gateway", *arguments]
-    return subprocess.run(
-        command, env={**CLEAN, **environment}, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 class Running:
@@ -75,7 +69,7 @@ LISTENING = r'"url":"(http://[^"]+)"'
 
 
 def test_serve_without_credentials_says_what_to_set() -> None:
-    refused = gateway("serve", "--port", "0")
+    refused = run_gateway("serve", "--port", "0")
 
     assert refused.returncode == 1
     assert "LEYR_CLIENT_ID and LEYR_CLIENT_SECRET" in refused.stderr
@@ -84,7 +78,7 @@ def test_serve_without_credentials_says_what_to_set() -> None:
 
 
 def test_serve_with_half_the_credentials_names_the_other_half() -> None:
-    refused = gateway("serve", "--port", "0", LEYR_CLIENT_ID="half")
+    refused = run_gateway("serve", "--port", "0", LEYR_CLIENT_ID="half")
 
     assert refused.returncode == 1
     assert "Set LEYR_CLIENT_SECRET " in refused.stderr
@@ -111,7 +105,7 @@ def test_serve_with_half_the_credentials_names_the_other_half() -> None:
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str, said: str) -> None:
-    refused = gateway("serve", **{**CREDENTIALS, name: value})
+    refused = run_gateway("serve", **{**CREDENTIALS, name: value})
 
     assert refused.returncode == 1
     assert said in refused.stderr
@@ -127,7 +121,7 @@ def test_a_wrong_profile_is_refused(table: str, tmp_path: Path) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(table)
 
-    refused = gateway("serve", "--port", "0", **CREDENTIALS, LEYR_PROFILES=str(profiles))
+    refused = run_gateway("serve", "--port", "0", **CREDENTIALS, LEYR_PROFILES=str(profiles))
 
     assert refused.returncode == 1
     assert "LEYR_PROFILES" in refused.stderr
@@ -135,19 +129,19 @@ def test_a_wrong_profile_is_refused(table: str, tmp_path: Path) -> None:
 
 
 def test_schema_prints_the_committed_file() -> None:
-    printed = gateway("schema")
+    printed = run_gateway("schema")
 
     assert printed.returncode == 0
     assert printed.stdout == (ROOT / "schema.graphql").read_text(encoding="utf-8")
 
 
 def test_settings_prints_the_table() -> None:
-    assert gateway("settings").stdout == settings_table()
+    assert run_gateway("settings").stdout == settings_table()
 
 
 def test_healthcheck_of_nothing_fails() -> None:
     with nobody_listens() as url:
-        assert gateway("healthcheck", "--port", url.rpartition(":")[2]).returncode == 1
+        assert run_gateway("healthcheck", "--port", url.rpartition(":")[2]).returncode == 1
 
 
 def test_metrics_have_a_port_of_their_own(simulator: Simulator, run: Callable[..., Running]) -> None:
@@ -179,7 +173,7 @@ def test_anonymous_serve_listens_on_loopback_only_unless_allowed(
 ) -> None:
     settings = {"LEYR_BASE_URL": f"{simulator.url}/api", **CREDENTIALS}
 
-    refused = gateway("serve", "--host", EVERYWHERE, "--port", "0", **settings)
+    refused = run_gateway("serve", "--host", EVERYWHERE, "--port", "0", **settings)
     allowed = run("serve", "--host", EVERYWHERE, "--port", "0", GATEWAY_ALLOW_ANONYMOUS="yes", **settings)
 
     assert refused.returncode == 1
@@ -204,7 +198,7 @@ def test_a_taken_port_is_reported_with_what_chooses_another(
     port = simulator.url.rpartition(":")[2]
     metrics = {"GATEWAY_METRICS_PORT": port} if "metrics" in command else {}
 
-    refused = gateway(*(each.format(port=port) for each in command if each != "metrics"), **CREDENTIALS, **metrics)
+    refused = run_gateway(*(each.format(port=port) for each in command if each != "metrics"), **CREDENTIALS, **metrics)
 
     assert refused.returncode == 1
     said = (
@@ -292,8 +286,8 @@ def test_simulator_serves_with_behaviour_given_in_its_older_spelling(run: Callab
 
 
 def test_a_wrong_behaviour_switch_is_refused() -> None:
-    assert gateway("simulator", "--port", "0", "--behaviour", "webdoc.mood=bad").returncode == 1
-    assert gateway("simulator", "--port", "0", "--behaviour", "webdoc").returncode == 2
+    assert run_gateway("simulator", "--port", "0", "--behaviour", "webdoc.mood=bad").returncode == 1
+    assert run_gateway("simulator", "--port", "0", "--behaviour", "webdoc").returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -309,7 +303,7 @@ def test_a_wrong_behaviour_switch_is_refused() -> None:
     ],
 )
 def test_an_argument_that_cannot_be_meant_is_refused(arguments: list[str], said: str) -> None:
-    refused = gateway("simulator", *arguments)
+    refused = run_gateway("simulator", *arguments)
 
     assert refused.returncode == 1
     assert said in refused.stderr

@@ -1,14 +1,12 @@
 """`gateway plan`: the calls that a query would make, and no call."""
 
 import json
-import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
 
 import pytest
 
@@ -17,9 +15,8 @@ from gateway.domain.models import CareUnitKey, Timeslot
 from gateway.dry_run import DryRun, Sizes, dry_run
 from gateway.settings import Settings
 from tests.harness import Gateway, Simulator
+from tests.processes import ENVIRONMENT, ROOT, run_gateway
 
-ROOT = Path(__file__).parents[2]
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
 GRAPH = "{ careUnits { resources { timeslots { start } } healthcareServices { name } timeslots { start } } }"
 UNIT = CareUnitKey("webdoc", "L0_1")
 
@@ -121,13 +118,8 @@ def test_a_wrong_query_is_reported_and_calls_nothing() -> None:
     assert "nothing" in found.errors[0]
 
 
-def run(*arguments: str, stdin: str | TextIO = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, str) else {"stdin": stdin}
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", "plan", *arguments],
-        env={**CLEAN, "LEYR_EMRS": "webdoc", **environment}, cwd=ROOT, **given,
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return run_gateway("plan", *arguments, stdin=stdin, LEYR_EMRS="webdoc")
 
 
 def test_the_command_prints_calls_and_their_number(tmp_path: Path) -> None:
@@ -185,7 +177,10 @@ def test_a_document_that_is_not_text_is_refused(tmp_path: Path) -> None:
     document.write_bytes(b"{ careUnits { name } } # \xff")
 
     with document.open() as stdin:
-        shown = run("-", stdin=stdin, PYTHONIOENCODING="utf-8:surrogateescape")
+        shown = subprocess.run(
+            [sys.executable, "-m", "gateway", "plan", "-"], cwd=ROOT, stdin=stdin, capture_output=True, text=True,
+            env={**ENVIRONMENT, "PYTHONIOENCODING": "utf-8:surrogateescape"}, timeout=60, check=False,
+        )  # fmt: skip
 
     assert shown.returncode == 1
     assert shown.stderr.startswith("gateway: a file cannot be read")

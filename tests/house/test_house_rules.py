@@ -15,7 +15,7 @@ FILES = sorted(path for tracked in TRACKED if (path := ROOT / tracked).is_file()
 MODULES = [path for path in FILES if path.suffix == ".py"]
 OURS = [path for path in MODULES if path.is_relative_to(ROOT / "gateway")]
 LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 400, 400, 50, 5
-MOST_MODULES, MOST_SENTENCES = 170, 3
+MOST_MODULES, MOST_SENTENCES = 195, 3
 # Metaphors that once stood for what now has the word of the field: a circuit breaker, a request context, an idle timer.
 METAPHORS = {
     "anticipation", "diary", "doorkeeper", "doorway", "farewell", "flight", "flights", "forecast", "gate", "guard",

@@ -28,7 +28,7 @@ from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from gateway.telemetry.spans import Spans, tracer_to
 from gateway.telemetry.traces import Traces
-from tests.harness import CACHES_ON, ERROR_BODY, NOW, leyr_settings
+from tests.harness import CACHES_ON, ERROR_BODY, NOW, leyr_settings, no_certificates
 from tests.security.personal_numbers_in_requests import Request
 from tests.unit.schema.scripted_bookings import ScriptedBookings
 
@@ -191,6 +191,6 @@ def watched(
     app = create_app(Settings(**given), **{**known, **parts})
     with (
         serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as address,
-        httpx.Client(base_url=address, timeout=30) as http,
+        httpx.Client(base_url=address, timeout=30, verify=no_certificates()) as http,
     ):
         yield Watched(app, http, log, spans, calls, capfd, caplog)

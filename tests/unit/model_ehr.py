@@ -53,7 +53,8 @@ class TrueSlot:
 class ModelEhr:
     """One care unit's EHR; every timeslots call is checked against the profile.
 
-    Calls may be answered with slots of so much time before and after their windows.
+    Calls may be answered with slots of so much time before and after their windows. An EHR that `knows_lists_alone`
+    refuses to filter by the ids that they leave out, though its slots name them.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class ModelEhr:
         *,
         sick_at: datetime | None = None,
         spill: timedelta = timedelta(0),
+        knows_lists_alone: bool = False,
     ) -> None:
         self.slots = slots
+        self._strangers = [] if knows_lists_alone else [UNLISTED_RESOURCE, UNLISTED_SERVICE]
         self.spill = spill
         self.profile = profile
         self.sick_at = sick_at
@@ -107,9 +110,9 @@ class ModelEhr:
         assert longest is None or step.window.length <= longest
         if not step.allowed_by(self.profile.filter_policy):
             raise self.refusal()
-        if step.resource not in {None, *RESOURCES, UNLISTED_RESOURCE}:
+        if step.resource not in {None, *RESOURCES, *self._strangers}:
             raise NotFound("no such id")
-        if step.service not in {None, *SERVICES, UNLISTED_SERVICE}:
+        if step.service not in {None, *SERVICES, *self._strangers}:
             raise NotFound("no such id")
         if self.sick_at is not None and step.window.start <= self.sick_at < step.window.end:
             raise UpstreamUnavailable("sick")

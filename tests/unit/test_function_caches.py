@@ -20,12 +20,14 @@ from tests.unit.leyr.test_client import WINDOW, FakeLeyr
 
 TIMES = 300
 LONG = "å" * 1_000
+# httpx, which plays Leyr, takes a millisecond for each hundred letters that it has to encode.
+LONG_IN_URLS = "b" * 1_000 + "å"
 TIMESLOTS = ListDecoder(Timeslot, "start", instants=("start", "end"), max_items=100_000)
 
 
 def ask_upstream(number: int) -> None:
     async def ask() -> None:
-        care_unit = CareUnitKey("webdoc", f"{LONG}{number}")
+        care_unit = CareUnitKey("webdoc", f"{LONG_IN_URLS}{number}")
         async with FakeLeyr().client() as client:
             await client.resources(care_unit)
             await client.timeslots(Step(care_unit, Window(WINDOW.start, WINDOW.end), care_unit.care_unit))

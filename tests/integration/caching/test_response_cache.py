@@ -1,12 +1,13 @@
 """Equal requests get the bytes of a former response while all its data are fresh."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from gateway.domain.ids import care_unit_id
 from gateway.domain.models import CareUnitKey
-from tests.harness import Clock, Gateway, Simulator
+from tests.harness import NOW, Clock, Gateway, Simulator
 
 QUESTION: dict[str, Any] = {
     "query": "query($id: ID!) { careUnit(id: $id) { name timeslots(first: 3) { start } } }",
@@ -21,16 +22,16 @@ class Client:
 
     def __init__(self, gateway: Gateway, clock: Clock) -> None:
         self._gateway = gateway
-        self._clock = clock
+        self.clock = clock
         self.body = ""
 
     def is_executed(self, question: dict[str, Any] | None = None, **headers: str) -> bool:
-        before = self._clock.times_asked
+        before = self.clock.times_asked
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         response = self._gateway.http.post("/graphql", json=question or QUESTION, headers=names)
         assert response.headers["content-type"].partition(";")[0] == headers.get("accept", JSON)
         self.body = response.text
-        return self._clock.times_asked > before
+        return self.clock.times_asked > before
 
 
 @pytest.fixture
@@ -147,3 +148,51 @@ def test_response_with_a_failed_part_is_not_cached(client: Client, simulator: Si
 
     assert client.is_executed()
     assert '"errors"' not in client.body
+
+
+def test_response_is_kept_only_as_long_as_what_is_next_leaves_the_notice(client: Client, gateway: Gateway) -> None:
+    def question(notice: int) -> dict[str, Any]:
+        past, asked = 'range: {days: {from: "2026-10-10", count: 1}}', f"filter: {{minimumNoticeMinutes: {notice}}}"
+        found = f"availability({past}, {asked}) {{ nextAfter {{ timeslot {{ start }} }} }}"
+        return {"query": f'{{ careUnit(id: "{QUESTION["variables"]["id"]}") {{ {found} }} }}'}
+
+    availability = gateway.data(question(0)["query"])["careUnit"]["availability"]
+    starts = datetime.fromisoformat(availability["nextAfter"]["timeslot"]["start"])
+    # It begins at a full minute, so that in five seconds it leaves the notice no more.
+    client.clock.seconds += 55
+    just_enough = question(int((starts - NOW).total_seconds() // 60) - 1)
+    executed = [client.is_executed(just_enough) for _ in range(3)]
+    kept = client.body
+    client.clock.seconds += 6
+
+    assert executed == [True, True, False]
+    assert starts.isoformat() in kept
+    assert client.is_executed(just_enough)
+    assert starts.isoformat() not in client.body
+
+
+@pytest.mark.parametrize(
+    ("selection", "where"),
+    [
+        ("coverage { gaps { code } }", {"emr": "kaddio", "endpoint": "timeslots"}),
+        ("byCareUnit { careUnit { name } }", {"emr": "kaddio", "endpoint": "care_units"}),
+        ("timeslotCount nextAfter { complete }", {"emr": "kaddio", "endpoint": "timeslots"}),
+    ],
+)
+def test_response_that_tells_a_failure_as_data_is_not_cached(
+    selection: str, where: dict[str, str], client: Client, gateway: Gateway, simulator: Simulator
+) -> None:
+    units = gateway.data('{ webdoc: careUnits { id } kaddio: careUnits(emr: "kaddio") { id } }')
+    ids = [each["id"] for several in units.values() for each in several[:1]]
+    client.clock.seconds += 1_000_000
+    failing = {"query": f"query($ids: [ID!]!) {{ availability(careUnitIds: $ids) {{ {selection} }} }}"}
+    simulator.fault("emr_error_500", times=3, **where)
+
+    told = []
+    for _ in range(3):
+        assert client.is_executed({**failing, "variables": {"ids": ids}})
+        told.append(client.body)
+    assert client.is_executed({**failing, "variables": {"ids": ids}})
+
+    assert all('"errors"' not in body for body in told)
+    assert client.body not in told

@@ -20,7 +20,7 @@ from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.logging import build_log
 from gateway.telemetry.traces import traces_to
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
-from tests.processes import PythonProcess, run_python
+from tests.processes import PythonProcess, run_gateway
 
 CREDENTIALS = {"LEYR_CLIENT_ID": CLIENT_ID, "LEYR_CLIENT_SECRET": CLIENT_SECRET}
 UNITS = {"query": "{ careUnits { name } }"}
@@ -213,7 +213,7 @@ def test_spans_beyond_the_queue_are_dropped_without_waiting() -> None:
     ],
 )
 def test_invalid_setting_is_named(name: str, value: str) -> None:
-    refused = run_python("-m", "gateway", "serve", **{**CREDENTIALS, name: value})
+    refused = run_gateway("serve", **{**CREDENTIALS, name: value})
 
     assert refused.returncode == 1
     assert name in refused.stderr
@@ -222,7 +222,7 @@ def test_invalid_setting_is_named(name: str, value: str) -> None:
 
 def test_invalid_setting_of_opentelemetry_is_told_as_such() -> None:
     settings = {"GATEWAY_TRACES_URL": "http://127.0.0.1:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "canary"}
-    refused = run_python("-m", "gateway", "serve", **CREDENTIALS, **settings)
+    refused = run_gateway("serve", **CREDENTIALS, **settings)
 
     assert refused.returncode == 1
     assert refused.stderr.startswith("gateway: OpenTelemetry does not take one of its own settings")

@@ -14,7 +14,7 @@ import pytest
 from gateway.domain.ids import NodeType, care_unit_id, node_id
 from gateway.domain.models import CareUnitKey
 from gateway.server.serving import listening_socket, serve_in_thread
-from tests.harness import CACHES_ON, Gateway
+from tests.harness import CACHES_ON, Gateway, no_certificates
 from tests.stand_ins.versioned_leyr import START, OwnedSlot, VersionedLeyr
 
 EMR = "webdoc"
@@ -79,13 +79,13 @@ def document(random: Random) -> str:
 async def asked_for_lists(url: str) -> None:
     """One document about all lists, so that there are connections enough for later."""
     lists = "{ careUnits { resources { name } healthcareServices { name } } }"
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=30, verify=no_certificates()) as http:
         await http.post("/graphql", json={"query": lists}, headers={"cache-control": "no-cache"})
 
 
 async def client(url: str, random: Random, order: Order, requests: int) -> None:
     """One client that asks one thing after the other."""
-    async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=30, verify=no_certificates()) as http:
         for _ in range(requests):
             headers = {"x-requested-with": "fetch"}
             if random.random() < 0.2:

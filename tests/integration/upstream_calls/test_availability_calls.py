@@ -154,3 +154,23 @@ def test_availability_is_counted_before_the_first_call(
     assert error["extensions"]["code"] == "OPERATION_TOO_LARGE"
     assert "would take 4 upstream calls" in error["message"]
     assert simulator.count() == {}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        f'careUnit(id: "{WEBDOC}") {{ timeslots {{ start }} }}',
+        "careUnits { resources { id } availability { timeslotCount } }",
+        f'node(id: "{WEBDOC}") {{ ... on CareUnit {{ resources {{ timeslots {{ start }} }} }} }}',
+        f'all: availability(careUnitIds: ["{WEBDOC}"]) {{ timeslotCount }}',
+    ],
+)
+def test_what_stands_beside_availability_of_care_units_is_fetched_with_it(
+    beside: str, gateway: Gateway, simulator: Simulator
+) -> None:
+    narrow = f'availability(careUnitIds: ["{WEBDOC}"], {WEEK}) {{ timeslotCount }}'
+
+    gateway.data(f"{{ {narrow} {beside} }}")
+
+    calls = [call for call in simulator.calls() if call["endpoint"] == "timeslots" and call["care_unit"] == "L0_1"]
+    assert len(calls) == 1

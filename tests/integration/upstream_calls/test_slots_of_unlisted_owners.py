@@ -1,4 +1,4 @@
-"""`timeslot(id:)` of slots whose owners the lists leave out, where Leyr refuses to filter by these: free is free."""
+"""Slots whose owners the lists leave out, where Leyr refuses to filter by these: free is free, whoever asks how."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -108,3 +108,35 @@ def test_slot_of_an_unlisted_owner_that_was_booked_is_gone(
     leyr.free.clear()
 
     assert gateway.data(STILL_FREE, id=slot["id"]) == {"timeslot": None}
+
+
+@pytest.mark.parametrize(
+    ("policy", "owner", "asked", "calls"),
+    [
+        ("none_required", ("r9", "s1"), 'resourceId: "r9"', 2),
+        ("none_required", ("r1", "s9"), 'resourceId: "r1", healthcareServiceId: "s9"', 2),
+        ("any_one", ("r9", "s1"), 'resourceId: "r9", healthcareServiceId: "s1"', 2),
+        ("service", ("r9", "s1"), 'resourceId: "r9"', 2 * len(SERVICES)),
+    ],
+)
+def test_slots_of_an_unlisted_owner_are_the_same_alone_and_beside_a_list_that_shows_them(
+    policy: str,
+    owner: tuple[str, str],
+    asked: str,
+    calls: int,
+    leyr: LeyrThatKnowsItsListsAlone,
+    gateway_with: Callable[[str], Gateway],
+) -> None:
+    leyr.free = {OwnedSlot(START + timedelta(hours=1), *owner)}
+    window = 'start: "2026-10-13T00:00:00Z", end: "2026-10-20T00:00:00Z"'
+    field = f"timeslots({window}, {asked}) {{ id start end }}"
+    alone = f'{{ careUnit(id: "{UNIT}") {{ {field} }} }}'
+    beside = f"""{{ careUnit(id: "{UNIT}") {{
+        {field} all: timeslots({window}) {{ id }} healthcareServices {{ timeslots({window}) {{ id }} }} }} }}"""
+
+    found = gateway_with(policy).data(alone)["careUnit"]["timeslots"]
+    made = len(leyr.queries)
+
+    assert found == gateway_with(policy).data(beside)["careUnit"]["timeslots"]
+    assert len(found) == 1
+    assert made == calls

@@ -175,6 +175,20 @@ def test_an_ehr_that_is_slower_than_attempts_answers_each_question_by_one_call(
     assert "breaker" not in gateway.log.getvalue()
 
 
+def test_lists_that_are_slower_than_attempts_come_to_those_who_ask_again(
+    serve_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    gateway = serve_gateway(gateway_attempt_seconds=0.1)
+    simulator.fault("delay", endpoint="care_units", seconds=0.5)
+
+    # Each of them waits twice as long as the one before.
+    outcomes = [codes(ask(gateway, UNITS)) for _ in range(8)]
+
+    assert outcomes[0] == ["DEADLINE_EXCEEDED"]
+    assert outcomes[-1] == []
+    assert "breaker" not in gateway.log.getvalue()
+
+
 def test_an_ehr_that_hangs_for_timeslots_opens_its_breaker_as_soon_as_its_calls_are_slow(
     serve_gateway: Callable[..., Gateway], simulator: Simulator
 ) -> None:

@@ -30,7 +30,7 @@ SLOT = TimeslotId(UNIT, NOW + timedelta(days=1), NOW + timedelta(days=1, minutes
 def entry(key: bytes = b"key", given: bytes = b"input") -> JournalEntry:
     """An entry that nothing was sent for."""
     expires = NOW + timedelta(days=2)
-    return JournalEntry(key, BookingStep.BOOK, "page", given, JournalState.CLAIMED, "", expires, UNIT.emr)
+    return JournalEntry(key, BookingStep.BOOK, "page", given, JournalState.CLAIMED, "", expires, UNIT)
 
 
 def sent(of: JournalEntry) -> JournalEntry:
@@ -69,13 +69,12 @@ entries = st.builds(
     state=st.sampled_from(JournalState),
     owner=_texts,
     expires_at=_instants,
-    emr=_texts,
+    care_unit=_units,
     wish=st.none() | st.builds(Wish, _slots, _optional, _optional),
     appointment=_optional,
     sent_at=st.none() | _instants,
     patient=st.none() | _digests,
-    known_appointments=st.frozensets(_digests, max_size=3),
-    refused=st.lists(_outcomes, max_size=2).map(tuple),
+    known_appointments=st.none() | st.frozensets(_digests, max_size=3),
     outcome=st.none() | _outcomes,
 )
 """Any entry."""

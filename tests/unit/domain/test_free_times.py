@@ -24,9 +24,10 @@ from gateway.domain.errors import BadUserInput
 from gateway.domain.free_times import FreeTimes, SlotRange, UnitFreeTimes
 from gateway.domain.ids import TimeslotId
 from gateway.domain.models import CareUnitKey, HealthcareService, Timeslot
-from gateway.domain.pieces import whole
+from gateway.domain.pieces import InPieces, whole
 from gateway.domain.timeslots import TimeslotList, instant
 from gateway.domain.window import Window, time_zone
+from tests.steps import Steps, run_counted
 from tests.unit.domain.local_days import DAY, MACHINES, machine_in, noon, zones_and_days
 
 QUARTER = timedelta(minutes=15)
@@ -149,6 +150,31 @@ def test_times_are_the_slots_by_instant(units: list[Unit], first: int | None, af
     groups = [list(group) for _, group in groupby(model, key=lambda each: instant(each[1].start))]
     assert [slots_of(each) for each in found] == groups[:first]
     assert [slots_of(each) for each in found[:2]] == groups[:first][:2]
+    assert [found.start(place) for place in range(len(found))] == [group[0][1].start for group in groups[:first]]
+    assert [found.size(place) for place in range(len(found))] == [len(group) for group in groups[:first]]
+
+
+def test_times_of_many_care_units_take_no_work_for_those_that_have_nothing_then() -> None:
+    window, slots, units = Window(noon(date(2026, 10, 1)), noon(date(2026, 10, 9))), 20, 200
+    days = CalendarDays.of_window(window, time_zone("Europe/Stockholm"))
+    minutes = [
+        [window.start + timedelta(minutes=units * slot + unit) for slot in range(slots)] for unit in range(units)
+    ]
+    free = FreeTimes(
+        tuple(
+            UnitFreeTimes(KEYS[0], SlotRange.of(TimeslotList(Timeslot(each.isoformat()) for each in several)), days)
+            for several in minutes
+        )
+    )
+
+    async def work(_: Steps) -> list[tuple[str, int]]:
+        times = await InPieces(free.times(None, None))
+        return [(times.start(place), times.size(place)) for place in range(len(times))]
+
+    found, steps = run_counted(work)
+
+    assert [size for _, size in found] == [1] * slots * units
+    assert steps.total < 100 * slots * units
 
 
 @given(clinics(), st.integers(1, 7), st.data())

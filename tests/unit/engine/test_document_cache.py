@@ -214,6 +214,8 @@ def test_the_classes_of_evicted_programs_are_freed_before_they_are_many() -> Non
         pytest.param(lambda n: f"query Q{n} {{ things {{ {many(100, 'a{}: name')} }} }}", id="wide rows"),
         pytest.param(lambda n: f"query Q{n} {{ {many(20, 'a{}: things {{ name }}')} }}", id="many lists"),
         pytest.param(lambda n: f"query Q{n} {{ things {{ {many(400, 'x{}')} }} }}", id="errors"),
+        pytest.param(lambda n: f'query Q{n} {{ echo(id: 1, text: {n}, since: "") }}', id="wrong values"),
+        pytest.param(lambda n: f"query Q{n} {{ {many(30, 'a{}: echo(id: 1, since: 0)')} }}", id="many wrong values"),
         pytest.param(
             lambda n: (
                 f"query Q{n} {{ things {{ ...F0 }} }} {many(60, 'fragment F{0} on Thing {{ when ...G{0} }}')}"

@@ -125,6 +125,35 @@ def test_lists_time_out_after_the_attempts_time_and_tell_nothing_of_how_long_tim
     run(scenario())
 
 
+def test_a_list_that_takes_longer_than_an_attempt_comes_to_those_who_ask_again() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(12)), endpoint="resources")
+        assert [round((await harness.outcome())[1], 3) for _ in range(3)] == [5, 10, 12]
+        # It is known for it, so that the next one comes at once.
+        assert await harness.outcome() == ("success", 12)
+
+        harness.ehr.continue_with(Attempt(1))
+        await harness.outcome()
+        harness.ehr.continue_with(Attempt(HANG))
+        took = [await harness.outcome() for _ in range(4)]
+
+        assert [round(seconds, 3) for _, seconds in took] == [5, 10, 20, 20]
+        assert harness.events.states == []
+
+    run(scenario())
+
+
+def test_lists_that_time_out_together_give_the_next_one_twice_their_time() -> None:
+    async def scenario() -> None:
+        harness = PolicyHarness(ScriptedEhr(Attempt(HANG)), endpoint="resources")
+        await harness.outcomes(4)
+        [(_, took)] = await harness.outcomes(1)
+
+        assert round(took, 3) == 10
+
+    run(scenario())
+
+
 def slow_calls(breaker: CircuitBreaker) -> SlowCalls:
     return SlowCalls(breaker, 5.0, clock)
 

@@ -10,7 +10,7 @@ from gateway.engine.engine import Engine, Operation
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.http.error_responses import ErrorFormatter
 from gateway.http.runner import GraphQLResult
-from gateway.schema.query import build_schema, engine_config
+from gateway.schema.query import engine_config, shared_schema
 
 
 class GatewayEngine:
@@ -30,7 +30,7 @@ class GatewayEngine:
         self._errors = errors or ErrorFormatter(silent, suggestions=introspection)
         budget = CacheBudget(64 * 1024 * 1024)
         config = engine_config(limits, max_errors=max_errors, introspection=introspection, budget=budget)
-        self._engine = Engine(build_schema(), config)
+        self._engine = Engine(shared_schema(), config)
 
     async def run(self, operation: Operation, context: Any, *, queries_only: bool = False) -> GraphQLResult:
         result = await self._engine.execute(operation, context, queries_only=queries_only)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import StringIO
 from typing import Any
 
@@ -59,6 +60,12 @@ class Answered:
 _MAX_ERRORS = 10_000
 
 
+@cache
+def _engine() -> GatewayEngine:
+    """One for all, since most documents are asked of several graphs, and what is compiled knows nothing of these."""
+    return GatewayEngine(ErrorFormatter(build_log("info", StringIO()), _MAX_ERRORS), max_errors=_MAX_ERRORS)
+
+
 @dataclass
 class Graph:
     """What requests have in common; `lifetimes` are those of all caches."""
@@ -76,14 +83,23 @@ class Graph:
         self.known = Profiles(self.profiles)
         self._catalog = Catalog(self.backend, config)
         self._steps = TimeslotCalls(self.backend, self.known, Snapshots(config), self._clock)
-        log = build_log("info", StringIO())
-        self.engine = GatewayEngine(ErrorFormatter(log, _MAX_ERRORS), max_errors=_MAX_ERRORS)
+        self.engine = _engine()
 
     async def ask(
         self, text: str, access: Access = EVERYTHING, limits: OperationLimits = UNLIMITED, **variables: Any
     ) -> Answered:
         """The answer to a caller."""
-        reading = FetchScope(self.now)
+        return await self.ask_within(FetchScope(self.now), text, access, limits, **variables)
+
+    async def ask_within(
+        self,
+        reading: FetchScope,
+        text: str,
+        access: Access = EVERYTHING,
+        limits: OperationLimits = UNLIMITED,
+        **variables: Any,
+    ) -> Answered:
+        """The answer to a request whose reading the caller of this ends."""
         context = self.context(access, limits, reading)
         context.caller_bookings = self.bookings
         try:

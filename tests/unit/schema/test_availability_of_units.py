@@ -1,6 +1,7 @@
 """An availability of several care units is what all have, though some fail, and in whatever zones they work."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.domain.ids import NodeType, care_unit_id, node_id
-from gateway.domain.models import Access, CareUnitKey
+from gateway.domain.models import Access, CareUnit, CareUnitKey
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import time_zone
@@ -23,6 +24,13 @@ class SickWorld(World):
     """A world some of whose care units give no free times."""
 
     sick: dict[CareUnitKey, GatewayError]
+    lists_are_sick: bool = False
+
+    async def care_units(self, emr: str) -> Sequence[CareUnit]:
+        found = await super().care_units(emr)
+        if self.lists_are_sick and emr in {key.emr for key in self.sick}:
+            raise UpstreamUnavailable("sick")
+        return found
 
     async def timeslots(self, step: Step) -> TimeslotList:
         found = await super().timeslots(step)
@@ -88,6 +96,36 @@ def test_a_care_unit_that_failed_is_a_gap_and_never_nothing_free() -> None:
     assert whole["byCareUnit"][0]["coverage"] == {"complete": True, "gaps": []}
     assert whole["byCareUnit"][1] == {"timeslotCount": 0, "asOf": None, "coverage": lacking}
     assert whole["byResource"] == [{"careUnit": {"id": care_unit_id(ONE)}}] * 2
+
+
+def test_an_ehr_that_gives_nothing_at_all_takes_nothing_from_others() -> None:
+    clinics = world(LONDON)
+    clinics.lists_are_sick = True
+
+    of_units = "byCareUnit { careUnit { id name timeZone emr { code } } timeslotCount coverage { complete } }"
+    _, failed = found(ask(clinics, of_units, ONE, LONDON))["byCareUnit"]
+
+    unit = {"id": care_unit_id(LONDON), "name": "u1", "timeZone": "Europe/London", "emr": {"code": "uk"}}
+    assert failed == {"careUnit": unit, "timeslotCount": 0, "coverage": {"complete": False}}
+
+
+def test_a_care_unit_that_does_not_exist_takes_nothing_from_others() -> None:
+    gone = CareUnitKey("se", "gone")
+
+    of_units = "byCareUnit { careUnit { name } timeslotCount coverage { gaps { code } } }"
+    whole = found(ask(world(), of_units, ONE, gone))["byCareUnit"]
+
+    assert whole[0]["careUnit"] == {"name": mark("care unit", ONE)}
+    assert whole[1] == {"careUnit": {"name": "gone"}, "timeslotCount": 0, "coverage": {"gaps": [{"code": "NOT_FOUND"}]}}
+
+
+def test_a_care_unit_whose_id_may_be_a_personal_number_is_not_asked_for_anything() -> None:
+    clinics, odd = world(), CareUnitKey("se", "19121212-1212")
+
+    answer = ask(clinics, "byCareUnit { careUnit { resources { id } } }", ONE, odd)
+
+    assert answer.codes == {"NOT_FOUND"}
+    assert not any(odd.care_unit in call for call in clinics.calls)
 
 
 def test_where_none_could_be_had_it_is_null_with_one_error() -> None:
@@ -175,3 +213,15 @@ def test_pages_go_on_over_care_units() -> None:
 
     assert seen == found(ask(clinics, "timeslots { nodes { id } }", ONE, TWO, LONDON))["timeslots"]["nodes"]
     assert len(seen) == 8
+
+
+def test_no_care_unit_is_searched_behind_what_another_one_has_next() -> None:
+    clinics = world()
+    of_all = "nextAfter { timeslot { careUnit { id } } searchedUntil complete }"
+
+    whole = found(ask(clinics, of_all, TWO, LONDON, ONE, arguments=", range: {days: {count: 1}}"))["nextAfter"]
+
+    assert whole["timeslot"] == {"careUnit": {"id": care_unit_id(LONDON)}}
+    assert whole["complete"] is True
+    # Each has the range and the first stretch; the first of them has nothing in either.
+    assert clinics.counts() == {"timeslots": 3 + 3, "care-units": 2}
