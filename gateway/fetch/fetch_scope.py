@@ -93,8 +93,6 @@ class FetchScope:
     """Whether its client may be gone, so that no further call is begun for it."""
     is_kept: bool = True
     """Whether its answer may be kept for others, or for later."""
-    tells_failure: bool = False
-    """Whether its answer says without an error that something could not be had, so that nobody else may be told."""
     is_outdated: bool = False
     """When it is closed: whether newer calls say something else than what the request has read."""
     detached: DetachedCalls | None = None

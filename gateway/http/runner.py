@@ -249,7 +249,7 @@ class Runner:
         document = request.query
         if document is None or request.document_id or request.sha256 or self.documents.only_trusted:
             try:
-                document = self.documents.text(request, self.engine.can_read)
+                document = self.documents.text(request)
             except UnknownDocument as error:
                 # Apollo's clients send the document along when a response with status 200 says so.
                 raise HttpError(_request_error_status(media_type), error) from None
@@ -268,8 +268,7 @@ def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
 
     A failure is tried anew by the next request, whether it is told as an error or as data.
     """
-    is_query = result.operation_type == OperationType.QUERY.value
-    return is_query and scope.is_kept and not scope.asks_anew and not scope.tells_failure
+    return result.operation_type == OperationType.QUERY.value and scope.is_kept and not scope.asks_anew
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:
