@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 ARG NODE_VERSION=22
-ARG PYTHON_VERSION=3.12
+# The newest for which every package of the lock has a wheel.
+ARG PYTHON_VERSION=3.14
 
 FROM node:${NODE_VERSION}-slim AS explorer
 WORKDIR /build/gateway/explorer

@@ -28,18 +28,35 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: setup
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+# The image's Python; the oldest stands in pyproject.toml.
+NEWEST := $(shell sed -n 's/^ARG PYTHON_VERSION=//p' Dockerfile)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version $(NEWEST)
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry .
+	$(BIN)/pip-licenses --packages $(SHIPPED) >/dev/null
+
+# The packages of the runtime and its extra; pip-licenses says on standard error which licence may not be shipped.
+SHIPPED = $(shell sed -n 's/^\([^ =]*\)==.*/\1/p' requirements/tracing.txt)
 
 setup: .venv/.ready explorer-if-possible
+
+# An environment of another Python than the one that is asked for is made anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) -V),$(shell $(BIN)/python -V 2>/dev/null))
+ANEW := --clear
+.PHONY: .venv/.ready
+endif
+endif
 
 # pip of Python 3.11 knows no --group, so the lock of the development tools is a file of its own.
 .venv/.ready: requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python -a -z '$(ANEW)' || $(PYTHON) -m venv $(ANEW) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@

@@ -1,24 +1,26 @@
 """What ten calls upstream cost by the client that makes them: `python -m benchmarks.transport`.
 
-The gateway's own pool, aiohttp asked directly, and httpx with its own pool each make the calls of a small graph
-together, again and again, against the upstream of the benchmarks.
+The gateway's own pool, aiohttp asked directly, the gateway's client over httpx2, and the clients of httpx2 and of httpx
+each make the calls of a small graph together, again and again, against the upstream of the benchmarks.
 """
 
 import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
 import httpx
+import httpx2
 import uvloop
 from yarl import URL
 
 from benchmarks.contenders import CREDENTIALS, ROOT, clean_environment
 from benchmarks.processes import pinned, processors, running
-from gateway.http_client.pool import ConnectionPool
+from gateway.http_client.httpx2_client import Httpx2Client
+from gateway.http_client.pool import ConnectionPool, HttpClient
 
 _HEADERS = dict(zip(("x-leyr-client-id", "x-leyr-client-secret"), CREDENTIALS, strict=True))
 _MAX_BYTES = 10 * 2**20
@@ -38,12 +40,19 @@ Get = Callable[[str], Awaitable[object]]
 
 
 @asynccontextmanager
-async def _own(url: str) -> AsyncIterator[Get]:
-    connections = ConnectionPool(url, _HEADERS)
+async def _of_gateway(connections: HttpClient) -> AsyncIterator[Get]:
     try:
         yield lambda target: connections.get(target, max_bytes=_MAX_BYTES)
     finally:
         await connections.close()
+
+
+def _own(url: str) -> AbstractAsyncContextManager[Get]:
+    return _of_gateway(ConnectionPool(url, _HEADERS))
+
+
+def _over_httpx2(url: str) -> AbstractAsyncContextManager[Get]:
+    return _of_gateway(Httpx2Client(url, _HEADERS))
 
 
 @asynccontextmanager
@@ -60,9 +69,24 @@ async def _aiohttp(url: str) -> AsyncIterator[Get]:
 
 
 @asynccontextmanager
+async def _httpx2(url: str) -> AsyncIterator[Get]:
+    async with httpx2.AsyncClient(base_url=url, headers=_HEADERS, timeout=30) as http:
+        yield http.get
+
+
+@asynccontextmanager
 async def _httpx(url: str) -> AsyncIterator[Get]:
     async with httpx.AsyncClient(base_url=url, headers=_HEADERS, timeout=30) as http:
         yield http.get
+
+
+_CLIENTS: dict[str, Callable[[str], AbstractAsyncContextManager[Get]]] = {
+    "own pool": _own,
+    "aiohttp": _aiohttp,
+    "over httpx2": _over_httpx2,
+    "httpx2": _httpx2,
+    "httpx": _httpx,
+}
 
 
 async def _milliseconds(get: Get) -> float:
@@ -80,9 +104,9 @@ async def _milliseconds(get: Get) -> float:
 
 
 async def _measure(url: str) -> None:
-    for name, opened in (("own pool", _own), ("aiohttp", _aiohttp), ("httpx", _httpx)):
+    for name, opened in _CLIENTS.items():
         async with opened(url) as get:
-            print(f"{name:10} {await _milliseconds(get):6.3f} ms of CPU for {len(_TARGETS)} calls")
+            print(f"{name:12} {await _milliseconds(get):6.3f} ms of CPU for {len(_TARGETS)} calls")
 
 
 def main() -> None:

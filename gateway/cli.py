@@ -30,6 +30,7 @@ from gateway.http.error_responses import server_error_body
 from gateway.log_stream import LogStream
 from gateway.logging import build_log, capture_library_logs
 from gateway.schema.query import sdl
+from gateway.server.allocator import restart_with_kept_heap
 from gateway.server.graceful_shutdown import ShutdownTimeouts
 from gateway.server.protocol import Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
@@ -56,7 +57,7 @@ _MAX_ASSUMED = 1_000
 _SIMULATOR_PORT = 9000
 _STDERR = 2
 # The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
-_METRICS_STOP = ShutdownTimeouts(handshake_seconds=0, grace_seconds=2)
+_METRICS_STOP = ShutdownTimeouts(grace_seconds=2)
 
 
 class InputError(Exception):
@@ -86,6 +87,7 @@ def _open_standard_streams() -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(gateway_host=options.host, gateway_port=options.port)
+    restart_with_kept_heap(settings.gateway_kept_heap_mb, os.environ)
 
     def announce(log: FilteringBoundLogger, url: str) -> None:
         log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)

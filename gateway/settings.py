@@ -33,8 +33,6 @@ from gateway.http.csrf import Origins
 from gateway.http_client.proxies import ProxySettings
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
-# Names that other programs own: CGI's version, and the project folder that benchmark harnesses pass around.
-_FOREIGN = frozenset({"GATEWAY_INTERFACE", "GATEWAY_DIR"})
 _DELIVERY_SECONDS = 5
 
 
@@ -168,6 +166,8 @@ class Settings(LimitSettings, AccessSettings, BookingSettings, ProxySettings, Ba
     """For how long after that they are served while they are fetched anew."""
     gateway_cache_max_mb: int = Field(64, ge=1, le=65_536)
     """What all caches together may take in memory, in MiB."""
+    gateway_kept_heap_mb: int = Field(64, ge=0, le=1_024)
+    """How much freed memory to keep for the next large answer (glibc), in MiB; 0 leaves that to the C library."""
     gateway_introspection: bool = False
     """Whether clients may introspect and get suggestions; on in `gateway dev` unless set."""
     gateway_schema: bool = True
@@ -328,7 +328,7 @@ def _secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
 def _check_names(names: Iterable[str]) -> None:
     known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in _SECRETS}
     ours = [name for name in names if name.upper().startswith(_PREFIXES)]
-    unknown = sorted(name for name in ours if name.upper() not in known | _FOREIGN)
+    unknown = sorted(name for name in ours if name.upper() not in known)
     if unknown:
         raise SettingsError("\n".join(_unknown_name(name, known) for name in unknown))
 

@@ -13,9 +13,14 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 from gateway.cli import main
+from gateway.server.allocator import heap_variables
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))}
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(("LEYR_", "GATEWAY_"))},
+    # So that no process begins anew to be told so.
+    **heap_variables(64),
+}
 STARTS_WITHIN, STOPS_WITHIN = 60, 30
 _A_MOMENT = 0.02
 

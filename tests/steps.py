@@ -66,22 +66,26 @@ class Steps:
         """A callback of the loop that counts its events as a step."""
 
         def run(*args: *Arguments) -> None:
-            name = ""
+            name, events = "", 0
 
-            def trace(frame: FrameType, _event: str, _arg: object) -> Any:
-                nonlocal name
+            def enter(frame: FrameType, _event: str, _arg: object) -> Any:
+                nonlocal name, events
                 name = name or frame.f_code.co_qualname
-                self._size += 1
-                return trace
+                events += 1
+                return inside
+
+            def inside(_frame: FrameType, _event: str, _arg: object) -> None:
+                nonlocal events
+                events += 1
 
             before, self._size, self._thread = sys.gettrace(), 0, threading.get_ident()
-            sys.settrace(trace)
+            sys.settrace(enter)
             try:
                 callback(*args)
             finally:
                 sys.settrace(before)
                 self._thread = None
-                self.all.append(Step(self._size, name))
+                self.all.append(Step(self._size + events, name))
 
         return run
 

@@ -1,19 +1,18 @@
 """Signed bearer tokens: JWT (RFC 7519, RFC 8725) in the compact form of JWS (RFC 7515)."""
 
-import re
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from hashlib import blake2b, sha256
-from math import isfinite
 from typing import Any, NamedTuple
 
-import orjson
-from jwt import PyJWS
-from jwt.algorithms import OKPAlgorithm
-from jwt.exceptions import PyJWTError
+import jwt
+from jwt.exceptions import InvalidJTIError, InvalidSubjectError
+from jwt.types import Options
 
 from gateway.auth.caller import Caller, Rate, bearer, care_units, is_emr_code, patient_kinds
 from gateway.auth.jwks import ALGORITHMS, NAMES, Key, KeySet
@@ -29,14 +28,29 @@ _NAME_DIGITS = 12
 # A program's token need not have a subject; it names the program then.
 _SUBJECT_CLAIMS = ("sub", "client_id", "azp")
 _MAX_TOKEN = 8_192
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _MAX_CACHED = 2_048
 # Of a few hundred bytes each; a token may list hundreds of them.
 _MAX_CACHED_UNITS = 16_384
 _MAX_CACHED_SECONDS = 300.0
-_JWS = PyJWS(ALGORITHMS, {"verify_signature": True, "enforce_minimum_key_length": True})
-# PyJWT knows EdDSA by its older name only.
-_JWS.register_algorithm("Ed25519", OKPAlgorithm())
+# Times are compared here, with the gateway's own clock.
+_CHECKED: Options = {
+    "require": ["exp"],
+    "verify_exp": False,
+    "verify_nbf": False,
+    "verify_iat": False,
+    "verify_iss": True,
+    "verify_aud": True,
+    "enforce_minimum_key_length": True,
+}
+_FARTHEST = 1e12
+_UNREADABLE = "The token cannot be read: it has three parts in base64url, joined by dots"
+_REFUSALS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
+    (jwt.InvalidIssuerError, "The token is not from the issuer (`iss`) that is trusted here"),
+    (jwt.InvalidAudienceError, "The token is not meant for this gateway (`aud`)"),
+    (InvalidSubjectError, "The token's subject is not a text (`sub`)"),
+    (InvalidJTIError, "The token's own id is not a text (`jti`)"),
+    (jwt.InvalidSignatureError, "The token's signature is wrong"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +65,6 @@ class JwtRequirements:
     patient_by_claim: str = "patient_by"
 
 
-def valid_until(claims: Mapping[str, Any], required: JwtRequirements, now: float) -> float:
-    """The end of a token's validity, in seconds since 1970. Raises Unauthenticated if it is not valid now."""
-    if claims.get("iss") != required.issuer:
-        raise Unauthenticated("The token is not from the issuer (`iss`) that is trusted here")
-    audience = claims.get("aud")
-    if audience != required.audience and not (isinstance(audience, list) and required.audience in audience):
-        raise Unauthenticated("The token is not meant for this gateway (`aud`)")
-    expires, begins, issued = (_seconds(claims, name) for name in ("exp", "nbf", "iat"))
-    if expires is None:
-        raise Unauthenticated("The token does not say when it expires (`exp`)")
-    if now >= expires + LEEWAY:
-        raise Unauthenticated("The token has expired (`exp`); get a new one")
-    if any(at is not None and now < at - LEEWAY for at in (begins, issued)):
-        raise Unauthenticated("The token does not hold yet (`nbf`, `iat`)")
-    return expires + LEEWAY
-
-
 def caller_name(claims: Mapping[str, Any], required: JwtRequirements, secret: bytes) -> str:
     """A pseudonym for the token's subject, which cannot be reversed without the secret.
 
@@ -76,7 +73,7 @@ def caller_name(claims: Mapping[str, Any], required: JwtRequirements, secret: by
     subject = next(([name, claims[name]] for name in _SUBJECT_CLAIMS if claims.get(name) is not None), [])
     if not all(isinstance(part, str) for part in subject):
         raise Unauthenticated("The token's subject is not a text (`sub`)")
-    digest = blake2b(orjson.dumps([required.issuer, *subject]), key=secret)
+    digest = blake2b(json.dumps([required.issuer, *subject]).encode("ascii"), key=secret)
     return f"token:{digest.hexdigest()[:_NAME_DIGITS]}"
 
 
@@ -119,15 +116,6 @@ def granted_rights(claims: Mapping[str, Any], required: JwtRequirements) -> Book
             "details"
         )
     return BookingRights(may_book, kinds)
-
-
-def _seconds(claims: Mapping[str, Any], claim: str) -> float | None:
-    value = claims.get(claim)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise Unauthenticated(f"The token's `{claim}` is not a number of seconds")
-    return float(value)
 
 
 def _listed(value: object) -> frozenset[str] | None:
@@ -204,9 +192,7 @@ class JwtVerifier:
             raise Unauthenticated("Send a token as `Authorization: Bearer`")
         if len(token) > _MAX_TOKEN:
             raise Unauthenticated(f"The token is longer than {_MAX_TOKEN} characters")
-        if not _TOKEN.fullmatch(token):
-            raise Unauthenticated("This is not a token: it has three parts in base64url, joined by dots")
-        digest = sha256(token.encode("ascii")).digest()
+        digest = sha256(token.encode()).digest()
         return self._cached(digest) or await self._verify(token, digest)
 
     async def start(self) -> None:
@@ -232,62 +218,65 @@ class JwtVerifier:
         kid, algorithm = _signed_with(token)
         if not self.keys.knows(kid):
             # Whatever its key: what would be refused is not worth a fetch, of which strangers get few.
-            valid_until(_unverified_claims(token), self.required, self.now().timestamp())
-        key = await self.keys.find(kid, algorithm)
+            self._valid_until(self._claims(token))
+        key = await self.keys.find(kid, NAMES[algorithm])
         if key is None:
             raise Unauthenticated("The token does not name (`kid`, `alg`) a key of its issuer")
-        claims = _verified_claims(token, key)
-        now = self.now().timestamp()
-        until = valid_until(claims, self.required, now)
+        public = copy(key.public)
+        # PyJWT knows EdDSA by its older name only, and has each key bound to one name.
+        public.algorithm_name = algorithm
+        claims = self._claims(token, public)
+        now, until = self.now().timestamp(), self._valid_until(claims)
         name = caller_name(claims, self.required, self.secret)
         rights = granted_rights(claims, self.required)
         caller = Caller(name, granted_access(claims, self.required), self.rate, rights)
         self._cache.keep(digest, _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS)))
         return caller
 
+    def _claims(self, token: str, key: jwt.PyJWK | None = None) -> dict[str, Any]:
+        """The claims of a token that this key signed, or else anybody. Raises Unauthenticated."""
+        options: Options = {**_CHECKED, "verify_signature": key is not None}
+        issuer, audience = self.required.issuer, self.required.audience
+        try:
+            return jwt.decode(token, key or "", options=options, issuer=issuer, audience=audience)
+        except jwt.PyJWTError as error:
+            refusal = _refusal(error)
+        raise refusal
 
-# Errors of PyJWT are suppressed without a trace, since they may quote the token.
+    def _valid_until(self, claims: Mapping[str, Any]) -> float:
+        """The end of a token's validity, in seconds since 1970. Raises Unauthenticated if it is not valid now."""
+        now = self.now().timestamp()
+        times = {name: claims[name] for name in ("exp", "nbf", "iat") if claims.get(name) is not None}
+        for name, at in times.items():
+            if type(at) not in {int, float} or not -_FARTHEST < at < _FARTHEST:
+                raise Unauthenticated(f"The token's `{name}` is not a number of seconds")
+        until: float = times.pop("exp") + LEEWAY
+        if now >= until:
+            raise Unauthenticated("The token has expired (`exp`); get a new one")
+        if any(now < at - LEEWAY for at in times.values()):
+            raise Unauthenticated("The token does not hold yet (`nbf`, `iat`)")
+        return until
 
 
 def _signed_with(token: str) -> tuple[str | None, str]:
     """The kid and the algorithm that a token names; not to be trusted yet. Raises Unauthenticated."""
     header: dict[str, Any] | None = None
-    with suppress(PyJWTError):
-        header = _JWS.get_unverified_header(token)
+    with suppress(jwt.PyJWTError):
+        header = jwt.get_unverified_header(token)
     if header is None:
-        raise Unauthenticated("The token's header cannot be read")
+        raise Unauthenticated(_UNREADABLE)
     kid, algorithm = header.get("kid"), header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in NAMES:
         raise Unauthenticated(f"The token must be signed with one of {', '.join(ALGORITHMS)}")
     # A server must understand all that `crit` names (RFC 7515, 4.1.11); the gateway understands none of it.
     if "crit" in header or "b64" in header:
         raise Unauthenticated("The token's header has `crit` or `b64`, which is not supported")
-    return kid, NAMES[algorithm]
+    return kid, algorithm
 
 
-def _verified_claims(token: str, key: Key) -> dict[str, Any]:
-    """The claims of a token that this key signed. Raises Unauthenticated."""
-    payload: bytes | None = None
-    with suppress(PyJWTError):
-        # The key itself, since PyJWT would bind a JWK to one name of its algorithm.
-        payload = _JWS.decode(token, key.public.key, [name for name, meant in NAMES.items() if meant == key.algorithm])
-    if payload is None:
-        raise Unauthenticated("The token's signature is wrong")
-    return _claims(payload)
-
-
-def _unverified_claims(token: str) -> dict[str, Any]:
-    """The claims of a token, whoever signed it. Raises Unauthenticated."""
-    payload = b""
-    with suppress(PyJWTError):
-        payload = _JWS.decode(token, options={"verify_signature": False})
-    return _claims(payload)
-
-
-def _claims(payload: bytes) -> dict[str, Any]:
-    claims: object = None
-    with suppress(ValueError):
-        claims = orjson.loads(payload)
-    if not isinstance(claims, dict):
-        raise Unauthenticated("The token holds no JSON object")
-    return claims
+def _refusal(error: jwt.PyJWTError) -> Unauthenticated:
+    """What a client is told; never PyJWT's own words, since they may quote the token."""
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return Unauthenticated(f"The token has no `{error.claim}`")
+    said = next((message for kind, message in _REFUSALS if isinstance(error, kind)), None)
+    return Unauthenticated(said or _UNREADABLE)

@@ -1,5 +1,7 @@
 """The fewest upstream calls that answer a set of timeslot queries.
 
+No library plans them: a DataLoader batches keys, and knows nothing of windows and filters that contain others.
+
 A query is what one field wants, a step is one upstream call. Planning goes in three moves, all per care unit:
 
 1. Spread. A query that the EHR's filter policy forbids becomes several that it allows: one per listed resource or

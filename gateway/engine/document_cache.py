@@ -2,14 +2,15 @@
 
 import gc
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from operator import attrgetter
 from sys import getsizeof
 from typing import Any, Protocol
 
+from cachetools import LRUCache
 from graphql import (
     DocumentNode,
     ExecutableDefinitionNode,
@@ -59,7 +60,7 @@ _MAX_UNCOLLECTED_CLASSES = 2_000
 class MemoryBudget(Protocol):
     """Counts the bytes of cached entries, which their owners keep, and tells an owner when to evict one."""
 
-    def keep(self, name: Hashable, size: int, on_evict: Callable[[], None]) -> bool:
+    def keep(self, name: Hashable, size: int, on_evict: Callable[[], object]) -> bool:
         """Count an entry of `size` bytes, in place of one of the same name; False where it may not be kept."""
 
     def touch(self, name: Hashable) -> None:
@@ -122,8 +123,8 @@ class Document:
     """A parsed document with its validation errors, and what was compiled of it.
 
     `digest` is its text's, `directive_variables` are those that decide what is selected, `own_bytes` is what it takes
-    in memory without its programs, and `charged_bytes` what it was last charged for. `positions` are those of its
-    programs. It has no representation, since its text may hold personal data.
+    in memory without its programs, and `positions` are those of its programs. It has no representation, since its text
+    may hold personal data.
     """
 
     digest: str
@@ -134,7 +135,6 @@ class Document:
     characters: int
     own_bytes: int
     positions: int = 0
-    charged_bytes: int = 0
     programs: dict[Hashable, Program] = field(default_factory=dict)
     rules: dict[str | None, VariableRules] = field(default_factory=dict)
 
@@ -169,6 +169,20 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
+class _ByDigest(LRUCache[str, Document]):
+    """Documents of at most so many bytes; what goes is no longer charged to the budget."""
+
+    def __init__(self, budget: MemoryBudget | None) -> None:
+        super().__init__(_MAX_BYTES, getsizeof=attrgetter("size"))
+        self._budget = budget
+
+    def __delitem__(self, digest: str) -> None:
+        document = self[digest]
+        super().__delitem__(digest)
+        if self._budget is not None:
+            self._budget.drop(document)
+
+
 class Documents:
     """Parses, validates and compiles documents, and caches them within a budget; without one it caches none.
 
@@ -196,8 +210,7 @@ class Documents:
             OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         ]
         self._budget = budget
-        self._cache: OrderedDict[str, Document] = OrderedDict()
-        self._bytes = 0
+        self._cache = _ByDigest(budget)
         self._classes_before = 0
 
     def read(self, text: str) -> Document:
@@ -209,7 +222,6 @@ class Documents:
         digest = digest_of(text)
         found = self._cache.get(digest)
         if found is not None:
-            self._cache.move_to_end(digest)
             if self._budget is not None:
                 self._budget.touch(found)
             return found
@@ -279,24 +291,11 @@ class Documents:
         """Cache a document, or count anew what it takes; one that is too large is used for its request alone."""
         if self._budget is None:
             return
+        evict = partial(self._cache.pop, document.digest, None)
+        evict()
         size = document.size
-        if size > _MAX_DOCUMENT_BYTES or not self._budget.keep(document, size, partial(self._evict, document)):
-            self._budget.drop(document)
-            self._evict(document)
-            return
-        self._cache[document.digest] = document
-        self._bytes += size - document.charged_bytes
-        document.charged_bytes = size
-        while self._bytes > _MAX_BYTES:
-            oldest = next(iter(self._cache.values()))
-            self._budget.drop(oldest)
-            self._evict(oldest)
-
-    def _evict(self, document: Document) -> None:
-        if self._cache.get(document.digest) is document:
-            del self._cache[document.digest]
-            self._bytes -= document.charged_bytes
-            document.charged_bytes = 0
+        if size <= _MAX_DOCUMENT_BYTES and self._budget.keep(document, size, evict):
+            self._cache[document.digest] = document
 
     def _collect_classes(self) -> None:
         """Collect garbage when many classes were made for rows, most of which may belong to evicted documents."""

@@ -1,4 +1,8 @@
-"""The engine's door: takes an operation and a context, gives the JSON of its answer and its errors."""
+"""The engine's door: takes an operation and a context, gives the JSON of its answer and its errors.
+
+The engine stands here instead of graphql-core's executor, which completes each value of each row by itself: a large
+answer takes the plain gateway of the benchmarks, which runs on that, six times the CPU.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -323,7 +323,7 @@ class Execution:
         output.append(placeholder)
         self._suspended[coroutine] = awaiting, path, placeholder, future
         if future is not None:
-            # What a task does with a future that its coroutine yields.
+            # What a task does with a future that its coroutine yields: another coroutine can await it meanwhile.
             future._asyncio_future_blocking = False  # noqa: SLF001 # asyncio's contract with what runs coroutines
             future.add_done_callback(partial(self._resume, coroutine))
         else:

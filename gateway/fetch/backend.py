@@ -11,13 +11,14 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from zoneinfo import ZoneInfo
 
+from cachetools import FIFOCache
+
 from gateway.domain.errors import GatewayError, OperationTooLarge, RateLimited, UpstreamAnswerTooLarge
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
 from gateway.domain.pieces import PIECE, InPieces
 from gateway.domain.queries import Filters, ListedIds, Step, UnitLists
 from gateway.domain.timeslots import TimeslotList, joined, joined_in_pieces
 from gateway.domain.window import Window, halves
-from gateway.fetch.profiles import remember
 
 # What the parts of one answer may hold together: as many slots as an operation may read unless set otherwise.
 _MOST_SLOTS = 500_000
@@ -134,7 +135,7 @@ class DividedCalls:
         self._backend = backend
         self._zone_of = zone_of
         self._clock = clock
-        self._too_large: dict[tuple[CareUnitKey, Filters], dict[Window, float]] = {}
+        self._too_large: FIFOCache[tuple[CareUnitKey, Filters], dict[Window, float]] = FIFOCache(_MOST_REMEMBERED)
 
     async def timeslots(self, step: Step, semaphore: asyncio.Semaphore, count_calls: CountCalls) -> TimeslotList:
         """The answer to a step, of which one call is counted already. Raises domain errors."""
@@ -185,7 +186,7 @@ class DividedCalls:
         if len(known) > _MOST_PARTS_AT_ONCE:
             # The longest say most: without them the next call would begin with one that is too large.
             del known[min(known, key=lambda each: each.length)]
-        remember(self._too_large, key, known, most=_MOST_REMEMBERED)
+        self._too_large[key] = known
         return [step.within(each) for each in windows]
 
     def _known_parts(self, step: Step, count_calls: CountCalls) -> Sequence[Step]:

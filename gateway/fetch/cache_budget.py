@@ -29,7 +29,7 @@ class CacheBudget:
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
-        self._entries: OrderedDict[Hashable, tuple[int, Callable[[], None]]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[int, Callable[[], object]]] = OrderedDict()
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class CacheBudget:
     def __contains__(self, name: Hashable) -> bool:
         return name in self._entries
 
-    def keep(self, name: Hashable, size: int, on_evict: Callable[[], None]) -> bool:
+    def keep(self, name: Hashable, size: int, on_evict: Callable[[], object]) -> bool:
         """Make room for an entry of `size` bytes; False where it is too large to be kept at all.
 
         `on_evict` is called when it has to go. An entry of the same name is dropped without that call.

@@ -307,6 +307,7 @@ class FetchScope:
         self._used.clear()
         awaited, self._awaited = self._awaited, []
         for future in awaited:
+            future.cancel()
             forget_frames(future)
         self._release_all()
 

@@ -4,8 +4,9 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias
 
+from cachetools import FIFOCache
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,9 +25,6 @@ from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, No
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
 from gateway.domain.window import time_zone
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _MOST_REMEMBERED = 10_000
 
@@ -137,7 +135,7 @@ class Profiles:
         self, profiles: Iterable[EhrProfile], on_learned: Callable[[EhrProfile], None] = lambda _: None
     ) -> None:
         self._on_learned = on_learned
-        self._lacks_owner: dict[CareUnitKey, UnitLists] = {}
+        self._lacks_owner: FIFOCache[CareUnitKey, UnitLists] = FIFOCache(_MOST_REMEMBERED)
         self.configure(profiles)
         if not self._profiles:
             raise ValueError("at least one EHR is needed")
@@ -196,15 +194,7 @@ class Profiles:
 
     def learn_lacks_owner(self, care_unit: CareUnitKey, found: UnitLists) -> None:
         """Remember that slots of a care unit did not name their resource, or their service."""
-        remember(self._lacks_owner, care_unit, self._lacks_owner.get(care_unit, UnitLists.NONE) | found)
-
-
-def remember(values: dict[K, V], key: K, value: V, *, most: int = _MOST_REMEMBERED) -> None:
-    """Set the value of a care unit, or of what is in it; of too many, the oldest is forgotten."""
-    values.pop(key, None)
-    if len(values) >= most:
-        del values[next(iter(values))]
-    values[key] = value
+        self._lacks_owner[care_unit] = self._lacks_owner.get(care_unit, UnitLists.NONE) | found
 
 
 def suspected_profile(known: EhrProfile, refused: Step, error: GatewayError) -> EhrProfile | None:

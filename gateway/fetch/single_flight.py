@@ -6,6 +6,7 @@ the awaiting task also cancels the future that it awaits.
 
 A holder ends in one of three ways. Its answer came; or its client left, so that it wants none; or its time was over.
 After the last of these the call is worth its answer to whoever asks next, so it goes on detached, without a holder.
+No library is used, since decorators such as async_lru's tell the first two of these apart at most.
 """
 
 import asyncio

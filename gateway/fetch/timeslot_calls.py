@@ -9,6 +9,8 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
+from cachetools import FIFOCache
+
 from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
@@ -21,7 +23,7 @@ from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, c
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.pending_reads import PendingRead
-from gateway.fetch.profiles import Profiles, remember
+from gateway.fetch.profiles import Profiles
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
 
@@ -35,6 +37,7 @@ _MOST_COMPARED = 2_000
 _SLOTS_A_LIST = 100
 # Beyond so many care units, those of which no answer is in use any more are forgotten.
 _MOST_UNITS = 1_000
+_MOST_FAILED = 10_000
 
 Source: TypeAlias = Snapshot | SharedCall[TimeslotList]
 
@@ -56,7 +59,7 @@ class TimeslotCalls:
         # Who waits for each pending call, as one that becomes several is counted for any of them that has calls left.
         self._counting: dict[Step, list[CountCalls]] = {}
         self._not_rounded_up: set[str] = set()
-        self._failed_at: dict[CareUnitKey, float] = {}
+        self._failed_at: FIFOCache[CareUnitKey, float] = FIFOCache(_MOST_FAILED)
 
     def rounds_up(self, emr: str) -> bool:
         """Whether windows are rounded up to the end of their last day."""
@@ -169,7 +172,7 @@ class TimeslotCalls:
         if call.answer is not None:
             self._failed_at.pop(step.care_unit, None)
         elif call.joinable:
-            remember(self._failed_at, step.care_unit, self._clock())
+            self._failed_at[step.care_unit] = self._clock()
         calls = self._pending[step.care_unit]
         if calls.get(step) is call:
             del calls[step]

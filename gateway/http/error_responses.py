@@ -238,8 +238,8 @@ _SYNTAX = re.compile(
 
 _QUOTED = r"'[$@]?[\w.\[\]!]+(?:\(\w+:\))?'"
 _WHERE = r"(?:(?:Variable '\$\w+'|Argument '\w+') has invalid (?:default )?value(?: at [\w.\[\]]+)?: )?"
-# Messages of our own scalar DateTime quote nothing but an example, which looks like a personal number.
-_DATE_TIME = "(?:A|This) DateTime [^']+"
+# Messages of our own scalars quote nothing but an example, which looks like a personal number.
+_OWN_SCALAR = "(?:A|This) (?:DateTime|Date|LocalTime) [^']+"
 # {} stands for one or several names of the document or the schema, ... for words of graphql-core.
 _FORMS = """
 Cannot query field {} on type {}.
@@ -296,7 +296,7 @@ _KNOWN = re.compile(
         re.escape(form).replace(r"\{\}", rf"{_QUOTED}(?:, {_QUOTED})*").replace(r"\.\.\.", r"[\w -]*")
         for form in _FORMS.strip().splitlines()
     )
-    + f"|{_DATE_TIME})"
+    + f"|{_OWN_SCALAR})"
 )
 # The client's value, up to the message's end.
 _VALUE = re.compile(
@@ -319,7 +319,7 @@ def safe_message(error: GraphQLError, *, suggestions: bool) -> str:
         message: str | None = f"{found.group()}." if found else "Syntax Error: The document cannot be read here."
     else:
         message = _known_message(original, suggestions=suggestions)
-    if message is None or may_hold_a_personal_number(re.sub(_DATE_TIME, "", message)):
+    if message is None or may_hold_a_personal_number(re.sub(_OWN_SCALAR, "", message)):
         return GENERIC_MESSAGE
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 

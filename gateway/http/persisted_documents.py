@@ -5,7 +5,6 @@ persisted queries), in a bounded store.
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
@@ -13,6 +12,7 @@ from sys import getsizeof
 from typing import Any
 
 import orjson
+from cachetools import LRUCache
 
 from gateway.domain.errors import Forbidden, NoAutomaticDocuments, UnknownDocument
 from gateway.fetch.cache_budget import CacheBudget
@@ -90,9 +90,7 @@ class PersistedDocuments:
         self.manifest = object()
         self._max_bytes = max_bytes
         self._budget = CacheBudget(_MAX_DOCUMENTS * _OVERHEAD_BYTES + 5 * max_bytes) if budget is None else budget
-        # By hash, the least recently used first.
-        self._registered: OrderedDict[str, str] = OrderedDict()
-        self._registered_bytes = 0
+        self._registered = _Registered(max_bytes, self._budget)
         self.trust(trusted or {})
 
     def trust(self, by_id: Mapping[str, str]) -> None:
@@ -131,7 +129,6 @@ class PersistedDocuments:
         """The document of an Apollo client, which sends the text too after a response that its hash is unknown."""
         found = self._known.get(sha256_hash)
         if found is None and query is None and (found := self._registered.get(sha256_hash)) is not None:
-            self._registered.move_to_end(sha256_hash)
             self._budget.touch(("registered", sha256_hash))
         if found is not None:
             return found
@@ -145,23 +142,30 @@ class PersistedDocuments:
         return query
 
     def _register(self, sha256_hash: str, text: str) -> None:
-        size = len(text.encode())
-        if size > self._longest:
+        if _utf8_bytes(text) > self._longest:
             return
-        self._forget(sha256_hash)
-        while self._registered_bytes + size > self._max_bytes or len(self._registered) >= _MAX_DOCUMENTS:
-            self._forget(next(iter(self._registered)))
-        name = "registered", sha256_hash
-        if self._budget.keep(name, _OVERHEAD_BYTES + getsizeof(text), partial(self._forget, sha256_hash)):
+        forget = partial(self._registered.pop, sha256_hash, None)
+        forget()
+        if len(self._registered) >= _MAX_DOCUMENTS:
+            self._registered.popitem()
+        if self._budget.keep(("registered", sha256_hash), _OVERHEAD_BYTES + getsizeof(text), forget):
             self._registered[sha256_hash] = text
-            self._registered_bytes += size
 
-    def _forget(self, sha256_hash: str) -> None:
-        """Drop a registered document."""
-        text = self._registered.pop(sha256_hash, None)
-        if text is not None:
-            self._registered_bytes -= len(text.encode())
-            self._budget.drop(("registered", sha256_hash))
+
+class _Registered(LRUCache[str, str]):
+    """Texts by hash, of at most so many bytes; what goes is no longer charged to the budget."""
+
+    def __init__(self, max_bytes: int, budget: CacheBudget) -> None:
+        super().__init__(max_bytes, getsizeof=_utf8_bytes)
+        self._budget = budget
+
+    def __delitem__(self, sha256_hash: str) -> None:
+        super().__delitem__(sha256_hash)
+        self._budget.drop(("registered", sha256_hash))
+
+
+def _utf8_bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def _sha256(text: str) -> str:

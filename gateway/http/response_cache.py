@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TypeAlias
 
+from cachetools import FIFOCache
 from starlette.types import Send
 
 from gateway.domain.models import Access
@@ -103,6 +104,7 @@ class GraphQLResponse:
             await send({"type": "http.response.body", "body": piece, "more_body": number < len(pieces)})
 
     async def _body(self, encoding: Encoding) -> _Body:
+        """The body in an encoding, made once: Starlette's GZipMiddleware compresses a kept answer each time anew."""
         size = sum(map(len, self.pieces))
         if encoding is Encoding.IDENTITY or size < MIN_COMPRESSED_BYTES:
             if size < _ONE_PIECE:
@@ -146,7 +148,7 @@ class ResponseCache:
         self._budget = budget
         self._clock = clock
         self._kept: dict[CacheKey, GraphQLResponse] = {}
-        self._sightings: dict[int, float] = {}
+        self._sightings: FIFOCache[int, float] = FIFOCache(_MAX_SIGHTINGS)
 
     def find(self, key: CacheKey) -> GraphQLResponse | None:
         """The response that is kept for a key, if it is still fresh."""
@@ -177,8 +179,6 @@ class ResponseCache:
         sighting = hash(key)
         if self._sightings.pop(sighting, now) > now:
             return True
-        if len(self._sightings) >= _MAX_SIGHTINGS:
-            del self._sightings[next(iter(self._sightings))]
         self._sightings[sighting] = fresh_until
         return False
 

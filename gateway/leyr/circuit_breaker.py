@@ -1,5 +1,7 @@
 """The circuit breaker that decides whether an EHR is called at all, and what it makes of calls that are slow.
 
+It is the gateway's own, since pybreaker counts failures in a row, and neither the share of them nor slow calls.
+
 The thresholds are those that are widely used: a window of 30 seconds and a first break of 5 (Polly), half of the calls
 failing (Hystrix, resilience4j), five consecutive failures (Envoy's outlier detection). Hystrix wants 20 calls before it
 judges and Polly 100; a clinic's EHR gets few, so it is 10 here.

@@ -1,4 +1,7 @@
-"""How many calls to one EHR run at a time; the others wait, and those that nobody waits for give way to them."""
+"""How many calls to one EHR run at a time; the others wait, and those that nobody waits for give way to them.
+
+It is the gateway's own, since the semaphores of asyncio and anyio neither find their limit nor know fair shares.
+"""
 
 import asyncio
 from collections import Counter

@@ -1,16 +1,17 @@
 """What one request reads: however often a query mentions a list, it is read once.
 
-There is no DataLoader here. Leyr has no bulk endpoint, so lists are read one by one; and timeslots are planned
-together by the turn of the loop, which takes a call_soon. aiodataloader would add a task and some ten microseconds
-to each of the hundreds of loads that a query nested in resources makes, and its waiters hang where a batch is
-cancelled (as of 0.4.3).
+Lists are read one by one, since Leyr has no bulk endpoint that a batch of them could be read from. Timeslots are: what
+one turn of the loop asks of a care unit is a batch of its DataLoader, and planned together.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
 from enum import Flag, auto
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from aiodataloader import DataLoader
 
 from gateway.domain import models
 from gateway.domain.errors import GatewayError, NotFound
@@ -26,6 +27,7 @@ from gateway.fetch.timeslot_fetcher import AnsweredParts, TimeslotFetcher, answe
 
 K = TypeVar("K", str, CareUnitKey)
 T = TypeVar("T", bound=models.CatalogItem)
+Pending: TypeAlias = "asyncio.Future[TimeslotList]"
 
 READS = "reads"
 """Metadata of a field: what its resolver reads from upstream (`Reads`); prefetching and the cost check look there."""
@@ -118,10 +120,11 @@ class Loaders:
         self._calls = calls
         self._scope = scope
         self._coverages: dict[CareUnitKey, QueryCoverage] = {}
-        self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[TimeslotList]] = {}
+        self._batches: dict[CareUnitKey, DataLoader[TimeslotQuery, Pending]] = {}
+        self._timeslots: dict[TimeslotQuery, TimeslotList | asyncio.Future[Pending]] = {}
         self._unconfirmed: set[TimeslotQuery] = set()
-        self._batches: dict[CareUnitKey, list[TimeslotQuery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def allow(self, calls: int, slots: int, list_bytes: int) -> None:
         """Let the request make so many upstream calls, and read so many timeslots, and so many bytes of other lists."""
@@ -147,8 +150,8 @@ class Loaders:
         if Reads.CARE_UNITS in reads:
             self.care_units.start(care_unit.emr)
 
-    def start_timeslots(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
-        """Read the slots of a query, unless that was begun; what one turn of the loop asks is planned together."""
+    def start_timeslots(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[Pending]":
+        """Read the slots of a query, unless that was begun; its batch gives a future of them within a few turns."""
         given = self._timeslots.get(query)
         if given is None:
             given = self._timeslots[query] = self._started(query)
@@ -173,7 +176,7 @@ class Loaders:
         """The free timeslots of a query that a field asks for."""
         self._scope.asked += 1
         given = self.start_timeslots(query)
-        found = given if isinstance(given, TimeslotList) else await given
+        found = given if isinstance(given, TimeslotList) else await (await given)
         self._report_spread(query)
         return found
 
@@ -228,32 +231,46 @@ class Loaders:
 
     def close(self) -> None:
         """Cancel the reads that no other request waits for."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         self._scope.close()
         # Coverages refer to these loaders: unbroken, the cycle would keep every slot until the collector runs.
         self._coverages.clear()
+        self._batches.clear()
         self._timeslots.clear()
 
-    def _started(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[TimeslotList]":
+    def _started(self, query: TimeslotQuery) -> "TimeslotList | asyncio.Future[Pending]":
         coverage = self._coverages.get(query.care_unit)
         if coverage is None:
             coverage = QueryCoverage(query.care_unit, self._calls, unit_lists=self, scope=self._scope)
             self._coverages[query.care_unit] = coverage
-        from_cache = coverage.from_cache(query)
-        if from_cache is not None:
-            return from_cache
-        loop = asyncio.get_running_loop()
-        if query.care_unit not in self._batches:
-            self._batches[query.care_unit] = []
-            loop.call_soon(self._fetch_batch, query.care_unit, coverage)
-        self._batches[query.care_unit].append(query)
-        future: asyncio.Future[TimeslotList] = loop.create_future()
-        future.add_done_callback(_mark_retrieved)
-        return self._scope.wait_for(future)
+        found = coverage.from_cache(query)
+        if found is not None:
+            return found
+        batches = self._batches.get(query.care_unit)
+        if batches is None:
+            load = partial(self._load_batch, TimeslotFetcher(coverage))
+            batches = self._batches[query.care_unit] = DataLoader(load, cache=False, loop=asyncio.get_running_loop())
+        return batches.load(query)
 
-    def _fetch_batch(self, care_unit: CareUnitKey, coverage: QueryCoverage) -> None:
-        self._run(self._answer(self._batches.pop(care_unit), TimeslotFetcher(coverage)))
+    async def _load_batch(self, fetcher: TimeslotFetcher, queries: list[TimeslotQuery]) -> list[Pending]:
+        """Begin to answer queries, and give a future for each at once.
+
+        A DataLoader tells those that wait for a batch nothing of its cancellation (as of 0.4.3), so none lasts until
+        the answers are there. Nor does an early answer have to wait for the others of its batch then.
+        """
+        loop = asyncio.get_running_loop()
+        answers: dict[TimeslotQuery, Pending] = {query: loop.create_future() for query in queries}
+        for future in answers.values():
+            if self._is_closed:
+                future.cancel()
+            else:
+                future.add_done_callback(_mark_retrieved)
+                self._scope.wait_for(future)
+        if not self._is_closed:
+            self._run(_answer(fetcher, answers))
+        return list(answers.values())
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -266,24 +283,25 @@ class Loaders:
             await self.confirm_ids_exist(query, unconfirmed)
             self.start_timeslots(query)
 
-    async def _answer(self, queries: list[TimeslotQuery], fetcher: TimeslotFetcher) -> None:
-        try:
-            await fetcher.answer(queries, self._deliver)
-        except Exception as error:  # noqa: BLE001 # whatever it is, it belongs to the fields that wait
-            for query in queries:
-                self._deliver(query, error)
 
-    def _deliver(self, query: TimeslotQuery, answer: TimeslotList | Exception) -> None:
-        future = self._timeslots.get(query)
-        if not isinstance(future, asyncio.Future) or future.done():
+async def _answer(fetcher: TimeslotFetcher, answers: dict[TimeslotQuery, Pending]) -> None:
+    def deliver(query: TimeslotQuery, answer: TimeslotList | Exception) -> None:
+        future = answers[query]
+        if future.done():
             return
         if isinstance(answer, Exception):
             future.set_exception(answer)
         else:
             future.set_result(answer)
 
+    try:
+        await fetcher.answer(list(answers), deliver)
+    except Exception as error:  # noqa: BLE001 # whatever it is, it belongs to the fields that wait
+        for query in answers:
+            deliver(query, error)
 
-def _mark_retrieved(future: "asyncio.Future[TimeslotList]") -> None:
+
+def _mark_retrieved(future: Pending) -> None:
     """Keep asyncio from reporting a failure that no field waited for."""
     if not future.cancelled():
         future.exception()

@@ -90,7 +90,6 @@ class OwnCalls:
     of: str = ""
 
 
-_ROOTS = "Query"
 _Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy | OwnCalls
 
 
@@ -372,9 +371,9 @@ def root_fields_of(
     document: DocumentScope, operation: OperationDefinitionNode, memo: dict[str, Any]
 ) -> list[FindingField]:
     """The same, found once as long as the compiled operation lasts, which is as long as `memo` does."""
-    found: list[FindingField] | None = memo.get(_ROOTS)
+    found: list[FindingField] | None = memo.get("Query")
     if found is None:
-        found = memo[_ROOTS] = root_fields(document, operation)
+        found = memo["Query"] = root_fields(document, operation)
     return found
 
 

@@ -18,7 +18,6 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
-from gateway.server.allocator import CHECK_SECONDS, MemoryTrimmer, keep_freed_memory
 from gateway.server.graceful_shutdown import GracefulServer, ShutdownTimeouts
 from gateway.server.protocol import GracefulProtocol, Readiness
 from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders, no_headers, plain_text
@@ -30,8 +29,6 @@ _START_SECONDS = 30
 _CLEAN_UP_SECONDS = 5
 _LIMITS = ConnectionLimits()
 _STOP = ShutdownTimeouts()
-# The clients are on this machine, where a handshake takes no time.
-_STOP_OF_THREAD = ShutdownTimeouts(handshake_seconds=0)
 _BACKLOG = 2048
 _HIGHEST_PORT = 65_535
 _OF_PORT = frozenset({EADDRINUSE, EACCES})
@@ -99,8 +96,6 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM, *_QUIT):
         signal.signal(number, server.handle_exit)
     _freeze_garbage_collector()
-    keep_freed_memory()
-    server.config.callback_notify, server.config.timeout_notify = MemoryTrimmer(), CHECK_SECONDS
     server.run(sockets=[listener])
     return server.started
 
@@ -141,7 +136,7 @@ def serve_in_thread(
     limits: ConnectionLimits = _LIMITS,
     error_body: ErrorBody = plain_text,
     error_headers: ErrorHeaders = no_headers,
-    stop: ShutdownTimeouts = _STOP_OF_THREAD,
+    stop: ShutdownTimeouts = _STOP,
 ) -> Iterator[str]:
     """Serve in a thread while the block runs, then stop within `stop`; gives the URL. Raises StartError."""
     server = _server(app, limits, error_body, error_headers, stop=stop, readiness=Readiness())

@@ -254,9 +254,12 @@ def test_dev_heeds_the_settings_of_serve(run: Callable[..., Running]) -> None:
 def test_serve_finishes_what_is_in_flight_and_stops(
     number: int, run: Callable[..., Running], simulator: Simulator
 ) -> None:
-    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_DIR": "elsewhere", **CREDENTIALS, **AT_ONCE}
+    settings = {"LEYR_BASE_URL": f"{simulator.url}/api", "GATEWAY_KEPT_HEAP_MB": "32", **CREDENTIALS, **AT_ONCE}
     serving = run("serve", "--port", "0", **settings)
     url = serving.url(LISTENING)
+    if sys.platform == "linux":
+        begun_with = Path(f"/proc/{serving.process.pid}/environ").read_bytes()
+        assert b"MALLOC_TRIM_THRESHOLD_=33554432" in begun_with
     simulator.behaviour("webdoc", latency_ms=700, latency_jitter=0)
 
     with ThreadPoolExecutor() as pool:

@@ -151,6 +151,8 @@ def test_an_ehr_that_fails_takes_no_other_clinic_away_and_can_be_tried_again(
     expect(alert).to_be_hidden()
     visit.choose("Clinic", "Höjden vårdcentral")
     expect(alert).to_contain_text("cannot be shown")
+    # Else screen readers wait for a month that does not come.
+    visit.wait_for_month()
     expect(visit.page.get_by_role("gridcell", name="free time")).to_have_count(0)
 
     simulator.forget()

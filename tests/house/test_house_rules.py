@@ -1,6 +1,7 @@
 """Rules of this repository that a reviewer would otherwise have to check by eye."""
 
 import ast
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ TRACKED = subprocess.run(LISTING, cwd=ROOT, capture_output=True, text=True, chec
 FILES = sorted(path for tracked in TRACKED if (path := ROOT / tracked).is_file())
 MODULES = [path for path in FILES if path.suffix == ".py"]
 OURS = [path for path in MODULES if path.is_relative_to(ROOT / "gateway")]
+# What GraphiQL is built of ships too; of Python's packages `make lint` asks.
+LICENCES_OF_GRAPHIQL = {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "PSF-2.0"}
 LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 400, 400, 50, 5
 MOST_MODULES, MOST_SENTENCES = 195, 3
 # Metaphors that once stood for what now has the word of the field: a circuit breaker, a request context, an idle timer.
@@ -141,3 +144,11 @@ def test_locks_pin_every_package_by_hash() -> None:
             if not requirement.startswith("#"):
                 assert "==" in requirement, requirement
                 assert "--hash=sha256:" in requirement, requirement
+
+
+def test_graphiql_is_built_of_packages_whose_licences_may_be_shipped() -> None:
+    lock = json.loads((ROOT / "gateway/explorer/package-lock.json").read_text(encoding="utf-8"))
+    shipped = {path: each.get("license") for path, each in lock["packages"].items() if path and not each.get("dev")}
+
+    assert shipped
+    assert {path: licence for path, licence in shipped.items() if licence not in LICENCES_OF_GRAPHIQL} == {}

@@ -47,6 +47,8 @@ export class BookingPage {
   #month: Month = "";
   #day: Day | undefined;
   #counts: Map<Day, number> | undefined;
+  /** Whether the month is being asked for. */
+  #isAsked = false;
   /** What the month may lack, in words. */
   #gaps: string[] = [];
 
@@ -111,6 +113,7 @@ export class BookingPage {
   #showMonth(month: Month, { fresh = false, ahead = false }: How = {}): void {
     this.#month = month;
     this.#counts = undefined;
+    this.#isAsked = true;
     this.#day = undefined;
     this.#dayTimes.hide();
     this.#trouble.show("");
@@ -131,7 +134,11 @@ export class BookingPage {
       monthQuery,
       { careUnit: this.#clinic.value, days, ofService, ofBoth, ahead },
       ({ data, error }) => {
-        if (!data?.careUnit?.ofBoth) return this.#fail(error, () => this.#showMonth(month, { ahead }));
+        this.#isAsked = false;
+        if (!data?.careUnit?.ofBoth) {
+          this.#showGrid();
+          return this.#fail(error, () => this.#showMonth(month, { ahead }));
+        }
         this.#fillPickers(data.careUnit);
         this.#tellMonth(data.careUnit.ofBoth);
       },
@@ -240,7 +247,14 @@ export class BookingPage {
 
   #showGrid(): void {
     const last: Day = `${this.#lastMonth}-${daysIn(this.#lastMonth)}`;
-    this.#grid.show({ month: this.#month, today: this.#today, last, chosen: this.#day, counts: this.#counts });
+    this.#grid.show({
+      month: this.#month,
+      today: this.#today,
+      last,
+      chosen: this.#day,
+      counts: this.#counts,
+      isAsked: this.#isAsked,
+    });
   }
 
   get #lastMonth(): Month {

@@ -9,8 +9,10 @@ export interface Shown {
   today: Day;
   last: Day;
   chosen: Day | undefined;
-  /** How many times are free on each day that has any; undefined while that is being asked. */
+  /** How many times are free on each day that has any; undefined where that is not known. */
   counts: ReadonlyMap<Day, number> | undefined;
+  /** Whether they are being asked for. */
+  isAsked: boolean;
 }
 
 const weekdays = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
@@ -43,7 +45,7 @@ export class MonthGrid {
       const day = addDays(first, index - blanks);
       return monthOf(day) === shown.month ? this.#cell(day, shown) : document.createElement("td");
     });
-    this.table.setAttribute("aria-busy", String(shown.counts === undefined));
+    this.table.setAttribute("aria-busy", String(shown.isAsked));
     this.table.tBodies[0]?.replaceChildren(...weeks(cells).map(row));
     if (hadFocus) this.#activeCell()?.focus();
   }

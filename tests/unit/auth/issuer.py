@@ -1,4 +1,4 @@
-"""An issuer of tokens with real keys, and its key set."""
+"""An issuer of tokens with real keys, its key set, and a verifier that trusts it."""
 
 import asyncio
 import json
@@ -9,10 +9,14 @@ from functools import cache
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from gateway.auth.jwks import UnusableKeysError
+from gateway.auth.caller import Caller, CredentialVerifier, Rate
+from gateway.auth.jwks import KeySet, UnusableKeysError
+from gateway.auth.jwt import JwtRequirements, JwtVerifier
+from gateway.domain.errors import GatewayError, Unauthenticated
 
 ISSUER, AUDIENCE = "https://issuer.example/", "leyr-gateway"
 SUBJECT = "191212121212"
@@ -102,3 +106,37 @@ class Time:
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.seconds, UTC)
+
+
+RATE = Rate(5, 10)
+KEYS = key_set(
+    public_jwk(private_key("RS256"), "k1", alg="RS256", use="sig"),
+    public_jwk(private_key("ES256"), "k2"),
+    public_jwk(private_key("EdDSA"), "k3"),
+)
+
+
+class VerifierUnderTest:
+    """A JwtVerifier with an issuer and a clock that the test controls."""
+
+    def __init__(self, text: bytes = KEYS) -> None:
+        self.published = Published(text)
+        self.time = Time()
+        self.reasons: list[str] = []
+        keys = KeySet(self.published, clock=self.time, on_failed=self.reasons.append)
+        self.callers: CredentialVerifier = JwtVerifier(
+            keys, JwtRequirements(ISSUER, AUDIENCE), rate=RATE, secret=b"canary-secret", now=self.time.now
+        )
+
+    async def enter(self, token: str) -> Caller:
+        return await self.callers.identify({b"authorization": f"Bearer {token}"})
+
+    async def refusal(self, token: str, error: type[GatewayError] = Unauthenticated) -> str:
+        with pytest.raises(error) as refusal:
+            await self.enter(token)
+        assert refusal.value.__context__ is None
+        shown = f"{refusal.value!r} {refusal.value.message} {self.callers!r} {self.reasons}"
+        assert token not in shown
+        assert SUBJECT not in shown
+        assert "canary" not in shown
+        return refusal.value.message

@@ -8,13 +8,13 @@ class Budget:
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
-        self.entries: dict[Hashable, tuple[int, Callable[[], None]]] = {}
+        self.entries: dict[Hashable, tuple[int, Callable[[], object]]] = {}
 
     @property
     def bytes(self) -> int:
         return sum(size for size, _ in self.entries.values())
 
-    def keep(self, name: Hashable, size: int, on_evict: Callable[[], None]) -> bool:
+    def keep(self, name: Hashable, size: int, on_evict: Callable[[], object]) -> bool:
         self.drop(name)
         if size > self.most_bytes:
             return False

@@ -1,6 +1,7 @@
 """The engine's door; what lies behind it is tested by module. These tests import nothing else of the gateway."""
 
 import ast
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ class Query:
             raise TooBusyError("no text")
         return len(text)
 
+    @strawberry.field
+    async def awaited(self, info: Info[asyncio.Future[int], None]) -> int:
+        return await info.context
+
 
 @strawberry.type
 class Mutation:
@@ -48,6 +53,16 @@ async def test_a_query_gives_data_its_hash_and_its_type() -> None:
 
     assert (result.data, result.errors, result.operation_type) == ([b'{"length":4}'], (), "query")
     assert len(result.document_hash) == 64
+
+
+async def test_fields_that_await_one_future_at_a_time_all_get_its_value() -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[int] = loop.create_future()
+    loop.call_soon(loop.call_soon, future.set_result, 7)
+
+    result = await ENGINE.execute(Operation("{ a: awaited b: awaited c: awaited }"), future)
+
+    assert (result.data, result.errors) == ([b'{"a":7,"b":7,"c":7}'], ())
 
 
 async def test_errors_of_fields_beyond_the_most_are_counted() -> None:

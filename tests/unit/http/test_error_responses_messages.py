@@ -1,5 +1,6 @@
 """Messages of graphql-core lose the values in them; unknown messages become the generic one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from graphql import GraphQLError, GraphQLSyntaxError, build_schema, parse, valid
 from graphql.execution.values import get_variable_values
 
 from gateway.http.error_responses import GENERIC_MESSAGE, safe_message
-from gateway.schema.scalars import parse_date_time
+from gateway.schema.scalars import parse_date, parse_date_time, parse_local_time
 
 SCHEMA = build_schema("""
     type Query { a(x: Int!, e: E, i: In, o: One, d: [Int!]): A list: [A] n: Node u: U name: String! }
@@ -175,13 +176,28 @@ def test_an_unknown_message_becomes_the_generic_one(message: str) -> None:
     assert safe_message(GraphQLError(message), suggestions=True) == GENERIC_MESSAGE
 
 
-def test_a_date_time_message_keeps_its_example() -> None:
+@pytest.mark.parametrize(
+    ("parse_value", "value", "expected"),
+    [
+        (parse_date_time, "17", "A DateTime is RFC 3339 text with an offset, such as 2026-12-01T09:00:00+01:00 or "),
+        (parse_date_time, "2026-02-30T00:00:00Z", "This DateTime names a day or a time that does not exist"),
+        (parse_date_time, "0001-01-01T00:00:00Z", "A DateTime lies in the years 1900 to 9000"),
+        (parse_date, "17", "A Date is RFC 3339 full-date text, such as 2026-12-01"),
+        (parse_date, "2026-02-30", "This Date names a day that does not exist"),
+        (parse_date, "0001-01-01", "A Date lies in the years 1900 to 9000"),
+        (parse_local_time, "17", "A LocalTime is a time of day without an offset, such as 09:00 or 09:00:00"),
+        (parse_local_time, "24:00", "This LocalTime names a time that does not exist"),
+    ],
+)
+def test_a_message_of_our_own_scalars_is_told_with_its_example(
+    parse_value: Callable[[object], object], value: str, expected: str
+) -> None:
     with pytest.raises(GraphQLError) as refused:
-        parse_date_time("17")
+        parse_value(value)
 
-    told = safe_message(GraphQLError(f"Variable '$v' has invalid value: {refused.value.message}"), suggestions=False)
-
-    assert told.startswith("Variable '$v' has invalid value: A DateTime is RFC 3339 text with an offset, such as 20")
+    for where in ("", "Variable '$v' has invalid value: ", "Variable '$v' has invalid value at .days.from: "):
+        told = safe_message(GraphQLError(f"{where}{refused.value.message}"), suggestions=False)
+        assert told.startswith(f"{where}{expected}")
 
 
 def test_a_long_message_is_truncated() -> None:

@@ -1,67 +1,80 @@
-"""When freed memory is given back to the system, and that it is."""
+"""What the allocator is told, and when a process begins anew for that."""
 
-import ctypes
+import os
+import subprocess
 import sys
 
 import pytest
 
-from gateway.server.allocator import KEPT_FREE_BYTES, FreeMemory
-from tests.processes import run_python
+from gateway.server.allocator import heap_variables, restart_with_kept_heap
+from tests.processes import ENVIRONMENT, ROOT
 
-MIB = 1024 * 1024
-
-
-def test_free_memory_is_too_much_beyond_what_is_kept() -> None:
-    free = FreeMemory(100, 40, kept=50)
-
-    # A list comes and goes, but stays resident.
-    assert not free.is_too_much(160, 100)
-    assert not free.is_too_much(150, 40)
-    assert free.is_too_much(151, 40)
-
-
-def test_what_others_allocate_is_taken_for_free_once() -> None:
-    free = FreeMemory(100, 40, kept=50)
-
-    assert free.is_too_much(200, 40)
-    free.given_back(200, 40)
-
-    assert not free.is_too_much(250, 40)
-    assert free.is_too_much(251, 40)
-
-
-def test_free_memory_counts_from_the_least_there_was() -> None:
-    free = FreeMemory(200, 40, kept=50)
-
-    assert not free.is_too_much(100, 40)
-    assert not free.is_too_much(150, 40)
-    assert free.is_too_much(200, 40)
-
-
-LARGE_LISTS = """
-import asyncio, sys
-from gateway.server.allocator import MemoryTrimmer, keep_freed_memory, resident_bytes
-
-async def main():
-    keep_freed_memory()
-    trim = MemoryTrimmer()
-    before = resident_bytes()
-    large = [b"x" * 4_000_000 for _ in range(60)]
-    stays = [b"y" * 4_000_000]
-    del large
-    if sys.argv[1] == "trimmed":
-        await trim()
-    print(resident_bytes() - before)
-
-asyncio.run(main())
+SET = {"MALLOC_TRIM_THRESHOLD_": "67108864", "MALLOC_MMAP_THRESHOLD_": "1048576", "MALLOC_TOP_PAD_": "4194304"}
+RESTARTED = """
+import os, sys
+from gateway.server.allocator import heap_variables, restart_with_kept_heap
+told = os.environ.get("MALLOC_TRIM_THRESHOLD_"), os.environ.get("MALLOC_TOP_PAD_")
+print(os.getpid(), sys.argv[1:], *told, flush=True)
+restart_with_kept_heap(64, os.environ)
+print("served")
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-@pytest.mark.parametrize("how", ["trimmed", "untrimmed"])
-def test_memory_below_a_list_that_stays_is_given_back_by_a_trimmer_alone(how: str) -> None:
-    ended = run_python("-c", LARGE_LISTS, how)
+def run_python(*arguments: str, **told: str) -> "subprocess.CompletedProcess[str]":
+    """Python whose allocator was told nothing else."""
+    environment = {name: value for name, value in ENVIRONMENT.items() if name not in SET} | told
+    command = [sys.executable, "-c", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_no_more_is_fetched_beside_what_is_needed_than_is_kept() -> None:
+    assert heap_variables(64) == SET
+    assert heap_variables(1) == dict.fromkeys(SET, "1048576")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_a_process_begins_anew_once_with_its_arguments_and_what_others_have_set() -> None:
+    ended = run_python(RESTARTED, "--port", "å", MALLOC_TOP_PAD_="5")
 
     assert ended.returncode == 0, ended.stderr
-    assert (int(ended.stdout) <= KEPT_FREE_BYTES) is (how == "trimmed")
+    first, second, end = ended.stdout.splitlines()
+    assert end == "served"
+    process = first.split()[0]
+    assert first == f"{process} ['--port', 'å'] None 5"
+    assert second == f"{process} ['--port', 'å'] 67108864 5"
+
+
+@pytest.mark.parametrize(("kept_mb", "environment"), [(0, {}), (64, SET)])
+def test_a_process_goes_on_where_there_is_nothing_to_tell(kept_mb: int, environment: dict[str, str]) -> None:
+    before = os.getpid()
+
+    restart_with_kept_heap(kept_mb, environment)
+
+    assert os.getpid() == before
+
+
+LARGE_LISTS = """
+import sys
+from pathlib import Path
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident()
+# One that has come and gone lets glibc put the next ones into its heap, unless it was told otherwise.
+large = [b"x" * 4_000_000]
+large.clear()
+large = [b"x" * 4_000_000 for _ in range(60)]
+stays = [b"y" * 4_000_000]
+large.clear()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs glibc")
+@pytest.mark.parametrize("told", [True, False])
+def test_memory_below_a_list_that_stays_is_given_back_where_glibc_was_told(told: bool) -> None:
+    ended = run_python(LARGE_LISTS, **(SET if told else {}))
+
+    assert ended.returncode == 0, ended.stderr
+    assert (int(ended.stdout) <= 64 * 1024 * 1024) is told
