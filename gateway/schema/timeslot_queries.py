@@ -15,12 +15,10 @@ from gateway.domain.ids import NodeType, TimeslotId, checked_leyr_id, leyr_id_if
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists, wider_filters
-from gateway.domain.window import Window, requested_window, window_of_slot
+from gateway.domain.window import ON_THE_WAY, Window, requested_window, window_of_slot
 from gateway.fetch.profiles import Profiles
 
 _DEFAULT_WINDOW = timedelta(days=30)
-# Now is the beginning of a second, which is over when a call arrives; nobody books what begins within the next one.
-_ON_THE_WAY = timedelta(seconds=2)
 # Each is a query of its own, which the planner joins.
 _MOST_OWNERS = 1_000
 
@@ -89,7 +87,7 @@ class TimeslotQueries:
     @property
     def earliest(self) -> datetime:
         """What is not past yet when a call arrives at an EHR that takes no past instants."""
-        return self.now + _ON_THE_WAY
+        return self.now + ON_THE_WAY
 
     def query_of_timeslot(self, wanted: TimeslotId) -> CheckedQuery:
         """The query whose answer holds a slot as long as it is free, if it may be asked. Raises BadUserInput."""
