@@ -32,6 +32,7 @@ from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
 from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
+from gateway.fetch.booked_times import BookedTimes
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
@@ -49,7 +50,8 @@ from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.connector import ConnectConfig
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, WritingClient
+from gateway.leyr.appointments_client import AppointmentsClient
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -98,8 +100,8 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(_httpx2_client, settings)
-    booking = Booking.of(settings, new_secret, bookings)
-    names = booking.naming_secret(new_secret)
+    booking = Booking(settings, now, clock, log, metrics, new_secret, bookings)
+    names = booking.naming_secret
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
@@ -110,6 +112,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         settings.leyr_base_url,
         *settings.credentials(),
         connections=connections or partial(_leyr_client, settings),
+        writes=partial(_writing_client, settings),
         max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
     )
     graphiql = _graphiql(settings, configuration, notice)
@@ -118,7 +121,8 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(settings, readiness, graphiql, endpoint)
-    lifespan = partial(_lifespan, configuration, transport, policies, remembered_signals() if takes_signals else None)
+    signals = remembered_signals() if takes_signals else None
+    lifespan = partial(_lifespan, configuration, transport, booking, policies, signals)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
@@ -147,6 +151,13 @@ def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str]
     return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connecting=connecting)
 
 
+def _writing_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> WritingClient:
+    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as above
+
+    proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
+    return Httpx2Client(base_url, headers, proxy=proxy, connecting=connecting)
+
+
 def _connecting(settings: Settings) -> ConnectConfig:
     return ConnectConfig(
         settings.gateway_lookup_seconds, settings.gateway_connect_seconds, settings.gateway_tls_seconds
@@ -167,6 +178,7 @@ def _configuration(
 async def _lifespan(
     configuration: Configuration,
     transport: LeyrTransport,
+    booking: Booking,
     policies: UpstreamPolicies,
     signals: set[int] | None,
     _: Starlette,
@@ -176,9 +188,10 @@ async def _lifespan(
     if signals is not None:
         take_signals(signals, log, configuration)
     async with transport:
-        if verifier is not None:
-            await verifier.start()
-        yield
+        async with booking.running():
+            if verifier is not None:
+                await verifier.start()
+            yield
         await policies.close()
     if verifier is not None:
         await verifier.close()
@@ -265,7 +278,19 @@ def _endpoint(
     # A request without faults is logged as information.
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
     client = LeyrClient(transport, log, policies, dependencies.now, clock)
-    loaders = _loaders(settings, client, profiles, memory, clock)
+    catalog, calls = _sources(settings, client, profiles, memory, clock)
+    loaders = partial(Nodes, catalog, calls, node_types())
+    dependencies.booking.connect(
+        AppointmentsClient(
+            transport,
+            policies,
+            dependencies.now,
+            lambda care_unit: profiles.of_unit(care_unit).time_zone,
+            settings.gateway_booking_seconds,
+        ),
+        BookedTimes(calls, catalog, dependencies.now, clock),
+        profiles,
+    )
     return GraphQLEndpoint(
         runner=_runner(dependencies, loaders, policies, reached),
         reader=RequestReader(
@@ -316,7 +341,7 @@ def _runner(
         caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
         clock=clock,
-        booking=dependencies.booking.service(settings, dependencies.log, dependencies.metrics, clock, reached),
+        booking=dependencies.booking.service(reached),
     )
 
 
@@ -348,13 +373,13 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
     )
 
 
-def _loaders(
+def _sources(
     settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
-) -> Callable[[FetchScope], Nodes]:
-    """Makes a request's nodes, over sources that all requests share."""
+) -> tuple[Catalog, TimeslotCalls]:
+    """What all requests read lists and free times from."""
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    return partial(Nodes, catalog, TimeslotCalls(backend, profiles, snapshots, clock), node_types())
+    return catalog, TimeslotCalls(backend, profiles, snapshots, clock)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
