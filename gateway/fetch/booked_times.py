@@ -52,9 +52,9 @@ class BookedTimes:
                     # A bare 404 may mean anything.
                     raise
             for filters in wider_filters(query, profile):
-                wider = TimeslotQuery(query.care_unit, query.window, *filters)
                 with suppress(NotFound):
-                    return await self._holds(wanted, wider, lists)
+                    if await self._holds(wanted, TimeslotQuery(wanted.care_unit, window, *filters), lists):
+                        return True
             return False
         finally:
             lists.scope.close()

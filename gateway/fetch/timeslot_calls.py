@@ -29,7 +29,6 @@ from gateway.fetch.snapshots import Snapshot, Snapshots
 
 # Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
 _CALLS_AT_ONCE = 8
-
 # How often a call is made where newer answers of unknown owners overtake it.
 _MOST_READS = 3
 # In lists, each with a further one for as many slots: ten microseconds.
@@ -172,7 +171,7 @@ class TimeslotCalls:
             other.note(snapshot)
         compared = 0
         for older, (asked, reader) in list(self._answers.get(step.care_unit, {}).items()):
-            if older.is_outdated or not (asked.window.overlaps(step.window) and filters_meet(asked, step)):
+            if older.is_outdated or not asked.window.overlaps(step.window) or not filters_meet(asked, step):
                 continue
             compared += 1 + min(len(older), len(answer)) // _SLOTS_A_LIST
             # More are not looked at: to make an answer anew costs no call as a rule.
