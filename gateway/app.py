@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from gateway.auth.rate_limit import Limit, RateLimits, Reached
 from gateway.booking.caller_bookings import Bookings
 from gateway.booking_composition import Booking
 from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
+from gateway.connections import httpx2_client, leyr_transport
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
@@ -49,8 +50,7 @@ from gateway.http.health import livez, readyz
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
-from gateway.http_client.connector import ConnectConfig
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, WritingClient
+from gateway.http_client.pool import HttpClientFactory
 from gateway.leyr.appointments_client import AppointmentsClient
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
@@ -99,7 +99,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    keys_over = connections or partial(_httpx2_client, settings)
+    keys_over = connections or partial(httpx2_client, settings)
     booking = Booking(settings, now, clock, log, metrics, new_secret, bookings)
     names = booking.naming_secret
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
@@ -108,13 +108,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     policies = _policies(dependencies)
-    transport = LeyrTransport(
-        settings.leyr_base_url,
-        *settings.credentials(),
-        connections=connections or partial(_leyr_client, settings),
-        writes=partial(_writing_client, settings),
-        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
-    )
+    transport = leyr_transport(settings, connections)
     graphiql = _graphiql(settings, configuration, notice)
     endpoint = _endpoint(dependencies, transport, policies, graphiql)
 
@@ -134,34 +128,6 @@ def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> 
         return None
     zone = configuration.profiles.default.time_zone.key
     return graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
-
-
-def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
-    """The HTTP client for a base URL: the own pool, which is the fastest, unless it cannot be reached so."""
-    if settings.leyr_http2 or settings.proxy_for(base_url) is not None:
-        return _httpx2_client(settings, base_url, headers, http2=settings.leyr_http2)
-    return ConnectionPool(base_url, headers, connecting=_connecting(settings))
-
-
-def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False) -> HttpClient:
-    # It takes three megabytes and some start time, which most processes spare.
-    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
-
-    proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
-    return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connecting=connecting)
-
-
-def _writing_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> WritingClient:
-    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as above
-
-    proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
-    return Httpx2Client(base_url, headers, proxy=proxy, connecting=connecting)
-
-
-def _connecting(settings: Settings) -> ConnectConfig:
-    return ConnectConfig(
-        settings.gateway_lookup_seconds, settings.gateway_connect_seconds, settings.gateway_tls_seconds
-    )
 
 
 def _configuration(
@@ -262,17 +228,7 @@ def _endpoint(
     memory, profiles = dependencies.memory, dependencies.configuration.profiles
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
-    if dependencies.metrics is not None:
-        dependencies.metrics.watch(
-            Gauges(
-                health=policies.health,
-                cache_bytes=lambda: memory.bytes,
-                cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
-                active_requests=lambda: concurrency_limit.active,
-                limits_reached=lambda: reached,
-                is_ready=lambda: not dependencies.readiness.is_stopping,
-            )
-        )
+    _watch(dependencies, policies, concurrency_limit, reached)
     request_log = RequestLog(log)
     traces = dependencies.traces
     # A request without faults is logged as information.
@@ -280,17 +236,7 @@ def _endpoint(
     client = LeyrClient(transport, log, policies, dependencies.now, clock)
     catalog, calls = _sources(settings, client, profiles, memory, clock)
     loaders = partial(Nodes, catalog, calls, node_types())
-    dependencies.booking.connect(
-        AppointmentsClient(
-            transport,
-            policies,
-            dependencies.now,
-            lambda care_unit: profiles.of_unit(care_unit).time_zone,
-            settings.gateway_booking_seconds,
-        ),
-        BookedTimes(calls, catalog, dependencies.now, clock),
-        profiles,
-    )
+    _connect_booking(dependencies, transport, policies, BookedTimes(calls, catalog, dependencies.now, clock))
     return GraphQLEndpoint(
         runner=_runner(dependencies, loaders, policies, reached),
         reader=RequestReader(
@@ -314,6 +260,33 @@ def _endpoint(
         on_finished=[each.finished for each in listeners if each is not None],
         on_fault=request_log.fault,
     )
+
+
+def _watch(
+    dependencies: _Dependencies, policies: UpstreamPolicies, concurrency_limit: ConcurrencyLimit, reached: Reached
+) -> None:
+    memory, settings = dependencies.memory, dependencies.settings
+    if dependencies.metrics is not None:
+        dependencies.metrics.watch(
+            Gauges(
+                health=policies.health,
+                cache_bytes=lambda: memory.bytes,
+                cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
+                active_requests=lambda: concurrency_limit.active,
+                limits_reached=lambda: reached,
+                is_ready=lambda: not dependencies.readiness.is_stopping,
+            )
+        )
+
+
+def _connect_booking(
+    dependencies: _Dependencies, transport: LeyrTransport, policies: UpstreamPolicies, free_times: BookedTimes
+) -> None:
+    profiles, seconds = dependencies.configuration.profiles, dependencies.settings.gateway_booking_seconds
+    client = AppointmentsClient(
+        transport, policies, dependencies.now, lambda key: profiles.of_unit(key).time_zone, seconds
+    )
+    dependencies.booking.connect(client, free_times, profiles)
 
 
 def _runner(
