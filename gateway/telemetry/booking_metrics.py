@@ -24,14 +24,14 @@ class BookingMetrics:
             return Series(Counter(name, description, tuple(labels), registry=registry), labels)
 
         self._bookings = counters(
-            "gateway_bookings",
+            "gateway_bookings_total",
             "Requests to book or to change an appointment, without those that got an earlier outcome again.",
             {**emr, **step, "outcome": [each for each in OUTCOMES if each != _UNKNOWN]},
         )
         self._unknown = counters(
-            "gateway_bookings_unknown", "Those of which it was not known what became of them.", {**emr, **step}
+            "gateway_bookings_unknown_total", "Those of which it was not known what became of them.", {**emr, **step}
         )
-        self._replayed = counters("gateway_bookings_replayed", "Those that got an earlier outcome again.", emr)
+        self._replayed = counters("gateway_bookings_replayed_total", "Those that got an earlier outcome again.", emr)
         self._seconds = Series(
             Histogram("gateway_booking_seconds", "How long each took.", ("emr",), buckets=_SECONDS, registry=registry),
             emr,
