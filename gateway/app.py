@@ -4,10 +4,10 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_bytes
@@ -25,15 +25,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
 from gateway.booking.caller_bookings import Bookings
-from gateway.booking_composition import Booking
+from gateway.booking_composition import Booking, Upstream
 from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
-from gateway.connections import httpx2_client, leyr_transport
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
 from gateway.engine.lazy_list import FragmentCache
 from gateway.fetch.backend import SchedulingBackend
-from gateway.fetch.booked_times import BookedTimes
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
@@ -50,8 +48,8 @@ from gateway.http.health import livez, readyz
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
-from gateway.http_client.pool import HttpClientFactory
-from gateway.leyr.appointments_client import AppointmentsClient
+from gateway.http_client.connector import ConnectConfig
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, WholeClient
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -99,28 +97,42 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    keys_over = connections or partial(httpx2_client, settings)
-    booking = Booking(settings, now, clock, log, metrics, new_secret, bookings)
-    names = booking.naming_secret
+    keys_over = connections or partial(_httpx2_client, settings)
+    booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
+    names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     policies = _policies(dependencies)
-    transport = leyr_transport(settings, connections)
+    transport = _transport(settings, connections)
+    sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
+    if connections is None:
+        booking = booking.over(Upstream(transport, policies, *sources), settings, now, clock)
+        dependencies = replace(dependencies, booking=booking)
     graphiql = _graphiql(settings, configuration, notice)
-    endpoint = _endpoint(dependencies, transport, policies, graphiql)
+    endpoint = _endpoint(dependencies, sources, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(settings, readiness, graphiql, endpoint)
     signals = remembered_signals() if takes_signals else None
-    lifespan = partial(_lifespan, configuration, transport, booking, policies, signals)
+    lifespan = partial(_lifespan, configuration, transport, policies, booking, signals)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _transport(settings: Settings, connections: HttpClientFactory | None) -> LeyrTransport:
+    return LeyrTransport(
+        settings.leyr_base_url,
+        *settings.credentials(),
+        connections=connections or partial(_leyr_client, settings),
+        writes=None if connections else partial(_httpx2_client, settings, http2=settings.leyr_http2),
+        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
+    )
 
 
 def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> Response | None:
@@ -128,6 +140,29 @@ def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> 
         return None
     zone = configuration.profiles.default.time_zone.key
     return graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
+
+
+def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
+    """The HTTP client for a base URL: the own pool, which is the fastest, unless it cannot be reached so."""
+    if settings.leyr_http2 or settings.proxy_for(base_url) is not None:
+        return _httpx2_client(settings, base_url, headers, http2=settings.leyr_http2)
+    return ConnectionPool(base_url, headers, connecting=_connecting(settings))
+
+
+def _httpx2_client(
+    settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False
+) -> WholeClient:
+    # It takes three megabytes and some start time, which most processes spare.
+    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
+
+    proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
+    return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connecting=connecting)
+
+
+def _connecting(settings: Settings) -> ConnectConfig:
+    return ConnectConfig(
+        settings.gateway_lookup_seconds, settings.gateway_connect_seconds, settings.gateway_tls_seconds
+    )
 
 
 def _configuration(
@@ -144,8 +179,8 @@ def _configuration(
 async def _lifespan(
     configuration: Configuration,
     transport: LeyrTransport,
-    booking: Booking,
     policies: UpstreamPolicies,
+    booking: Booking,
     signals: set[int] | None,
     _: Starlette,
 ) -> AsyncIterator[None]:
@@ -154,10 +189,11 @@ async def _lifespan(
     if signals is not None:
         take_signals(signals, log, configuration)
     async with transport:
-        async with booking.running():
+        async with booking:
             if verifier is not None:
                 await verifier.start()
             yield
+        # Bookings that are under way at the end still make calls.
         await policies.close()
     if verifier is not None:
         await verifier.close()
@@ -220,25 +256,30 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
 
 def _endpoint(
     dependencies: _Dependencies,
-    transport: LeyrTransport,
+    sources: tuple[Catalog, TimeslotCalls],
     policies: UpstreamPolicies,
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
-    settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
-    memory, profiles = dependencies.memory, dependencies.configuration.profiles
+    settings, clock, log, memory = dependencies.settings, dependencies.clock, dependencies.log, dependencies.memory
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
-    _watch(dependencies, policies, concurrency_limit, reached)
+    if dependencies.metrics is not None:
+        dependencies.metrics.watch(
+            Gauges(
+                health=policies.health,
+                cache_bytes=lambda: memory.bytes,
+                cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
+                active_requests=lambda: concurrency_limit.active,
+                limits_reached=lambda: reached,
+                is_ready=lambda: not dependencies.readiness.is_stopping,
+            )
+        )
     request_log = RequestLog(log)
     traces = dependencies.traces
     # A request without faults is logged as information.
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
-    client = LeyrClient(transport, log, policies, dependencies.now, clock)
-    catalog, calls = _sources(settings, client, profiles, memory, clock)
-    loaders = partial(Nodes, catalog, calls, node_types())
-    _connect_booking(dependencies, transport, policies, BookedTimes(calls, catalog, dependencies.now, clock))
     return GraphQLEndpoint(
-        runner=_runner(dependencies, loaders, policies, reached),
+        runner=_runner(dependencies, partial(Nodes, *sources, node_types()), policies, reached),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
@@ -262,33 +303,6 @@ def _endpoint(
     )
 
 
-def _watch(
-    dependencies: _Dependencies, policies: UpstreamPolicies, concurrency_limit: ConcurrencyLimit, reached: Reached
-) -> None:
-    memory, settings = dependencies.memory, dependencies.settings
-    if dependencies.metrics is not None:
-        dependencies.metrics.watch(
-            Gauges(
-                health=policies.health,
-                cache_bytes=lambda: memory.bytes,
-                cache_max_bytes=settings.gateway_cache_max_mb * _MEBIBYTE,
-                active_requests=lambda: concurrency_limit.active,
-                limits_reached=lambda: reached,
-                is_ready=lambda: not dependencies.readiness.is_stopping,
-            )
-        )
-
-
-def _connect_booking(
-    dependencies: _Dependencies, transport: LeyrTransport, policies: UpstreamPolicies, free_times: BookedTimes
-) -> None:
-    profiles, seconds = dependencies.configuration.profiles, dependencies.settings.gateway_booking_seconds
-    client = AppointmentsClient(
-        transport, policies, dependencies.now, lambda key: profiles.of_unit(key).time_zone, seconds
-    )
-    dependencies.booking.connect(client, free_times, profiles)
-
-
 def _runner(
     dependencies: _Dependencies,
     loaders: Callable[[FetchScope], Nodes],
@@ -298,9 +312,7 @@ def _runner(
     settings, clock = dependencies.settings, dependencies.clock
     return Runner(
         engine=_engine(settings, dependencies.memory),
-        errors=ErrorFormatter(
-            dependencies.log, settings.gateway_max_errors, suggestions=settings.gateway_introspection
-        ),
+        errors=ErrorFormatter(dependencies.log, settings.gateway_max_errors),
         documents=dependencies.configuration.documents,
         profiles=dependencies.configuration.profiles,
         loaders=loaders,
@@ -314,7 +326,7 @@ def _runner(
         caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
         clock=clock,
-        booking=dependencies.booking.service(reached),
+        booking=dependencies.booking.service(settings, dependencies.log, dependencies.metrics, clock, reached),
     )
 
 
@@ -346,13 +358,12 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
     )
 
 
-def _sources(
-    settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
-) -> tuple[Catalog, TimeslotCalls]:
-    """What all requests read lists and free times from."""
+def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[Catalog, TimeslotCalls]:
+    """What all requests read from."""
+    settings, clock, memory = dependencies.settings, dependencies.clock, dependencies.memory
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    return catalog, TimeslotCalls(backend, profiles, snapshots, clock)
+    return catalog, TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -1,114 +1,147 @@
-"""What booking is made of, joined: its secret and its journal, its rates, what hears of it, and what books."""
+"""What booking is made of, joined: its secret, its journal, its rates, what hears of it, and the service that books."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from hashlib import sha256
+from typing import NamedTuple, Self
 
 import structlog
 
 from gateway.auth.rate_limit import BookingRates, Reached
-from gateway.booking.backend import AppointmentBackend, FreeTimes
 from gateway.booking.booking_secret import BookingSecret
-from gateway.booking.bookings import Bookings
-from gateway.booking.caller_bookings import BookingEvent, BookingService
-from gateway.booking.caller_bookings import Bookings as AnyBookings
+from gateway.booking.bookings import Bookings as JournaledBookings
+from gateway.booking.caller_bookings import BookingEvent, Bookings, BookingService
 from gateway.booking.dependencies import BookingConfig, BookingDependencies
 from gateway.booking.journal import JournalUnavailableError
 from gateway.booking.sqlite_journal import SqliteJournal
 from gateway.booking.turns import Turns
-from gateway.fetch.profiles import Profiles
+from gateway.fetch.booked_times import BookedTimes
+from gateway.fetch.catalog import Catalog
+from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.leyr.appointments_client import AppointmentsClient
+from gateway.leyr.client import LeyrTransport
+from gateway.leyr.resilience import UpstreamPolicies
 from gateway.settings import Settings, SettingsError
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.request_log import BookingLog
 
-# Whoever still waits was waited for before. What nobody waits for is looked up after the next start.
-_STOP_SECONDS = 0.5
+# Longer than a call, since what has to be looked up or asked before it takes time too.
+_BESIDE_THE_CALL = 10.0
+_OWNER_DIGITS = 32
 
 
-@dataclass(slots=True)
+class Upstream(NamedTuple):
+    """What bookings have in common with reads."""
+
+    transport: LeyrTransport
+    policies: UpstreamPolicies
+    catalog: Catalog
+    calls: TimeslotCalls
+
+
+@dataclass(frozen=True, slots=True)
 class Booking:
-    """Booking as the whole gateway has it; without a journal nothing is booked, unless other `bookings` are given.
+    """Booking as the whole gateway has it; without a journal `bookings` is None, and nothing is booked.
 
-    `new_secret` gives 32 random bytes.
+    An async context manager, which opens the journal and at the end waits for what is under way.
     """
 
-    settings: Settings
-    now: Callable[[], datetime]
-    clock: Callable[[], float]
-    log: structlog.typing.FilteringBoundLogger
-    metrics: Metrics | None
-    new_secret: Callable[[], bytes]
-    given: AnyBookings | None = None
-    secret: BookingSecret = field(init=False)
-    journal: SqliteJournal | None = field(default=None, init=False)
-    _made: Bookings | None = field(default=None, init=False)
+    secret: BookingSecret
+    is_configured: bool
+    bookings: Bookings | None = None
+    journal: SqliteJournal | None = None
+    own: JournaledBookings | None = None
+    client: AppointmentsClient | None = None
 
-    def __post_init__(self) -> None:
-        settings, metrics = self.settings, self.metrics
-        # One that lasts as long as the process will do where nothing is kept.
-        self.secret = settings.booking_secret or BookingSecret(self.new_secret())
-        if settings.gateway_journal is not None:
-            journal = SqliteJournal(settings.gateway_journal, self._new_owner, self.now)
+    @classmethod
+    def of(  # noqa: PLR0917 # time and chance are handed in
+        cls,
+        settings: Settings,
+        new_secret: Callable[[], bytes],
+        bookings: Bookings | None,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+        metrics: Metrics | None,
+    ) -> "Booking":
+        """What the settings say; without a secret of theirs one is made that lasts as long as the process.
+
+        Raises SettingsError where the journal cannot be used.
+        """
+        found, journal = settings.booking_secret, None
+        if bookings is None and settings.gateway_journal is not None:
+            observe = (lambda _: None) if metrics is None else metrics.bookings.journal_took
+            journal = SqliteJournal(
+                settings.gateway_journal, lambda: _owner(new_secret), now, observe=observe, clock=clock
+            )
+            try:
+                journal.check()
+            except JournalUnavailableError as error:
+                raise SettingsError(f"GATEWAY_JOURNAL: {error}") from None
             if metrics is not None:
-                journal.observe = metrics.bookings.journal_took
-                metrics.bookings.journal_bytes = lambda: journal.size_bytes
-            self.journal = journal
+                metrics.bookings.journal_bytes = partial(getattr, journal, "size_bytes")
+        return cls(found or BookingSecret(new_secret()), found is not None, bookings, journal)
 
-    def naming_secret(self) -> bytes:
-        """The secret of callers' names: those of tokens must outlive the process, as their keys do."""
-        return self.new_secret() if self.settings.booking_secret is None else self.secret.digest("names of callers")
+    def over(
+        self, upstream: Upstream, settings: Settings, now: Callable[[], datetime], clock: Callable[[], float]
+    ) -> "Booking":
+        """The same with the service that books, where there is a journal."""
+        if self.journal is None:
+            return self
+        profiles, seconds = upstream.calls.profiles, settings.gateway_booking_seconds
+        client = AppointmentsClient(
+            upstream.transport, upstream.policies, now, lambda unit: profiles.of_unit(unit).time_zone, seconds
+        )
+        own = JournaledBookings(
+            BookingDependencies(
+                journal=self.journal,
+                backend=client,
+                free_times=BookedTimes(upstream.calls, upstream.catalog, now, clock),
+                digests=self.secret,
+                capabilities=lambda unit: profiles.of_unit(unit).capabilities,
+                now=now,
+                config=BookingConfig(call_seconds=seconds, wait_seconds=seconds + _BESIDE_THE_CALL),
+                turns=Turns(self.journal),
+                unlisted=set(),
+            )
+        )
+        return replace(self, bookings=own, own=own, client=client)
 
-    def connect(self, backend: AppointmentBackend, free_times: FreeTimes, profiles: Profiles) -> None:
-        """Book through Leyr's calls, and tell what is free of it, where there is a journal."""
-        if self.journal is not None:
-            self._made = self._bookings(self.journal, backend, free_times, profiles)
+    async def __aenter__(self) -> Self:
+        if self.own is not None and self.journal is not None:
+            await self.journal.__aenter__()
+        return self
 
-    def service(self, reached: Reached) -> BookingService:
+    async def __aexit__(self, *_: object) -> None:
+        if self.own is not None and self.journal is not None and self.client is not None:
+            await self.own.close()
+            await self.client.close()
+            await self.journal.close()
+
+    def naming_secret(self, new_secret: Callable[[], bytes]) -> Callable[[], bytes]:
+        """What makes the secret of callers' names: those of tokens must outlive the process, as their keys do."""
+        return (lambda: self.secret.digest("names of callers")) if self.is_configured else new_secret
+
+    def service(
+        self,
+        settings: Settings,
+        log: structlog.typing.FilteringBoundLogger,
+        metrics: Metrics | None,
+        clock: Callable[[], float],
+        reached: Reached,
+    ) -> BookingService:
         """What all requests share."""
-        rates = BookingRates(self.clock, self.settings.gateway_bookings_per_patient, reached=reached)
-        listeners = [BookingLog(self.log).booked, *([] if self.metrics is None else [self.metrics.bookings.booked])]
+        rates = BookingRates(clock, settings.gateway_bookings_per_patient, reached=reached)
+        listeners = [BookingLog(log).booked, *([] if metrics is None else [metrics.bookings.booked])]
 
         def tell(event: BookingEvent) -> None:
             for each in listeners:
                 each(event)
 
-        return BookingService(self.given or self._made, self.secret, rates.take, tell, self.clock)
+        return BookingService(self.bookings, self.secret, rates.take, tell, clock)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Hold the journal open; at the end what is under way is waited for, within a bound. Raises SettingsError."""
-        if self.journal is None:
-            yield
-            return
-        try:
-            await self.journal.__aenter__()
-        except JournalUnavailableError as error:
-            raise SettingsError(f"GATEWAY_JOURNAL: {error}") from None
-        try:
-            yield
-        finally:
-            if self._made is not None:
-                await self._made.close()
-            await self.journal.close()
 
-    def _new_owner(self) -> str:
-        return self.new_secret()[:16].hex()
-
-    def _bookings(
-        self, journal: SqliteJournal, backend: AppointmentBackend, free_times: FreeTimes, profiles: Profiles
-    ) -> Bookings:
-        seconds = self.settings.gateway_booking_seconds
-        return Bookings(
-            BookingDependencies(
-                journal=journal,
-                backend=backend,
-                free_times=free_times,
-                digests=self.secret,
-                capabilities=lambda care_unit: profiles.of_unit(care_unit).capabilities,
-                now=self.now,
-                config=BookingConfig(call_seconds=seconds, wait_seconds=seconds + 10, stop_seconds=_STOP_SECONDS),
-                turns=Turns(journal),
-                unlisted=set(),
-            )
-        )
+def _owner(new_secret: Callable[[], bytes]) -> str:
+    """A name of this process, of random hexadecimal digits."""
+    return sha256(new_secret()).hexdigest()[:_OWNER_DIGITS]

@@ -16,6 +16,7 @@ from gateway.booking.journal import JournalEntry
 from gateway.domain.appointments import Appointment, AppointmentStatus, TimeRange
 from gateway.domain.booking import BookingStep, Wish
 from gateway.domain.booking_answers import ListedAppointment
+from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.timeslots import instant
 
 # What an EHR booked otherwise than asked begins on the same day, as a rule.
@@ -67,19 +68,25 @@ class Evidence:
 def booking_query(wish: Wish, patient_id: str | None) -> LookupQuery:
     """The question that shows what a booking came to: by Leyr's id of the patient, or by the resource and the time."""
     when = time_of(wish)
-    if patient_id is not None:
+    if patient_id is not None and not may_hide_a_personal_number(patient_id):
         return LookupQuery(_around(when, _AROUND), patient_id=patient_id)
-    around = _AROUND_WITHOUT_RESOURCE if wish.resource is None else _AROUND
-    return LookupQuery(_around(when, around), resource=wish.resource)
+    return _by_time(when, wish.resource)
 
 
 def change_queries(before: Appointment, wish: Wish | None) -> Sequence[LookupQuery]:
     """The questions that show an appointment where it was, and where a move may have put it."""
-    where_it_was = LookupQuery(_around(time_of_appointment(before), _AROUND), resource=before.resource_id)
+    where_it_was = _by_time(time_of_appointment(before), before.resource_id)
     if wish is None:
         return (where_it_was,)
-    moved = LookupQuery(_around(time_of(wish), _AROUND), resource=wish.resource)
+    moved = _by_time(time_of(wish), wish.resource)
     return tuple(dict.fromkeys((where_it_was, moved)))
+
+
+def _by_time(when: TimeRange, resource: str | None) -> LookupQuery:
+    # Questions are URLs, in which no id may stand that may be a personal number.
+    if resource is None or may_hide_a_personal_number(resource):
+        return LookupQuery(_around(when, _AROUND_WITHOUT_RESOURCE))
+    return LookupQuery(_around(when, _AROUND), resource=resource)
 
 
 def time_of(wish: Wish) -> TimeRange:

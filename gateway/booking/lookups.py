@@ -109,9 +109,10 @@ class Lookups:
         if not self._needs.lists_appointments(care_unit):
             raise NotSupported("The EHR does not list appointments")
         if entry.step is BookingStep.BOOK and entry.wish is not None:
-            listed = await self._listed(care_unit, [booking_query(entry.wish, patient_id)])
+            query = booking_query(entry.wish, patient_id)
+            listed = await self._listed(care_unit, [query])
             evidence = await self._evidence(entry, entry.wish, listed)
-            is_by_patient = patient_id is not None
+            is_by_patient = query.patient_id is not None
             return booked(entry, listed, replace(evidence, by_patient=is_by_patient, has_landed=has_landed))
         if entry.appointment is None:
             return Undecided.NOT_CERTAIN

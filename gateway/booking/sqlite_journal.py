@@ -209,22 +209,37 @@ class SqliteJournal:
     def _is_alive(self) -> Callable[[str], bool]:
         return self._own_lock.is_alive
 
+    def check(self) -> None:
+        """See whether the file can be used, before anything waits for it. Raises JournalUnavailableError."""
+        try:
+            self._connected().close()
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(error) from None
+
     def _open(self) -> None:
-        """Raises JournalUnavailableError with what is wrong with the path."""
+        path = self.path.resolve()
+        try:
+            connection = self._connected()
+            self._lock = ProcessLock(path.with_name(f"{path.name}.processes"), self.new_owner())
+            self._lock.remove_dead()
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(error) from None
+        self._thread.start(connection)
+
+    def _connected(self) -> sqlite3.Connection:
+        """Raises JournalUnavailableError for a network file system, OSError and sqlite3.Error."""
         path = self.path.resolve()
         kind = file_system_of(path)
         if kind in _NETWORK_FILE_SYSTEMS or kind.startswith(_NETWORK_PREFIXES):
             raise JournalUnavailableError(f"it lies on a network file system ({kind}), whose locks cannot be relied on")
-        try:
-            # Made here, since SQLite gives new files to everybody who may read the folder.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = connected(path, self.max_mb)
-            self._lock = ProcessLock(path.with_name(f"{path.name}.processes"), self.new_owner())
-            self._lock.remove_dead()
-        except (OSError, sqlite3.Error) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise JournalUnavailableError(f"it cannot be opened: {reason}") from None
-        self._thread.start(connection)
+        # Made here, since SQLite gives new files to everybody who may read the folder.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return connected(path, self.max_mb)
+
+
+def _unusable(error: OSError | sqlite3.Error) -> JournalUnavailableError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return JournalUnavailableError(f"it cannot be opened: {reason}")
 
 
 def file_system_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:

@@ -150,6 +150,12 @@ def lists_spread_over(query: TimeslotQuery, profile: EhrProfile) -> UnitLists:
     )
 
 
+def asked_each(query: TimeslotQuery, profile: EhrProfile) -> UnitLists:
+    """The lists of whose ids each is asked for whatever else its slots name, so that all that it has is found."""
+    lists = lists_spread_over(query, profile)
+    return UnitLists.NONE if lists is UnitLists.BOTH and profile.filter_policy is FilterPolicy.BOTH else lists
+
+
 def spread(query: TimeslotQuery, profile: EhrProfile, listed_ids: ListedIds) -> list[TimeslotQuery]:
     """The parts of a query that the EHR accepts: the query itself, or one for each listed resource or service.
 

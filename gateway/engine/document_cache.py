@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from cachetools import LRUCache
 from graphql import (
+    ASTValidationRule,
     DocumentNode,
     ExecutableDefinitionNode,
     FragmentDefinitionNode,
@@ -21,6 +22,7 @@ from graphql import (
     OperationDefinitionNode,
     OverlappingFieldsCanBeMergedRule,
     Undefined,
+    ValuesOfCorrectTypeRule,
     VariableNode,
     get_nullable_type,
     is_leaf_type,
@@ -55,6 +57,43 @@ _MAX_DOCUMENT_BYTES = _MAX_BYTES // 4
 _MAX_CACHED_CHARACTERS = 16 * 1024
 # A class takes some kilobytes until the garbage collector frees it, which by itself would come after gigabytes of them.
 _MAX_UNCOLLECTED_CLASSES = 2_000
+
+
+class _ValueError(GraphQLError):
+    """An error about a value, which it quotes."""
+
+
+class _ValuesRule(ValuesOfCorrectTypeRule):
+    """The only rule that quotes values; its errors say so."""
+
+    def report_error(self, error: GraphQLError) -> None:
+        self.context.report_error(_ValueError(error.message, error.nodes, original_error=error.original_error))
+
+
+_RULES: dict[type[ASTValidationRule], type[ASTValidationRule]] = {
+    OverlappingFieldsCanBeMergedRule: OverlappingFieldsRule,
+    ValuesOfCorrectTypeRule: _ValuesRule,
+}
+
+
+def validated(schema: GraphQLSchema, document: DocumentNode, *, hide_suggestions: bool) -> list[GraphQLError]:
+    """The errors of a document by GraphQL's rules.
+
+    Those that quote names of the document alone are InvalidDocumentErrors; the others are as graphql-core says them.
+    """
+    rules = [_RULES.get(rule, rule) for rule in specified_rules]
+    found = validate(schema, document, rules, MAX_ERRORS, hide_suggestions=hide_suggestions)
+    return [
+        each if isinstance(each, _ValueError) else _of_names(each, hide_suggestions=hide_suggestions) for each in found
+    ]
+
+
+def _of_names(error: GraphQLError, *, hide_suggestions: bool) -> GraphQLError:
+    if error.original_error is not None:
+        return error
+    # graphql-core goes on suggesting how to select subfields.
+    message = error.message.partition(" Did you mean ")[0] if hide_suggestions else error.message
+    return GraphQLError(message, error.nodes, original_error=InvalidDocumentError(message))
 
 
 class MemoryBudget(Protocol):
@@ -206,9 +245,6 @@ class Documents:
         self._refuse_name = refuse_name
         self._refuse_literal = refuse_literal
         self._introspection = introspection
-        self._validation_rules = [
-            OverlappingFieldsRule if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
-        ]
         self._budget = budget
         self._cache = _ByDigest(budget)
         self._classes_before = 0
@@ -239,8 +275,7 @@ class Documents:
         if self._refuse_literal is not None:
             check_literals(node, self._refuse_literal)
         check_operations(node, self._limits, introspection=self._introspection)
-        hide = not self._introspection
-        errors = validate(self._schema, node, self._validation_rules, MAX_ERRORS, hide_suggestions=hide)
+        errors = validated(self._schema, node, hide_suggestions=not self._introspection)
         _drop_frames(errors)
         fragments = {each.name.value: each for each in node.definitions if isinstance(each, FragmentDefinitionNode)}
         size = _DOCUMENT_BYTES + 2 * getsizeof(text)

@@ -1,13 +1,13 @@
 """Errors as clients see them: the errors of a GraphQL result, HTTP error responses, and the messages of both.
 
-A client may see a message of graphql-core only in a form that is listed here, where the client's own part of it is
-names that the document was checked for. Any other message, of this version of graphql-core or a later one, becomes
-one generic sentence, so that no value of a client's is ever repeated.
+The rules that a document is checked by quote names alone, all but one, and what they say is shown. What is said of
+values loses them, and is shown only in a form that is listed here. Any other message, of this version of graphql-core
+or a later one, becomes one generic sentence, so that no value of a client's is ever repeated.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
@@ -58,13 +58,11 @@ class HttpError(Exception):
 class ErrorFormatter:
     """Formats errors for clients, and logs the faults whose message it masks.
 
-    A response holds at most `max_errors`; `suggestions` keeps the names of the schema that may be meant.
+    A response holds at most `max_errors`.
     """
 
     log: structlog.typing.FilteringBoundLogger
     max_errors: int = MAX_ERRORS
-    _: KW_ONLY
-    suggestions: bool = False
 
     def formatted(
         self, errors: Sequence[GraphQLError], reference: str, omitted: int = 0
@@ -110,11 +108,12 @@ class ErrorFormatter:
             original = original.original_error
         if isinstance(original, GatewayError):
             return original
+        if isinstance(original, LimitExceededError):
+            return OperationTooLarge(original.message)
         if isinstance(original, RequestError):
-            kind = OperationTooLarge if isinstance(original, LimitExceededError) else BadUserInput
-            return kind(original.message)
+            return BadUserInput(_shown(original.message))
         if original is None or isinstance(original, GraphQLError):
-            message = safe_message(error, suggestions=self.suggestions)
+            message = safe_message(error)
             if error.path is None or (message != GENERIC_MESSAGE and _is_about_document(error)):
                 return BadUserInput(message)
         if error.path is None:
@@ -242,38 +241,7 @@ _WHERE = r"(?:(?:Variable '\$\w+'|Argument '\w+') has invalid (?:default )?value
 _OWN_SCALAR = "(?:A|This) (?:DateTime|Date|LocalTime) [^']+"
 # {} stands for one or several names of the document or the schema, ... for words of graphql-core.
 _FORMS = """
-Cannot query field {} on type {}.
-Field {} must not have a selection since type {} has no subfields.
-Field {} of type {} must have a selection of subfields.
-Field {} of type {} must have at least one field selected.
-Unknown argument {} on ... {}.
-Unknown ... {}.
-Directive {} may not be used on ....
-The directive {} can only be used once at this location.
-There can be only one ... named {}.
-Variable {} is not defined by operation {}.
-Variable {} is not defined.
-Variable {} is never used in operation {}.
-Variable {} is never used.
-Variable {} of type {} used in position expecting type {}.
-Variable {} is of type {} but must be non-nullable to be used for OneOf Input Object {}.
-Variable {} cannot be non-input type {}.
-Variable {} expected value of type {} which cannot be used as an input type.
-Fragment {} is never used.
-Fragment {} cannot condition on non composite type {}.
-Fragment cannot condition on non composite type {}.
-Fragment {} cannot be spread here as objects of type {} can never be of type {}.
-Fragment cannot be spread here as objects of type {} can never be of type {}.
-Cannot spread fragment {} within itself.
-Cannot spread fragment {} within itself via {}.
-Argument {} of type {} is required, but it was not provided.
 Argument {} of required type {} was not provided.
-The {} definition is not executable.
-The ... definition is not executable.
-The ... operation is not supported by the schema.
-This anonymous operation must be the only defined operation.
-Maximum introspection depth exceeded
-Validation aborted.
 Expected value of non-null type {} not to be None.
 Expected a value of non-null type {} to be provided.
 Expected variable {} provided to ...type {} to provide a runtime value.
@@ -305,31 +273,25 @@ _VALUE = re.compile(
 )
 _KEPT = " cannot represent "
 _ENUM_VALUE = re.compile(r"\bValue '.*' does not exist in ('\w+') enum\..*", re.DOTALL)
-_SUGGESTION = re.compile(r" Did you mean [^?]+\?$")
 
 
-def safe_message(error: GraphQLError, *, suggestions: bool) -> str:
-    """The message of an error of graphql-core as clients may see it.
-
-    Without `suggestions` it holds no names of the schema that the client did not send.
-    """
-    original = error.message[:_MAX_READ]
+def safe_message(error: GraphQLError) -> str:
+    """The message of an error of graphql-core as clients may see it, where it may quote a value."""
+    text = error.message[:_MAX_READ]
     if isinstance(error, GraphQLSyntaxError):
-        found = _SYNTAX.match(original)
-        message: str | None = f"{found.group()}." if found else "Syntax Error: The document cannot be read here."
-    else:
-        message = _known_message(original, suggestions=suggestions)
-    if message is None or may_hold_a_personal_number(re.sub(_OWN_SCALAR, "", message)):
+        found = _SYNTAX.match(text)
+        return f"{found.group()}." if found else "Syntax Error: The document cannot be read here."
+    message = _message_without_value(text)
+    return GENERIC_MESSAGE if message is None else _shown(message)
+
+
+def _shown(message: str) -> str:
+    if may_hold_a_personal_number(re.sub(_OWN_SCALAR, "", message)):
         return GENERIC_MESSAGE
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
-def _known_message(message: str, *, suggestions: bool) -> str | None:
-    suggestion = _SUGGESTION.search(message)
-    safe = _SUGGESTION.sub("", message)
-    safe = _ENUM_VALUE.sub(r"Value does not exist in \1 enum.", safe)
+def _message_without_value(message: str) -> str | None:
+    safe = _ENUM_VALUE.sub(r"Value does not exist in \1 enum.", message)
     safe = _VALUE.sub(lambda cut: cut[1] if cut[1].startswith(_KEPT) else "", safe)
-    if not _KNOWN.fullmatch(safe):
-        return None
-    is_whole = suggestions and suggestion is not None and message == safe + suggestion.group() and safe.endswith(".")
-    return message if is_whole else safe
+    return safe if _KNOWN.fullmatch(safe) else None

@@ -61,6 +61,10 @@ class WritingClient(Protocol):
         ...
 
 
+class WholeClient(HttpClient, WritingClient, Protocol):
+    """Reads and writes."""
+
+
 HttpClientFactory: TypeAlias = Callable[[str, Mapping[str, str]], HttpClient]
 """Makes a client for a base URL and the headers of its requests."""
 

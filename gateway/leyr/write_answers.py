@@ -78,7 +78,7 @@ def found_patient(response: Response, now: datetime) -> PatientAnswer:
             return replace(answer, reason=_Reason.PATIENT_REJECTED)
         return answer
     row = _only(_PATIENTS, response)
-    return Lost() if row is None else FoundPatient(row.id)
+    return Lost() if row is None else FoundPatient(row.id, row.id)
 
 
 def listed_appointments(response: Response, care_unit: CareUnitKey) -> Sequence[ListedAppointment]:

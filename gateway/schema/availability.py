@@ -13,8 +13,9 @@ from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import NodeId, NodeType, node_id, parse_node_id
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import InPieces
+from gateway.domain.queries import TimeslotQuery, asked_each
 from gateway.schema.context import Context, Info
-from gateway.schema.coverage import Coverage, CoverageGap
+from gateway.schema.coverage import Coverage, CoverageGap, CoverageGapReason
 from gateway.schema.free_times import FreeTimes
 from gateway.schema.loaders import LIST_OF, READS, Reads
 from gateway.schema.next_free_time import NextFreeTime, NextSearch, OwnSlots, WithinDays, next_free_time
@@ -351,6 +352,10 @@ class _Group:
         return slots.of_owner(of(self.owner))
 
     def _concerns(self, gap: CoverageGap) -> bool:
+        if gap.reason is CoverageGapReason.OUTSIDE_EVERY_FILTER and self.node is not None:
+            query = TimeslotQuery(self.unit.key, self.unit.asked.days.window)
+            each = asked_each(query, self.search.context.profiles.of_unit(self.unit.key))
+            return not (each.resources if self.node_type is NodeType.RESOURCE else each.services)
         of = gap.resource_id if self.node_type is NodeType.RESOURCE else gap.healthcare_service_id
         return of is None or of == self.id
 

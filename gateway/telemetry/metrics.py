@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -23,7 +23,7 @@ from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import ENDPOINTS
 from gateway.leyr.resilience import UpstreamHealth
 from gateway.telemetry.booking_metrics import BookingMetrics
-from gateway.telemetry.instruments import Series, error_codes
+from gateway.telemetry.instruments import Counters, Histograms, error_codes
 
 _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
 _EHR_GAUGES: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
@@ -85,16 +85,14 @@ _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 _UPSTREAM_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 # A rejected attempt is counted by the reason instead.
 _RESULTS = [result for result in CallResult if result is not CallResult.TURNED_AWAY]
-_MERGED = "merged"
-# Not STALE: stale data are given at once, but they are fetched again.
-_SAVING = (CacheStatus.JOINED, CacheStatus.CACHED)
+
+
 _DESCRIPTIONS = {
     "gateway_operations_total": "Operations by what became of them.",
     "gateway_refusals_total": "Requests that were turned away before they became operations, by error code.",
     "gateway_operation_seconds": "Time from a request's head to the end of its answer.",
     "gateway_overhead_seconds": "The part of that time in which nothing upstream was awaited.",
     "gateway_reads_total": "Lists that answers needed, by where they came from.",
-    "gateway_reads_saved_total": "Lists that were needed and took no call of their own.",
     "gateway_incomplete_answers_total": "Answers with lists that lack something without an error, by why.",
     "gateway_upstream_calls_total": "Requests sent to Leyr, each attempt by itself.",
     "gateway_upstream_seconds": "Time from sending a request to Leyr to its outcome.",
@@ -105,88 +103,83 @@ _DESCRIPTIONS = {
 }
 
 
+def _counters(name: str, labels: Mapping[str, Iterable[str]]) -> Counters:
+    return Counters(name, _DESCRIPTIONS[name], labels)
+
+
+def _histograms(name: str, labels: Mapping[str, Iterable[str]], bounds: Sequence[float]) -> Histograms:
+    return Histograms(name, _DESCRIPTIONS[name], labels, bounds)
+
+
 class Metrics(CallEvents, Collector):
     """Counts and times requests and calls to Leyr; written by the event loop, collected from any thread.
 
-    `emrs` are the codes of the configured EHRs; `registry` is what a scrape reads. Counters and histograms are the
-    library's own, so that it can add up those of several processes (`PROMETHEUS_MULTIPROC_DIR`).
+    `emrs` are the codes of the configured EHRs; `registry` is what a scrape reads.
     """
 
     def __init__(self, emrs: Iterable[str], log_lines_lost: Callable[[], int] = int) -> None:
         self._log_lines_lost = log_lines_lost
         self.emrs = tuple(emrs)
         self._gauges: Gauges | None = None
-        self._added_up = CollectorRegistry()
+        self._merged = 0
         emr = {"emr": self.emrs}
         call = {**emr, "endpoint": ENDPOINTS}
-        self._operations = self._counters("operations", {"outcome": _OUTCOMES, "operation": _OPERATIONS})
-        self._refusals = self._counters("refusals", {"code": error_codes()})
-        self._seconds = self._histograms("operation", {"outcome": _OUTCOMES}, _SECONDS)
-        self._overhead = self._histograms("overhead", {}, _OVERHEAD_SECONDS)
-        self._reads = self._counters("reads", {"origin": CacheStatus})
-        self._incomplete = self._counters("incomplete_answers", {**call, "reason": IncompleteReason})
-        self._saved = self._counters("reads_saved", {"how": (_MERGED, *_SAVING)})
-        self._calls = self._counters("upstream_calls", {**call, "outcome": _RESULTS})
-        self._call_seconds = self._histograms("upstream", call, _UPSTREAM_SECONDS)
-        self._unreachable = self._counters("upstream_unreachable", {**emr, "kind": FailureKind})
-        self._turned_away = self._counters("upstream_turned_away", {**emr, "reason": Rejection})
-        self._retries = self._counters("upstream_retries", emr)
-        self._openings = self._counters("breaker_openings", emr)
-        self.bookings = BookingMetrics(self.emrs, self._added_up)
+        self._operations = _counters("gateway_operations_total", {"outcome": _OUTCOMES, "operation": _OPERATIONS})
+        self._refusals = _counters("gateway_refusals_total", {"code": error_codes()})
+        self._seconds = _histograms("gateway_operation_seconds", {"outcome": _OUTCOMES}, _SECONDS)
+        self._overhead = _histograms("gateway_overhead_seconds", {}, _OVERHEAD_SECONDS)
+        self._reads = _counters("gateway_reads_total", {"origin": CacheStatus})
+        self._incomplete = _counters("gateway_incomplete_answers_total", {**call, "reason": IncompleteReason})
+        self._calls = _counters("gateway_upstream_calls_total", {**call, "outcome": _RESULTS})
+        self._call_seconds = _histograms("gateway_upstream_seconds", call, _UPSTREAM_SECONDS)
+        self._unreachable = _counters("gateway_upstream_unreachable_total", {**emr, "kind": FailureKind})
+        self._turned_away = _counters("gateway_upstream_turned_away_total", {**emr, "reason": Rejection})
+        self._retries = _counters("gateway_upstream_retries_total", emr)
+        self._openings = _counters("gateway_breaker_openings_total", emr)
+        self.bookings = BookingMetrics(self.emrs)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
 
-    def _counters(self, what: str, labels: Mapping[str, Iterable[str]]) -> Series[Counter]:
-        name = f"gateway_{what}_total"
-        return Series(Counter(name, _DESCRIPTIONS[name], tuple(labels), registry=self._added_up), labels)
-
-    def _histograms(self, what: str, labels: Mapping[str, Iterable[str]], bounds: Sequence[float]) -> Series[Histogram]:
-        name = f"gateway_{what}_seconds"
-        timer = Histogram(name, _DESCRIPTIONS[name], tuple(labels), buckets=bounds, registry=self._added_up)
-        return Series(timer, labels)
-
     def finished(self, request: RequestRecord) -> None:
         """Count the request, and time it if it became an operation."""
         if request.rejection is not None:
-            self._refusals[request.rejection,].inc()
+            self._refusals.add((request.rejection,))
             return
         outcome, seconds, reads = request.outcome, request.seconds, request.reads
-        self._operations[outcome, request.operation_type or UNKNOWN].inc()
-        self._seconds[outcome,].observe(seconds)
-        self._overhead[()].observe(max(0.0, seconds - request.upstream_seconds))
+        self._operations.add((outcome, request.operation_type or UNKNOWN))
+        self._seconds.observe((outcome,), seconds)
+        self._overhead.observe((), max(0.0, seconds - request.upstream_seconds))
         for origin, count in reads.items():
-            self._reads[origin,].inc(count)
-            if origin in _SAVING:
-                self._saved[origin,].inc(count)
+            self._reads.add((origin,), count)
         for each in request.incomplete:
             # Metrics know endpoints by the names of the client's methods.
-            self._incomplete[each.emr, each.endpoint.replace("-", "_"), each.reason].inc()
+            self._incomplete.add((each.emr, each.endpoint.replace("-", "_"), each.reason))
         # A list whose read failed was needed and not read, so the rest is known to be merged only if nothing failed.
         if request.lists_needed and outcome == "ok":
-            self._saved[_MERGED,].inc(max(0, request.lists_needed - sum(reads.values())))
+            self._merged += max(0, request.lists_needed - sum(reads.values()))
 
     def attempt_ended(self, emr: str, endpoint: str, result: CallResult, seconds: float) -> None:
         """Count and time an attempt."""
-        self._calls[emr, endpoint, result].inc()
-        self._call_seconds[emr, endpoint].observe(seconds)
+        self._calls.add((emr, endpoint, result))
+        self._call_seconds.observe((emr, endpoint), seconds)
 
     def unreachable(self, emr: str, endpoint: str, failure: FailureKind) -> None:  # noqa: ARG002 # the base's signature
         """Count an attempt that did not reach Leyr."""
-        self._unreachable[emr, failure].inc()
+        self._unreachable.add((emr, failure))
 
     def rejected(self, emr: str, endpoint: str, reason: Rejection) -> None:  # noqa: ARG002 # the base's signature
         """Count a rejected attempt."""
-        self._turned_away[emr, reason].inc()
+        self._turned_away.add((emr, reason))
 
     def retried(self, emr: str) -> None:
         """Count a retry."""
-        self._retries[emr,].inc()
+        self._retries.add((emr,))
 
     def breaker_changed(self, emr: str, state: BreakerState) -> None:
         """Count the openings of a breaker, which may open and close between two scrapes."""
         if state is BreakerState.OPEN:
-            self._openings[emr,].inc()
+            self._openings.add((emr,))
 
     def watch(self, gauges: Gauges) -> None:
         """Add gauges; what they read is made later than the metrics."""
@@ -202,10 +195,32 @@ class Metrics(CallEvents, Collector):
 
     def collect(self) -> Iterable[Metric]:
         """All metrics in the library's form."""
-        for family in self._added_up.collect():
-            # When a series was made never changes, and the library has but a switch for the whole process.
-            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
-            yield family
+        for each in (
+            self._operations,
+            self._refusals,
+            self._seconds,
+            self._overhead,
+            self._reads,
+            self._incomplete,
+        ):
+            yield each.family()
+        saved = CounterMetricFamily(
+            "gateway_reads_saved_total", "Lists that were needed and took no call of their own.", labels=("how",)
+        )
+        saved.add_metric(("merged",), self._merged)
+        # Not STALE: stale data are given at once, but they are fetched again.
+        for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
+            saved.add_metric((origin,), self._reads.total((origin,)))
+        yield saved
+        for each in (
+            self._calls,
+            self._call_seconds,
+            self._unreachable,
+            self._turned_away,
+            self._retries,
+            self._openings,
+        ):
+            yield each.family()
         yield from self.bookings.families()
         yield CounterMetricFamily(
             "gateway_log_lines_lost_total", "Lines of the log that nobody read in time.", self._log_lines_lost()

@@ -26,6 +26,7 @@ from gateway.domain.booking import (
     Unknown,
     Wish,
 )
+from gateway.domain.ids import TimeslotId
 from gateway.domain.patients import Country, NationalNumber, Patient, PatientByLeyrId, PatientDetails
 from tests.unit.booking.model_ehr import Fate, ModelAppointments, slot
 from tests.unit.booking.processes import Machine, Process
@@ -57,6 +58,14 @@ class Key:
 
 def is_definite(outcome: Outcome) -> bool:
     return not isinstance(outcome, Unknown) and not (isinstance(outcome, Refused) and outcome.reason in NOT_YET)
+
+
+def is_under_way(key: Key) -> bool:
+    return key.definite is None
+
+
+def is_by_number(key: Key) -> bool:
+    return is_under_way(key) and isinstance(key.request.patient, NationalNumber)
 
 
 class BookingsUnderFaults(RuleBasedStateMachine):
@@ -118,6 +127,17 @@ class BookingsUnderFaults(RuleBasedStateMachine):
         self.machine.store.is_broken, self.machine.store.is_deaf = is_broken, is_deaf
         self.was_broken |= is_broken or is_deaf
         self.machine.ehr.is_list_sick = is_list_sick
+
+    @precondition(lambda self: not any(map(is_by_number, self.keys.values())))
+    @rule(slot=st.sampled_from(SLOTS), patient=st.sampled_from(["tolvan", "a stranger"]))
+    def book_at_the_desk(self, slot: TimeslotId, patient: str) -> None:
+        """The clinic books somebody at the same time, beside us.
+
+        Of a patient by number alone, it could not be told from the call's own while that is under way.
+        """
+        # The same patient at the same time would be in the EHR, whoever booked it.
+        if patient == "a stranger" or not any(is_under_way(each) for each in self.keys.values()):
+            self.machine.ehr.book_at_the_desk(Wish(slot, slot.resource or "r1", slot.service), patient)
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())

@@ -1,6 +1,7 @@
 """Errors as clients see them."""
 
 import json
+from typing import Any
 
 import pytest
 import structlog
@@ -9,9 +10,15 @@ from graphql.error import located_error
 from structlog.testing import LogCapture
 
 from gateway.domain.errors import GatewayError, NotFound, Origin, UpstreamRateLimited, UpstreamUnavailable
+from gateway.engine.errors import InvalidDocumentError
 from gateway.http.error_responses import ErrorFormatter, extensions_of
 
 OURS = "request-1"
+
+
+def of_names(message: str, nodes: Any = None, path: list[str | int] | None = None) -> GraphQLError:
+    """An error of a rule that quotes names alone, as the engine gives it."""
+    return GraphQLError(message, nodes, path=path, original_error=InvalidDocumentError(message))
 
 
 @pytest.fixture
@@ -90,7 +97,7 @@ def test_a_field_error_about_a_value_that_cannot_be_written_is_a_fault(
 
 
 def test_an_error_of_graphql_core_is_bad_user_input(formatter: ErrorFormatter) -> None:
-    (formatted,), _ = formatter.formatted([GraphQLError("Cannot query field 'x' on type 'Query'.")], OURS)
+    (formatted,), _ = formatter.formatted([of_names("Cannot query field 'x' on type 'Query'.")], OURS)
 
     assert formatted["message"] == "Cannot query field 'x' on type 'Query'."
     assert formatted["extensions"] == {
@@ -127,11 +134,11 @@ def test_document_errors_with_the_same_message_become_one(formatter: ErrorFormat
 
     formatted, omitted = formatter.formatted(
         [
-            GraphQLError(unknown, first),
-            GraphQLError("Unknown type 'U'.", first),
-            GraphQLError(unknown, second),
-            GraphQLError(unknown, second, path=["a"]),
-            GraphQLError(unknown, second, path=["b"]),
+            of_names(unknown, first),
+            of_names("Unknown type 'U'.", first),
+            of_names(unknown, second),
+            of_names(unknown, second, path=["a"]),
+            of_names(unknown, second, path=["b"]),
         ],
         OURS,
     )
@@ -145,7 +152,7 @@ def test_document_errors_with_the_same_message_become_one(formatter: ErrorFormat
 def test_errors_and_locations_beyond_the_limit_are_counted_as_omitted(formatter: ErrorFormatter) -> None:
     node = parse("{ a }").definitions[0]
     many = [GraphQLError("x", node, path=["a", number], original_error=NotFound("gone")) for number in range(33)]
-    same = [GraphQLError("Unknown type 'T'.", [node] * 3) for _ in range(33)]
+    same = [of_names("Unknown type 'T'.", [node] * 3) for _ in range(33)]
 
     paths, omitted = formatter.formatted(many, OURS)
     (merged,), none = formatter.formatted(same, OURS)
@@ -165,7 +172,7 @@ def test_errors_and_locations_beyond_the_limit_are_counted_as_omitted(formatter:
     ],
 )
 def test_an_aborted_validation_counts_as_an_omitted_error(message: str, formatter: ErrorFormatter) -> None:
-    formatted, omitted = formatter.formatted([GraphQLError("Unknown type 'T'."), GraphQLError(message)], OURS)
+    formatted, omitted = formatter.formatted([of_names("Unknown type 'T'."), of_names(message)], OURS)
 
     assert [each["message"] for each in formatted] == ["Unknown type 'T'."]
     assert omitted == 1

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import structlog
-from graphql import OperationDefinitionNode, build_schema, parse, validate
+from graphql import OperationDefinitionNode, build_schema, parse
 from graphql.execution.values import get_variable_values
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from structlog.testing import LogCapture
 
 from gateway.domain.personal_numbers import may_hold_a_personal_number
+from gateway.engine.document_cache import validated
 from gateway.engine.engine import Operation
 from gateway.http.error_responses import ErrorFormatter
 from tests.unit.schema.clinic import request
@@ -65,7 +66,7 @@ class Listener:
         logger = structlog.wrap_logger(
             None, processors=[self._log], wrapper_class=structlog.make_filtering_bound_logger(0)
         )
-        self.errors = ErrorFormatter(logger, suggestions=True)
+        self.errors = ErrorFormatter(logger)
         self._engine = GatewayEngine(self.errors, introspection=True)
 
     def ask(self, text: str, name: str | None = None, variables: dict[str, Any] | None = None) -> list[str]:
@@ -199,7 +200,7 @@ def test_a_personal_number_in_an_input_object_is_not_repeated(declared: str, val
 @given(st.sampled_from(["i", "e", "f", "b", "s", "d", "n"]), literals())
 def test_a_personal_number_in_a_literal_object_is_not_repeated(argument: str, literal: str) -> None:
     document = parse(f"{{ a({argument}: {{p: {literal}, q: {literal}, r: {{t: {literal}}}, z: {literal}}}) }}")
-    formatted, _ = LISTENER.errors.formatted(validate(INPUTS, document), "reference")
+    formatted, _ = LISTENER.errors.formatted(validated(INPUTS, document, hide_suggestions=False), "reference")
 
     LISTENER.check(formatted)
     assert formatted

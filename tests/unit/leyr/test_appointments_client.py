@@ -287,7 +287,7 @@ async def test_patients_are_found_or_made_by_their_details() -> None:
     details = PatientDetails("Tolvan", "Tolvansson", NationalNumber(Country.SE, "191212121212"), ("+46701740605",))
     found = await asked(leyr, lambda client: client.find_or_make_patient(UNIT, details))
 
-    assert found == FoundPatient("17")
+    assert found == FoundPatient("17", "17")
     body = {
         "first_name": "Tolvan",
         "last_name": "Tolvansson",

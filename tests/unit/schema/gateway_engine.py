@@ -27,7 +27,7 @@ class GatewayEngine:
         silent = structlog.wrap_logger(
             structlog.PrintLogger(StringIO()), wrapper_class=structlog.make_filtering_bound_logger(0)
         )
-        self._errors = errors or ErrorFormatter(silent, suggestions=introspection)
+        self._errors = errors or ErrorFormatter(silent)
         budget = CacheBudget(64 * 1024 * 1024)
         config = engine_config(limits, max_errors=max_errors, introspection=introspection, budget=budget)
         self._engine = Engine(shared_schema(), config)

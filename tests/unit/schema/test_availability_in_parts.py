@@ -102,6 +102,27 @@ def test_a_group_is_complete_but_for_its_own_gap_and_that_of_no_filter() -> None
     assert found == [(3, []), (0, [gap(NodeType.HEALTHCARE_SERVICE, "s2")]), (3, [])]
 
 
+@pytest.mark.parametrize(
+    ("policy", "fan_out", "resources", "services"),
+    [
+        (FilterPolicy.ANY_ONE, FanOut.SERVICES, False, True),
+        (FilterPolicy.ANY_ONE, FanOut.RESOURCES, True, False),
+        (FilterPolicy.ANY_ONE, FanOut.BOTH, True, True),
+        (FilterPolicy.SERVICE, FanOut.SERVICES, False, True),
+        (FilterPolicy.BOTH, FanOut.BOTH, False, False),
+    ],
+)
+def test_the_group_of_a_listed_owner_who_is_asked_alone_lacks_nothing(
+    policy: FilterPolicy, fan_out: FanOut, *, resources: bool, services: bool
+) -> None:
+    groups = " ".join(f"{name} {{ coverage {{ complete }} }}" for name in ("byResource", "byHealthcareService"))
+    whole = availability(ask(world(), f"availability {{ {groups} coverage {{ complete }} }}", profile(fan_out, policy)))
+
+    assert whole["coverage"] == {"complete": False}
+    assert whole["byResource"] == [{"coverage": {"complete": resources}}] * 3
+    assert whole["byHealthcareService"] == [{"coverage": {"complete": services}}] * 3
+
+
 def test_where_both_are_asked_one_failed_owner_leaves_what_the_other_kind_holds() -> None:
     whole = availability(ask(world((None, "s2")), f"availability {{ timeslotCount {GAPS} }}", profile(FanOut.BOTH)))
 
