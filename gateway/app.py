@@ -188,10 +188,12 @@ async def _lifespan(
     asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
     if signals is not None:
         take_signals(signals, log, configuration)
-    async with transport, booking:
-        if verifier is not None:
-            await verifier.start()
-        yield
+    async with transport:
+        async with booking:
+            if verifier is not None:
+                await verifier.start()
+            yield
+        # Bookings that are under way at the end still make calls.
         await policies.close()
     if verifier is not None:
         await verifier.close()

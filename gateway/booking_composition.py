@@ -101,7 +101,7 @@ class Booking:
                 digests=self.secret,
                 capabilities=lambda unit: profiles.of_unit(unit).capabilities,
                 now=now,
-                config=BookingConfig(call_seconds=seconds, wait_seconds=seconds + _BESIDE_THE_CALL),
+                config=_config(settings),
                 turns=Turns(self.journal),
                 unlisted=set(),
             )
@@ -140,6 +140,15 @@ class Booking:
                 each(event)
 
         return BookingService(self.bookings, self.secret, rates.take, tell, clock)
+
+
+def _config(settings: Settings) -> BookingConfig:
+    seconds = settings.gateway_booking_seconds
+    return BookingConfig(
+        call_seconds=seconds,
+        margin_seconds=settings.gateway_booking_landing_seconds,
+        wait_seconds=seconds + _BESIDE_THE_CALL,
+    )
 
 
 def _owner(new_secret: Callable[[], bytes]) -> str:

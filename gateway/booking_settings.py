@@ -24,6 +24,8 @@ class BookingSettings(BaseModel):
     """The secret before that one, accepted beside it; `GATEWAY_BOOKING_SECRET_FORMER_FILE` may name its file."""
     gateway_booking_seconds: float = Field(20, gt=0, le=120)
     """For how long a call that books or changes an appointment may take."""
+    gateway_booking_landing_seconds: float = Field(15, ge=1, le=600)
+    """How long after that time what a call wrote may still show in the EHR, before it counts as not booked."""
     gateway_bookings_per_minute: int = Field(600, ge=1, le=1_000_000)
     """How many bookings and changes a minute a caller may ask for; the same key counts once."""
     gateway_bookings_per_patient: int = Field(60, ge=1, le=1_000_000)

@@ -221,12 +221,17 @@ def _plan(options: argparse.Namespace) -> int:
     sizes = Sizes(options.care_units, options.resources, options.services)
     planned = dry_run(settings, document, variables, options.operation, sizes)
     if options.json:
-        calls = [{"method": "GET", "target": target, "count": count} for target, count in planned.calls.items()]
+        calls = [
+            {"method": method, "target": target, "count": count}
+            for (method, target), count in zip(
+                map(_method_and_target, planned.calls), planned.calls.values(), strict=True
+            )
+        ]
         plan = {"total": planned.total, "calls": calls, "errors": planned.errors}
         print(json.dumps(plan, indent=2, ensure_ascii=False))
     else:
         for target, count in planned.calls.items():
-            print(f"{count:>4} x GET {target}")
+            print(f"{count:>4} x {' '.join(_method_and_target(target))}")
         print(f"{planned.total:>4} calls")
     for message in planned.errors:
         print(f"gateway: {message}", file=sys.stderr)
@@ -256,6 +261,12 @@ def _healthcheck(options: argparse.Namespace) -> int:
         return 1
     finally:
         connection.close()
+
+
+def _method_and_target(call: str) -> tuple[str, str]:
+    """The method and the target of a planned call; most are GET, which it leaves out."""
+    method, _, target = call.partition(" ")
+    return (method, target) if method in {"POST", "PATCH"} else ("GET", call)
 
 
 def _unless_set(**values: object) -> dict[str, object]:

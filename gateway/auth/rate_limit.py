@@ -149,7 +149,8 @@ class BookingRates:
         self._of_patients = TokenBuckets(clock, max_keys)
         self._per_patient = per_patient
         self._max_keys = max_keys
-        self._counted: OrderedDict[tuple[str, str], None] = OrderedDict()
+        # By their hashes, since keys are clients' to choose and may hold anything.
+        self._counted: OrderedDict[int, None] = OrderedDict()
         self._reached = Counter() if reached is None else reached
 
     @property
@@ -159,7 +160,7 @@ class BookingRates:
 
     def take(self, caller: str, key: str, per_minute: int, patient: bytes | None) -> float:
         """Count a request, and return 0; or the seconds to wait where there were too many."""
-        counted = caller, key
+        counted = hash((caller, key))
         if counted in self._counted:
             self._counted.move_to_end(counted)
             return 0.0

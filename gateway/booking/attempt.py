@@ -41,6 +41,7 @@ from gateway.domain.patients import Patient, PatientDetails
 
 MOST_CODES = 5
 _ATTEMPTS_KEPT = timedelta(days=7)
+_SECONDS_UNTIL_NEXT_TURN = 5.0
 
 
 class NotSentError(Exception):
@@ -146,7 +147,7 @@ class Attempt:
                 return replace(not_sent(), reference=answer.reference)
 
     async def _book_one(self, request: BookRequest, wish: Wish, patient: Patient | FoundPatient) -> Outcome | None:
-        needs = self._needs
+        needs, care_unit = self._needs, wish.timeslot.care_unit
         turn = await self._take_turn(wish, None)
         self.was_called = True
         if turn.is_gone:
@@ -159,15 +160,19 @@ class Attempt:
             known = await listing
         finally:
             listing.cancel()
-        if known is None and not is_alone:
-            # What this call brings could not be told from what another's has left.
+        if known is None and (not is_alone or self._needs_list(care_unit)):
+            # Should the call be lost, what it brings could not be told from what others' have left.
             raise NotSentError
         patient_digest = None
         if self.patient_id is not None:
-            patient_digest = needs.digests.digest("patient", wish.timeslot.emr, self.patient_id)
+            patient_digest = needs.digests.digest("patient", care_unit.emr, self.patient_id)
         await self._write_as_sent(wish=wish, patient=patient_digest, known_appointments=known)
         answer = await needs.backend.book(wish, patient, request.comment)
         return self._of_slot(answer, wish)
+
+    def _needs_list(self, care_unit: CareUnitKey) -> bool:
+        """Whether a booking waits until the EHR lists appointments again, as its patient is known by nothing else."""
+        return self.patient_id is None and self._needs.surely_lists_appointments(care_unit)
 
     async def _take_turn(self, wish: Wish | None, appointment: str | None) -> Turn:
         """Wait until no other of our clients is at the same time or appointment. Raises NotSentError."""
@@ -181,7 +186,7 @@ class Attempt:
         try:
             self._turn = await needs.turns.take(hold, slot, config.turn_seconds)
         except TimeoutError:
-            raise NotSentError from None
+            raise NotSentError(_SECONDS_UNTIL_NEXT_TURN) from None
         return self._turn
 
     async def _settle_others(self, turn: Turn) -> bool:
@@ -226,8 +231,8 @@ class Attempt:
             needs.unlisted.add(care_unit.emr)
             return None
         except (GatewayError, TimeoutError):
-            # A booking may go on without: it only says less should its call be lost.
             return None
+        needs.listed.add(care_unit.emr)
         return digests_of(listed, lambda leyr_id: needs.digests.digest("appointment", *care_unit, leyr_id))
 
     async def _change(self, request: ChangeRequest) -> Outcome | None:

@@ -129,6 +129,7 @@ class Bookings:
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
+        await self._lookups.close()
 
     async def _do(self, caller: str, key: str, request: BookingRequest) -> BookingResult:
         inputs = self._needs.digests.digests("input", *canonical(request))

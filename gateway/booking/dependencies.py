@@ -1,7 +1,7 @@
 """What bookings need from outside, and the times and numbers that bound them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gateway.booking.backend import AppointmentBackend, FreeTimes
@@ -54,7 +54,14 @@ class BookingDependencies:
     turns: Turns
     unlisted: set[str]
     """The EHRs that refused to list appointments."""
+    listed: set[str] = field(default_factory=set)
+    """The EHRs that have listed some."""
 
     def lists_appointments(self, care_unit: CareUnitKey) -> bool:
         """Whether an EHR may list appointments, as far as is known."""
         return care_unit.emr not in self.unlisted and self.capabilities(care_unit).list_appointments is not Support.NO
+
+    def surely_lists_appointments(self, care_unit: CareUnitKey) -> bool:
+        """Whether it is known that an EHR lists appointments, so that one that fails to will do so later."""
+        is_told = self.capabilities(care_unit).list_appointments is Support.YES or care_unit.emr in self.listed
+        return is_told and care_unit.emr not in self.unlisted

@@ -56,7 +56,9 @@ class Lookups:
             task = asyncio.get_running_loop().create_task(self._resolve(entry, patient_id))
             self._under_way[entry.key] = task
             task.add_done_callback(partial(self._on_done, entry.key))
-        return await asyncio.shield(task)
+        # Not the task's own await, which would be cancelled with a look-up that ends as the process stops.
+        await asyncio.wait({task})
+        return Unknown(self._needs.now() + _SOON) if task.cancelled() else task.result()
 
     async def read(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:
         """An appointment as the EHR lists it now; None where it lists none. Raises domain errors.
@@ -70,6 +72,13 @@ class Lookups:
             return None
         listed = await self._listed(care_unit, change_queries(known, None))
         return next((each.appointment for each in listed if each.appointment.leyr_id == leyr_id), None)
+
+    async def close(self) -> None:
+        """End the look-ups that are under way: whoever asks later begins anew."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _on_done(self, key: bytes, task: "asyncio.Task[Outcome | None]") -> None:
         del self._under_way[key]
@@ -145,6 +154,7 @@ class Lookups:
             except NotSupported:
                 self._needs.unlisted.add(care_unit.emr)
                 raise
+            self._needs.listed.add(care_unit.emr)
             found.update((each.appointment.leyr_id, each) for each in listed)
         return list(found.values())
 

@@ -249,7 +249,7 @@ class Runner:
         document = request.query
         if document is None or request.document_id or request.sha256 or self.documents.only_trusted:
             try:
-                document = self.documents.text(request)
+                document = self.documents.text(request, self.engine.can_read)
             except UnknownDocument as error:
                 # Apollo's clients send the document along when a response with status 200 says so.
                 raise HttpError(_request_error_status(media_type), error) from None

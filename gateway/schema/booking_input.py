@@ -205,6 +205,19 @@ class RescheduleAppointmentInput:
         return RescheduleRequest(found.care_unit, found.leyr_id, wish, comment)
 
 
+def refuse_literal(owner: str | None, name: str) -> str | None:
+    """Why literals are refused in an argument, or in an input field or a default of an input type."""
+    is_private = name in _PRIVATE and (owner, name) != _CODE_OF_AN_EHR
+    return "Data of a patient, codes and comments may stand in variables only" if is_private else None
+
+
+_TYPES = ("PatientInput", "NationalNumberInput", "PatientDetailsInput")
+_FIELDS = ("nationalNumber", "details", "number", "country", "firstName", "lastName", "phones", "emails")
+# Documents that are not valid are kept too, so names count wherever they stand.
+_PRIVATE = frozenset({"patient", "leyrId", "emrId", "code", "comment", *_FIELDS, *_TYPES})
+_CODE_OF_AN_EHR = "emr", "code"
+
+
 def _wishes(
     context: Context, texts: Sequence[str], resource: str | None = None, service: str | None = None
 ) -> tuple[Wish, ...]:

@@ -11,10 +11,8 @@ Nothing here knows a field by its name: what a field reads is declared at the fi
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
-from operator import or_
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from graphql import (
@@ -260,18 +258,6 @@ class FindingField:
             self._lookaheads[kind] = found
         return found
 
-    def own_calls(self, document: DocumentScope) -> int:
-        """The calls that it makes itself, and those for the lists and free times of what it comes to."""
-        if not isinstance(self.finds, OwnCalls):
-            return 0
-        calls = self.finds.calls
-        if self.finds.each:
-            with suppress(GraphQLError):
-                calls += self.finds.each * len((self._argument(document, "input") or {}).get(self.finds.of) or ())
-        found = [lookahead_of(document, [self.node], each.name) for each in document.object_types(self.definition.type)]
-        reads = reduce(or_, (each.reads for each in found), Reads.NOTHING)
-        return calls + reads.unit_lists + (Reads.CARE_UNITS in reads) + (Reads.TIMESLOTS in reads)
-
     def care_units(self, document: DocumentScope, context: Context) -> "Iterator[tuple[FindingField, EhrProfile]]":
         """The fields that list care units, this one or any below, each with the EHR; not those that will be refused."""
         for emr, fields in self._listing(document, context):
@@ -303,7 +289,7 @@ class FindingField:
         if argument is None:
             return context.emrs
         try:
-            return [context.emr(self._argument(document, argument))]
+            return [context.emr(self.argument(document, argument))]
         except (GatewayError, GraphQLError):
             # The field will say so itself, and makes no call.
             return ()
@@ -313,7 +299,7 @@ class FindingField:
         if not isinstance(self.finds, NodesNamedBy):
             return
         try:
-            given = self._argument(document, self.finds.argument)
+            given = self.argument(document, self.finds.argument)
         except GraphQLError:
             return
         for text in (given or ()) if self.finds.is_list else [given]:
@@ -327,7 +313,7 @@ class FindingField:
             if found.type in self.finds.types:
                 yield found
 
-    def _argument(self, document: DocumentScope, name: str) -> Any:
+    def argument(self, document: DocumentScope, name: str) -> Any:
         """The value of the argument that says what it finds, None where it has none. Raises GraphQLError."""
         given = next((each.value for each in self.node.arguments or () if each.name.value == name), None)
         # What graphql-core makes of most texts and variables is the same, and takes it five times as long.

@@ -23,6 +23,7 @@ from gateway.engine.engine import EngineConfig
 from gateway.schema.appointment import Appointment
 from gateway.schema.availability import Availability, load_availability_of_units
 from gateway.schema.availability_input import Filter, Range, TimeZone, requested, requested_of_units
+from gateway.schema.booking_input import refuse_literal
 from gateway.schema.booking_result import BookAppointmentResult
 from gateway.schema.care_unit import CareUnit, Emr, load_care_units
 from gateway.schema.context import Info
@@ -273,6 +274,7 @@ def engine_config(
         max_errors=max_errors,
         before_root_field=_check_cost,
         refuse_name=refuse_name,
+        refuse_literal=refuse_literal,
         introspection=introspection,
         budget=budget,
     )

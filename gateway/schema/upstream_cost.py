@@ -32,6 +32,7 @@ from gateway.schema.lookahead import (
     root_fields_of,
     visible_care_units,
 )
+from gateway.schema.own_calls import own_calls
 from gateway.schema.prefetch import is_asked_at_once
 
 # The lists whose ids timeslots are filtered by.
@@ -107,7 +108,7 @@ class _Bound:
 
     def of(self, root: FindingField) -> int:
         """The bound of one root field."""
-        calls = root.own_calls(self._document)
+        calls = own_calls(root, self._document)
         calls += sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
         named = Counter(
             (each.care_unit, each.type)
@@ -195,7 +196,7 @@ class _Count:
         return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
 
     def _add(self, root: FindingField) -> None:
-        self._own_calls += root.own_calls(self._document)
+        self._own_calls += own_calls(root, self._document)
         for listing, profile in root.care_units(self._document, self._context):
             self._emrs.add(profile.code)
             if profile.code not in self._visible:

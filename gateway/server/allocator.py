@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 _MEBIBYTE = 1024 * 1024
 # So much is fetched beside what is needed, so that the heap does not grow in small steps.
@@ -25,8 +26,10 @@ def restart_with_kept_heap(kept_mb: int, environment: Mapping[str, str]) -> None
     """Begin this process anew where its environment lacks the allocator's variables, which count from its start only.
 
     To be called before anything is opened. It returns where there is nothing to do: in the process that was begun
-    anew, on other systems than Linux, and for 0 MiB. Variables that somebody else has set stay as they are.
+    anew, on other systems than Linux, and for 0 MiB; and where this interpreter may not be begun again, as it serves
+    without the variables too. Variables that somebody else has set stay as they are.
     """
     lacking = {name: value for name, value in heap_variables(kept_mb).items() if name not in environment}
     if kept_mb and lacking and sys.platform == "linux":
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, **lacking})  # noqa: S606 # itself
+        with suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**environment, **lacking})  # noqa: S606 # itself

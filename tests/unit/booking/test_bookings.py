@@ -312,3 +312,13 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later(machine: Machi
     machine.wait(10)
     machine.kill(process)
     assert book(machine, machine.process(), "key") == replace(told, replayed=True)
+
+
+@pytest.mark.parametrize(("patient", "is_sent"), [(NUMBER, False), (TOLVAN, True)])
+def test_patient_without_leyr_id_waits_for_a_list_that_fails(machine: Machine, patient: Patient, is_sent: bool) -> None:
+    process = machine.process()
+    book(machine, process, "first")
+    machine.ehr.is_list_sick = True
+    outcome = book(machine, process, "key", request(slot(120), patient=patient)).outcome
+
+    assert isinstance(outcome, Booked) if is_sent else reason(outcome) is Reason.NOT_SENT

@@ -82,6 +82,18 @@ def test_stop_ends_within_its_time_and_leaves_what_was_sent_to_others(machine: M
     assert isinstance(book(machine, machine.process(), "key").outcome, Booked)
 
 
+def test_stop_ends_lookups_and_says_that_it_is_not_known(machine: Machine) -> None:
+    machine.ehr.fate = lambda: Fate.LOST_BEFORE
+    process = machine.process()
+    book(machine, process, "key")
+    asking = machine.start(process, process.bookings.outcome("page", "key"))
+    machine.wait(0.1)
+    machine.run(process, process.bookings.close())
+
+    assert isinstance(asking.result().outcome, Unknown)
+    assert asyncio.all_tasks(machine.loop) == set()
+
+
 def test_cancelling_twice_is_one_call(machine: Machine) -> None:
     process = machine.process()
     cancel = CancelRequest(UNIT, appointment_of(book(machine, process, "key")))

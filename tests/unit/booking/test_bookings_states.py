@@ -81,7 +81,10 @@ class BookingsUnderFaults(RuleBasedStateMachine):
         ehr.fate = lambda: self.fates.pop() if self.fates else Fate.ANSWERED
         self.fates: list[Fate] = []
         self.was_broken = False
-        can = Capabilities(checks_timeslots=(Support.NO if not checks else Support.YES) if says else Support.UNKNOWN)
+        can = Capabilities()
+        if says:
+            yes_or_no = {True: Support.YES, False: Support.NO}
+            can = Capabilities(checks_timeslots=yes_or_no[checks], list_appointments=yes_or_no[lists])
         self.machine = Machine(ehr, can)
         self.processes = [self.machine.process(), self.machine.process()]
         self.keys: dict[str, Key] = {}
@@ -200,10 +203,13 @@ class BookingsUnderFaults(RuleBasedStateMachine):
             self.what_is_told_is_true()
 
     def _can_be_told(self, key: Key) -> bool:
-        """Whether the EHR's list settles a key: of a patient by number it must have been asked before the call, too."""
-        if not self.machine.ehr.lists:
-            return False
-        return not isinstance(key.request.patient, NationalNumber)
+        """Whether the EHR's list settles a key.
+
+        Of a patient by number it must have been asked before the call, too, which is done where it is known to list.
+        """
+        if isinstance(key.request.patient, NationalNumber):
+            return self.machine.capabilities.list_appointments is Support.YES
+        return self.machine.ehr.lists
 
 
 BookingsUnderFaults.TestCase.settings = settings(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,7 @@ def test_a_process_goes_on_where_there_is_nothing_to_tell(kept_mb: int, environm
 LARGE_LISTS = """
 import sys
 from pathlib import Path
+from pathlib import Path
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
@@ -78,3 +80,9 @@ def test_memory_below_a_list_that_stays_is_given_back_where_glibc_was_told(told:
 
     assert ended.returncode == 0, ended.stderr
     assert (int(ended.stdout) <= 64 * 1024 * 1024) is told
+
+
+def test_an_interpreter_that_may_not_be_begun_again_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    restart_with_kept_heap(64, {})
