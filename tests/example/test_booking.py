@@ -210,7 +210,12 @@ def test_an_outcome_that_is_not_known_is_asked_for_after_a_reload_and_never_book
     simulator.http.delete("/__faults")
     visit.page.get_by_role("button", name="Ask now").click()
     outcome(visit, "Booked")
-    assert [each["key"] for each in visit.variables_of("Outcome")] == [key, key]
+    simulator.fault("emr_error_401", endpoint="change_appointment", times=1)
+    visit.page.get_by_role("button", name="Cancel this appointment").click()
+    expect(outcome(visit, "Not cancelled")).to_contain_text("Still booked: Tuesday, 13 October 2026")
+    visit.reload()
+    outcome(visit, "Booked")
+    assert [each["key"] for each in visit.variables_of("Outcome")] == [key, key, key]
     assert visit.asked.count("Book") == 1
     assert len(booked(simulator)) == 1
 
@@ -233,6 +238,22 @@ def test_what_never_reached_the_gateway_is_booked_by_the_same_key(
     book(visit)
     outcome(visit, "Booked")
     assert len({each["input"]["idempotencyKey"] for each in visit.variables_of("Book")}) == 1
+    assert len(booked(simulator)) == 1
+
+
+def test_a_reload_while_it_is_booked_waits_for_what_comes_of_it(
+    open_booking: Callable[..., BookingVisit], simulator: Simulator
+) -> None:
+    visit = open_booking()
+    choose_time(visit)
+    simulator.fault("delay", endpoint="book_appointment", seconds=1, times=1)
+    with visit.page.expect_request(lambda request: "mutation Book" in (request.post_data or "")):
+        book(visit)
+
+    visit.reload()
+
+    outcome(visit, "Booked")
+    assert visit.asked[-3:] == ["Book", "Clinics", "Outcome"]
     assert len(booked(simulator)) == 1
 
 

@@ -63,6 +63,8 @@ export class Booking {
   /** The wish of the attempt; after a reload nobody knows it. */
   #attempted: Wish | undefined;
   #attempt: Attempt | undefined;
+  /** What booked the appointment that may be cancelled, since it is there again where that fails. */
+  #bookedBy: Attempt | undefined;
   /** Whether it has yet to be told what became of the attempt; nothing else is begun until then. */
   #isOpen = false;
   #timer: number | undefined;
@@ -197,7 +199,8 @@ export class Booking {
       this.#keep(undefined);
       this.#tell("Cancelled", `The appointment on ${inWords(when)} is cancelled.`);
     } else {
-      if (attempt.step !== "book") this.#keep(undefined);
+      this.#bookedBy = attempt.step === "book" ? attempt : undefined;
+      this.#keep(this.#bookedBy);
       this.#form.clear();
       const other = "deviations" in rest && rest.deviations.length > 0;
       const words = other ? "Look at it: the clinic booked it otherwise than was asked." : "The time is yours.";
@@ -219,12 +222,14 @@ export class Booking {
     if (reason === "KEY_MISMATCH" && attempt.step === "book") return this.#again();
     this.#close();
     if (attempt.step === "confirm" && key !== "never") return this.#failToConfirm(attempt, failure);
-    if (key !== "same") this.#keep(undefined);
+    const isBooked = attempt.step === "cancel" && reason !== "ALREADY_CANCELLED";
+    if (key !== "same") this.#keep(isBooked ? this.#bookedBy : undefined);
     if (key === "never") this.#form.hide();
     const heading = reason === "ALREADY_CANCELLED" ? "Cancelled" : headings[attempt.step].not;
+    const lines = isBooked ? [`Still booked: ${inWords(attempt.when)}`] : [];
     const actions = attempt.step === "cancel" && key === "same" ? [button("Try again", () => this.#again())] : [];
     if (failure.__typename === "TimeslotTaken") this.#offerAlternatives(attempt, failure as Taken);
-    else this.#tell(heading, wordsOf(failure), { actions });
+    else this.#tell(heading, wordsOf(failure), { lines, actions });
     if (reason.startsWith("TIMESLOT_") || reason === "ALREADY_CANCELLED") this.page.refresh();
   }
 
