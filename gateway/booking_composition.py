@@ -49,7 +49,7 @@ class Booking:
     """
 
     secret: BookingSecret
-    is_configured: bool
+    names: bytes | None
     bookings: Bookings | None = None
     journal: SqliteJournal | None = None
     own: JournaledBookings | None = None
@@ -69,19 +69,19 @@ class Booking:
 
         Raises SettingsError where the journal cannot be used.
         """
-        found, journal = settings.booking_secret, None
+        found, journal, names = settings.booking_secret, None, None
         if bookings is None and settings.gateway_journal is not None:
             observe = (lambda _: None) if metrics is None else metrics.bookings.journal_took
             journal = SqliteJournal(
                 settings.gateway_journal, lambda: _owner(new_secret), now, observe=observe, clock=clock
             )
             try:
-                journal.check()
+                names = journal.kept_secret("names", new_secret())
             except JournalUnavailableError as error:
                 raise SettingsError(f"GATEWAY_JOURNAL: {error}") from None
             if metrics is not None:
                 metrics.bookings.journal_bytes = partial(getattr, journal, "size_bytes")
-        return cls(found or BookingSecret(new_secret()), found is not None, bookings, journal)
+        return cls(found or BookingSecret(new_secret()), names, bookings, journal)
 
     def over(
         self, upstream: Upstream, settings: Settings, now: Callable[[], datetime], clock: Callable[[], float]
@@ -120,8 +120,13 @@ class Booking:
             await self.journal.close()
 
     def naming_secret(self, new_secret: Callable[[], bytes]) -> Callable[[], bytes]:
-        """What makes the secret of callers' names: those of tokens must outlive the process, as their keys do."""
-        return (lambda: self.secret.digest("names of callers")) if self.is_configured else new_secret
+        """What makes the secret of callers' names.
+
+        Where there is a journal it keeps that: the names of tokens' callers must outlive the process, and a rotation of
+        secrets, as their keys do.
+        """
+        names = self.names
+        return new_secret if names is None else lambda: names
 
     def service(
         self,
@@ -148,6 +153,7 @@ def _config(settings: Settings) -> BookingConfig:
         call_seconds=seconds,
         margin_seconds=settings.gateway_booking_landing_seconds,
         wait_seconds=seconds + _BESIDE_THE_CALL,
+        stop_seconds=seconds,
     )
 
 

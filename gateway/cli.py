@@ -92,7 +92,11 @@ def _serve(options: argparse.Namespace) -> int:
     def announce(log: FilteringBoundLogger, url: str) -> None:
         log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)
 
-    stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+    stop = ShutdownTimeouts(
+        settings.gateway_drain_seconds,
+        grace_seconds=settings.grace_seconds,
+        clean_up_seconds=1 + (0 if settings.gateway_journal is None else settings.gateway_booking_seconds),
+    )
     return _run(settings, announce, stop=stop, takes_signals=True)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from gateway.booking.sqlite_tables import (
     appointments_of,
     connected,
     find_entry,
+    kept_secret,
     put_entry,
     put_hold,
     remove_entry,
@@ -209,10 +211,15 @@ class SqliteJournal:
     def _is_alive(self) -> Callable[[str], bool]:
         return self._own_lock.is_alive
 
-    def check(self) -> None:
-        """See whether the file can be used, before anything waits for it. Raises JournalUnavailableError."""
+    def kept_secret(self, name: str, new: bytes) -> bytes:
+        """A secret that the file keeps under a name: a new one where it has none.
+
+        It is read before anything else is, so that a file that cannot be used is found out at the start. Raises
+        JournalUnavailableError.
+        """
         try:
-            self._connected().close()
+            with closing(self._connected()) as connection:
+                return kept_secret(connection, name, new)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(error) from None
 

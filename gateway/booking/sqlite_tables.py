@@ -20,6 +20,7 @@ _MOST_UNSETTLED = 100
 # SQLite's own bound on parameters is far above.
 _ASKED_AT_ONCE = 500
 _TABLES = """
+CREATE TABLE IF NOT EXISTS secrets (name TEXT PRIMARY KEY, value BLOB);
 CREATE TABLE IF NOT EXISTS entries (
     key BLOB PRIMARY KEY, owner TEXT, state TEXT, expires REAL, body BLOB,
     care_unit TEXT, resource TEXT, starts REAL, ends REAL, sent REAL
@@ -56,6 +57,13 @@ def connected(path: Path, max_mb: int) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def kept_secret(connection: sqlite3.Connection, name: str, new: bytes) -> bytes:
+    """The secret of a name that the file keeps, which is new where it has none. Raises sqlite3.Error."""
+    connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, new))
+    (found,) = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
+    return bytes(found)
 
 
 def find_entry(connection: sqlite3.Connection, key: bytes, now: datetime) -> JournalEntry | None:

@@ -120,3 +120,19 @@ def test_each_booking_is_one_line_of_the_log_with_nothing_of_a_patient(booking: 
     (line,) = [each for each in booking.lines() if each["event"] == "booking.answered"]
     assert (line["caller"], line["emr"], line["kind"], line["outcome"]) == ("anonymous", "webdoc", "book", "booked")
     assert "Tolvan" not in str(booking.lines())
+
+
+def test_nothing_of_a_patient_is_in_the_journal_or_in_the_log(booking: Gateway, tmp_path: Path) -> None:
+    number = {"country": "NO", "number": "262586 05879"}
+    ola = {"firstName": "Olanordmann", "lastName": "Nordmannola", "nationalNumber": number, "phones": ["+4722225555"]}
+    slot = slots(booking, "konfidens")[0]
+    given = {"patient": {"details": ola}, "comment": "secret-comment"}
+
+    found = book(booking, slot["id"], "a-key-that-is-not-kept-as-it-is", **given)
+
+    assert found["__typename"] == "AppointmentBooked"
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+    said = booking.log.getvalue().encode()
+    canaries = (b"Olanordmann", b"Nordmannola", b"26258605879", b"22225555", b"secret-comment", b"a-key-that-is")
+    assert kept
+    assert [each for each in canaries if each in kept or each in said] == []

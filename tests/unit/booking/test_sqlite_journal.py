@@ -280,3 +280,16 @@ def test_a_network_file_system_is_refused(tmp_path: Path) -> None:
     kinds = [file_system_of(tmp_path / each / FILE, mounts) for each in ("share", "two words", "shared", ".")]
     assert kinds == ["nfs4", "cifs", "ext4", "ext4"]
     assert file_system_of(tmp_path, tmp_path / "none") == ""
+
+
+def test_a_secret_that_the_file_keeps_is_the_first_that_was_given(tmp_path: Path) -> None:
+    assert journal(tmp_path).kept_secret("names", b"first") == b"first"
+    assert journal(tmp_path).kept_secret("names", b"second") == b"first"
+    assert journal(tmp_path).kept_secret("others", b"third") == b"third"
+
+
+def test_a_file_that_cannot_be_used_is_found_out_before_anything_waits_for_it(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+
+    with pytest.raises(JournalUnavailableError, match="Is a directory"):
+        journal(tmp_path).kept_secret("names", b"first")

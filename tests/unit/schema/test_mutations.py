@@ -351,19 +351,18 @@ async def test_alternatives_are_of_the_same_service_the_nearest_of_its_resource_
     ]
 
 
-async def test_alternatives_that_cannot_be_had_are_null_with_an_error() -> None:
-    gone = TimeslotId(CareUnitKey("model", "gone"), START, None, "r1", "s1")
-    page = Page(Taken((gone,)))
-    text = BOOK.replace(
-        "... on AppointmentBooked", "... on TimeslotTaken { alternatives { id } } ... on AppointmentBooked"
-    )
+@pytest.mark.parametrize(("unit", "first", "code"), [("gone", 5, "NOT_FOUND"), ("L0_1", -1, "BAD_USER_INPUT")])
+async def test_alternatives_that_cannot_be_had_are_null_with_an_error(unit: str, first: int, code: str) -> None:
+    page = Page(Taken((TimeslotId(CareUnitKey("model", unit), START, None, "r1", "s1"),)))
+    more = f"... on TimeslotTaken {{ alternatives(first: {first}) {{ id }} }} ... on AppointmentBooked"
+    text = BOOK.replace("... on AppointmentBooked", more)
 
     answer = await page.graph.ask(text, input={"idempotencyKey": KEY, "timeslotIds": [SLOT_ID], "patient": DETAILS})
 
     assert answer.data is not None
     assert answer.data["bookAppointment"]["alternatives"] is None
     assert answer.data["bookAppointment"]["reason"] == "TIMESLOT_TAKEN"
-    assert answer.codes == {"NOT_FOUND"}
+    assert answer.codes == {code}
 
 
 async def test_a_mutations_own_calls_are_counted_before_it_runs() -> None:
