@@ -314,6 +314,18 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later(machine: Machi
     assert book(machine, machine.process(), "key") == replace(told, replayed=True)
 
 
+def test_lost_booking_that_a_list_in_parts_does_not_show_stays_unknown_until_it_is_whole(machine: Machine) -> None:
+    process = machine.process()
+    machine.ehr.lists_all = False
+    machine.ehr.fate = lambda: Fate.LOST_BEFORE
+    book(machine, process, "key")
+    machine.wait(60)
+
+    assert isinstance(book(machine, process, "key").outcome, Unknown)
+    machine.ehr.lists_all = True
+    assert reason(book(machine, process, "key").outcome) is Reason.NOT_BOOKED
+
+
 @pytest.mark.parametrize(("patient", "is_sent"), [(NUMBER, False), (TOLVAN, True)])
 def test_patient_without_leyr_id_waits_for_a_list_that_fails(machine: Machine, patient: Patient, is_sent: bool) -> None:
     process = machine.process()
