@@ -194,7 +194,8 @@ class Bookings:
             try:
                 async with asyncio.timeout(max(deadline.left, 0.0)):
                     outcome = await self._lookups.resolve(entry, patient_id)
-            except TimeoutError:
+            except (TimeoutError, JournalUnavailableError):
+                # It was sent, so that nobody may be told that it was not.
                 outcome = Unknown(self._needs.now() + timedelta(seconds=_ASK_AGAIN_SECONDS))
             if outcome is not None:
                 return BookingResult(outcome, replayed=True)

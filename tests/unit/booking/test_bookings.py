@@ -314,6 +314,20 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later(machine: Machi
     assert book(machine, machine.process(), "key") == replace(told, replayed=True)
 
 
+def test_what_was_sent_is_not_said_to_be_unsent_while_the_journal_cannot_be_written(machine: Machine) -> None:
+    process = machine.process()
+    machine.ehr.is_list_sick = True
+    machine.ehr.fate = lambda: Fate.LOST_AFTER
+    book(machine, process, "key")
+    machine.kill(process)
+    machine.store.is_deaf = True
+    told = book(machine, machine.process(), "key").outcome
+    machine.store.is_deaf = machine.ehr.is_list_sick = False
+
+    assert isinstance(told, Unknown)
+    assert isinstance(book(machine, machine.process(), "key").outcome, Booked)
+
+
 def test_lost_booking_that_a_list_in_parts_does_not_show_stays_unknown_until_it_is_whole(machine: Machine) -> None:
     process = machine.process()
     machine.ehr.lists_all = False
