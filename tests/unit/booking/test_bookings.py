@@ -13,6 +13,7 @@ from gateway.domain.booking import (
     Booked,
     BookingFailureReason,
     BookingResult,
+    BookingStep,
     Cancelled,
     Refused,
     Taken,
@@ -312,6 +313,18 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later(machine: Machi
     machine.wait(10)
     machine.kill(process)
     assert book(machine, machine.process(), "key") == replace(told, replayed=True)
+
+
+def test_keys_of_before_are_known_also_after_a_crash(machine: Machine) -> None:
+    process = machine.process()
+    book(machine, process, "key")
+    machine.kill(process)
+    other = machine.process()
+    asked = (BookingStep.BOOK, "key"), (BookingStep.BOOK, "other"), (BookingStep.CANCEL, "key")
+
+    assert [machine.run(other, other.bookings.knows("page", *each)) for each in asked] == [True, False, False]
+    machine.store.is_broken = True
+    assert not machine.run(other, other.bookings.knows("page", *asked[0]))
 
 
 def test_what_was_sent_is_not_said_to_be_unsent_while_the_journal_cannot_be_written(machine: Machine) -> None:
