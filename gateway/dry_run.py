@@ -22,7 +22,7 @@ from starlette.types import Message
 from gateway.app import create_app
 from gateway.booking.requests import BookRequest, CancelRequest, ConfirmRequest, RescheduleRequest
 from gateway.domain.appointments import Appointment, PatientIdentification
-from gateway.domain.booking import Booked, BookingResult, Cancelled
+from gateway.domain.booking import Booked, BookingResult, BookingStep, Cancelled
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import AnyNodeId, EmrId, NodeId, NodeType, TimeslotId, parse_node_id
 from gateway.domain.models import CareUnitKey
@@ -163,6 +163,10 @@ class _RecordingBookings:
     async def outcome(self, caller: str, key: str) -> BookingResult | None:  # noqa: ARG002 # as before
         """See `Bookings`."""
         return None
+
+    async def knows(self, caller: str, step: BookingStep, key: str) -> bool:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return False
 
     async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:  # noqa: ARG002 # as before
         """See `Bookings`."""

@@ -1,7 +1,6 @@
 """Signed bearer tokens: JWT (RFC 7519, RFC 8725) in the compact form of JWS (RFC 7515)."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import copy
@@ -11,6 +10,7 @@ from hashlib import blake2b, sha256
 from typing import Any, NamedTuple
 
 import jwt
+from cachetools import LRUCache
 from jwt.exceptions import InvalidJTIError, InvalidSubjectError
 from jwt.types import Options
 
@@ -29,8 +29,8 @@ _NAME_DIGITS = 12
 _SUBJECT_CLAIMS = ("sub", "client_id", "azp")
 _MAX_TOKEN = 8_192
 _MAX_CACHED = 2_048
-# Of a few hundred bytes each; a token may list hundreds of them.
-_MAX_CACHED_UNITS = 16_384
+# What a token takes by itself, in care units of a few hundred bytes each: it may list hundreds of them.
+_TOKEN_SIZE = 8
 _MAX_CACHED_SECONDS = 300.0
 # Times are compared here, with the gateway's own clock.
 _CHECKED: Options = {
@@ -135,38 +135,12 @@ class _Cached(NamedTuple):
     until: float
 
 
-class _TokenCache:
-    """Verified tokens by digest; beyond a number of them, or of the care units that they list, the oldest go first."""
-
-    def __init__(self) -> None:
-        self._tokens: OrderedDict[bytes, _Cached] = OrderedDict()
-        self._units = 0
-
-    def get(self, digest: bytes) -> _Cached | None:
-        """The result for a token."""
-        return self._tokens.get(digest)
-
-    def touch(self, digest: bytes) -> None:
-        """Count a token as the most recently used."""
-        self._tokens.move_to_end(digest)
-
-    def keep(self, digest: bytes, cached: _Cached) -> None:
-        """Cache a result."""
-        self.drop(digest)
-        self._tokens[digest] = cached
-        self._units += _units(cached)
-        while len(self._tokens) > _MAX_CACHED or self._units > _MAX_CACHED_UNITS:
-            self.drop(next(iter(self._tokens)))
-
-    def drop(self, digest: bytes) -> None:
-        """Forget a token."""
-        dropped = self._tokens.pop(digest, None)
-        if dropped is not None:
-            self._units -= _units(dropped)
+def _size(cached: _Cached) -> int:
+    return _TOKEN_SIZE + len(cached.caller.access.care_units or ())
 
 
-def _units(cached: _Cached) -> int:
-    return len(cached.caller.access.care_units or ())
+def _new_cache() -> LRUCache[bytes, _Cached]:
+    return LRUCache(_MAX_CACHED * _TOKEN_SIZE, getsizeof=_size)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -183,7 +157,7 @@ class JwtVerifier:
     rate: Rate
     secret: bytes
     now: Callable[[], datetime]
-    _cache: _TokenCache = field(default_factory=_TokenCache, init=False)
+    _cache: LRUCache[bytes, _Cached] = field(default_factory=_new_cache, init=False)
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
         """The caller that the token names."""
@@ -209,9 +183,8 @@ class JwtVerifier:
             return None
         keys = self.keys.current()
         if keys is not None and cached.key in keys and cached.since <= self.now().timestamp() < cached.until:
-            self._cache.touch(digest)
             return cached.caller
-        self._cache.drop(digest)
+        del self._cache[digest]
         return None
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
@@ -230,7 +203,7 @@ class JwtVerifier:
         name = caller_name(claims, self.required, self.secret)
         rights = granted_rights(claims, self.required)
         caller = Caller(name, granted_access(claims, self.required), self.rate, rights)
-        self._cache.keep(digest, _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS)))
+        self._cache[digest] = _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS))
         return caller
 
     def _claims(self, token: str, key: jwt.PyJWK | None = None) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Evidence:
     `digests` are those of an appointment, `patient_digests` those of a patient, by Leyr's ids and under every accepted
     secret. `others` are the appointments of other keys; `rivals` are other keys whose calls for the same time left
     later, when nothing of this one's could land any more, and are not settled. `by_patient` says whether the list was
-    asked for the patient's alone, and `has_landed` whether it was asked when nothing of the call could land any more.
+    asked for the patient's alone, `has_landed` whether it was asked when nothing of the call could land any more, and
+    `is_complete` whether all of it could be read.
     """
 
     digests: Callable[[str], Collection[bytes]]
@@ -63,6 +64,7 @@ class Evidence:
     rivals: Sequence[JournalEntry] = ()
     by_patient: bool = False
     has_landed: bool = False
+    is_complete: bool = True
 
 
 def booking_query(wish: Wish, patient_id: str | None) -> LookupQuery:
@@ -111,8 +113,8 @@ def booked(entry: JournalEntry, listed: Iterable[ListedAppointment], evidence: E
     same, unsaid, elsewhere = _sorted_out(entry, entry.wish, listed, evidence)
     if len(same) == 1:
         return same[0]
-    if same or elsewhere:
-        # Two that fit, or one that the EHR may have booked otherwise than asked.
+    if same or elsewhere or not evidence.is_complete:
+        # Two that fit, or one that the EHR may have booked otherwise than asked, or that is in no row that can be read.
         return Undecided.NOT_CERTAIN
     if not unsaid:
         return Undecided.NOT_THERE if evidence.has_landed else Undecided.MAY_LAND
@@ -143,9 +145,12 @@ def _sorted_out(
         elif is_of_patient:
             (same if is_as_asked else elsewhere).append(appointment)
         elif is_of_patient is None and is_as_asked:
-            # What was listed before the call were the patient's alone, so this may have been there.
-            is_new = entry.patient is None or evidence.by_patient
+            # What was listed before the call were the patient's alone, so another's may have been there.
+            is_new = entry.patient is None or evidence.by_patient or _is_named_by_ehr(entry, each, evidence)
             (unsaid if is_new else elsewhere).append(appointment)
+        elif evidence.by_patient and is_as_asked:
+            # The EHR was asked for the patient's alone, and may list them under another id.
+            elsewhere.append(appointment)
     return same, unsaid, elsewhere
 
 
@@ -153,7 +158,18 @@ def _is_of_patient(entry: JournalEntry, listed: ListedAppointment, evidence: Evi
     """Whether an appointment is of a key's patient; None where that is not known."""
     if entry.patient is None or listed.patient_id is None:
         return None
-    return entry.patient in evidence.patient_digests(listed.patient_id)
+    if entry.patient in evidence.patient_digests(listed.patient_id):
+        return True
+    # Another patient's Leyr id may be the same text.
+    return None if _is_named_by_ehr(entry, listed, evidence) else False
+
+
+def _is_named_by_ehr(entry: JournalEntry, listed: ListedAppointment, evidence: Evidence) -> bool:
+    """Whether an appointment is of whom the EHR itself calls so (leyr-api 3.2), as lists may instead of Leyr's id."""
+    if listed.patient_id is None:
+        return False
+    plain = listed.patient_id.removeprefix("emr_id:")
+    return entry.emr_patient is not None and entry.emr_patient in evidence.patient_digests(plain)
 
 
 def _is_a_rivals(listed: ListedAppointment, evidence: Evidence) -> bool | None:

@@ -70,6 +70,7 @@ class Attempt:
         self.lost: Lost | None = None
         self.was_called = False
         self.patient_id = leyr_id_of(request)
+        self._emr_patient: str | None = None
         self.wrong_codes: list[bytes] = []
         """Digests of appointments whose wrong codes could not be counted yet."""
 
@@ -136,7 +137,7 @@ class Attempt:
         answer = await self._needs.backend.find_or_make_patient(care_unit, patient)
         match answer:
             case FoundPatient():
-                self.patient_id = answer.leyr_id
+                self.patient_id, self._emr_patient = answer.leyr_id, answer.emr_id
                 return answer
             case Refused():
                 self.was_called = True
@@ -163,10 +164,11 @@ class Attempt:
         if known is None and (not is_alone or self._needs_list(care_unit)):
             # Should the call be lost, what it brings could not be told from what others' have left.
             raise NotSentError
-        patient_digest = None
-        if self.patient_id is not None:
-            patient_digest = needs.digests.digest("patient", care_unit.emr, self.patient_id)
-        await self._write_as_sent(wish=wish, patient=patient_digest, known_appointments=known)
+        patients = [
+            None if each is None else needs.digests.digest("patient", care_unit.emr, each)
+            for each in (self.patient_id, self._emr_patient)
+        ]
+        await self._write_as_sent(wish=wish, patients=patients, known_appointments=known)
         answer = await needs.backend.book(wish, patient, request.comment)
         return self._of_slot(answer, wish)
 
@@ -233,7 +235,7 @@ class Attempt:
         except (GatewayError, TimeoutError):
             return None
         needs.listed.add(care_unit.emr)
-        return digests_of(listed, lambda leyr_id: needs.digests.digest("appointment", *care_unit, leyr_id))
+        return digests_of(listed.items, lambda leyr_id: needs.digests.digest("appointment", *care_unit, leyr_id))
 
     async def _change(self, request: ChangeRequest) -> Outcome | None:
         needs = self._needs
@@ -283,7 +285,7 @@ class Attempt:
         *,
         wish: Wish | None,
         appointment: str | None = None,
-        patient: bytes | None = None,
+        patients: Sequence[bytes | None] = (None, None),
         known_appointments: frozenset[bytes] | None = None,
     ) -> None:
         """Write durably that a call is about to leave. Raises NotSentError and JournalUnavailableError."""
@@ -294,7 +296,8 @@ class Attempt:
             wish=wish,
             appointment=appointment,
             sent_at=sent_at,
-            patient=patient,
+            patient=patients[0],
+            emr_patient=patients[1],
             known_appointments=known_appointments,
         )
         landed_at = sent_at + self._needs.config.landing

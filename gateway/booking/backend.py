@@ -1,11 +1,10 @@
 """What booking needs from outside: calls that write, and the free times that others are shown."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.domain.appointments import TimeRange
 from gateway.domain.booking import Wish
-from gateway.domain.booking_answers import FoundPatient, ListedAppointment, PatientAnswer, WriteAnswer
+from gateway.domain.booking_answers import AppointmentList, FoundPatient, PatientAnswer, WriteAnswer
 from gateway.domain.ids import TimeslotId
 from gateway.domain.models import CareUnitKey
 from gateway.domain.patients import Patient, PatientDetails
@@ -36,7 +35,7 @@ class AppointmentBackend(Protocol):
 
     async def appointments(
         self, care_unit: CareUnitKey, when: TimeRange, *, resource: str | None = None, patient_id: str | None = None
-    ) -> Sequence[ListedAppointment]:
+    ) -> AppointmentList:
         """`GET …/appointments` (leyr-api 2.6), by Leyr's ids only. Raises domain errors."""
 
 

@@ -17,7 +17,7 @@ from gateway.booking.journal import JournalEntry, JournalState, JournalUnavailab
 from gateway.booking.journal_writer import write_until_written, writes_of, written
 from gateway.booking.key_decision import KeyAction, Worker, decide
 from gateway.booking.lookups import Lookups
-from gateway.booking.outcomes import KEPT_AFTER_START, is_keyless, later, not_sent
+from gateway.booking.outcomes import KEPT_AFTER_START, in_progress, is_keyless, later, not_sent
 from gateway.booking.requests import (
     BookingRequest,
     BookRequest,
@@ -112,6 +112,14 @@ class Bookings:
         except JournalUnavailableError:
             raise _unreadable() from None
 
+    async def knows(self, caller: str, step: BookingStep, key: str) -> bool:
+        """Whether something was asked with a key before, as far as the journal can be read."""
+        keys = self._keys(caller, step, key)
+        try:
+            return keys[0] in self._running or await self._find(keys) is not None
+        except JournalUnavailableError:
+            return False
+
     async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:
         """An appointment as the EHR lists it now; None where it lists none. Raises domain errors."""
         try:
@@ -153,7 +161,7 @@ class Bookings:
         while True:
             running = self._running.get(identities[0].key)
             if running is None:
-                entry = await self._find(identities)
+                entry = await self._find([each.key for each in identities])
                 worker = await self._worker(entry)
                 running = self._running.get(identities[0].key)
             if running is None:
@@ -173,7 +181,7 @@ class Bookings:
                 return BookingResult(Refused(BookingFailureReason.KEY_MISMATCH))
             outcome = await _awaited(running.answer, deadline)
             if outcome is None and deadline.left <= 0:
-                return BookingResult(_in_progress())
+                return BookingResult(in_progress())
             if outcome is not None:
                 return BookingResult(outcome, replayed=running is not own and not is_keyless(outcome))
 
@@ -194,18 +202,19 @@ class Bookings:
             try:
                 async with asyncio.timeout(max(deadline.left, 0.0)):
                     outcome = await self._lookups.resolve(entry, patient_id)
-            except TimeoutError:
+            except (TimeoutError, JournalUnavailableError):
+                # It was sent, so that nobody may be told that it was not.
                 outcome = Unknown(self._needs.now() + timedelta(seconds=_ASK_AGAIN_SECONDS))
             if outcome is not None:
                 return BookingResult(outcome, replayed=True)
         if deadline.left <= 0:
-            return BookingResult(_in_progress())
+            return BookingResult(in_progress())
         await deadline.wait()
         return None
 
-    async def _find(self, identities: Sequence[_Identity]) -> JournalEntry | None:
-        for each in identities:
-            entry = await self._needs.journal.find(each.key)
+    async def _find(self, keys: Sequence[bytes]) -> JournalEntry | None:
+        for each in keys:
+            entry = await self._needs.journal.find(each)
             if entry is not None:
                 return entry
         return None
@@ -273,7 +282,7 @@ class Bookings:
         error = None if task.cancelled() else task.exception()
         if error is None:
             # It was cancelled, as the process stops; what it sent is found by others.
-            running.answer.set_result(_in_progress())
+            running.answer.set_result(in_progress())
         else:
             running.answer.set_exception(error)
             # Marks it as retrieved: nobody may wait any more.
@@ -377,16 +386,12 @@ class Bookings:
 async def _awaited(answer: "asyncio.Future[Outcome | None]", deadline: _Deadline) -> Outcome | None:
     """The answer, or IN_PROGRESS when the request's time is over; None where the journal has to be asked again."""
     await asyncio.wait({answer}, timeout=max(deadline.left, 0.0))
-    return answer.result() if answer.done() else _in_progress()
+    return answer.result() if answer.done() else in_progress()
 
 
 def _identity_of(entry: JournalEntry | None, identities: Sequence[_Identity]) -> _Identity:
     """The digests by the secret under which an entry is kept."""
     return identities[0] if entry is None else next(each for each in identities if each.key == entry.key)
-
-
-def _in_progress() -> Refused:
-    return Refused(BookingFailureReason.IN_PROGRESS, retryable=True, retry_after=1.0)
 
 
 def _unreadable() -> UpstreamUnavailable:

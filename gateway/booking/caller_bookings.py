@@ -43,6 +43,9 @@ class Bookings(Protocol):
     async def outcome(self, caller: str, key: str) -> BookingResult | None:
         """What became of the booking with a key; None where none is known."""
 
+    async def knows(self, caller: str, step: BookingStep, key: str) -> bool:
+        """Whether something was asked with a key before."""
+
     async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:
         """An appointment as the EHR lists it now; None where it lists none. Raises domain errors."""
 
@@ -117,7 +120,11 @@ class CallerBookings:
         if request is None:
             return APPOINTMENT_NOT_FOUND
         began = self.service.clock()
-        result = self._refusal(key, request) or await self._done(key, request)
+        refusal = self._refusal(key, request)
+        if refusal is None or await self._is_known(key, request):
+            result = await self._done(key, request)
+        else:
+            result = refusal
         self.service.tell(
             BookingEvent(
                 self.caller,
@@ -145,6 +152,14 @@ class CallerBookings:
         if not wait:
             return None
         return BookingResult(Refused(BookingFailureReason.NOT_SENT, retryable=True, retry_after=wait))
+
+    async def _is_known(self, key: str, request: BookingRequest) -> bool:
+        """Whether it was asked before, and counted by another process or before a restart.
+
+        Of what was sent then, nobody may be told that it was not.
+        """
+        bookings = self.service.bookings
+        return bookings is not None and await bookings.knows(self.caller, request.step, key)
 
     def _patient(self, request: BookRequest) -> bytes:
         return self.service.secret.digest("rate", request.care_unit.emr, *identity(request.patient))

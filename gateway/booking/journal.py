@@ -35,8 +35,8 @@ class JournalEntry:
     `key` is a keyed digest of the caller's name, the step and the client's key; `input` one of the canonical input.
     `owner` is the process that works on it. Of what was sent, `wish` says which timeslot, `appointment` which one is
     changed (Leyr's id), `sent_at` when, and `patient` is a keyed digest of the EHR and Leyr's patient id, where that
-    was known; `known_appointments` are digests of those that the EHR listed for the time before, None where it did not
-    list any.
+    was known, `emr_patient` the same of the EHR's own id; `known_appointments` are digests of those that the EHR listed
+    for the time before, None where it did not list any.
     """
 
     key: bytes
@@ -53,6 +53,7 @@ class JournalEntry:
     patient: bytes | None = None
     known_appointments: frozenset[bytes] | None = None
     outcome: Outcome | None = None
+    emr_patient: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

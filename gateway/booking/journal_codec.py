@@ -61,6 +61,7 @@ class _Kept(Struct, frozen=True):
     patient: bytes | None
     known_appointments: tuple[bytes, ...] | None
     outcome: _Tagged | None
+    emr_patient: bytes | None = None
 
 
 def encoded(entry: JournalEntry) -> bytes:
@@ -81,6 +82,7 @@ def encoded(entry: JournalEntry) -> bytes:
             patient=entry.patient,
             known_appointments=None if entry.known_appointments is None else tuple(sorted(entry.known_appointments)),
             outcome=None if entry.outcome is None else _Tagged.of(entry.outcome),
+            emr_patient=entry.emr_patient,
         )
     )
 
@@ -104,6 +106,7 @@ def decoded(data: bytes) -> JournalEntry:
             patient=kept.patient,
             known_appointments=None if kept.known_appointments is None else frozenset(kept.known_appointments),
             outcome=None if kept.outcome is None else kept.outcome.outcome,
+            emr_patient=kept.emr_patient,
         )
     except (MsgspecError, KeyError, UnicodeDecodeError) as error:
         raise UnreadableEntryError(type(error).__name__) from None

@@ -30,8 +30,8 @@ from gateway.domain.booking import (
     Unknown,
     Wish,
 )
-from gateway.domain.booking_answers import ListedAppointment
-from gateway.domain.errors import GatewayError, NotSupported
+from gateway.domain.booking_answers import AppointmentList, ListedAppointment
+from gateway.domain.errors import GatewayError, NotSupported, UpstreamInvalidAnswer
 from gateway.domain.models import CareUnitKey
 
 _SOON = timedelta(seconds=30)
@@ -71,7 +71,10 @@ class Lookups:
         if known is None:
             return None
         listed = await self._listed(care_unit, change_queries(known, None))
-        return next((each.appointment for each in listed if each.appointment.leyr_id == leyr_id), None)
+        found = next((each.appointment for each in listed.items if each.appointment.leyr_id == leyr_id), None)
+        if found is None and not listed.is_complete:
+            raise UpstreamInvalidAnswer("The EHR's list of appointments cannot be read in full")
+        return found
 
     async def close(self) -> None:
         """End the look-ups that are under way: whoever asks later begins anew."""
@@ -122,18 +125,18 @@ class Lookups:
             listed = await self._listed(care_unit, [query])
             evidence = await self._evidence(entry, entry.wish, listed)
             is_by_patient = query.patient_id is not None
-            return booked(entry, listed, replace(evidence, by_patient=is_by_patient, has_landed=has_landed))
+            return booked(entry, listed.items, replace(evidence, by_patient=is_by_patient, has_landed=has_landed))
         if entry.appointment is None:
             return Undecided.NOT_CERTAIN
         before = (await self._needs.journal.known(care_unit, [entry.appointment])).get(entry.appointment)
         if before is None:
             return Undecided.NOT_CERTAIN
         listed = await self._listed(care_unit, change_queries(before, entry.wish))
-        return changed(entry, before, listed, has_landed=has_landed)
+        return changed(entry, before, listed.items, has_landed=has_landed)
 
-    async def _evidence(self, entry: JournalEntry, wish: Wish, listed: Sequence[ListedAppointment]) -> Evidence:
+    async def _evidence(self, entry: JournalEntry, wish: Wish, listed: AppointmentList) -> Evidence:
         digests, journal, care_unit = self._needs.digests, self._needs.journal, wish.timeslot.care_unit
-        others = await journal.known(care_unit, [each.appointment.leyr_id for each in listed])
+        others = await journal.known(care_unit, [each.appointment.leyr_id for each in listed.items])
         held = Hold(entry.key, care_unit, self._needs.now(), wish.resource, time_of(wish))
         sent_at = entry.sent_at or self._needs.now()
         unsettled = await journal.unsettled(held)
@@ -142,10 +145,12 @@ class Lookups:
             lambda leyr_id: digests.digests("patient", care_unit.emr, leyr_id),
             frozenset(others),
             [each for each in unsettled if each.sent_at is not None and each.sent_at > sent_at],
+            is_complete=listed.is_complete,
         )
 
-    async def _listed(self, care_unit: CareUnitKey, queries: Sequence[LookupQuery]) -> Sequence[ListedAppointment]:
+    async def _listed(self, care_unit: CareUnitKey, queries: Sequence[LookupQuery]) -> AppointmentList:
         found: dict[str, ListedAppointment] = {}
+        is_complete = True
         for query in queries:
             try:
                 listed = await self._needs.backend.appointments(
@@ -155,8 +160,9 @@ class Lookups:
                 self._needs.unlisted.add(care_unit.emr)
                 raise
             self._needs.listed.add(care_unit.emr)
-            found.update((each.appointment.leyr_id, each) for each in listed)
-        return list(found.values())
+            found.update((each.appointment.leyr_id, each) for each in listed.items)
+            is_complete = is_complete and listed.is_complete
+        return AppointmentList(list(found.values()), is_complete=is_complete)
 
     def _outcome(self, entry: JournalEntry, verdict: Verdict) -> Outcome | None:
         match verdict:

@@ -28,6 +28,11 @@ def not_sent(retry_after: float | None = None) -> Refused:
     return Refused(BookingFailureReason.NOT_SENT, retryable=True, retry_after=retry_after)
 
 
+def in_progress() -> Refused:
+    """The outcome of what is still being worked on."""
+    return Refused(BookingFailureReason.IN_PROGRESS, retryable=True, retry_after=1.0)
+
+
 def of_booked(appointment: Appointment, wish: Wish, times: FreeTimes) -> Outcome:
     """The outcome of a booking or a move that the EHR has; its time is gone before anybody is told."""
     slot = wish.timeslot

@@ -4,9 +4,10 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Self
@@ -107,7 +108,7 @@ class SqliteJournal:
     async def find(self, key: bytes) -> JournalEntry | None:
         """See `Journal.find`."""
         now = self.now()
-        return await self._thread.do(lambda connection: find_entry(connection, key, now))
+        return await self._thread.do(lambda connection: find_entry(connection, key, now), only_reads=True)
 
     async def take_over(self, entry: JournalEntry) -> JournalEntry | None:
         """See `Journal.take_over`."""
@@ -161,12 +162,14 @@ class SqliteJournal:
     async def unsettled(self, hold: Hold) -> Sequence[JournalEntry]:
         """See `Journal.unsettled`; the latest hundred."""
         now = self.now()
-        return await self._thread.do(lambda connection: unsettled_entries(connection, hold, now))
+        return await self._thread.do(lambda connection: unsettled_entries(connection, hold, now), only_reads=True)
 
     async def known(self, care_unit: CareUnitKey, appointments: Collection[str]) -> Mapping[str, Appointment]:
         """See `Journal.known`."""
         now = self.now()
-        return await self._thread.do(lambda connection: appointments_of(connection, care_unit, appointments, now))
+        return await self._thread.do(
+            lambda connection: appointments_of(connection, care_unit, appointments, now), only_reads=True
+        )
 
     async def count_attempt(self, appointment: bytes, expires_at: datetime) -> int:
         """See `Journal.count_attempt`."""
@@ -181,7 +184,9 @@ class SqliteJournal:
         """See `Journal.attempts`."""
         statement = "SELECT coalesce(max(number), 0) FROM attempts WHERE appointment = ? AND expires >= ?"
         parameters = appointment, self.now().timestamp()
-        return await self._thread.do(lambda connection: int(connection.execute(statement, parameters).fetchone()[0]))
+        return await self._thread.do(
+            lambda connection: int(connection.execute(statement, parameters).fetchone()[0]), only_reads=True
+        )
 
     async def close(self) -> None:
         """See `Journal.close`. What waits is done before."""
@@ -196,7 +201,9 @@ class SqliteJournal:
                 connection.execute("DELETE FROM holds WHERE key = ?", (key,))
 
         try:
-            await self._thread.do(work)
+            # Where it cannot be written, others find that this process is dead, and take over.
+            with suppress(JournalUnavailableError):
+                await self._thread.do(work)
         finally:
             await self._thread.close()
             self._own_lock.close()
@@ -231,7 +238,7 @@ class SqliteJournal:
             self._lock.remove_dead()
         except (OSError, sqlite3.Error) as error:
             raise _unusable(error) from None
-        self._thread.start(connection)
+        self._thread.start(connection, partial(_is_same, path, path.stat()))
 
     def _connected(self) -> sqlite3.Connection:
         """Raises JournalUnavailableError for a network file system, OSError and sqlite3.Error."""
@@ -242,6 +249,14 @@ class SqliteJournal:
         # Made here, since SQLite gives new files to everybody who may read the folder.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         return connected(path, self.max_mb)
+
+
+def _is_same(path: Path, opened: os.stat_result) -> bool:
+    """Whether a path still leads to the file that was opened; one that was removed keeps what no other process sees."""
+    try:
+        return os.path.samestat(path.stat(), opened)
+    except OSError:
+        return False
 
 
 def _unusable(error: OSError | sqlite3.Error) -> JournalUnavailableError:

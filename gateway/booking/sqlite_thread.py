@@ -29,6 +29,7 @@ class _Order(Generic[T]):
 
     work: Callable[[sqlite3.Connection], T]
     future: "asyncio.Future[T]"
+    only_reads: bool = False
     result: T | None = None
     error: Exception | None = None
 
@@ -48,15 +49,19 @@ class SqliteThread:
         """Whether it takes work."""
         return self._thread is not None
 
-    def start(self, connection: sqlite3.Connection) -> None:
-        """Begin to work on a connection, which no other thread may use any more."""
-        self._thread = Thread(target=self._run, args=(connection,), name="journal", daemon=True)
+    def start(self, connection: sqlite3.Connection, is_there: Callable[[], bool] = lambda: True) -> None:
+        """Begin to work on a connection, which no other thread may use any more.
+
+        Nothing is written while `is_there` does not say that its file is where others will look for it.
+        """
+        self._thread = Thread(target=self._run, args=(connection, is_there), name="journal", daemon=True)
         self._thread.start()
 
-    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def do(self, work: Callable[[sqlite3.Connection], T], *, only_reads: bool = False) -> T:
         """What some work within a transaction gives, when that is durable. Raises JournalUnavailableError.
 
-        It is done, whoever waits for it: a cancelled caller does not know whether it was.
+        What only reads is done also while nothing can be written. It is done, whoever waits for it: a cancelled caller
+        does not know whether it was.
         """
         if self._thread is None:
             raise JournalUnavailableError("the journal is closed")
@@ -65,7 +70,7 @@ class SqliteThread:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         began = self.clock()
         self._waiting += 1
-        self._orders.put(_Order(work, future))
+        self._orders.put(_Order(work, future, only_reads))
         future.add_done_callback(self._on_done)
         try:
             return await asyncio.shield(future)
@@ -84,12 +89,12 @@ class SqliteThread:
         if not future.cancelled():
             future.exception()
 
-    def _run(self, connection: sqlite3.Connection) -> None:
+    def _run(self, connection: sqlite3.Connection, is_there: Callable[[], bool]) -> None:
         """Do what is ordered, until None is."""
         while (first := self._orders.get()) is not None:
             orders = [first, *self._others()]
             done = [each for each in orders if each is not None]
-            _commit_all(connection, done)
+            _do_all(connection, done, is_there)
             # A loop that was closed has nobody who waits.
             with suppress(RuntimeError):
                 first.future.get_loop().call_soon_threadsafe(_settle, done)
@@ -107,10 +112,36 @@ class SqliteThread:
                 return
 
 
-def _commit_all(connection: sqlite3.Connection, orders: list[_Order[Any]]) -> None:
-    """Do several orders in one transaction; one that fails takes none of the others with it."""
+def _do_all(connection: sqlite3.Connection, orders: list[_Order[Any]], is_there: Callable[[], bool]) -> None:
+    """Do several orders together; where nothing can be written, those that only read by themselves."""
+    writes = [each for each in orders if not each.only_reads]
+    if writes:
+        try:
+            if not is_there():
+                raise sqlite3.OperationalError("its file was removed or replaced; stop all processes, then start them")
+            _commit_all(connection, orders)
+        except sqlite3.Error as error:
+            # Each by itself would wait for the lock as long again.
+            for order in writes:
+                order.error = error
+        else:
+            return
+    reads = [each for each in orders if each.only_reads]
+    if reads:
+        try:
+            _commit_all(connection, reads, "BEGIN")
+        except sqlite3.Error as error:
+            for order in reads:
+                order.error = error
+
+
+def _commit_all(connection: sqlite3.Connection, orders: list[_Order[Any]], begin: str = "BEGIN IMMEDIATE") -> None:
+    """Do several orders in one transaction; one that fails takes none of the others with it.
+
+    Raises sqlite3.Error where the transaction cannot be begun.
+    """
+    connection.execute(begin)
     try:
-        connection.execute("BEGIN IMMEDIATE")
         for order in orders:
             connection.execute("SAVEPOINT one")
             try:
@@ -127,9 +158,18 @@ def _commit_all(connection: sqlite3.Connection, orders: list[_Order[Any]]) -> No
             # Where the disk is full SQLite has ended the transaction, and only the order's own error says why.
             orders[0].error = orders[0].error or error
             return
-        for order in orders:
-            order.error = None
-            _commit_all(connection, [order])
+        _commit_one_by_one(connection, orders, begin)
+
+
+def _commit_one_by_one(connection: sqlite3.Connection, orders: list[_Order[Any]], begin: str) -> None:
+    for number, order in enumerate(orders):
+        order.error = None
+        try:
+            _commit_all(connection, [order], begin)
+        except sqlite3.Error as error:
+            for each in orders[number:]:
+                each.error = error
+            return
 
 
 def _settle(orders: list[_Order[Any]]) -> None:

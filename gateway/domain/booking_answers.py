@@ -1,5 +1,6 @@
 """What calls about appointments and patients are answered, told apart by what is certain then."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -37,14 +38,24 @@ class ListedAppointment:
 
 
 @dataclass(frozen=True, slots=True)
+class AppointmentList:
+    """What an EHR lists; where it is not complete, there is more of it that could not be read."""
+
+    items: Sequence[ListedAppointment]
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class FoundPatient:
     """A patient whom the EHR found or made.
 
-    `patient_id` is what a booking names: Leyr's id, or the EHR's with its prefix; `leyr_id` is what lists have.
+    `patient_id` is what a booking names: Leyr's id, or the EHR's with its prefix; `leyr_id` is what lists have, or
+    `emr_id`, the EHR's own.
     """
 
     patient_id: str = field(repr=False)
     leyr_id: str | None = field(default=None, repr=False)
+    emr_id: str | None = field(default=None, repr=False)
 
 
 PatientAnswer: TypeAlias = FoundPatient | Refused | NotSent | Lost

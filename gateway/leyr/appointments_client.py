@@ -4,7 +4,7 @@ Numbers of persons travel in bodies only: every URL is made of Leyr's ids, and o
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -16,8 +16,8 @@ import orjson
 from gateway.domain.appointments import TimeRange
 from gateway.domain.booking import BookingFailureReason, Refused, Wish
 from gateway.domain.booking_answers import (
+    AppointmentList,
     FoundPatient,
-    ListedAppointment,
     Lost,
     NotSent,
     PatientAnswer,
@@ -122,7 +122,7 @@ class AppointmentsClient:
 
     async def appointments(
         self, care_unit: CareUnitKey, when: TimeRange, *, resource: str | None = None, patient_id: str | None = None
-    ) -> Sequence[ListedAppointment]:
+    ) -> AppointmentList:
         """`GET …/appointments` (leyr-api 2.6). Raises domain errors."""
         zone = self._zone_of(care_unit)
         query = {

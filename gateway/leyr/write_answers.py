@@ -5,7 +5,7 @@ Leyr's "unknown error" say nothing of whether the write was made. No text of an 
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
@@ -16,6 +16,7 @@ import msgspec
 from gateway.domain.appointments import Appointment
 from gateway.domain.booking import BookingFailureReason, BookingProblem, Refused
 from gateway.domain.booking_answers import (
+    AppointmentList,
     FoundPatient,
     ListedAppointment,
     Lost,
@@ -30,6 +31,7 @@ from gateway.domain.pieces import whole
 from gateway.http_client.connection import Response
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import ErrorEnvelope, read_error_envelope, retry_after
+from gateway.leyr.paging import paging_of
 
 _Row = TypeVar("_Row", bound=msgspec.Struct)
 
@@ -78,17 +80,23 @@ def found_patient(response: Response, now: datetime) -> PatientAnswer:
             return replace(answer, reason=_Reason.PATIENT_REJECTED)
         return answer
     row = _only(_PATIENTS, response)
-    return Lost() if row is None else FoundPatient(row.id, row.id)
+    return Lost() if row is None else FoundPatient(row.id, row.id, row.emr_id)
 
 
-def listed_appointments(response: Response, care_unit: CareUnitKey) -> Sequence[ListedAppointment]:
-    """The appointments of a list, without those that say no time. Raises domain errors."""
+def listed_appointments(response: Response, care_unit: CareUnitKey) -> AppointmentList:
+    """The appointments of a list, without rows that cannot be read or say no time. Raises domain errors.
+
+    Such a row, or a further page, may be any appointment, so that the list does not tell that there is none.
+    """
     found = _decoded(_APPOINTMENTS, response.body).require_usable()
-    return [
+    items = [
         ListedAppointment(_appointment(care_unit, row, row.start), row.patient_id)
         for row in found.items
         if row.start is not None
     ]
+    rows, paging = len(found.items) + found.dropped, paging_of(found, response)
+    has_more = paging.is_cut_off or paging.next_link is not None or paging.total > rows or paging.pages > 1
+    return AppointmentList(items, is_complete=len(items) == rows and not has_more)
 
 
 def refusal(response: Response, now: datetime) -> SlotRefused | Refused | NotSent | Lost:

@@ -76,5 +76,6 @@ entries = st.builds(
     patient=st.none() | _digests,
     known_appointments=st.none() | st.frozensets(_digests, max_size=3),
     outcome=st.none() | _outcomes,
+    emr_patient=st.none() | _digests,
 )
 """Any entry."""

@@ -1,7 +1,7 @@
 """A model of an EHR that keeps appointments, and of free times over it; what a call comes to is the test's choice."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,6 +12,7 @@ from hmac import digest
 from gateway.domain.appointments import Appointment, AppointmentStatus, Capabilities, TimeRange
 from gateway.domain.booking import BookingFailureReason, Refused, Wish
 from gateway.domain.booking_answers import (
+    AppointmentList,
     FoundPatient,
     ListedAppointment,
     Lost,
@@ -78,6 +79,7 @@ class ModelAppointments:
     capacity: int = 1
     checks: bool = True
     lists: bool = True
+    lists_all: bool = True
     is_list_sick: bool = False
     asks_for_code: bool = False
     seconds: float = 1.0
@@ -134,14 +136,14 @@ class ModelAppointments:
 
     async def appointments(
         self, care_unit: CareUnitKey, when: TimeRange, *, resource: str | None = None, patient_id: str | None = None
-    ) -> Sequence[ListedAppointment]:
+    ) -> AppointmentList:
         self.calls.append("list")
         if not self.lists:
             raise NotSupported("no list")
         await asyncio.sleep(0.2)
         if self.is_list_sick:
             raise UpstreamUnavailable("sick")
-        return [
+        found = [
             ListedAppointment(each.appointment, each.patient)
             for each in self.kept.values()
             if care_unit == each.appointment.care_unit
@@ -149,6 +151,7 @@ class ModelAppointments:
             and resource in {None, each.appointment.resource_id}
             and patient_id in {None, each.patient}
         ]
+        return AppointmentList(found, is_complete=self.lists_all)
 
     def book_at_the_desk(self, wish: Wish, patient: str) -> None:
         """Book as the clinic itself does, by no key."""

@@ -131,6 +131,32 @@ def test_list_by_patient_without_patients_counts_as_of_nobody_known() -> None:
     assert booked(entry(known=None), [listed(patient=None)], by_patient) is Undecided.NOT_CERTAIN
 
 
+def test_list_by_patient_that_names_another_patient_may_name_him_by_another_id() -> None:
+    by_patient = replace(LANDED, by_patient=True)
+
+    assert booked(entry(), [listed(patient="e-tolvan")], by_patient) is Undecided.NOT_CERTAIN
+    assert booked(entry(), [listed(appointment(wish=LATER), "e-tolvan")], by_patient) is Undecided.NOT_THERE
+    assert booked(entry(), [listed(patient="annan")], LANDED) is Undecided.NOT_THERE
+
+
+@pytest.mark.parametrize("patient", ["e-tolvan", "emr_id:e-tolvan"])
+def test_patient_whom_the_list_names_by_the_ehrs_id_has_the_only_new_appointment(patient: str) -> None:
+    found = replace(entry(), emr_patient=b"e-tolvan")
+
+    assert booked(found, [listed(patient=patient)], LANDED) == appointment()
+    assert booked(found, [listed(patient=patient)], EARLY) is Undecided.NOT_CERTAIN
+    assert booked(replace(found, known_appointments=None), [listed(patient=patient)], LANDED) is Undecided.NOT_CERTAIN
+    assert booked(found, [listed(patient="annan")], LANDED) is Undecided.NOT_THERE
+
+
+def test_a_list_with_rows_that_cannot_be_read_never_says_that_nothing_was_booked() -> None:
+    partly = replace(LANDED, is_complete=False)
+
+    assert booked(entry(), [], partly) is Undecided.NOT_CERTAIN
+    assert booked(entry(patient=None), [listed(patient="whoever")], partly) is Undecided.NOT_CERTAIN
+    assert booked(entry(), [listed()], partly) == appointment()
+
+
 @pytest.mark.parametrize(
     ("rival", "expected"),
     [

@@ -13,6 +13,7 @@ from gateway.domain.booking import (
     Booked,
     BookingFailureReason,
     BookingResult,
+    BookingStep,
     Cancelled,
     Refused,
     Taken,
@@ -326,6 +327,44 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later(machine: Machi
     machine.wait(10)
     machine.kill(process)
     assert book(machine, machine.process(), "key") == replace(told, replayed=True)
+
+
+def test_keys_of_before_are_known_also_after_a_crash(machine: Machine) -> None:
+    process = machine.process()
+    book(machine, process, "key")
+    machine.kill(process)
+    other = machine.process()
+    asked = (BookingStep.BOOK, "key"), (BookingStep.BOOK, "other"), (BookingStep.CANCEL, "key")
+
+    assert [machine.run(other, other.bookings.knows("page", *each)) for each in asked] == [True, False, False]
+    machine.store.is_broken = True
+    assert not machine.run(other, other.bookings.knows("page", *asked[0]))
+
+
+def test_what_was_sent_is_not_said_to_be_unsent_while_the_journal_cannot_be_written(machine: Machine) -> None:
+    process = machine.process()
+    machine.ehr.is_list_sick = True
+    machine.ehr.fate = lambda: Fate.LOST_AFTER
+    book(machine, process, "key")
+    machine.kill(process)
+    machine.store.is_deaf = True
+    told = book(machine, machine.process(), "key").outcome
+    machine.store.is_deaf = machine.ehr.is_list_sick = False
+
+    assert isinstance(told, Unknown)
+    assert isinstance(book(machine, machine.process(), "key").outcome, Booked)
+
+
+def test_lost_booking_that_a_list_in_parts_does_not_show_stays_unknown_until_it_is_whole(machine: Machine) -> None:
+    process = machine.process()
+    machine.ehr.lists_all = False
+    machine.ehr.fate = lambda: Fate.LOST_BEFORE
+    book(machine, process, "key")
+    machine.wait(60)
+
+    assert isinstance(book(machine, process, "key").outcome, Unknown)
+    machine.ehr.lists_all = True
+    assert reason(book(machine, process, "key").outcome) is Reason.NOT_BOOKED
 
 
 @pytest.mark.parametrize(("patient", "is_sent"), [(NUMBER, False), (TOLVAN, True)])

@@ -16,6 +16,7 @@ from gateway.domain.booking import (
     Unknown,
     Wish,
 )
+from gateway.domain.errors import UpstreamInvalidAnswer
 from tests.unit.booking.asking import Reason, appointment_of, book, reason, request
 from tests.unit.booking.model_ehr import CODE, UNIT, Fate, slot
 from tests.unit.booking.processes import Machine
@@ -172,6 +173,16 @@ def test_appointment_is_read_from_the_list_each_time(machine: Machine) -> None:
     second = machine.run(process, process.bookings.appointment(UNIT, leyr_id))
     assert (first.status, second.status) == (AppointmentStatus.BOOKED, AppointmentStatus.CANCELLED)
     assert machine.run(process, process.bookings.appointment(UNIT, "unheard of")) is None
+
+
+def test_appointment_that_is_missing_from_a_list_in_parts_is_not_said_to_be_gone(machine: Machine) -> None:
+    process = machine.process()
+    leyr_id = appointment_of(book(machine, process, "key"))
+    machine.ehr.kept.clear()
+    machine.ehr.lists_all = False
+
+    with pytest.raises(UpstreamInvalidAnswer):
+        machine.run(process, process.bookings.appointment(UNIT, leyr_id))
 
 
 def faulty(made: Appointment) -> Appointment:

@@ -183,6 +183,24 @@ def test_a_full_journal_says_so_and_goes_on_when_there_is_room(tmp_path: Path) -
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_journal_that_was_removed_takes_nothing_and_can_be_read(tmp_path: Path, is_replaced: bool) -> None:
+    async def check() -> None:
+        async with journal(tmp_path) as own:
+            await own.claim(entry())
+            (tmp_path / FILE).rename(tmp_path / "former")
+            if is_replaced:
+                (tmp_path / FILE).touch()
+            assert await own.find(b"key") is not None
+            with pytest.raises(JournalUnavailableError, match="removed or replaced"):
+                await own.claim(entry(b"other"))
+            (tmp_path / "former").rename(tmp_path / FILE)
+            assert await own.claim(entry(b"other")) is None
+            (tmp_path / FILE).unlink()
+
+    asyncio.run(check())
+
+
 def test_an_entry_that_cannot_be_read_is_an_error_for_it_alone(tmp_path: Path) -> None:
     async def check() -> None:
         async with journal(tmp_path) as own:

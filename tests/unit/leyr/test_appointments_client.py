@@ -13,7 +13,15 @@ from pydantic import SecretStr
 from gateway.domain.appointments import Appointment, TimeRange
 from gateway.domain.booking import BookingFailureReason as Reason
 from gateway.domain.booking import BookingProblem, Refused, Wish
-from gateway.domain.booking_answers import FoundPatient, ListedAppointment, Lost, NotSent, SlotRefused, WriteAnswer
+from gateway.domain.booking_answers import (
+    AppointmentList,
+    FoundPatient,
+    ListedAppointment,
+    Lost,
+    NotSent,
+    SlotRefused,
+    WriteAnswer,
+)
 from gateway.domain.errors import BadUserInput
 from gateway.domain.ids import TimeslotId
 from gateway.domain.models import CareUnitKey
@@ -287,7 +295,7 @@ async def test_patients_are_found_or_made_by_their_details() -> None:
     details = PatientDetails("Tolvan", "Tolvansson", NationalNumber(Country.SE, "191212121212"), ("+46701740605",))
     found = await asked(leyr, lambda client: client.find_or_make_patient(UNIT, details))
 
-    assert found == FoundPatient("17", "17")
+    assert found == FoundPatient("17", "17", "e")
     body = {
         "first_name": "Tolvan",
         "last_name": "Tolvansson",
@@ -310,9 +318,29 @@ async def test_appointments_are_listed_by_time_and_leyrs_ids() -> None:
     when = TimeRange(START, START + timedelta(minutes=20))
     found = await asked(leyr, lambda client: client.appointments(UNIT, when, resource="r1"))
 
-    assert found == [ListedAppointment(APPOINTMENT, "p-1")]
+    assert found == AppointmentList([ListedAppointment(APPOINTMENT, "p-1")], is_complete=False)
     query = "start=2026-12-01T09%3A00%3A00%2B01%3A00&end=2026-12-01T09%3A20%3A00%2B01%3A00&resource_id=r1"
     assert leyr.requests == [("GET", f"/api/emrs/webdoc/care-units/L0%2F1/appointments?{query}", None)]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "is_complete"),
+    [
+        ([BOOKED], b"", True),
+        ({"items": [BOOKED], "total": 1, "next": None}, b"", True),
+        ([BOOKED, {**BOOKED, "start": "tomorrow"}], b"", False),
+        ([BOOKED, {**BOOKED, "id": None}], b"", False),
+        ({"items": [BOOKED], "next": "https://leyr.example/2"}, b"", False),
+        ({"items": [BOOKED], "total": 2}, b"", False),
+        ([BOOKED], b'link: </2>; rel="next"\r\n', False),
+        ([BOOKED], b"x-total-pages: 2\r\n", False),
+    ],
+)
+async def test_a_list_of_appointments_says_whether_it_is_all(body: Any, headers: bytes, is_complete: bool) -> None:
+    when = TimeRange(START, START + timedelta(minutes=20))
+    found = await asked(Leyr(body=body, headers=headers), lambda client: client.appointments(UNIT, when))
+
+    assert found == AppointmentList([ListedAppointment(APPOINTMENT, "p-1")], is_complete=is_complete)
 
 
 async def test_appointments_are_never_listed_by_what_may_be_a_persons_number() -> None:

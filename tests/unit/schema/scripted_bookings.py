@@ -8,7 +8,7 @@ from gateway.booking.booking_secret import BookingSecret
 from gateway.booking.caller_bookings import BookingEvent, BookingService, CallerBookings
 from gateway.booking.requests import BookingRequest, BookRequest, CancelRequest, ConfirmRequest, RescheduleRequest
 from gateway.domain.appointments import Appointment, BookingRights, PatientIdentification
-from gateway.domain.booking import Booked, BookingResult, Outcome
+from gateway.domain.booking import Booked, BookingResult, BookingStep, Outcome
 from gateway.domain.models import EVERYTHING, Access, CareUnitKey
 
 KEY = "a-key-of-sixteen-characters"
@@ -40,6 +40,9 @@ class ScriptedBookings:
 
     async def outcome(self, caller: str, key: str) -> BookingResult | None:
         return self.known.get(f"{caller} {key}")
+
+    async def knows(self, caller: str, step: BookingStep, key: str) -> bool:
+        return step is BookingStep.BOOK and f"{caller} {key}" in self.known
 
     async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:
         self.read.append((care_unit, leyr_id))

@@ -223,7 +223,7 @@ async def test_a_care_unit_that_the_caller_may_not_see_is_not_booked() -> None:
     assert page.requests == []
 
 
-async def test_what_the_rate_refuses_is_not_sent_and_says_when() -> None:
+async def test_what_the_rate_refuses_is_not_sent_and_says_when_unless_its_key_is_known() -> None:
     page = Page(Booked(APPOINTMENT))
     page.graph.bookings = bookings_of(service_of(page.scripted, lambda *_: 7.0))
 
@@ -231,6 +231,8 @@ async def test_what_the_rate_refuses_is_not_sent_and_says_when() -> None:
 
     assert (found["reason"], found["retryable"], found["retryAfterSeconds"]) == ("NOT_SENT", True, 7.0)
     assert page.requests == []
+    page.scripted.known[f"page {KEY}"] = BookingResult(Booked(APPOINTMENT))
+    assert (await page.booked())["__typename"] == "AppointmentBooked"
 
 
 async def test_without_a_journal_nothing_is_booked() -> None:

@@ -206,7 +206,7 @@ async def test_a_move_frees_one_time_and_takes_another(webdoc: Ehr, client_of: C
 
     assert isinstance(moved, Appointment)
     assert moved.leyr_id == appointment.leyr_id
-    assert [each.appointment for each in listed] == [moved]
+    assert [each.appointment for each in listed.items] == [moved]
     assert first in webdoc.wishes()
 
 
@@ -221,7 +221,7 @@ async def test_appointments_are_listed_for_a_time_with_their_patients(
         appointment = await client.book(wishes[0], patient, None)
         listed = await client.appointments(webdoc.unit, when(wishes[0]), resource=wishes[0].resource)
 
-    assert [(each.appointment, each.patient_id) for each in listed] == [(appointment, patient.patient_id)]
+    assert [(each.appointment, each.patient_id) for each in listed.items] == [(appointment, patient.patient_id)]
 
 
 async def test_journal_keeps_what_leyr_answered_and_nobodys_number(
