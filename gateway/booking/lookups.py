@@ -99,10 +99,10 @@ class Lookups:
         except NotSupported:
             return Unknown(now + _WHERE_NOT_LISTED)
         except GatewayError:
-            return Unknown(max(landed_at, now + _SOON))
+            return Unknown(landed_at if landed_at > now else now + _SOON)
         outcome = self._outcome(taken, verdict)
         if outcome is None:
-            return Unknown(max(landed_at, now + _SOON))
+            return Unknown(landed_at if landed_at > now else now + _SOON)
         return await self._settled(taken, outcome)
 
     async def _settled(self, entry: JournalEntry, outcome: Outcome) -> Outcome | None:

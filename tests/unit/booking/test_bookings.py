@@ -248,6 +248,20 @@ def test_patient_without_leyr_id_is_told_when_nothing_can_land_any_more(machine:
     assert isinstance(machine.run(process, process.bookings.outcome("page", "key")).outcome, Booked)
 
 
+@pytest.mark.parametrize("seconds", [0, 20, 30])
+def test_unknown_is_to_be_asked_again_as_soon_as_nothing_can_land_any_more(machine: Machine, seconds: int) -> None:
+    machine.ehr.fate = lambda: Fate.LOST_BEFORE
+    process = machine.process()
+    lands_until = machine.now() + machine.config.landing
+    book(machine, process, "key")
+    machine.wait(seconds)
+
+    again = machine.run(process, process.bookings.outcome("page", "key")).outcome
+
+    assert isinstance(again, Unknown)
+    assert timedelta(0) <= again.ask_again_after - lands_until < timedelta(seconds=1)
+
+
 def test_unknown_stays_unknown_where_the_ehr_lists_nothing(machine: Machine) -> None:
     machine.ehr.lists = False
     machine.ehr.fate = lambda: Fate.LOST_AFTER
