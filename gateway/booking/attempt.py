@@ -201,13 +201,17 @@ class Attempt:
         return self._turn
 
     async def _settle_others(self, turn: Turn) -> bool:
-        """Look up what other keys left unknown at the same time; False where some of it stays so."""
-        needs, is_alone = self._needs, True
+        """Look up what other keys left unknown at the same time; False where some of it stays so.
+
+        The first that stays so is enough, since each look-up of an EHR that fails may take long.
+        """
+        needs = self._needs
         if needs.lists_appointments(turn.hold.care_unit):
             for entry in await needs.journal.unsettled(turn.hold):
                 outcome = await self._lookups.resolve(entry, None)
-                is_alone = is_alone and not (outcome is None or isinstance(outcome, Unknown))
-        return is_alone
+                if outcome is None or isinstance(outcome, Unknown):
+                    return False
+        return True
 
     async def _is_still_free(self, turn: Turn, wish: Wish) -> bool:
         """Whether a slot is free, asked anew where others were before us, or the EHR would give it twice.
