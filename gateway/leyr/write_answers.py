@@ -119,7 +119,7 @@ def refusal(response: Response, now: datetime) -> SlotRefused | Refused | NotSen
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             # The gateway's own credentials, or a firewall: nobody looked at what was asked.
             return NotSent()
-        if set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}:
+        if set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"} and _Reason.PATIENT_ALREADY_BOOKED not in reasons:
             return SlotRefused(envelope.reference)
     reason = next((each for each in _PRECEDENCE if each in reasons), None) or _by_status(envelope, status)
     return Refused(reason, _problems(envelope), envelope.reference)

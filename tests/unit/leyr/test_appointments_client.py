@@ -89,7 +89,7 @@ async def book(leyr: Leyr, patient: Patient | FoundPatient = PATIENT, comment: s
     return answer
 
 
-def envelope(code: str = "BAD_REQUEST", *details: str, emr_error: str | None = None) -> dict[str, Any]:
+def envelope(code: str = "BAD_REQUEST", *details: str, emr_error: Any = None) -> dict[str, Any]:
     errors = [{"error_code": each, "details": "secret text", "path": None, "emr_error": emr_error} for each in details]
     return {"code": code, "status": 400, "detail": "secret text", "instance": REFERENCE, "errors": errors}
 
@@ -191,16 +191,21 @@ async def test_each_refusal_says_whether_it_is_certain(status: int, body: Any, a
     assert len(leyr.requests) == 1
 
 
-async def test_two_refusals_are_two_problems_and_who_is_booked_already_goes_first() -> None:
+async def test_two_refusals_are_two_problems() -> None:
     two = envelope("BAD_REQUEST", "NO_TIMESLOTS_AVAILABLE", "INVALID_PATIENT_ID")
-    already = envelope("BAD_REQUEST", "BAD_INPUT", emr_error="PATIENT_ALREADY_BOOKED")
     problems = (
         BookingProblem("NO_TIMESLOTS_AVAILABLE", "timeslotIds"),
         BookingProblem("INVALID_PATIENT_ID", "patient"),
     )
 
     assert await book(Leyr(400, two)) == Refused(Reason.PATIENT_REJECTED, problems, REFERENCE)
-    found = await book(Leyr(400, already))
+
+
+@pytest.mark.parametrize("code", ["BAD_INPUT", "NO_TIMESLOTS_AVAILABLE"])
+@pytest.mark.parametrize("emr_error", ["PATIENT_ALREADY_BOOKED", {"status": 1, "code": "PATIENT_ALREADY_BOOKED"}])
+async def test_a_patient_who_is_booked_already_is_told_before_all_else(code: str, emr_error: Any) -> None:
+    found = await book(Leyr(400, envelope("BAD_REQUEST", code, emr_error=emr_error)))
+
     assert isinstance(found, Refused)
     assert (found.reason, found.retryable) == (Reason.PATIENT_ALREADY_BOOKED, False)
 
