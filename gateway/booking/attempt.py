@@ -42,6 +42,15 @@ from gateway.domain.patients import Patient, PatientDetails
 MOST_CODES = 5
 _ATTEMPTS_KEPT = timedelta(days=7)
 _SECONDS_UNTIL_NEXT_TURN = 5.0
+# How an EHR says that a code is wrong is not known (leyr-api 8.3): it may be any of these, or a server's error.
+_OF_A_CODE = frozenset(
+    {
+        BookingFailureReason.CODE_WRONG,
+        BookingFailureReason.PATIENT_REJECTED,
+        BookingFailureReason.REJECTED_BY_EHR,
+        BookingFailureReason.OTHER,
+    }
+)
 
 
 class NotSentError(Exception):
@@ -192,13 +201,17 @@ class Attempt:
         return self._turn
 
     async def _settle_others(self, turn: Turn) -> bool:
-        """Look up what other keys left unknown at the same time; False where some of it stays so."""
-        needs, is_alone = self._needs, True
+        """Look up what other keys left unknown at the same time; False where some of it stays so.
+
+        The first that stays so is enough, since each look-up of an EHR that fails may take long.
+        """
+        needs = self._needs
         if needs.lists_appointments(turn.hold.care_unit):
             for entry in await needs.journal.unsettled(turn.hold):
                 outcome = await self._lookups.resolve(entry, None)
-                is_alone = is_alone and not (outcome is None or isinstance(outcome, Unknown))
-        return is_alone
+                if outcome is None or isinstance(outcome, Unknown):
+                    return False
+        return True
 
     async def _is_still_free(self, turn: Turn, wish: Wish) -> bool:
         """Whether a slot is free, asked anew where others were before us, or the EHR would give it twice.
@@ -346,7 +359,7 @@ class Attempt:
         self, request: ConfirmRequest, answer: WriteAnswer, before: Appointment | None
     ) -> Outcome | None:
         outcome = self._of_change(answer, before)
-        if not (isinstance(outcome, Refused) and outcome.reason is BookingFailureReason.CODE_WRONG):
+        if outcome is not None and not (isinstance(outcome, Refused) and outcome.reason in _OF_A_CODE):
             return outcome
         digest, *former = attempts_digests(self._needs.digests, request)
         journal = self._needs.journal
@@ -356,7 +369,9 @@ class Attempt:
         except JournalUnavailableError:
             self.wrong_codes.append(digest)
             return outcome
-        return replace(outcome, reason=BookingFailureReason.TOO_MANY_ATTEMPTS) if tried >= MOST_CODES else outcome
+        if outcome is None or outcome.reason is not BookingFailureReason.CODE_WRONG or tried < MOST_CODES:
+            return outcome
+        return replace(outcome, reason=BookingFailureReason.TOO_MANY_ATTEMPTS)
 
     @property
     def attempts_expire_at(self) -> datetime:

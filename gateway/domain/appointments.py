@@ -115,11 +115,15 @@ class BookingRights:
 
 
 NO_BOOKING = BookingRights()
+_LONGEST = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """When an appointment takes a resource's time; one whose end is unknown takes a minute."""
+    """When an appointment takes a resource's time; one whose end is unknown takes a minute, and none more than a day.
+
+    An end far away is an EHR's way of saying that there is none.
+    """
 
     start: datetime
     end: datetime
@@ -127,7 +131,9 @@ class TimeRange:
     @classmethod
     def of(cls, start: datetime, end: datetime | None) -> "TimeRange":
         """The range from a start to an end."""
-        return cls(start, end if end is not None and end > start else start + timedelta(minutes=1))
+        if end is None or end <= start:
+            return cls(start, start + timedelta(minutes=1))
+        return cls(start, end if end - start <= _LONGEST else start + _LONGEST)
 
     def overlaps(self, other: "TimeRange") -> bool:
         """Whether they have an instant in common."""

@@ -126,8 +126,8 @@ class AppointmentsClient:
         """`GET …/appointments` (leyr-api 2.6). Raises domain errors."""
         zone = self._zone_of(care_unit)
         query = {
-            "start": when.start.astimezone(zone).isoformat(),
-            "end": when.end.astimezone(zone).isoformat(),
+            "start": _in_zone(when.start, zone),
+            "end": _in_zone(when.end, zone),
             "resource_id": resource,
             "patient_id": patient_id,
         }
@@ -154,8 +154,8 @@ class AppointmentsClient:
         """The time and the resource of a wish; the names are those of leyr-api 2.7 and 2.8."""
         slot = wish.timeslot
         zone = self._zone_of(slot.care_unit)
-        end = None if slot.end is None else slot.end.astimezone(zone).isoformat()
-        return {"start": slot.start.astimezone(zone).isoformat(), "end": end, "resource_id": wish.resource}
+        end = None if slot.end is None else _in_zone(slot.end, zone)
+        return {"start": _in_zone(slot.start, zone), "end": end, "resource_id": wish.resource}
 
     async def _change(
         self, care_unit: CareUnitKey, appointment: str, body: Mapping[str, object], start: str | None
@@ -204,6 +204,14 @@ _MAY_HAVE_ARRIVED = frozenset({CallResult.TIMED_OUT, CallResult.CUT_SHORT, CallR
 def _json(body: Mapping[str, object]) -> bytes:
     """The fields that have a value."""
     return orjson.dumps({name: value for name, value in body.items() if value is not None})
+
+
+def _in_zone(instant: datetime, zone: ZoneInfo) -> str:
+    """An instant with the offset of a zone, or with its own at the end of the calendar."""
+    try:
+        return instant.astimezone(zone).isoformat()
+    except OverflowError:
+        return instant.isoformat()
 
 
 def _patient_id(patient: Patient | FoundPatient) -> str | None:

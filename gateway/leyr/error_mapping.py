@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import chain
 
 import msgspec
 
@@ -64,15 +65,21 @@ def read_error_envelope(response: Response) -> ErrorEnvelope:
         return ErrorEnvelope()
     code, errors, instance = found.get("code"), found.get("errors"), found.get("instance")
     rows = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
-    details, words = [each.get("error_code") for each in rows], [each.get("emr_error") for each in rows]
+    details, words = [each.get("error_code") for each in rows], [_words(each.get("emr_error")) for each in rows]
     # Documented to be a UUID; anything else may be text that must not be passed on.
     is_uuid = isinstance(instance, str) and _UUID.fullmatch(instance)
     return ErrorEnvelope(
         code if isinstance(code, str) else None,
         tuple(each for each in details if isinstance(each, str)),
         instance if is_uuid else None,
-        tuple(each for each in words if isinstance(each, str)),
+        tuple(chain.from_iterable(words)),
     )
+
+
+def _words(emr_error: object) -> list[str]:
+    """The texts of an EHR's own error, which is a text or an object (leyr-api 6.1)."""
+    values = emr_error.values() if isinstance(emr_error, dict) else [emr_error]
+    return [each for each in values if isinstance(each, str)]
 
 
 def retry_after(response: Response, now: datetime) -> float | None:

@@ -26,8 +26,11 @@ from gateway.domain.booking_answers import (
     WriteAnswer,
 )
 from gateway.domain.errors import UpstreamInvalidAnswer
+from gateway.domain.ids import is_usable
 from gateway.domain.models import CareUnitKey
+from gateway.domain.personal_numbers import has_many_digits
 from gateway.domain.pieces import whole
+from gateway.domain.timeslots import instant
 from gateway.http_client.connection import Response
 from gateway.leyr.decoding import Decoded, ListDecoder
 from gateway.leyr.error_mapping import ErrorEnvelope, read_error_envelope, retry_after
@@ -36,6 +39,7 @@ from gateway.leyr.paging import paging_of
 _Row = TypeVar("_Row", bound=msgspec.Struct)
 
 _MOST_ROWS = 10_000
+_FIRST_YEAR, _LAST_YEAR = 1900, 9000
 _Reason = BookingFailureReason
 _is_code = re.compile(r"[A-Z][A-Z0-9_]{0,63}").fullmatch
 _SAYS_ALREADY_BOOKED = re.compile(r"ALREADY_BOOKED|DOUBLE_BOOK|DUPLICATE_(?:APPOINTMENT|BOOKING)").search
@@ -65,7 +69,7 @@ def written(response: Response, care_unit: CareUnitKey, asked_start: str | None,
     if not response.is_success:
         return refusal(response, now)
     row = _only(_APPOINTMENTS, response)
-    if row is None or not (start := row.start or asked_start):
+    if row is None or not is_usable(row.id) or not (start := _start_of(row) or asked_start):
         return Lost()
     return _appointment(care_unit, row, start)
 
@@ -90,9 +94,9 @@ def listed_appointments(response: Response, care_unit: CareUnitKey) -> Appointme
     """
     found = _decoded(_APPOINTMENTS, response.body).require_usable()
     items = [
-        ListedAppointment(_appointment(care_unit, row, row.start), row.patient_id)
+        ListedAppointment(_appointment(care_unit, row, start), row.patient_id)
         for row in found.items
-        if row.start is not None
+        if (start := _start_of(row)) is not None
     ]
     rows, paging = len(found.items) + found.dropped, paging_of(found, response)
     has_more = paging.is_cut_off or paging.next_link is not None or paging.total > rows or paging.pages > 1
@@ -115,7 +119,7 @@ def refusal(response: Response, now: datetime) -> SlotRefused | Refused | NotSen
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             # The gateway's own credentials, or a firewall: nobody looked at what was asked.
             return NotSent()
-        if set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"}:
+        if set(envelope.details) == {"NO_TIMESLOTS_AVAILABLE"} and _Reason.PATIENT_ALREADY_BOOKED not in reasons:
             return SlotRefused(envelope.reference)
     reason = next((each for each in _PRECEDENCE if each in reasons), None) or _by_status(envelope, status)
     return Refused(reason, _problems(envelope), envelope.reference)
@@ -148,7 +152,7 @@ def _reasons(envelope: ErrorEnvelope) -> set[BookingFailureReason]:
 
 def _problems(envelope: ErrorEnvelope) -> tuple[BookingProblem, ...]:
     """Each detailed code once, in order; what is no code may be text that must not be passed on."""
-    codes = dict.fromkeys(filter(_is_code, envelope.details))
+    codes = dict.fromkeys(each for each in envelope.details if _is_code(each) and not has_many_digits(each))
     return tuple(BookingProblem(code, _INPUT_FIELDS.get(code)) for code in codes)
 
 
@@ -167,6 +171,12 @@ def _only(decoder: "ListDecoder[_Row]", response: Response) -> "_Row | None":
 
 def _decoded(decoder: "ListDecoder[_Row]", body: bytes | bytearray) -> "Decoded[_Row]":
     return decoder.decode_simply(body) or whole(decoder.decode_page(body))
+
+
+def _start_of(row: _AppointmentRow) -> str | None:
+    """When an appointment begins; None where it does not say so, or lies beyond what calendars hold."""
+    is_in_calendar = row.start is not None and _FIRST_YEAR <= instant(row.start).year <= _LAST_YEAR
+    return row.start if is_in_calendar else None
 
 
 def _appointment(care_unit: CareUnitKey, row: _AppointmentRow, start: str) -> Appointment:

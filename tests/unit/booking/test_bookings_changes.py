@@ -135,6 +135,21 @@ def test_five_wrong_codes_end_a_confirmation_over_restarts(machine: Machine) -> 
     assert machine.ehr.calls.count("confirm") == 5
 
 
+@pytest.mark.parametrize("fate", [Fate.REFUSED, Fate.LOST_BEFORE])
+def test_codes_that_an_ehr_refuses_or_fails_at_in_another_way_are_counted_too(machine: Machine, fate: Fate) -> None:
+    machine.ehr.asks_for_code = True
+    process = machine.process()
+    made = appointment_of(book(machine, process, "key"))
+    machine.ehr.fate = lambda: fate
+    for number in range(8):
+        guess = ConfirmRequest(UNIT, made, f"{number}")
+        told = machine.run(process, process.bookings.confirm("page", f"key {number}", guess)).outcome
+        machine.wait(60)
+
+    assert reason(told) is Reason.TOO_MANY_ATTEMPTS
+    assert machine.ehr.calls.count("confirm") == 5
+
+
 def test_confirmation_by_the_right_code_books(machine: Machine) -> None:
     machine.ehr.asks_for_code = True
     process = machine.process()

@@ -89,7 +89,7 @@ async def book(leyr: Leyr, patient: Patient | FoundPatient = PATIENT, comment: s
     return answer
 
 
-def envelope(code: str = "BAD_REQUEST", *details: str, emr_error: str | None = None) -> dict[str, Any]:
+def envelope(code: str = "BAD_REQUEST", *details: str, emr_error: Any = None) -> dict[str, Any]:
     errors = [{"error_code": each, "details": "secret text", "path": None, "emr_error": emr_error} for each in details]
     return {"code": code, "status": 400, "detail": "secret text", "instance": REFERENCE, "errors": errors}
 
@@ -191,24 +191,55 @@ async def test_each_refusal_says_whether_it_is_certain(status: int, body: Any, a
     assert len(leyr.requests) == 1
 
 
-async def test_two_refusals_are_two_problems_and_who_is_booked_already_goes_first() -> None:
+async def test_two_refusals_are_two_problems() -> None:
     two = envelope("BAD_REQUEST", "NO_TIMESLOTS_AVAILABLE", "INVALID_PATIENT_ID")
-    already = envelope("BAD_REQUEST", "BAD_INPUT", emr_error="PATIENT_ALREADY_BOOKED")
     problems = (
         BookingProblem("NO_TIMESLOTS_AVAILABLE", "timeslotIds"),
         BookingProblem("INVALID_PATIENT_ID", "patient"),
     )
 
     assert await book(Leyr(400, two)) == Refused(Reason.PATIENT_REJECTED, problems, REFERENCE)
-    found = await book(Leyr(400, already))
+
+
+@pytest.mark.parametrize("code", ["BAD_INPUT", "NO_TIMESLOTS_AVAILABLE"])
+@pytest.mark.parametrize("emr_error", ["PATIENT_ALREADY_BOOKED", {"status": 1, "code": "PATIENT_ALREADY_BOOKED"}])
+async def test_a_patient_who_is_booked_already_is_told_before_all_else(code: str, emr_error: Any) -> None:
+    found = await book(Leyr(400, envelope("BAD_REQUEST", code, emr_error=emr_error)))
+
     assert isinstance(found, Refused)
     assert (found.reason, found.retryable) == (Reason.PATIENT_ALREADY_BOOKED, False)
 
 
 async def test_codes_that_are_none_are_left_out() -> None:
-    found = await book(Leyr(400, envelope("BAD_REQUEST", "Patient 191212121212", "A" * 65, "BAD_INPUT", "BAD_INPUT")))
+    found = await book(
+        Leyr(400, envelope("BAD_REQUEST", "Patient 191212121212", "A191212121212", "A" * 65, "BAD_INPUT", "BAD_INPUT"))
+    )
 
     assert found == Refused(Reason.REJECTED_BY_EHR, (BookingProblem("BAD_INPUT"),), REFERENCE)
+
+
+@pytest.mark.parametrize("changed", [{"id": ""}, {"id": ".."}, {"id": "x" * 5_000}, {"id": None}])
+async def test_an_appointment_that_could_not_be_named_later_leaves_the_outcome_open(changed: dict[str, Any]) -> None:
+    assert await book(Leyr(body={**BOOKED, **changed})) == Lost()
+
+
+@pytest.mark.parametrize("start", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+14:00"])
+async def test_a_start_beyond_the_calendar_is_none(start: str) -> None:
+    when = TimeRange(START, START + timedelta(minutes=20))
+    body = {**BOOKED, "start": start}
+
+    assert await book(Leyr(body=body)) == APPOINTMENT
+    assert await asked(Leyr(body=body), lambda client: client.cancel(UNIT, "a1", None)) == Lost()
+    listed = await asked(Leyr(body=[body]), lambda client: client.appointments(UNIT, when))
+    assert listed == AppointmentList([], is_complete=False)
+
+
+async def test_a_slot_that_ends_at_the_end_of_the_calendar_is_booked() -> None:
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    wish, leyr = Wish(TimeslotId(UNIT, START, end, "r1", "s1"), "r1", "s1"), Leyr()
+
+    assert await asked(leyr, lambda client: client.book(wish, PATIENT, None)) == APPOINTMENT
+    assert leyr.requests[0][2]["end"] == "9999-12-31T23:59:59+00:00"
 
 
 @pytest.mark.parametrize("cut", [0, 20, 60, -1])
