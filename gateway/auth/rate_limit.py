@@ -6,6 +6,8 @@ from enum import StrEnum
 from math import ceil
 from typing import TypeAlias
 
+from cachetools import LRUCache
+
 from gateway.auth.caller import Rate
 from gateway.domain.errors import RateLimited
 
@@ -148,9 +150,8 @@ class BookingRates:
         self._of_callers = TokenBuckets(clock, max_keys)
         self._of_patients = TokenBuckets(clock, max_keys)
         self._per_patient = per_patient
-        self._max_keys = max_keys
         # By their hashes, since keys are clients' to choose and may hold anything.
-        self._counted: OrderedDict[int, None] = OrderedDict()
+        self._counted: LRUCache[int, bool] = LRUCache(max_keys)
         self._reached = Counter() if reached is None else reached
 
     @property
@@ -161,8 +162,7 @@ class BookingRates:
     def take(self, caller: str, key: str, per_minute: int, patient: bytes | None) -> float:
         """Count a request, and return 0; or the seconds to wait where there were too many."""
         counted = hash((caller, key))
-        if counted in self._counted:
-            self._counted.move_to_end(counted)
+        if self._counted.get(counted):
             return 0.0
         wait = self._of_callers.take(caller, per_minute / _SECONDS_PER_MINUTE, per_minute)
         if wait:
@@ -173,9 +173,7 @@ class BookingRates:
             if wait:
                 self._reached[Limit.BOOKINGS_OF_PATIENT] += 1
                 return float(ceil(wait))
-        self._counted[counted] = None
-        if len(self._counted) > self._max_keys:
-            self._counted.popitem(last=False)
+        self._counted[counted] = True
         return 0.0
 
 
