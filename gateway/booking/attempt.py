@@ -68,29 +68,30 @@ class Attempt:
     `end`. `was_called` says whether Leyr was told anything that a key has to be kept for.
     """
 
-    def __init__(
-        self, dependencies: BookingDependencies, lookups: Lookups, entry: JournalEntry, request: BookingRequest
-    ) -> None:
+    def __init__(self, dependencies: BookingDependencies, lookups: Lookups, entry: JournalEntry) -> None:
         self._needs = dependencies
         self._lookups = lookups
-        self._request = request
         self._turn: Turn | None = None
         self.entry = entry
         self.lost: Lost | None = None
         self.was_called = False
-        self.patient_id = leyr_id_of(request)
+        self.patient_id: str | None = None
         self._emr_patient: str | None = None
         self.wrong_codes: list[bytes] = []
         """Digests of appointments whose wrong codes could not be counted yet."""
 
-    async def run(self) -> Outcome | None:
-        """Do what is asked; None where it is lost. Raises NotSentError and JournalUnavailableError before a call."""
+    async def run(self, request: BookingRequest) -> Outcome | None:
+        """Do what is asked; None where it is lost. Raises NotSentError and JournalUnavailableError before a call.
+
+        The request is not kept: an attempt whose call was lost may be there for a minute.
+        """
+        self.patient_id = leyr_id_of(request)
         try:
-            match self._request:
+            match request:
                 case BookRequest():
-                    outcome = await self._book(self._request)
+                    outcome = await self._book(request)
                 case ConfirmRequest() | CancelRequest() | RescheduleRequest():
-                    outcome = await self._change(self._request)
+                    outcome = await self._change(request)
         except (NotSentError, JournalUnavailableError):
             await self.end()
             raise
@@ -188,8 +189,7 @@ class Attempt:
     async def _take_turn(self, wish: Wish | None, appointment: str | None) -> Turn:
         """Wait until no other of our clients is at the same time or appointment. Raises NotSentError."""
         needs, config = self._needs, self._needs.config
-        request = self._request
-        care_unit = request.care_unit if wish is None else wish.timeslot.care_unit
+        care_unit = self.entry.care_unit if wish is None else wish.timeslot.care_unit
         when, resource = (None, None) if wish is None else (time_of(wish), wish.resource)
         until = needs.now() + 2 * config.landing + timedelta(seconds=config.turn_seconds)
         hold = Hold(self.entry.key, care_unit, until, resource, when, appointment)

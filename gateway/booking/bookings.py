@@ -294,9 +294,9 @@ class Bookings:
 
     async def _work(self, running: _Running, key: bytes, entry: JournalEntry, request: BookingRequest) -> None:
         """Claim a key, do what is asked, answer, and keep what came of it."""
-        attempt = Attempt(self._needs, self._lookups, entry, request)
+        attempt = Attempt(self._needs, self._lookups, entry)
         try:
-            outcome = await attempt.run() if await self._claim(entry) else None
+            outcome = await attempt.run(request) if await self._claim(entry) else None
             if outcome is None and attempt.lost is None:
                 self._leave(running, key)
                 running.answer.set_result(None)
@@ -311,6 +311,8 @@ class Bookings:
         running.answer.set_result(outcome)
         await write_until_written(unwritten, lambda: self._is_stopping)
         self._leave(running, key)
+        # What is still to be settled needs nothing of the patient but Leyr's id, and may take a minute.
+        del request
         if isinstance(outcome, Unknown):
             await self._settle(attempt)
         await attempt.end()

@@ -8,12 +8,12 @@ import re
 import socket
 import sys
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from time import time_ns
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -169,6 +169,7 @@ def watched(
     calls: Callable[[], Iterable[object]],
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     **parts: Any,
 ) -> Iterator[Watched]:
     """Serve a gateway that remembers all it can and logs all it can, on an upstream; `parts` are create_app's."""
@@ -182,6 +183,7 @@ def watched(
         "gateway_anonymous_booking": True,
         "gateway_anonymous_patient_by": ("leyr_id", "emr_id", "national_number", "details"),
         **CACHES_ON,
+        **settings,
     }
     log, spans = StringIO(), InMemorySpanExporter()
     made = Spans(tracer_to(SimpleSpanProcessor(spans)), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0)
