@@ -172,8 +172,8 @@ def _is_named_by_ehr(entry: JournalEntry, listed: ListedAppointment, evidence: E
     """Whether an appointment is of whom the EHR itself calls so (leyr-api 3.2), as lists may instead of Leyr's id."""
     if listed.patient_id is None:
         return False
-    plain = listed.patient_id.removeprefix("emr_id:")
-    return entry.emr_patient is not None and entry.emr_patient in evidence.patient_digests(plain)
+    digests = evidence.patient_digests(listed.patient_id.removeprefix("emr_id:"))
+    return any(each in digests for each in (entry.emr_patient, entry.patient))
 
 
 def _is_as_another_asked(listed: ListedAppointment, evidence: Evidence) -> bool:

@@ -150,7 +150,7 @@ def test_list_by_patient_that_names_another_patient_may_name_him_by_another_id()
     assert booked(entry(), [listed(patient="annan")], LANDED) is Undecided.NOT_THERE
 
 
-@pytest.mark.parametrize("patient", ["e-tolvan", "emr_id:e-tolvan"])
+@pytest.mark.parametrize("patient", ["e-tolvan", "emr_id:e-tolvan", "emr_id:tolvan"])
 def test_patient_whom_the_list_names_by_the_ehrs_id_has_the_only_new_appointment(patient: str) -> None:
     found = replace(entry(), emr_patient=b"e-tolvan")
 
