@@ -72,8 +72,9 @@ class Booking:
         found, journal, names = settings.booking_secret, None, None
         if bookings is None and settings.gateway_journal is not None:
             observe = (lambda _: None) if metrics is None else metrics.bookings.journal_took
+            digests = () if found is None else found.digests("journal")
             journal = SqliteJournal(
-                settings.gateway_journal, lambda: _owner(new_secret), now, observe=observe, clock=clock
+                settings.gateway_journal, lambda: _owner(new_secret), now, digests, observe=observe, clock=clock
             )
             try:
                 names = journal.kept_secret("names", new_secret())

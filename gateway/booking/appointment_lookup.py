@@ -53,7 +53,8 @@ class Evidence:
 
     `digests` are those of an appointment, `patient_digests` those of a patient, by Leyr's ids and under every accepted
     secret. `others` are the appointments of other keys; `rivals` are other keys whose calls for the same time left
-    later, when nothing of this one's could land any more, and are not settled. `by_patient` says whether the list was
+    later, when nothing of this one's could land any more, and are not settled; `unsettled` are all other keys of about
+    the time that are not. `by_patient` says whether the list was
     asked for the patient's alone, `has_landed` whether it was asked when nothing of the call could land any more, and
     `is_complete` whether all of it could be read.
     """
@@ -62,6 +63,7 @@ class Evidence:
     patient_digests: Callable[[str], Collection[bytes]]
     others: Collection[str] = ()
     rivals: Sequence[JournalEntry] = ()
+    unsettled: Sequence[JournalEntry] = ()
     by_patient: bool = False
     has_landed: bool = False
     is_complete: bool = True
@@ -139,6 +141,8 @@ def _sorted_out(
         if is_a_rivals:
             continue
         is_as_asked = _is_as_asked(appointment, wish)
+        if not is_as_asked and _is_as_another_asked(each, evidence):
+            continue
         is_of_patient = _is_of_patient(entry, each, evidence)
         if is_a_rivals is None and is_as_asked:
             elsewhere.append(appointment)
@@ -168,8 +172,18 @@ def _is_named_by_ehr(entry: JournalEntry, listed: ListedAppointment, evidence: E
     """Whether an appointment is of whom the EHR itself calls so (leyr-api 3.2), as lists may instead of Leyr's id."""
     if listed.patient_id is None:
         return False
-    plain = listed.patient_id.removeprefix("emr_id:")
-    return entry.emr_patient is not None and entry.emr_patient in evidence.patient_digests(plain)
+    digests = evidence.patient_digests(listed.patient_id.removeprefix("emr_id:"))
+    return any(each in digests for each in (entry.emr_patient, entry.patient))
+
+
+def _is_as_another_asked(listed: ListedAppointment, evidence: Evidence) -> bool:
+    """Whether an appointment is what another key of the same patient asked for, that is not settled either."""
+    return any(
+        other.wish is not None
+        and _is_as_asked(listed.appointment, other.wish)
+        and _is_of_patient(other, listed, evidence) is True
+        for other in evidence.unsettled
+    )
 
 
 def _is_a_rivals(listed: ListedAppointment, evidence: Evidence) -> bool | None:

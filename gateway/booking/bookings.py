@@ -306,6 +306,8 @@ class Bookings:
         except JournalUnavailableError:
             outcome = not_sent()
         unwritten = await written(writes_of(self._needs.journal, attempt, outcome))
+        if unwritten and attempt.entry.state is JournalState.CLAIMED:
+            outcome = not_sent()  # since after a crash the same would be tried anew
         if outcome is None:
             outcome = await self._looked_up(attempt)
         running.answer.set_result(outcome)
@@ -346,8 +348,8 @@ class Bookings:
 
     async def _settle(self, attempt: Attempt) -> None:
         """Keep others from the time until nothing of a call can land any more, and look up what became of it."""
-        entry, needs = attempt.entry, self._needs
-        settled = self._settling[entry.key] = asyncio.Event()
+        entry, needs, settled = attempt.entry, self._needs, asyncio.Event()
+        self._settling[entry.key] = settled
         try:
             landed_at = (entry.sent_at or needs.now()) + needs.config.landing
             await self._sleep(settled, (landed_at - needs.now()).total_seconds())

@@ -123,7 +123,7 @@ class Lookups:
         if entry.step is BookingStep.BOOK and entry.wish is not None:
             query = booking_query(entry.wish, patient_id)
             listed = await self._listed(care_unit, [query])
-            evidence = await self._evidence(entry, entry.wish, listed)
+            evidence = await self._evidence(entry, entry.wish, query, listed)
             is_by_patient = query.patient_id is not None
             return booked(entry, listed.items, replace(evidence, by_patient=is_by_patient, has_landed=has_landed))
         if entry.appointment is None:
@@ -134,7 +134,7 @@ class Lookups:
         listed = await self._listed(care_unit, change_queries(before, entry.wish))
         return changed(entry, before, listed.items, has_landed=has_landed)
 
-    async def _evidence(self, entry: JournalEntry, wish: Wish, listed: AppointmentList) -> Evidence:
+    async def _evidence(self, entry: JournalEntry, wish: Wish, query: LookupQuery, listed: AppointmentList) -> Evidence:
         digests, journal, care_unit = self._needs.digests, self._needs.journal, wish.timeslot.care_unit
         others = await journal.known(care_unit, [each.appointment.leyr_id for each in listed.items])
         held = Hold(entry.key, care_unit, self._needs.now(), wish.resource, time_of(wish))
@@ -145,6 +145,7 @@ class Lookups:
             lambda leyr_id: digests.digests("patient", care_unit.emr, leyr_id),
             frozenset(others),
             [each for each in unsettled if each.sent_at is not None and each.sent_at > sent_at],
+            await journal.unsettled(replace(held, resource=None, when=query.when)),
             is_complete=listed.is_complete,
         )
 

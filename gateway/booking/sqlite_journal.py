@@ -19,6 +19,7 @@ from gateway.booking.sqlite_tables import (
     connected,
     find_entry,
     kept_secret,
+    note_secret,
     put_entry,
     put_hold,
     remove_entry,
@@ -40,13 +41,15 @@ _NETWORK_PREFIXES = ("fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "
 class SqliteJournal:
     """See `Journal`. An async context manager, entered in the process that uses it, after any fork.
 
-    `new_owner` gives 32 random hexadecimal digits; `max_mb` bounds the file, beyond which no booking is taken;
-    `observe` is told how many seconds each operation took, the wait for the disk included.
+    `new_owner` gives 32 random hexadecimal digits; `secrets` are digests of the accepted secrets, first the one that
+    keys are kept under, so that it is not opened under another; `max_mb` bounds the file, beyond which no booking is
+    taken; `observe` is told how many seconds each operation took, the wait for the disk included.
     """
 
     path: Path
     new_owner: Callable[[], str]
     now: Callable[[], datetime]
+    secrets: Sequence[bytes] = ()
     max_mb: int = 1_024
     observe: Callable[[float], None] = lambda _: None
     clock: Callable[[], float] = monotonic
@@ -248,7 +251,14 @@ class SqliteJournal:
             raise JournalUnavailableError(f"it lies on a network file system ({kind}), whose locks cannot be relied on")
         # Made here, since SQLite gives new files to everybody who may read the folder.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        return connected(path, self.max_mb)
+        connection = connected(path, self.max_mb)
+        if self.secrets:
+            try:
+                note_secret(connection, self.secrets, self.now())
+            except sqlite3.Error:
+                connection.close()
+                raise
+        return connection
 
 
 def _is_same(path: Path, opened: os.stat_result) -> bool:

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS holds (
 CREATE INDEX IF NOT EXISTS holding ON holds (care_unit);
 CREATE TABLE IF NOT EXISTS attempts (appointment BLOB PRIMARY KEY, number INTEGER, expires REAL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS expiring_attempts ON attempts (expires);
+CREATE TABLE IF NOT EXISTS secret (number INTEGER PRIMARY KEY CHECK (number = 1), digest BLOB);
 """
 
 
@@ -64,6 +65,21 @@ def kept_secret(connection: sqlite3.Connection, name: str, new: bytes) -> bytes:
     connection.execute("INSERT OR IGNORE INTO secrets VALUES (?, ?)", (name, new))
     (found,) = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,)).fetchone()
     return bytes(found)
+
+
+def note_secret(connection: sqlite3.Connection, accepted: Sequence[bytes], now: datetime) -> None:
+    """Write down a digest of the secret that keys are kept under, the first of those that are accepted.
+
+    Raises sqlite3.DatabaseError where the last one is none of them: no key that it kept would be found again.
+    """
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        kept = connection.execute("SELECT digest FROM secret").fetchone()
+        statement = "SELECT 1 FROM entries WHERE expires >= ? LIMIT 1"
+        an_entry = connection.execute(statement, (now.timestamp(),)).fetchone()
+        if kept is not None and kept[0] not in accepted and an_entry is not None:
+            raise sqlite3.DatabaseError("its keys are kept under another secret, which has to be the former one now")
+        connection.execute("INSERT OR REPLACE INTO secret VALUES (1, ?)", (accepted[0],))
 
 
 def find_entry(connection: sqlite3.Connection, key: bytes, now: datetime) -> JournalEntry | None:

@@ -26,6 +26,7 @@ class Store:
     alive: set[str] = field(default_factory=set)
     is_broken: bool = False
     is_deaf: bool = False
+    breaks_after_claim: bool = False
 
     def find(self, key: bytes) -> JournalEntry | None:
         entry = self.entries.get(key)
@@ -51,7 +52,9 @@ class ModelJournal:
             if not (is_left and kept.input == entry.input):
                 return await self._stepped(kept)
         self._store.entries[entry.key] = replace(entry, state=JournalState.CLAIMED, owner=self._owner)
-        return await self._written(None)
+        await self._written(None)
+        self._store.is_broken |= self._store.breaks_after_claim
+        return None
 
     async def write(self, entry: JournalEntry) -> bool:
         await self._step()

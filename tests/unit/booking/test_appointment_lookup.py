@@ -131,6 +131,17 @@ def test_list_by_patient_without_patients_counts_as_of_nobody_known() -> None:
     assert booked(entry(known=None), [listed(patient=None)], by_patient) is Undecided.NOT_CERTAIN
 
 
+def test_appointment_that_another_key_of_the_patient_asked_for_does_not_leave_this_one_unknown() -> None:
+    other = replace(entry(wish=LATER), key=b"other")
+    stranger = replace(entry(wish=LATER, patient="annan"), key=b"other")
+    found = [listed(appointment(wish=LATER))]
+
+    assert booked(entry(), found, replace(LANDED, unsettled=[other])) is Undecided.NOT_THERE
+    assert booked(entry(), found, replace(LANDED, unsettled=[stranger])) is Undecided.NOT_CERTAIN
+    # As asked by both, it may be either's.
+    assert booked(entry(), [listed()], replace(LANDED, unsettled=[replace(entry(), key=b"other")])) == appointment()
+
+
 def test_list_by_patient_that_names_another_patient_may_name_him_by_another_id() -> None:
     by_patient = replace(LANDED, by_patient=True)
 
@@ -139,7 +150,7 @@ def test_list_by_patient_that_names_another_patient_may_name_him_by_another_id()
     assert booked(entry(), [listed(patient="annan")], LANDED) is Undecided.NOT_THERE
 
 
-@pytest.mark.parametrize("patient", ["e-tolvan", "emr_id:e-tolvan"])
+@pytest.mark.parametrize("patient", ["e-tolvan", "emr_id:e-tolvan", "emr_id:tolvan"])
 def test_patient_whom_the_list_names_by_the_ehrs_id_has_the_only_new_appointment(patient: str) -> None:
     found = replace(entry(), emr_patient=b"e-tolvan")
 

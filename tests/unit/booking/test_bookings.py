@@ -329,6 +329,18 @@ def test_outcome_that_cannot_be_written_is_told_and_written_later(machine: Machi
     assert book(machine, machine.process(), "key") == replace(told, replayed=True)
 
 
+def test_refusal_before_a_call_that_cannot_be_kept_is_not_told(machine: Machine) -> None:
+    process, asked = machine.process(), request(patient=PatientDetails("Tolvan", "Tolvansson"))
+    machine.ehr.fate = lambda: Fate.REFUSED
+    machine.store.breaks_after_claim = True
+    told = book(machine, process, "key", asked).outcome
+    machine.store.breaks_after_claim = machine.store.is_broken = False
+    machine.wait(10)
+
+    assert reason(told) is Reason.NOT_SENT
+    assert reason(book(machine, process, "key", asked).outcome) is Reason.PATIENT_REJECTED
+
+
 def test_of_many_lost_calls_one_is_looked_up_by_who_is_next_while_the_list_fails(machine: Machine) -> None:
     process = machine.process()
     machine.ehr.lists_all = False

@@ -287,6 +287,24 @@ def test_a_file_of_another_version_is_left_alone(tmp_path: Path) -> None:
         asyncio.run(journal(tmp_path).__aenter__())
 
 
+def test_a_file_whose_keys_are_kept_under_another_secret_is_not_opened(tmp_path: Path) -> None:
+    time = Time()
+
+    async def check(*secrets: bytes, key: bytes = b"") -> None:
+        async with journal(tmp_path, time, secrets=secrets) as own:
+            await own.claim(entry(key or secrets[0]))
+            await own.write(sent(entry(key or secrets[0])))
+
+    for secrets in ((b"one",), (b"one",), (b"two", b"one"), (b"two",), (b"three", b"two")):
+        asyncio.run(check(*secrets))
+    for others in ((b"one",), (b"two",), (b"four", b"two")):
+        with pytest.raises(JournalUnavailableError, match="another secret"):
+            asyncio.run(check(*others))
+    # Once nothing is kept, any will do.
+    time.now += timedelta(days=400)
+    asyncio.run(check(b"four"))
+
+
 def test_a_network_file_system_is_refused(tmp_path: Path) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
