@@ -17,7 +17,7 @@ from gateway.booking.journal import JournalEntry, JournalState, JournalUnavailab
 from gateway.booking.journal_writer import write_until_written, writes_of, written
 from gateway.booking.key_decision import KeyAction, Worker, decide
 from gateway.booking.lookups import Lookups
-from gateway.booking.outcomes import KEPT_AFTER_START, in_progress, is_keyless, later, not_sent
+from gateway.booking.outcomes import KEPT_AFTER_START, in_progress, in_vain, is_keyless, later, not_sent
 from gateway.booking.requests import (
     BookingRequest,
     BookRequest,
@@ -28,12 +28,10 @@ from gateway.booking.requests import (
     leyr_id_of,
     wishes_of,
 )
-from gateway.domain.appointments import Appointment, Support
+from gateway.domain.appointments import Appointment
 from gateway.domain.booking import BookingFailureReason, BookingResult, BookingStep, Outcome, Refused, Unknown
 from gateway.domain.errors import Origin, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.patients import identification
-from gateway.domain.window import window_of_slot
 
 _SHORTEST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 1.0
@@ -233,27 +231,10 @@ class Bookings:
             return None if action is KeyAction.BEGIN else not_sent()
         if self._is_stopping or len(self._tasks) >= self._needs.config.most_at_once:
             return not_sent(1.0)
-        return None if action is KeyAction.TAKE_OVER else self._in_vain(asked[1])
-
-    def _in_vain(self, request: BookingRequest) -> Refused | None:
-        wishes = wishes_of(request)
-        for wish in wishes:
-            window_of_slot(wish.timeslot.start, wish.timeslot.end)
-        can = self._needs.capabilities(request.care_unit)
-        if isinstance(request, BookRequest) and identification(request.patient) not in can.patient_by:
-            return Refused(BookingFailureReason.NOT_SUPPORTED)
-        supports = {
-            BookingStep.BOOK: can.book,
-            BookingStep.CONFIRM: can.confirm_by_code,
-            BookingStep.CANCEL: can.cancel,
-            BookingStep.RESCHEDULE: can.reschedule,
-        }
-        if supports[request.step] is Support.NO:
-            return Refused(BookingFailureReason.NOT_SUPPORTED)
-        now = self._needs.now()
-        if wishes and all(wish.timeslot.start <= now for wish in wishes):
-            return Refused(BookingFailureReason.TIMESLOT_EXPIRED)
-        return None
+        if action is KeyAction.TAKE_OVER:
+            return None
+        request = asked[1]
+        return in_vain(request, self._needs.capabilities(request.care_unit), self._needs.now())
 
     def _begin(self, current: _Identity, identity: _Identity, caller: str, request: BookingRequest) -> _Running:
         """Begin the work of a request; whoever comes with the same key waits for the same answer."""

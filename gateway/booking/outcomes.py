@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from gateway.booking.appointment_lookup import time_of, time_of_appointment
 from gateway.booking.backend import FreeTimes
 from gateway.booking.journal import JournalEntry, JournalState
-from gateway.domain.appointments import Appointment, AppointmentStatus, deviations
+from gateway.booking.requests import BookingRequest, BookRequest, wishes_of
+from gateway.domain.appointments import Appointment, AppointmentStatus, Capabilities, Support, deviations
 from gateway.domain.booking import (
     KEYLESS,
     AwaitingConfirmation,
@@ -18,7 +19,9 @@ from gateway.domain.booking import (
     Refused,
     Wish,
 )
+from gateway.domain.patients import identification
 from gateway.domain.timeslots import instant
+from gateway.domain.window import window_of_slot
 
 KEPT_AFTER_START = timedelta(hours=1)
 
@@ -31,6 +34,26 @@ def not_sent(retry_after: float | None = None) -> Refused:
 def in_progress() -> Refused:
     """The outcome of what is still being worked on."""
     return Refused(BookingFailureReason.IN_PROGRESS, retryable=True, retry_after=1.0)
+
+
+def in_vain(request: BookingRequest, can: Capabilities, now: datetime) -> Refused | None:
+    """Why a request is not begun that is known to be in vain. Raises BadUserInput for times beyond the calendar."""
+    wishes = wishes_of(request)
+    for wish in wishes:
+        window_of_slot(wish.timeslot.start, wish.timeslot.end)
+    if isinstance(request, BookRequest) and identification(request.patient) not in can.patient_by:
+        return Refused(BookingFailureReason.NOT_SUPPORTED)
+    supports = {
+        BookingStep.BOOK: can.book,
+        BookingStep.CONFIRM: can.confirm_by_code,
+        BookingStep.CANCEL: can.cancel,
+        BookingStep.RESCHEDULE: can.reschedule,
+    }
+    if supports[request.step] is Support.NO:
+        return Refused(BookingFailureReason.NOT_SUPPORTED)
+    if wishes and all(wish.timeslot.start <= now for wish in wishes):
+        return Refused(BookingFailureReason.TIMESLOT_EXPIRED)
+    return None
 
 
 def of_booked(appointment: Appointment, wish: Wish, times: FreeTimes) -> Outcome:
