@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -44,6 +43,7 @@ _CHECKED: Options = {
 }
 _FARTHEST = 1e12
 _UNREADABLE = "The token cannot be read: it has three parts in base64url, joined by dots"
+_UNSUPPORTED = "The token's header has `crit` or `b64`, which is not supported, or a `kid` that is not a text"
 _REFUSALS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.InvalidIssuerError, "The token is not from the issuer (`iss`) that is trusted here"),
     (jwt.InvalidAudienceError, "The token is not meant for this gateway (`aud`)"),
@@ -233,17 +233,22 @@ class JwtVerifier:
 
 def _signed_with(token: str) -> tuple[str | None, str]:
     """The kid and the algorithm that a token names; not to be trusted yet. Raises Unauthenticated."""
-    header: dict[str, Any] | None = None
-    with suppress(jwt.PyJWTError):
+    header: dict[str, Any] = {}
+    refusal: str | None = None
+    try:
         header = jwt.get_unverified_header(token)
-    if header is None:
-        raise Unauthenticated(_UNREADABLE)
+    except jwt.DecodeError:
+        refusal = _UNREADABLE
+    except jwt.InvalidTokenError:
+        refusal = _UNSUPPORTED
+    if refusal is not None:
+        raise Unauthenticated(refusal)
     kid, algorithm = header.get("kid"), header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in NAMES:
         raise Unauthenticated(f"The token must be signed with one of {', '.join(ALGORITHMS)}")
     # A server must understand all that `crit` names (RFC 7515, 4.1.11); the gateway understands none of it.
     if "crit" in header or "b64" in header:
-        raise Unauthenticated("The token's header has `crit` or `b64`, which is not supported")
+        raise Unauthenticated(_UNSUPPORTED)
     return kid, algorithm
 
 
