@@ -43,14 +43,7 @@ MOST_CODES = 5
 _ATTEMPTS_KEPT = timedelta(days=7)
 _SECONDS_UNTIL_NEXT_TURN = 5.0
 # How an EHR says that a code is wrong is not known (leyr-api 8.3): it may be any of these, or a server's error.
-_OF_A_CODE = frozenset(
-    {
-        BookingFailureReason.CODE_WRONG,
-        BookingFailureReason.PATIENT_REJECTED,
-        BookingFailureReason.REJECTED_BY_EHR,
-        BookingFailureReason.OTHER,
-    }
-)
+_OF_A_CODE = {BookingFailureReason.CODE_WRONG, BookingFailureReason.REJECTED_BY_EHR, BookingFailureReason.OTHER}
 
 
 class NotSentError(Exception):
@@ -131,6 +124,11 @@ class Attempt:
                 if isinstance(found, Refused):
                     return found
                 patients[care_unit] = found
+            if self.entry.state is JournalState.SENT:
+                # It was refused for certain, before others at its time look up what became of it.
+                self.entry = self.entry.unsent()
+                if not await self._needs.journal.write(self.entry):
+                    raise NotSentError
             await self.end()
             outcome = await self._book_one(request, wish, patients[care_unit])
             if not isinstance(outcome, Taken):

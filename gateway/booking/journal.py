@@ -5,7 +5,7 @@ names, so that after a crash nobody has to guess: what is CLAIMED was never sent
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -19,7 +19,7 @@ class JournalState(StrEnum):
     """How far the request with a key came."""
 
     CLAIMED = "claimed"
-    """Nothing was sent."""
+    """Nothing was sent, or what was sent was refused for certain and the next wish is not sent yet."""
     SENT = "sent"
     """A call is about to leave, or has left."""
     DONE = "done"
@@ -54,6 +54,11 @@ class JournalEntry:
     known_appointments: frozenset[bytes] | None = None
     outcome: Outcome | None = None
     emr_patient: bytes | None = None
+
+    def unsent(self) -> "JournalEntry":
+        """The same before anything was sent."""
+        nothing = replace(self, state=JournalState.CLAIMED, wish=None, appointment=None, sent_at=None)
+        return replace(nothing, patient=None, emr_patient=None, known_appointments=None)
 
 
 @dataclass(frozen=True, slots=True)

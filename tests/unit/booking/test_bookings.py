@@ -327,21 +327,6 @@ def test_refusal_before_a_call_that_cannot_be_kept_is_not_told(machine: Machine)
     assert reason(book(machine, process, "key", asked).outcome) is Reason.PATIENT_REJECTED
 
 
-def test_of_many_lost_calls_one_is_looked_up_by_who_is_next_while_the_list_fails(machine: Machine) -> None:
-    process = machine.process()
-    machine.ehr.lists_all = False
-    machine.ehr.fate = lambda: Fate.LOST_BEFORE
-    for number in range(5):
-        book(machine, process, f"key {number}")
-        machine.wait(200)
-    machine.ehr.is_list_sick = True
-    machine.ehr.calls.clear()
-
-    assert reason(book(machine, process, "next").outcome) is Reason.NOT_SENT
-    # And what is listed before the call.
-    assert machine.ehr.calls == ["list", "list"]
-
-
 def test_keys_of_before_are_known_also_after_a_crash(machine: Machine) -> None:
     process = machine.process()
     book(machine, process, "key")
