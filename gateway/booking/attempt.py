@@ -43,14 +43,7 @@ MOST_CODES = 5
 _ATTEMPTS_KEPT = timedelta(days=7)
 _SECONDS_UNTIL_NEXT_TURN = 5.0
 # How an EHR says that a code is wrong is not known (leyr-api 8.3): it may be any of these, or a server's error.
-_OF_A_CODE = frozenset(
-    {
-        BookingFailureReason.CODE_WRONG,
-        BookingFailureReason.PATIENT_REJECTED,
-        BookingFailureReason.REJECTED_BY_EHR,
-        BookingFailureReason.OTHER,
-    }
-)
+_OF_A_CODE = {BookingFailureReason.CODE_WRONG, BookingFailureReason.REJECTED_BY_EHR, BookingFailureReason.OTHER}
 
 
 class NotSentError(Exception):
@@ -132,6 +125,11 @@ class Attempt:
                 if isinstance(found, Refused):
                     return found
                 patients[care_unit] = found
+            if self.entry.state is JournalState.SENT:
+                # It was refused for certain, before others at its time look up what became of it.
+                self.entry = self.entry.unsent()
+                if not await self._needs.journal.write(self.entry):
+                    raise NotSentError
             await self.end()
             outcome = await self._book_one(request, wish, patients[care_unit])
             if not isinstance(outcome, Taken):
@@ -216,11 +214,12 @@ class Attempt:
     async def _is_still_free(self, turn: Turn, wish: Wish) -> bool:
         """Whether a slot is free, asked anew where others were before us, or the EHR would give it twice.
 
-        Raises NotSentError.
+        Who comes when others are done has not had to wait for them. Raises NotSentError and JournalUnavailableError.
         """
         needs = self._needs
         checks = needs.capabilities(wish.timeslot.care_unit).checks_timeslots
-        if not turn.had_to_wait and checks is not Support.NO:
+        is_first = not turn.had_to_wait and not await needs.journal.was_asked(turn.hold)
+        if is_first and checks is not Support.NO:
             return True
         since = asyncio.get_running_loop().time()
         try:

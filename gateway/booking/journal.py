@@ -5,7 +5,7 @@ names, so that after a crash nobody has to guess: what is CLAIMED was never sent
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -19,7 +19,7 @@ class JournalState(StrEnum):
     """How far the request with a key came."""
 
     CLAIMED = "claimed"
-    """Nothing was sent."""
+    """Nothing was sent, or what was sent was refused for certain and the next wish is not sent yet."""
     SENT = "sent"
     """A call is about to leave, or has left."""
     DONE = "done"
@@ -54,6 +54,11 @@ class JournalEntry:
     known_appointments: frozenset[bytes] | None = None
     outcome: Outcome | None = None
     emr_patient: bytes | None = None
+
+    def unsent(self) -> "JournalEntry":
+        """The same before anything was sent."""
+        nothing = replace(self, state=JournalState.CLAIMED, wish=None, appointment=None, sent_at=None)
+        return replace(nothing, patient=None, emr_patient=None, known_appointments=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,9 @@ class Journal(Protocol):
 
     async def unsettled(self, hold: Hold) -> Sequence[JournalEntry]:
         """The entries of other keys, SENT or UNKNOWN, whose wish meets a hold, however long ago they held it."""
+
+    async def was_asked(self, hold: Hold) -> bool:
+        """Whether a call of another key was for a wish that meets a hold, whatever became of it."""
 
     async def known(self, care_unit: CareUnitKey, appointments: Collection[str]) -> Mapping[str, Appointment]:
         """Those of some appointments, by Leyr's ids, that the outcomes of keys hold, as the latest of them has each."""

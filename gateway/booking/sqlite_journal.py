@@ -18,6 +18,7 @@ from gateway.booking.sqlite_tables import (
     appointments_of,
     connected,
     find_entry,
+    has_entry_at,
     kept_secret,
     note_secret,
     put_entry,
@@ -166,6 +167,11 @@ class SqliteJournal:
         """See `Journal.unsettled`; the latest hundred."""
         now = self.now()
         return await self._thread.do(lambda connection: unsettled_entries(connection, hold, now), only_reads=True)
+
+    async def was_asked(self, hold: Hold) -> bool:
+        """See `Journal.was_asked`."""
+        now = self.now()
+        return await self._thread.do(lambda connection: has_entry_at(connection, hold, now), only_reads=True)
 
     async def known(self, care_unit: CareUnitKey, appointments: Collection[str]) -> Mapping[str, Appointment]:
         """See `Journal.known`."""

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS entries (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS expiring ON entries (expires);
 CREATE INDEX IF NOT EXISTS unsettled ON entries (care_unit, ends) WHERE state IN ('sent', 'unknown');
+CREATE INDEX IF NOT EXISTS asked ON entries (care_unit, ends) WHERE ends IS NOT NULL;
 CREATE TABLE IF NOT EXISTS outcomes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, care_unit TEXT, appointment TEXT, key BLOB
 );
@@ -158,14 +159,28 @@ def unsettled_entries(connection: sqlite3.Connection, hold: Hold, now: datetime)
     """The entries of other keys, SENT or UNKNOWN, whose wish meets a hold: the latest hundred."""
     if hold.when is None:
         return ()
-    statement = (
-        "SELECT body FROM entries WHERE state IN ('sent', 'unknown') AND care_unit = ? AND ends > ? AND starts < ? "
-        "AND key != ? AND expires >= ? AND (? IS NULL OR resource IS NULL OR resource = ?) ORDER BY sent DESC LIMIT ?"
-    )
-    window = hold.when.start.timestamp(), hold.when.end.timestamp()
-    owner = hold.resource, hold.resource, _MOST_UNSETTLED
-    found = connection.execute(statement, (_text(hold.care_unit), *window, hold.key, now.timestamp(), *owner))
+    statement = f"SELECT body FROM entries WHERE state IN ('sent', 'unknown') AND {_MEETS} ORDER BY sent DESC LIMIT ?"  # noqa: S608 # the text from below
+    found = connection.execute(statement, (*_meeting(hold, hold.when, now), _MOST_UNSETTLED))
     return [decoded(body) for (body,) in found.fetchall()]
+
+
+def has_entry_at(connection: sqlite3.Connection, hold: Hold, now: datetime) -> bool:
+    """Whether there is an entry of another key, for which a call was made or is about to, whose wish meets a hold."""
+    if hold.when is None:
+        return False
+    statement = f"SELECT 1 FROM entries WHERE state != 'claimed' AND {_MEETS} LIMIT 1"  # noqa: S608 # as above
+    return connection.execute(statement, _meeting(hold, hold.when, now)).fetchone() is not None
+
+
+_MEETS = (
+    "care_unit = ? AND ends > ? AND starts < ? AND key != ? AND expires >= ? "
+    "AND (? IS NULL OR resource IS NULL OR resource = ?)"
+)
+
+
+def _meeting(hold: Hold, when: TimeRange, now: datetime) -> tuple[object, ...]:
+    window = when.start.timestamp(), when.end.timestamp()
+    return _text(hold.care_unit), *window, hold.key, now.timestamp(), hold.resource, hold.resource
 
 
 def appointments_of(

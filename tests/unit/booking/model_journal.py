@@ -121,6 +121,13 @@ class ModelJournal:
         ]
         return await self._stepped(found)
 
+    async def was_asked(self, hold: Hold) -> bool:
+        await self._step()
+        others = [each for each in self._store.entries.values() if each.key != hold.key]
+        return await self._stepped(
+            any(each.state is not JournalState.CLAIMED and _meets(each, hold) for each in others)
+        )
+
     async def known(self, care_unit: CareUnitKey, appointments: Collection[str]) -> Mapping[str, Appointment]:
         await self._step()
         found = {}

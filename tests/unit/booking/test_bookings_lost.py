@@ -5,6 +5,7 @@ import pytest
 from gateway.domain.booking import (
     Booked,
     BookingStep,
+    Taken,
     Unknown,
 )
 from gateway.domain.patients import Patient
@@ -74,3 +75,17 @@ def test_patient_without_leyr_id_waits_for_a_list_that_fails(machine: Machine, p
     outcome = book(machine, process, "key", request(slot(120), patient=patient)).outcome
 
     assert isinstance(outcome, Booked) if is_sent else reason(outcome) is Reason.NOT_SENT
+
+
+@pytest.mark.parametrize(("capacity", "is_booked"), [(1, False), (2, True)])
+def test_who_comes_after_a_booking_asks_first_also_where_the_ehr_accepts_everything(
+    machine: Machine, capacity: int, is_booked: bool
+) -> None:
+    machine.ehr.checks, machine.ehr.capacity = False, capacity
+    book(machine, machine.process(), "first")
+    machine.wait(600)
+
+    later = book(machine, machine.process(), "later", request(patient=TOLVAN)).outcome
+
+    assert isinstance(later, Booked if is_booked else Taken)
+    assert machine.ehr.calls.count("book") == 1 + is_booked

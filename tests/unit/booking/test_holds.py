@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from gateway.booking.journal import Hold, JournalEntry, JournalState
 from gateway.domain.appointments import Appointment, TimeRange
-from gateway.domain.booking import AwaitingConfirmation, Booked, Cancelled, Outcome, Wish
+from gateway.domain.booking import AwaitingConfirmation, Booked, Cancelled, Outcome, Taken, Wish
 from gateway.domain.models import CareUnitKey
+from tests.unit.booking.asking import Reason, book, reason, request
 from tests.unit.booking.entries import NOW, SLOT, UNIT, done, entry, sent
+from tests.unit.booking.model_ehr import Fate, slot
+from tests.unit.booking.processes import Machine
 from tests.unit.booking.test_sqlite_journal import FILE, Time, journal, process
 
 HOUR = timedelta(hours=1)
@@ -136,6 +139,10 @@ def test_open_calls_of_others_at_the_same_time_are_told_of(tmp_path: Path) -> No
             assert found == {b"unknown", b"sent", b"any"}
             assert everybody == {b"unknown", b"sent", b"any", b"other"}
             assert await own.unsettled(hold(b"x", when=None, appointment="a")) == ()
+            await own.claim(entry(b"claimed"))
+            asked = [hold(b"x"), hold(b"x", "r3"), hold(b"x", "r3", LATER), hold(b"later", "r1", LATER)]
+            assert [await own.was_asked(each) for each in asked] == [True, True, False, False]
+            assert not await own.was_asked(hold(b"x", when=None, appointment="a"))
 
     asyncio.run(check())
 
@@ -181,3 +188,32 @@ holds = st.builds(
 @given(holds, holds)
 def test_meeting_is_mutual(one: Hold, other: Hold) -> None:
     assert one.meets(other) == other.meets(one)
+
+
+def test_key_that_waits_for_its_next_wish_is_no_lost_call_of_the_one_that_was_taken(machine: Machine) -> None:
+    own = machine.process()
+    machine.ehr.book_at_the_desk(Wish(slot(), "r1", "s1"), "somebody else")
+    machine.ehr.seconds = 10.0
+    machine.start(own, own.bookings.book("page", "key", request(slot(), slot(120))))
+    machine.wait(8)
+    machine.start(own, own.bookings.book("page", "second", request(slot(120))))
+    machine.wait(4)
+
+    assert sorted(each.state for each in machine.store.entries.values()) == ["claimed", "sent"]
+    machine.wait(30)
+    assert book(machine, own, "key", request(slot(), slot(120))).outcome == Taken((slot(), slot(120)))
+
+
+def test_of_many_lost_calls_one_is_looked_up_by_who_is_next_while_the_list_fails(machine: Machine) -> None:
+    own = machine.process()
+    machine.ehr.lists_all = False
+    machine.ehr.fate = lambda: Fate.LOST_BEFORE
+    for number in range(5):
+        book(machine, own, f"key {number}")
+        machine.wait(200)
+    machine.ehr.is_list_sick = True
+    machine.ehr.calls.clear()
+
+    assert reason(book(machine, own, "next").outcome) is Reason.NOT_SENT
+    # And what is listed before the call.
+    assert machine.ehr.calls == ["list", "list"]
