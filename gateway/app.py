@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_bytes
@@ -25,6 +24,8 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
+from gateway.booking.caller_bookings import Bookings
+from gateway.booking_composition import Booking, Upstream
 from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
@@ -48,7 +49,7 @@ from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.connector import ConnectConfig
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, WholeClient
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -60,6 +61,7 @@ from gateway.schema.node import Nodes
 from gateway.schema.query import engine_config, execution_limits, node_types, sdl, shared_schema
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings
+from gateway.signals import ignore_signals, remembered_signals, take_signals
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.traces import Traces
@@ -83,44 +85,61 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     readiness: Readiness | None = None,
+    bookings: Bookings | None = None,
     notice: str = "",
     takes_signals: bool = False,
 ) -> Starlette:
     """The gateway as an ASGI application. Raises SettingsError.
 
-    `connections` replaces all HTTP clients, `metrics` counts, `traces` tells, `readiness` is the server's, `notice`
-    stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has the files of settings read again.
+    `connections` replaces all HTTP clients, `metrics` counts, `traces` tells, `readiness` is the server's, `bookings`
+    books, `notice` stands above GraphiQL. With `takes_signals`, in the main thread only, SIGHUP has files read again.
     """
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(_httpx2_client, settings)
-    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=new_secret, now=now, clock=clock)
+    booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
+    names = booking.naming_secret(new_secret)
+    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
-        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     policies = _policies(dependencies)
-    transport = LeyrTransport(
-        settings.leyr_base_url,
-        *settings.credentials(),
-        connections=connections or partial(_leyr_client, settings),
-        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
-    )
-    graphiql = None
-    if settings.gateway_graphiql:
-        zone = configuration.profiles.default.time_zone.key
-        graphiql = graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
-    endpoint = _endpoint(dependencies, transport, policies, graphiql)
+    transport = _transport(settings, connections)
+    sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
+    if connections is None:
+        booking = booking.over(Upstream(transport, policies, *sources), settings, now, clock)
+        dependencies = replace(dependencies, booking=booking)
+    graphiql = _graphiql(settings, configuration, notice)
+    endpoint = _endpoint(dependencies, sources, policies, graphiql)
 
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
     routes = _routes(settings, readiness, graphiql, endpoint)
-    lifespan = partial(_lifespan, configuration, transport, policies, _remembered_signals() if takes_signals else None)
+    signals = remembered_signals() if takes_signals else None
+    lifespan = partial(_lifespan, configuration, transport, policies, booking, signals)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
+
+
+def _transport(settings: Settings, connections: HttpClientFactory | None) -> LeyrTransport:
+    return LeyrTransport(
+        settings.leyr_base_url,
+        *settings.credentials(),
+        connections=connections or partial(_leyr_client, settings),
+        writes=None if connections else partial(_httpx2_client, settings, http2=settings.leyr_http2),
+        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
+    )
+
+
+def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> Response | None:
+    if not settings.gateway_graphiql:
+        return None
+    zone = configuration.profiles.default.time_zone.key
+    return graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
 
 
 def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
@@ -130,7 +149,9 @@ def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) 
     return ConnectionPool(base_url, headers, connecting=_connecting(settings))
 
 
-def _httpx2_client(settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False) -> HttpClient:
+def _httpx2_client(
+    settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False
+) -> WholeClient:
     # It takes three megabytes and some start time, which most processes spare.
     from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
 
@@ -159,53 +180,25 @@ async def _lifespan(
     configuration: Configuration,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
+    booking: Booking,
     signals: set[int] | None,
     _: Starlette,
 ) -> AsyncIterator[None]:
     log, verifier = configuration.log, configuration.verifier
     asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
     if signals is not None:
-        _take_signals(signals, log, configuration)
+        take_signals(signals, log, configuration)
     async with transport:
-        if verifier is not None:
-            await verifier.start()
-        yield
+        async with booking:
+            if verifier is not None:
+                await verifier.start()
+            yield
+        # Bookings that are under way at the end still make calls.
         await policies.close()
     if verifier is not None:
         await verifier.close()
     if signals is not None:
-        _ignore_signals()
-
-
-def _remembered_signals() -> set[int]:
-    """Which signals came before the event loop can take them; they would kill otherwise."""
-    came: set[int] = set()
-    if sys.platform != "win32":
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, lambda number, _: came.add(number))
-    return came
-
-
-def _ignore_signals() -> None:
-    """Let no signal make a failure of what is left of the stop: the event loop would have it kill again."""
-    if sys.platform != "win32":
-        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
-
-
-def _take_signals(came: set[int], log: structlog.typing.FilteringBoundLogger, configuration: Configuration) -> None:
-    """Read the files again at SIGHUP, and say that signals came that mean nothing here."""
-    if sys.platform == "win32":
-        return
-    action = "SIGHUP reads keys, documents and profiles again; SIGTERM stops"
-    handlers: dict[signal.Signals, Callable[[], object]] = {signal.SIGHUP: configuration.begin_reload}
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        handlers[number] = partial(log.warning, "gateway.signal_ignored", signal=number.name, action=action)
-    for number, handle in handlers.items():
-        asyncio.get_running_loop().add_signal_handler(number, handle)
-        if number in came:
-            handle()
+        ignore_signals()
 
 
 def _routes(
@@ -238,6 +231,7 @@ class _Dependencies:
     readiness: Readiness
     memory: CacheBudget
     configuration: Configuration
+    booking: Booking
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 
@@ -262,12 +256,11 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
 
 def _endpoint(
     dependencies: _Dependencies,
-    transport: LeyrTransport,
+    sources: tuple[Catalog, TimeslotCalls],
     policies: UpstreamPolicies,
     graphiql: Response | None,
 ) -> GraphQLEndpoint:
-    settings, clock, log = dependencies.settings, dependencies.clock, dependencies.log
-    memory, profiles = dependencies.memory, dependencies.configuration.profiles
+    settings, clock, log, memory = dependencies.settings, dependencies.clock, dependencies.log, dependencies.memory
     reached: Reached = Counter(dict.fromkeys(Limit, 0))
     concurrency_limit = ConcurrencyLimit(settings.gateway_max_concurrent_requests, reached)
     if dependencies.metrics is not None:
@@ -285,15 +278,15 @@ def _endpoint(
     traces = dependencies.traces
     # A request without faults is logged as information.
     listeners = (request_log if log.is_enabled_for(logging.INFO) else None, dependencies.metrics, traces)
-    client = LeyrClient(transport, log, policies, dependencies.now, clock)
-    loaders = _loaders(settings, client, profiles, memory, clock)
     return GraphQLEndpoint(
-        runner=_runner(dependencies, loaders, policies),
+        runner=_runner(dependencies, partial(Nodes, *sources, node_types()), policies, reached),
         reader=RequestReader(
             settings.gateway_max_body_bytes, settings.gateway_max_json_depth, settings.gateway_max_integer_digits
         ),
         verifier=dependencies.configuration.verifier,
-        anonymous=AnonymousCallers(rate_of(settings), proxy_networks(settings.gateway_trusted_proxies)),
+        anonymous=AnonymousCallers(
+            rate_of(settings), proxy_networks(settings.gateway_trusted_proxies), settings.anonymous_rights
+        ),
         rate_limits=RateLimits(clock, reached=reached),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
@@ -314,8 +307,9 @@ def _runner(
     dependencies: _Dependencies,
     loaders: Callable[[FetchScope], Nodes],
     detached: DetachedCalls,
+    reached: Reached,
 ) -> Runner:
-    settings = dependencies.settings
+    settings, clock = dependencies.settings, dependencies.clock
     return Runner(
         engine=_engine(settings, dependencies.memory),
         errors=ErrorFormatter(dependencies.log, settings.gateway_max_errors),
@@ -331,7 +325,8 @@ def _runner(
         ),
         caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
-        clock=dependencies.clock,
+        clock=clock,
+        booking=dependencies.booking.service(settings, dependencies.log, dependencies.metrics, clock, reached),
     )
 
 
@@ -363,13 +358,12 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
     )
 
 
-def _loaders(
-    settings: Settings, backend: SchedulingBackend, profiles: Profiles, memory: CacheBudget, clock: Callable[[], float]
-) -> Callable[[FetchScope], Nodes]:
-    """Makes a request's nodes, over sources that all requests share."""
+def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[Catalog, TimeslotCalls]:
+    """What all requests read from."""
+    settings, clock, memory = dependencies.settings, dependencies.clock, dependencies.memory
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    return partial(Nodes, catalog, TimeslotCalls(backend, profiles, snapshots, clock), node_types())
+    return catalog, TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

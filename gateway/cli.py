@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from datetime import date, datetime
 from functools import partial
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from random import random
+from secrets import token_hex
 from socket import socket
+from tempfile import TemporaryDirectory
 from time import time_ns
 from typing import Any, TypedDict
 from uuid import uuid4
@@ -19,6 +22,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from gateway.app import create_app
+from gateway.domain.appointments import PatientIdentification
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
 from gateway.http.csrf import Origins
@@ -88,7 +92,11 @@ def _serve(options: argparse.Namespace) -> int:
     def announce(log: FilteringBoundLogger, url: str) -> None:
         log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)
 
-    stop = ShutdownTimeouts(settings.gateway_drain_seconds, grace_seconds=settings.grace_seconds)
+    stop = ShutdownTimeouts(
+        settings.gateway_drain_seconds,
+        grace_seconds=settings.grace_seconds,
+        clean_up_seconds=1 + (0 if settings.gateway_journal is None else settings.gateway_booking_seconds),
+    )
     return _run(settings, announce, stop=stop, takes_signals=True)
 
 
@@ -170,7 +178,7 @@ def _simulator_socket(port: int | None) -> socket:
 def _dev(options: argparse.Namespace) -> int:
     simulator = _simulator_settings(options)
     listener = _simulator_socket(options.simulator_port)
-    with serve_in_thread(create_simulator(simulator), listener) as simulator_url:
+    with TemporaryDirectory() as folder, serve_in_thread(create_simulator(simulator), listener) as simulator_url:
         settings = load_settings(
             leyr_base_url=f"{simulator_url}/api",
             leyr_client_id=simulator.client_id,
@@ -182,6 +190,10 @@ def _dev(options: argparse.Namespace) -> int:
                 gateway_graphiql=True,
                 gateway_introspection=True,
                 gateway_cors_origins=_LOCAL_PAGES,
+                gateway_journal=Path(folder) / "journal.sqlite",
+                gateway_booking_secret=token_hex(32),
+                gateway_anonymous_booking=True,
+                gateway_anonymous_patient_by=tuple(each.lower() for each in PatientIdentification),
             ),
         )
 
@@ -213,12 +225,17 @@ def _plan(options: argparse.Namespace) -> int:
     sizes = Sizes(options.care_units, options.resources, options.services)
     planned = dry_run(settings, document, variables, options.operation, sizes)
     if options.json:
-        calls = [{"method": "GET", "target": target, "count": count} for target, count in planned.calls.items()]
+        calls = [
+            {"method": method, "target": target, "count": count}
+            for (method, target), count in zip(
+                map(_method_and_target, planned.calls), planned.calls.values(), strict=True
+            )
+        ]
         plan = {"total": planned.total, "calls": calls, "errors": planned.errors}
         print(json.dumps(plan, indent=2, ensure_ascii=False))
     else:
         for target, count in planned.calls.items():
-            print(f"{count:>4} x GET {target}")
+            print(f"{count:>4} x {' '.join(_method_and_target(target))}")
         print(f"{planned.total:>4} calls")
     for message in planned.errors:
         print(f"gateway: {message}", file=sys.stderr)
@@ -248,6 +265,12 @@ def _healthcheck(options: argparse.Namespace) -> int:
         return 1
     finally:
         connection.close()
+
+
+def _method_and_target(call: str) -> tuple[str, str]:
+    """The method and the target of a planned call; most are GET, which it leaves out."""
+    method, _, target = call.partition(" ")
+    return (method, target) if method in {"POST", "PATCH"} else ("GET", call)
 
 
 def _unless_set(**values: object) -> dict[str, object]:

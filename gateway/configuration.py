@@ -93,7 +93,12 @@ def verifier_of(
 
 def rate_of(settings: Settings) -> Rate:
     """The rate of callers that have none of their own."""
-    return Rate(settings.gateway_rate_per_second, settings.gateway_rate_burst, settings.gateway_calls_per_minute)
+    return Rate(
+        settings.gateway_rate_per_second,
+        settings.gateway_rate_burst,
+        settings.gateway_calls_per_minute,
+        settings.gateway_bookings_per_minute,
+    )
 
 
 def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
@@ -186,6 +191,8 @@ def _jwt_requirements(settings: Settings) -> JwtRequirements:
         settings.gateway_jwt_audience or "",
         settings.gateway_jwt_emrs_claim,
         settings.gateway_jwt_care_units_claim,
+        settings.gateway_jwt_may_book_claim,
+        settings.gateway_jwt_patient_by_claim,
     )
 
 

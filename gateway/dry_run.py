@@ -20,15 +20,27 @@ from starlette.applications import Starlette
 from starlette.types import Message
 
 from gateway.app import create_app
+from gateway.booking.requests import BookRequest, CancelRequest, ConfirmRequest, RescheduleRequest
+from gateway.domain.appointments import Appointment, PatientIdentification
+from gateway.domain.booking import Booked, BookingResult, BookingStep, Cancelled
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import AnyNodeId, EmrId, NodeId, NodeType, TimeslotId, parse_node_id
 from gateway.domain.models import CareUnitKey
+from gateway.domain.patients import PatientDetails
 from gateway.http_client.connection import Response
 from gateway.settings import Settings
 
 _PATH = re.compile(r"/emrs/(?P<emr>[^/?]+)/care-units(/(?P<unit>[^/?]+)/(?P<kind>[a-z-]+))?(\?.*)?")
 # The query comes from the operator, not from a client of the gateway.
-_WITHOUT_AUTHENTICATION = {"gateway_auth": "anonymous", "gateway_documents": None, "gateway_documents_only": False}
+_WITHOUT_AUTHENTICATION = {
+    "gateway_auth": "anonymous",
+    "gateway_documents": None,
+    "gateway_documents_only": False,
+    "gateway_journal": None,
+    "gateway_anonymous_booking": True,
+    "gateway_anonymous_patient_by": tuple(each.lower() for each in PatientIdentification),
+}
+_NO_TIME = "1970-01-01T00:00:00Z"
 _NODE_ID = re.compile(r"[A-Za-z0-9+/]{12,}={0,2}")
 
 
@@ -46,7 +58,10 @@ class DryRun:
     """The outcome of a dry run: the calls, and the messages of the query's errors."""
 
     calls: Mapping[str, int]
-    """How many calls each URL has, its placeholders alike, in the order in which they start."""
+    """How many calls each URL has, its placeholders alike, in the order in which they start.
+
+    Before one that changes something stands its method.
+    """
     errors: tuple[str, ...]
 
     @property
@@ -60,7 +75,8 @@ def dry_run(
 ) -> DryRun:
     """Execute an operation without any call to Leyr. Raises SettingsError."""
     client = _RecordingClient(_node_ids(f"{document} {json.dumps(variables)}"), sizes)
-    app = create_app(settings.model_copy(update=_WITHOUT_AUTHENTICATION), connections=lambda *_: client)
+    planned = settings.model_copy(update=_WITHOUT_AUTHENTICATION)
+    app = create_app(planned, connections=lambda *_: client, bookings=_RecordingBookings(client.targets))
     body = {"query": document, "variables": dict(variables), "operationName": operation_name}
     response = asyncio.run(_post(app, json.dumps(body).encode()))
     errors = tuple(str(error["message"]) for error in response.get("errors", ()))
@@ -113,6 +129,55 @@ class _RecordingClient:
             case "healthcare-services":
                 yield from _named(in_unit, NodeType.HEALTHCARE_SERVICE)
                 yield from _placeholders("healthcare_service_id", self._sizes.healthcare_services)
+
+
+class _RecordingBookings:
+    """Books and changes nothing, and notes what would be sent for it if all goes well, its look-ups left out."""
+
+    def __init__(self, targets: list[str]) -> None:
+        self._targets = targets
+
+    async def book(self, caller: str, key: str, request: BookRequest) -> BookingResult:  # noqa: ARG002 # as all have it
+        """See `Bookings`."""
+        slot = request.wishes[0].timeslot
+        if isinstance(request.patient, PatientDetails):
+            self._note("POST", request.care_unit, "patients")
+        self._note("POST", request.care_unit, "appointments")
+        end = None if slot.end is None else slot.end.isoformat()
+        owners = request.wishes[0].resource, request.wishes[0].service
+        booked = Appointment(request.care_unit, "{appointment_id}", "booked", slot.start.isoformat(), end, *owners)
+        return BookingResult(Booked(booked))
+
+    async def confirm(self, caller: str, key: str, request: ConfirmRequest) -> BookingResult:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return self._changed(request)
+
+    async def cancel(self, caller: str, key: str, request: CancelRequest) -> BookingResult:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return self._changed(request)
+
+    async def reschedule(self, caller: str, key: str, request: RescheduleRequest) -> BookingResult:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return self._changed(request)
+
+    async def outcome(self, caller: str, key: str) -> BookingResult | None:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return None
+
+    async def knows(self, caller: str, step: BookingStep, key: str) -> bool:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return False
+
+    async def appointment(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:  # noqa: ARG002 # as before
+        """See `Bookings`."""
+        return None
+
+    def _changed(self, request: ConfirmRequest | CancelRequest | RescheduleRequest) -> BookingResult:
+        self._note("PATCH", request.care_unit, f"appointments/{request.appointment}")
+        return BookingResult(Cancelled(Appointment(request.care_unit, request.appointment, "cancelled", _NO_TIME)))
+
+    def _note(self, method: str, care_unit: CareUnitKey, path: str) -> None:
+        self._targets.append(f"{method} /emrs/{care_unit.emr}/care-units/{care_unit.care_unit}/{path}")
 
 
 def _named(nodes: Iterable[NodeId | TimeslotId], node_type: NodeType) -> Iterator[str]:

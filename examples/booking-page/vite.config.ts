@@ -10,9 +10,10 @@ export default defineConfig(({ mode }) => {
     preview: {
       host: "127.0.0.1",
       strictPort: true,
-      // As a server of the page would send it: nothing inline, and nobody asked but the gateway.
+      // As a server of the page would send it: nothing inline, nobody asked but the gateway, and no form's fields in an
+      // address.
       headers: {
-        "content-security-policy": `default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src ${gateway.origin}`,
+        "content-security-policy": `default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'none'; connect-src ${gateway.origin}`,
       },
     },
   };

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
-from gateway.auth.caller import AuthSettingsError, Caller, Rate, api_key, care_units, is_emr_code
+from gateway.auth.caller import AuthSettingsError, Caller, Rate, api_key, care_units, is_emr_code, patient_kinds
+from gateway.domain.appointments import BookingRights
 from gateway.domain.errors import Unauthenticated
 from gateway.domain.models import Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
@@ -37,6 +47,9 @@ class _Table(BaseModel):
     rate_per_second: Annotated[float, Field(strict=True, gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     burst: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
     calls_per_minute: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | None = None
+    may_book: StrictBool = False
+    patient_by: _Names = ("details",)
+    bookings_per_minute: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
 
     @field_validator("key_sha256")
     @classmethod
@@ -60,6 +73,13 @@ class _Table(BaseModel):
             raise ValueError("a care unit is a node id of one, or an EHR's code, `/` and Leyr's id")
         return value
 
+    @field_validator("patient_by")
+    @classmethod
+    def _kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if patient_kinds(value) is None:
+            raise ValueError("name some of leyr_id, emr_id, national_number and details")
+        return value
+
     def caller(self, name: str, default: Rate) -> Caller:
         """The caller that the table describes."""
         emrs = None if self.emrs is None else frozenset(self.emrs)
@@ -70,8 +90,10 @@ class _Table(BaseModel):
             default.per_second if self.rate_per_second is None else self.rate_per_second,
             default.burst if self.burst is None else self.burst,
             default.calls_per_minute if self.calls_per_minute is None else self.calls_per_minute,
+            default.bookings_per_minute if self.bookings_per_minute is None else self.bookings_per_minute,
         )
-        return Caller(name, Access(emrs, units), rate)
+        rights = BookingRights(self.may_book, patient_kinds(self.patient_by) or frozenset())
+        return Caller(name, Access(emrs, units), rate, rights)
 
 
 @dataclass(slots=True)

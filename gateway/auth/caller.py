@@ -12,9 +12,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from math import inf
 from typing import NamedTuple, Protocol, TypeAlias
 
+from gateway.domain.appointments import NO_BOOKING, BookingRights, PatientIdentification
 from gateway.domain.errors import BadUserInput, Unauthenticated
 from gateway.domain.ids import NodeId, NodeType, is_usable, parse_node_id
-from gateway.domain.models import Access, CareUnitKey
+from gateway.domain.models import EVERYTHING, Access, CareUnitKey
+
+ANONYMOUS = "anonymous"
+"""The name of all callers without a credential."""
 
 _BEARER = re.compile(r"bearer +([^\x00-\x20\x7f,]+)", re.IGNORECASE)
 _SPACE = " \t"
@@ -64,13 +68,19 @@ def care_units(texts: Iterable[str]) -> frozenset[CareUnitKey] | None:
     return frozenset(found)
 
 
+def patient_kinds(texts: Iterable[str]) -> frozenset[PatientIdentification] | None:
+    """The ways to name a patient that these texts name in lower case; None if one is none."""
+    found = [PatientIdentification.__members__.get(each.upper()) for each in texts if each == each.lower()]
+    return frozenset(each for each in found if each is not None) if found and None not in found else None
+
+
 class AuthSettingsError(Exception):
     """The settings of callers are wrong; the message says where and what to write, and never quotes a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Requests per second, the `burst` that may come at once after a pause, and the upstream calls that they may take.
+    """Requests per second, the `burst` that may come at once after a pause, and what they may ask for in a minute.
 
     Raises ValueError where one is too small.
     """
@@ -78,10 +88,12 @@ class Rate:
     per_second: float
     burst: int
     calls_per_minute: int = 1_000
+    bookings_per_minute: int = 600
 
     def __post_init__(self) -> None:
-        if not 0 < self.per_second < inf or self.burst < 1 or self.calls_per_minute < 1:
-            raise ValueError("a rate is above 0 requests a second, with a burst and calls of at least 1")
+        counts = self.burst, self.calls_per_minute, self.bookings_per_minute
+        if not 0 < self.per_second < inf or min(counts) < 1:
+            raise ValueError("a rate is above 0 requests a second, with a burst, calls and bookings of at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,7 @@ class Caller:
     name: str
     access: Access
     rate: Rate
+    rights: BookingRights = NO_BOOKING
 
 
 class CredentialVerifier(Protocol):
@@ -185,8 +198,15 @@ class AnonymousCallers:
     of a proxy that stands for everybody and was not declared.
     """
 
-    def __init__(self, rate: Rate, trusted: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        rate: Rate,
+        trusted: Sequence[Network] = (),
+        rights: BookingRights = NO_BOOKING,
+    ) -> None:
         self._rate = rate
+        # One for all: who loses its address must find its booking again, and keys and ids are not to be guessed.
+        self.sender = Caller(ANONYMOUS, EVERYTHING, rate, rights)
         self._trusted = trusted
         # Clients come again and again, and to parse an address costs more than all else here.
         self.hop_of = lru_cache(_MAX_KNOWN_ADDRESSES)(self._read_hop)

@@ -1,9 +1,7 @@
 """Signed bearer tokens: JWT (RFC 7519, RFC 8725) in the compact form of JWS (RFC 7515)."""
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -11,11 +9,13 @@ from hashlib import blake2b, sha256
 from typing import Any, NamedTuple
 
 import jwt
+from cachetools import LRUCache
 from jwt.exceptions import InvalidJTIError, InvalidSubjectError
 from jwt.types import Options
 
-from gateway.auth.caller import Caller, Rate, bearer, care_units, is_emr_code
+from gateway.auth.caller import Caller, Rate, bearer, care_units, is_emr_code, patient_kinds
 from gateway.auth.jwks import ALGORITHMS, NAMES, Key, KeySet
+from gateway.domain.appointments import BookingRights
 from gateway.domain.errors import Forbidden, Unauthenticated
 from gateway.domain.models import Access
 
@@ -28,8 +28,8 @@ _NAME_DIGITS = 12
 _SUBJECT_CLAIMS = ("sub", "client_id", "azp")
 _MAX_TOKEN = 8_192
 _MAX_CACHED = 2_048
-# Of a few hundred bytes each; a token may list hundreds of them.
-_MAX_CACHED_UNITS = 16_384
+# What a token takes by itself, in care units of a few hundred bytes each: it may list hundreds of them.
+_TOKEN_SIZE = 8
 _MAX_CACHED_SECONDS = 300.0
 # Times are compared here, with the gateway's own clock.
 _CHECKED: Options = {
@@ -43,6 +43,7 @@ _CHECKED: Options = {
 }
 _FARTHEST = 1e12
 _UNREADABLE = "The token cannot be read: it has three parts in base64url, joined by dots"
+_UNSUPPORTED = "The token's header has `crit` or `b64`, which is not supported, or a `kid` that is not a text"
 _REFUSALS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.InvalidIssuerError, "The token is not from the issuer (`iss`) that is trusted here"),
     (jwt.InvalidAudienceError, "The token is not meant for this gateway (`aud`)"),
@@ -60,6 +61,8 @@ class JwtRequirements:
     audience: str
     emrs_claim: str = "emrs"
     care_units_claim: str = "care_units"
+    may_book_claim: str = "may_book"
+    patient_by_claim: str = "patient_by"
 
 
 def caller_name(claims: Mapping[str, Any], required: JwtRequirements, secret: bytes) -> str:
@@ -99,6 +102,22 @@ def granted_access(claims: Mapping[str, Any], required: JwtRequirements) -> Acce
     return Access(allowed, units)
 
 
+def granted_rights(claims: Mapping[str, Any], required: JwtRequirements) -> BookingRights:
+    """Whether a token's caller may book, and how it may name patients. Raises Forbidden for claims of another form."""
+    may_book = claims.get(required.may_book_claim, False)
+    if not isinstance(may_book, bool):
+        raise Forbidden(f"The token's claim `{required.may_book_claim}` must be true or false")
+    if required.patient_by_claim not in claims:
+        return BookingRights(may_book)
+    kinds = patient_kinds(_listed(claims[required.patient_by_claim]) or ())
+    if kinds is None:
+        raise Forbidden(
+            f"The token's claim `{required.patient_by_claim}` must list some of leyr_id, emr_id, national_number and "
+            "details"
+        )
+    return BookingRights(may_book, kinds)
+
+
 def _listed(value: object) -> frozenset[str] | None:
     if isinstance(value, str):
         return frozenset(value.split())
@@ -116,38 +135,12 @@ class _Cached(NamedTuple):
     until: float
 
 
-class _TokenCache:
-    """Verified tokens by digest; beyond a number of them, or of the care units that they list, the oldest go first."""
-
-    def __init__(self) -> None:
-        self._tokens: OrderedDict[bytes, _Cached] = OrderedDict()
-        self._units = 0
-
-    def get(self, digest: bytes) -> _Cached | None:
-        """The result for a token."""
-        return self._tokens.get(digest)
-
-    def touch(self, digest: bytes) -> None:
-        """Count a token as the most recently used."""
-        self._tokens.move_to_end(digest)
-
-    def keep(self, digest: bytes, cached: _Cached) -> None:
-        """Cache a result."""
-        self.drop(digest)
-        self._tokens[digest] = cached
-        self._units += _units(cached)
-        while len(self._tokens) > _MAX_CACHED or self._units > _MAX_CACHED_UNITS:
-            self.drop(next(iter(self._tokens)))
-
-    def drop(self, digest: bytes) -> None:
-        """Forget a token."""
-        dropped = self._tokens.pop(digest, None)
-        if dropped is not None:
-            self._units -= _units(dropped)
+def _size(cached: _Cached) -> int:
+    return _TOKEN_SIZE + len(cached.caller.access.care_units or ())
 
 
-def _units(cached: _Cached) -> int:
-    return len(cached.caller.access.care_units or ())
+def _new_cache() -> LRUCache[bytes, _Cached]:
+    return LRUCache(_MAX_CACHED * _TOKEN_SIZE, getsizeof=_size)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -164,7 +157,7 @@ class JwtVerifier:
     rate: Rate
     secret: bytes
     now: Callable[[], datetime]
-    _cache: _TokenCache = field(default_factory=_TokenCache, init=False)
+    _cache: LRUCache[bytes, _Cached] = field(default_factory=_new_cache, init=False)
 
     async def identify(self, headers: Mapping[bytes, str]) -> Caller:
         """The caller that the token names."""
@@ -190,9 +183,8 @@ class JwtVerifier:
             return None
         keys = self.keys.current()
         if keys is not None and cached.key in keys and cached.since <= self.now().timestamp() < cached.until:
-            self._cache.touch(digest)
             return cached.caller
-        self._cache.drop(digest)
+        del self._cache[digest]
         return None
 
     async def _verify(self, token: str, digest: bytes) -> Caller:
@@ -209,8 +201,9 @@ class JwtVerifier:
         claims = self._claims(token, public)
         now, until = self.now().timestamp(), self._valid_until(claims)
         name = caller_name(claims, self.required, self.secret)
-        caller = Caller(name, granted_access(claims, self.required), self.rate)
-        self._cache.keep(digest, _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS)))
+        rights = granted_rights(claims, self.required)
+        caller = Caller(name, granted_access(claims, self.required), self.rate, rights)
+        self._cache[digest] = _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS))
         return caller
 
     def _claims(self, token: str, key: jwt.PyJWK | None = None) -> dict[str, Any]:
@@ -240,17 +233,22 @@ class JwtVerifier:
 
 def _signed_with(token: str) -> tuple[str | None, str]:
     """The kid and the algorithm that a token names; not to be trusted yet. Raises Unauthenticated."""
-    header: dict[str, Any] | None = None
-    with suppress(jwt.PyJWTError):
+    header: dict[str, Any] = {}
+    refusal: str | None = None
+    try:
         header = jwt.get_unverified_header(token)
-    if header is None:
-        raise Unauthenticated(_UNREADABLE)
+    except jwt.DecodeError:
+        refusal = _UNREADABLE
+    except jwt.InvalidTokenError:
+        refusal = _UNSUPPORTED
+    if refusal is not None:
+        raise Unauthenticated(refusal)
     kid, algorithm = header.get("kid"), header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in NAMES:
         raise Unauthenticated(f"The token must be signed with one of {', '.join(ALGORITHMS)}")
     # A server must understand all that `crit` names (RFC 7515, 4.1.11); the gateway understands none of it.
     if "crit" in header or "b64" in header:
-        raise Unauthenticated("The token's header has `crit` or `b64`, which is not supported")
+        raise Unauthenticated(_UNSUPPORTED)
     return kid, algorithm
 
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from math import ceil
 from typing import TypeAlias
 
+from cachetools import LRUCache
+
 from gateway.auth.caller import Rate
 from gateway.domain.errors import RateLimited
 
@@ -14,6 +16,7 @@ _MARGIN_SECONDS = 1e-6
 _EVICTIONS_TRIED = 4
 _SHARED_BUCKETS = 1_024
 _SECONDS_PER_MINUTE = 60
+_SECONDS_PER_HOUR = 3_600
 
 
 class Limit(StrEnum):
@@ -27,6 +30,8 @@ class Limit(StrEnum):
     """What a caller's clients have not read yet."""
     RATE = "rate"
     UPSTREAM_CALLS = "upstream_calls"
+    BOOKINGS = "bookings"
+    BOOKINGS_OF_PATIENT = "bookings_of_patient"
 
 
 Reached: TypeAlias = Counter[Limit]
@@ -126,6 +131,50 @@ class RateLimits:
                 f"Your requests may take {rate.calls_per_minute} upstream calls a minute; without `no-cache` fewer do",
                 wait,
             )
+
+
+class BookingRates:
+    """How many bookings each caller may ask for in a minute, and how many an hour may be asked for each patient.
+
+    A key is counted once, as long as it is among the latest: asking again costs nothing. Patients are digests.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        per_patient: int,
+        max_keys: int = 10_000,
+        *,
+        reached: Reached | None = None,
+    ) -> None:
+        self._of_callers = TokenBuckets(clock, max_keys)
+        self._of_patients = TokenBuckets(clock, max_keys)
+        self._per_patient = per_patient
+        # By their hashes, since keys are clients' to choose and may hold anything.
+        self._counted: LRUCache[int, bool] = LRUCache(max_keys)
+        self._reached = Counter() if reached is None else reached
+
+    @property
+    def known_keys(self) -> int:
+        """How many keys are known to be counted."""
+        return len(self._counted)
+
+    def take(self, caller: str, key: str, per_minute: int, patient: bytes | None) -> float:
+        """Count a request, and return 0; or the seconds to wait where there were too many."""
+        counted = hash((caller, key))
+        if self._counted.get(counted):
+            return 0.0
+        wait = self._of_callers.take(caller, per_minute / _SECONDS_PER_MINUTE, per_minute)
+        if wait:
+            self._reached[Limit.BOOKINGS] += 1
+            return float(ceil(wait))
+        if patient is not None:
+            wait = self._of_patients.take(patient, self._per_patient / _SECONDS_PER_HOUR, self._per_patient)
+            if wait:
+                self._reached[Limit.BOOKINGS_OF_PATIENT] += 1
+                return float(ceil(wait))
+        self._counted[counted] = True
+        return 0.0
 
 
 def _rate_limited(message: str, wait: float) -> RateLimited:

@@ -1,4 +1,4 @@
-"""What one EHR can do with a timeslots call (leyr-api 5.3)."""
+"""What one EHR can do with a timeslots call (leyr-api 5.3), and with appointments (leyr-api 3.4 and 5.2)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from gateway.domain.appointments import Capabilities, PatientDetail, PatientIdentification, Support
 from gateway.domain.window import time_zone
 
 
@@ -65,6 +66,7 @@ class EhrProfile:
     fan_out: FanOut = field(default=FanOut.SERVICES, kw_only=True)
     past: bool = field(default=True, kw_only=True)
     unit_time_zones: Mapping[str, ZoneInfo] = field(default_factory=dict, kw_only=True, hash=False)
+    capabilities: Capabilities = field(default_factory=Capabilities, kw_only=True, hash=False)
     needs_unit_lists: bool = field(init=False, compare=False, repr=False)
     """Whether the calls depend on what a care unit lists."""
     is_plain: bool = field(init=False, compare=False, repr=False)
@@ -106,7 +108,8 @@ def shipped_profile(code: str) -> EhrProfile:
     One that it does not know is assumed to need no filter, until the EHR refuses a call.
     """
     name, policy, zone = _SHIPPED.get(code, (code, FilterPolicy.NONE_REQUIRED, "Europe/Stockholm"))
-    return EhrProfile(code, name, policy, None, time_zone(zone))
+    capabilities = _CAPABILITIES.get(code, Capabilities(required_patient_details=_NAMES))
+    return EhrProfile(code, name, policy, None, time_zone(zone), capabilities=capabilities)
 
 
 _SHIPPED = {
@@ -119,4 +122,47 @@ _SHIPPED = {
     "anitasystems": ("Anita Systems", FilterPolicy.ANY_ONE, "Europe/Oslo"),
     "konfidens": ("Konfidens", FilterPolicy.ANY_ONE, "Europe/Oslo"),
     "pasientsky": ("PasientSky", FilterPolicy.NONE_REQUIRED, "Europe/Oslo"),
+}
+
+_YES, _NO = Support.YES, Support.NO
+# Leyr takes no patient without them (leyr-api 2.9).
+_NAMES = frozenset({PatientDetail.FIRST_NAME, PatientDetail.LAST_NAME})
+_BY_ANY = frozenset(PatientIdentification)
+_BY_NO_NUMBER = _BY_ANY - {PatientIdentification.NATIONAL_NUMBER}
+# What the documentation says an EHR does, or lets expect it to do, is YES; NO is only what it says outright, so that
+# everything else is tried.
+_CAPABILITIES = {
+    "webdoc": Capabilities(book=_YES, required_patient_details=_NAMES),
+    "kaddio": Capabilities(book=_YES, reschedule=_NO, list_appointments=_YES, required_patient_details=_NAMES),
+    "cliniko": Capabilities(
+        book=_YES,
+        cancel=_YES,
+        reschedule=_YES,
+        list_appointments=_YES,
+        # Its own API takes appointments that overlap, and lists the conflicts afterwards.
+        checks_timeslots=_NO,
+        patient_by=_BY_NO_NUMBER,
+        required_patient_details=_NAMES,
+    ),
+    "takecare": Capabilities(
+        book=_YES,
+        cancel=_YES,
+        reschedule=_YES,
+        list_appointments=_YES,
+        required_patient_details=_NAMES | {PatientDetail.NATIONAL_NUMBER},
+    ),
+    # It is newer than the table of patient ids.
+    "konfidens": Capabilities(
+        book=_YES, cancel=_YES, required_patient_details=_NAMES | {PatientDetail.NATIONAL_NUMBER}
+    ),
+    "anitasystems": Capabilities(
+        book=_YES,
+        confirm_by_code=_YES,
+        list_appointments=_NO,
+        patient_by=_BY_NO_NUMBER,
+        required_patient_details=_NAMES | {PatientDetail.PHONE},
+    ),
+    "pridok": Capabilities(book=_YES, patient_by=_BY_NO_NUMBER, required_patient_details=_NAMES),
+    "physica": Capabilities(book=_YES, patient_by=_BY_NO_NUMBER, required_patient_details=_NAMES),
+    "pasientsky": Capabilities(patient_by=_BY_NO_NUMBER, required_patient_details=_NAMES),
 }

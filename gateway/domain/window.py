@@ -11,6 +11,9 @@ from zoneinfo import ZoneInfo
 
 from gateway.domain.errors import BadUserInput
 
+# Now is the beginning of a second, which is over when a call arrives; nobody books what begins within the next one.
+ON_THE_WAY = timedelta(seconds=2)
+
 _SHORTEST_CUT = timedelta(hours=1)
 _ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 

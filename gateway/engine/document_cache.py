@@ -37,6 +37,7 @@ from gateway.engine.compiler import CompilerConfig, compile_operation
 from gateway.engine.document_limits import DocumentLimits, check_operations, parse_document
 from gateway.engine.errors import InvalidDocumentError
 from gateway.engine.executor import Program
+from gateway.engine.literals import RefuseLiteral, check_literals
 from gateway.engine.overlapping_fields import OverlappingFieldsRule
 from gateway.engine.selection import walk
 
@@ -234,6 +235,7 @@ class Documents:
         limits: DocumentLimits | None = None,
         *,
         refuse_name: Callable[[str], str | None] = lambda _: None,
+        refuse_literal: RefuseLiteral | None = None,
         introspection: bool = False,
         budget: MemoryBudget | None = None,
     ) -> None:
@@ -241,6 +243,7 @@ class Documents:
         self._compiler = compiler
         self._limits = limits or DocumentLimits()
         self._refuse_name = refuse_name
+        self._refuse_literal = refuse_literal
         self._introspection = introspection
         self._budget = budget
         self._cache = _ByDigest(budget)
@@ -249,8 +252,8 @@ class Documents:
     def read(self, text: str) -> Document:
         """The document of a text, with its validation errors.
 
-        Raises GraphQLError for syntax and names that are refused, LimitExceededError, and InvalidDocumentError where
-        the text nests too deeply.
+        Raises GraphQLError for syntax, names and literals that are refused, LimitExceededError, and
+        InvalidDocumentError where the text nests too deeply.
         """
         digest = digest_of(text)
         found = self._cache.get(digest)
@@ -269,6 +272,8 @@ class Documents:
     def _parsed(self, digest: str, text: str) -> Document:
         self._collect_classes()
         node = parse_document(text, self._limits, self._refuse_name)
+        if self._refuse_literal is not None:
+            check_literals(node, self._refuse_literal)
         check_operations(node, self._limits, introspection=self._introspection)
         errors = validated(self._schema, node, hide_suggestions=not self._introspection)
         _drop_frames(errors)

@@ -17,8 +17,9 @@ from gateway.engine.budget import ExecutionLimits, Turns
 from gateway.engine.compiler import Columns, CompilerConfig
 from gateway.engine.document_cache import MAX_ERRORS, Documents, MemoryBudget, digest_of
 from gateway.engine.document_limits import DocumentLimits
-from gateway.engine.errors import MutationNotAllowedError, RequestError, located_errors
+from gateway.engine.errors import LiteralNotAllowedError, MutationNotAllowedError, RequestError, located_errors
 from gateway.engine.executor import Execution, ExecutionConfig, Info
+from gateway.engine.literals import RefuseLiteral
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,10 @@ class EngineConfig:
     Python values are encoded as they are. `expected_errors` is the root of the error tree that resolvers raise from;
     anything else is a fault. A result has at most `max_errors` errors of failed fields, but faults in any case.
     `before_root_field` is called with the info of each root field before its resolver, of queries and mutations alike,
-    and may raise. `refuse_name` gives the reason to refuse a name in a document, None for most. `introspection` opens
-    `__schema` and `__type`, and has graphql-core suggest names of the schema. Documents are cached within `budget`;
-    without one each is compiled anew. Documents are cached
-    within `budget`; without one each is compiled anew.
+    and may raise. `refuse_name` gives the reason to refuse a name in a document, None for most; `refuse_literal` that
+    to refuse literals in an argument or an input field, whose documents are not kept. `introspection` opens `__schema`
+    and `__type`, and has graphql-core suggest names of the schema. Documents are cached within `budget`;
+    without one each is compiled anew.
     """
 
     limits: DocumentLimits = field(default_factory=DocumentLimits)
@@ -66,6 +67,7 @@ class EngineConfig:
     max_errors: int = MAX_ERRORS
     before_root_field: Callable[[Any], None] = lambda _: None
     refuse_name: Callable[[str], str | None] = lambda _: None
+    refuse_literal: RefuseLiteral | None = None
     introspection: bool = False
     budget: MemoryBudget | None = None
 
@@ -135,6 +137,7 @@ class Engine:
             CompilerConfig(Columns(config.plain_scalars), self._arguments),
             config.limits,
             refuse_name=config.refuse_name,
+            refuse_literal=config.refuse_literal,
             introspection=config.introspection,
             budget=config.budget,
         )
@@ -157,7 +160,7 @@ class Engine:
             document = self._documents.read(operation.query)
             chosen = document.operation(operation.operation_name)
         except (GraphQLError, RequestError) as error:
-            return Result(None, [_graphql_error(error)], document_hash=digest_of(operation.query))
+            return Result(None, [_graphql_error(error)], document_hash=_hash_of_unread(operation.query, error))
         kind = chosen.operation
         if queries_only and kind is OperationType.MUTATION:
             raise MutationNotAllowedError
@@ -176,6 +179,14 @@ class Engine:
             return Result(None, [_graphql_error(error)], 0, document.digest, kind.value)
         return Result(data, errors, omitted, document.digest, kind.value)
 
+    def can_read(self, text: str) -> bool:
+        """Whether a text is a document that may be kept: it can be parsed, and is within the limits."""
+        try:
+            self._documents.read(text)
+        except (GraphQLError, RequestError):
+            return False
+        return True
+
     async def _run(self, execution: Execution) -> tuple[Sequence[bytes], Sequence[GraphQLError], int]:
         try:
             data = await execution.run()
@@ -185,6 +196,12 @@ class Engine:
             return data, *located_errors(failures, config.max_errors, expected=config.expected_errors)
         finally:
             execution.close()
+
+
+def _hash_of_unread(text: str, error: GraphQLError | RequestError) -> str:
+    """The hash of a document, but for one whose literals may be personal, which its hash would let guess."""
+    original = error.original_error if isinstance(error, GraphQLError) else error
+    return "" if isinstance(original, LiteralNotAllowedError) else digest_of(text)
 
 
 def _graphql_error(error: GraphQLError | RequestError) -> GraphQLError:

@@ -27,6 +27,10 @@ class InvalidDocumentError(RequestError):
     """The document is malformed, or asks for what is off."""
 
 
+class LiteralNotAllowedError(InvalidDocumentError):
+    """The document holds a literal where only variables may stand, so that not even its digest may be kept."""
+
+
 class LimitExceededError(RequestError):
     """A limit would be passed; the message says which, by how much, and what the limit is."""
 

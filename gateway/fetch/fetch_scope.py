@@ -91,8 +91,8 @@ class FetchScope:
     """Called with the number of calls that are about to be made. Raises RateLimited."""
     is_leaving: Callable[[], bool] | None = None
     """Whether its client may be gone, so that no further call is begun for it."""
-    tells_failure: bool = False
-    """Whether its answer says without an error that something could not be had, so that nobody else may be told."""
+    is_kept: bool = True
+    """Whether its answer may be kept for others, or for later."""
     is_outdated: bool = False
     """When it is closed: whether newer calls say something else than what the request has read."""
     detached: DetachedCalls | None = None

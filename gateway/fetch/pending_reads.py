@@ -13,6 +13,7 @@ from gateway.domain.pieces import PIECE, InPieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.read_order import corrected_in_pieces, filters_meet
 from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
 from gateway.fetch.snapshots import Snapshot
 
 # So many may land while a call is on its way.
@@ -26,7 +27,8 @@ class PendingRead:
     """A call that is on its way, and what calls that landed meanwhile have brought.
 
     Those of them that began later are newer, although they landed earlier, and may have been shown. `reader` stands for
-    the request that makes the call, `began` is when its latest attempt began, in the clock's seconds.
+    the request that makes the call, `began` is when its latest attempt began, in the clock's seconds; `forgotten` are
+    the windows in which what began before an instant is not to be kept.
     """
 
     step: Step
@@ -34,12 +36,14 @@ class PendingRead:
     began: float = 0.0
     was_overtaken: bool = False
     newer: list[Snapshot] = field(default_factory=list)
+    forgotten: list[tuple[Window, float]] = field(default_factory=list)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, now: float, *, was_overtaken: bool) -> None:
         """Begin an attempt, the first one or one after newer answers have overtaken the call."""
         self.began, self.was_overtaken = now, was_overtaken
         self.newer.clear()
+        self.forgotten.clear()
 
     def end(self) -> None:
         """Let those land that wait for this call."""
@@ -49,6 +53,11 @@ class PendingRead:
         """Remember what another call brought."""
         if filters_meet(landed.step, self.step):
             self.newer.append(landed)
+
+    def forget(self, window: Window, before: float) -> None:
+        """Remember that what the call brings of a window is not to be kept, unless it begins after an instant."""
+        if self.step.window.overlaps(window):
+            self.forgotten.append((window, before))
 
     async def wait_for_overtaken(self, others: Iterable["PendingRead"], began: float) -> None:
         """Let calls land first that began before this one's request was sent, and were overtaken before.

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Annotated, Any, TypeAlias
 
@@ -10,6 +10,7 @@ from cachetools import FIFOCache
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -18,6 +19,7 @@ from pydantic import (
     ValidationError,
 )
 
+from gateway.domain.appointments import Capabilities, PatientDetail, PatientIdentification, Support
 from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, GatewayError, NotSupported
 from gateway.domain.models import CareUnitKey
@@ -33,6 +35,22 @@ def _known_time_zone(name: str) -> str:
 
 TimeZoneName: TypeAlias = Annotated[str, AfterValidator(_known_time_zone)]
 """The name of a time zone that is known."""
+
+
+def _support(value: object) -> Support:
+    found = _SUPPORT.get(value) if isinstance(value, bool | str) else None
+    if found is None:
+        raise ValueError('write true, false, or "unknown" to have it tried')
+    return found
+
+
+_SUPPORT = {True: Support.YES, False: Support.NO, "unknown": Support.UNKNOWN}
+SupportOverride: TypeAlias = Annotated[Support, BeforeValidator(_support)]
+"""Whether an EHR can do something, as TOML says it."""
+
+
+def _in_capitals(value: object) -> object:
+    return [each.upper() if isinstance(each, str) else each for each in value] if isinstance(value, list) else value
 
 
 class CareUnitOverride(BaseModel):
@@ -57,11 +75,24 @@ class ProfileOverride(BaseModel):
     fan_out: FanOut | None = None
     past: StrictBool | None = None
     care_units: dict[str, CareUnitOverride] | None = None
+    book: SupportOverride | None = None
+    confirm_by_code: SupportOverride | None = None
+    cancel: SupportOverride | None = None
+    reschedule: SupportOverride | None = None
+    list_appointments: SupportOverride | None = None
+    checks_timeslots: SupportOverride | None = None
+    patient_by: Annotated[frozenset[PatientIdentification], BeforeValidator(_in_capitals)] | None = None
+    required_patient_details: Annotated[frozenset[PatientDetail], BeforeValidator(_in_capitals)] | None = None
+    maximum_comment_length: Annotated[int, Field(strict=True, ge=0, le=2_000)] | None = None
 
     def applied_to(self, profile: EhrProfile) -> EhrProfile:
         """Give the profile with what this table sets."""
-        others = {"longest_window_days", "time_zone", "care_units"}
+        own = {each.name for each in fields(Capabilities)}
+        capabilities = self.model_dump(exclude_none=True, include=own)
+        others = {"longest_window_days", "time_zone", "care_units"} | own
         changes: dict[str, Any] = self.model_dump(exclude_none=True, exclude=others)
+        if capabilities:
+            changes["capabilities"] = replace(profile.capabilities, **capabilities)
         if self.longest_window_days is not None:
             changes["longest_window"] = timedelta(days=self.longest_window_days)
         if self.time_zone is not None:

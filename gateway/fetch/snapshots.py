@@ -6,7 +6,7 @@ they are meant, these are forgotten. So all that is cached agrees, and no answer
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -141,7 +141,7 @@ class Snapshots:
         self._add_derived(snapshot.answer)
         oldest = self._clock() - self.lifetimes.served
         # All that goes, goes before anything comes, since what comes may evict others.
-        written, left = self._write(snapshot, oldest)
+        written, left = self._write(snapshot, oldest, is_kept=True)
         windows, cut = self._replace(snapshot, oldest)
         is_empty = not snapshot.answer.slots and not snapshot.answer.dropped
         neighbour = self._adjacent(snapshot) if cut is None and is_empty else None
@@ -153,6 +153,33 @@ class Snapshots:
             self._add(each)
         for window in windows:
             self._add(snapshot if window == snapshot.step.window or neighbour else self._cut(snapshot, window))
+        self._weigh(written)
+
+    def overwrite(self, snapshot: Snapshot) -> None:
+        """Write what somebody knows without having read it into what is cached; it answers no query itself."""
+        step = snapshot.step
+        self._end(step.care_unit)
+        written, left = self._write(snapshot, self._clock() - self.lifetimes.served, is_kept=False)
+        for each in left:
+            self._add(each)
+        self._weigh(written)
+
+    def forget(self, care_unit: CareUnitKey, window: Window, before: float) -> None:
+        """Forget what was fetched before an instant of a window, so that it is asked again."""
+        self._end(care_unit)
+        found = [
+            each
+            for siblings in self._cached.get(care_unit, {}).values()
+            for each in _overlapping(siblings, window)
+            if each.fetched_at < before
+        ]
+        for each in found:
+            self._drop(each)
+        for each in found:
+            for left in subtract([each.step.window], window):
+                self._add(self._cut(each, left))
+
+    def _weigh(self, written: Iterable[Snapshot]) -> None:
         for each in written:
             # Those that were evicted meanwhile stay evicted.
             if each in self._budget:
@@ -184,10 +211,13 @@ class Snapshots:
         ]
         return windows, left if overlapping else None
 
-    def _write(self, snapshot: Snapshot, oldest: float) -> tuple[Sequence[Snapshot], Sequence[Snapshot]]:
-        """Write a snapshot into those of other filters that it overlaps, and drop those that it cannot be written into.
+    def _write(
+        self, snapshot: Snapshot, oldest: float, *, is_kept: bool
+    ) -> tuple[Sequence[Snapshot], Sequence[Snapshot]]:
+        """Write a snapshot into those that it overlaps, and drop those that it cannot be written into.
 
-        Gives the former, and what is left of the latter. Ends the generation where anything cached said something else.
+        Where it is kept itself, those of the same filters are left as they are, since it replaces them. Gives what was
+        written, and what is left of what was dropped. Ends the generation where anything cached said something else.
         """
         step = snapshot.step
         written: list[Snapshot] = []
@@ -212,7 +242,7 @@ class Snapshots:
             if answer is None:
                 forgotten.append(other)
                 continue
-            if other.step.filters != step.filters:
+            if not is_kept or other.step.filters != step.filters:
                 self._add_derived(answer)
                 other.answer = answer
                 written.append(other)

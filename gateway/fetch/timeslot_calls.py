@@ -29,7 +29,6 @@ from gateway.fetch.snapshots import Snapshot, Snapshots
 
 # Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
 _CALLS_AT_ONCE = 8
-
 # How often a call is made where newer answers of unknown owners overtake it.
 _MOST_READS = 3
 # In lists, each with a further one for as many slots: ten microseconds.
@@ -130,7 +129,10 @@ class TimeslotCalls:
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
                     reads.discard(read)
-                    return self._land(Snapshot(step, landed, began, read.reader), reads)
+                    self._land(Snapshot(step, landed, began, read.reader), reads)
+                    for window, before in read.forgotten:
+                        self.snapshots.forget(step.care_unit, window, before)
+                    return landed
         finally:
             FURTHER_CALLS.reset(counting)
             read.end()
@@ -139,23 +141,43 @@ class TimeslotCalls:
                 self._reads.pop(step.care_unit, None)
         raise UpstreamUnavailable("Newer answers overtook this one again and again", retryable=True)
 
-    def _land(self, snapshot: Snapshot, reads: Iterable[PendingRead]) -> TimeslotList:
+    def overwrite(self, step: Step, answer: TimeslotList) -> None:
+        """Put what a booking showed in place of what any call says that began before; it is not kept as a read."""
+        known = Snapshot(step, answer, self._clock(), reader=object())
+        self._outdate(known, self._reads.get(step.care_unit, ()))
+        self.snapshots.overwrite(known)
+
+    def forget(self, care_unit: CareUnitKey, window: Window) -> None:
+        """Let a window be asked again: no request to come is answered from what began before."""
+        now = self._clock()
+        pending = self._pending.get(care_unit, {})
+        for step in [each for each in pending if each.window.overlaps(window)]:
+            # Those who wait for it get it; nobody joins it any more.
+            del pending[step], self._counting[step]
+        for read in self._reads.get(care_unit, ()):
+            read.forget(window, now)
+        self.snapshots.forget(care_unit, window, now)
+
+    def _land(self, snapshot: Snapshot, reads: Iterable[PendingRead]) -> None:
         """Keep what a call brought, correct what others will bring, and outdate what says something else."""
+        self._outdate(snapshot, reads)
+        self.watch(snapshot)
+        self.snapshots.keep(snapshot)
+
+    def _outdate(self, snapshot: Snapshot, reads: Iterable[PendingRead]) -> None:
+        """Correct what other calls will bring, and outdate the answers in use that say something else."""
         answer, step = snapshot.answer, snapshot.step
         for other in reads:
             other.note(snapshot)
         compared = 0
         for older, (asked, reader) in list(self._answers.get(step.care_unit, {}).items()):
-            if older.is_outdated or not (asked.window.overlaps(step.window) and filters_meet(asked, step)):
+            if older.is_outdated or not asked.window.overlaps(step.window) or not filters_meet(asked, step):
                 continue
             compared += 1 + min(len(older), len(answer)) // _SLOTS_A_LIST
             # More are not looked at: to make an answer anew costs no call as a rule.
             is_own = reader is snapshot.reader
             is_other = None if compared > _MOST_COMPARED else differs(older, asked, answer, step, leaves_unnamed=is_own)
             older.is_outdated = is_other is not False
-        self.watch(snapshot)
-        self.snapshots.keep(snapshot)
-        return answer
 
     def watch(self, snapshot: Snapshot) -> None:
         """Outdate an answer when a newer one says something else, or cannot be told from it, as long as it is used."""
@@ -316,8 +338,8 @@ class RequestAnswers:
     def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
         subject = (*step.care_unit, step.window, step.resource, step.service)
         is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
-        read = FetchRecord("timeslots", subject, origin, fetched_at, is_overdue)
-        self._scope.record(read, fetched_at + self._calls.snapshots.lifetimes.fresh)
+        fresh_until = fetched_at + self._calls.snapshots.lifetimes.fresh
+        self._scope.record(FetchRecord("timeslots", subject, origin, fetched_at, is_overdue), fresh_until)
 
 
 def _fetched_at(source: Source) -> float:
@@ -331,10 +353,7 @@ def _fetched_at(source: Source) -> float:
 
 @dataclass(slots=True, eq=False)
 class MissingRange:
-    """A range of a part's window that a call has to be made for, on behalf of a query.
-
-    `awaited` is False where a stale answer is known, so that nothing waits for the call.
-    """
+    """A range of a part's window to call for, on behalf of a query; nothing waits for it where a stale one is known."""
 
     query: TimeslotQuery
     part: TimeslotQuery

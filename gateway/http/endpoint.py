@@ -189,6 +189,7 @@ class GraphQLEndpoint:
         rate: Rate | None
         if self.verifier is None:
             context.caller, rate = self.anonymous.identify(scope.get("client"), context.headers)
+            context.sender = self.anonymous.sender
         else:
             credentials = [name for name, _ in scope["headers"] if name in _CREDENTIALS]
             if len(credentials) > len(set(credentials)):
@@ -197,7 +198,7 @@ class GraphQLEndpoint:
             caller = await self.verifier.identify(context.headers)
             # Before the rate limit, so that the log tells who sends too many requests.
             context.record.caller, context.access = caller.name, caller.access
-            context.caller, rate = caller.name, caller.rate
+            context.caller, context.sender, rate = caller.name, caller, caller.rate
         self.current_caller.set(context.caller)
         if rate is not None:
             self.rate_limits.take(context.caller, rate)

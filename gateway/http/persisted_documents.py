@@ -5,7 +5,7 @@ persisted queries), in a bounded store.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from sys import getsizeof
@@ -102,8 +102,11 @@ class PersistedDocuments:
         # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
         self._longest = -1 if by_id or not self._automatic else self._max_bytes // 16
 
-    def text(self, request: GraphQLRequest) -> str:
-        """The document of a request. Raises UnknownDocument, and HttpError if it may not be run."""
+    def text(self, request: GraphQLRequest, may_register: Callable[[str], bool] = lambda _: True) -> str:
+        """The document of a request. Raises UnknownDocument, and HttpError if it may not be run.
+
+        One that may not be registered is given all the same: whoever runs it says what is wrong with it.
+        """
         query = request.query
         if query is not None and self.only_trusted:
             raise HttpError(
@@ -117,12 +120,12 @@ class PersistedDocuments:
                 raise UnknownDocument(_NOT_FOUND)
             found.add(trusted)
         if request.sha256 is not None:
-            found.add(self._hashed(request.sha256, query))
+            found.add(self._hashed(request.sha256, query, may_register))
         if len(found) > 1:
             raise HttpError(400, "The request names a document and holds or names another; send one of them")
         return next(iter(found), "")
 
-    def _hashed(self, sha256_hash: str, query: str | None) -> str:
+    def _hashed(self, sha256_hash: str, query: str | None, may_register: Callable[[str], bool]) -> str:
         """The document of an Apollo client, which sends the text too after a response that its hash is unknown."""
         found = self._known.get(sha256_hash)
         if found is None and query is None and (found := self._registered.get(sha256_hash)) is not None:
@@ -134,7 +137,8 @@ class PersistedDocuments:
             raise UnknownDocument(_NOT_FOUND) if is_supported else NoAutomaticDocuments(_NOT_SUPPORTED)
         if _sha256(query) != sha256_hash:
             raise HttpError(400, "sha256Hash is not the hash of the query")
-        self._register(sha256_hash, query)
+        if may_register(query):
+            self._register(sha256_hash, query)
         return query
 
     def _register(self, sha256_hash: str, text: str) -> None:

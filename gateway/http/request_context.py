@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 from starlette.types import Receive
 
+from gateway.auth.caller import Caller
 from gateway.domain.errors import DeadlineExceeded
 from gateway.domain.models import EVERYTHING, Access
 from gateway.domain.personal_numbers import may_hold_a_personal_number
@@ -113,6 +114,8 @@ class RequestContext:
     access: Access = EVERYTHING
     caller: Hashable = field(default=None, repr=False)
     """The key of its caller's shares: a name, or the bytes of an address, which is personal and goes nowhere else."""
+    sender: Caller | None = field(default=None, repr=False)
+    """Who sends it, with its rights; anonymous callers are one of that name."""
     check_unsent: Callable[[], None] = lambda: None
     is_leaving: Callable[[], bool] | None = None
     """Whether its client has closed its side of the connection; None where the server does not tell."""

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from graphql import OperationType
 
+from gateway.booking.caller_bookings import BookingService, CallerBookings
 from gateway.domain.errors import DeadlineExceeded, OperationTooLarge, UnknownDocument
 from gateway.domain.window import Window
 from gateway.engine.engine import Engine, Operation, Result
@@ -133,6 +134,7 @@ class Runner:
     limits: OperationLimits
     now: Callable[[], datetime]
     clock: Callable[[], float]
+    booking: BookingService | None = None
     instants: ReadInstants = field(default_factory=ReadInstants)
     caches_timeslots: bool = True
     # One large response at a time: more threads would leave the event loop's too little of the processors.
@@ -224,6 +226,7 @@ class Runner:
             context.access,
             self.limits,
             partial(self.instants.text, now.timestamp() - turns.scope.started),
+            self._bookings(context),
         )
         try:
             return await self.engine.execute(
@@ -236,11 +239,17 @@ class Runner:
         finally:
             nodes.close()
 
+    def _bookings(self, context: RequestContext) -> CallerBookings | None:
+        sender = context.sender
+        if self.booking is None or sender is None:
+            return None
+        return CallerBookings(sender.name, sender.rights, sender.rate.bookings_per_minute, context.access, self.booking)
+
     def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
         document = request.query
         if document is None or request.document_id or request.sha256 or self.documents.only_trusted:
             try:
-                document = self.documents.text(request)
+                document = self.documents.text(request, self.engine.can_read)
             except UnknownDocument as error:
                 # Apollo's clients send the document along when a response with status 200 says so.
                 raise HttpError(_request_error_status(media_type), error) from None
@@ -255,11 +264,11 @@ def _protect_mutation(timeout: RequestTimeout, permit: RequestPermit, kind: Oper
 
 
 def _may_be_kept(result: GraphQLResult, scope: FetchScope) -> bool:
-    """A mutation runs each time that it is sent, and whoever asks whether a time is still free means now.
+    """A mutation runs each time that it is sent, and whoever asks for an appointment or for one free time means now.
 
     A failure is tried anew by the next request, whether it is told as an error or as data.
     """
-    return result.operation_type == OperationType.QUERY.value and not scope.asks_anew and not scope.tells_failure
+    return result.operation_type == OperationType.QUERY.value and scope.is_kept and not scope.asks_anew
 
 
 def _status(result: GraphQLResult, media_type: MediaType) -> int:

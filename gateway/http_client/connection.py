@@ -38,6 +38,10 @@ class StaleConnectionError(ConnectionError):
     """The server had closed a kept connection: it ended before the first byte of the response."""
 
 
+class NotSentError(Exception):
+    """Nothing of a request left this machine, or its proxy; the cause says why. It may be sent again."""
+
+
 class BodyBudgetError(Exception):
     """The bodies that are held take all the memory that there is for them."""
 

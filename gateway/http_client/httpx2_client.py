@@ -1,4 +1,4 @@
-"""HttpClient over httpx2, for what ConnectionPool does not speak: proxies and HTTP/2.
+"""HttpClient over httpx2, for what ConnectionPool does not speak: proxies, HTTP/2, and requests that change something.
 
 httpx2's own pool holds a connection for ever where a call is cancelled while a proxy's tunnel is made, and tells no
 HTTP/2 server of a cancelled call, whose unread bytes then fill the connection's window. So each connection has a pool
@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 import httpcore2
 
-from gateway.http_client.connection import BodyBudget, Response, StaleConnectionError
+from gateway.http_client.connection import BodyBudget, NotSentError, Response, StaleConnectionError
 from gateway.http_client.connector import ConnectConfig
+from gateway.http_client.failures import FailureKind, TransportError
 from gateway.http_client.httpx2_exchange import Exchange
 from gateway.http_client.network_stream import SocketDialer, Sockets
 from gateway.http_client.pool import PoolTimeoutError
@@ -47,6 +48,8 @@ class _Channel:
         self.is_shared = False
         """Whether it is HTTP/2, so that several calls may use it."""
         self.is_usable = True
+        self.has_carried = False
+        """Whether a request may have been written to it."""
 
     def settle(self) -> None:
         """Find out, after a call, whether the connection may carry another."""
@@ -147,16 +150,44 @@ class Httpx2Client:
         A request on a kept connection that the server had closed meanwhile is sent once more, on a new connection.
         """
         deadline = asyncio.get_running_loop().time() + timeout_seconds
-        path = f"{self._path}{_checked(target)}".encode("ascii")
-        if not self._semaphore.try_acquire():
-            # The first two segments of a path name an EHR.
-            await self._acquire(deadline, tuple(target.split("/", 3)[:3]))
+        make = partial(self._request, b"GET", target)
+        make()
+        await self._acquire(deadline, target)
         try:
             channel = await self._take(deadline)
             try:
-                return await self._exchange(channel, path, max_bytes, deadline)
+                return await self._exchange(channel, make(), max_bytes, deadline)
             except StaleConnectionError:
-                return await self._exchange(self._new(), path, max_bytes, deadline)
+                return await self._exchange(self._new(), make(), max_bytes, deadline)
+        finally:
+            self._semaphore.release()
+
+    async def send(
+        self, method: str, target: str, body: bytes, *, max_bytes: int, timeout_seconds: float = 60.0
+    ) -> Response:
+        """Send a request that changes something, once, whatever happens.
+
+        Raises NotSentError where nothing of it has left; after any other error it may have arrived. It has a connection
+        of its own, since of a kept one it could not be told whether the server had closed it before the request came.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        request = self._request(method.encode("ascii"), target, body)
+        try:
+            self._raise_if_closed()
+            await self._acquire(deadline, target)
+        except (OSError, PoolTimeoutError) as error:
+            raise NotSentError from error
+        try:
+            channel = self._new()
+            try:
+                return await self._exchange(channel, request, max_bytes, deadline)
+            except Exception as error:
+                has_refused = isinstance(error, TransportError) and error.kind is FailureKind.PROXY_REFUSED
+                if has_refused or not channel.has_carried:
+                    raise NotSentError from error
+                raise
+            finally:
+                self._retire(channel)
         finally:
             self._semaphore.release()
 
@@ -177,10 +208,21 @@ class Httpx2Client:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _acquire(self, deadline: float, part: tuple[str, ...]) -> None:
+    def _request(self, method: bytes, target: str, body: bytes | None = None) -> httpcore2.Request:
+        """Raises ValueError where the target is not percent-encoded."""
+        path = f"{self._path}{_checked(target)}".encode("ascii")
+        url = httpcore2.URL(scheme=self._scheme, host=self._host, port=self._port, target=path)
+        length = [] if body is None else [("content-length", str(len(body)))]
+        return httpcore2.Request(method, url, headers=[*self._headers, *length], content=body)
+
+    async def _acquire(self, deadline: float, target: str) -> None:
         """Wait for permission to use a connection, in turn with other parts of the host."""
+        if self._semaphore.try_acquire():
+            return
         self._raise_if_closed()
         left = deadline - asyncio.get_running_loop().time()
+        # The first two segments of a path name an EHR.
+        part = tuple(target.split("/", 3)[:3])
         if not await self._semaphore.acquire(min(self._pool_timeout_seconds, left), part):
             self._raise_if_closed()
             if left <= self._pool_timeout_seconds:
@@ -225,10 +267,11 @@ class Httpx2Client:
             network_backend=sockets,
         )
 
-    async def _exchange(self, channel: _Channel, path: bytes, max_bytes: int, deadline: float) -> Response:
+    async def _exchange(
+        self, channel: _Channel, request: httpcore2.Request, max_bytes: int, deadline: float
+    ) -> Response:
         """Send a request, and keep or close its connection afterwards."""
         loop = asyncio.get_running_loop()
-        url = httpcore2.URL(scheme=self._scheme, host=self._host, port=self._port, target=path)
         exchange = Exchange(
             channel.sockets,
             self._bodies,
@@ -247,12 +290,14 @@ class Httpx2Client:
         if channel.is_shared and channel.has_room:
             self._open.append(channel)
         self._exchanges.add(exchange)
-        task = self._spawn(exchange.run(channel.pool, httpcore2.Request(b"GET", url, headers=self._headers)))
+        task = self._spawn(exchange.run(channel.pool, request))
         try:
             return await exchange.ended
         finally:
             timer.cancel()
             task.cancel()
+            # From here on it writes nothing that it has not begun to.
+            channel.has_carried = channel.has_carried or exchange.has_begun
             exchange.connected.cancel()
             self._exchanges.discard(exchange)
             channel.exchanges.discard(exchange)

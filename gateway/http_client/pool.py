@@ -44,6 +44,27 @@ class HttpClient(Protocol):
         ...
 
 
+class WritingClient(Protocol):
+    """Sends requests that change something, each once."""
+
+    async def send(
+        self, method: str, target: str, body: bytes, *, max_bytes: int, timeout_seconds: float = 60.0
+    ) -> Response:
+        """Send a body with a method to a percent-encoded path and query.
+
+        Raises NotSentError where it is certain that nothing of it has left, and as `HttpClient.get` does where not.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class WholeClient(HttpClient, WritingClient, Protocol):
+    """Reads and writes."""
+
+
 HttpClientFactory: TypeAlias = Callable[[str, Mapping[str, str]], HttpClient]
 """Makes a client for a base URL and the headers of its requests."""
 

@@ -25,6 +25,8 @@ class CallResult(StrEnum):
     """Any other 5xx."""
     UNREACHABLE = "unreachable"
     """No connection, or one that broke."""
+    LOST = "lost"
+    """The connection broke after something was sent that is to be sent once."""
     TIMED_OUT = "timed_out"
     CUT_SHORT = "cut_short"
     """Timed out after so short a time that nothing follows about the EHR."""
@@ -47,7 +49,9 @@ class Rejection(StrEnum):
     """No permit became free before the deadline."""
 
 
-FAILED_RESULTS = frozenset({CallResult.UNAVAILABLE, CallResult.FAILED, CallResult.UNREACHABLE, CallResult.TIMED_OUT})
+FAILED_RESULTS = frozenset(
+    {CallResult.UNAVAILABLE, CallResult.FAILED, CallResult.UNREACHABLE, CallResult.TIMED_OUT, CallResult.LOST}
+)
 """The circuit breaker counts these as failures of the EHR."""
 LOCAL_RESULTS = frozenset(
     {CallResult.TIMED_OUT, CallResult.CUT_SHORT, CallResult.NO_CONNECTION, CallResult.TURNED_AWAY}

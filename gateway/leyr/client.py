@@ -1,7 +1,7 @@
 """Leyr's endpoints, one method each; every request is one of the four route templates here."""
 
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache, partial
@@ -30,10 +30,10 @@ from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, Healthcare
 from gateway.domain.pieces import PIECE, InPieces, Pieces, whole
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
-from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, Response
+from gateway.http_client.connection import BodyBudgetError, BodyTooLargeError, NotSentError, Response
 from gateway.http_client.content_encoding import ContentDecodingError
 from gateway.http_client.failures import kind_of
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError
+from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, PoolTimeoutError, WritingClient
 from gateway.http_client.semaphore import ResizableSemaphore
 from gateway.leyr.call_events import AttemptError, CallResult, result_of
 from gateway.leyr.decoding import Decoded, ListDecoder
@@ -56,8 +56,10 @@ _MAX_CATALOG_ITEMS = 10_000
 _LARGE_BODY_BYTES = 256 * 1024
 # No request waits as long; the refreshes of many long lists could.
 _LARGE_SECONDS = 60.0
-ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots")
-"""The names of LeyrClient's methods, as events carry them."""
+WRITES = ("book_appointment", "change_appointment", "create_patient")
+"""The names of what is sent once, as events carry them."""
+ENDPOINTS = ("care_units", "resources", "healthcare_services", "timeslots", "appointments", *WRITES)
+"""The names of LeyrClient's methods, of AppointmentsClient's list, and of what writes, as events carry them."""
 
 
 class LeyrTransport:
@@ -70,8 +72,10 @@ class LeyrTransport:
         client_secret: SecretStr,
         *,
         connections: HttpClientFactory = ConnectionPool,
+        writes: Callable[[str, Mapping[str, str]], WritingClient] | None = None,
         max_body_bytes: int = _DEFAULT_MAX_BODY_BYTES,
     ) -> None:
+        """`writes` makes the client for what is to be changed, when something is for the first time."""
         # Both credentials go together, and the quickstarts send the content type with reads too (docs page D1).
         headers = {
             "x-leyr-client-id": client_id,
@@ -83,7 +87,9 @@ class LeyrTransport:
         self.base_url = base_url.rstrip("/")
         """What precedes the target of each request."""
         self._open = partial(connections, self.base_url, headers)
+        self._open_writing = None if writes is None else partial(writes, self.base_url, headers)
         self._http_client: HttpClient | None = None
+        self._writing_client: WritingClient | None = None
         self.max_body_bytes = max_body_bytes
 
     async def __aenter__(self) -> Self:
@@ -91,9 +97,34 @@ class LeyrTransport:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._http_client is not None:
-            await self._http_client.close()
-            self._http_client = None
+        opened, self._http_client, self._writing_client = (self._http_client, self._writing_client), None, None
+        for each in opened:
+            if each is not None:
+                await each.close()
+
+    async def send(self, method: str, target: str, body: bytes, *, timeout_seconds: float) -> Response:
+        """Send a body once to a percent-encoded path below the base URL.
+
+        Raises AttemptError, with NO_CONNECTION or UNREACHABLE inside where nothing of it has left, and with another
+        result where it may have.
+        """
+        if self._http_client is None or self._open_writing is None:
+            raise RuntimeError("the transport is not open for writing")
+        if self._writing_client is None:
+            self._writing_client = self._open_writing()
+        try:
+            return await self._writing_client.send(
+                method, target, body, max_bytes=self.max_body_bytes, timeout_seconds=timeout_seconds
+            )
+        except NotSentError as error:
+            raise _not_sent(error.__cause__) from None
+        except TimeoutError:
+            late = DeadlineExceeded("Leyr did not answer in time", retryable=False)
+            raise AttemptError(late, CallResult.TIMED_OUT) from None
+        except (ContentDecodingError, BodyTooLargeError, BodyBudgetError, OSError) as error:
+            broken = UpstreamInvalidAnswer("Leyr's answer to what was sent cannot be read")
+            result = CallResult.LOST if isinstance(error, OSError) else CallResult.INVALID_ANSWER
+            raise AttemptError(broken, result) from None
 
     async def get(self, target: str, *, timeout_seconds: float) -> Response:
         """Request a percent-encoded path and query below the base URL. Redirects are not followed.
@@ -131,6 +162,16 @@ class LeyrTransport:
             )
             raise AttemptError(unreachable, CallResult.UNREACHABLE, failure) from None
         return _without_bom(response) if response.body.startswith(BOM_UTF8) else response
+
+
+def _not_sent(cause: BaseException | None) -> AttemptError:
+    """Why nothing was sent; the cause's text may hold the URL, so it is not passed on."""
+    if cause is None or isinstance(cause, PoolTimeoutError | TimeoutError):
+        busy = Overloaded("No connection to Leyr was free in time", retryable=True, retry_after=1.0)
+        return AttemptError(busy, CallResult.NO_CONNECTION)
+    failure = kind_of(cause)
+    unreachable = UpstreamUnavailable("Leyr cannot be reached", retryable=failure.is_retryable)
+    return AttemptError(unreachable, CallResult.UNREACHABLE, failure)
 
 
 def _without_bom(response: Response) -> Response:

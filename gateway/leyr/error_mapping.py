@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import chain
 
 import msgspec
 
@@ -35,11 +36,15 @@ _MAX_ENVELOPE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ErrorEnvelope:
-    """The envelope's fields that decide (leyr-api 6.1): class, detailed codes (6.3), and Leyr's reference."""
+    """The envelope's fields that decide (leyr-api 6.1): class, detailed codes (6.3), and Leyr's reference.
+
+    `emr_errors` are the EHR's own words beside the detailed codes, where they are texts; they are compared only.
+    """
 
     code: str | None = None
     details: tuple[str, ...] = ()
     reference: str | None = None
+    emr_errors: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -59,14 +64,22 @@ def read_error_envelope(response: Response) -> ErrorEnvelope:
     if not isinstance(found, dict):
         return ErrorEnvelope()
     code, errors, instance = found.get("code"), found.get("errors"), found.get("instance")
-    details = [each.get("error_code") for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    rows = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    details, words = [each.get("error_code") for each in rows], [_words(each.get("emr_error")) for each in rows]
     # Documented to be a UUID; anything else may be text that must not be passed on.
     is_uuid = isinstance(instance, str) and _UUID.fullmatch(instance)
     return ErrorEnvelope(
         code if isinstance(code, str) else None,
         tuple(each for each in details if isinstance(each, str)),
         instance if is_uuid else None,
+        tuple(chain.from_iterable(words)),
     )
+
+
+def _words(emr_error: object) -> list[str]:
+    """The texts of an EHR's own error, which is a text or an object (leyr-api 6.1)."""
+    values = emr_error.values() if isinstance(emr_error, dict) else [emr_error]
+    return [each for each in values if isinstance(each, str)]
 
 
 def retry_after(response: Response, now: datetime) -> float | None:

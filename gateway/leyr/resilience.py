@@ -59,7 +59,9 @@ class PolicyConfig:
     deadline_seconds: float = 10.0
     call_seconds: float = 20.0
     attempt_seconds: float = 5.0
-    long_endpoints: frozenset[str] = frozenset({"timeslots"})
+    long_endpoints: frozenset[str] = frozenset(
+        {"timeslots", "book_appointment", "change_appointment", "create_patient"}
+    )
     retry: RetryConfig = field(default_factory=RetryConfig)
     retry_budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
     circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
@@ -160,6 +162,14 @@ class UpstreamPolicy:
         finally:
             # The error keeps this frame, so a variable of the frame that kept the error would make a cycle.
             del error
+
+    async def call_once(self, endpoint: str, attempt: Attempt[T], seconds: float) -> T:
+        """Return what the only attempt returns, which may take so long. Raises AttemptError, as it is.
+
+        For what must not be repeated; until it begins it may wait as long as any call.
+        """
+        now = self._clock()
+        return await self._attempt(_Call(endpoint, now + self._config.deadline_seconds, now + seconds), attempt, now)
 
     async def _attempt(self, call: _Call, attempt: Attempt[T], now: float) -> T:
         if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):

@@ -11,6 +11,7 @@ from gateway.domain.ids import NodeType, care_unit_id, emr_id
 from gateway.engine.lazy_list import as_list
 from gateway.schema.availability import Availability, load_availability
 from gateway.schema.availability_input import Filter, Range, TimeZone, requested
+from gateway.schema.capabilities import Capabilities
 from gateway.schema.context import Info
 from gateway.schema.healthcare_service import HealthcareService
 from gateway.schema.loaders import READS, Reads
@@ -43,6 +44,7 @@ class Emr(Node):
     time_zone: str = strawberry.field(
         description="The IANA time zone in which the EHR's clinics are assumed to work, such as `Europe/Stockholm`."
     )
+    capabilities: Capabilities = strawberry.field(description="What the EHR can do with appointments.")
 
     @classmethod
     def of(cls, profile: EhrProfile) -> "Emr":
@@ -52,6 +54,7 @@ class Emr(Node):
             code=profile.code,
             name=profile.name,
             time_zone=profile.time_zone.key,
+            capabilities=Capabilities.of(profile.capabilities),
         )
 
     @strawberry.field(
@@ -79,6 +82,7 @@ class CareUnit(UnitNode):
             "gateway is told another."
         )
     )
+    capabilities: Capabilities = strawberry.field(description="What can be done with appointments here.")
 
     @classmethod
     def of(cls, unit: models.CareUnit, within: EmrScope) -> "CareUnit":
@@ -92,6 +96,7 @@ class CareUnit(UnitNode):
             emr=cast("Emr", within.emr),
             name=unit.display_name,
             time_zone=within.zone_of(key),
+            capabilities=cast("Emr", within.emr).capabilities,
         )
 
     @strawberry.field(

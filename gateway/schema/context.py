@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import strawberry
 
+from gateway.booking.caller_bookings import CallerBookings
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import BadUserInput, Forbidden
 from gateway.domain.ids import (
@@ -74,6 +75,7 @@ class Context:
     limits: OperationLimits = OperationLimits()
     instant_of: Callable[[float], str] | None = None
     """Says as text which instant the clock's seconds are; None where the clock is not one of instants."""
+    caller_bookings: CallerBookings | None = field(default=None, repr=False)
     _node_ids: dict[tuple[NodeType, CareUnitKey], NodeIds] = field(default_factory=dict)
     _timeslot_ids: dict[CareUnitKey, TimeslotIds] = field(default_factory=dict)
     _first_starts: set[str] = field(default_factory=set)
@@ -99,6 +101,13 @@ class Context:
     def emrs(self) -> Sequence[EhrProfile]:
         """The configured EHRs that the caller may see."""
         return [profile for profile in self.profiles.all if self.access.sees_emr(profile.code)]
+
+    @property
+    def bookings(self) -> CallerBookings:
+        """Booking as the caller may do it. Raises Forbidden where nobody may."""
+        if self.caller_bookings is None:
+            raise Forbidden("You may not book here")
+        return self.caller_bookings
 
     def emr(self, code: str | None) -> EhrProfile:
         """An EHR that the caller may see, the first one where none is named. Raises BadUserInput and Forbidden."""

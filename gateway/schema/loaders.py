@@ -134,9 +134,9 @@ class Loaders:
         """Let the answer count as fresh for no longer than so many seconds from the beginning of the request."""
         self._scope.fresh_until = min(self._scope.fresh_until, self._scope.started + seconds)
 
-    def tell_failure(self) -> None:
-        """Let the answer be kept for nobody, since it says without an error that something could not be had."""
-        self._scope.tells_failure = True
+    def never_keep(self) -> None:
+        """Keep no answer of this request: it is its caller's own and means now, or it tells a failure as data."""
+        self._scope.is_kept = False
 
     def ask_anew(self, care_unit: CareUnitKey) -> None:
         """Read no timeslots of a care unit that were requested before this request began."""

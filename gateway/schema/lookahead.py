@@ -78,8 +78,19 @@ class AvailabilityOf(NodesNamedBy):
     """The care units whose ids an argument gives; the field itself reads their free times, and holds none of them."""
 
 
-_ROOTS = "Query"
-_Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy
+@dataclass(frozen=True, slots=True)
+class OwnCalls:
+    """Nothing that stands in the document; the field makes so many calls itself, at most.
+
+    There are `each` more for each item of the list `of` in its argument `input`.
+    """
+
+    calls: int
+    each: int = 0
+    of: str = ""
+
+
+_Finds: TypeAlias = EmrsNamedBy | CareUnitsOf | CareUnitsOfParent | NodesNamedBy | OwnCalls
 
 
 @dataclass
@@ -278,7 +289,7 @@ class FindingField:
         if argument is None:
             return context.emrs
         try:
-            return [context.emr(self._argument(document, argument))]
+            return [context.emr(self.argument(document, argument))]
         except (GatewayError, GraphQLError):
             # The field will say so itself, and makes no call.
             return ()
@@ -288,7 +299,7 @@ class FindingField:
         if not isinstance(self.finds, NodesNamedBy):
             return
         try:
-            given = self._argument(document, self.finds.argument)
+            given = self.argument(document, self.finds.argument)
         except GraphQLError:
             return
         for text in (given or ()) if self.finds.is_list else [given]:
@@ -302,7 +313,7 @@ class FindingField:
             if found.type in self.finds.types:
                 yield found
 
-    def _argument(self, document: DocumentScope, name: str) -> Any:
+    def argument(self, document: DocumentScope, name: str) -> Any:
         """The value of the argument that says what it finds, None where it has none. Raises GraphQLError."""
         given = next((each.value for each in self.node.arguments or () if each.name.value == name), None)
         # What graphql-core makes of most texts and variables is the same, and takes it five times as long.
@@ -360,9 +371,9 @@ def root_fields_of(
     document: DocumentScope, operation: OperationDefinitionNode, memo: dict[str, Any]
 ) -> list[FindingField]:
     """The same, found once as long as the compiled operation lasts, which is as long as `memo` does."""
-    found: list[FindingField] | None = memo.get(_ROOTS)
+    found: list[FindingField] | None = memo.get("Query")
     if found is None:
-        found = memo[_ROOTS] = root_fields(document, operation)
+        found = memo["Query"] = root_fields(document, operation)
     return found
 
 

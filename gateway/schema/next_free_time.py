@@ -97,7 +97,7 @@ class NextSearch:
         try:
             slots = await reader.slots(asked)
         except GatewayError:
-            self.context.loaders.tell_failure()
+            self.context.loaders.never_keep()
             return _Stretch(window, None, is_whole=False)
         zone, now = asked.days.zone, self.context.now
         found = await InPieces(filtered(slots, self.request.filter, zone, now))

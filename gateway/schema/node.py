@@ -95,8 +95,12 @@ class Nodes:
 
     async def care_units(self, emr: str) -> NodeList:
         """The care units of an EHR."""
-        scope = self._emr_scope(emr)
+        scope = self._scope_of(emr)
         return await self._made(NodeType.CARE_UNIT, await self.loaders.care_units.load(emr), scope)
+
+    def _scope_of(self, emr: str) -> EmrScope:
+        profiles = self.loaders.profiles
+        return EmrScope(emr, self._types.emr(profiles.of(emr)), lambda key: profiles.of_unit(key).time_zone.key)
 
     async def listed(self, node_type: NodeType, care_unit: CareUnitKey) -> NodeList:
         """The nodes of a type that a care unit has."""
@@ -117,8 +121,12 @@ class Nodes:
         except GatewayError:
             if may_hide_a_personal_number(key.care_unit):
                 raise
-            self.loaders.tell_failure()
-            return self._types.listed[NodeType.CARE_UNIT](CareUnit(key.care_unit), self._emr_scope(key.emr))
+            self.loaders.never_keep()
+            return self._types.listed[NodeType.CARE_UNIT](CareUnit(key.care_unit), self._scope_of(key.emr))
+
+    async def listed_one(self, node_type: NodeType, care_unit: CareUnitKey, leyr_id: str | None) -> UnitNode | None:
+        """What a care unit's list has under an id; None where there is no id, or nothing under it."""
+        return None if leyr_id is None else (await self.listed(node_type, care_unit)).by_id.get(leyr_id)
 
     async def node(self, wanted: NodeId) -> UnitNode:
         """The node of an id, from the list that holds it. Raises NotFound.

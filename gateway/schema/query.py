@@ -20,13 +20,17 @@ from gateway.engine.budget import ExecutionLimits, ItemLimit
 from gateway.engine.document_cache import MemoryBudget
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import EngineConfig
+from gateway.schema.appointment import Appointment
 from gateway.schema.availability import Availability, load_availability_of_units
 from gateway.schema.availability_input import Filter, Range, TimeZone, requested, requested_of_units
+from gateway.schema.booking_input import refuse_literal
+from gateway.schema.booking_result import BookAppointmentResult
 from gateway.schema.care_unit import CareUnit, Emr, load_care_units
 from gateway.schema.context import Info
 from gateway.schema.error_code import ErrorCode
 from gateway.schema.healthcare_service import HealthcareService
-from gateway.schema.lookahead import FINDS, AvailabilityOf, CareUnitsOf, EmrsNamedBy, NodesNamedBy
+from gateway.schema.lookahead import FINDS, AvailabilityOf, CareUnitsOf, EmrsNamedBy, NodesNamedBy, OwnCalls
+from gateway.schema.mutation import Mutation, load_appointment, load_outcome
 from gateway.schema.node import Node, NodeTypes, UnitNode
 from gateway.schema.prefetch import prefetch
 from gateway.schema.resource import Resource
@@ -154,6 +158,41 @@ class Query:
             await gather(*(_fetch_by_text(info, text) for text in ids), return_exceptions=True),
         )
 
+    @strawberry.field(
+        description=(
+            "What became of the booking that this caller asked for with a key; it never books. Null, without an error, "
+            "where none is known: nothing was asked with the key, or that was forgotten when its time was over. Any "
+            "other null comes with an error."
+        ),
+        metadata={FINDS: OwnCalls(2)},
+    )
+    async def booking_outcome(
+        self,
+        info: Info,
+        idempotency_key: Annotated[
+            str, strawberry.argument(description="The `idempotencyKey` of the `bookAppointment` that is meant.")
+        ],
+    ) -> BookAppointmentResult | None:
+        """The outcome."""
+        return await load_outcome(info, idempotency_key)
+
+    @strawberry.field(
+        description=(
+            "An appointment of this caller as the EHR lists it now, where `capabilities.listAppointments` is not NO. "
+            "Null comes with an error."
+        ),
+        metadata={FINDS: OwnCalls(1)},
+    )
+    async def appointment(
+        self,
+        info: Info,
+        id: Annotated[  # noqa: A002 # GraphQL's name
+            strawberry.ID, strawberry.argument(description="The `id` of an appointment, given to this caller.")
+        ],
+    ) -> Appointment | None:
+        """The appointment."""
+        return await load_appointment(info, id)
+
 
 async def _fetch(info: Info, wanted: AnyNodeId) -> Node | None:
     found: UnitNode | None
@@ -186,6 +225,7 @@ def build_schema(*, sort: bool = False) -> strawberry.Schema:
     """
     schema = strawberry.Schema(
         query=Query,
+        mutation=Mutation,
         # No field has it, since GraphQL leaves `extensions` untyped.
         types=[ErrorCode],
         config=StrawberryConfig(info_class=Info, scalar_map=scalar_map(), sort_schema=sort),
@@ -234,6 +274,7 @@ def engine_config(
         max_errors=max_errors,
         before_root_field=_check_cost,
         refuse_name=refuse_name,
+        refuse_literal=refuse_literal,
         introspection=introspection,
         budget=budget,
     )

@@ -15,12 +15,10 @@ from gateway.domain.ids import NodeType, TimeslotId, checked_leyr_id, leyr_id_if
 from gateway.domain.models import CareUnitKey
 from gateway.domain.personal_numbers import may_hide_a_personal_number
 from gateway.domain.queries import TimeslotQuery, UnitLists, wider_filters
-from gateway.domain.window import Window, requested_window, window_of_slot
+from gateway.domain.window import ON_THE_WAY, Window, requested_window, window_of_slot
 from gateway.fetch.profiles import Profiles
 
 _DEFAULT_WINDOW = timedelta(days=30)
-# Now is the beginning of a second, which is over when a call arrives; nobody books what begins within the next one.
-_ON_THE_WAY = timedelta(seconds=2)
 # Each is a query of its own, which the planner joins.
 _MOST_OWNERS = 1_000
 
@@ -89,7 +87,7 @@ class TimeslotQueries:
     @property
     def earliest(self) -> datetime:
         """What is not past yet when a call arrives at an EHR that takes no past instants."""
-        return self.now + _ON_THE_WAY
+        return self.now + ON_THE_WAY
 
     def query_of_timeslot(self, wanted: TimeslotId) -> CheckedQuery:
         """The query whose answer holds a slot as long as it is free, if it may be asked. Raises BadUserInput."""
@@ -105,6 +103,15 @@ class TimeslotQueries:
         """
         for filters in wider_filters(query, self._profiles.of_unit(query.care_unit)):
             yield self._with_unconfirmed(TimeslotQuery(query.care_unit, query.window, *filters))
+
+    def alternatives(self, taken: TimeslotId, window: Window) -> CheckedQuery:
+        """The query whose answer holds what is free of the same service inside a window."""
+        return self._with_unconfirmed(TimeslotQuery(taken.care_unit, window, service=taken.service))
+
+    def of_owners(self, care_unit: CareUnitKey, resource: str | None, service: str | None) -> CheckedQuery:
+        """A query by the ids that a client gave, for the lists that have to confirm them before they leave."""
+        window = Window(self.now, self.now + _DEFAULT_WINDOW)
+        return self._with_unconfirmed(TimeslotQuery(care_unit, window, resource, service))
 
     def _with_unconfirmed(self, query: TimeslotQuery, resource: bool = True, service: bool = True) -> CheckedQuery:  # noqa: FBT001, FBT002 # which of the two filters a client gave
         """The query, and the lists that have to confirm what a client gave of its filters."""

@@ -83,7 +83,7 @@ async def load_units_availability(
 
 def failure_gap(context: Context, query: TimeslotQuery, error: GatewayError) -> CoverageGap:
     """What is missing where a query failed; as with any other failure, whoever asks again is not told the same."""
-    context.loaders.tell_failure()
+    context.loaders.never_keep()
     return CoverageGap.of_error(query, error)
 
 

@@ -32,6 +32,7 @@ from gateway.schema.lookahead import (
     root_fields_of,
     visible_care_units,
 )
+from gateway.schema.own_calls import own_calls
 from gateway.schema.prefetch import is_asked_at_once
 
 # The lists whose ids timeslots are filtered by.
@@ -107,7 +108,8 @@ class _Bound:
 
     def of(self, root: FindingField) -> int:
         """The bound of one root field."""
-        calls = sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
+        calls = own_calls(root, self._document)
+        calls += sum(self._of_care_units(*each) for each in root.care_units(self._document, self._context))
         named = Counter(
             (each.care_unit, each.type)
             for each in root.named(self._document, self._context)
@@ -165,6 +167,7 @@ class _Count:
         self._document = document
         self._context = context
         self._most = most
+        self._own_calls = 0
         self._emrs: set[str] = set()
         self._requests: defaultdict[CareUnitKey, list[UnitRequest]] = defaultdict(list)
         self._visible: dict[str, list[CareUnitKey]] = {}
@@ -174,7 +177,7 @@ class _Count:
         """Why the operation is refused, if its plan takes too many calls."""
         for root in roots:
             self._add(root)
-        calls, and_more = len(self._emrs), ""
+        calls, and_more = self._own_calls + len(self._emrs), ""
         for count, (key, requests) in enumerate(self._requests.items()):
             if calls > self._most and count == _UNITS_OF_A_REFUSAL:
                 and_more = " or more"
@@ -193,6 +196,7 @@ class _Count:
         return f"The operation would take {calls} upstream calls{and_more}; the limit is {self._most}"
 
     def _add(self, root: FindingField) -> None:
+        self._own_calls += own_calls(root, self._document)
         for listing, profile in root.care_units(self._document, self._context):
             self._emrs.add(profile.code)
             if profile.code not in self._visible:

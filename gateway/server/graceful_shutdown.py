@@ -27,7 +27,7 @@ import uvicorn
 from gateway.server.protocol import GracefulProtocol, Readiness
 
 _TICK_SECONDS = 0.02
-_CLEAN_UP_SECONDS = 1.0
+_ABORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class ShutdownTimeouts:
     """For how long after SIGTERM requests are taken as before."""
     grace_seconds: float = 25
     """For how long after the drain requests may take."""
+    clean_up_seconds: float = 1
+    """For how long after that the application may take to end what it does by itself."""
 
 
 class GracefulServer(uvicorn.Server):
@@ -96,7 +98,7 @@ class GracefulServer(uvicorn.Server):
         await self._abort_connections()
         # The process ends in any case, and what the application still holds open with it.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.lifespan.shutdown(), _CLEAN_UP_SECONDS)
+            await asyncio.wait_for(self.lifespan.shutdown(), self._timeouts.clean_up_seconds)
 
     def _connections(self) -> list[GracefulProtocol]:
         return [each for each in self.server_state.connections if isinstance(each, GracefulProtocol)]
@@ -140,6 +142,6 @@ class GracefulServer(uvicorn.Server):
             connection.transport.abort()
         # The application is told of the disconnects, and ends its requests by itself.
         if state.tasks:
-            await asyncio.wait(list(state.tasks), timeout=_CLEAN_UP_SECONDS)
+            await asyncio.wait(list(state.tasks), timeout=_ABORT_SECONDS)
         for task in state.tasks:
             task.cancel()

@@ -22,6 +22,7 @@ from gateway.leyr.call_events import CallEvents, CallResult, Rejection
 from gateway.leyr.circuit_breaker import BreakerState
 from gateway.leyr.client import ENDPOINTS
 from gateway.leyr.resilience import UpstreamHealth
+from gateway.telemetry.booking_metrics import BookingMetrics
 from gateway.telemetry.instruments import Counters, Histograms, error_codes
 
 _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
@@ -135,6 +136,7 @@ class Metrics(CallEvents, Collector):
         self._turned_away = _counters("gateway_upstream_turned_away_total", {**emr, "reason": Rejection})
         self._retries = _counters("gateway_upstream_retries_total", emr)
         self._openings = _counters("gateway_breaker_openings_total", emr)
+        self.bookings = BookingMetrics(self.emrs)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -219,6 +221,7 @@ class Metrics(CallEvents, Collector):
             self._openings,
         ):
             yield each.family()
+        yield from self.bookings.families()
         yield CounterMetricFamily(
             "gateway_log_lines_lost_total", "Lines of the log that nobody read in time.", self._log_lines_lost()
         )

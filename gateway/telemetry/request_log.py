@@ -1,7 +1,8 @@
-"""The log of requests: one line for each request, and one for each fault of the gateway."""
+"""The log of requests: one line for each request, for each booking in it, and for each fault of the gateway."""
 
 from structlog.typing import FilteringBoundLogger
 
+from gateway.booking.caller_bookings import BookingEvent
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.logging import places
@@ -55,6 +56,26 @@ class RequestLog:
             kind=type(error).__name__,
             places=places(error),
             action="report this to the gateway's developers with the request id",
+        )
+
+
+class BookingLog:
+    """Logs bookings and changes of appointments: one line each, with nothing of a patient."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+
+    def booked(self, event: BookingEvent) -> None:
+        """Log what a request came to, as a warning where that is not known."""
+        write = self._log.warning if event.outcome == "outcome_unknown" else self._log.info
+        write(
+            "booking.answered",
+            caller=event.caller,
+            emr=event.emr,
+            kind=event.step.value,
+            outcome=event.outcome,
+            replayed=event.is_replayed,
+            duration_ms=round(event.seconds * 1000, 3),
         )
 
 

@@ -1,6 +1,7 @@
 """Packages of npm that a folder's lock names, installed beside it."""
 
 import subprocess
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 _SECONDS = 300
@@ -15,7 +16,9 @@ def npm(folder: Path, *arguments: str) -> None:
 
 
 def install(folder: Path) -> None:
-    """What the lock names, if that has not been done since the lock changed."""
+    """What the lock names, if that has not been done since the lock changed; by one process at a time."""
     lock, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        npm(folder, "ci", "--no-audit", "--no-fund")
+    with (folder / "package.json").open(encoding="utf-8") as held:
+        flock(held, LOCK_EX)
+        if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+            npm(folder, "ci", "--no-audit", "--no-fund")

@@ -184,3 +184,20 @@ def test_a_document_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
     assert shown.returncode == 1
     assert shown.stderr.startswith("gateway: a file cannot be read")
+
+
+def test_a_booking_is_planned_with_its_patient_and_nothing_is_booked() -> None:
+    slot = TimeslotIds(UNIT)(Timeslot("2099-12-01T09:00:00+01:00", "2099-12-01T09:30:00+01:00", "R1", "S1"))
+    document = """mutation($input: BookAppointmentInput!) { bookAppointment(input: $input) {
+      ... on BookingSuccess { appointment { careUnit { name } resource { name } } } } }"""
+    patient = {"details": {"firstName": "Tolvan", "lastName": "Tolvansson"}}
+
+    found = planned(document, input={"idempotencyKey": "k" * 16, "timeslotIds": [slot], "patient": patient})
+
+    assert found.errors == ()
+    assert found.calls == {
+        "POST /emrs/webdoc/care-units/L0_1/patients": 1,
+        "POST /emrs/webdoc/care-units/L0_1/appointments": 1,
+        "/emrs/webdoc/care-units": 1,
+        "/emrs/webdoc/care-units/L0_1/resources": 1,
+    }

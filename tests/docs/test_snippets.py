@@ -274,5 +274,7 @@ def test_the_configuration_of_codegen_is_the_one_that_is_tried() -> None:
 def test_no_block_is_of_a_kind_that_nothing_tries() -> None:
     tried = {("graphql", ""), ("json", ""), ("sh", ""), ("js", ""), ("python", ""), ("ts", "codegen.ts")}
     tried |= {("toml", "profiles.toml"), ("toml", "keys.toml"), ("json", MANIFEST), ("json", "request")}
+    # By the tests of the page about booking.
+    tried |= {("graphql", "booking"), ("yaml", "alerts")}
 
     assert {(block.language, block.name) for block in BLOCKS} == tried

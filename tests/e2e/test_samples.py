@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "gateway" / "explorer" / "src" / "samples").glob("*.graphql"))
 EMRS = SimulatorSettings(today=TODAY).emrs
 
+BOOKING = "book-appointment"
 AVAILABILITY = ("month-of-days", "next-three-times", "service-in-all-clinics")
 sample = pytest.mark.parametrize(
-    "path", [path for path in SAMPLES if path.stem not in AVAILABILITY], ids=lambda path: path.stem
+    "path", [path for path in SAMPLES if path.stem not in {*AVAILABILITY, BOOKING}], ids=lambda path: path.stem
 )
 
 
@@ -30,9 +31,9 @@ def of_each(answer: Any, name: str) -> list[Any]:
     return [found for key, value in answer.items() for found in ([value] if key == name else of_each(value, name))]
 
 
-def test_there_are_six_samples() -> None:
+def test_there_are_seven_samples() -> None:
     of_slots, of_availability = ["doctor-next-times", "filtered-search", "graph"], [*AVAILABILITY]
-    assert [path.stem for path in SAMPLES] == [*of_slots, *of_availability]
+    assert [path.stem for path in SAMPLES] == [BOOKING, *of_slots, *of_availability]
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
@@ -67,3 +68,18 @@ def test_samples_of_availability_find_something_in_simulated_clinics(gateway: Ga
     assert found
     assert None not in found
     assert any(of_each(data, "timeslotCount"))
+
+
+def test_the_sample_of_booking_books(serve_gateway: Callable[..., Gateway], tmp_path: Path) -> None:
+    gateway = serve_gateway(
+        gateway_journal=tmp_path / "journal.sqlite", gateway_booking_secret="s" * 32, gateway_anonymous_booking=True
+    )
+    slot = of_each(gateway.data("{ careUnits { timeslots(first: 1) { id } } }"), "id")[0]
+    (path,) = (path for path in SAMPLES if path.stem == BOOKING)
+    patient = {"details": {"firstName": "Tolvan", "lastName": "Tolvansson", "phones": ["+46701740605"]}}
+
+    data = gateway.data(
+        path.read_text(encoding="utf-8"), input={"idempotencyKey": "k" * 32, "timeslotIds": [slot], "patient": patient}
+    )
+
+    assert data["bookAppointment"]["__typename"] == "AppointmentBooked"

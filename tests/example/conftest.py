@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
+from fcntl import LOCK_EX, flock
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from tests.house.pages import ROOT
 
 __all__ = ["browser"]
 
+AXE = Path("node_modules", "axe-core", "axe.min.js")
 EXAMPLE = ROOT / "examples" / "booking-page"
 DESKTOP = {"width": 1200, "height": 900}
 
@@ -34,15 +37,46 @@ class BookingVisit(Visit):
     """The booking page that somebody looks at; `asked` are the operations that it sent, in order."""
 
     asked: list[str]
+    sent: list[tuple[str, dict[str, Any]]]
+    """Each operation with its variables."""
+    urls: list[str]
+    said: list[str]
+    """What went to the console."""
 
     def count_operations(self) -> None:
         """Write down the name of every GraphQL operation from now on, however many a request may hold."""
-        self.asked = []
+        self.asked, self.sent, self.urls, self.said = [], [], [], []
         self.page.on("request", self._count_operation)
+        self.page.on("console", lambda message: self.said.append(message.text))
+
+    def variables_of(self, operation: str) -> list[dict[str, Any]]:
+        """The variables of every operation of this name."""
+        return [variables for name, variables in self.sent if name == operation]
+
+    def free_slots(self) -> list[dict[str, Any]]:
+        """Those of the chosen time that are still free, as the gateway says it."""
+        (*_, variables) = self.variables_of("StillFree")
+        query = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }"
+        return [node for node in self.gateway.data(query, **variables)["nodes"] if node]
+
+    def another_tab(self) -> "BookingVisit":
+        """The same page in another tab of the same browser."""
+        other = BookingVisit(self.page.context.new_page(), self.gateway)
+        other.count_operations()
+        other.page.goto(self.page.url)
+        expect(other.status).to_contain_text("Choose one")
+        return other
+
+    def reload(self) -> None:
+        """Load the page anew; what the tab keeps is there again."""
+        self.page.reload()
 
     def _count_operation(self, request: PageRequest) -> None:
+        self.urls.append(request.url)
         if request.method == "POST":
-            self.asked.append(json.loads(request.post_data or "{}")["operationName"])
+            sent = json.loads(request.post_data or "{}")
+            self.asked.append(sent["operationName"])
+            self.sent.append((sent["operationName"], sent["variables"]))
 
     @property
     def status(self) -> Locator:
@@ -74,21 +108,53 @@ class BookingVisit(Visit):
         """The buttons of the day's times."""
         return self.page.get_by_role("region", name=re.compile(r"\d{4}$")).locator(".times button")
 
+    def faults(self) -> list[Any]:
+        """What axe calls a violation, with the elements that it is about."""
+        if self.page.evaluate("typeof axe") == "undefined":
+            self.page.evaluate((EXAMPLE / AXE).read_text(encoding="utf-8"))
+        found = self.page.evaluate("axe.run()")["violations"]
+        return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+
+
+@contextmanager
+def build_lock() -> Iterator[None]:
+    """Nobody else builds the page meanwhile, since the tests of other files run beside these."""
+    with (EXAMPLE / "package.json").open(encoding="utf-8") as lock:
+        flock(lock, LOCK_EX)
+        yield
+
+
+def is_built() -> bool:
+    """Whether the page is newer than all that it is made of."""
+    built = EXAMPLE / "dist" / "index.html"
+    sources = [ROOT / "schema.graphql", *EXAMPLE.glob("*.*"), *EXAMPLE.glob("src/**/*.*")]
+    return built.exists() and built.stat().st_mtime > max(each.stat().st_mtime for each in sources)
+
 
 @pytest.fixture(scope="session")
-def built_page() -> Path:
-    """The folder of the page, with types that were made from this schema."""
+def built_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the page, with types that were made from this schema; whatever is built later leaves it alone."""
     need_node()
-    install(EXAMPLE)
-    npm(EXAMPLE, "run", "build")
-    return EXAMPLE / "dist"
+    with build_lock():
+        install(EXAMPLE)
+        # The tests of another file may just have built it.
+        if not is_built():
+            npm(EXAMPLE, "run", "build")
+        return copytree(EXAMPLE / "dist", tmp_path_factory.mktemp("page") / "dist")
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Nobody else builds the page during the test."""
+    with build_lock():
+        yield
 
 
 def page_app(folder: Path, gateway: str) -> Starlette:
     """Serve the page for a gateway, with a policy that lets it run nothing inline and ask nobody else."""
     policy = (
         f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {gateway}; "
-        "require-trusted-types-for 'script'"
+        "form-action 'none'; require-trusted-types-for 'script'"
     )
 
     async def index(_: Request) -> HTMLResponse:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import httpx
 import pytest
@@ -15,8 +16,10 @@ from tests.harness import ERROR_BODY, NOW, Gateway, Simulator, leyr_settings
 
 @pytest.fixture(scope="module")
 def closed_gateway(simulator_server: Simulator) -> Iterator[Gateway]:
-    """A gateway with default limits and caches; introspection and GraphiQL are off."""
-    settings = Settings(**leyr_settings(simulator_server.url, simulator_server.emrs))
+    """A gateway with default limits and caches, where everybody may book; introspection and GraphiQL are off."""
+    kinds = ("leyr_id", "emr_id", "national_number", "details")
+    booking: dict[str, Any] = {"gateway_anonymous_booking": True, "gateway_anonymous_patient_by": kinds}
+    settings = Settings(**leyr_settings(simulator_server.url, simulator_server.emrs), **booking)
     log = StringIO()
     app = create_app(settings, now=lambda: NOW, log_to=log)
     with (

@@ -8,12 +8,12 @@ import re
 import socket
 import sys
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import StringIO
 from time import time_ns
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -23,12 +23,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.app import create_app
+from gateway.domain.booking import BookingFailureReason, Refused
 from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.settings import Settings
 from gateway.telemetry.spans import Spans, tracer_to
 from gateway.telemetry.traces import Traces
 from tests.harness import CACHES_ON, ERROR_BODY, NOW, leyr_settings, no_certificates
 from tests.security.personal_numbers_in_requests import Request
+from tests.unit.schema.scripted_bookings import ScriptedBookings
 
 _DIGITS = "1212121212"
 _BETWEEN = re.compile(r"(?<=\d)[^0-9A-Za-z]{1,4}(?=\d)")
@@ -167,6 +169,7 @@ def watched(
     calls: Callable[[], Iterable[object]],
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
+    settings: Mapping[str, Any] = MappingProxyType({}),
     **parts: Any,
 ) -> Iterator[Watched]:
     """Serve a gateway that remembers all it can and logs all it can, on an upstream; `parts` are create_app's."""
@@ -177,12 +180,17 @@ def watched(
         **leyr_settings(url, emrs),
         "gateway_log_level": "debug",
         "gateway_cors_origins": ("https://book.example",),
+        "gateway_anonymous_booking": True,
+        "gateway_anonymous_patient_by": ("leyr_id", "emr_id", "national_number", "details"),
         **CACHES_ON,
+        **settings,
     }
     log, spans = StringIO(), InMemorySpanExporter()
     made = Spans(tracer_to(SimpleSpanProcessor(spans)), emrs=emrs, ratio=1, now_ns=time_ns, chance=lambda: 0)
     traces = Traces(made.started, made.finished, made, spans.shutdown)
-    app = create_app(Settings(**given), **{"now": lambda: NOW, "log_to": log, "traces": traces, **parts})
+    bookings = ScriptedBookings(Refused(BookingFailureReason.PATIENT_REJECTED))
+    known = {"now": lambda: NOW, "log_to": log, "traces": traces, "bookings": bookings}
+    app = create_app(Settings(**given), **{**known, **parts})
     with (
         serve_in_thread(app, listening_socket("127.0.0.1", 0), error_body=ERROR_BODY) as address,
         httpx.Client(base_url=address, timeout=30, verify=no_certificates()) as http,

@@ -9,8 +9,8 @@ from urllib.parse import quote, unquote, urlencode
 
 import orjson
 
-from gateway.domain.ids import NodeType, care_unit_id
-from gateway.domain.models import CareUnitKey
+from gateway.domain.ids import NodeType, TimeslotIds, care_unit_id
+from gateway.domain.models import CareUnitKey, Timeslot
 
 # The documentation's own test person.
 FORMS = {
@@ -274,4 +274,38 @@ def ids(number: str) -> Iterator[Request]:
             yield post(f'{{ careUnits {{ id timeslots({argument}: "{made_id}") {{ start }} }} }}')
 
 
-ROUTES = [variables, literals, names, headers, urls, bodies, ids]
+def bookings(number: str) -> Iterator[Request]:
+    """Everywhere in what mutations take, and in what is asked about appointments."""
+    slot = TimeslotIds(UNIT)(Timeslot("2027-01-04T09:00:00+01:00", None, "R1", "S1"))
+    key, typename = f"{number}-idempotency-key", "{ __typename }"
+    details = {"firstName": "Tolvan", "lastName": "Tolvansson"}
+    country: dict[str, Any] = {"country": "SE", "number": number}
+    patients: list[dict[str, Any]] = [
+        {"leyrId": number}, {"emrId": number}, {"nationalNumber": country}, {"nationalNumber": {"country": number}},
+        {"details": {**details, "nationalNumber": country}}, {"details": {**details, "firstName": number}},
+        {"details": {**details, "phones": [number]}}, {"details": {**details, "emails": [f"{number}@example.com"]}},
+    ]  # fmt: skip
+    whole: dict[str, Any] = {"idempotencyKey": key, "timeslotIds": [slot], "patient": {"details": details}}
+    inputs = [*({**whole, "patient": each} for each in patients), {**whole, "comment": number}, {**whole, "x": number}]
+    inputs += [{**whole, "timeslotIds": [number]}, {**whole, "resourceId": number}, {number: number}]
+    for given in inputs:
+        yield post(
+            f"mutation($i: BookAppointmentInput!) {{ bookAppointment(input: $i) {typename} }}", variables={"i": given}
+        )
+    for step in ("Confirm", "Cancel", "Reschedule"):
+        given = {"idempotencyKey": key, "appointmentId": number, "code": number, "comment": number}
+        wanted = {"Confirm": ("code",), "Cancel": ("comment",), "Reschedule": ("comment",)}[step]
+        given = {name: each for name, each in given.items() if name in {"idempotencyKey", "appointmentId", *wanted}}
+        given |= {"timeslotId": slot} if step == "Reschedule" else {}
+        document = f"mutation($i: {step}AppointmentInput!) {{ {step.lower()}Appointment(input: $i) {typename} }}"
+        yield post(document, variables={"i": given})
+    yield post(f'mutation {{ bookAppointment(input: {{patient: {{leyrId: "{number}"}}}}) {typename} }}')
+    default = f'mutation($p: PatientInput = {{leyrId: "{number}"}})'
+    yield post(f"{default} {{ bookAppointment(input: {{patient: $p}}) {typename} }}")
+    for place in (f"bookingOutcome(idempotencyKey: $v) {typename}", "appointment(id: $v) { id }"):
+        kind = "ID!" if place.startswith("appointment(") else "String!"
+        for value in (number, key):
+            yield post(f"query($v: {kind}) {{ {place} }}", variables={"v": value})
+
+
+ROUTES = [bookings, variables, literals, names, headers, urls, bodies, ids]

@@ -116,8 +116,7 @@ def test_personal_number_in_an_exception_comes_out_nowhere(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     script = UpstreamScript()
-    calls = {"connections": script.connections}
-    with watched(simulator.url, ("webdoc",), simulator.calls, capfd, caplog, **calls) as gateway:
+    with watched(simulator.url, ("webdoc",), simulator.calls, capfd, caplog, connections=script.connections) as gateway:
         for script.error in errors(FORMS[form]):
             assert gateway.send(post(EVERYTHING)).json()["errors"]
 

@@ -166,7 +166,7 @@ BAD_DOCUMENTS = {
     "type definition": "type Query { a: Int }",
     "extension": "extend type Query { a: Int }",
     "schema": "schema { query: Query }",
-    "mutation": "mutation { __typename }",
+    "mutation": "mutation { emrs { code } }",
     "subscription": "subscription { __typename }",
     "fragment in a circle": "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }",
     "fragment of itself": "{ ...A } fragment A on Query { ...A }",

@@ -16,6 +16,7 @@ SCHEMA = build_schema((Path(__file__).parents[2] / "schema.graphql").read_text(e
 # How a query gets to an object of a type.
 WAYS = {
     "Query": "{ %s }",
+    "Mutation": "{ %s }",
     "CareUnit": "{ careUnits { %s } }",
     "HealthcareService": "{ careUnits { healthcareServices { %s } } }",
     "Resource": "{ careUnits { resources { %s } } }",
@@ -28,6 +29,26 @@ WAYS = {
 }
 WRONG_FOR_ALL: list[Any] = [{}, {"__proto__": {}}, {"id": "x"}, [[]], [{}], [None, {}]]
 WRONG_FOR_TEXT: list[Any] = [True, False, 1.5, *WRONG_FOR_ALL]
+_KEY, _ID = "idempotency-key-of-tests", "Q2FyZVVuaXQ6eA=="
+_DETAILS: dict[str, Any] = {"firstName": "Tolvan", "lastName": "Tolvansson"}
+BOOKED: dict[str, Any] = {"idempotencyKey": _KEY, "timeslotIds": [_ID], "patient": {"details": _DETAILS}}
+CHANGED = {"idempotencyKey": _KEY, "appointmentId": "x"}
+WRONG_INPUTS: list[Any] = ["", 1, True, {}, {"id": "x"}, {"__proto__": {}}, [[]], {"idempotencyKey": None}]
+WRONG_PATIENTS: list[Any] = [
+    None, "", 1, [], {}, {"leyrId": None}, {"leyrId": "a", "emrId": "b"}, {"leyrId": {}}, {"details": {}},
+    {"details": {**_DETAILS, "phones": [None]}}, {"details": {**_DETAILS, "x": 1}}, {"nationalNumber": {"number": "1"}},
+    {"nationalNumber": {"country": "XX", "number": "1"}}, {"nationalNumber": {"country": "SE", "number": 1912}},
+]  # fmt: skip
+WRONG_OF_BOOKING: dict[str, list[Any]] = {
+    "BookAppointmentInput": [
+        *({**BOOKED, "patient": each} for each in WRONG_PATIENTS), {**BOOKED, "timeslotIds": None},
+        {**BOOKED, "timeslotIds": [None]}, {**BOOKED, "timeslotIds": [{}]}, {**BOOKED, "comment": 1},
+        {**BOOKED, "resourceId": {}}, {**BOOKED, "idempotencyKey": 1},
+    ],
+    "ConfirmAppointmentInput": [CHANGED, {**CHANGED, "code": None}, {**CHANGED, "code": 123456}],
+    "CancelAppointmentInput": [{**CHANGED, "comment": {}}, {**CHANGED, "appointmentId": None}],
+    "RescheduleAppointmentInput": [CHANGED, {**CHANGED, "timeslotId": [[]]}],
+}  # fmt: skip
 WRONG: dict[str, list[Any]] = {
     "ID": WRONG_FOR_TEXT,
     "String": [0, -1, *WRONG_FOR_TEXT],
@@ -51,6 +72,7 @@ WRONG: dict[str, list[Any]] = {
         {"instants": {"start": "2026-12-01T09:00:00Z", "end": "2026-12-01T09:00:00Z"}},
         {"instants": {"start": "2026-12-02T09:00:00Z", "end": "2026-12-01T09:00:00Z"}},
     ],
+    **{name: [*WRONG_INPUTS, *more] for name, more in WRONG_OF_BOOKING.items()},
     "Int": ["1", "", True, 1.5, 1e10, -1, 2**31, 2**63, 2**64 - 1, -(2**31) - 1, "\u0661", *WRONG_FOR_ALL],
     "DateTime": [
         0, 1_767_225_600, 1.5, True, *WRONG_FOR_ALL,
@@ -91,6 +113,20 @@ ODD: dict[str, list[Any]] = {
         {"instants": {"start": "0001-01-02T00:00:00Z", "end": "0001-01-03T00:00:00Z"}},
         {"instants": {"start": "9999-12-30T00:00:00Z", "end": "9999-12-31T23:59:59.999999Z"}},
     ],
+    "BookAppointmentInput": [
+        BOOKED,
+        {**BOOKED, "timeslotIds": [_ID] * 1_000},
+        {**BOOKED, "timeslotIds": []},
+        {**BOOKED, "comment": "\0" * 10_000},
+        {**BOOKED, "idempotencyKey": "\0" * 20},
+        {**BOOKED, "patient": {"leyrId": "../.."}},
+        {**BOOKED, "patient": {"nationalNumber": {"country": "NO", "number": "\u0661" * 11}}},
+        {**BOOKED, "patient": {"details": {**_DETAILS, "firstName": "\U0001f3ca" * 10_000}}},
+        {**BOOKED, "patient": {"details": {**_DETAILS, "emails": ["@" * 1_000] * 900}}},
+    ],
+    "ConfirmAppointmentInput": [{**CHANGED, "code": ""}, {**CHANGED, "code": "1" * 10_000}],
+    "CancelAppointmentInput": [CHANGED, {**CHANGED, "appointmentId": "." * 20_000}],
+    "RescheduleAppointmentInput": [{**CHANGED, "timeslotId": _ID}, {**CHANGED, "timeslotId": ""}],
     "DateTime": [
         "1900-01-01T00:00:00Z",
         "9000-12-31T23:59:59.999999999999Z",
@@ -108,7 +144,8 @@ LITERALS = [
 
 def arguments() -> Iterator[Any]:
     for kind in SCHEMA.type_map.values():
-        if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__"):
+        # What a taken time leads to is reached by booking alone, and is tried by the tests of mutations.
+        if isinstance(kind, GraphQLObjectType) and not kind.name.startswith("__") and kind.name != "TimeslotTaken":
             for field_name, field in kind.fields.items():
                 for name, argument in field.args.items():
                     yield pytest.param(kind.name, field_name, name, argument, id=f"{kind.name}.{field_name}.{name}")
@@ -117,8 +154,9 @@ def arguments() -> Iterator[Any]:
 EVERY_ARGUMENT = pytest.mark.parametrize(("kind", "field", "name", "argument"), list(arguments()))
 
 
-def asked(kind: str, field: str, given: str) -> str:
-    return WAYS[kind] % f"{field}({given}) {{ __typename }}"
+def asked(kind: str, field: str, given: str, variable: str = "") -> str:
+    operation = "mutation" if kind == "Mutation" else "query"
+    return f"{operation}{variable} {WAYS[kind]}" % f"{field}({given}) {{ __typename }}"
 
 
 def codes(answer: dict[str, Any]) -> set[str]:
@@ -129,7 +167,7 @@ def codes(answer: dict[str, Any]) -> set[str]:
 def test_wrong_variables_are_refused(
     kind: str, field: str, name: str, argument: GraphQLArgument, target: Gateway
 ) -> None:
-    query = f"query($v: {argument.type}) {asked(kind, field, f'{name}: $v')}"
+    query = asked(kind, field, f"{name}: $v", f"($v: {argument.type})")
     taken = {}
     for value in WRONG[get_named_type(argument.type).name]:
         answer = target.ask(query, v=value)
@@ -142,7 +180,7 @@ def test_wrong_variables_are_refused(
 def test_odd_variables_break_nothing(
     kind: str, field: str, name: str, argument: GraphQLArgument, target: Gateway
 ) -> None:
-    query = f"query($v: {argument.type}) {asked(kind, field, f'{name}: $v')}"
+    query = asked(kind, field, f"{name}: $v", f"($v: {argument.type})")
     broken = {}
     for value in [None, *ODD[get_named_type(argument.type).name]]:
         answer = target.ask(query, v=value)

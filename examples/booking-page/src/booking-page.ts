@@ -1,11 +1,12 @@
-/** The steps of the page: a clinic, a month, a day, a time. Each step asks the gateway once. */
+/** The steps of the page: a clinic, a month, a day, a time, a booking. Each step asks the gateway once. */
 
 import type { CombinedError } from "@urql/core";
+import { Booking } from "./booking";
 import { DayTimes } from "./day-times";
 import { addMonths, type Day, dayInWords, daysIn, type Month, monthInWords, monthOf, Zone } from "./dates";
 import { button, byId, fill, group, list, refill } from "./elements";
 import { ask, giveUp } from "./gateway";
-import type { ClinicsQuery, MonthQuery } from "./gql/graphql";
+import type { ClinicsQuery, MonthQuery, SlotFragment, TimesFragment } from "./gql/graphql";
 import { MonthGrid } from "./month-grid";
 import { clinicsQuery, dayQuery, monthQuery, stillFreeQuery } from "./queries";
 import { Trouble } from "./trouble";
@@ -22,6 +23,8 @@ interface How {
   fresh?: boolean;
   /** Look behind the month too, for what comes next. */
   ahead?: boolean;
+  /** Leave what is shown until it is answered, and ask for the times of the day too. */
+  again?: boolean;
 }
 
 export class BookingPage {
@@ -37,6 +40,14 @@ export class BookingPage {
     (day) => this.#chooseDay(day),
     (month) => this.#showMonth(month, { ahead: this.#isEmpty }),
   );
+  readonly #booking = new Booking({
+    say: (words) => this.#say(words),
+    refresh: () => {
+      if (this.#clinic.value) this.#askMonth({ again: true });
+    },
+    leaveChoice: () => this.#dayTimes.leaveChoice(),
+    showOther: (slot, zone, offered) => this.#dayTimes.showOther(slot, zone, offered),
+  });
   readonly #careUnits = new Map<string, CareUnit>();
   /** Doctors and kinds of visit by their ids. */
   readonly #names = new Map<string, string>();
@@ -65,6 +76,7 @@ export class BookingPage {
       this.#showMonth(this.#month, { fresh: true, ahead: this.#isEmpty }),
     );
     this.#showClinics();
+    this.#booking.resume();
   }
 
   #showClinics(): void {
@@ -126,13 +138,19 @@ export class BookingPage {
     list(byId("gaps", HTMLElement), []);
     this.#showGrid();
     this.#say(`Looking for free times in ${monthInWords(month)}…`);
+    this.#askMonth({ fresh, ahead });
+  }
+
+  #askMonth({ fresh = false, ahead = false, again = false }: How): void {
+    const month = this.#month;
     const ofService = this.#service.value ? { healthcareServiceIds: [this.#service.value] } : null;
     const ofBoth = this.#resource.value ? { ...ofService, resourceIds: [this.#resource.value] } : ofService;
     const from = month === monthOf(this.#today) ? this.#today : `${month}-01`;
     const days = { from, count: daysIn(month) - Number(from.slice(8)) + 1 };
+    const day = { from: this.#day ?? this.#today, count: 1 };
     ask(
       monthQuery,
-      { careUnit: this.#clinic.value, days, ofService, ofBoth, ahead },
+      { careUnit: this.#clinic.value, days, ofService, ofBoth, ahead, day, withDay: again && this.#day !== undefined },
       ({ data, error }) => {
         this.#isAsked = false;
         if (!data?.careUnit?.ofBoth) {
@@ -141,6 +159,8 @@ export class BookingPage {
         }
         this.#fillPickers(data.careUnit);
         this.#tellMonth(data.careUnit.ofBoth);
+        if (data.careUnit.ofDay) this.#showTimes(data.careUnit.ofDay);
+        if (!again) this.#say(this.#inWords(data.careUnit.ofBoth));
       },
       fresh,
     );
@@ -149,14 +169,16 @@ export class BookingPage {
   #tellMonth(found: Found): void {
     this.#counts = new Map(found.days.map(({ date, distinctStartCount }) => [date, distinctStartCount]));
     this.#showGrid();
-    const days = found.days.length === 1 ? "1 day" : `${found.days.length} days`;
-    const count = found.distinctStartCount;
-    this.#say(`${capitalised(freeTimes(count))} ${count ? `on ${days} ` : ""}in ${monthInWords(this.#month)}.`);
     const earliest = found.first ? this.#earliest(found.first.start) : this.#next(found.nextAfter);
     refill(byId("earliest", HTMLElement), ...earliest);
     byId("as-of", HTMLElement).textContent = `As it was at ${this.#zone.time(found.asOf)}, ${this.#zone.city} time.`;
     this.#gaps = gapsInWords(found.coverage.gaps, this.#names);
     list(byId("gaps", HTMLElement), this.#gaps);
+  }
+
+  #inWords({ days, distinctStartCount: count }: Found): string {
+    const onDays = days.length === 1 ? "on 1 day " : `on ${days.length} days `;
+    return `${capitalised(freeTimes(count))} ${count ? onDays : ""}in ${monthInWords(this.#month)}.`;
   }
 
   #earliest(start: string): (string | HTMLElement)[] {
@@ -228,21 +250,33 @@ export class BookingPage {
       if (!found) return this.#fail(error, () => this.#chooseDay(day));
       this.#counts?.set(day, found.distinctStartCount);
       this.#showGrid();
-      const gaps = gapsInWords(found.coverage.gaps, this.#names).filter((gap) => !this.#gaps.includes(gap));
-      this.#dayTimes.showTimes(found.times, this.#zone, gaps);
+      this.#showTimes(found);
+      this.#dayTimes.scrollTo();
       this.#say(`${capitalised(freeTimes(found.distinctStartCount))} on ${dayInWords(day)}.`);
     });
   }
 
+  #showTimes({ times, coverage }: TimesFragment): void {
+    const gaps = gapsInWords(coverage.gaps, this.#names).filter((gap) => !this.#gaps.includes(gap));
+    this.#dayTimes.showTimes(times, this.#zone, gaps);
+  }
+
   #chooseTime(start: string, ids: string[]): void {
     this.#trouble.show("");
+    this.#booking.withdraw();
     this.#dayTimes.showChoice(start);
     this.#say("Asking the clinic whether it is still free…");
     ask(stillFreeQuery, { ids }, ({ data, error }) => {
       const found = data?.nodes.flatMap((node) => (node && "start" in node ? [node] : [])) ?? [];
       if (error && !found.length) return this.#fail(error, () => this.#chooseTime(start, ids));
-      this.#say(this.#dayTimes.showSlots(found));
+      this.#say(this.#dayTimes.showSlots(found, found.length ? this.#offer(start, found) : ""));
     });
+  }
+
+  #offer(start: string, slots: readonly SlotFragment[]): string {
+    const clinic = this.#careUnits.get(this.#clinic.value);
+    const [resourceId, healthcareServiceId] = [this.#resource.value || null, this.#service.value || null];
+    return clinic ? this.#booking.offer({ clinic, start, slots, resourceId, healthcareServiceId }) : "";
   }
 
   #showGrid(): void {

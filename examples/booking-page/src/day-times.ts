@@ -2,10 +2,10 @@
 
 import { type Day, dayInWords, type Zone } from "./dates";
 import { button, byId, list } from "./elements";
-import type { DayQuery, StillFreeQuery } from "./gql/graphql";
+import type { SlotFragment, TimesFragment } from "./gql/graphql";
+import { slotInWords } from "./words";
 
-type Time = NonNullable<NonNullable<DayQuery["careUnit"]>["availability"]>["times"][number];
-type Slot = Extract<StillFreeQuery["nodes"][number], { start: string }>;
+type Time = TimesFragment["times"][number];
 
 export class DayTimes {
   readonly #day = byId("day", HTMLElement);
@@ -61,7 +61,6 @@ export class DayTimes {
     );
     this.#words.textContent = times.length ? `${zone.city} time.` : "No free times on this day.";
     list(this.#gaps, gaps);
-    this.#day.scrollIntoView({ block: "nearest" });
   }
 
   /** The time of which the clinic is being asked whether it is still free. */
@@ -74,8 +73,22 @@ export class DayTimes {
     this.#choice.hidden = false;
   }
 
-  /** Those of its slots that are still free; gives what there is to say. */
-  showSlots(slots: readonly Slot[]): string {
+  /** A free time that may be another day's than the one that is shown. */
+  showOther(slot: SlotFragment, zone: Zone, offered: string): void {
+    this.showChoice(slot.start);
+    this.#choiceHeading.textContent = `${dayInWords(zone.day(slot.start))}, ${zone.time(slot.start)}`;
+    list(this.#slots, [slotInWords(slot)]);
+    this.#choiceWords.textContent = offered;
+    this.#choiceHeading.focus();
+  }
+
+  leaveChoice(): void {
+    this.#choice.hidden = true;
+    for (const each of this.#buttons.values()) each.setAttribute("aria-pressed", "false");
+  }
+
+  /** Those of its slots that are still free, with what may be done about them; gives what there is to say. */
+  showSlots(slots: readonly SlotFragment[], offered: string): string {
     list(this.#slots, slots.map(slotInWords));
     if (!slots.length) {
       const taken = this.#buttons.get(this.#chosen);
@@ -83,14 +96,13 @@ export class DayTimes {
       taken?.append(" taken");
     }
     this.#choiceWords.textContent = slots.length
-      ? "The clinic was asked just now: it is still free. Nothing is booked, since this page only shows what is free. Call the clinic to take this time."
+      ? `The clinic was asked just now: it is still free. ${offered}`
       : "It is free no longer. Choose another time.";
     this.#choice.scrollIntoView({ block: "nearest" });
-    return slots.length ? "Still free. Nothing is booked." : "Somebody else has taken it.";
+    return slots.length ? "Still free. Nothing is booked yet." : "Somebody else has taken it.";
   }
-}
 
-function slotInWords({ resource, healthcareService, durationMinutes }: Slot): string {
-  const minutes = durationMinutes === null ? undefined : `${durationMinutes} minutes`;
-  return [resource?.name, healthcareService?.name, minutes].filter((each) => each !== undefined).join(" · ");
+  scrollTo(): void {
+    this.#day.scrollIntoView({ block: "nearest" });
+  }
 }

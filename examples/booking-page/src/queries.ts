@@ -1,4 +1,4 @@
-/** The page's four questions; each step asks one of them, in one request. */
+/** The page's questions about what is free; each step asks one of them, in one request. */
 
 import { graphql } from "./gql";
 
@@ -12,6 +12,11 @@ export const clinicsQuery = graphql(`
         id
         name
         timeZone
+        capabilities {
+          book
+          patientBy
+          requiredPatientDetails
+        }
         availability(range: { days: { count: 30 } }) {
           distinctStartCount
           coverage {
@@ -25,7 +30,8 @@ export const clinicsQuery = graphql(`
 
 /**
  * Which days have anything, for which visits and with whom? All of it from one set of slots. What comes next behind the
- * month takes further calls to the clinic, so it is asked for only where the month seems to have nothing.
+ * month takes further calls to the clinic, so it is asked for only where the month seems to have nothing. After a
+ * booking the day that is shown is asked for too.
  */
 export const monthQuery = graphql(`
   query Month(
@@ -34,6 +40,8 @@ export const monthQuery = graphql(`
     $ofService: AvailabilityFilter
     $ofBoth: AvailabilityFilter
     $ahead: Boolean!
+    $day: DayRange!
+    $withDay: Boolean!
   ) {
     careUnit(id: $careUnit) {
       id
@@ -79,7 +87,20 @@ export const monthQuery = graphql(`
         }
         ...Known
       }
+      ofDay: availability(range: { days: $day }, filter: $ofBoth) @include(if: $withDay) {
+        ...Times
+      }
     }
+  }
+  fragment Times on Availability {
+    distinctStartCount
+    times {
+      start
+      timeslots {
+        id
+      }
+    }
+    ...Known
   }
   fragment Known on Availability {
     asOf
@@ -100,14 +121,7 @@ export const dayQuery = graphql(`
     careUnit(id: $careUnit) {
       id
       availability(range: { days: { from: $date, count: 1 } }, filter: $filter) {
-        distinctStartCount
-        times {
-          start
-          timeslots {
-            id
-          }
-        }
-        ...Known
+        ...Times
       }
     }
   }
@@ -118,18 +132,22 @@ export const stillFreeQuery = graphql(`
   query StillFree($ids: [ID!]!) {
     nodes(ids: $ids) {
       id
-      ... on Timeslot {
-        start
-        durationMinutes
-        resource {
-          id
-          name
-        }
-        healthcareService {
-          id
-          name
-        }
-      }
+      ...Slot
+    }
+  }
+  fragment Slot on Timeslot {
+    id
+    start
+    durationMinutes
+    resourceId
+    healthcareServiceId
+    resource {
+      id
+      name
+    }
+    healthcareService {
+      id
+      name
     }
   }
 `);

@@ -1,6 +1,6 @@
 /** What the page says in words: numbers, freshness, and what an answer may lack. */
 
-import type { KnownFragment } from "./gql/graphql";
+import type { KnownFragment, SlotFragment } from "./gql/graphql";
 
 type Gap = KnownFragment["coverage"]["gaps"][number];
 
@@ -15,6 +15,24 @@ export function counted(name: string, count: number | undefined): string {
 
 export function capitalised(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** With whom and for what, as far as that is known. */
+export function ownersInWords(of: Pick<SlotFragment, "resource" | "healthcareService">): string {
+  const { resource, healthcareService } = of;
+  return [resource?.name, healthcareService?.name].filter((each) => each !== undefined).join(" · ");
+}
+
+export function slotInWords(slot: SlotFragment): string {
+  return [ownersInWords(slot), minutesInWords(slot)].filter(Boolean).join(" · ");
+}
+
+export function visitInWords(slot: SlotFragment): string {
+  return [slot.healthcareService?.name ?? "Another kind of visit", minutesInWords(slot)].filter(Boolean).join(" · ");
+}
+
+function minutesInWords({ durationMinutes }: SlotFragment): string {
+  return durationMinutes === null ? "" : `${durationMinutes} minutes`;
 }
 
 /** What may be missing, each kind once; `names` are those of doctors and kinds of visit by their ids. */

@@ -1,3 +1,4 @@
+import bookAppointment from "./samples/book-appointment.graphql?raw";
 import doctorNextTimes from "./samples/doctor-next-times.graphql?raw";
 import filteredSearch from "./samples/filtered-search.graphql?raw";
 import graph from "./samples/graph.graphql?raw";
@@ -20,6 +21,11 @@ export function samples(now: Date, timeZone: string): Sample[] {
     resourceId: "",
     healthcareServiceId: null,
   };
+  const booking = {
+    idempotencyKey: newKey(),
+    timeslotIds: ["the id of a free timeslot"],
+    patient: { details: { firstName: "Tolvan", lastName: "Tolvansson", phones: ["+46701740605"] } },
+  };
   return [
     { query: graph.trimEnd() },
     { query: doctorNextTimes.trimEnd() },
@@ -27,5 +33,12 @@ export function samples(now: Date, timeZone: string): Sample[] {
     { query: monthOfDays.trimEnd() },
     { query: nextThreeTimes.trimEnd() },
     { query: serviceInAllClinics.trimEnd(), variables: JSON.stringify({ names: ["Samtal med kurator"] }, null, 2) },
+    { query: bookAppointment.trimEnd(), variables: JSON.stringify({ input: booking }, null, 2) },
   ];
+}
+
+/** Random, also on pages over plain HTTP, where browsers make no UUIDs. */
+function newKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

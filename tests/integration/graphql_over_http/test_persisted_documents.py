@@ -260,3 +260,17 @@ def test_unreadable_manifest_stops_the_start(text: str | None, serve_gateway: Se
 
     assert str(refused.value).startswith("GATEWAY_DOCUMENTS: ")
     assert "canary" not in str(refused.value)
+
+
+def test_a_document_with_data_of_a_patient_is_neither_registered_nor_logged(serve_gateway: Serve) -> None:
+    gateway = serve_gateway()
+    text = """mutation { confirmAppointment(input: {idempotencyKey: "k", appointmentId: "a", code: "481516"}) {
+      __typename } }"""
+
+    status, code, message = error(post(gateway, apollo(text, text)))
+
+    assert (status, code) == (200, "BAD_USER_INPUT")
+    assert "variables only" in message
+    assert is_unknown(post(gateway, apollo(text)))
+    assert all(line.get("document") is None for line in gateway.lines() if line["event"] == "operation.answered")
+    assert hashed(text)[:16] not in str(gateway.lines())

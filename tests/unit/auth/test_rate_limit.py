@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.caller import Caller, Rate
-from gateway.auth.rate_limit import Limit, RateLimits
+from gateway.auth.rate_limit import BookingRates, Limit, RateLimits
 from gateway.domain.errors import RateLimited
 from gateway.domain.models import EVERYTHING
 from tests.unit.auth.issuer import Time
@@ -220,3 +220,32 @@ def test_the_message_of_a_rejection_names_rate_and_burst() -> None:
 def test_a_rate_without_requests_is_a_value_error(per_second: float, burst: int) -> None:
     with pytest.raises(ValueError, match="above 0"):
         Rate(per_second, burst)
+
+
+def test_a_booking_is_counted_once_for_its_key() -> None:
+    rates = BookingRates(lambda: 0.0, per_patient=100)
+
+    assert [rates.take("page", "key", 2, None) for _ in range(5)] == [0.0] * 5
+    assert rates.take("page", "other key", 2, None) == 0.0
+    assert rates.take("page", "third key", 2, None) == 31.0
+    assert rates.take("page", "key", 2, None) == 0.0
+    assert rates.take("other page", "key", 2, None) == 0.0
+
+
+def test_bookings_of_a_patient_are_counted_over_callers() -> None:
+    reached: Counter[Limit] = Counter()
+    rates = BookingRates(lambda: 0.0, per_patient=1, reached=reached)
+
+    assert rates.take("page", "key", 100, b"patient") == 0.0
+    assert rates.take("other page", "key", 100, b"patient") == 3_601.0
+    assert rates.take("other page", "key", 100, b"other patient") == 0.0
+    assert reached == {Limit.BOOKINGS_OF_PATIENT: 1}
+
+
+def test_the_keys_that_are_known_are_bounded() -> None:
+    rates = BookingRates(lambda: 0.0, per_patient=100, max_keys=2)
+
+    for number in range(100):
+        rates.take("page", f"key {number}", 1_000, None)
+
+    assert rates.known_keys == 2

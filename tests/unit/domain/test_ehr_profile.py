@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from gateway.domain.appointments import PatientDetail, PatientIdentification, Support
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy, shipped_profile
 
 COMBINATIONS = tuple(product((False, True), (False, True)))
@@ -118,3 +119,12 @@ def passes(policy: FilterPolicy, combination: tuple[bool, bool]) -> bool:
 
 def accepts(profile: EhrProfile) -> set[tuple[bool, bool]]:
     return {each for each in COMBINATIONS if passes(profile.filter_policy, each)}
+
+
+def test_what_is_not_documented_of_an_ehr_is_unknown_and_tried() -> None:
+    assert shipped_profile("epic").capabilities.book is Support.UNKNOWN
+    assert shipped_profile("kaddio").capabilities.reschedule is Support.NO
+    assert shipped_profile("anitasystems").capabilities.list_appointments is Support.NO
+    assert shipped_profile("cliniko").capabilities.checks_timeslots is Support.NO
+    assert PatientIdentification.NATIONAL_NUMBER not in shipped_profile("cliniko").capabilities.patient_by
+    assert PatientDetail.PHONE in shipped_profile("anitasystems").capabilities.required_patient_details

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.domain.appointments import Capabilities, PatientIdentification, Support
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import BadUserInput, FilterRequired, NotSupported, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step, UnitLists
 from gateway.domain.window import time_zone
-from gateway.fetch.profiles import Profiles, suspected_profile
+from gateway.fetch.profiles import Profiles, ProfilesError, read_profiles, suspected_profile
 from tests.unit.model_ehr import UNIT, window
 
 PLAIN = EhrProfile("model", "Model")
+YES = Support.YES
 
 
 def test_the_first_is_the_default() -> None:
@@ -99,3 +101,29 @@ def test_profile_of_a_care_unit_has_its_own_time_zone_also_after_learning() -> N
     assert profiles.of_unit(UNIT).time_zone is oslo
     assert profiles.of_unit(other).time_zone is profiles.of("model").time_zone is PLAIN.time_zone
     assert profiles.of_unit(UNIT).filter_policy is profiles.of_unit(other).filter_policy is FilterPolicy.ANY_ONE
+
+
+def test_the_file_sets_what_an_ehr_can_do() -> None:
+    text = b'[model]\ncancel = true\nchecks_timeslots = false\nreschedule = "unknown"\npatient_by = ["details"]\n'
+
+    found = read_profiles(text)["model"].applied_to(EhrProfile("model", "Model", capabilities=Capabilities(book=YES)))
+
+    assert found.capabilities == Capabilities(
+        book=YES, cancel=YES, checks_timeslots=Support.NO, patient_by=frozenset({PatientIdentification.DETAILS})
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "cancel = 1",
+        'cancel = "yes"',
+        'patient_by = ["shoe_size"]',
+        'patient_by = "details"',
+        "maximum_comment_length = -1",
+        'required_patient_details = ["first name"]',
+    ],
+)
+def test_what_it_says_of_that_is_checked(line: str) -> None:
+    with pytest.raises(ProfilesError, match=rf"\[model\S*\] {line.split(maxsplit=1)[0].upper()}|\[model\S+\] \d"):
+        read_profiles(f"[model]\n{line}\n".encode())

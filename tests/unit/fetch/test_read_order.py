@@ -2,7 +2,8 @@
 
 The EHR writes a running version into each slot's end when a call arrives, and its slots come and go. Reads of any shape
 are under way at once and land in any order; memory is short at times. For each slot the versions that answers show
-must never fall, and a slot that was shown as gone must not come back from an earlier call.
+must never fall, and a slot that was shown as gone must not come back from an earlier call. Bookings and cancellations
+come in between: what is booked, no answer shows from a call that began before its answer.
 """
 
 import asyncio
@@ -15,12 +16,16 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.domain.appointments import TimeRange
 from gateway.domain.ehr_profile import EhrProfile, FanOut, FilterPolicy
 from gateway.domain.errors import UpstreamAnswerTooLarge
 from gateway.domain.models import Timeslot
 from gateway.domain.queries import Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList, instant
-from gateway.fetch.cache_budget import Lifetimes
+from gateway.domain.window import Window
+from gateway.fetch.booked_times import BookedTimes
+from gateway.fetch.cache_budget import CacheConfig, Lifetimes
+from gateway.fetch.catalog import Catalog
 from gateway.fetch.profiles import Profiles
 from tests.unit.asking import Answer, Gateway, Request
 from tests.unit.model_ehr import (
@@ -99,6 +104,8 @@ class Shown:
         self.versions: dict[Key, int] = {}
         self.gone: set[Key] = set()
         self.bookings: defaultdict[Key, list[int]] = defaultdict(list)
+        self.must_be_gone: dict[Key, int] = {}
+        """What was booked here, and the version of the last call before its answer."""
 
     def see(self, query: TimeslotQuery, answer: TimeslotList) -> None:
         found = {_key(slot): _version(slot) for slot in answer.slots}
@@ -106,6 +113,7 @@ class Shown:
             assert version >= self.versions.get(key, 0), f"{key} went back from {self.versions.get(key)} to {version}"
             self.versions[key] = version
             self.gone.discard(key)
+            assert version > self.must_be_gone.get(key, 0), f"{key} is shown although it was booked here"
         for start, resource, service in product(GRID, RESOURCES, SERVICES):
             key = start, resource, service
             is_asked = query.resource in {None, resource} and query.service in {None, service}
@@ -170,6 +178,8 @@ class ReadsInAnyOrder(RuleBasedStateMachine):
         self.ehr.free = set(SLOTS)
         self.under_way: list[Asked] = []
         self.shown = Shown()
+        catalog = Catalog(self.ehr, CacheConfig(KEPT, self.gateway.budget, lambda: self.gateway.now))
+        self.booked_times = BookedTimes(self.gateway.calls, catalog, lambda: START, lambda: self.gateway.now)
 
     def turn(self, count: int = 40) -> None:
         async def turns() -> None:
@@ -212,6 +222,39 @@ class ReadsInAnyOrder(RuleBasedStateMachine):
         if slot in self.ehr.free:
             self.shown.bookings[slot.start, slot.resource, slot.service].append(self.ehr.versions)
         self.ehr.free ^= {slot}
+
+    @rule(data=st.data(), names_resource=st.sampled_from([True, True, False]))
+    def book_here(self, data: st.DataObject, names_resource: bool) -> None:
+        """A booking of our own: its time is gone, whatever calls say that began before its answer came."""
+        start, resource = data.draw(st.sampled_from(GRID)), data.draw(st.sampled_from(RESOURCES))
+        gone = {each for each in self.ehr.free if (each.start, each.resource) == (start, resource)}
+        service = data.draw(st.sampled_from(SERVICES))
+        if not names_resource:
+            gone = {each for each in self.ehr.free if (each.start, each.service) == (start, service)}
+        for slot in gone:
+            self.shown.bookings[slot.start, slot.resource, slot.service].append(self.ehr.versions)
+            self.shown.must_be_gone[slot.start, slot.resource, slot.service] = self.ehr.versions
+        self.ehr.free -= gone
+        when = TimeRange(start, start + timedelta(minutes=20))
+        self.gateway.now += 0.001
+        self.booked_times.taken(UNIT, resource if names_resource else None, service, when)
+        self.gateway.now += 0.001
+        asked = TimeslotQuery(UNIT, Window(start, start + DAY / 2), data.draw(st.sampled_from([None, resource])), None)
+        self.begin_request([asked], no_cache=False)
+
+    @rule(data=st.data())
+    def cancel_here(self, data: st.DataObject) -> None:
+        """A cancellation of our own: its time is asked again by whoever comes."""
+        slot = data.draw(st.sampled_from(SLOTS))
+        self.ehr.free |= {slot}
+        self.gateway.now += 0.001
+        self.booked_times.changed(UNIT, TimeRange(slot.start, slot.start + timedelta(minutes=20)))
+        self.gateway.now += 0.001
+        asked = TimeslotQuery(UNIT, Window(slot.start, slot.start + DAY / 2), slot.resource, slot.service)
+        arrived = len(self.ehr.arrived)
+        begun = self.begin_request([asked], no_cache=False)
+        assert not begun.answers.done()
+        assert len(self.ehr.arrived) > arrived
 
     @rule(seconds=st.sampled_from([1.0, 10.0, 16.0, 31.0]))
     def wait(self, seconds: float) -> None:

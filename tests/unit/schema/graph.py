@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from gateway.booking.caller_bookings import CallerBookings
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.models import EVERYTHING, Access
 from gateway.engine.engine import Operation
@@ -75,6 +76,7 @@ class Graph:
     now: float = 1_000.0
     instant: datetime = NOW
     engine: GatewayEngine = field(init=False)
+    bookings: CallerBookings | None = None
 
     def __post_init__(self) -> None:
         config = CacheConfig(self.lifetimes, CacheBudget(64 * 1024 * 1024), self._clock, FragmentCache)
@@ -99,6 +101,7 @@ class Graph:
     ) -> Answered:
         """The answer to a request whose reading the caller of this ends."""
         context = self.context(access, limits, reading)
+        context.caller_bookings = self.bookings
         try:
             outcome = await self.engine.run(Operation(text, None, variables), context)
         finally:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from gateway.domain.ehr_profile import EhrProfile
@@ -90,12 +90,18 @@ def first_visible(access: Access) -> str:
     return next(filter(access.sees_emr, EMRS), EMRS[0])
 
 
+class TooLongError(Exception):
+    """A document is longer than the gateway takes, as a few are."""
+
+
 async def told_everything(world: World, roots: Sequence[Root], default: str) -> dict[str, Any]:
     """What the roots give to whoever sees everything, where `default` is the EHR that is meant by none."""
     named = [replace(root, emr=default) if root.field == "careUnits" and root.emr is None else root for root in roots]
-    data = (await Graph(world, PROFILES).ask(document(named))).data
-    assert data is not None
-    return data
+    answer = await Graph(world, PROFILES).ask(document(named))
+    if any("tokens" in message for message in answer.messages):
+        raise TooLongError
+    assert answer.data is not None
+    return answer.data
 
 
 @settings(max_examples=150, deadline=None)
@@ -108,7 +114,10 @@ def test_nothing_invisible_is_in_an_answer_and_everything_visible_is(random: Ran
         whole = await told_everything(world, roots, first_visible(access))
         return whole, await Graph(world, PROFILES).ask(document(roots), access)
 
-    whole, answer = asyncio.run(both())
+    try:
+        whole, answer = asyncio.run(both())
+    except TooLongError:
+        reject()
 
     check(roots, answer, whole, access, world)
 

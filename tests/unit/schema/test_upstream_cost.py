@@ -249,8 +249,14 @@ def test_what_names_what_it_wants_takes_no_more_calls_than_foretold(random: Rand
 
     # Of several owners one who is not known is a gap, and no error.
     is_gap = re.search(r'Ids: \[[^]]*"(nobody|nothing)"', text)
-    if "NOT_FOUND" not in whole.codes and not is_gap:
+    # A slot that is gone may name a resource that Leyr refuses; then it is looked for with fewer filters.
+    is_gone = whole.data is None or any(found is None or None in _items(found) for found in whole.data.values())
+    if "NOT_FOUND" not in whole.codes and not is_gap and not is_gone:
         assert not answer.errors
+
+
+def _items(found: object) -> list[object]:
+    return found if isinstance(found, list) else []
 
 
 profiles = st.builds(

@@ -45,6 +45,28 @@ def test_a_process_begins_anew_once_with_its_arguments_and_what_others_have_set(
     assert second == f"{process} ['--port', 'å'] 67108864 5"
 
 
+LOST = """
+import os, sys
+from gateway.server.allocator import restart_with_kept_heap
+begun = int(os.environ.get("BEGUN", "0")) + 1
+print(begun, flush=True)
+sys.executable = sys.argv[1]
+if begun < 5:
+    restart_with_kept_heap(64, {**os.environ, "BEGUN": str(begun)})
+print("served")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is Linux's")
+def test_a_process_whose_loader_takes_the_variables_away_begins_anew_once(tmp_path: Path) -> None:
+    # As recent versions of glibc do for an interpreter with capabilities of its own, such as to listen on port 443.
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nunset {" ".join(SET)}\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    python.chmod(0o700)
+
+    assert run_python(LOST, str(python)).stdout.split() == ["1", "2", "served"]
+
+
 @pytest.mark.parametrize(("kept_mb", "environment"), [(0, {}), (64, SET)])
 def test_a_process_goes_on_where_there_is_nothing_to_tell(kept_mb: int, environment: dict[str, str]) -> None:
     before = os.getpid()
@@ -82,7 +104,16 @@ def test_memory_below_a_list_that_stays_is_given_back_where_glibc_was_told(told:
     assert (int(ended.stdout) <= 64 * 1024 * 1024) is told
 
 
-def test_an_interpreter_that_may_not_be_begun_again_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+@pytest.mark.parametrize("executable", ["/no/such/python", "", None])
+def test_an_interpreter_that_may_not_be_begun_again_goes_on(
+    monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
 
     restart_with_kept_heap(64, {})
+
+
+def test_an_environment_that_cannot_be_handed_on_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+
+    restart_with_kept_heap(64, {"": "a variable without a name"})

@@ -15,6 +15,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.auth.rate_limit import Limit
+from gateway.booking.caller_bookings import OUTCOMES, BookingEvent
+from gateway.domain.booking import BookingStep
 from gateway.domain.errors import GatewayError, UpstreamUnavailable
 from gateway.fetch.fetch_scope import CacheStatus, Incomplete, IncompleteReason
 from gateway.http.request_context import RequestIds, RequestOutcome, RequestRecord
@@ -294,13 +296,16 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
         metrics.retried(first)
         metrics.breaker_changed(first, BreakerState.OPEN)
         metrics.finished(rejected(first))
+        metrics.bookings.booked(BookingEvent(third, first, cast("BookingStep", second), third, 1.0))
+        metrics.bookings.booked(BookingEvent(third, first, cast("BookingStep", second), "outcome_unknown", 1.0))
         incomplete = [Incomplete(first, second, cast("IncompleteReason", third), 1)]
         metrics.finished(operation(outcome=first, operation_type=second, reads={third: 1}, incomplete=incomplete))
 
     known = {
         "emr": {*EMRS},
         "endpoint": {*ENDPOINTS},
-        "outcome": {*map(str, CallResult), *get_args(RequestOutcome)},
+        "outcome": {*map(str, CallResult), *get_args(RequestOutcome), *OUTCOMES},
+        "step": {*map(str, BookingStep)},
         "operation": {"query", "mutation", "subscription", UNKNOWN},
         "kind": {*map(str, FailureKind)},
         "reason": {*map(str, Rejection), *map(str, IncompleteReason)},

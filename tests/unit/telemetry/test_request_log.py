@@ -4,10 +4,12 @@ import json
 from collections import Counter
 from io import StringIO
 
+from gateway.booking.caller_bookings import BookingEvent
+from gateway.domain.booking import BookingStep
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.http.request_context import RequestIds, RequestRecord
 from gateway.logging import build_log
-from gateway.telemetry.request_log import RequestLog
+from gateway.telemetry.request_log import BookingLog, RequestLog
 
 OURS = "0b9f6a3e-0f5a-4f5a-9b9f-6a3e0f5a4f5a"
 THEIRS = "9f1b6a3e-7f5a-4f5a-8b9f-6a3e0f5a4fff"
@@ -108,3 +110,25 @@ def test_a_log_level_of_warning_omits_request_lines() -> None:
     RequestLog(build_log("warning", to)).finished(REJECTED)
 
     assert to.getvalue() == ""
+
+
+def test_a_booking_is_one_line_with_nothing_of_a_patient() -> None:
+    stream = StringIO()
+    log = BookingLog(build_log("info", stream))
+
+    log.booked(BookingEvent("page", "webdoc", BookingStep.BOOK, "booked", 0.25))
+    log.booked(BookingEvent("page", "webdoc", BookingStep.CANCEL, "outcome_unknown", 20.0, is_replayed=True))
+
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    del first["timestamp"]
+    assert first == {
+        "level": "info",
+        "event": "booking.answered",
+        "caller": "page",
+        "emr": "webdoc",
+        "kind": "book",
+        "outcome": "booked",
+        "replayed": False,
+        "duration_ms": 250.0,
+    }
+    assert (second["level"], second["replayed"]) == ("warning", True)

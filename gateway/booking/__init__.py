@@ -1,0 +1,1 @@
+"""Booking: at most once for each idempotency key, as typed outcomes."""
