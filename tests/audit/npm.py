@@ -18,7 +18,8 @@ def npm(folder: Path, *arguments: str) -> None:
 def install(folder: Path) -> None:
     """What the lock names, if that has not been done since the lock changed; by one process at a time."""
     lock, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
-    with (folder / "package.json").open(encoding="utf-8") as held:
+    # Not package.json, which whoever builds the booking page holds meanwhile.
+    with lock.open(encoding="utf-8") as held:
         flock(held, LOCK_EX)
         if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
             npm(folder, "ci", "--no-audit", "--no-fund")
