@@ -111,6 +111,7 @@ class Attempt:
     async def hold_until(self, until: datetime) -> None:
         """Keep the turn until nothing of the call can land any more."""
         if self._turn is not None:
+            # As it was made it lasts twice as long as a call may take to land.
             with suppress(JournalUnavailableError):
                 await self._needs.turns.extend(self._turn, until)
 

@@ -51,6 +51,7 @@ class ProcessLock:
 
     def close(self) -> None:
         """Let this process count as dead."""
+        # Somebody may have removed the journal's files; without its own this process counts as dead already.
         with suppress(FileNotFoundError):
             (self._folder / self.name).unlink()
         os.close(self._file)

@@ -52,6 +52,7 @@ class BookedTimes:
                     # A bare 404 may mean anything.
                     raise
             for filters in wider_filters(query, profile):
+                # With fewer filters Leyr may know what it refuses with more; where all are refused, it is gone.
                 with suppress(NotFound):
                     if await self._holds(wanted, TimeslotQuery(wanted.care_unit, window, *filters), lists):
                         return True

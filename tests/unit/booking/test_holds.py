@@ -14,9 +14,9 @@ from gateway.booking.journal import Hold, JournalEntry, JournalState
 from gateway.domain.appointments import Appointment, TimeRange
 from gateway.domain.booking import AwaitingConfirmation, Booked, Cancelled, Outcome, Taken, Wish
 from gateway.domain.models import CareUnitKey
-from tests.unit.booking.asking import Reason, book, reason, request
+from tests.unit.booking.asking import book, request
 from tests.unit.booking.entries import NOW, SLOT, UNIT, done, entry, sent
-from tests.unit.booking.model_ehr import Fate, slot
+from tests.unit.booking.model_ehr import slot
 from tests.unit.booking.processes import Machine
 from tests.unit.booking.test_sqlite_journal import FILE, Time, journal, process
 
@@ -202,18 +202,3 @@ def test_key_that_waits_for_its_next_wish_is_no_lost_call_of_the_one_that_was_ta
     assert sorted(each.state for each in machine.store.entries.values()) == ["claimed", "sent"]
     machine.wait(30)
     assert book(machine, own, "key", request(slot(), slot(120))).outcome == Taken((slot(), slot(120)))
-
-
-def test_of_many_lost_calls_one_is_looked_up_by_who_is_next_while_the_list_fails(machine: Machine) -> None:
-    own = machine.process()
-    machine.ehr.lists_all = False
-    machine.ehr.fate = lambda: Fate.LOST_BEFORE
-    for number in range(5):
-        book(machine, own, f"key {number}")
-        machine.wait(200)
-    machine.ehr.is_list_sick = True
-    machine.ehr.calls.clear()
-
-    assert reason(book(machine, own, "next").outcome) is Reason.NOT_SENT
-    # And what is listed before the call.
-    assert machine.ehr.calls == ["list", "list"]
