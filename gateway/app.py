@@ -4,12 +4,13 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from random import random
 from secrets import token_bytes
 from time import monotonic
 from typing import TextIO
@@ -26,6 +27,7 @@ from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_netw
 from gateway.auth.rate_limit import Limit, RateLimits, Reached
 from gateway.booking.caller_bookings import Bookings
 from gateway.booking_composition import Booking, Upstream
+from gateway.client_composition import httpx2_client, leyr_transport
 from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.engine.document_limits import DocumentLimits
@@ -48,8 +50,7 @@ from gateway.http.health import livez, readyz
 from gateway.http.requests import RequestReader
 from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
-from gateway.http_client.connector import ConnectConfig
-from gateway.http_client.pool import ConnectionPool, HttpClient, HttpClientFactory, WholeClient
+from gateway.http_client.pool import HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
@@ -61,9 +62,11 @@ from gateway.schema.node import Nodes
 from gateway.schema.query import engine_config, execution_limits, node_types, sdl, shared_schema
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings
+from gateway.shared_composition import Shared, TimeAndChance
 from gateway.signals import ignore_signals, remembered_signals, take_signals
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
+from gateway.telemetry.shared_store_log import SharedStoreEvents
 from gateway.telemetry.traces import Traces
 
 _MEBIBYTE = 1024 * 1024
@@ -80,6 +83,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     clock: Callable[[], float] = monotonic,
     new_reference: Callable[[], object] = uuid4,
     new_secret: Callable[[], bytes] = lambda: token_bytes(32),
+    chance: Callable[[], float] = random,
     connections: HttpClientFactory | None = None,
     log_to: TextIO | LogStream | None = None,
     metrics: Metrics | None = None,
@@ -97,16 +101,29 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     log = build_log(settings.gateway_log_level, log_to or sys.stderr)
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
-    keys_over = connections or partial(_httpx2_client, settings)
+    keys_over = connections or partial(httpx2_client, settings)
+    shared = Shared.of(settings, SharedStoreEvents(log), TimeAndChance(clock, new_secret, chance))
     booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
     names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
-        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
+        settings,
+        now,
+        clock,
+        new_reference,
+        new_secret,
+        log,
+        metrics,
+        traces,
+        readiness,
+        memory,
+        configuration,
+        booking,
+        shared,
     )
     policies = _policies(dependencies)
-    transport = _transport(settings, connections)
+    transport = leyr_transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
     if connections is None:
         booking = booking.over(Upstream(transport, policies, *sources), settings, now, clock)
@@ -114,25 +131,16 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     graphiql = _graphiql(settings, configuration, notice)
     endpoint = _endpoint(dependencies, sources, policies, graphiql)
 
-    middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
-    handlers = {HTTPException: http_exception_handler(new_reference)}
-    routes = _routes(settings, readiness, graphiql, endpoint)
     signals = remembered_signals() if takes_signals else None
-    lifespan = partial(_lifespan, configuration, transport, policies, booking, signals)
-    app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
+    app = Starlette(
+        routes=_routes(settings, readiness, graphiql, endpoint),
+        middleware=[*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)],
+        lifespan=partial(_lifespan, configuration, transport, policies, booking, shared, signals),
+        exception_handlers={HTTPException: http_exception_handler(new_reference)},
+    )
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
     return app
-
-
-def _transport(settings: Settings, connections: HttpClientFactory | None) -> LeyrTransport:
-    return LeyrTransport(
-        settings.leyr_base_url,
-        *settings.credentials(),
-        connections=connections or partial(_leyr_client, settings),
-        writes=None if connections else partial(_httpx2_client, settings, http2=settings.leyr_http2),
-        max_body_bytes=settings.gateway_max_upstream_mb * _MEBIBYTE,
-    )
 
 
 def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> Response | None:
@@ -140,29 +148,6 @@ def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> 
         return None
     zone = configuration.profiles.default.time_zone.key
     return graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
-
-
-def _leyr_client(settings: Settings, base_url: str, headers: Mapping[str, str]) -> HttpClient:
-    """The HTTP client for a base URL: the own pool, which is the fastest, unless it cannot be reached so."""
-    if settings.leyr_http2 or settings.proxy_for(base_url) is not None:
-        return _httpx2_client(settings, base_url, headers, http2=settings.leyr_http2)
-    return ConnectionPool(base_url, headers, connecting=_connecting(settings))
-
-
-def _httpx2_client(
-    settings: Settings, base_url: str, headers: Mapping[str, str], *, http2: bool = False
-) -> WholeClient:
-    # It takes three megabytes and some start time, which most processes spare.
-    from gateway.http_client.httpx2_client import Httpx2Client  # noqa: PLC0415 # as said above
-
-    proxy, connecting = settings.proxy_for(base_url), _connecting(settings)
-    return Httpx2Client(base_url, headers, proxy=proxy, http2=http2, connecting=connecting)
-
-
-def _connecting(settings: Settings) -> ConnectConfig:
-    return ConnectConfig(
-        settings.gateway_lookup_seconds, settings.gateway_connect_seconds, settings.gateway_tls_seconds
-    )
 
 
 def _configuration(
@@ -176,11 +161,12 @@ def _configuration(
 
 
 @asynccontextmanager
-async def _lifespan(
+async def _lifespan(  # noqa: PLR0917 # what lives as long as the application
     configuration: Configuration,
     transport: LeyrTransport,
     policies: UpstreamPolicies,
     booking: Booking,
+    shared: Shared | None,
     signals: set[int] | None,
     _: Starlette,
 ) -> AsyncIterator[None]:
@@ -188,7 +174,7 @@ async def _lifespan(
     asyncio.get_running_loop().set_exception_handler(asyncio_handler(log))
     if signals is not None:
         take_signals(signals, log, configuration)
-    async with transport:
+    async with transport, shared or nullcontext():
         async with booking:
             if verifier is not None:
                 await verifier.start()
@@ -232,6 +218,7 @@ class _Dependencies:
     memory: CacheBudget
     configuration: Configuration
     booking: Booking
+    shared: Shared | None
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 

@@ -31,6 +31,7 @@ from gateway.fetch.cache_budget import Lifetimes
 from gateway.files import FileError, read_secret
 from gateway.http.csrf import Origins
 from gateway.http_client.proxies import ProxySettings
+from gateway.shared_settings import SharedSettings
 
 _PREFIXES = ("LEYR_", "GATEWAY_")
 _DELIVERY_SECONDS = 5
@@ -129,7 +130,7 @@ class LimitSettings(BaseModel):
         return self.gateway_receive_seconds + self.gateway_deadline_seconds + _DELIVERY_SECONDS
 
 
-class Settings(LimitSettings, AccessSettings, BookingSettings, ProxySettings, BaseSettings):
+class Settings(LimitSettings, AccessSettings, BookingSettings, SharedSettings, ProxySettings, BaseSettings):
     """The gateway's settings."""
 
     model_config = SettingsConfigDict(
@@ -299,7 +300,7 @@ def load_settings(**overrides: Any) -> Settings:
 def settings_table() -> str:
     """The settings as a Markdown table, for docs/running.md."""
     rows = ["| Name | Default | Meaning |", "| --- | --- | --- |"]
-    groups = (ProxySettings, AccessSettings, BookingSettings, LimitSettings)
+    groups = (ProxySettings, AccessSettings, BookingSettings, SharedSettings, LimitSettings)
     for name in (*Settings.__annotations__, *(name for group in groups for name in group.model_fields)):
         info = Settings.model_fields[name]
         default = ",".join(info.default) if isinstance(info.default, tuple) else info.default
