@@ -5,7 +5,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -130,13 +130,22 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         dependencies = replace(dependencies, booking=booking)
     graphiql = _graphiql(settings, configuration, notice)
     endpoint = _endpoint(dependencies, sources, policies, graphiql)
-
     signals = remembered_signals() if takes_signals else None
+    lifespan = partial(_lifespan, configuration, transport, policies, booking, shared, signals)
+    return _application(dependencies, _routes(settings, readiness, graphiql, endpoint), endpoint, lifespan)
+
+
+def _application(
+    dependencies: "_Dependencies",
+    routes: list[BaseRoute],
+    endpoint: GraphQLEndpoint,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
+) -> Starlette:
     app = Starlette(
-        routes=_routes(settings, readiness, graphiql, endpoint),
-        middleware=[*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)],
-        lifespan=partial(_lifespan, configuration, transport, policies, booking, shared, signals),
-        exception_handlers={HTTPException: http_exception_handler(new_reference)},
+        routes=routes,
+        middleware=[*_middleware(dependencies.settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: http_exception_handler(dependencies.new_reference)},
     )
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
