@@ -1,0 +1,463 @@
+"""Timeslots that several processes share: each knows what the others ask, have been told, and have booked.
+
+Of each care unit there is a log of events in the shared store, and what this process remembers follows it. A call of
+another process is a pending read here as well: what lands meanwhile corrects it, and it lands here when somebody wants
+it, or at once where something here may contradict it. So the law of order (`domain/read_order.py`) holds over all
+processes, and whoever is about to call finds out first whether another process has called.
+
+The store is asked where a care unit is met for the first time, and before a call begins. When it is away, the process
+goes on alone; what the others should have heard meanwhile they are told afterwards.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from cachetools import LRUCache
+
+from gateway.domain.models import CareUnitKey
+from gateway.domain.queries import Step
+from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
+from gateway.fetch.pending_reads import PendingRead
+from gateway.fetch.snapshots import Snapshot
+from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.fetch.timeslot_events import (
+    Asked,
+    Began,
+    Failed,
+    Forgotten,
+    Landed,
+    Taken,
+    TimeslotEvent,
+    decoded,
+    decoded_answer,
+    encoded,
+    encoded_answer,
+)
+from gateway.shared_store.errors import StoreAwayError, StoreRefusedError
+from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewValue, Position
+
+_MOST_UNITS = 10_000
+_MOST_READERS = 10_000
+_MOST_ATTEMPTS = 8
+# What a process could not say while the store was away; more than so many are said of the whole care unit.
+_MOST_UNSAID = 50
+_TOKEN_DIGITS = 12
+# Larger ones are not shared: others ask by themselves.
+_MOST_SHARED_SLOTS = 100_000
+_MOST_SLOTS_AT_ONCE = 5_000
+# What two processes mean by one instant differs by less: in doubt a time counts as taken.
+_CLOCKS_DIFFER = 0.005
+_EVER = Window(datetime.fromisoformat("0001-01-02T00:00:00+00:00"), datetime.fromisoformat("9999-12-30T00:00:00+00:00"))
+
+
+@dataclass(slots=True, eq=False)
+class RemoteRead:
+    """A call of another process: pending, or landed and not looked at here; its outcome is None where it failed."""
+
+    call: str
+    read: PendingRead
+    outcome: "asyncio.Future[TimeslotList | None]"
+    landed: Landed | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Unit:
+    """What is known of a care unit's log: the events up to `seen`."""
+
+    care_unit: CareUnitKey
+    log: str
+    seen: Position = BEFORE_ALL
+    is_behind: bool = True
+    remote: dict[str, RemoteRead] = field(default_factory=dict)
+    reading: "asyncio.Task[None] | None" = None
+    early: list[EventMessage] = field(default_factory=list)
+    """Messages that came while the log was read."""
+    unsaid: list[Asked] = field(default_factory=list)
+    landing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """A call of this process that the others know of."""
+
+    care_unit: CareUnitKey
+    call: str
+
+
+Found: TypeAlias = TimeslotList | Claim | None
+
+
+class SharedTimeslots:
+    """Follows the logs of the care units that this process has to do with, and writes into them."""
+
+    def __init__(
+        self,
+        calls: TimeslotCalls,
+        logs: EventLogs,
+        leases: Leases,
+        new_secret: Callable[[], bytes],
+        clock: Callable[[], float],
+    ) -> None:
+        self._calls = calls
+        self._logs = logs
+        self._leases = leases
+        self._new_secret = new_secret
+        self._clock = clock
+        self._process = ""
+        self._units: OrderedDict[CareUnitKey, _Unit] = OrderedDict()
+        self._by_log: dict[str, _Unit] = {}
+        self._readers: LRUCache[str, object] = LRUCache(_MOST_READERS)
+        self._names: LRUCache[object, str] = LRUCache(_MOST_READERS)
+        self._number = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        logs.follow(self._take_message)
+        logs.store.on_up(self._come_back)
+        logs.store.on_away(self._go_alone)
+
+    # What requests ask.
+
+    def is_current(self, care_unit: CareUnitKey) -> bool:
+        """Whether this process knows all that the others have said of a care unit, or cannot know it now."""
+        if not self._logs.is_up:
+            return True
+        unit = self._units.get(care_unit)
+        return unit is not None and not unit.is_behind and not any(each.landed for each in unit.remote.values())
+
+    async def catch_up(self, care_unit: CareUnitKey) -> None:
+        """Learn what other processes have said of a care unit, and remember what their calls brought."""
+        unit = self._unit(care_unit)
+        with suppress(StoreAwayError, StoreRefusedError):  # then this process goes on with what it knows
+            await self._read(unit)
+            await self._land_all(unit)
+
+    def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
+        """The pending calls of other processes for a care unit."""
+        unit = self._units.get(care_unit)
+        return [] if unit is None else [each for each in unit.remote.values() if each.landed is None]
+
+    async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
+        """What a call of another process brings, remembered here too; None where it fails, or nobody can tell."""
+        if remote.landed is not None:
+            await self.catch_up(remote.read.step.care_unit)
+        elif not remote.outcome.done():
+            self._leases.watch(remote.call, lambda: self._end(remote, None))
+            # Others may wait for it too.
+            return await asyncio.shield(remote.outcome)
+        return remote.outcome.result() if remote.outcome.done() else None
+
+    async def begin(self, read: PendingRead, find: Callable[[], TimeslotList | None]) -> Found:
+        """Say that this process begins a call, unless another one has made it, or makes it now.
+
+        Gives the claim, the answer where `find` finds it in what is remembered by then, or None where this process
+        goes on alone.
+        """
+        step = read.step
+        unit = self._unit(step.care_unit)
+        claim = Claim(step.care_unit, self._token())
+        event = Began(self._own, claim.call, Asked.of(step), self._reader_name(read.reader))
+        try:
+            for _ in range(_MOST_ATTEMPTS):
+                await self._read(unit)
+                appended = await self._logs.append(unit.log, encoded(event), after=unit.seen, lease=claim.call)
+                if isinstance(appended, Appended):
+                    unit.seen = max(unit.seen, appended.position)
+                    self._leases.hold(claim.call)
+                    return claim
+                self._take_page(unit, appended)
+                await self._land_all(unit)
+                found = find() or await self._joined(unit, step, find)
+                if found is not None:
+                    return found
+        except (StoreAwayError, StoreRefusedError):
+            # Alone, as whoever has no store.
+            return None
+        return None
+
+    async def _joined(self, unit: _Unit, step: Step, find: Callable[[], TimeslotList | None]) -> TimeslotList | None:
+        """The answer after a pending call of another process has brought it; None where there is none, or it failed."""
+        for remote in list(unit.remote.values()):
+            asked = remote.read.step
+            if remote.landed is None and asked.filters == step.filters and asked.window.contains(step.window):
+                await self.outcome(remote)
+                return find()
+        return None
+
+    # What this process says.
+
+    def landed(self, claim: Claim, snapshot: Snapshot) -> None:
+        """Say what a call has brought."""
+        self._leases.let_go(claim.call)
+        answer, clock = snapshot.answer, self._logs.store.clock
+        began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
+        is_shared = len(answer) <= _MOST_SHARED_SLOTS
+        value = self._logs.sealing.name("answer", claim.call) if is_shared else None
+        event = Landed(
+            self._own, claim.call, Asked.of(snapshot.step), clock.to_server(began), clock.to_server(last), value
+        )
+        unit = self._unit(claim.care_unit)
+        if not self._logs.is_up:
+            self._leave_unsaid(unit, event.asked)
+        elif value is None:
+            self._logs.tell(unit.log, encoded(event))
+        elif len(answer) <= _MOST_SLOTS_AT_ONCE:
+            self._logs.tell(unit.log, encoded(event), value=self._value(value, encoded_answer(answer)))
+        else:
+            self._start(self._tell_long(unit, event, value, answer))
+
+    async def _tell_long(self, unit: _Unit, event: Landed, value: str, answer: TimeslotList) -> None:
+        plain = await asyncio.to_thread(encoded_answer, answer)
+        self._logs.tell(unit.log, encoded(event), value=self._value(value, plain))
+
+    def failed(self, claim: Claim) -> None:
+        """Say that a call has brought nothing."""
+        self._leases.let_go(claim.call)
+        self._logs.tell(self._unit(claim.care_unit).log, encoded(Failed(self._own, claim.call)))
+
+    def alone(self, snapshot: Snapshot) -> None:
+        """Note what a call brought that the others do not know of, so that they ask anew once they can be told."""
+        unit = self._unit(snapshot.step.care_unit)
+        if self._logs.is_up:
+            self._tell_forgotten(unit, [Asked.of(snapshot.step)])
+        else:
+            self._leave_unsaid(unit, Asked.of(snapshot.step))
+
+    def taken(self, step: Step) -> None:
+        """Say that a booking took what a step asks for."""
+        unit, asked = self._unit(step.care_unit), Asked.of(step)
+        if self._logs.is_up:
+            self._logs.tell(unit.log, encoded(Taken(self._own, asked, self._now())))
+        else:
+            self._leave_unsaid(unit, asked)
+
+    def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
+        """Say that a window has to be asked anew."""
+        unit, asked = self._unit(care_unit), Asked.of(Step(care_unit, window))
+        if self._logs.is_up:
+            self._tell_forgotten(unit, [asked])
+        else:
+            self._leave_unsaid(unit, asked)
+
+    def _tell_forgotten(self, unit: _Unit, windows: Iterable[Asked]) -> None:
+        for asked in windows:
+            self._logs.tell(unit.log, encoded(Forgotten(self._own, asked, self._now())))
+
+    def _leave_unsaid(self, unit: _Unit, asked: Asked) -> None:
+        if len(unit.unsaid) >= _MOST_UNSAID:
+            unit.unsaid = [Asked.of(Step(unit.care_unit, _EVER))]
+        else:
+            unit.unsaid.append(asked)
+
+    # What other processes say.
+
+    def _take_message(self, message: EventMessage) -> None:
+        unit = self._by_log.get(message.log)
+        if unit is None:
+            return
+        if unit.reading is not None:
+            unit.early.append(message)
+        else:
+            self._take(unit, message)
+
+    def _take(self, unit: _Unit, message: EventMessage) -> None:
+        if message.position == BEFORE_ALL:
+            self._apply(unit, None, self._logs.opened(message))
+        elif message.position > unit.seen and not unit.is_behind:
+            if message.previous <= unit.seen:
+                unit.seen = message.position
+                self._apply(unit, message.position, self._logs.opened(message))
+            else:
+                unit.is_behind = True
+                self._follow(unit)
+
+    def _follow(self, unit: _Unit) -> None:
+        """Read a log, since something here may contradict it."""
+        self._start(self.catch_up(unit.care_unit))
+
+    async def _read(self, unit: _Unit) -> None:
+        """Read what is new in a log, once for all that wait for it. Raises StoreAwayError and StoreRefusedError."""
+        if not unit.is_behind:
+            return
+        if unit.reading is None:
+            unit.reading = asyncio.get_running_loop().create_task(self._read_log(unit))
+            unit.reading.add_done_callback(_retrieve)
+        await asyncio.shield(unit.reading)
+
+    async def _read_log(self, unit: _Unit) -> None:
+        try:
+            page = await self._logs.read(unit.log, unit.seen)
+            unit.is_behind = False
+            self._take_page(unit, page)
+        finally:
+            unit.reading = None
+            early, unit.early = unit.early, []
+            for message in early:
+                self._take(unit, message)
+
+    def _take_page(self, unit: _Unit, page: LogPage) -> None:
+        for position, event in page.events:
+            if position > unit.seen:
+                unit.seen = position
+                self._apply(unit, position, event)
+
+    def _apply(self, unit: _Unit, position: Position | None, data: bytes | None) -> None:
+        event = None if data is None else decoded(data)
+        if event is None:
+            # Whatever it said, nothing that was asked before can be relied on.
+            self._calls.forget_before(unit.care_unit, _EVER, self._clock())
+        elif event.by != self._own:
+            with suppress(ValueError, OverflowError):  # a window that is none, which no process of ours writes
+                self._apply_event(unit, position, event)
+
+    def _apply_event(self, unit: _Unit, position: Position | None, event: TimeslotEvent) -> None:
+        clock = self._logs.store.clock
+        match event:
+            case Began():
+                if position is not None:
+                    self._begin_remote(unit, event, clock.to_local(position[0] * 1_000))
+            case Landed():
+                self._land_remote(unit, event)
+            case Failed():
+                remote = unit.remote.get(event.call)
+                if remote is not None:
+                    self._end(remote, None)
+            case Taken():
+                at = clock.to_local(event.at) + _CLOCKS_DIFFER
+                self._calls.overwrite_at(event.asked.step(unit.care_unit), TimeslotList(), at)
+            case Forgotten():
+                at = clock.to_local(event.at) + _CLOCKS_DIFFER
+                self._calls.forget_before(unit.care_unit, event.asked.step(unit.care_unit).window, at)
+
+    def _begin_remote(self, unit: _Unit, event: Began, began: float) -> None:
+        step = event.asked.step(unit.care_unit)
+        reader = self._readers.get(event.reader)
+        if reader is None:
+            reader = self._readers[event.reader] = object()
+        read = PendingRead(step, reader, began)
+        unit.remote[event.call] = RemoteRead(event.call, read, asyncio.get_running_loop().create_future())
+        self._calls.follow(read)
+
+    def _land_remote(self, unit: _Unit, event: Landed) -> None:
+        remote = unit.remote.get(event.call)
+        began = self._logs.store.clock.to_local(event.began)
+        if remote is None or event.value is None:
+            # A newer answer than some here, which cannot be had.
+            self._calls.forget_before(unit.care_unit, event.asked.step(unit.care_unit).window, began)
+            if remote is not None:
+                self._end(remote, None)
+            return
+        remote.landed = event
+        if self._leases.is_watched(remote.call) or self._calls.may_contradict(remote.read):
+            self._follow(unit)
+
+    async def _land_all(self, unit: _Unit) -> None:
+        """Remember what calls of other processes have brought. Raises StoreAwayError and StoreRefusedError."""
+        async with unit.landing:
+            waiting = [each for each in unit.remote.values() if each.landed is not None]
+            oldest = self._clock() - self._calls.snapshots.lifetimes.served
+            for remote in [each for each in waiting if each.read.began <= oldest]:
+                self._end(remote, None)
+            fresh = [each for each in waiting if each.read.began > oldest]
+            names = [each.landed.value for each in fresh if each.landed is not None and each.landed.value is not None]
+            values = await self._logs.values(names)
+            for remote, value in zip(fresh, values, strict=True):
+                if remote.landed is not None and not remote.outcome.done():
+                    await self._land(remote, remote.landed, value)
+
+    async def _land(self, remote: RemoteRead, event: Landed, value: bytes | None) -> None:
+        read, clock = remote.read, self._logs.store.clock
+        began = clock.to_local(event.began)
+        answer = None if value is None else await _decoded(value)
+        if answer is not None:
+            answer.began, answer.last_began = began, clock.to_local(event.last_began)
+            answer = await read.corrected(answer, began)
+        if answer is None:
+            self._calls.forget_before(read.step.care_unit, read.step.window, began)
+        else:
+            self._calls.land(Snapshot(read.step, answer, began, read.reader, arrived_at=self._clock()), read)
+        self._end(remote, answer)
+
+    def _end(self, remote: RemoteRead, answer: TimeslotList | None) -> None:
+        """Let go of a call of another process, and let those go on that wait for it."""
+        self._leases.unwatch(remote.call)
+        unit = self._units.get(remote.read.step.care_unit)
+        if unit is not None:
+            unit.remote.pop(remote.call, None)
+        self._calls.unfollow(remote.read)
+        if not remote.outcome.done():
+            remote.outcome.set_result(answer)
+
+    # When the store comes and goes.
+
+    def _go_alone(self) -> None:
+        for unit in self._units.values():
+            unit.is_behind = True
+            for remote in list(unit.remote.values()):
+                self._end(remote, None)
+
+    def _come_back(self) -> None:
+        for unit in self._units.values():
+            unsaid, unit.unsaid = unit.unsaid, []
+            self._tell_forgotten(unit, unsaid)
+            if unsaid or self._calls.remembers(unit.care_unit):
+                self._follow(unit)
+
+    # Names.
+
+    @property
+    def _own(self) -> str:
+        # Not earlier, since a process may be forked after this was made.
+        if not self._process:
+            self._process = self._new_secret().hex()[:_TOKEN_DIGITS]
+        return self._process
+
+    def _token(self) -> str:
+        self._number += 1
+        return f"{self._own}{self._number:x}"
+
+    def _reader_name(self, reader: object) -> str:
+        found = self._names.get(reader)
+        if found is None:
+            found = self._names[reader] = self._token()
+        return found
+
+    def _now(self) -> int:
+        return self._logs.store.clock.to_server(self._clock())
+
+    def _value(self, name: str, plain: bytes) -> NewValue:
+        return NewValue(name, plain, int(self._calls.snapshots.lifetimes.served * 1_000))
+
+    def _unit(self, care_unit: CareUnitKey) -> _Unit:
+        unit = self._units.get(care_unit)
+        if unit is not None:
+            self._units.move_to_end(care_unit)
+            return unit
+        unit = self._units[care_unit] = _Unit(care_unit, self._logs.sealing.name("timeslots", *care_unit))
+        self._by_log[unit.log] = unit
+        while len(self._units) > _MOST_UNITS:
+            _, oldest = self._units.popitem(last=False)
+            del self._by_log[oldest.log]
+            for remote in list(oldest.remote.values()):
+                self._end(remote, None)
+            # Nobody would tell when others say something else.
+            self._calls.forget_before(oldest.care_unit, _EVER, self._clock())
+        return unit
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)  # type: ignore[arg-type] # a coroutine becomes a task
+        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type] # as above
+
+
+async def _decoded(value: bytes) -> TimeslotList | None:
+    return decoded_answer(value)
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()
