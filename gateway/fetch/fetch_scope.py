@@ -22,6 +22,8 @@ class CacheStatus(StrEnum):
 
     FETCHED = "fetched"
     JOINED = "joined"
+    SHARED = "shared"
+    """Another process fetched it, and kept it in the store that they share."""
     CACHED = "cached"
     STALE = "stale"
 

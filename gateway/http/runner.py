@@ -311,7 +311,7 @@ def fetch_report(scope: FetchScope, now: float, *, explain: bool) -> dict[str, A
 def _explanation(scope: FetchScope, now: float) -> dict[str, Any]:
     """The reads of an operation.
 
-    `planned` counts the lists that were read, `merged` the lists that fields asked for beyond those; the four cache
+    `planned` counts the lists that were read, `merged` the lists that fields asked for beyond those; the cache
     statuses add up to `planned`. `ageSeconds` is the age of the oldest data.
     """
     origins = Counter(read.origin for read in scope.reads)

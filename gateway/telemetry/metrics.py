@@ -209,7 +209,7 @@ class Metrics(CallEvents, Collector):
         )
         saved.add_metric(("merged",), self._merged)
         # Not STALE: stale data are given at once, but they are fetched again.
-        for origin in (CacheStatus.JOINED, CacheStatus.CACHED):
+        for origin in (CacheStatus.JOINED, CacheStatus.SHARED, CacheStatus.CACHED):
             saved.add_metric((origin,), self._reads.total((origin,)))
         yield saved
         for each in (

@@ -40,6 +40,7 @@ class RequestLog:
             duration_ms=round(request.seconds * 1000, 3),
             upstream_calls=reads.get(CacheStatus.FETCHED, 0),
             joined=reads.get(CacheStatus.JOINED, 0),
+            shared=reads.get(CacheStatus.SHARED, 0),
             cached=reads.get(CacheStatus.CACHED, 0),
             stale=reads.get(CacheStatus.STALE, 0),
             outcome=request.outcome,

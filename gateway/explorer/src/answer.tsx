@@ -41,7 +41,7 @@ export function AnswerDetails({ answer, explains, onExplains }: AnswerDetailsPro
   );
 }
 
-const COUNTS = ["planned", "merged", "fetched", "joined", "cached", "stale"];
+const COUNTS = ["planned", "merged", "fetched", "joined", "shared", "cached", "stale"];
 
 function summary(report: unknown): string {
   if (typeof report !== "object" || report === null) return "";

@@ -12,7 +12,7 @@ from gateway.domain.models import CareUnitKey
 from tests.harness import CACHES_ON, PATIENT, Clock, Gateway, Simulator
 from tests.stand_ins.http_client import UpstreamScript
 
-ORIGINS = ("fetched", "joined", "cached", "stale")
+ORIGINS = ("fetched", "joined", "shared", "cached", "stale")
 NAMES = {"care-units": "care_units", "healthcare-services": "healthcare_services"}
 SELECTIONS = [
     "name",

@@ -311,7 +311,7 @@ def test_labels_stay_in_their_closed_sets(events: list[tuple[str, str, str]]) ->
         "reason": {*map(str, Rejection), *map(str, IncompleteReason)},
         "origin": {*map(str, CacheStatus)},
         "limit": {*map(str, Limit)},
-        "how": {"merged", "joined", "cached"},
+        "how": {"merged", "joined", "shared", "cached"},
         "code": {GatewayError.code} | {kind.code for kind in descendants(GatewayError)},
     }
     for name, labels in series(metrics):
