@@ -359,7 +359,10 @@ def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[C
     settings, clock, memory = dependencies.settings, dependencies.clock, dependencies.memory
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    return catalog, TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
+    calls = TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
+    if dependencies.shared is not None:
+        dependencies.shared.share(calls)
+    return catalog, calls
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from gateway.fetch.shared_timeslots import SharedTimeslots
+from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.settings import Settings, SettingsError
 from gateway.shared_store.event_log import EventLogs
+from gateway.shared_store.leases import Leases
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.store import SharedStore, StoreConfig
 from gateway.telemetry.shared_store_log import SharedStoreEvents
@@ -29,6 +32,8 @@ class Shared:
     store: SharedStore
     sealing: Sealing
     logs: EventLogs
+    leases: Leases
+    outside: TimeAndChance
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -54,7 +59,13 @@ class Shared:
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
         sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret)
-        return cls(store, sealing, EventLogs(store, sealing))
+        logs = EventLogs(store, sealing)
+        return cls(store, sealing, logs, Leases(logs, outside.new_secret), outside)
+
+    def share(self, calls: TimeslotCalls) -> None:
+        """Let timeslots be asked once for all processes, as long as they are remembered at all."""
+        if calls.snapshots.lifetimes.fresh:
+            calls.share(SharedTimeslots(calls, self.logs, self.leases, self.outside.new_secret, self.outside.clock))
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()

@@ -39,8 +39,10 @@ from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
 from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.missing_ranges import MissingRange, calls_for_missing
+from gateway.fetch.request_answers import RequestAnswers
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import MissingRange, RequestAnswers, Source, TimeslotCalls, calls_for_missing
+from gateway.fetch.timeslot_calls import Source, TimeslotCalls
 
 # Queries that are looked at before others have their turn.
 _QUERIES_A_PIECE = 500
@@ -117,7 +119,17 @@ class QueryCoverage:
             found = {query: failed.of(lists_spread_over(query, profile)) for query in queries}
             self.errors.update((query, error) for query, error in found.items() if error is not None)
             queries = [query for query in queries if query not in self.errors]
-        batch = _Batch(listed_ids)
+        if not self.calls.is_current(self.care_unit):
+            joinable = await self.calls.catch_up(self.care_unit)
+            try:
+                await self._cover_all(queries, _Batch(listed_ids), profile)
+            finally:
+                for call in joinable:
+                    call.release()
+        else:
+            await self._cover_all(queries, _Batch(listed_ids), profile)
+
+    async def _cover_all(self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> None:
         try:
             await self._cover_each(sorted(queries, key=_containers_first), batch, profile)
             if batch.missing:

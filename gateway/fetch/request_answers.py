@@ -142,7 +142,7 @@ class RequestAnswers:
     def _started(self, step: Step) -> SharedCall[TimeslotList]:
         """A call that is counted already, with one holder."""
         since = self._scope.since_of(self._care_unit)
-        return self._calls.start(step, self._semaphore, self._scope.reader, since, self._scope.count_further_calls)
+        return self._calls.start(step, self._semaphore, self._scope.reader, self._scope.count_further_calls, since)
 
     def _use(self, step: Step, source: Source) -> None:
         self._sources[step] = source

@@ -11,19 +11,21 @@ goes on alone; what the others should have heard meanwhile they are told afterwa
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeAlias
+from functools import partial
+from typing import Any
 
 from cachetools import LRUCache
 
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import Step
+from gateway.domain.queries import Step, containing
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.pending_reads import PendingRead
+from gateway.fetch.shared_reads import Claim, Found, RemoteRead
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_events import (
@@ -41,13 +43,19 @@ from gateway.fetch.timeslot_events import (
 )
 from gateway.shared_store.errors import StoreAwayError, StoreRefusedError
 from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewValue, Position
+from gateway.shared_store.leases import Leases
 
 _MOST_UNITS = 10_000
 _MOST_READERS = 10_000
 _MOST_ATTEMPTS = 8
+# Of one care unit: calls that are pending, or landed and not looked at.
+_MOST_REMOTE = 1_000
+_REMOTE_SECONDS = 60.0
 # What a process could not say while the store was away; more than so many are said of the whole care unit.
 _MOST_UNSAID = 50
 _TOKEN_DIGITS = 12
+# Older ones are of no use, since all that began before them is.
+_KEPT_MILLISECONDS = 60_000
 # Larger ones are not shared: others ask by themselves.
 _MOST_SHARED_SLOTS = 100_000
 _MOST_SLOTS_AT_ONCE = 5_000
@@ -57,12 +65,7 @@ _EVER = Window(datetime.fromisoformat("0001-01-02T00:00:00+00:00"), datetime.fro
 
 
 @dataclass(slots=True, eq=False)
-class RemoteRead:
-    """A call of another process: pending, or landed and not looked at here; its outcome is None where it failed."""
-
-    call: str
-    read: PendingRead
-    outcome: "asyncio.Future[TimeslotList | None]"
+class _Remote(RemoteRead):
     landed: Landed | None = None
 
 
@@ -74,23 +77,12 @@ class _Unit:
     log: str
     seen: Position = BEFORE_ALL
     is_behind: bool = True
-    remote: dict[str, RemoteRead] = field(default_factory=dict)
+    remote: dict[str, _Remote] = field(default_factory=dict)
     reading: "asyncio.Task[None] | None" = None
     early: list[EventMessage] = field(default_factory=list)
     """Messages that came while the log was read."""
     unsaid: list[Asked] = field(default_factory=list)
     landing: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
-@dataclass(slots=True, eq=False)
-class Claim:
-    """A call of this process that the others know of."""
-
-    care_unit: CareUnitKey
-    call: str
-
-
-Found: TypeAlias = TimeslotList | Claim | None
 
 
 class SharedTimeslots:
@@ -143,56 +135,72 @@ class SharedTimeslots:
 
     async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
         """What a call of another process brings, remembered here too; None where it fails, or nobody can tell."""
-        if remote.landed is not None:
-            await self.catch_up(remote.read.step.care_unit)
-        elif not remote.outcome.done():
-            self._leases.watch(remote.call, lambda: self._end(remote, None))
-            # Others may wait for it too.
-            return await asyncio.shield(remote.outcome)
-        return remote.outcome.result() if remote.outcome.done() else None
+        unit = self._unit(remote.read.step.care_unit)
+        try:
+            while not remote.outcome.done():
+                await self._read(unit)
+                if isinstance(remote, _Remote) and remote.landed is not None:
+                    await self._land_all(unit)
+                elif not remote.outcome.done():
+                    ended = await self._leases.newer(unit.log, unit.seen, [remote.call])
+                    # What it said before its end has been heard by now.
+                    if ended and isinstance(remote, _Remote) and remote.landed is None:
+                        self._lose(remote)
+        except (StoreAwayError, StoreRefusedError):
+            self._end(remote, None)
+        return remote.outcome.result()
 
-    async def begin(self, read: PendingRead, find: Callable[[], TimeslotList | None]) -> Found:
-        """Say that this process begins a call, unless another one has made it, or makes it now.
+    async def begin(self, read: PendingRead, find: Callable[[], TimeslotList | None] | None) -> Found:
+        """Say that a call begins, unless `find` finds its answer after all that the others have brought.
 
-        Gives the claim, the answer where `find` finds it in what is remembered by then, or None where this process
-        goes on alone.
+        Without `find`, and where a call of another process failed that this one waited for, it begins in any case.
         """
-        step = read.step
-        unit = self._unit(step.care_unit)
-        claim = Claim(step.care_unit, self._token())
-        event = Began(self._own, claim.call, Asked.of(step), self._reader_name(read.reader))
+        if not self._logs.is_up:
+            return None
+        unit = self._unit(read.step.care_unit)
+        claim = Claim(unit.care_unit, self._leases.new())
+        event = encoded(Began(self._own, claim.call, Asked.of(read.step), self._reader_name(read.reader)))
         try:
             for _ in range(_MOST_ATTEMPTS):
                 await self._read(unit)
-                appended = await self._logs.append(unit.log, encoded(event), after=unit.seen, lease=claim.call)
+                after = None if find is None else unit.seen
+                appended = await self._logs.append(unit.log, event, after=after, lease=claim.call)
                 if isinstance(appended, Appended):
-                    unit.seen = max(unit.seen, appended.position)
+                    if after is not None:
+                        unit.seen = max(unit.seen, appended.position)
                     self._leases.hold(claim.call)
                     return claim
                 self._take_page(unit, appended)
                 await self._land_all(unit)
-                found = find() or await self._joined(unit, step, find)
-                if found is not None:
-                    return found
+                if find is not None:
+                    found = find()
+                    if found is not None:
+                        return found
+                    if await self._has_failed(unit, read.step):
+                        find = None
+                    elif (found := find()) is not None:
+                        return found
         except (StoreAwayError, StoreRefusedError):
             # Alone, as whoever has no store.
             return None
         return None
 
-    async def _joined(self, unit: _Unit, step: Step, find: Callable[[], TimeslotList | None]) -> TimeslotList | None:
-        """The answer after a pending call of another process has brought it; None where there is none, or it failed."""
-        for remote in list(unit.remote.values()):
+    async def _has_failed(self, unit: _Unit, step: Step) -> bool:
+        """Wait for a pending call of another process that holds the answer to a step; whether it failed."""
+        filters = containing(step.filters, self._calls.profiles.of_unit(unit.care_unit))
+        for remote in unit.remote.values():
             asked = remote.read.step
-            if remote.landed is None and asked.filters == step.filters and asked.window.contains(step.window):
-                await self.outcome(remote)
-                return find()
-        return None
+            if remote.landed is None and asked.filters in filters and asked.window.contains(step.window):
+                return await self.outcome(remote) is None
+        return False
 
     # What this process says.
 
-    def landed(self, claim: Claim, snapshot: Snapshot) -> None:
-        """Say what a call has brought."""
-        self._leases.let_go(claim.call)
+    def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
+        """Say what a call has brought; without a claim the others are told that it was made."""
+        if claim is None:
+            self.forgotten(snapshot.step.care_unit, snapshot.step.window)
+            return
         answer, clock = snapshot.answer, self._logs.store.clock
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
         is_shared = len(answer) <= _MOST_SHARED_SLOTS
@@ -200,52 +208,51 @@ class SharedTimeslots:
         event = Landed(
             self._own, claim.call, Asked.of(snapshot.step), clock.to_server(began), clock.to_server(last), value
         )
-        unit = self._unit(claim.care_unit)
-        if not self._logs.is_up:
-            self._leave_unsaid(unit, event.asked)
-        elif value is None:
-            self._logs.tell(unit.log, encoded(event))
-        elif len(answer) <= _MOST_SLOTS_AT_ONCE:
-            self._logs.tell(unit.log, encoded(event), value=self._value(value, encoded_answer(answer)))
-        else:
-            self._start(self._tell_long(unit, event, value, answer))
-
-    async def _tell_long(self, unit: _Unit, event: Landed, value: str, answer: TimeslotList) -> None:
-        plain = await asyncio.to_thread(encoded_answer, answer)
-        self._logs.tell(unit.log, encoded(event), value=self._value(value, plain))
+        # Until the others can know, whoever waits for it must not take this process for dead.
+        said = self._say(self._unit(claim.care_unit), event, event.asked, value, answer)
+        self._start(said, on_done=partial(self._leases.end, claim.call))
 
     def failed(self, claim: Claim) -> None:
         """Say that a call has brought nothing."""
-        self._leases.let_go(claim.call)
-        self._logs.tell(self._unit(claim.care_unit).log, encoded(Failed(self._own, claim.call)))
-
-    def alone(self, snapshot: Snapshot) -> None:
-        """Note what a call brought that the others do not know of, so that they ask anew once they can be told."""
-        unit = self._unit(snapshot.step.care_unit)
-        if self._logs.is_up:
-            self._tell_forgotten(unit, [Asked.of(snapshot.step)])
-        else:
-            self._leave_unsaid(unit, Asked.of(snapshot.step))
+        unit = self._unit(claim.care_unit)
+        self._logs.tell(unit.log, encoded(Failed(self._own, claim.call)))
+        self._leases.end(claim.call)
 
     def taken(self, step: Step) -> None:
-        """Say that a booking took what a step asks for."""
-        unit, asked = self._unit(step.care_unit), Asked.of(step)
-        if self._logs.is_up:
-            self._logs.tell(unit.log, encoded(Taken(self._own, asked, self._now())))
-        else:
-            self._leave_unsaid(unit, asked)
+        """Say that nothing is free any more that matches a step."""
+        asked = Asked.of(step)
+        self._start(self._say(self._unit(step.care_unit), Taken(self._own, asked, self._now()), asked))
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
-        unit, asked = self._unit(care_unit), Asked.of(Step(care_unit, window))
-        if self._logs.is_up:
-            self._tell_forgotten(unit, [asked])
-        else:
-            self._leave_unsaid(unit, asked)
+        self._forget(self._unit(care_unit), [Asked.of(Step(care_unit, window))])
 
-    def _tell_forgotten(self, unit: _Unit, windows: Iterable[Asked]) -> None:
+    def _forget(self, unit: _Unit, windows: Iterable[Asked]) -> None:
         for asked in windows:
-            self._logs.tell(unit.log, encoded(Forgotten(self._own, asked, self._now())))
+            self._start(self._say(unit, Forgotten(self._own, asked, self._now()), asked))
+
+    async def _say(
+        self,
+        unit: _Unit,
+        event: TimeslotEvent,
+        asked: Asked,
+        value: str | None = None,
+        answer: TimeslotList | None = None,
+    ) -> None:
+        """Append an event; when the store is away, the others are told later that they have to ask anew."""
+        written = None
+        if value is not None and answer is not None:
+            is_long = len(answer) > _MOST_SLOTS_AT_ONCE
+            plain = await asyncio.to_thread(encoded_answer, answer) if is_long else encoded_answer(answer)
+            written = NewValue(value, plain, int(self._calls.snapshots.lifetimes.served * 1_000))
+        try:
+            await self._logs.append(unit.log, encoded(event), value=written)
+        except StoreAwayError:
+            self._leave_unsaid(unit, asked)
+        except StoreRefusedError:
+            # Where it had no room, its script has told the others all the same; where this process may not write, it
+            # has told them nothing before either.
+            return
 
     def _leave_unsaid(self, unit: _Unit, asked: Asked) -> None:
         if len(unit.unsaid) >= _MOST_UNSAID:
@@ -300,6 +307,10 @@ class SharedTimeslots:
                 self._take(unit, message)
 
     def _take_page(self, unit: _Unit, page: LogPage) -> None:
+        known_until = unit.seen[0]
+        if known_until and page.first > unit.seen and page.server_time // 1_000 - known_until < _KEPT_MILLISECONDS:
+            # Events are gone that this process has not seen.
+            self._calls.forget_before(unit.care_unit, _EVER, self._clock())
         for position, event in page.events:
             if position > unit.seen:
                 unit.seen = position
@@ -339,8 +350,17 @@ class SharedTimeslots:
         if reader is None:
             reader = self._readers[event.reader] = object()
         read = PendingRead(step, reader, began)
-        unit.remote[event.call] = RemoteRead(event.call, read, asyncio.get_running_loop().create_future())
+        self._drop_old(unit)
+        unit.remote[event.call] = _Remote(event.call, read, asyncio.get_running_loop().create_future())
         self._calls.follow(read)
+
+    def _drop_old(self, unit: _Unit) -> None:
+        """Forget calls that nobody here waited for, and whose answers are of no use any more."""
+        oldest = self._clock() - _REMOTE_SECONDS
+        for remote in list(unit.remote.values()):
+            if remote.read.began >= oldest and len(unit.remote) < _MOST_REMOTE:
+                break
+            self._lose(remote)
 
     def _land_remote(self, unit: _Unit, event: Landed) -> None:
         remote = unit.remote.get(event.call)
@@ -352,7 +372,7 @@ class SharedTimeslots:
                 self._end(remote, None)
             return
         remote.landed = event
-        if self._leases.is_watched(remote.call) or self._calls.may_contradict(remote.read):
+        if self._calls.may_contradict(remote.read):
             self._follow(unit)
 
     async def _land_all(self, unit: _Unit) -> None:
@@ -384,7 +404,6 @@ class SharedTimeslots:
 
     def _end(self, remote: RemoteRead, answer: TimeslotList | None) -> None:
         """Let go of a call of another process, and let those go on that wait for it."""
-        self._leases.unwatch(remote.call)
         unit = self._units.get(remote.read.step.care_unit)
         if unit is not None:
             unit.remote.pop(remote.call, None)
@@ -393,6 +412,13 @@ class SharedTimeslots:
             remote.outcome.set_result(answer)
 
     # When the store comes and goes.
+
+    def _lose(self, remote: RemoteRead) -> None:
+        """Let go of a call whose process is gone, or that nobody can tell of: what it brought may have been shown."""
+        step = remote.read.step
+        if self._logs.is_up:
+            self._calls.forget_before(step.care_unit, step.window, remote.read.began)
+        self._end(remote, None)
 
     def _go_alone(self) -> None:
         for unit in self._units.values():
@@ -403,7 +429,7 @@ class SharedTimeslots:
     def _come_back(self) -> None:
         for unit in self._units.values():
             unsaid, unit.unsaid = unit.unsaid, []
-            self._tell_forgotten(unit, unsaid)
+            self._forget(unit, unsaid)
             if unsaid or self._calls.remembers(unit.care_unit):
                 self._follow(unit)
 
@@ -429,9 +455,6 @@ class SharedTimeslots:
     def _now(self) -> int:
         return self._logs.store.clock.to_server(self._clock())
 
-    def _value(self, name: str, plain: bytes) -> NewValue:
-        return NewValue(name, plain, int(self._calls.snapshots.lifetimes.served * 1_000))
-
     def _unit(self, care_unit: CareUnitKey) -> _Unit:
         unit = self._units.get(care_unit)
         if unit is not None:
@@ -448,10 +471,15 @@ class SharedTimeslots:
             self._calls.forget_before(oldest.care_unit, _EVER, self._clock())
         return unit
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # type: ignore[arg-type] # a coroutine becomes a task
-        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type] # as above
+    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+
+        def done(ended: asyncio.Task[None]) -> None:
+            self._tasks.discard(ended)
+            on_done()
+
+        task.add_done_callback(done)
 
 
 async def _decoded(value: bytes) -> TimeslotList | None:

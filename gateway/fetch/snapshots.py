@@ -52,6 +52,8 @@ class Snapshot:
     answer: TimeslotList
     fetched_at: float
     reader: object = None
+    arrived_at: float = -inf
+    """The clock's seconds when it came from another process."""
 
 
 class Generation:
@@ -107,6 +109,14 @@ class Snapshots:
         for snapshot in found:
             self._budget.touch(snapshot)
         return found
+
+    def meeting(self, step: Step) -> list[Snapshot]:
+        """The snapshots that may be served and whose answers may hold a slot of the answer to a step."""
+        return self._meeting(step, self._clock() - self.lifetimes.served)
+
+    def holds(self, care_unit: CareUnitKey) -> bool:
+        """Whether there are any of a care unit."""
+        return care_unit in self._cached
 
     def is_fresh(self, snapshot: Snapshot) -> bool:
         """Whether a snapshot needs no refresh."""

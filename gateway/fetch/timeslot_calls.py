@@ -2,11 +2,11 @@
 
 from asyncio import Semaphore
 from collections import defaultdict
-from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from math import inf
+from operator import attrgetter
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from cachetools import FIFOCache
@@ -14,16 +14,15 @@ from cachetools import FIFOCache
 from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.pieces import Pieces
-from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
+from gateway.domain.queries import Step, TimeslotQuery, partition, unconfirmed_ids
 from gateway.domain.read_order import differs, filters_meet, own_slots
-from gateway.domain.timeslots import TimeslotList
+from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window
 from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.profiles import Profiles
+from gateway.fetch.shared_reads import Claim, RemoteRead, SharedReads
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
 
@@ -49,6 +48,8 @@ class TimeslotCalls:
     ) -> None:
         self.profiles = profiles
         self.snapshots = snapshots
+        self._shared: SharedReads | None = None
+        self._needed_since: dict[Step, float] = {}
         self._divided = DividedCalls(backend, lambda care_unit: profiles.of_unit(care_unit).time_zone, clock)
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
@@ -59,6 +60,39 @@ class TimeslotCalls:
         self._counting: dict[Step, list[CountCalls]] = {}
         self._not_rounded_up: set[str] = set()
         self._failed_at: FIFOCache[CareUnitKey, float] = FIFOCache(_MOST_FAILED)
+
+    def share(self, shared: "SharedReads") -> None:
+        """Find out from now on what other processes do before a call is made, and tell them what this one does."""
+        self._shared = shared
+
+    def is_current(self, care_unit: CareUnitKey) -> bool:
+        """Whether nothing is to be found out from other processes before calls for a care unit are planned."""
+        return self._shared is None or self._shared.is_current(care_unit)
+
+    async def catch_up(self, care_unit: CareUnitKey) -> Sequence[SharedCall[TimeslotList]]:
+        """Learn what other processes have fetched, and make their pending calls joinable here.
+
+        Whoever has planned with these releases them: those that nobody joined end then.
+        """
+        if self._shared is None:
+            return ()
+        await self._shared.catch_up(care_unit)
+        joinable = [each for each in self._shared.pending(care_unit) if each.read.step not in self._pending[care_unit]]
+        return [self._follow_remote(each) for each in joinable]
+
+    def _follow_remote(self, remote: "RemoteRead") -> SharedCall[TimeslotList]:
+        step = remote.read.step
+        return self._begin(step, remote.read.began, self._of_remote(remote), remote.read.began, None)
+
+    async def _of_remote(self, remote: "RemoteRead") -> TimeslotList:
+        """What another process's call brings; where it fails, what a call of this one does."""
+        assert self._shared is not None  # noqa: S101 # it gave the call
+        answer = await self._shared.outcome(remote)
+        if answer is not None:
+            return answer
+        step = remote.read.step
+        count_calls = partial(count_for_any, self._counting.get(step) or [_count_nothing])
+        return await self._call(PendingRead(step, object()), Semaphore(CALLS_AT_ONCE), count_calls, waits=False)
 
     def rounds_up(self, emr: str) -> bool:
         """Whether windows are rounded up to the end of their last day."""
@@ -82,26 +116,35 @@ class TimeslotCalls:
         return call if call is not None and call.joinable and call.started >= since else None
 
     def start(
-        self, step: Step, semaphore: Semaphore, reader: object, count_calls: CountCalls
+        self, step: Step, semaphore: Semaphore, reader: object, count_calls: CountCalls, since: float = -inf
     ) -> SharedCall[TimeslotList]:
         """Start a call that is counted already, for the request that `reader` stands for, with one holder.
 
-        `count_calls` counts the calls that it takes beyond.
+        Nothing that began before `since` will do. `count_calls` counts the calls that it takes beyond.
         """
-        started, counting = self._clock(), [count_calls]
-        call: SharedCall[TimeslotList] = SharedCall(
-            self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting)),
-            started,
-            partial(self._on_done, step),
-        )
-        self._counting[step] = counting
+        counting = [count_calls]
+        call = self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting))
+        return self._begin(step, self._clock(), call, since, counting)
+
+    def _begin(
+        self,
+        step: Step,
+        started: float,
+        work: Coroutine[Any, Any, TimeslotList],
+        since: float,
+        counting: list[CountCalls] | None,
+    ) -> SharedCall[TimeslotList]:
+        call: SharedCall[TimeslotList] = SharedCall(work, started, partial(self._on_done, step))
+        self._counting[step] = [] if counting is None else counting
+        self._needed_since[step] = since
         self._pending[step.care_unit][step] = call
         return call
 
-    def count_for(self, step: Step, count_calls: CountCalls) -> None:
-        """Let the pending call of a step count its further calls for another request too."""
+    def join(self, step: Step, since: float, count_calls: CountCalls) -> None:
+        """Let the pending call of a step count its further calls for another request too, which wants no older data."""
         if step in self._counting:
             self._counting[step].append(count_calls)
+            self._needed_since[step] = max(self._needed_since[step], since)
 
     def may_refresh(self, care_unit: CareUnitKey) -> bool:
         """Whether stale answers may be fetched anew: not soon after a call failed."""
@@ -112,51 +155,128 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    async def _call(self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls) -> TimeslotList:
+    async def _call(
+        self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls, *, waits: bool = True
+    ) -> TimeslotList:
         step = read.step
         reads = self._reads[step.care_unit]
         reads.add(read)
+        claim: Claim | None = None
         # The task keeps its context, so what is set there would keep requests in a cycle.
         counting = FURTHER_CALLS.set(count_calls)
         try:
             for number in range(_MOST_READS):
                 if number:
                     count_calls(1)
+                if self._shared is not None and claim is None:
+                    find = partial(self._found, step) if waits and not number else None
+                    found = await self._shared.begin(read, find)
+                    if isinstance(found, TimeslotList):
+                        return found
+                    claim = found
                 read.begin(self._clock(), was_overtaken=number > 0)
                 answer = await self._divided.timeslots(step, semaphore, count_calls)
                 began = max(read.began, answer.began or read.began)
                 await read.wait_for_overtaken(reads, began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
-                    reads.discard(read)
-                    self._land(Snapshot(step, landed, began, read.reader), reads)
-                    for window, before in read.forgotten:
-                        self.snapshots.forget(step.care_unit, window, before)
+                    snapshot = Snapshot(step, landed, began, read.reader)
+                    self.land(snapshot, read)
+                    if self._shared is not None:
+                        self._shared.landed(claim, snapshot)
+                        claim = None
                     return landed
         finally:
             FURTHER_CALLS.reset(counting)
-            read.end()
-            reads.discard(read)
-            if not reads:
-                self._reads.pop(step.care_unit, None)
+            self.unfollow(read)
+            if claim is not None and self._shared is not None:
+                self._shared.failed(claim)
         raise UpstreamUnavailable("Newer answers overtook this one again and again", retryable=True)
+
+    def _found(self, step: Step) -> TimeslotList | None:
+        """What is remembered by now for a step whose call is about to begin; no older than those who wait want it."""
+        profile = self.profiles.of_unit(step.care_unit)
+        query = TimeslotQuery(step.care_unit, step.window, step.resource, step.service)
+        used = self.snapshots.fresh(query, profile, self._needed_since.get(step, -inf))
+        shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used or ()]
+        if not used or None in shares:
+            return None
+        found = joined(share for share in shares if share is not None).copy()
+        if not found.slots and unconfirmed_ids(query, {each.step: each.answer for each, _ in used}):
+            return None
+        found.began = min(each.fetched_at for each, _ in used)
+        found.last_began = None
+        found.dropped = sum(each.answer.dropped for each, _ in used)
+        oldest = min((each for each, _ in used), key=attrgetter("fetched_at"))
+        self.watch(Snapshot(step, found, oldest.fetched_at, oldest.reader))
+        return found
 
     def overwrite(self, step: Step, answer: TimeslotList) -> None:
         """Put what a booking showed in place of what any call says that began before; it is not kept as a read."""
-        known = Snapshot(step, answer, self._clock(), reader=object())
+        self.overwrite_at(step, answer, self._clock())
+        if self._shared is not None:
+            self._shared.taken(step)
+
+    def overwrite_at(self, step: Step, answer: TimeslotList, at: float) -> None:
+        """The same for what was known at an instant; other processes are not told."""
+        known = Snapshot(step, answer, at, reader=object())
         self._outdate(known, self._reads.get(step.care_unit, ()))
         self.snapshots.overwrite(known)
 
     def forget(self, care_unit: CareUnitKey, window: Window) -> None:
         """Let a window be asked again: no request to come is answered from what began before."""
-        now = self._clock()
+        self.forget_before(care_unit, window, self._clock())
+        if self._shared is not None:
+            self._shared.forgotten(care_unit, window)
+
+    def forget_before(self, care_unit: CareUnitKey, window: Window, before: float) -> None:
+        """The same for what began before an instant; other processes are not told."""
         pending = self._pending.get(care_unit, {})
-        for step in [each for each in pending if each.window.overlaps(window)]:
+        for step in [each for each, call in pending.items() if each.window.overlaps(window) and call.started < before]:
             # Those who wait for it get it; nobody joins it any more.
-            del pending[step], self._counting[step]
+            del pending[step], self._counting[step], self._needed_since[step]
         for read in self._reads.get(care_unit, ()):
-            read.forget(window, now)
-        self.snapshots.forget(care_unit, window, now)
+            read.forget(window, before)
+        self.snapshots.forget(care_unit, window, before)
+
+    def follow(self, read: PendingRead) -> None:
+        """Correct a call of another process by what lands here from now on, and by what is newer here already."""
+        care_unit = read.step.care_unit
+        self._reads[care_unit].add(read)
+        for newer in self.snapshots.meeting(read.step):
+            if newer.fetched_at > read.began:
+                read.note(newer)
+
+    def unfollow(self, read: PendingRead) -> None:
+        """Forget a call that has landed or ended, of this process or another."""
+        read.end()
+        reads = self._reads.get(read.step.care_unit)
+        if reads is not None:
+            reads.discard(read)
+            if not reads:
+                del self._reads[read.step.care_unit]
+
+    def may_contradict(self, read: PendingRead) -> bool:
+        """Whether anything that is remembered, asked or shown here may be older than what a call has brought."""
+        step = read.step
+        if self.snapshots.meeting(step) or self._answers.get(step.care_unit):
+            return True
+        others = self._reads.get(step.care_unit, ())
+        return any(each.began and each is not read and filters_meet(each.step, step) for each in others)
+
+    def remembers(self, care_unit: CareUnitKey) -> bool:
+        """Whether anything is remembered of a care unit."""
+        return self.snapshots.holds(care_unit)
+
+    def land(self, snapshot: Snapshot, read: PendingRead) -> None:
+        """Keep what a call brought, of this process or another, and let what is to be asked anew be so."""
+        care_unit = snapshot.step.care_unit
+        reads = self._reads.get(care_unit, set())
+        reads.discard(read)
+        self._land(snapshot, reads)
+        for window, before in read.forgotten:
+            if before > snapshot.fetched_at:
+                self.snapshots.forget(care_unit, window, before)
 
     def _land(self, snapshot: Snapshot, reads: Iterable[PendingRead]) -> None:
         """Keep what a call brought, correct what others will bring, and outdate what says something else."""
@@ -198,55 +318,10 @@ class TimeslotCalls:
         calls = self._pending[step.care_unit]
         if calls.get(step) is call:
             del calls[step]
-            del self._counting[step]
+            del self._counting[step], self._needed_since[step]
         if not calls:
             del self._pending[step.care_unit]
 
 
-@dataclass(slots=True, eq=False)
-class MissingRange:
-    """A range of a part's window to call for, on behalf of a query; nothing waits for it where a stale one is known."""
-
-    query: TimeslotQuery
-    part: TimeslotQuery
-    window: Window
-    awaited: bool = True
-
-
-def calls_for_missing(
-    missing: Mapping[MissingRange, TimeslotQuery],
-    asked: Iterable[TimeslotQuery],
-    planned: Callable[[Sequence[TimeslotQuery]], Pieces[Plan]],
-) -> Pieces[Mapping[MissingRange, Sequence[Step]]]:
-    """The fewest steps whose answers hold the missing ranges.
-
-    `missing` has a query for each range, which may be for more than the range; `asked` are the parts of all that the
-    request asks for, known or not. Raises TooManyCallsError.
-    """
-    found = _serving(missing, (yield from planned(list(missing.values()))))
-    yield
-    fewest = _number_of_calls(found)
-    if fewest > 1:
-        # The ranges left beside known ones, and beyond midnights, can take more calls than whole parts.
-        uncut = {each: each.part for each in missing}
-        parts = list(uncut.values())
-        for wanted in (parts, [*parts, *asked]):
-            yield
-            with suppress(TooManyCallsError):
-                other = _serving(uncut, (yield from planned(wanted)))
-                yield
-                calls = _number_of_calls(other)
-                if calls < fewest:
-                    found, fewest = other, calls
-    return found
-
-
-def _serving(missing: Mapping[MissingRange, TimeslotQuery], made: Plan) -> Mapping[MissingRange, Sequence[Step]]:
-    return {
-        each: [step for step in made.serving[query] if step.window.overlaps(each.window)]
-        for each, query in missing.items()
-    }
-
-
-def _number_of_calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
-    return len({step for steps in found.values() for step in steps})
+def _count_nothing(calls: int) -> None:
+    """Count calls for nobody, as those who wait for another process's call have not to pay for one that fails."""

@@ -1,4 +1,4 @@
-"""What processes tell each other of a care unit's timeslots, in MessagePack: calls and bookings, and what calls brought.
+"""What processes tell each other of a care unit's timeslots, in MessagePack: calls, bookings, and what calls brought.
 
 Instants are microseconds of the shared store's clock; the edges of windows are microseconds since 1970.
 """
@@ -16,6 +16,7 @@ from gateway.domain.window import Window
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
 
 class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which timeslots a step asks for: those of a window, of a resource and of a service, None for all."""
@@ -97,6 +98,9 @@ class _ReadValue(msgspec.Struct, frozen=True, array_like=True):
     text_bytes: int | None
 
 
+_EVENTS: msgspec.msgpack.Decoder[TimeslotEvent] = msgspec.msgpack.Decoder(TimeslotEvent)
+
+
 def encoded(event: TimeslotEvent) -> bytes:
     """An event as bytes."""
     return msgspec.msgpack.encode(event)
@@ -105,7 +109,7 @@ def encoded(event: TimeslotEvent) -> bytes:
 def decoded(data: bytes) -> TimeslotEvent | None:
     """The event again; None where it is none."""
     try:
-        return msgspec.msgpack.decode(data, type=TimeslotEvent)
+        return _EVENTS.decode(data)
     except (msgspec.DecodeError, RecursionError):
         return None
 

@@ -1,0 +1,67 @@
+"""What fetching needs of other processes: what they ask, have fetched and have booked."""
+
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from gateway.domain.models import CareUnitKey
+from gateway.domain.queries import Step
+from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
+from gateway.fetch.pending_reads import PendingRead
+from gateway.fetch.snapshots import Snapshot
+
+
+@dataclass(slots=True, eq=False)
+class RemoteRead:
+    """A call of another process: pending, or landed and not looked at here; its outcome is None where it failed."""
+
+    call: str
+    read: PendingRead
+    outcome: "Future[TimeslotList | None]"
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """A call of this process that the others know of."""
+
+    care_unit: CareUnitKey
+    call: str
+
+
+class SharedReads(Protocol):
+    """What other processes do with timeslots, and what they are told of this one; never raises for the store."""
+
+    def is_current(self, care_unit: CareUnitKey) -> bool:
+        """Whether this process knows all that the others have said of a care unit, or cannot know it now."""
+
+    async def catch_up(self, care_unit: CareUnitKey) -> None:
+        """Learn what the others have said of a care unit, and land what their calls brought."""
+
+    def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
+        """The pending calls of the others."""
+
+    async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
+        """What one of them brings, landed here too; None where it fails, or nobody can tell."""
+
+    async def begin(self, read: PendingRead, find: "Callable[[], TimeslotList | None] | None") -> "Found":
+        """Say that a call begins, unless `find` finds its answer after all that the others have brought.
+
+        Without `find` it begins in any case. None where nobody could be told.
+        """
+
+    def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
+        """Say what a call has brought; without a claim the others are told that it was made."""
+
+    def failed(self, claim: Claim) -> None:
+        """Say that a call has brought nothing."""
+
+    def taken(self, step: Step) -> None:
+        """Say that nothing is free any more that matches a step."""
+
+    def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
+        """Say that a window has to be asked anew."""
+
+
+Found: TypeAlias = TimeslotList | Claim | None
