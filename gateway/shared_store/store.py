@@ -189,6 +189,8 @@ class SharedStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if connection is not None:
+            await connection.close()
 
     async def _stay_connected(self) -> None:
         pause = _LEAST_PAUSE
