@@ -68,6 +68,12 @@ _EVER = Window(datetime.fromisoformat("0001-01-02T00:00:00+00:00"), datetime.fro
 class _Remote(RemoteRead):
     landed: Landed | None = None
 
+    @property
+    def is_joinable(self) -> bool:
+        """Whether it is pending, and nothing says that what it asks has to be asked anew."""
+        read = self.read
+        return self.landed is None and not any(before > read.began for _, before in read.forgotten)
+
 
 @dataclass(slots=True, eq=False)
 class _Unit:
@@ -131,7 +137,7 @@ class SharedTimeslots:
     def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
         """The pending calls of other processes for a care unit."""
         unit = self._units.get(care_unit)
-        return [] if unit is None else [each for each in unit.remote.values() if each.landed is None]
+        return [] if unit is None else [each for each in unit.remote.values() if each.is_joinable]
 
     async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
         """What a call of another process brings, remembered here too; None where it fails, or nobody can tell."""
@@ -159,7 +165,8 @@ class SharedTimeslots:
             return None
         unit = self._unit(read.step.care_unit)
         claim = Claim(unit.care_unit, self._leases.new())
-        event = encoded(Began(self._own, claim.call, Asked.of(read.step), self._reader_name(read.reader)))
+        reader = self._reader_name(read.reader)
+        event = encoded(Began(self._own, claim.call, Asked.of(read.step), reader, self._now()))
         try:
             for _ in range(_MOST_ATTEMPTS):
                 await self._read(unit)
@@ -190,7 +197,7 @@ class SharedTimeslots:
         filters = containing(step.filters, self._calls.profiles.of_unit(unit.care_unit))
         for remote in unit.remote.values():
             asked = remote.read.step
-            if remote.landed is None and asked.filters in filters and asked.window.contains(step.window):
+            if remote.is_joinable and asked.filters in filters and asked.window.contains(step.window):
                 return await self.outcome(remote) is None
         return False
 
@@ -273,11 +280,11 @@ class SharedTimeslots:
 
     def _take(self, unit: _Unit, message: EventMessage) -> None:
         if message.position == BEFORE_ALL:
-            self._apply(unit, None, self._logs.opened(message))
+            self._apply(unit, self._logs.opened(message), is_logged=False)
         elif message.position > unit.seen and not unit.is_behind:
             if message.previous <= unit.seen:
                 unit.seen = message.position
-                self._apply(unit, message.position, self._logs.opened(message))
+                self._apply(unit, self._logs.opened(message))
             else:
                 unit.is_behind = True
                 self._follow(unit)
@@ -314,23 +321,25 @@ class SharedTimeslots:
         for position, event in page.events:
             if position > unit.seen:
                 unit.seen = position
-                self._apply(unit, position, event)
+                self._apply(unit, event)
 
-    def _apply(self, unit: _Unit, position: Position | None, data: bytes | None) -> None:
+    def _apply(self, unit: _Unit, data: bytes | None, *, is_logged: bool = True) -> None:
         event = None if data is None else decoded(data)
         if event is None:
             # Whatever it said, nothing that was asked before can be relied on.
             self._calls.forget_before(unit.care_unit, _EVER, self._clock())
-        elif event.by != self._own:
+        elif event.by != self._own or isinstance(event, Taken | Forgotten):
+            # Of its own calls this process knows all; what it said of bookings is also about calls that it learns of.
             with suppress(ValueError, OverflowError):  # a window that is none, which no process of ours writes
-                self._apply_event(unit, position, event)
+                self._apply_event(unit, event, is_logged=is_logged)
 
-    def _apply_event(self, unit: _Unit, position: Position | None, event: TimeslotEvent) -> None:
+    def _apply_event(self, unit: _Unit, event: TimeslotEvent, *, is_logged: bool) -> None:
         clock = self._logs.store.clock
+        doubt = 0.0 if event.by == self._own else _CLOCKS_DIFFER
         match event:
             case Began():
-                if position is not None:
-                    self._begin_remote(unit, event, clock.to_local(position[0] * 1_000))
+                if is_logged:
+                    self._begin_remote(unit, event, clock.to_local(event.at))
             case Landed():
                 self._land_remote(unit, event)
             case Failed():
@@ -338,10 +347,10 @@ class SharedTimeslots:
                 if remote is not None:
                     self._end(remote, None)
             case Taken():
-                at = clock.to_local(event.at) + _CLOCKS_DIFFER
+                at = clock.to_local(event.at) + doubt
                 self._calls.overwrite_at(event.asked.step(unit.care_unit), TimeslotList(), at)
             case Forgotten():
-                at = clock.to_local(event.at) + _CLOCKS_DIFFER
+                at = clock.to_local(event.at) + doubt
                 self._calls.forget_before(unit.care_unit, event.asked.step(unit.care_unit).window, at)
 
     def _begin_remote(self, unit: _Unit, event: Began, began: float) -> None:

@@ -38,12 +38,13 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Began(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """A process begins a call. `call` names it and its lease; `reader` stands for the request that makes it."""
+    """A process begins a call, not before `at`. `call` names it and its lease, `reader` the request that makes it."""
 
     by: str
     call: str
     asked: Asked
     reader: str
+    at: int
 
 
 class Landed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
