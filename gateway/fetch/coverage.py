@@ -41,6 +41,7 @@ from gateway.fetch.backend import UnitListLoader, load_listed_ids
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.missing_ranges import MissingRange, calls_for_missing
 from gateway.fetch.request_answers import RequestAnswers
+from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import Source, TimeslotCalls
 
@@ -48,6 +49,8 @@ from gateway.fetch.timeslot_calls import Source, TimeslotCalls
 _QUERIES_A_PIECE = 500
 # A thousand ids, each asked for in fifty windows.
 _MOST_PARTS = 50_000
+# Other processes may begin calls while it is planned; then what they ask is taken into account.
+_MOST_PLANS = 5
 
 
 class CoveredRange(NamedTuple):
@@ -119,27 +122,31 @@ class QueryCoverage:
             found = {query: failed.of(lists_spread_over(query, profile)) for query in queries}
             self.errors.update((query, error) for query, error in found.items() if error is not None)
             queries = [query for query in queries if query not in self.errors]
-        if not self.calls.is_current(self.care_unit):
-            joinable = await self.calls.catch_up(self.care_unit)
-            try:
-                await self._cover_all(queries, _Batch(listed_ids), profile)
-            finally:
-                for call in joinable:
-                    call.release()
-        else:
-            await self._cover_all(queries, _Batch(listed_ids), profile)
+        joinable: list[SharedCall[TimeslotList]] = []
+        try:
+            for number in range(_MOST_PLANS):
+                if not self.calls.is_current(self.care_unit):
+                    joinable += await self.calls.catch_up(self.care_unit)
+                if await self._cover_all(queries, _Batch(listed_ids), profile, insists=number == _MOST_PLANS - 1):
+                    return
+        finally:
+            for call in joinable:
+                call.release()
 
-    async def _cover_all(self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> None:
+    async def _cover_all(
+        self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile, *, insists: bool
+    ) -> bool:
+        """Cover queries; False where that has to be planned again, as other processes have begun calls meanwhile."""
         try:
             await self._cover_each(sorted(queries, key=_containers_first), batch, profile)
-            if batch.missing:
-                await self._fetch(batch, profile)
+            if batch.missing and not await self._fetch(batch, profile, insists=insists):
+                return False
         except (OperationTooLarge, RateLimited) as error:
             # Not even those that are known in part may give that part as their answer.
             for query in queries:
                 self._ranges.pop(query, None)
                 self.errors[query] = error
-            return
+            return True
         for count, query in enumerate(batch.covered, 1):
             if count % _QUERIES_A_PIECE == 0:
                 await sleep(0)
@@ -151,6 +158,7 @@ class QueryCoverage:
             if container not in by_resource:
                 by_resource[container] = _ByResource(self._ranges[container])
             self._ranges[query] = list(_contained(by_resource[container].of(query.resource), query))
+        return True
 
     async def _cover_each(self, queries: Iterable[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> None:
         for count, query in enumerate(queries):
@@ -217,8 +225,8 @@ class QueryCoverage:
             yield snapshot.step, snapshot
         yield from known.pending(part)
 
-    async def _fetch(self, batch: "_Batch", profile: EhrProfile) -> None:
-        """Start the fewest calls for what is missing of a batch.
+    async def _fetch(self, batch: "_Batch", profile: EhrProfile, *, insists: bool) -> bool:
+        """Start the fewest calls for what is missing of a batch; False where that has to be planned again.
 
         Raises OperationTooLarge and RateLimited before the first of them.
         """
@@ -227,19 +235,29 @@ class QueryCoverage:
         found = _alone(wanted, profile)
         if found is None:
             found = await self._planned_calls(wanted, batch, profile)
+        claims = await self.answers.claim((step for steps in found.values() for step in steps), insists=insists)
+        if claims is None:
+            return False
         awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
-        self.answers.count_calls(awaited)
+        try:
+            self.answers.count_calls(awaited)
+        except (OperationTooLarge, RateLimited):
+            self.calls.give_back(claims.values())
+            raise
         # All of them are started before others have their turn, since what is counted now may be too much then.
-        started = {step: self.answers.start_or_join(step) for step in awaited}
+        started = {step: self.answers.start_or_join(step, claims.get(step)) for step in awaited}
+        refreshed = set(awaited)
         for count, (each, steps) in enumerate(found.items(), 1):
             if count % _QUERIES_A_PIECE == 0:
                 await sleep(0)
             for step in steps:
                 held = each.window.intersection(step.window)
                 if not each.awaited:
-                    self.answers.refresh(step)
+                    self.answers.refresh(step, None if step in refreshed else claims.get(step))
+                    refreshed.add(step)
                 elif held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
+        return True
 
     def count_slots(self, source: Source, slots: int) -> None:
         """Count what a call brought, once for the request."""
@@ -292,12 +310,20 @@ class QueryCoverage:
         if error is not None:
             return error
         steps = plan([query], profile, listed_ids).serving[query]
-        self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
+        claims = await self.answers.claim(
+            (each for each in steps if self.answers.completed(each) is None), insists=True
+        )
+        try:
+            self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
+        except (OperationTooLarge, RateLimited):
+            self.calls.give_back((claims or {}).values())
+            raise
         ranges = []
         for step in steps:
             window = query.window.intersection(step.window)
             if window is not None:
-                answered, source = self.answers.completed(step) or (step, self.answers.start_or_join(step))
+                claim = (claims or {}).get(step)
+                answered, source = self.answers.completed(step) or (step, self.answers.start_or_join(step, claim))
                 part = TimeslotQuery(self.care_unit, window, *step.filters)
                 ranges.append(CoveredRange(part, answered, source))
         return ranges

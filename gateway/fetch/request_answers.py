@@ -9,6 +9,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Filters, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
+from gateway.fetch.shared_reads import Claim
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import CALLS_AT_ONCE, Source, TimeslotCalls
@@ -65,7 +66,7 @@ class RequestAnswers:
             self.record(source)
         else:
             self._scope.on_ehr(self._care_unit.emr)
-            self._calls.join(step, self._scope.since_of(self._care_unit), self._scope.count_further_calls)
+            self._calls.count_for(step, self._scope.count_further_calls)
             self._hold(step, source.acquire(), CacheStatus.JOINED)
 
     def record(self, snapshot: Snapshot) -> None:
@@ -114,7 +115,7 @@ class RequestAnswers:
             self._scope.on_ehr(self._care_unit.emr)
         self._scope.count_calls(calls)
 
-    def start_or_join(self, step: Step) -> Source:
+    def start_or_join(self, step: Step, claim: Claim | None = None) -> Source:
         """The source for a step that was counted: the one in use, a pending call, or a new call."""
         source = self._sources.get(step)
         if source is None:
@@ -122,27 +123,37 @@ class RequestAnswers:
             if source is not None:
                 self.add(step, source)
             else:
-                source = self._started(step)
+                source = self._started(step, claim)
                 self._use(step, source)
                 self._hold(step, source, CacheStatus.FETCHED)
+                return source
+        if claim is not None:
+            self._calls.give_back([claim])
         return source
 
-    def refresh(self, step: Step) -> None:
+    def refresh(self, step: Step, claim: Claim | None = None) -> None:
         """Fetch an answer anew, unless a call failed a moment ago or the request may make none."""
         # The request does not wait for it, so the call keeps the holder that it gets here.
-        if not self._calls.may_refresh(self._care_unit):
-            return
-        call = self._calls.pending_call(step, self._scope.since_of(self._care_unit))
-        if call is not None:
-            # It goes on without the others that wait for it, but as one that nobody waits for.
-            call.acquire().release(self._scope.detached)
-        elif self._scope.may_refresh():
-            self._started(step)
+        if self._calls.may_refresh(self._care_unit):
+            call = self._calls.pending_call(step, self._scope.since_of(self._care_unit))
+            if call is not None:
+                # It goes on without the others that wait for it, but as one that nobody waits for.
+                call.acquire().release(self._scope.detached)
+            elif self._scope.may_refresh():
+                self._started(step, claim)
+                return
+        if claim is not None:
+            self._calls.give_back([claim])
 
-    def _started(self, step: Step) -> SharedCall[TimeslotList]:
+    async def claim(self, steps: Iterable[Step], *, insists: bool = False) -> Mapping[Step, Claim] | None:
+        """Tell other processes which calls begin; None where they have said something meanwhile, so plan again."""
+        new = [each for each in dict.fromkeys(steps) if each not in self._sources]
+        return await self._calls.claim(self._care_unit, new, self._scope.reader, insists=insists)
+
+    def _started(self, step: Step, claim: Claim | None) -> SharedCall[TimeslotList]:
         """A call that is counted already, with one holder."""
-        since = self._scope.since_of(self._care_unit)
-        return self._calls.start(step, self._semaphore, self._scope.reader, self._scope.count_further_calls, since)
+        count_calls = self._scope.count_further_calls
+        return self._calls.start(step, self._semaphore, self._scope.reader, count_calls, claim)
 
     def _use(self, step: Step, source: Source) -> None:
         self._sources[step] = source

@@ -1,9 +1,9 @@
 """What fetching needs of other processes: what they ask, have fetched and have booked."""
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
@@ -45,10 +45,12 @@ class SharedReads(Protocol):
     async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
         """What one of them brings, landed here too; None where it fails, or nobody can tell."""
 
-    async def begin(self, read: PendingRead, find: "Callable[[], TimeslotList | None] | None") -> "Found":
-        """Say that a call begins, unless `find` finds its answer after all that the others have brought.
+    async def claim(
+        self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, *, insists: bool
+    ) -> Mapping[Step, Claim] | None:
+        """Say that calls begin; None where others have said something that is not known here, unless it `insists`.
 
-        Without `find` it begins in any case. None where nobody could be told.
+        Where nobody can be told there are no claims.
         """
 
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
@@ -62,6 +64,3 @@ class SharedReads(Protocol):
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
-
-
-Found: TypeAlias = TimeslotList | Claim | None

@@ -11,7 +11,7 @@ goes on alone; what the others should have heard meanwhile they are told afterwa
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,11 +21,11 @@ from typing import Any
 from cachetools import LRUCache
 
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import Step, containing
+from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.pending_reads import PendingRead
-from gateway.fetch.shared_reads import Claim, Found, RemoteRead
+from gateway.fetch.shared_reads import Claim, RemoteRead
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_events import (
@@ -42,12 +42,20 @@ from gateway.fetch.timeslot_events import (
     encoded_answer,
 )
 from gateway.shared_store.errors import StoreAwayError, StoreRefusedError
-from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewValue, Position
+from gateway.shared_store.event_log import (
+    BEFORE_ALL,
+    Appended,
+    EventLogs,
+    EventMessage,
+    LogPage,
+    NewEvent,
+    NewValue,
+    Position,
+)
 from gateway.shared_store.leases import Leases
 
 _MOST_UNITS = 10_000
 _MOST_READERS = 10_000
-_MOST_ATTEMPTS = 8
 # Of one care unit: calls that are pending, or landed and not looked at.
 _MOST_REMOTE = 1_000
 _REMOTE_SECONDS = 60.0
@@ -125,7 +133,7 @@ class SharedTimeslots:
         if not self._logs.is_up:
             return True
         unit = self._units.get(care_unit)
-        return unit is not None and not unit.is_behind and not any(each.landed for each in unit.remote.values())
+        return unit is not None and not unit.is_behind and not unit.remote
 
     async def catch_up(self, care_unit: CareUnitKey) -> None:
         """Learn what other processes have said of a care unit, and remember what their calls brought."""
@@ -156,50 +164,32 @@ class SharedTimeslots:
             self._end(remote, None)
         return remote.outcome.result()
 
-    async def begin(self, read: PendingRead, find: Callable[[], TimeslotList | None] | None) -> Found:
-        """Say that a call begins, unless `find` finds its answer after all that the others have brought.
-
-        Without `find`, and where a call of another process failed that this one waited for, it begins in any case.
-        """
+    async def claim(
+        self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, *, insists: bool
+    ) -> Mapping[Step, Claim] | None:
+        """Say that calls begin; None where others have said something that is not known here, unless it `insists`."""
         if not self._logs.is_up:
+            return {}
+        unit = self._unit(care_unit)
+        if unit.is_behind and not insists:
             return None
-        unit = self._unit(read.step.care_unit)
-        claim = Claim(unit.care_unit, self._leases.new())
-        reader = self._reader_name(read.reader)
-        event = encoded(Began(self._own, claim.call, Asked.of(read.step), reader, self._now()))
+        name, now = self._reader_name(reader), self._now()
+        claims = {step: Claim(care_unit, self._leases.new()) for step in steps}
+        events = [
+            NewEvent(encoded(Began(self._own, claim.call, Asked.of(step), name, now)), claim.call)
+            for step, claim in claims.items()
+        ]
         try:
-            for _ in range(_MOST_ATTEMPTS):
-                await self._read(unit)
-                after = None if find is None else unit.seen
-                appended = await self._logs.append(unit.log, event, after=after, lease=claim.call)
-                if isinstance(appended, Appended):
-                    if after is not None:
-                        unit.seen = max(unit.seen, appended.position)
-                    self._leases.hold(claim.call)
-                    return claim
-                self._take_page(unit, appended)
-                await self._land_all(unit)
-                if find is not None:
-                    found = find()
-                    if found is not None:
-                        return found
-                    if await self._has_failed(unit, read.step):
-                        find = None
-                    elif (found := find()) is not None:
-                        return found
+            appended = await self._logs.append(unit.log, events, after=None if insists else unit.seen)
         except (StoreAwayError, StoreRefusedError):
             # Alone, as whoever has no store.
-            return None
+            return {}
+        if isinstance(appended, Appended):
+            for claim in claims.values():
+                self._leases.hold(claim.call)
+            return claims
+        self._take_page(unit, appended)
         return None
-
-    async def _has_failed(self, unit: _Unit, step: Step) -> bool:
-        """Wait for a pending call of another process that holds the answer to a step; whether it failed."""
-        filters = containing(step.filters, self._calls.profiles.of_unit(unit.care_unit))
-        for remote in unit.remote.values():
-            asked = remote.read.step
-            if remote.is_joinable and asked.filters in filters and asked.window.contains(step.window):
-                return await self.outcome(remote) is None
-        return False
 
     # What this process says.
 
@@ -253,7 +243,7 @@ class SharedTimeslots:
             plain = await asyncio.to_thread(encoded_answer, answer) if is_long else encoded_answer(answer)
             written = NewValue(value, plain, int(self._calls.snapshots.lifetimes.served * 1_000))
         try:
-            await self._logs.append(unit.log, encoded(event), value=written)
+            await self._logs.append(unit.log, [NewEvent(encoded(event))], value=written)
         except StoreAwayError:
             self._leave_unsaid(unit, asked)
         except StoreRefusedError:
@@ -317,7 +307,7 @@ class SharedTimeslots:
         known_until = unit.seen[0]
         if known_until and page.first > unit.seen and page.server_time // 1_000 - known_until < _KEPT_MILLISECONDS:
             # Events are gone that this process has not seen.
-            self._calls.forget_before(unit.care_unit, _EVER, self._clock())
+            self._calls.overtake(Step(unit.care_unit, _EVER), self._clock())
         for position, event in page.events:
             if position > unit.seen:
                 unit.seen = position
@@ -327,7 +317,7 @@ class SharedTimeslots:
         event = None if data is None else decoded(data)
         if event is None:
             # Whatever it said, nothing that was asked before can be relied on.
-            self._calls.forget_before(unit.care_unit, _EVER, self._clock())
+            self._calls.overtake(Step(unit.care_unit, _EVER), self._clock())
         elif event.by != self._own or isinstance(event, Taken | Forgotten):
             # Of its own calls this process knows all; what it said of bookings is also about calls that it learns of.
             with suppress(ValueError, OverflowError):  # a window that is none, which no process of ours writes
@@ -376,7 +366,7 @@ class SharedTimeslots:
         began = self._logs.store.clock.to_local(event.began)
         if remote is None or event.value is None:
             # A newer answer than some here, which cannot be had.
-            self._calls.forget_before(unit.care_unit, event.asked.step(unit.care_unit).window, began)
+            self._calls.overtake(event.asked.step(unit.care_unit), began)
             if remote is not None:
                 self._end(remote, None)
             return
@@ -389,9 +379,10 @@ class SharedTimeslots:
         async with unit.landing:
             waiting = [each for each in unit.remote.values() if each.landed is not None]
             oldest = self._clock() - self._calls.snapshots.lifetimes.served
-            for remote in [each for each in waiting if each.read.began <= oldest]:
+            # What is too old to be remembered may still be newer than what is under way.
+            fresh = [each for each in waiting if each.read.began > oldest or self._calls.may_contradict(each.read)]
+            for remote in set(waiting).difference(fresh):
                 self._end(remote, None)
-            fresh = [each for each in waiting if each.read.began > oldest]
             names = [each.landed.value for each in fresh if each.landed is not None and each.landed.value is not None]
             values = await self._logs.values(names)
             for remote, value in zip(fresh, values, strict=True):
@@ -406,7 +397,7 @@ class SharedTimeslots:
             answer.began, answer.last_began = began, clock.to_local(event.last_began)
             answer = await read.corrected(answer, began)
         if answer is None:
-            self._calls.forget_before(read.step.care_unit, read.step.window, began)
+            self._calls.overtake(read.step, began)
         else:
             self._calls.land(Snapshot(read.step, answer, began, read.reader, arrived_at=self._clock()), read)
         self._end(remote, answer)
@@ -426,7 +417,7 @@ class SharedTimeslots:
         """Let go of a call whose process is gone, or that nobody can tell of: what it brought may have been shown."""
         step = remote.read.step
         if self._logs.is_up:
-            self._calls.forget_before(step.care_unit, step.window, remote.read.began)
+            self._calls.overtake(step, remote.read.began)
         self._end(remote, None)
 
     def _go_alone(self) -> None:
@@ -477,7 +468,7 @@ class SharedTimeslots:
             for remote in list(oldest.remote.values()):
                 self._end(remote, None)
             # Nobody would tell when others say something else.
-            self._calls.forget_before(oldest.care_unit, _EVER, self._clock())
+            self._calls.overtake(Step(oldest.care_unit, _EVER), self._clock())
         return unit
 
     def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> None:

@@ -4,8 +4,6 @@ from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from math import inf
-from operator import attrgetter
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -14,9 +12,9 @@ from cachetools import FIFOCache
 from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.queries import Step, TimeslotQuery, partition, unconfirmed_ids
+from gateway.domain.queries import Step
 from gateway.domain.read_order import differs, filters_meet, own_slots
-from gateway.domain.timeslots import TimeslotList, joined
+from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
@@ -49,7 +47,6 @@ class TimeslotCalls:
         self.profiles = profiles
         self.snapshots = snapshots
         self._shared: SharedReads | None = None
-        self._needed_since: dict[Step, float] = {}
         self._divided = DividedCalls(backend, lambda care_unit: profiles.of_unit(care_unit).time_zone, clock)
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
@@ -81,8 +78,7 @@ class TimeslotCalls:
         return [self._follow_remote(each) for each in joinable]
 
     def _follow_remote(self, remote: "RemoteRead") -> SharedCall[TimeslotList]:
-        step = remote.read.step
-        return self._begin(step, remote.read.began, self._of_remote(remote), remote.read.began, None)
+        return self._begin(remote.read.step, remote.read.began, self._of_remote(remote), [_count_nothing])
 
     async def _of_remote(self, remote: "RemoteRead") -> TimeslotList:
         """What another process's call brings; where it fails, what a call of this one does."""
@@ -92,7 +88,7 @@ class TimeslotCalls:
             return answer
         step = remote.read.step
         count_calls = partial(count_for_any, self._counting.get(step) or [_count_nothing])
-        return await self._call(PendingRead(step, object()), Semaphore(CALLS_AT_ONCE), count_calls, waits=False)
+        return await self._call(PendingRead(step, object()), Semaphore(CALLS_AT_ONCE), count_calls, None)
 
     def rounds_up(self, emr: str) -> bool:
         """Whether windows are rounded up to the end of their last day."""
@@ -115,36 +111,52 @@ class TimeslotCalls:
         call = calls.get(step) if calls else None
         return call if call is not None and call.joinable and call.started >= since else None
 
+    async def claim(
+        self, care_unit: CareUnitKey, steps: Iterable[Step], reader: object, *, insists: bool
+    ) -> Mapping[Step, Claim] | None:
+        """Say that calls begin, unless other processes have said something meanwhile: then plan again.
+
+        Who `insists` begins in any case. What is not started has to be given back.
+        """
+        new = [each for each in steps if each not in self._pending[care_unit]]
+        if self._shared is None or not new:
+            return {}
+        return await self._shared.claim(care_unit, new, reader, insists=insists)
+
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """Say that calls do not begin after all."""
+        for claim in claims:
+            if self._shared is not None:
+                self._shared.failed(claim)
+
     def start(
-        self, step: Step, semaphore: Semaphore, reader: object, count_calls: CountCalls, since: float = -inf
+        self,
+        step: Step,
+        semaphore: Semaphore,
+        reader: object,
+        count_calls: CountCalls,
+        claim: Claim | None = None,
     ) -> SharedCall[TimeslotList]:
         """Start a call that is counted already, for the request that `reader` stands for, with one holder.
 
-        Nothing that began before `since` will do. `count_calls` counts the calls that it takes beyond.
+        `count_calls` counts the calls that it takes beyond.
         """
         counting = [count_calls]
-        call = self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting))
-        return self._begin(step, self._clock(), call, since, counting)
+        call = self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting), claim)
+        return self._begin(step, self._clock(), call, counting)
 
     def _begin(
-        self,
-        step: Step,
-        started: float,
-        work: Coroutine[Any, Any, TimeslotList],
-        since: float,
-        counting: list[CountCalls] | None,
+        self, step: Step, started: float, work: Coroutine[Any, Any, TimeslotList], counting: list[CountCalls]
     ) -> SharedCall[TimeslotList]:
         call: SharedCall[TimeslotList] = SharedCall(work, started, partial(self._on_done, step))
-        self._counting[step] = [] if counting is None else counting
-        self._needed_since[step] = since
+        self._counting[step] = counting
         self._pending[step.care_unit][step] = call
         return call
 
-    def join(self, step: Step, since: float, count_calls: CountCalls) -> None:
-        """Let the pending call of a step count its further calls for another request too, which wants no older data."""
+    def count_for(self, step: Step, count_calls: CountCalls) -> None:
+        """Let the pending call of a step count its further calls for another request too."""
         if step in self._counting:
             self._counting[step].append(count_calls)
-            self._needed_since[step] = max(self._needed_since[step], since)
 
     def may_refresh(self, care_unit: CareUnitKey) -> bool:
         """Whether stale answers may be fetched anew: not soon after a call failed."""
@@ -156,24 +168,20 @@ class TimeslotCalls:
         return care_unit in self._failed_at
 
     async def _call(
-        self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls, *, waits: bool = True
+        self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls, claim: Claim | None
     ) -> TimeslotList:
-        step = read.step
+        step, shared = read.step, self._shared
         reads = self._reads[step.care_unit]
         reads.add(read)
-        claim: Claim | None = None
         # The task keeps its context, so what is set there would keep requests in a cycle.
         counting = FURTHER_CALLS.set(count_calls)
         try:
+            if shared is not None and claim is None:
+                claims = await shared.claim(step.care_unit, [step], read.reader, insists=True)
+                claim = None if claims is None else claims.get(step)
             for number in range(_MOST_READS):
                 if number:
                     count_calls(1)
-                if self._shared is not None and claim is None:
-                    find = partial(self._found, step) if waits and not number else None
-                    found = await self._shared.begin(read, find)
-                    if isinstance(found, TimeslotList):
-                        return found
-                    claim = found
                 read.begin(self._clock(), was_overtaken=number > 0)
                 answer = await self._divided.timeslots(step, semaphore, count_calls)
                 began = max(read.began, answer.began or read.began)
@@ -182,34 +190,16 @@ class TimeslotCalls:
                 if landed is not None:
                     snapshot = Snapshot(step, landed, began, read.reader)
                     self.land(snapshot, read)
-                    if self._shared is not None:
-                        self._shared.landed(claim, snapshot)
+                    if shared is not None:
+                        shared.landed(claim, snapshot)
                         claim = None
                     return landed
         finally:
             FURTHER_CALLS.reset(counting)
             self.unfollow(read)
-            if claim is not None and self._shared is not None:
-                self._shared.failed(claim)
+            if claim is not None and shared is not None:
+                shared.failed(claim)
         raise UpstreamUnavailable("Newer answers overtook this one again and again", retryable=True)
-
-    def _found(self, step: Step) -> TimeslotList | None:
-        """What is remembered by now for a step whose call is about to begin; no older than those who wait want it."""
-        profile = self.profiles.of_unit(step.care_unit)
-        query = TimeslotQuery(step.care_unit, step.window, step.resource, step.service)
-        used = self.snapshots.fresh(query, profile, self._needed_since.get(step, -inf))
-        shares = [partition(part, snapshot.step, snapshot.answer) for snapshot, part in used or ()]
-        if not used or None in shares:
-            return None
-        found = joined(share for share in shares if share is not None).copy()
-        if not found.slots and unconfirmed_ids(query, {each.step: each.answer for each, _ in used}):
-            return None
-        found.began = min(each.fetched_at for each, _ in used)
-        found.last_began = None
-        found.dropped = sum(each.answer.dropped for each, _ in used)
-        oldest = min((each for each, _ in used), key=attrgetter("fetched_at"))
-        self.watch(Snapshot(step, found, oldest.fetched_at, oldest.reader))
-        return found
 
     def overwrite(self, step: Step, answer: TimeslotList) -> None:
         """Put what a booking showed in place of what any call says that began before; it is not kept as a read."""
@@ -234,10 +224,20 @@ class TimeslotCalls:
         pending = self._pending.get(care_unit, {})
         for step in [each for each, call in pending.items() if each.window.overlaps(window) and call.started < before]:
             # Those who wait for it get it; nobody joins it any more.
-            del pending[step], self._counting[step], self._needed_since[step]
+            del pending[step], self._counting[step]
         for read in self._reads.get(care_unit, ()):
             read.forget(window, before)
         self.snapshots.forget(care_unit, window, before)
+
+    def overtake(self, step: Step, began: float) -> None:
+        """Ask anew what may be older than what a call of another process has shown, which cannot be had."""
+        self.forget_before(step.care_unit, step.window, began)
+        for read in self._reads.get(step.care_unit, ()):
+            if read.step.window.overlaps(step.window) and filters_meet(read.step, step):
+                read.overtaken_by = max(read.overtaken_by, began)
+        for older, (asked, _) in list(self._answers.get(step.care_unit, {}).items()):
+            if asked.window.overlaps(step.window) and filters_meet(asked, step):
+                older.is_outdated = True
 
     def follow(self, read: PendingRead) -> None:
         """Correct a call of another process by what lands here from now on, and by what is newer here already."""
@@ -318,7 +318,7 @@ class TimeslotCalls:
         calls = self._pending[step.care_unit]
         if calls.get(step) is call:
             del calls[step]
-            del self._counting[step], self._needed_since[step]
+            del self._counting[step]
         if not calls:
             del self._pending[step.care_unit]
 

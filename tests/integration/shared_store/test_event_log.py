@@ -12,7 +12,7 @@ import pytest
 from gateway.shared_store.address import StoreAddress
 from gateway.shared_store.connection import ServerConnection
 from gateway.shared_store.errors import AwayReason
-from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewValue
+from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewEvent, NewValue
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.store import SharedStore, StoreConfig
 from tests.stores import Store, running_store
@@ -77,7 +77,7 @@ async def test_of_processes_that_append_after_the_same_event_one_does_and_all_he
         name = fleet[0][0].sealing.name("log", "one")
         answers = await asyncio.gather(
             *(
-                logs.append(name, b"began %d" % place, after=BEFORE_ALL, lease=f"l{place}")
+                logs.append(name, [NewEvent(b"began %d" % place, f"l{place}")], after=BEFORE_ALL)
                 for place, (logs, _) in enumerate(fleet)
             )
         )
@@ -94,6 +94,8 @@ async def test_of_processes_that_append_after_the_same_event_one_does_and_all_he
 async def test_a_value_opens_under_its_own_name_and_for_its_own_secret_alone(server: Store) -> None:
     async with process(server.socket) as (logs, _), process(server.socket, b"other") as (strangers, _):
         name, other = logs.sealing.name("value", "a"), logs.sealing.name("value", "b")
-        await logs.append(logs.sealing.name("log", "two"), b"landed", value=NewValue(name, b"slots", 10_000))
+        await logs.append(
+            logs.sealing.name("log", "two"), [NewEvent(b"landed")], value=NewValue(name, b"slots", 10_000)
+        )
         assert await logs.values([name, other]) == [b"slots", None]
         assert await strangers.values([name]) == [None]
