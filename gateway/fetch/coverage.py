@@ -41,6 +41,7 @@ from gateway.fetch.backend import UnitListLoader, load_listed_ids
 from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.missing_ranges import MissingRange, calls_for_missing
 from gateway.fetch.request_answers import RequestAnswers
+from gateway.fetch.shared_reads import Position
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import Source, TimeslotCalls
@@ -50,7 +51,7 @@ _QUERIES_A_PIECE = 500
 # A thousand ids, each asked for in fifty windows.
 _MOST_PARTS = 50_000
 # Other processes may begin calls while it is planned; then what they ask is taken into account.
-_MOST_PLANS = 5
+_MOST_PLANS = 20
 
 
 class CoveredRange(NamedTuple):
@@ -127,19 +128,18 @@ class QueryCoverage:
             for number in range(_MOST_PLANS):
                 if not self.calls.is_current(self.care_unit):
                     joinable += await self.calls.catch_up(self.care_unit)
-                if await self._cover_all(queries, _Batch(listed_ids), profile, insists=number == _MOST_PLANS - 1):
+                position = self.calls.position(self.care_unit) if number < _MOST_PLANS - 1 else None
+                if await self._cover_all(queries, _Batch(listed_ids, position), profile):
                     return
         finally:
             for call in joinable:
                 call.release()
 
-    async def _cover_all(
-        self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile, *, insists: bool
-    ) -> bool:
+    async def _cover_all(self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> bool:
         """Cover queries; False where that has to be planned again, as other processes have begun calls meanwhile."""
         try:
             await self._cover_each(sorted(queries, key=_containers_first), batch, profile)
-            if batch.missing and not await self._fetch(batch, profile, insists=insists):
+            if batch.missing and not await self._fetch(batch, profile):
                 return False
         except (OperationTooLarge, RateLimited) as error:
             # Not even those that are known in part may give that part as their answer.
@@ -225,7 +225,7 @@ class QueryCoverage:
             yield snapshot.step, snapshot
         yield from known.pending(part)
 
-    async def _fetch(self, batch: "_Batch", profile: EhrProfile, *, insists: bool) -> bool:
+    async def _fetch(self, batch: "_Batch", profile: EhrProfile) -> bool:
         """Start the fewest calls for what is missing of a batch; False where that has to be planned again.
 
         Raises OperationTooLarge and RateLimited before the first of them.
@@ -235,10 +235,11 @@ class QueryCoverage:
         found = _alone(wanted, profile)
         if found is None:
             found = await self._planned_calls(wanted, batch, profile)
-        claims = await self.answers.claim((step for steps in found.values() for step in steps), insists=insists)
+        awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
+        refreshed = dict.fromkeys(step for each, steps in found.items() if not each.awaited for step in steps)
+        claims = await self.answers.claim(awaited, refreshed, batch.position)
         if claims is None:
             return False
-        awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
         try:
             self.answers.count_calls(awaited)
         except (OperationTooLarge, RateLimited):
@@ -246,16 +247,15 @@ class QueryCoverage:
             raise
         # All of them are started before others have their turn, since what is counted now may be too much then.
         started = {step: self.answers.start_or_join(step, claims.get(step)) for step in awaited}
-        refreshed = set(awaited)
+        for step in refreshed:
+            if step not in started:
+                self.answers.refresh(step, claims.get(step))
         for count, (each, steps) in enumerate(found.items(), 1):
             if count % _QUERIES_A_PIECE == 0:
                 await sleep(0)
             for step in steps:
                 held = each.window.intersection(step.window)
-                if not each.awaited:
-                    self.answers.refresh(step, None if step in refreshed else claims.get(step))
-                    refreshed.add(step)
-                elif held is not None:
+                if each.awaited and held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
         return True
 
@@ -310,9 +310,8 @@ class QueryCoverage:
         if error is not None:
             return error
         steps = plan([query], profile, listed_ids).serving[query]
-        claims = await self.answers.claim(
-            (each for each in steps if self.answers.completed(each) is None), insists=True
-        )
+        new = [each for each in steps if self.answers.completed(each) is None]
+        claims = await self.answers.claim(new, (), None)
         try:
             self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
         except (OperationTooLarge, RateLimited):
@@ -347,9 +346,13 @@ def _alone(
 
 @dataclass(slots=True)
 class _Batch:
-    """Queries that are planned together; `apart` are the filters that no call for a part of them can do without."""
+    """Queries that are planned together; `apart` are the filters that no call for a part of them can do without.
+
+    `position` says how much of what other processes said was known when that began.
+    """
 
     listed_ids: ListedIds
+    position: Position | None = None
     missing: list[MissingRange] = field(default_factory=list)
     parts: list[TimeslotQuery] = field(default_factory=list)
     covered: list[TimeslotQuery] = field(default_factory=list)

@@ -9,7 +9,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Filters, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
-from gateway.fetch.shared_reads import Claim
+from gateway.fetch.shared_reads import Claim, Position
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import CALLS_AT_ONCE, Source, TimeslotCalls
@@ -145,10 +145,15 @@ class RequestAnswers:
         if claim is not None:
             self._calls.give_back([claim])
 
-    async def claim(self, steps: Iterable[Step], *, insists: bool = False) -> Mapping[Step, Claim] | None:
-        """Tell other processes which calls begin; None where they have said something meanwhile, so plan again."""
-        new = [each for each in dict.fromkeys(steps) if each not in self._sources]
-        return await self._calls.claim(self._care_unit, new, self._scope.reader, insists=insists)
+    async def claim(
+        self, awaited: Iterable[Step], refreshed: Iterable[Step], after: Position | None
+    ) -> Mapping[Step, Claim] | None:
+        """Tell other processes which calls begin; None where they said something after a position."""
+        since = self._scope.since_of(self._care_unit)
+        refreshed = refreshed if self._calls.may_refresh(self._care_unit) else ()
+        steps = dict.fromkeys((*(each for each in awaited if each not in self._sources), *refreshed))
+        new = [each for each in steps if self._calls.pending_call(each, since) is None]
+        return await self._calls.claim(self._care_unit, new, self._scope.reader, after)
 
     def _started(self, step: Step, claim: Claim | None) -> SharedCall[TimeslotList]:
         """A call that is counted already, with one holder."""

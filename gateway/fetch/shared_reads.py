@@ -3,7 +3,7 @@
 from asyncio import Future
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
@@ -11,6 +11,9 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.snapshots import Snapshot
+
+Position: TypeAlias = tuple[int, int]
+"""Where something stands in the order in which processes said it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -45,10 +48,13 @@ class SharedReads(Protocol):
     async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
         """What one of them brings, landed here too; None where it fails, or nobody can tell."""
 
+    def position(self, care_unit: CareUnitKey) -> Position:
+        """How much of what was said of a care unit is known here."""
+
     async def claim(
-        self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, *, insists: bool
+        self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, after: Position | None
     ) -> Mapping[Step, Claim] | None:
-        """Say that calls begin; None where others have said something that is not known here, unless it `insists`.
+        """Say that calls begin; None where anything was said after a position, if one is given.
 
         Where nobody can be told there are no claims.
         """

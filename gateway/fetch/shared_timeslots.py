@@ -164,15 +164,17 @@ class SharedTimeslots:
             self._end(remote, None)
         return remote.outcome.result()
 
+    def position(self, care_unit: CareUnitKey) -> Position:
+        """How much of what was said of a care unit is known here."""
+        return self._unit(care_unit).seen
+
     async def claim(
-        self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, *, insists: bool
+        self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, after: Position | None
     ) -> Mapping[Step, Claim] | None:
-        """Say that calls begin; None where others have said something that is not known here, unless it `insists`."""
+        """Say that calls begin; None where anything was said after a position, if one is given."""
         if not self._logs.is_up:
             return {}
         unit = self._unit(care_unit)
-        if unit.is_behind and not insists:
-            return None
         name, now = self._reader_name(reader), self._now()
         claims = {step: Claim(care_unit, self._leases.new()) for step in steps}
         events = [
@@ -180,7 +182,7 @@ class SharedTimeslots:
             for step, claim in claims.items()
         ]
         try:
-            appended = await self._logs.append(unit.log, events, after=None if insists else unit.seen)
+            appended = await self._logs.append(unit.log, events, after=after)
         except (StoreAwayError, StoreRefusedError):
             # Alone, as whoever has no store.
             return {}
@@ -377,17 +379,20 @@ class SharedTimeslots:
     async def _land_all(self, unit: _Unit) -> None:
         """Remember what calls of other processes have brought. Raises StoreAwayError and StoreRefusedError."""
         async with unit.landing:
-            waiting = [each for each in unit.remote.values() if each.landed is not None]
-            oldest = self._clock() - self._calls.snapshots.lifetimes.served
-            # What is too old to be remembered may still be newer than what is under way.
-            fresh = [each for each in waiting if each.read.began > oldest or self._calls.may_contradict(each.read)]
-            for remote in set(waiting).difference(fresh):
-                self._end(remote, None)
-            names = [each.landed.value for each in fresh if each.landed is not None and each.landed.value is not None]
-            values = await self._logs.values(names)
-            for remote, value in zip(fresh, values, strict=True):
-                if remote.landed is not None and not remote.outcome.done():
-                    await self._land(remote, remote.landed, value)
+            while waiting := [each for each in unit.remote.values() if each.landed is not None]:
+                await self._land_each(waiting)
+
+    async def _land_each(self, waiting: Sequence[_Remote]) -> None:
+        oldest = self._clock() - self._calls.snapshots.lifetimes.served
+        # What is too old to be remembered may still be newer than what is under way.
+        fresh = [each for each in waiting if each.read.began > oldest or self._calls.may_contradict(each.read)]
+        for remote in set(waiting).difference(fresh):
+            self._end(remote, None)
+        names = [each.landed.value for each in fresh if each.landed is not None and each.landed.value is not None]
+        values = await self._logs.values(names)
+        for remote, value in zip(fresh, values, strict=True):
+            if remote.landed is not None and not remote.outcome.done():
+                await self._land(remote, remote.landed, value)
 
     async def _land(self, remote: RemoteRead, event: Landed, value: bytes | None) -> None:
         read, clock = remote.read, self._logs.store.clock

@@ -4,6 +4,7 @@ from asyncio import Semaphore
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
+from math import inf
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,7 @@ from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, c
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
 from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.profiles import Profiles
-from gateway.fetch.shared_reads import Claim, RemoteRead, SharedReads
+from gateway.fetch.shared_reads import Claim, Position, RemoteRead, SharedReads
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
 
@@ -66,6 +67,10 @@ class TimeslotCalls:
         """Whether nothing is to be found out from other processes before calls for a care unit are planned."""
         return self._shared is None or self._shared.is_current(care_unit)
 
+    def position(self, care_unit: CareUnitKey) -> Position | None:
+        """How much of what other processes said of a care unit is known here."""
+        return None if self._shared is None else self._shared.position(care_unit)
+
     async def catch_up(self, care_unit: CareUnitKey) -> Sequence[SharedCall[TimeslotList]]:
         """Learn what other processes have fetched, and make their pending calls joinable here.
 
@@ -74,8 +79,8 @@ class TimeslotCalls:
         if self._shared is None:
             return ()
         await self._shared.catch_up(care_unit)
-        joinable = [each for each in self._shared.pending(care_unit) if each.read.step not in self._pending[care_unit]]
-        return [self._follow_remote(each) for each in joinable]
+        pending = self._shared.pending(care_unit)
+        return [self._follow_remote(each) for each in pending if self.pending_call(each.read.step, -inf) is None]
 
     def _follow_remote(self, remote: "RemoteRead") -> SharedCall[TimeslotList]:
         return self._begin(remote.read.step, remote.read.began, self._of_remote(remote), [_count_nothing])
@@ -112,16 +117,16 @@ class TimeslotCalls:
         return call if call is not None and call.joinable and call.started >= since else None
 
     async def claim(
-        self, care_unit: CareUnitKey, steps: Iterable[Step], reader: object, *, insists: bool
+        self, care_unit: CareUnitKey, steps: Iterable[Step], reader: object, after: Position | None = None
     ) -> Mapping[Step, Claim] | None:
-        """Say that calls begin, unless other processes have said something meanwhile: then plan again.
+        """Say that calls begin; None where anything was said after the position at which they were planned, if given.
 
-        Who `insists` begins in any case. What is not started has to be given back.
+        Then they are planned anew. What is not started has to be given back.
         """
-        new = [each for each in steps if each not in self._pending[care_unit]]
+        new = list(steps)
         if self._shared is None or not new:
             return {}
-        return await self._shared.claim(care_unit, new, reader, insists=insists)
+        return await self._shared.claim(care_unit, new, reader, after)
 
     def give_back(self, claims: Iterable[Claim]) -> None:
         """Say that calls do not begin after all."""
@@ -177,7 +182,7 @@ class TimeslotCalls:
         counting = FURTHER_CALLS.set(count_calls)
         try:
             if shared is not None and claim is None:
-                claims = await shared.claim(step.care_unit, [step], read.reader, insists=True)
+                claims = await shared.claim(step.care_unit, [step], read.reader, None)
                 claim = None if claims is None else claims.get(step)
             for number in range(_MOST_READS):
                 if number:
