@@ -180,6 +180,6 @@ def _fetched_at(source: Source) -> float:
     """When the request that brought an answer was sent."""
     if isinstance(source, Snapshot):
         return source.fetched_at
-    # As its snapshot says, whoever is answered from that later: it may have waited for its turn, or be another's.
+    # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
     began = None if source.answer is None else source.answer.began
-    return source.started if began is None else began
+    return max(source.started, began or source.started)
