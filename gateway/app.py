@@ -113,15 +113,15 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         dependencies = replace(dependencies, booking=booking)
     graphiql = _graphiql(settings, configuration, notice)
     endpoint = _endpoint(dependencies, sources, policies, graphiql)
-
     middleware = [*_middleware(settings), Middleware(DirectRoute, path=_GRAPHQL, to=endpoint)]
     handlers = {HTTPException: http_exception_handler(new_reference)}
-    routes = _routes(settings, readiness, graphiql, endpoint)
     signals = remembered_signals() if takes_signals else None
     lifespan = partial(_lifespan, configuration, transport, policies, booking, signals)
+    routes = _routes(settings, readiness, graphiql, endpoint)
     app = Starlette(routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers=handlers)
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
+    app.state.configuration = configuration  # which a parent of workers reads again
     return app
 
 

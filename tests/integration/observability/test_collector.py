@@ -193,6 +193,7 @@ def test_spans_beyond_the_queue_are_dropped_without_waiting() -> None:
         traces = traces_to(
             url, emrs=("webdoc",), ratio=1, now_ns=time.time_ns, chance=lambda: 0, log=build_log("info", to)
         )
+        traces.start()
         for _ in range(10_000):
             assert traces.started(RequestIds("id")) is not None
             traces.finished(RequestRecord(RequestIds("id"), 500, 0.1, "INTERNAL", codes=("INTERNAL",)))
