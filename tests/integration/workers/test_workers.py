@@ -16,6 +16,7 @@ import pytest
 from tests.harness import no_certificates
 from tests.integration.workers.conftest import EMRS, SeveralWorkers
 from tests.processes import run_gateway
+from tests.unit.auth.issuer import AUDIENCE, ISSUER, key_set, private_key, public_jwk, said, signed
 
 Serve = Callable[..., SeveralWorkers]
 OPERATIONS = 'gateway_operations_total{operation="query",outcome="ok"}'
@@ -95,6 +96,36 @@ def test_a_worker_that_is_killed_is_replaced_and_no_counter_falls(serve: Serve) 
     assert (scrapes[-1]["gateway_workers"], scrapes[-1]["gateway_worker_deaths_total"]) == (2, 3)
     assert scrapes[-1][OPERATIONS] == len(serving.lines("operation.answered"))
     assert serving.stop() == 0
+
+
+def test_a_worker_that_is_stopped_by_itself_is_replaced_and_nobody_notices(serve: Serve) -> None:
+    serving = serve(2)
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(serving.ask) for _ in range(200)]
+        os.kill(serving.pids()[1], signal.SIGTERM)
+        statuses = {each.result().status_code for each in asked}
+
+    assert statuses == {200}
+    serving.started(3)
+    assert [(line["worker"], line["status"]) for line in serving.lines("gateway.worker_died")] == [(1, 0)]
+
+
+def test_a_token_has_the_same_caller_in_all_workers(serve: Serve, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(key_set(public_jwk(private_key("ES256"), "k1")))
+    names = {"GATEWAY_JWT_ISSUER": ISSUER, "GATEWAY_JWT_AUDIENCE": AUDIENCE, "GATEWAY_JWT_JWKS": str(keys)}
+    serving = serve(2, GATEWAY_AUTH="jwt", **names)
+    token = signed(said(exp=time.time() + 600), "ES256", "k1")
+
+    for _ in range(20):
+        with serving.client() as client:
+            headers = {"authorization": f"Bearer {token}"}
+            assert client.post("/graphql", json={"query": EMRS}, headers=headers).status_code == 200
+
+    answered = serving.lines("operation.answered")
+    assert {line["worker"] for line in answered} == {1, 2}
+    assert len({line["caller"] for line in answered}) == 1
 
 
 def test_workers_that_keep_dying_end_the_gateway(serve: Serve) -> None:
