@@ -139,6 +139,10 @@ class Channel(asyncio.Protocol):
         self._arrived += data
         while len(self._arrived) >= _LENGTH_BYTES:
             end = _LENGTH_BYTES + int.from_bytes(self._arrived[:_LENGTH_BYTES], "big")
+            if end > _LENGTH_BYTES + _MOST_BYTES:
+                # No worker of ours says so; without its channel it ends.
+                self.close()
+                self._arrived.clear()
             if len(self._arrived) < end:
                 break
             told = bytes(self._arrived[_LENGTH_BYTES:end])

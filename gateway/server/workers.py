@@ -151,7 +151,8 @@ class Workers:
 
     def _kill(self) -> None:
         for each in self._alive.values():
-            self._log.error("gateway.worker_killed", worker=each.number, action="it did not stop; tell its authors")
+            action = "it did not stop in time; see what its last lines say, and whether its machine is too busy"
+            self._log.error("gateway.worker_killed", worker=each.number, action=action)
         self._send(signal.SIGKILL)
 
     def _pass_on(self, number: signal.Signals) -> None:

@@ -26,7 +26,6 @@ _COUNTS = frozenset({"counter", "histogram"})
 _RULES: Mapping[str, _Rule] = {
     "gateway_breaker_open": max,
     "gateway_journal_bytes": max,
-    "gateway_ready": min,
     "process_max_fds": min,
     "process_open_fds": max,
     "process_start_time_seconds": min,
@@ -127,6 +126,8 @@ class WorkerMetrics(Collector):
         return _sums((_numbers(family), self._ended.get(family.name, {}), *told))
 
     def _gauges(self, family: Metric) -> _Numbers:
+        if family.name == "gateway_ready":
+            return dict.fromkeys(_numbers(family), float(not self.is_stopping()))
         told = [each.numbers(family.name) for each in self._reports.values()]
         values: dict[_Series, list[float]] = {}
         for numbers in told if family.name in _OF_WORKERS else (_numbers(family), *told):

@@ -108,6 +108,7 @@ def test_the_pipe_itself_stays_as_it_was(stack: ExitStack) -> None:
     assert os.get_blocking(to.fileno()), "other processes share it"
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_fork_writes_its_own_lines_and_none_that_wait_in_its_parent(stack: ExitStack) -> None:
     reader, to = opened(pipe, stack)
     stream = LogStream(to)
