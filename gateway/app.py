@@ -149,6 +149,7 @@ def _application(
     )
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
+    app.state.configuration = dependencies.configuration  # which a parent of workers reads again
     return app
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -49,14 +50,25 @@ class Configuration:
             except SettingsError as error:
                 self._log_failed(str(error))
                 return
-            if isinstance(self.verifier, ApiKeyVerifier):
-                self.verifier.callers = callers
-            elif self.verifier is not None:
+            if self.verifier is not None and not isinstance(self.verifier, ApiKeyVerifier):
                 await self.verifier.start()
-            if documents is not None:
-                self.documents.trust(documents)
-            self.profiles.configure(profiles)
+            self._take_over(callers, documents, profiles)
             self.log.info("gateway.reloaded", keys=len(callers), documents=len(documents or ()), ehrs=len(profiles))
+
+    def reload_for_forks(self) -> None:
+        """Take over what all files say now, or nothing, for processes that are forked later, which call for keys."""
+        # The others say so.
+        with suppress(SettingsError):
+            self._take_over(*self._read())
+
+    def _take_over(
+        self, callers: Mapping[bytes, Caller], documents: Mapping[str, str] | None, profiles: list[EhrProfile]
+    ) -> None:
+        if isinstance(self.verifier, ApiKeyVerifier):
+            self.verifier.callers = callers
+        if documents is not None:
+            self.documents.trust(documents)
+        self.profiles.configure(profiles)
 
     def _log_failed(self, reason: str) -> None:
         shown = "a personal number stands in it" if may_hold_a_personal_number(reason) else reason
