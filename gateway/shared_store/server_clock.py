@@ -6,6 +6,7 @@ _MICROSECONDS = 1_000_000
 # Clocks drift apart by less than this share, and a server's may be set.
 _DRIFT = 1e-4
 _JUMP_SECONDS = 0.5
+_GRAIN = 2 / _MICROSECONDS
 _MOST_SETBACKS = 16
 
 
@@ -32,7 +33,8 @@ class ServerClock:
         Times are this process's seconds and the server's microseconds.
         """
         seconds = server_time / _MICROSECONDS
-        least, most = seconds - received, seconds - sent
+        # Its microseconds are whole ones, and a float of seconds since 1970 loses a quarter of one.
+        least, most = seconds - received - _GRAIN, seconds - sent + _GRAIN
         drift = max(0.0, received - self._noted_at) * _DRIFT
         known_least, known_most = self._least - drift, self._most + drift
         self._noted_at = received
