@@ -165,7 +165,7 @@ class SharedStore:
         """A pipeline over a new connection that follows all channels and has run a script. Raises StoreAwayError."""
         connection = await self._connect(self._config.address, max(_CONNECT_SECONDS, self._config.timeout_seconds))
         self._confirmed = 0
-        heard = PipelineEvents(self._take_answer, self._events.store_refused, self._take_message, self._lose)
+        heard = PipelineEvents(self._take_answer, self._take_refusal, self._take_message, self._lose)
         secret = self._new_secret()[:_SECRET_BYTES]
         pipeline = Pipeline(connection, self._config, heard, self._clock, secret)
         try:
@@ -200,6 +200,11 @@ class SharedStore:
             self._events.store_refused(_CLOCK_WAS_SET)
         for callback in self._on_answer:
             callback(result.received - result.sent)
+
+    def _take_refusal(self, kind: str) -> None:
+        # Before, it says why the store is away.
+        if self.is_up:
+            self._events.store_refused(kind)
 
     def _take_message(self, message: ServerMessage) -> None:
         if len(message) != _MESSAGE_PARTS:
