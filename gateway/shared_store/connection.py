@@ -6,6 +6,7 @@ here: the clients that are built on it retry, wait for seconds on a closed port,
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any, cast
@@ -21,7 +22,7 @@ _MOST_REPLY_BYTES = 64 * 1024 * 1024
 _TOO_MANY_ITEMS = re.compile(rb"\n[*~>%|]\d{6}")
 _LONGEST_HEAD = 8
 _UNFINISHED = object()
-_LOOK_AT_OTHER_ADDRESS_SECONDS = 0.25
+_SHARE_OF_ADDRESSES = 0.8
 
 
 class _GarbledError(Exception):
@@ -180,15 +181,26 @@ async def _connected(address: StoreAddress, receiver: ReplyReceiver, seconds: fl
     if address.is_encrypted:
         # It reads the authorities' files.
         context = await asyncio.to_thread(ssl.create_default_context, cafile=address.ca)
-        encrypted = {"ssl": context, "ssl_handshake_timeout": seconds, "server_hostname": address.host}
-    _, connection = await loop.create_connection(
-        lambda: ServerConnection(receiver),
-        address.host,
-        address.port,
-        happy_eyeballs_delay=_LOOK_AT_OTHER_ADDRESS_SECONDS,
-        **encrypted,
-    )
-    return connection
+        encrypted = {"ssl": context, "server_hostname": address.host}
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    hosts = list(dict.fromkeys(str(each[4][0]) for each in found))
+    until = loop.time() + seconds * _SHARE_OF_ADDRESSES
+    for place, host in enumerate(hosts):
+        # Each has its share of the time, so that one that is silent does not hide the others.
+        share = max(0.0, until - loop.time()) / (len(hosts) - place)
+        if encrypted:
+            # So that a server that answers nothing to it is told from one that cannot be reached.
+            encrypted["ssl_handshake_timeout"] = share / 2
+        try:
+            async with asyncio.timeout(share):
+                _, connection = await loop.create_connection(
+                    lambda: ServerConnection(receiver), host, address.port, **encrypted
+                )
+                return connection
+        except OSError:
+            if place == len(hosts) - 1:
+                raise
+    raise OSError
 
 
 def _reason(error: Exception, address: StoreAddress) -> AwayReason:
