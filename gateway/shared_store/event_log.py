@@ -11,12 +11,15 @@ that a process still works on what it began.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.shared_store.errors import AwayReason, StoreAwayError
 from gateway.shared_store.script import Script, ScriptResult
-from gateway.shared_store.sealing import Sealing
-from gateway.shared_store.store import SharedStore
+
+if TYPE_CHECKING:
+    # Who uses logs, where nothing is shared, imports no cryptography by that.
+    from gateway.shared_store.sealing import Sealing
+    from gateway.shared_store.store import SharedStore
 
 Position = tuple[int, int]
 """Where an event stands in a log. Positions rise, also where a log is begun anew, as they hold the server's time."""
@@ -142,7 +145,7 @@ class NewValue(NamedTuple):
 class EventLogs:
     """The logs of all subjects, by names that `Sealing.name` made."""
 
-    def __init__(self, store: SharedStore, sealing: Sealing, *, lease_milliseconds: int = 1_000) -> None:
+    def __init__(self, store: "SharedStore", sealing: "Sealing", *, lease_milliseconds: int = 1_000) -> None:
         self._store = store
         self.sealing = sealing
         self._lease_ms = lease_milliseconds
@@ -155,7 +158,7 @@ class EventLogs:
         return self._store.is_up
 
     @property
-    def store(self) -> SharedStore:
+    def store(self) -> "SharedStore":
         """The store that the logs are in."""
         return self._store
 
