@@ -76,6 +76,16 @@ return {oldest[1][1], redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT'
 """,
     only_reads=True,
 )
+# ARGV: most events. KEYS: log, value.
+_READ_WITH_VALUE = Script(
+    """\
+local value = redis.call('GET', KEYS[2])
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+if not oldest[1] then return {'0-0', {}, value} end
+return {oldest[1][1], redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1]), value}
+""",
+    only_reads=True,
+)
 _VALUES = Script("return redis.call('MGET', unpack(KEYS))", only_reads=True)
 _ALIVE = Script("return redis.call('MGET', unpack(KEYS))", only_reads=True)
 # ARGV: ms, then the token of each lease. KEYS: leases.
@@ -135,11 +145,12 @@ class EventMessage:
 
 
 class NewValue(NamedTuple):
-    """A value to be written with an event, for so many milliseconds."""
+    """A value to be written with an event, for so many milliseconds; a long one may be `sealed` already."""
 
     name: str
     plain: bytes
     milliseconds: int
+    sealed: bytes = b""
 
 
 class EventLogs:
@@ -176,6 +187,15 @@ class EventLogs:
         first, events = _list_of(result.value, 2)
         return LogPage(_position(first), self._events(log, events), result.server_time)
 
+    async def read_with_value(self, log: str, name: str) -> tuple[LogPage, object]:
+        """All events of a log, and the value of a name as it was at that moment, which is still to be opened.
+
+        Raises StoreAwayError and StoreRefusedError.
+        """
+        result = await self._store.run(_READ_WITH_VALUE, [_log(log), _value(name)], [_MOST_EVENTS])
+        first, events, value = _list_of(result.value, 3)
+        return LogPage(_position(first), self._events(log, events), result.server_time), value
+
     async def append(
         self,
         log: str,
@@ -202,7 +222,7 @@ class EventLogs:
     def _arguments(
         self, log: str, event: bytes, after: Position | None, lease: str, value: NewValue | None
     ) -> tuple[list[str], list[bytes | str | int]]:
-        sealed = b"" if value is None else self.sealing.seal(value.name, value.plain)
+        sealed = b"" if value is None else value.sealed or self.sealing.seal(value.name, value.plain)
         return [_log(log), _lease(lease), _value("" if value is None else value.name)], [
             "" if after is None else _written(after),
             self.sealing.seal(log, event),

@@ -9,6 +9,7 @@ import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from hashlib import sha256
+from threading import Lock
 
 from cachetools import LRUCache
 from cryptography.exceptions import InvalidTag
@@ -54,6 +55,8 @@ class Sealing:
         self._salt = b""
         self._sealed = 0
         self._ciphers: LRUCache[bytes, AESGCM] = LRUCache(_MOST_KEYS)
+        # Long values are sealed and opened in threads.
+        self._lock = Lock()
 
     def name(self, purpose: str, *parts: str) -> str:
         """The name of something in the store, of 24 letters, digits, `-` and `_`."""
@@ -90,10 +93,11 @@ class Sealing:
             return None
 
     def _cipher(self, salt: bytes) -> AESGCM:
-        found = self._ciphers.get(salt)
-        if found is None:
-            found = self._ciphers[salt] = AESGCM(hmac.digest(self._sealing, salt, sha256))
-        return found
+        with self._lock:
+            found = self._ciphers.get(salt)
+            if found is None:
+                found = self._ciphers[salt] = AESGCM(hmac.digest(self._sealing, salt, sha256))
+            return found
 
 
 def _decompressed(packed: bytes) -> bytes | None:
