@@ -358,7 +358,8 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
 def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[Catalog, TimeslotCalls]:
     """What all requests read from."""
     settings, clock, memory = dependencies.settings, dependencies.clock, dependencies.memory
-    catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
+    share = None if dependencies.shared is None else dependencies.shared.lists()
+    catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache), share)
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
     return catalog, TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from gateway.settings import Settings, SettingsError
@@ -10,7 +11,9 @@ from gateway.telemetry.shared_store_log import SharedStoreEvents
 
 if TYPE_CHECKING:
     # Nothing of it is imported where nothing is shared.
+    from gateway.fetch.catalog import ShareLists
     from gateway.shared_store.event_log import EventLogs
+    from gateway.shared_store.leases import Leases
     from gateway.shared_store.sealing import Sealing
     from gateway.shared_store.store import SharedStore
 
@@ -33,6 +36,8 @@ class Shared:
     store: "SharedStore"
     sealing: "Sealing"
     logs: "EventLogs"
+    leases: "Leases"
+    outside: TimeAndChance
     reads: ReadEvents
     """Who is told what came of looking into it."""
 
@@ -52,6 +57,7 @@ class Shared:
                 "or build the image with `--build-arg LOCK=extras`"
             ) from None
         from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
+        from gateway.shared_store.leases import Leases  # noqa: PLC0415 # as said above
         from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
         from gateway.shared_store.store import SharedStore, StoreConfig  # noqa: PLC0415 # as said above
 
@@ -68,7 +74,14 @@ class Shared:
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
         sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret, events.store_garbage)
-        return cls(store, sealing, EventLogs(store, sealing), events)
+        logs = EventLogs(store, sealing)
+        return cls(store, sealing, logs, Leases(logs, outside.new_secret), outside, events)
+
+    def lists(self) -> "ShareLists":
+        """What makes lists of the catalogue shared ones."""
+        from gateway.fetch.shared_lists import ListSharing, SharedLists  # noqa: PLC0415 # it needs the extra
+
+        return partial(SharedLists, ListSharing(self.logs, self.leases, self.reads, self.outside.clock))
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()
