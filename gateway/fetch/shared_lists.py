@@ -10,6 +10,7 @@ own one; when the store goes away, each process calls for itself.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Generic, TypeVar
 
+from cachetools import LRUCache
 from msgspec.msgpack import Decoder
 
 from gateway.domain.models import CatalogItem, Items
@@ -50,6 +52,7 @@ _MOST_BYTES = 8 * 1024 * 1024
 _BYTES_AT_ONCE = 64 * 1024
 _MOST_LOOKS = 100
 _MOST_LANDING = 4
+_MOST_HEARD = 1_000
 # A log knows for a minute and a half what landed; then it cannot be told whether a slower call is still the newest.
 _LONGEST_CALL_SECONDS = 80.0
 # As long as that a call of another process is waited for, whose process may live and never say what became of it.
@@ -119,6 +122,9 @@ class SharedLists(Generic[T]):
         self._decoder: Decoder[list[T]] = Decoder(list[kind])  # type: ignore[valid-type] # known at run time alone
         self._lifetimes = lifetimes
         self._kept: dict[str, tuple[ListKey, float]] = {}
+        self._reading: Counter[str] = Counter()
+        # When the newest list was requested of which a message told, while this process was about to have one.
+        self._heard: LRUCache[str, int] = LRUCache(_MOST_HEARD)
         self._behind: dict[str, None] = {}
         self._catching_up: asyncio.Task[None] | None = None
         self._landing = asyncio.Semaphore(_MOST_LANDING)
@@ -132,6 +138,16 @@ class SharedLists(Generic[T]):
 
         The own call is made in the same task.
         """
+        log = self._log(key)
+        self._reading[log] += 1
+        try:
+            return await self._read(key, read, fetch)
+        finally:
+            self._reading[log] -= 1
+            if not self._reading[log]:
+                del self._reading[log]
+
+    async def _read(self, key: ListKey, read: ListRead, fetch: Callable[[Any], Awaitable[Iterable[T]]]) -> Iterable[T]:
         found: _Found[T] | _Begun | None = None
         if self._logs.is_up:
             with suppress(StoreAwayError, StoreRefusedError):  # then this process calls alone
@@ -156,7 +172,10 @@ class SharedLists(Generic[T]):
 
     def keep(self, key: ListKey, fetched_at: float) -> None:
         """This process has a list that was requested then: hear of newer ones."""
-        self._kept[self._log(key)] = key, fetched_at
+        log = self._log(key)
+        self._kept[log] = key, fetched_at
+        if log in self._heard and self._is_newer(self._heard.pop(log), fetched_at):
+            self._catch_up(log)
 
     def drop(self, key: ListKey) -> None:
         """This process has a list no more."""
@@ -285,20 +304,24 @@ class SharedLists(Generic[T]):
     # Following what the others fetch.
 
     def _take_message(self, message: EventMessage) -> None:
-        kept = self._kept.get(message.log)
-        if kept is None:
+        log = message.log
+        kept = self._kept.get(log)
+        if kept is None and log not in self._reading:
             return
         event = decoded_event(self._logs.opened(message))
-        if isinstance(event, Landed) and self._is_newer(event.began, kept[1]):
-            self._behind[message.log] = None
-            self._catch_up()
+        if not isinstance(event, Landed):
+            return
+        if log in self._reading:
+            self._heard[log] = max(event.began, self._heard.get(log, 0))
+        if kept is not None and self._is_newer(event.began, kept[1]):
+            self._catch_up(log)
 
     def _look_again(self) -> None:
         """Messages may have been missed while the store was away."""
-        self._behind.update(dict.fromkeys(self._kept))
-        self._catch_up()
+        self._catch_up(*self._kept)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *logs: str) -> None:
+        self._behind.update(dict.fromkeys(logs))
         if self._behind and self._catching_up is None:
             self._catching_up = self._start(self._take_newer())
 
