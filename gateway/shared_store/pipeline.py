@@ -74,8 +74,6 @@ class _Call:
         """Let who waits go on alone."""
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
-            # Who is cancelled in the same turn never sees it, which asyncio would log as a fault.
-            self.answer.exception()
 
 
 class Pipeline:
