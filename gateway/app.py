@@ -109,20 +109,9 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
-        settings,
-        now,
-        clock,
-        new_reference,
-        new_secret,
-        log,
-        metrics,
-        traces,
-        readiness,
-        memory,
-        configuration,
-        booking,
-        shared,
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
+    dependencies = replace(dependencies, shared=shared)
     policies = _policies(dependencies)
     transport = leyr_transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
@@ -228,7 +217,7 @@ class _Dependencies:
     memory: CacheBudget
     configuration: Configuration
     booking: Booking
-    shared: Shared | None
+    shared: Shared | None = None
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 

@@ -145,12 +145,15 @@ class _Login:
         if address.database:
             self._commands.append(["SELECT", address.database])
         self._replies: list[Any] = []
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # None where all replies came.
+        self._done: asyncio.Future[AwayReason | None] = asyncio.get_running_loop().create_future()
 
     async def through(self, connection: ServerConnection) -> None:
         """Log in. Raises StoreAwayError, with the reason why."""
         connection.send([connection.pack(each) for each in self._commands])
-        await self._done
+        lost_for = await self._done
+        if lost_for is not None:
+            raise StoreAwayError(lost_for)
         for reply in self._replies:
             if isinstance(reply, StoreRefusedError):
                 raise StoreAwayError(AWAY_FOR.get(reply.kind, AwayReason.PROTOCOL))
@@ -169,7 +172,7 @@ class _Login:
     def connection_lost(self, reason: AwayReason) -> None:
         """Log in no more."""
         if not self._done.done():
-            self._done.set_exception(StoreAwayError(reason))
+            self._done.set_result(reason)
 
 
 async def _connected(address: StoreAddress, receiver: ReplyReceiver, seconds: float) -> ServerConnection:

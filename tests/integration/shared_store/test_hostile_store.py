@@ -256,6 +256,37 @@ async def test_a_clock_that_jumps_is_said_and_makes_nothing_younger(proxy: Store
         assert store.clock.to_local(store.clock.to_server(at)) <= at + 0.01
 
 
+@pytest.mark.parametrize("jump", [-3_600, 3_600])
+async def test_a_process_that_starts_after_the_clock_was_put_back_learns_of_it(
+    server: Store, proxy: StoreProxy, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    monkeypatch.setattr("gateway.shared_store.store._NOTE_SECONDS", 0.02)
+    server.command("FLUSHALL")
+    async with store_up(store_at(proxy.path)) as store:
+        await ask(store, 1)
+        stamped, at = store.clock.to_server(time.monotonic()), time.monotonic()
+        await until(lambda: server.command("EXISTS", "leyr-gateway:clock") == b":1\r\n")
+    proxy.rewrite = shifted(jump)
+    heard = Heard()
+    async with store_up(store_at(proxy.path, heard)) as store:
+        assert heard.events == (["CLOCK", "up"] if jump < 0 else ["up"])
+        assert store.clock.to_local(stamped) <= at + 0.1
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "9" * 17, "1.5", ""])
+async def test_a_last_time_that_somebody_else_wrote_keeps_nobody_out(
+    server: Store, proxy: StoreProxy, value: str
+) -> None:
+    server.command("SET", "leyr-gateway:clock", value)
+    async with store_up(store_at(proxy.path)) as store:
+        assert own_answers_or_none(await ask(store, 2))
+    server.command("DEL", "leyr-gateway:clock")
+    server.command("LPUSH", "leyr-gateway:clock", value)
+    async with store_up(store_at(proxy.path)) as store:
+        assert own_answers_or_none(await ask(store, 2))
+    server.command("DEL", "leyr-gateway:clock")
+
+
 @pytest.mark.parametrize("second", [b"-1", b"99999999999999999999", b"1" * 5_000, b"x"])
 async def test_a_time_that_is_none_is_not_taken(proxy: StoreProxy, second: bytes) -> None:
     heard = Heard()

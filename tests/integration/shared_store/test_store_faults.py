@@ -81,7 +81,7 @@ async def test_a_stopped_server_is_away_once_and_up_again_when_it_goes_on(server
 async def test_a_server_that_hangs_while_nobody_asks_is_found_out(
     server: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.shared_store.store._IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("gateway.shared_store.store._NOTE_SECONDS", 0.05)
     async with said(server.socket) as (store, log):
         await until(lambda: store.is_up)
         await asyncio.sleep(0.3)
