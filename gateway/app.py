@@ -102,26 +102,16 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(httpx2_client, settings)
-    shared = Shared.of(settings, SharedStoreEvents(log), TimeAndChance(clock, new_secret, chance))
+    store_events = SharedStoreEvents(log, None if metrics is None else metrics.shared)
+    shared = Shared.of(settings, store_events, TimeAndChance(clock, new_secret, chance))
     booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
     names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
-        settings,
-        now,
-        clock,
-        new_reference,
-        new_secret,
-        log,
-        metrics,
-        traces,
-        readiness,
-        memory,
-        configuration,
-        booking,
-        shared,
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
+    dependencies = replace(dependencies, shared=shared)
     policies = _policies(dependencies)
     transport = leyr_transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
@@ -228,7 +218,7 @@ class _Dependencies:
     memory: CacheBudget
     configuration: Configuration
     booking: Booking
-    shared: Shared | None
+    shared: Shared | None = None
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 
@@ -358,7 +348,8 @@ def _engine(settings: Settings, memory: CacheBudget) -> Engine:
 def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[Catalog, TimeslotCalls]:
     """What all requests read from."""
     settings, clock, memory = dependencies.settings, dependencies.clock, dependencies.memory
-    catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache))
+    share = None if dependencies.shared is None else dependencies.shared.lists()
+    catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache), share)
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
     calls = TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
     if dependencies.shared is not None:

@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from gateway.fetch.shared_timeslots import SharedTimeslots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.settings import Settings, SettingsError
-from gateway.shared_store.event_log import EventLogs
-from gateway.shared_store.leases import Leases
-from gateway.shared_store.sealing import Sealing
-from gateway.shared_store.store import SharedStore, StoreConfig
+from gateway.shared_store.reads import ReadEvents
 from gateway.telemetry.shared_store_log import SharedStoreEvents
+
+if TYPE_CHECKING:
+    # Nothing of it is imported where nothing is shared.
+    from gateway.fetch.catalog import ShareLists
+    from gateway.shared_store.event_log import EventLogs
+    from gateway.shared_store.leases import Leases
+    from gateway.shared_store.sealing import Sealing
+    from gateway.shared_store.store import SharedStore
 
 # What is written may be read by processes of the same version alone.
 _VERSION = "1"
@@ -29,11 +34,13 @@ class TimeAndChance(NamedTuple):
 class Shared:
     """The shared store and what is made over it. An async context manager, which does not wait for a connection."""
 
-    store: SharedStore
-    sealing: Sealing
-    logs: EventLogs
-    leases: Leases
+    store: "SharedStore"
+    sealing: "Sealing"
+    logs: "EventLogs"
+    leases: "Leases"
     outside: TimeAndChance
+    reads: ReadEvents
+    """Who is told what came of looking into it."""
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -46,8 +53,15 @@ class Shared:
             from gateway.shared_store.connection import ServerConnection  # noqa: PLC0415 # as said above
         except ImportError:
             raise SettingsError(
-                "GATEWAY_SHARED_URL needs the package's extra `shared`: pip install 'leyr-graphql-gateway[shared]'"
+                "GATEWAY_SHARED_URL needs the extra `shared`, which is not installed: "
+                "run `python -m pip install --require-hashes -r requirements/extras.txt`, "
+                "or build the image with `--build-arg LOCK=extras`"
             ) from None
+        from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
+        from gateway.shared_store.leases import Leases  # noqa: PLC0415 # as said above
+        from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
+        from gateway.shared_store.store import SharedStore, StoreConfig  # noqa: PLC0415 # as said above
+
         store = SharedStore(
             StoreConfig(address, settings.shared_timeout_seconds, settings.gateway_shared_prefix),
             events,
@@ -56,15 +70,25 @@ class Shared:
             new_secret=outside.new_secret,
             chance=outside.chance,
         )
+        events.store_begun()
+        store.on_answer(events.store_answered)
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
-        sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret)
+        sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret, events.store_garbage)
         logs = EventLogs(store, sealing)
-        return cls(store, sealing, logs, Leases(logs, outside.new_secret), outside)
+        return cls(store, sealing, logs, Leases(logs, outside.new_secret), outside, events)
+
+    def lists(self) -> "ShareLists":
+        """What makes lists of the catalogue shared ones."""
+        from gateway.fetch.shared_lists import ListSharing, SharedLists  # noqa: PLC0415 # it needs the extra
+
+        return partial(SharedLists, ListSharing(self.logs, self.leases, self.reads, self.outside.clock))
 
     def share(self, calls: TimeslotCalls) -> None:
         """Let timeslots be asked once for all processes, as long as they are remembered at all."""
         if calls.snapshots.lifetimes.fresh:
+            from gateway.fetch.shared_timeslots import SharedTimeslots  # noqa: PLC0415 # it needs the extra
+
             calls.share(SharedTimeslots(calls, self.logs, self.leases, self.outside.new_secret, self.outside.clock))
 
     async def __aenter__(self) -> Self:

@@ -17,7 +17,7 @@ from gateway.shared_store.address import StoreAddress
 from gateway.shared_store.connection import ServerConnection
 from gateway.shared_store.errors import AwayReason
 from gateway.shared_store.script import Script
-from gateway.shared_store.store import SharedStore, StoreConfig
+from gateway.shared_store.store import SharedStore, StoreConfig, StoreEvents
 from tests.e2e.requirement import need
 
 _START_SECONDS = 20
@@ -123,7 +123,7 @@ KEEP = Script("return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)")
 """Keeps a value for a minute."""
 
 
-def store_at(address: StoreAddress | Path, heard: Heard | None = None, *, seconds: float = 2.0) -> SharedStore:
+def store_at(address: StoreAddress | Path, heard: StoreEvents | None = None, *, seconds: float = 2.0) -> SharedStore:
     """A store that is not entered yet; a test's machine may be slow, so each answer may take long unless told."""
     where = StoreAddress(path=str(address)) if isinstance(address, Path) else address
     return SharedStore(

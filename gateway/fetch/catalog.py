@@ -1,22 +1,24 @@
 """The catalogue: care units, resources and healthcare services, cached for minutes.
 
 A fresh list is given as it is. A stale one is given while one call fetches it anew, and as long as that fails
-(`Lifetimes`). One that is older, or not cached, has to be waited for.
+(`Lifetimes`). One that is older, or not cached, has to be waited for. Where several processes share a store, one of
+them calls for all (`SharedLists`).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from sys import getsizeof
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec.structs import astuple
 
 from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource
 from gateway.fetch.backend import SchedulingBackend, count_for_any
-from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig
+from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig, Lifetimes
 from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.single_flight import SharedCall
 
@@ -82,13 +84,70 @@ class _Entry(Generic[T]):
     is_overdue: bool = False
 
 
+ListKey: TypeAlias = str | CareUnitKey
+
+
+@dataclass(slots=True, eq=False)
+class ListRead:
+    """A read that is under way, and the requests that wait for it.
+
+    It brings nothing that was requested before `oldest`, which is not before `since`; `fetched_at` is when it was, as
+    far as that is known. One that `takes_stale` may bring what is to be fetched anew.
+    """
+
+    since: float
+    takes_stale: bool
+    fetched_at: float = 0.0
+    oldest: float = -inf
+    origin: CacheStatus = CacheStatus.FETCHED
+    waiting: list[FetchScope] = field(default_factory=list)
+
+    def begin(self, now: float) -> None:
+        """A call to Leyr begins."""
+        self.fetched_at = self.oldest = now
+
+    def take(self, fetched_at: float, origin: CacheStatus) -> None:
+        """What another process fetched is taken."""
+        self.fetched_at = self.oldest = fetched_at
+        self.origin = origin
+
+
+class SharedLists(Protocol[T]):
+    """The lists of one endpoint that several processes share."""
+
+    async def read(self, key: ListKey, read: ListRead, fetch: Callable[[Any], Awaitable[Iterable[T]]]) -> Iterable[T]:
+        """The list, from another process or by an own call, of which `read` is told. Raises domain errors."""
+
+    def keep(self, key: ListKey, fetched_at: float) -> None:
+        """This process has a list that was requested then."""
+
+    def drop(self, key: ListKey) -> None:
+        """This process has a list no more."""
+
+    def on_newer(self, take: Callable[[ListKey, Items[T], float], None]) -> None:
+        """Give each list that another process fetched later than the one that this process has."""
+
+
+class ShareLists(Protocol):
+    """Makes the lists of an endpoint shared ones."""
+
+    def __call__(self, endpoint: str, kind: type[T], lifetimes: Lifetimes) -> SharedLists[T]:
+        """The lists of items of that kind."""
+
+
 ListOrFuture: TypeAlias = CatalogList[T] | asyncio.Future[CatalogList[T]]
 
 
 class CachedLists(Generic[K, T]):
     """The lists of one endpoint."""
 
-    def __init__(self, endpoint: str, fetch: Callable[[K], Awaitable[Iterable[T]]], config: CacheConfig) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        fetch: Callable[[K], Awaitable[Iterable[T]]],
+        config: CacheConfig,
+        shared: SharedLists[T] | None = None,
+    ) -> None:
         self._endpoint = endpoint
         self._fetch: Callable[[K], Awaitable[Iterable[T]]] = fetch
         self._config = config
@@ -96,7 +155,10 @@ class CachedLists(Generic[K, T]):
         self._clock = config.clock
         self._cached: dict[K, _Entry[T]] = {}
         self._pending: dict[K, SharedCall[CatalogList[T]]] = {}
-        self._waiting: dict[K, list[FetchScope]] = {}
+        self._reads: dict[K, ListRead] = {}
+        self._shared = shared
+        if shared is not None:
+            shared.on_newer(self._take_newer)
 
     def get(self, key: K, scope: FetchScope) -> ListOrFuture[T]:
         """The list, now or later; the future raises domain errors.
@@ -114,7 +176,7 @@ class CachedLists(Generic[K, T]):
                 if due and scope.may_refresh():
                     # No request waits for a refresh, so its first holder never releases it.
                     entry.refreshed_at = now
-                    self._start(key, now)
+                    self._start(key, now, ListRead(entry.fetched_at, takes_stale=False))
                 return self._from_cache(key, entry, CacheStatus.STALE, scope)
         return self._wait(key, now, scope)
 
@@ -139,51 +201,61 @@ class CachedLists(Generic[K, T]):
             scope.report_incomplete(self._endpoint, emr, IncompleteReason.ROWS_DROPPED, key, listed.dropped)
 
     def _use_answer(
-        self, key: K, fetched_at: float, scope: FetchScope, answer: "asyncio.Future[CatalogList[T]]"
+        self, key: K, place: int, scope: FetchScope, read: ListRead, answer: "asyncio.Future[CatalogList[T]]"
     ) -> None:
-        if not answer.cancelled() and answer.exception() is None:
-            self._use(key, answer.result(), fetched_at, scope)
+        if answer.cancelled() or answer.exception() is not None:
+            return
+        if self._shared is not None:
+            recorded = scope.reads[place]
+            origin = recorded.origin if recorded.origin is CacheStatus.JOINED else read.origin
+            found = recorded._replace(origin=origin, fetched_at=read.fetched_at)
+            scope.correct(place, found, read.fetched_at + self._lifetimes.fresh)
+        self._use(key, answer.result(), read.fetched_at, scope)
 
     def _wait(self, key: K, now: float, scope: FetchScope) -> "asyncio.Future[CatalogList[T]]":
         scope.on_ehr(_subject(key)[0])
         call, origin = self._pending.get(key), CacheStatus.JOINED
-        if call is None or not call.joinable or call.started < scope.since:
+        if call is None or not call.joinable or self._reads[key].oldest < scope.since:
             scope.count_calls()
-            call, origin = self._start(key, now), CacheStatus.FETCHED
+            call, origin = self._start(key, now, ListRead(scope.since, takes_stale=True)), CacheStatus.FETCHED
         else:
             scope.count_calls(joined=1)
             call.acquire()
-        self._waiting[key].append(scope)
+        read = self._reads[key]
+        read.waiting.append(scope)
         scope.release_on_close(call)
-        read = FetchRecord(self._endpoint, _subject(key), origin, call.started)
-        scope.record(read, call.started + self._lifetimes.fresh)
+        # What is not known before the answer comes is recorded as if the call began now.
+        place, record = len(scope.reads), FetchRecord(self._endpoint, _subject(key), origin, read.fetched_at)
+        scope.record(record, read.fetched_at + self._lifetimes.fresh)
         answer = scope.wait_for(call.wait())
-        use = partial(self._use_answer, key, call.started, scope)
+        use = partial(self._use_answer, key, place, scope, read)
         if answer.done():
             use(answer)
         else:
             answer.add_done_callback(use)
         return answer
 
-    def _start(self, key: K, now: float) -> SharedCall[CatalogList[T]]:
-        waiting: list[FetchScope] = []
-        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, now, waiting), now, partial(self._on_done, key))
-        self._pending[key], self._waiting[key] = call, waiting
+    def _start(self, key: K, now: float, read: ListRead) -> SharedCall[CatalogList[T]]:
+        read.fetched_at, read.oldest = now, now if self._shared is None else read.since
+        call: SharedCall[CatalogList[T]] = SharedCall(self._call(key, read), now, partial(self._on_done, key, read))
+        self._pending[key], self._reads[key] = call, read
         return call
 
-    async def _call(self, key: K, now: float, waiting: Sequence[FetchScope]) -> CatalogList[T]:
+    async def _call(self, key: K, read: ListRead) -> CatalogList[T]:
         # The task keeps its context, so what is set there would keep requests in a cycle.
-        counting = FURTHER_CALLS.set(partial(_count_for_one, waiting))
+        counting = FURTHER_CALLS.set(partial(_count_for_one, read.waiting))
         try:
-            listed = CatalogList(await self._fetch(key), self._config.new_derived)
+            shared = self._shared
+            items = await (self._fetch(key) if shared is None else shared.read(key, read, self._fetch))
+            listed = CatalogList(items, self._config.new_derived)
         finally:
             FURTHER_CALLS.reset(counting)
         if self._lifetimes.fresh or len(listed.items) > _MANY_ITEMS:
             listed.bytes = listed.size(key)
         if self._lifetimes.fresh:
-            self._keep(key, listed, now)
+            self._keep(key, listed, read.fetched_at)
         if listed.bytes > _LARGE_LIST_BYTES:
-            for scope in waiting:
+            for scope in read.waiting:
                 scope.count_list(listed, listed.bytes)
         return listed
 
@@ -193,28 +265,56 @@ class CachedLists(Generic[K, T]):
             return
         if self._config.budget.keep((self._endpoint, key), listed.bytes, lambda: self._evict(key)):
             self._cached[key] = _Entry(listed, fetched_at, fetched_at)
+            if self._shared is not None:
+                self._shared.keep(key, fetched_at)
         else:
             self._evict(key)
 
+    def _take_newer(self, key: Any, items: Items[T], fetched_at: float) -> None:
+        """Put what another process fetched later in the place of a list that is cached."""
+        if key in self._cached:
+            listed = CatalogList(items, self._config.new_derived)
+            listed.bytes = listed.size(key)
+            self._keep(key, listed, fetched_at)
+
     def _evict(self, key: K) -> None:
         self._cached.pop(key, None)
+        if self._shared is not None:
+            self._shared.drop(key)
 
-    def _on_done(self, key: K, call: SharedCall[CatalogList[T]]) -> None:
+    def _on_done(self, key: K, read: ListRead, call: SharedCall[CatalogList[T]]) -> None:
+        call.started = read.fetched_at
         entry = self._cached.get(key)
         if entry is not None and call.answer is None and call.joinable:
             entry.is_overdue = True
-        if self._pending.get(key) is call:
-            del self._pending[key], self._waiting[key]
+        if self._pending.get(key) is not call:
+            return
+        del self._pending[key], self._reads[key]
+        if read.origin is CacheStatus.STALE and call.answer is not None:
+            # The call that was counted is made now, and nobody waits for it.
+            now = self._clock()
+            if entry is not None:
+                entry.refreshed_at = now
+            self._start(key, now, ListRead(read.fetched_at, takes_stale=False))
 
 
 class Catalog:
     """The three lists of Leyr that change rarely."""
 
-    def __init__(self, backend: SchedulingBackend, config: CacheConfig) -> None:
-        self.care_units: CachedLists[str, CareUnit] = CachedLists("care-units", backend.care_units, config)
-        self.resources: CachedLists[CareUnitKey, Resource] = CachedLists("resources", backend.resources, config)
+    def __init__(self, backend: SchedulingBackend, config: CacheConfig, share: ShareLists | None = None) -> None:
+        def shared(endpoint: str, kind: type[T]) -> SharedLists[T] | None:
+            # What is not kept is not shared either.
+            return share(endpoint, kind, config.lifetimes) if share is not None and config.lifetimes.fresh else None
+
+        self.care_units: CachedLists[str, CareUnit] = CachedLists(
+            "care-units", backend.care_units, config, shared("care-units", CareUnit)
+        )
+        self.resources: CachedLists[CareUnitKey, Resource] = CachedLists(
+            "resources", backend.resources, config, shared("resources", Resource)
+        )
+        of_services = shared("healthcare-services", HealthcareService)
         self.healthcare_services: CachedLists[CareUnitKey, HealthcareService] = CachedLists(
-            "healthcare-services", backend.healthcare_services, config
+            "healthcare-services", backend.healthcare_services, config, of_services
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from gateway.domain.errors import DeadlineExceeded, GatewayError, OperationTooLarge, RateLimited
 from gateway.domain.models import CareUnitKey
@@ -45,6 +45,23 @@ class Incomplete:
     emr: str
     reason: IncompleteReason
     count: int
+
+
+class ReadTime(float):
+    """When a list was requested of Leyr: seconds of this process's clock, with the instant that all processes say.
+
+    Arithmetic gives plain seconds again; `min` and `max` give one of those that they are given.
+    """
+
+    __slots__ = ("microseconds",)
+
+    def __new__(cls, seconds: float, microseconds: int) -> Self:
+        """`microseconds` are those since 1970, by the clock that the processes share."""
+        made = super().__new__(cls, seconds)
+        made.microseconds = microseconds
+        return made
+
+    microseconds: int
 
 
 class FetchRecord(NamedTuple):
@@ -239,6 +256,11 @@ class FetchScope:
     def record(self, read: FetchRecord, fresh_until: float) -> None:
         """Record a read, and until when its data is fresh."""
         self.reads.append(read)
+        self.fresh_until = min(self.fresh_until, fresh_until)
+
+    def correct(self, place: int, read: FetchRecord, fresh_until: float) -> None:
+        """Record what became of the read at a place of `reads`, once that is known."""
+        self.reads[place] = read
         self.fresh_until = min(self.fresh_until, fresh_until)
 
     def report_incomplete(

@@ -182,7 +182,7 @@ class SharedTimeslots:
             for step, claim in claims.items()
         ]
         try:
-            appended = await self._logs.append(unit.log, events, after=after)
+            appended = await self._logs.append_all(unit.log, events, after=after)
         except (StoreAwayError, StoreRefusedError):
             # Alone, as whoever has no store.
             return {}
@@ -245,7 +245,7 @@ class SharedTimeslots:
             plain = await asyncio.to_thread(encoded_answer, answer) if is_long else encoded_answer(answer)
             written = NewValue(value, plain, int(self._calls.snapshots.lifetimes.served * 1_000))
         try:
-            await self._logs.append(unit.log, [NewEvent(encoded(event))], value=written)
+            await self._logs.append(unit.log, encoded(event), value=written)
         except StoreAwayError:
             self._leave_unsaid(unit, asked)
         except StoreRefusedError:

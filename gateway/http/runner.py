@@ -17,7 +17,7 @@ from gateway.domain.errors import DeadlineExceeded, OperationTooLarge, UnknownDo
 from gateway.domain.window import Window
 from gateway.engine.engine import Engine, Operation, Result
 from gateway.engine.errors import MutationNotAllowedError
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, ReadTime
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.single_flight import DetachedCalls
 from gateway.http.concurrency_limit import RequestPermit
@@ -33,6 +33,7 @@ from gateway.schema.node import Nodes
 
 # While one runs, newer calls may land again, some hundred a second where many ask.
 _MOST_RUNS = 8
+_MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,14 @@ class ReadInstants:
     """Says as instants when lists were requested: RFC 3339 text in UTC, in milliseconds.
 
     The difference between the clock and the time of day is taken once, so the same list always has the same instant.
+    Of a ReadTime all processes say the same.
     """
 
     def __init__(self) -> None:
         self._epoch: float | None = None
         # The lists of one answer are those of many others.
-        self._text = lru_cache(maxsize=1_024)(self._written)
-        self._alone = lru_cache(maxsize=1_024)(partial(self._with_report, {}))
+        self._text = lru_cache(maxsize=1_024, typed=True)(self._written)
+        self._alone = lru_cache(maxsize=1_024, typed=True)(partial(self._with_report, {}))
 
     def extensions(self, report: Mapping[str, Any], scope: FetchScope, epoch: float) -> bytes | None:
         """The JSON of `extensions`, None if it would be empty; `epoch` counts the first time only.
@@ -116,7 +118,11 @@ class ReadInstants:
         return orjson.dumps({"gateway": found}) if found else None
 
     def _written(self, seconds: float) -> str:
-        instant = datetime.fromtimestamp(round((self._epoch or 0.0) + seconds, 3), UTC)
+        if isinstance(seconds, ReadTime):
+            since_1970 = seconds.microseconds / _MICROSECONDS
+        else:
+            since_1970 = (self._epoch or 0.0) + seconds
+        instant = datetime.fromtimestamp(round(since_1970, 3), UTC)
         return f"{instant.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 

@@ -6,6 +6,7 @@ here: the clients that are built on it retry, wait for seconds on a closed port,
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Any, cast
@@ -21,7 +22,7 @@ _MOST_REPLY_BYTES = 64 * 1024 * 1024
 _TOO_MANY_ITEMS = re.compile(rb"\n[*~>%|]\d{6}")
 _LONGEST_HEAD = 8
 _UNFINISHED = object()
-_LOOK_AT_OTHER_ADDRESS_SECONDS = 0.25
+_SHARE_OF_ADDRESSES = 0.8
 
 
 class _GarbledError(Exception):
@@ -144,12 +145,15 @@ class _Login:
         if address.database:
             self._commands.append(["SELECT", address.database])
         self._replies: list[Any] = []
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # None where all replies came.
+        self._done: asyncio.Future[AwayReason | None] = asyncio.get_running_loop().create_future()
 
     async def through(self, connection: ServerConnection) -> None:
         """Log in. Raises StoreAwayError, with the reason why."""
         connection.send([connection.pack(each) for each in self._commands])
-        await self._done
+        lost_for = await self._done
+        if lost_for is not None:
+            raise StoreAwayError(lost_for)
         for reply in self._replies:
             if isinstance(reply, StoreRefusedError):
                 raise StoreAwayError(AWAY_FOR.get(reply.kind, AwayReason.PROTOCOL))
@@ -168,7 +172,7 @@ class _Login:
     def connection_lost(self, reason: AwayReason) -> None:
         """Log in no more."""
         if not self._done.done():
-            self._done.set_exception(StoreAwayError(reason))
+            self._done.set_result(reason)
 
 
 async def _connected(address: StoreAddress, receiver: ReplyReceiver, seconds: float) -> ServerConnection:
@@ -180,15 +184,26 @@ async def _connected(address: StoreAddress, receiver: ReplyReceiver, seconds: fl
     if address.is_encrypted:
         # It reads the authorities' files.
         context = await asyncio.to_thread(ssl.create_default_context, cafile=address.ca)
-        encrypted = {"ssl": context, "ssl_handshake_timeout": seconds, "server_hostname": address.host}
-    _, connection = await loop.create_connection(
-        lambda: ServerConnection(receiver),
-        address.host,
-        address.port,
-        happy_eyeballs_delay=_LOOK_AT_OTHER_ADDRESS_SECONDS,
-        **encrypted,
-    )
-    return connection
+        encrypted = {"ssl": context, "server_hostname": address.host}
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    hosts = list(dict.fromkeys(str(each[4][0]) for each in found))
+    until = loop.time() + seconds * _SHARE_OF_ADDRESSES
+    for place, host in enumerate(hosts):
+        # Each has its share of the time, so that one that is silent does not hide the others.
+        share = max(0.0, until - loop.time()) / (len(hosts) - place)
+        if encrypted:
+            # So that a server that answers nothing to it is told from one that cannot be reached.
+            encrypted["ssl_handshake_timeout"] = share / 2
+        try:
+            async with asyncio.timeout(share):
+                _, connection = await loop.create_connection(
+                    lambda: ServerConnection(receiver), host, address.port, **encrypted
+                )
+                return connection
+        except OSError:
+            if place == len(hosts) - 1:
+                raise
+    raise OSError
 
 
 def _reason(error: Exception, address: StoreAddress) -> AwayReason:

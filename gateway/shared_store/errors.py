@@ -62,8 +62,8 @@ class StoreRefusedError(Exception):
     @classmethod
     def of(cls, text: str) -> "StoreRefusedError":
         """The error of a server's text, of which nothing but a known word is kept: the rest may quote what was sent."""
-        # Redis 7.0 has no word of its own for what a script may not do.
-        if "ACL failure in script" in text:
+        # Redis has no word of its own for what a script may not do; the first text is of 7.0.
+        if "user executing the script" in text or "ACL failure in script" in text:
             return cls("NOPERM")
         word = text.partition(" ")[0]
         return cls(word if word in REFUSALS else _ANY)

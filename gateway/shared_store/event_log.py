@@ -11,12 +11,15 @@ that a process still works on what it began.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.shared_store.errors import AwayReason, StoreAwayError
 from gateway.shared_store.script import Script, ScriptResult
-from gateway.shared_store.sealing import Sealing
-from gateway.shared_store.store import SharedStore
+
+if TYPE_CHECKING:
+    # Who uses logs, where nothing is shared, imports no cryptography by that.
+    from gateway.shared_store.sealing import Sealing
+    from gateway.shared_store.store import SharedStore
 
 Position = tuple[int, int]
 """Where an event stands in a log. Positions rise, also where a log is begun anew, as they hold the server's time."""
@@ -33,7 +36,9 @@ _KEPT_MILLISECONDS = 90_000
 _APPEND = Script(
     """\
 local last = '0-0'
-local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local found = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+-- Something else that somebody put there.
+if found.err and string.find(found.err, 'WRONGTYPE', 1, true) then redis.call('DEL', KEYS[1]) end
 if found[1] then last = found[1][1] end
 if ARGV[1] ~= '' and last ~= '0-0' then
   local newer = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[3])
@@ -77,8 +82,28 @@ return {oldest[1][1], redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT'
 """,
     only_reads=True,
 )
-_VALUES = Script("return redis.call('MGET', unpack(KEYS))", only_reads=True)
-_ALIVE = Script("return redis.call('MGET', unpack(KEYS))", only_reads=True)
+# ARGV: most events. KEYS: log, value.
+_READ_WITH_VALUE = Script(
+    """\
+local value = redis.call('MGET', KEYS[2])[1]
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+if not oldest[1] then return {'0-0', {}, value} end
+return {oldest[1][1], redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1]), value}
+""",
+    only_reads=True,
+)
+# Lua unpacks some thousand at a time.
+_VALUES = Script(
+    """\
+local found = {}
+for first = 1, #KEYS, 1000 do
+  local some = redis.call('MGET', unpack(KEYS, first, math.min(first + 999, #KEYS)))
+  for i = 1, #some do found[first + i - 1] = some[i] end
+end
+return found
+""",
+    only_reads=True,
+)
 # ARGV: ms, then the token of each lease. KEYS: leases.
 _RENEW = Script(
     """\
@@ -136,11 +161,12 @@ class EventMessage:
 
 
 class NewValue(NamedTuple):
-    """A value to be written with an event, for so many milliseconds."""
+    """A value to be written with an event, for so many milliseconds; a long one may be `sealed` already."""
 
     name: str
     plain: bytes
     milliseconds: int
+    sealed: bytes = b""
 
 
 class NewEvent(NamedTuple):
@@ -153,7 +179,7 @@ class NewEvent(NamedTuple):
 class EventLogs:
     """The logs of all subjects, by names that `Sealing.name` made."""
 
-    def __init__(self, store: SharedStore, sealing: Sealing, *, lease_milliseconds: int = 1_000) -> None:
+    def __init__(self, store: "SharedStore", sealing: "Sealing", *, lease_milliseconds: int = 1_000) -> None:
         self._store = store
         self.sealing = sealing
         self._lease_ms = lease_milliseconds
@@ -166,7 +192,7 @@ class EventLogs:
         return self._store.is_up
 
     @property
-    def store(self) -> SharedStore:
+    def store(self) -> "SharedStore":
         """The store that the logs are in."""
         return self._store
 
@@ -184,18 +210,34 @@ class EventLogs:
         first, events = _list_of(result.value, 2)
         return LogPage(_position(first), self._events(log, events), result.server_time)
 
+    async def read_with_value(self, log: str, name: str) -> tuple[LogPage, object]:
+        """All events of a log, and the value of a name as it was at that moment, which is still to be opened.
+
+        Raises StoreAwayError and StoreRefusedError.
+        """
+        result = await self._store.run(_READ_WITH_VALUE, [_log(log), _value(name)], [_MOST_EVENTS])
+        first, events, value = _list_of(result.value, 3)
+        return LogPage(_position(first), self._events(log, events), result.server_time), value
+
     async def append(
         self,
         log: str,
-        events: Sequence[NewEvent],
+        event: bytes,
         *,
         after: Position | None = None,
+        lease: str = "",
         value: NewValue | None = None,
     ) -> Appended | LogPage:
-        """Append events, all or none, with a value; gives the newer events instead where there are any.
+        """Append an event, with a lease of that name and a value; gives the newer events instead where there are any.
 
-        Without `after` they are appended in any case. Raises StoreAwayError and StoreRefusedError.
+        Without `after` it is appended in any case. Raises StoreAwayError and StoreRefusedError.
         """
+        return await self.append_all(log, [NewEvent(event, lease)], after=after, value=value)
+
+    async def append_all(
+        self, log: str, events: Sequence[NewEvent], *, after: Position | None = None, value: NewValue | None = None
+    ) -> Appended | LogPage:
+        """Append several events, all or none, one behind the other. Raises StoreAwayError and StoreRefusedError."""
         result = await self._store.run(_APPEND, *self._arguments(log, events, after, value))
         written, first, rest = _list_of(result.value, 3)
         if written == 1:
@@ -221,7 +263,7 @@ class EventLogs:
             self._store.channel(_CHANNEL),
             log,
             0 if value is None else value.milliseconds,
-            b"" if value is None else self.sealing.seal(value.name, value.plain),
+            b"" if value is None else value.sealed or self.sealing.seal(value.name, value.plain),
             self._lease_ms,
             *sealed,
         ]
@@ -241,7 +283,7 @@ class EventLogs:
 
     async def alive(self, leases: Sequence[str]) -> Sequence[bool]:
         """Whether each of some leases lasts. Raises StoreAwayError and StoreRefusedError."""
-        result: ScriptResult = await self._store.run(_ALIVE, list(map(_lease, leases)), [])
+        result: ScriptResult = await self._store.run(_VALUES, list(map(_lease, leases)), [])
         return [each is not None for each in _list_of(result.value, len(leases))]
 
     def renew(self, leases: Sequence[str]) -> None:
@@ -257,19 +299,21 @@ class EventLogs:
         events = []
         for each in _list_of(found):
             position, fields = _list_of(each, 2)
-            _, sealed = _list_of(fields, 2)
+            # Somebody else's may have more fields.
+            sealed = fields[1] if isinstance(fields, list) and len(fields) == 2 else b""  # noqa: PLR2004 # name, event
             events.append(LoggedEvent(_position(position), self.sealing.open(log, sealed)))
         return events
 
     def _take_message(self, message: bytes) -> None:
         parts = message.split(_SEPARATOR, 3)
-        if len(parts) != 4:  # noqa: PLR2004 # log, previous, position, event
-            return
         try:
             log, previous, position = parts[0].decode("ascii"), _position(parts[1]), _position(parts[2])
-        except (ValueError, StoreAwayError):
+            sealed = parts[3]
+        except (ValueError, IndexError, StoreAwayError):
+            # It is counted by that.
+            self.sealing.open("", message)
             return
-        told = EventMessage(log, previous, position, parts[3])
+        told = EventMessage(log, previous, position, sealed)
         for follower in self._followers:
             follower(told)
 

@@ -100,7 +100,6 @@ class Pipeline:
         self._before: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[AwayReason] = self._loop.create_future()
-        self.answered_at = self._loop.time()
         connection.start(self)
 
     def run(
@@ -217,7 +216,6 @@ class Pipeline:
             self._lose(AwayReason.PROTOCOL)
             return
         self._sent.popleft()
-        self.answered_at = self._loop.time()
         result = ScriptResult(reply[4], server_time, call.sent, self._clock())
         self._events.answered(result)
         if reply[3] == 1:

@@ -6,6 +6,7 @@ _MICROSECONDS = 1_000_000
 # Clocks drift apart by less than this share, and a server's may be set.
 _DRIFT = 1e-4
 _JUMP_SECONDS = 0.5
+_GRAIN = 2 / _MICROSECONDS
 _MOST_SETBACKS = 16
 
 
@@ -32,7 +33,8 @@ class ServerClock:
         Times are this process's seconds and the server's microseconds.
         """
         seconds = server_time / _MICROSECONDS
-        least, most = seconds - received, seconds - sent
+        # Its microseconds are whole ones, and a float of seconds since 1970 loses a quarter of one.
+        least, most = seconds - received - _GRAIN, seconds - sent + _GRAIN
         drift = max(0.0, received - self._noted_at) * _DRIFT
         known_least, known_most = self._least - drift, self._most + drift
         self._noted_at = received
@@ -51,13 +53,26 @@ class ServerClock:
         former, self._offset = self._offset, (least + most) / 2
         distance = max(least - self._most, self._least - most)
         if self._offset < former:
-            last = round((received + self._most) * _MICROSECONDS)
-            self._setbacks.append((last, round((self._most - least) * _MICROSECONDS)))
-            if len(self._setbacks) > _MOST_SETBACKS:
-                (first_last, first), (second_last, second), *others = self._setbacks
-                self._setbacks = [(max(first_last, second_last), first + second), *others]
+            self._note_setback(received + self._most, self._most - least)
         self._least, self._most = least, most
         return distance > _JUMP_SECONDS
+
+    def note_former(self, seconds: float, last: int, grain: float) -> bool:
+        """Take a time that the server's clock had shown before a time of this process, and say whether it was put back.
+
+        It may have shown so many seconds more before that.
+        """
+        by = last / _MICROSECONDS - (seconds + self._most)
+        if by > 0:
+            self._note_setback(last / _MICROSECONDS + grain, last / _MICROSECONDS - (seconds + self._least) + grain)
+        return by > 0
+
+    def _note_setback(self, last: float, by: float) -> None:
+        """Remember the last time of the former clock and by how much it was put back, in the server's seconds."""
+        self._setbacks.append((round(last * _MICROSECONDS), round(by * _MICROSECONDS)))
+        if len(self._setbacks) > _MOST_SETBACKS:
+            (first_last, first), (second_last, second), *others = self._setbacks
+            self._setbacks = [(max(first_last, second_last), first + second), *others]
 
     def to_server(self, seconds: float) -> int:
         """The server's time, in microseconds, at a time of this process's clock."""

@@ -23,12 +23,27 @@ _LEAST_PAUSE, _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 1.0, 5.0
 _STEADY_SECONDS = 10.0
 _CONNECT_SECONDS = 2.0
 _CLOSE_SECONDS = 1.0
-# After so long without an answer one is asked for, so that a server that hangs is found before a request waits for it,
-# and its clock stays known.
-_IDLE_SECONDS = 5.0
+# So often its clock is noted there, so that a server that hangs is found before a request waits for it, too.
+_NOTE_SECONDS = 5.0
 _SECRET_BYTES = 8
 _MESSAGE_PARTS = 3
-_PROBE = Script("return 1", only_reads=True)
+_MOST_DIGITS = 16
+# KEYS: the last time of the server's clock that any process heard of; ARGV: ms for which it is kept. It tells processes
+# that start later that the clock was put back. Whatever else somebody put there is none.
+_PROBE = Script("local found = redis.pcall('GET', KEYS[1]) return type(found) == 'string' and found", only_reads=True)
+_KEEP_TIME = Script(
+    """\
+local now = redis.call('TIME')
+local micros = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local found = redis.pcall('GET', KEYS[1])
+if micros > (type(found) == 'string' and tonumber(found) or 0) then
+  redis.call('SET', KEYS[1], string.format('%.0f', micros), 'PX', ARGV[1])
+end
+return 1
+"""
+)
+_CLOCK_KEY = "clock"
+_CLOCK_KEPT_MILLISECONDS = 86_400_000
 # What stands for the server's clock among the kinds of errors.
 _CLOCK_WAS_SET = "CLOCK"
 
@@ -165,12 +180,13 @@ class SharedStore:
         """A pipeline over a new connection that follows all channels and has run a script. Raises StoreAwayError."""
         connection = await self._connect(self._config.address, max(_CONNECT_SECONDS, self._config.timeout_seconds))
         self._confirmed = 0
-        heard = PipelineEvents(self._take_answer, self._events.store_refused, self._take_message, self._lose)
+        heard = PipelineEvents(self._take_answer, self._take_refusal, self._take_message, self._lose)
         secret = self._new_secret()[:_SECRET_BYTES]
         pipeline = Pipeline(connection, self._config, heard, self._clock, secret)
         try:
             pipeline.subscribe(list(self._channels))
-            await pipeline.run(_PROBE, [], [], is_whole=True)
+            is_first = not self.clock.is_known
+            last = (await pipeline.run(_PROBE, [_CLOCK_KEY], [], is_whole=True)).value
         except StoreRefusedError as error:
             pipeline.close()
             raise StoreAwayError(AWAY_FOR.get(error.kind, AwayReason.PROTOCOL)) from None
@@ -180,7 +196,15 @@ class SharedStore:
         if self._confirmed != len(self._channels):
             pipeline.close()
             raise StoreAwayError(AwayReason.PROTOCOL)
+        if is_first and self._was_put_back(last):
+            self._events.store_refused(_CLOCK_WAS_SET)
         return pipeline
+
+    def _was_put_back(self, last: object) -> bool:
+        """Whether the server's clock was put back before this process was there to see it."""
+        if not isinstance(last, bytes) or not last.isdigit() or len(last) > _MOST_DIGITS:
+            return False
+        return self.clock.note_former(self._clock(), int(last), _NOTE_SECONDS)
 
     async def _serve(self, pipeline: Pipeline) -> None:
         """Use a pipeline until it is lost."""
@@ -189,17 +213,20 @@ class SharedStore:
         self._pipeline = pipeline
         self._events.store_up()
         self._call_back(self._on_up)
-        loop = asyncio.get_running_loop()
         while not pipeline.lost.done():
-            await asyncio.wait({pipeline.lost}, timeout=_IDLE_SECONDS)
-            if loop.time() - pipeline.answered_at >= _IDLE_SECONDS:
-                self.tell(_PROBE, [], [])
+            await asyncio.wait({pipeline.lost}, timeout=_NOTE_SECONDS)
+            self.tell(_KEEP_TIME, [_CLOCK_KEY], [_CLOCK_KEPT_MILLISECONDS])
 
     def _take_answer(self, result: ScriptResult) -> None:
         if self.clock.note(result.sent, result.received, result.server_time):
             self._events.store_refused(_CLOCK_WAS_SET)
         for callback in self._on_answer:
             callback(result.received - result.sent)
+
+    def _take_refusal(self, kind: str) -> None:
+        # Before, it says why the store is away.
+        if self.is_up:
+            self._events.store_refused(kind)
 
     def _take_message(self, message: ServerMessage) -> None:
         if len(message) != _MESSAGE_PARTS:

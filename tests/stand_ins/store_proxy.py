@@ -1,6 +1,7 @@
 """A proxy between processes and a real store, which may drip, cut, swap, repeat or replace the store's replies."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,10 +42,15 @@ Rewrite = Callable[[Sequence[bytes]], Iterable[bytes]]
 
 
 class StoreProxy:
-    """An async context manager, on a unix socket of its own; `rewrite` gets the replies that came together."""
+    """An async context manager, on a unix socket of its own or on a port of `host`, there over TLS if told.
 
-    def __init__(self, server: Path, path: Path) -> None:
+    `rewrite` gets the replies that came together.
+    """
+
+    def __init__(self, server: Path, path: Path, *, host: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.server, self.path = server, path
+        self.host, self.tls = host, tls
+        self.port = 0
         self.rewrite: Rewrite = lambda replies: replies
         self.pause = 0.0
         """Seconds before each byte, where it drips."""
@@ -55,7 +61,11 @@ class StoreProxy:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_unix_server(self._serve, self.path, limit=2**26)
+        if self.host is None:
+            self._listener = await asyncio.start_unix_server(self._serve, self.path)
+        else:
+            self._listener = await asyncio.start_server(self._serve, self.host, 0, ssl=self.tls)
+            self.port = self._listener.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

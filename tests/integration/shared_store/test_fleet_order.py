@@ -209,30 +209,5 @@ def test_a_fleet_answers_as_one_gateway_does_with_no_more_calls(
     alone = asyncio.run(answered(1, store, one, asked, KEPT))
     together = asyncio.run(answered(count, store, many, asked, KEPT))
 
-    if len(many.calls) > len(one.calls) or together != alone:
-        with open("/tmp/s23/dbg.txt", "w") as f:
-            for m in asked:
-                print(
-                    "moment",
-                    m.pause,
-                    m.gateways,
-                    [
-                        (q.window.start.strftime("%d %H"), q.window.end.strftime("%d %H"), q.resource, q.service)
-                        for q in m.queries
-                    ],
-                    m.no_cache,
-                    file=f,
-                )
-            print(profile.filter_policy, profile.longest_window, profile.fan_out, count, file=f)
-            for name, e in (("one", one), ("many", many)):
-                print(
-                    name,
-                    [
-                        (q.window.start.strftime("%d %H"), q.window.end.strftime("%d %H"), q.resource, q.service)
-                        for q in e.calls
-                    ],
-                    file=f,
-                )
-            print("same", together == alone, file=f)
     assert together == alone
     assert len(many.calls) <= len(one.calls)

@@ -1,6 +1,7 @@
 """A store over a real server: one pipeline a turn, in time or not at all, and nobody gets another's answer."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from random import Random
 import pytest
 
 from gateway.shared_store.errors import AwayReason, StoreAwayError, StoreRefusedError
-from gateway.shared_store.script import Script
+from gateway.shared_store.script import Script, ScriptResult
 from gateway.shared_store.store import SharedStore
 from tests.stand_ins.store_proxy import StoreProxy
 from tests.stores import ECHO, KEEP, Heard, Store, running_store, store_at, store_up, until
@@ -41,6 +42,11 @@ async def store(server: Store) -> AsyncIterator[SharedStore]:
 async def proxy(server: Store) -> AsyncIterator[StoreProxy]:
     async with StoreProxy(server.socket, server.folder / f"p{os.urandom(4).hex()}") as found:
         yield found
+
+
+def cancel(*tasks: asyncio.Task[ScriptResult]) -> None:
+    for each in tasks:
+        each.cancel()
 
 
 async def test_all_scripts_of_one_turn_leave_together_and_each_gets_its_own_answer(proxy: StoreProxy) -> None:
@@ -162,6 +168,23 @@ async def test_a_hundred_thousand_cancellations_mix_up_no_answers_and_lose_no_co
         assert wrong == 0
         assert answered > 20_000
         assert heard.events == ["up"]
+
+
+async def test_who_is_cancelled_in_the_turn_of_a_failure_leaves_no_fault_behind(proxy: StoreProxy) -> None:
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    store = store_at(proxy.path)
+    async with store_up(store):
+        await store.run(ECHO, [], ["x"])
+        tasks = [asyncio.create_task(store.run(ECHO, [], [number])) for number in range(20)]
+        store.on_away(lambda: cancel(*tasks))
+        await asyncio.sleep(0)
+        proxy.cut()
+        await asyncio.wait(tasks)
+        tasks.clear()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert faults == []
 
 
 async def test_a_follower_that_fails_takes_nothing_away(server: Store, store: SharedStore) -> None:

@@ -1,0 +1,135 @@
+"""Catalogues of several processes over one real store, in one event loop."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from os import urandom
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self
+
+from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.errors import UpstreamUnavailable
+from gateway.domain.models import CareUnitKey, Items, Resource
+from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
+from gateway.fetch.catalog import Catalog, CatalogList
+from gateway.fetch.fetch_scope import CacheStatus, FetchScope, ReadTime
+from gateway.fetch.shared_lists import ListSharing, SharedLists
+from gateway.shared_store.reads import ReadOutcome, SharedRead
+from tests.integration.shared_store.processes import Process, process
+from tests.unit.model_ehr import UNIT, ModelEhr
+
+MINUTES = Lifetimes(300, 86_400)
+
+
+class Staff(ModelEhr):
+    """A clinic whose people change; it answers when it is told to, or at once."""
+
+    def __init__(self) -> None:
+        super().__init__([], EhrProfile("model", "Model"))
+        self.names = ["r1"]
+        self.is_sick = False
+        self.dropped = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked: Counter[CareUnitKey] = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many calls there were."""
+        return self.asked.total()
+
+    async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
+        self.asked[care_unit] += 1
+        names, is_sick, dropped = list(self.names), self.is_sick, self.dropped
+        await self.gate.wait()
+        if is_sick:
+            raise UpstreamUnavailable("sick")
+        return Items((Resource(each, name=f"{each} of the staff") for each in names), dropped)
+
+
+@dataclass
+class Answer:
+    """What one request got."""
+
+    names: list[str]
+    origin: CacheStatus
+    fetched_at: float
+    dropped: int
+
+    @property
+    def instant(self) -> int:
+        """When it was requested, as all processes say."""
+        assert isinstance(self.fetched_at, ReadTime)
+        return self.fetched_at.microseconds
+
+
+@dataclass
+class Gateway:
+    """The catalogue of one process."""
+
+    process: Process
+    catalog: Catalog
+    outcomes: list[ReadOutcome]
+
+    def cached(self, unit: CareUnitKey = UNIT) -> list[str] | None:
+        """The names that a request would get without waiting."""
+        listed = self.catalog.resources.known(unit, FetchScope(monotonic()))
+        return None if listed is None else list(listed.items)
+
+    async def ask(self, unit: CareUnitKey = UNIT, *, no_cache: bool = False) -> Answer:
+        now = monotonic()
+        scope = FetchScope(now, now) if no_cache else FetchScope(now)
+        try:
+            given = self.catalog.resources.get(unit, scope)
+            listed = given if isinstance(given, CatalogList) else await given
+            (read,) = scope.reads
+            assert scope.catalog_as_of == read.fetched_at
+            return Answer(list(listed.items), read.origin, scope.catalog_as_of, listed.dropped)
+        finally:
+            scope.close()
+
+
+@dataclass
+class Told:
+    """What came of looking into the store."""
+
+    outcomes: list[ReadOutcome] = field(default_factory=list)
+
+    def shared_read(self, what: SharedRead, outcome: ReadOutcome) -> None:
+        assert what is SharedRead.LIST
+        self.outcomes.append(outcome)
+
+
+@dataclass
+class Fleet:
+    """Catalogues over one store and one clinic, under a secret of their own; an async context manager."""
+
+    path: Path
+    staff: Staff
+    seconds: float = 2.0
+    secret: bytes = field(default_factory=lambda: urandom(16))
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def join(self, lifetimes: Lifetimes = MINUTES, **how: Any) -> "Gateway":
+        """A further process, which is connected."""
+        joined = await self._stack.enter_async_context(
+            process(self.path, secret=how.get("secret", self.secret), seconds=self.seconds)
+        )
+        told = Told()
+        sharing = ListSharing(joined.logs, joined.leases, told, monotonic)
+        config = CacheConfig(lifetimes, CacheBudget(how.get("most_bytes", 1_000_000)), monotonic)
+        return Gateway(joined, Catalog(self.staff, config, lambda *which: SharedLists(sharing, *which)), told.outcomes)
+
+    async def start(self, count: int, lifetimes: Lifetimes = MINUTES) -> "list[Gateway]":
+        """So many processes."""
+        return [await self.join(lifetimes) for _ in range(count)]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.staff.gate.set()
+        await self._stack.aclose()
