@@ -24,6 +24,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
+from gateway.fetch.fetch_scope import ReadTime
 from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.shared_reads import Claim, RemoteRead
 from gateway.fetch.snapshots import Snapshot
@@ -195,6 +196,11 @@ class SharedTimeslots:
 
     # What this process says.
 
+    def read_time(self, seconds: float) -> float:
+        """A time of this process's clock, with the instant that all processes say where that is known."""
+        clock = self._logs.store.clock
+        return ReadTime(seconds, clock.to_server(seconds)) if clock.is_known else seconds
+
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
         """Say what a call has brought; without a claim the others are told that it was made."""
         if claim is None:
@@ -202,10 +208,11 @@ class SharedTimeslots:
             return
         answer, clock = snapshot.answer, self._logs.store.clock
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
+        said_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
         is_shared = len(answer) <= _MOST_SHARED_SLOTS
         value = self._logs.sealing.name("answer", claim.call) if is_shared else None
         event = Landed(
-            self._own, claim.call, Asked.of(snapshot.step), clock.to_server(began), clock.to_server(last), value
+            self._own, claim.call, Asked.of(snapshot.step), said_at, clock.to_server(last), value
         )
         # Until the others can know, whoever waits for it must not take this process for dead.
         said = self._say(self._unit(claim.care_unit), event, event.asked, value, answer)
@@ -396,7 +403,7 @@ class SharedTimeslots:
 
     async def _land(self, remote: RemoteRead, event: Landed, value: bytes | None) -> None:
         read, clock = remote.read, self._logs.store.clock
-        began = clock.to_local(event.began)
+        began = ReadTime(clock.to_local(event.began), event.began)
         answer = None if value is None else await _decoded(value)
         if answer is not None:
             answer.began, answer.last_began = began, clock.to_local(event.last_began)

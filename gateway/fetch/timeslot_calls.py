@@ -193,6 +193,8 @@ class TimeslotCalls:
                 await read.wait_for_overtaken(reads, began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
+                    if shared is not None:
+                        began = landed.began = shared.read_time(began)
                     snapshot = Snapshot(step, landed, began, read.reader)
                     self.land(snapshot, read)
                     if shared is not None:
