@@ -73,3 +73,6 @@ class SharedReads(Protocol):
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
+
+    async def tell_others(self) -> None:
+        """Wait until all others know what was said to be taken or forgotten, or cannot be told now."""

@@ -123,6 +123,7 @@ class SharedTimeslots:
         self._names: LRUCache[object, str] = LRUCache(_MOST_READERS)
         self._number = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
         logs.store.on_away(self._go_alone)
@@ -211,9 +212,7 @@ class SharedTimeslots:
         said_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
         is_shared = len(answer) <= _MOST_SHARED_SLOTS
         value = self._logs.sealing.name("answer", claim.call) if is_shared else None
-        event = Landed(
-            self._own, claim.call, Asked.of(snapshot.step), said_at, clock.to_server(last), value
-        )
+        event = Landed(self._own, claim.call, Asked.of(snapshot.step), said_at, clock.to_server(last), value)
         # Until the others can know, whoever waits for it must not take this process for dead.
         said = self._say(self._unit(claim.care_unit), event, event.asked, value, answer)
         self._start(said, on_done=partial(self._leases.end, claim.call))
@@ -227,7 +226,7 @@ class SharedTimeslots:
     def taken(self, step: Step) -> None:
         """Say that nothing is free any more that matches a step."""
         asked = Asked.of(step)
-        self._start(self._say(self._unit(step.care_unit), Taken(self._own, asked, self._now()), asked))
+        self._tell(self._unit(step.care_unit), Taken(self._own, asked, self._now()), asked)
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
@@ -235,7 +234,17 @@ class SharedTimeslots:
 
     def _forget(self, unit: _Unit, windows: Iterable[Asked]) -> None:
         for asked in windows:
-            self._start(self._say(unit, Forgotten(self._own, asked, self._now()), asked))
+            self._tell(unit, Forgotten(self._own, asked, self._now()), asked)
+
+    def _tell(self, unit: _Unit, event: TimeslotEvent, asked: Asked) -> None:
+        task = self._start(self._say(unit, event, asked))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def tell_others(self) -> None:
+        """Wait until all others know what was said to be taken or forgotten, or cannot be told now."""
+        if self._telling:
+            await asyncio.wait(set(self._telling))
 
     async def _say(
         self,
@@ -483,7 +492,7 @@ class SharedTimeslots:
             self._calls.overtake(Step(oldest.care_unit, _EVER), self._clock())
         return unit
 
-    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
 
@@ -492,6 +501,7 @@ class SharedTimeslots:
             on_done()
 
         task.add_done_callback(done)
+        return task
 
 
 async def _decoded(value: bytes) -> TimeslotList | None:

@@ -214,6 +214,11 @@ class TimeslotCalls:
         if self._shared is not None:
             self._shared.taken(step)
 
+    async def tell_others(self) -> None:
+        """Wait until other processes know of what bookings showed, or cannot be told now."""
+        if self._shared is not None:
+            await self._shared.tell_others()
+
     def overwrite_at(self, step: Step, answer: TimeslotList, at: float) -> None:
         """The same for what was known at an instant; other processes are not told."""
         known = Snapshot(step, answer, at, reader=object())

@@ -46,7 +46,7 @@ AVAILABILITY = """query($unit: ID!, $start: DateTime!, $end: DateTime!) {
     availability(range: { instants: { start: $start, end: $end } }) {
       timeslotCount asOf days { date timeslotCount }
     }
-    timeslots(start: $start, end: $end) { start end resource { leyrId } healthcareService { leyrId } }
+    timeslots(start: $start, end: $end) { id start end resource { leyrId } healthcareService { leyrId } }
   }
 }"""
 UNITS = "query($emr: String!) { careUnits(emr: $emr) { id leyrId } }"
@@ -112,10 +112,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Fleet:
-    """Gateways that share a store."""
+    """Gateways that share a store, nginx in front of them, and a gateway that shares nothing."""
 
     processes: Sequence[Process]
     nginx: Client
+    alone: Client
 
     @property
     def clients(self) -> Sequence[Client]:
@@ -195,11 +196,11 @@ def _table(caller: str, rate: tuple[int, int]) -> str:
 def fleet(start: Start, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Gateways whose store is up, and nginx in front of them."""
     shared = shared_with(store)
-    processes = [start(**shared) for _ in range(GATEWAYS)]
+    processes, alone = [start(**shared) for _ in range(GATEWAYS)], start()
     for each in processes:
         serves(each).said("shared_store.up")
     with in_front_of(processes, tmp_path_factory.mktemp("nginx")) as http:
-        yield Fleet(processes, Client(http))
+        yield Fleet(processes, Client(http), serves(alone).client)
 
 
 def shared_with(store: Store) -> dict[str, str]:

@@ -6,20 +6,38 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.harness import Simulator
 from tests.integration.booking.page import TOLVAN, new_key
-from tests.integration.fleet.conftest import AVAILABILITY, Client, Fleet, Start, at_once, key_of, midnight, serves, shared_with
+from tests.integration.fleet.conftest import (
+    AVAILABILITY,
+    Client,
+    Fleet,
+    Start,
+    at_once,
+    key_of,
+    midnight,
+    serves,
+    shared_with,
+    until,
+)
 from tests.stores import Store
 
 MOST_CALLS = 1.3
 REQUESTS, CLIENTS = 120, 4
 MONTH = (1, 31)
+BOOK = """mutation($input: BookAppointmentInput!) {
+  bookAppointment(input: $input) { __typename ... on BookingFailure { reason } }
+}"""
+SHORT = """query($unit: ID!, $start: DateTime!, $end: DateTime!) {
+  careUnit(id: $unit) { timeslots(start: $start, end: $end) { id } }
+}"""
 
 
 def storm(client: Client, units: Sequence[str]) -> list[Any]:
     """What a page got of care units and windows that came in any order; one of ten readers wants it anew."""
-    chance = Random(7)
+    chance = Random(7)  # noqa: S311 # the cases of a test
     work: list[Callable[[], Any]] = []
     for _ in range(REQUESTS):
         unit, first = chance.choice(units), chance.randrange(1, 20)
@@ -36,13 +54,12 @@ def without_instants(answers: Sequence[Any]) -> list[Any]:
 
 
 def test_a_storm_over_all_processes_takes_the_calls_and_gives_the_answers_of_one(
-    fleet: Fleet, start: Start, simulator: Simulator
+    fleet: Fleet, simulator: Simulator
 ) -> None:
-    alone = serves(start()).client
-    units = [unit for emr in ("webdoc", "physica") for unit in alone.units(emr)]
+    units = [unit for emr in ("webdoc", "physica") for unit in fleet.alone.units(emr)]
     simulator.http.post("/__reset")
 
-    expected = without_instants(storm(alone, units))
+    expected = without_instants(storm(fleet.alone, units))
     calls_of_one = simulator.count().total()
     simulator.http.post("/__reset")
     answers = without_instants(storm(fleet.nginx, units))
@@ -67,8 +84,8 @@ def test_all_processes_say_the_same_instants_and_entity_tags(fleet: Fleet, simul
     calls = simulator.count()
     answers = [page_by_get(each, unit) for each in fleet.clients]
 
-    instants = {(each.json()["data"]["careUnit"]["availability"]["asOf"], str(each.json()["extensions"])) for each in answers}
-    assert len(instants) == 1
+    assert len({each.json()["data"]["careUnit"]["availability"]["asOf"] for each in answers}) == 1
+    assert len({str(each.json()["extensions"]) for each in answers}) == 1
     assert {each.headers["etag"] for each in answers} == {first.headers["etag"]}
     assert {each.content for each in answers} == {first.content}
     again = [page_by_get(fleet.nginx, unit, **{"if-none-match": first.headers["etag"]}) for _ in range(8)]
@@ -90,3 +107,53 @@ def test_a_new_process_gives_its_first_answer_without_a_call(start: Start, store
 
     assert new.client.page(unit, MONTH) == expected
     assert simulator.count() == calls
+
+
+def shown(fleet: Fleet, unit: str, slot: str) -> list[bool]:
+    """Which processes show a time as free."""
+    return [slot in ids(each.page(unit, MONTH)) for each in fleet.clients]
+
+
+def book(client: Client, slot: str) -> None:
+    wish = {"timeslotIds": [slot], "patient": TOLVAN, "idempotencyKey": new_key()}
+    assert client.data(BOOK, input=wish)["bookAppointment"]["__typename"] == "AppointmentBooked"
+
+
+def ids(page: Any) -> set[str]:
+    return {each["id"] for each in page["timeslots"]}
+
+
+@pytest.mark.parametrize(("is_slow", "emr"), [(False, "webdoc"), (True, "kaddio")])
+def test_a_booking_at_one_process_is_seen_at_all_others_before_it_is_answered(
+    fleet: Fleet, store: Store, simulator: Simulator, is_slow: bool, emr: str
+) -> None:
+    unit = fleet.nginx.units(emr)[1]
+    before = at_once([partial(each.page, unit, MONTH) for each in fleet.clients], CLIENTS)
+    for number, client in enumerate(fleet.clients):
+        free = min(set.intersection(*map(ids, before)))
+        if is_slow:
+            # The server takes no write for so long, and tells nobody anything.
+            store.command("CLIENT", "PAUSE", "500", "WRITE")
+        book(client, free)
+        others = [each for each in fleet.clients if each is not client]
+
+        before = at_once([partial(each.page, unit, MONTH) for each in others], len(others))
+
+        assert [number for each in before if free in ids(each)] == []
+    assert simulator.count()["timeslots"] == 1
+
+
+def test_what_one_process_reads_anew_is_heeded_by_what_the_others_remember(fleet: Fleet, simulator: Simulator) -> None:
+    unit = fleet.nginx.units("webdoc")[2]
+    (before, *_) = at_once([partial(each.page, unit, MONTH) for each in fleet.clients], CLIENTS)
+    for client, slot in zip(fleet.clients, before["timeslots"][::20], strict=False):
+        # Nobody tells the fleet of it.
+        book(fleet.alone, slot["id"])
+        window = {"start": slot["start"], "end": slot["end"]}
+        anew = client.data(SHORT, headers={"cache-control": "no-cache"}, unit=unit, **window)
+
+        assert slot["id"] not in {each["id"] for each in anew["careUnit"]["timeslots"]}
+        # The others hear of it while it is answered, or a moment later.
+        until(lambda: not any(shown(fleet, unit, slot["id"])))  # noqa: B023 # called at once
+        assert shown(fleet, unit, slot["id"]) == [False] * len(fleet.clients)
+    assert simulator.count()["timeslots"] == 1 + len(fleet.clients)
