@@ -100,7 +100,7 @@ class Pipeline:
         self._queued: list[_Call] = []
         self._sent: deque[_Call] = deque()
         self._bytes = 0
-        # The digests of those that the server has: each is sent whole once, so that nothing overtakes one that it lacks.
+        # Digests of those that the server has: each is sent whole once, so that nothing overtakes one that it lacks.
         self._known: set[str] = set()
         self._before: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
