@@ -32,8 +32,6 @@ _DERIVED_SNAPSHOT_BYTES = 1_000
 _GENERATION_BYTES = 500
 # Slots of one list are much alike, so some of them tell what all take.
 _SAMPLE = 64
-
-
 # More are forgotten where a newer read overlaps them, as writing into each takes a hundredth of a millisecond or more.
 _MOST_WRITTEN = 1_000
 # Writing into a longer list takes many milliseconds.
@@ -270,7 +268,6 @@ class Snapshots:
             self._add_derived(snapshot.answer)
 
     def _meeting(self, step: Step, oldest: float) -> list[Snapshot]:
-        """The snapshots whose answers may hold a slot of the answer to a step."""
         found: list[Snapshot] = []
         for siblings in self._cached.get(step.care_unit, {}).values():
             if filters_meet(siblings[0].step, step):

@@ -87,8 +87,7 @@ class TimeslotCalls:
 
     async def _of_remote(self, remote: "RemoteRead") -> TimeslotList:
         """What another process's call brings; where it fails, what a call of this one does."""
-        assert self._shared is not None  # noqa: S101 # it gave the call
-        answer = await self._shared.outcome(remote)
+        answer = await remote.outcome()
         if answer is not None:
             return answer
         step = remote.read.step
