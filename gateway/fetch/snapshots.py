@@ -112,8 +112,7 @@ class Snapshots:
         """The snapshots that may be served and whose answers may hold a slot of the answer to a step."""
         return self._meeting(step, self._clock() - self.lifetimes.served)
 
-    def holds(self, care_unit: CareUnitKey) -> bool:
-        """Whether there are any of a care unit."""
+    def __contains__(self, care_unit: CareUnitKey) -> bool:
         return care_unit in self._cached
 
     def is_fresh(self, snapshot: Snapshot) -> bool:

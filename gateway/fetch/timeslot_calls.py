@@ -270,7 +270,7 @@ class TimeslotCalls:
 
     def remembers(self, care_unit: CareUnitKey) -> bool:
         """Whether anything is remembered of a care unit."""
-        return self.snapshots.holds(care_unit)
+        return care_unit in self.snapshots
 
     def land(self, snapshot: Snapshot, read: PendingRead) -> None:
         """Keep what a call brought, of this process or another, and let what is to be asked anew be so."""
