@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from gateway.http.shared_documents import SharedDocuments
 from gateway.settings import Settings, SettingsError
 from gateway.shared_store.event_log import EventLogs
 from gateway.shared_store.sealing import Sealing
@@ -29,6 +30,7 @@ class Shared:
     store: SharedStore
     sealing: Sealing
     logs: EventLogs
+    documents: SharedDocuments
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -54,7 +56,7 @@ class Shared:
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
         sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret)
-        return cls(store, sealing, EventLogs(store, sealing))
+        return cls(store, sealing, EventLogs(store, sealing), SharedDocuments(store, sealing, outside.clock))
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()
