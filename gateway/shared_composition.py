@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from gateway.auth.shared_rates import SharedRates
 from gateway.http.shared_documents import SharedDocuments
 from gateway.settings import Settings, SettingsError
 from gateway.shared_store.event_log import EventLogs
@@ -31,6 +32,7 @@ class Shared:
     sealing: Sealing
     logs: EventLogs
     documents: SharedDocuments
+    rates: SharedRates
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -56,11 +58,19 @@ class Shared:
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
         sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret)
-        return cls(store, sealing, EventLogs(store, sealing), SharedDocuments(store, sealing, outside.clock))
+        return cls(
+            store,
+            sealing,
+            EventLogs(store, sealing),
+            SharedDocuments(store, sealing, outside.clock),
+            SharedRates(store, sealing, outside.clock),
+        )
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()
+        await self.rates.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.rates.__aexit__(*error)
         await self.store.__aexit__(*error)
