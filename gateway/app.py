@@ -102,10 +102,11 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(httpx2_client, settings)
-    shared = Shared.of(settings, SharedStoreEvents(log), TimeAndChance(clock, new_secret, chance))
-    booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
+    outside = TimeAndChance(clock, new_secret, chance)
+    shared = Shared.of(settings, SharedStoreEvents(log), outside)
+    booking = Booking.of(settings, outside, bookings, now, metrics, shared, log)
     names = booking.naming_secret(new_secret)
-    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
+    verifier = verifier_of(settings, log=log, connections=keys_over, names=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
         settings,

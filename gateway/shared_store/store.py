@@ -189,6 +189,9 @@ class SharedStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if connection is not None:
+            # What was begun to close it was cancelled with the rest.
+            await connection.close()
 
     async def _stay_connected(self) -> None:
         pause = _LEAST_PAUSE

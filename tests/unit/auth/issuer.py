@@ -125,7 +125,7 @@ class VerifierUnderTest:
         self.reasons: list[str] = []
         keys = KeySet(self.published, clock=self.time, on_failed=self.reasons.append)
         self.callers: CredentialVerifier = JwtVerifier(
-            keys, JwtRequirements(ISSUER, AUDIENCE), rate=RATE, secret=b"canary-secret", now=self.time.now
+            keys, JwtRequirements(ISSUER, AUDIENCE), rate=RATE, secret=lambda: b"canary-secret", now=self.time.now
         )
 
     async def enter(self, token: str) -> Caller:
