@@ -73,7 +73,8 @@ class JournalSession:
         self._generation = self._writes = 0
         self._epoch = ""
         self._why = "the shared store does not answer"
-        self._opened, self._wake = asyncio.Event(), asyncio.Event()
+        self._is_open, self._wake = False, asyncio.Event()
+        self._opening: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._last: JournalTrouble | None = None
         self.owner = ""
@@ -81,7 +82,7 @@ class JournalSession:
         self.tags = self._named_by(secrets.names)
         """What makes the names of care units and appointments, which stay over a rotation of secrets."""
         store.on_up(self._wake.set)
-        store.on_away(self._opened.clear)
+        store.on_away(self._on_away)
 
     @property
     def life_ms(self) -> int:
@@ -93,9 +94,8 @@ class JournalSession:
         self.owner = owner
         self._task = asyncio.get_running_loop().create_task(self._stay_open())
         self._wake.set()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._config.wait_seconds):
-                await self._opened.wait()
+        with suppress(JournalUnavailableError):
+            await self._until_opened(waits=True)
 
     async def close(self) -> None:
         """Let this process count as dead."""
@@ -106,7 +106,7 @@ class JournalSession:
         await asyncio.gather(task, return_exceptions=True)
         with suppress(JournalUnavailableError):
             await self.run(LEAVE)
-        self._opened.clear()
+        self._is_open = False
         self._why = "the journal is closed"
 
     async def run(self, script: Script, *arguments: bytes | str | int) -> tuple[Any, int]:
@@ -115,7 +115,7 @@ class JournalSession:
         Where the store ends to answer meanwhile, it is asked once more when it is back, if that is soon.
         """
         for is_last in (False, True):
-            if not self._opened.is_set():
+            if not self._is_open:
                 await self._until_opened()
             try:
                 result = await self._store.run(script, [BASE], [*self._common(), *arguments])
@@ -157,7 +157,7 @@ class JournalSession:
             case [b"lost"]:
                 self._why = "something of the journal was lost, so that nothing new is taken for a while"
             case [b"another" | b"stale" | b"secret"]:
-                self._opened.clear()
+                self._is_open = False
                 self._wake.set()
                 self._why = "the journal has to be opened anew"
             case _:
@@ -168,11 +168,15 @@ class JournalSession:
         """Wait until the journal is open, where that may be soon. Raises JournalUnavailableError."""
         if self._task is None or (not waits and not self._store.is_up):
             raise JournalUnavailableError(self._why)
-        try:
-            async with asyncio.timeout(self._config.wait_seconds):
-                await self._opened.wait()
-        except TimeoutError:
-            raise JournalUnavailableError(self._why) from None
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.get_running_loop().create_future()
+        # Not by cancelling the current task, which may be that of a whole operation.
+        await asyncio.wait({self._opening}, timeout=self._config.wait_seconds)
+        if not self._is_open:
+            raise JournalUnavailableError(self._why)
+
+    def _on_away(self) -> None:
+        self._is_open = False
 
     async def _stay_open(self) -> None:
         while True:
@@ -181,7 +185,7 @@ class JournalSession:
                     await self._wake.wait()
             self._wake.clear()
             try:
-                if self._opened.is_set():
+                if self._is_open:
                     await self._renew()
                 elif self._store.is_up:
                     await self._open()
@@ -237,7 +241,9 @@ class JournalSession:
         if secret != current:
             sealed = self.seal(_META, names)
             self._read(await self._store.run(RENEW_SECRET, [BASE], [*self._common(), current, sealed]))
-        self._opened.set()
+        self._is_open = True
+        if self._opening is not None and not self._opening.done():
+            self._opening.set_result(None)
         self._last = None
         self._events.opened()
 

