@@ -98,8 +98,7 @@ class InAStore:
 
     def __init__(self, socket: Path, prefix: str, *, heard: Heard | None = None, username: str | None = None) -> None:
         self.socket, self.prefix, self.heard, self.username = socket, prefix, heard or Heard(), username
-        self.config = QUICK
-        self.secret = SECRET
+        self.config, self.secret, self.timeout_seconds = QUICK, SECRET, 2.0
 
     @property
     def arguments(self) -> tuple[str, str]:
@@ -113,7 +112,7 @@ class InAStore:
         address = StoreAddress(path=str(self.socket), username=self.username, password=self.username)
         store = SharedStore(
             # A machine that is busy with other tests is no store that is away.
-            StoreConfig(address, timeout_seconds=2.0, prefix=self.prefix),
+            StoreConfig(address, timeout_seconds=self.timeout_seconds, prefix=self.prefix),
             self.heard,
             connect=ServerConnection.open,
             clock=monotonic,
@@ -121,7 +120,7 @@ class InAStore:
             chance=lambda: 0.5,
         )
         secrets = JournalSecrets(
-            self.secret.digests("journal entries"), self.secret.digests("journal"), self.secret.digest("names")
+            self.secret.digests("journal entries"), self.secret.digests("journal"), self.secret.digest("journal names")
         )
         session = JournalSession(
             store, secrets, self.heard, now=now, new_secret=lambda: os.urandom(32), config=self.config
