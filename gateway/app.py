@@ -67,6 +67,7 @@ from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.shared_store_log import SharedStoreEvents
 from gateway.telemetry.traces import Traces
+from gateway.time_and_chance import TimeAndChance
 
 if TYPE_CHECKING:
     from gateway.shared_composition import Shared
@@ -105,10 +106,11 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(httpx2_client, settings)
     store_events = SharedStoreEvents(log, None if metrics is None else metrics.shared)
-    shared = _shared(settings, store_events, clock, new_secret, chance)
-    booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
+    outside = TimeAndChance(clock, new_secret, chance)
+    shared = _shared(settings, store_events, outside)
+    booking = Booking.of(settings, outside, bookings, now, metrics, shared, log)
     names = booking.naming_secret(new_secret)
-    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
+    verifier = verifier_of(settings, log=log, connections=keys_over, names=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory, shared)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
@@ -127,19 +129,13 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     return _application(dependencies, _routes(settings, readiness, graphiql, endpoint), endpoint, lifespan)
 
 
-def _shared(
-    settings: Settings,
-    events: SharedStoreEvents,
-    clock: Callable[[], float],
-    new_secret: Callable[[], bytes],
-    chance: Callable[[], float],
-) -> "Shared | None":
+def _shared(settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
     if settings.store_address is None:
         return None
     # Most processes share nothing, and spare the memory and the start time.
-    from gateway.shared_composition import Shared, TimeAndChance  # noqa: PLC0415 # as said above
+    from gateway.shared_composition import Shared  # noqa: PLC0415 # as said above
 
-    return Shared.of(settings, settings.store_address, events, TimeAndChance(clock, new_secret, chance))
+    return Shared.of(settings, settings.store_address, events, outside)
 
 
 def _application(

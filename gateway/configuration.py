@@ -89,17 +89,20 @@ def verifier_of(
     *,
     log: structlog.typing.FilteringBoundLogger,
     connections: HttpClientFactory,
-    new_secret: Callable[[], bytes],
+    names: Callable[[], bytes],
     now: Callable[[], datetime],
     clock: Callable[[], float],
 ) -> CredentialVerifier | None:
-    """Who may ask; None where everybody may. Raises SettingsError."""
+    """Who may ask; None where everybody may; `names` is what the names of tokens' callers are made with.
+
+    Raises SettingsError.
+    """
     if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
         return _api_keys(settings.gateway_api_keys, rate_of(settings), settings.leyr_emrs)
     if settings.gateway_auth == "jwt":
         source = _key_source(settings.gateway_jwt_jwks or "", connections)
         keys = KeySet(source, clock=clock, on_failed=lambda reason: _log_keys(log, reason))
-        return JwtVerifier(keys, _jwt_requirements(settings), rate=rate_of(settings), secret=new_secret(), now=now)
+        return JwtVerifier(keys, _jwt_requirements(settings), rate=rate_of(settings), secret=names, now=now)
     return None
 
 

@@ -1,9 +1,8 @@
 """The shared store, joined: its connection, what is sealed how, its logs of events, and what hears of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Self
 
 from gateway.auth.shared_rates import SharedRates
 from gateway.fetch.catalog import ShareLists
@@ -19,17 +18,10 @@ from gateway.shared_store.reads import ReadEvents
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.store import SharedStore, StoreConfig
 from gateway.telemetry.shared_store_log import SharedStoreEvents
+from gateway.time_and_chance import TimeAndChance
 
 # What is written may be read by processes of the same version alone.
 _VERSION = "1"
-
-
-class TimeAndChance(NamedTuple):
-    """What comes from outside of the process."""
-
-    clock: Callable[[], float]
-    new_secret: Callable[[], bytes]
-    chance: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
