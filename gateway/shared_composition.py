@@ -85,7 +85,9 @@ class Shared:
     def share(self, calls: TimeslotCalls) -> None:
         """Let timeslots be asked once for all processes, as long as they are remembered at all."""
         if calls.snapshots.lifetimes.fresh:
-            calls.share(SharedTimeslots(calls, self.logs, self.leases, self.outside.new_secret, self.outside.clock))
+            clock, new_secret = self.outside.clock, self.outside.new_secret
+            shared = SharedTimeslots(calls, self.logs, self.leases, self.reads, new_secret=new_secret, clock=clock)
+            calls.share(shared)
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()

@@ -48,6 +48,7 @@ from gateway.shared_store.event_log import (
     Position,
 )
 from gateway.shared_store.leases import Leases
+from gateway.shared_store.reads import ReadEvents, ReadOutcome, SharedRead
 
 # What a process could not say while the store was away; more than so many are said of the whole care unit.
 _MOST_UNSAID = 50
@@ -66,16 +67,19 @@ class SharedTimeslots:
         calls: TimeslotCalls,
         logs: EventLogs,
         leases: Leases,
+        reads: ReadEvents,
+        *,
         new_secret: Callable[[], bytes],
         clock: Callable[[], float],
     ) -> None:
         self._calls = calls
         self._logs = logs
         self._leases = leases
+        self._reads = reads
         self._clock = clock
         self._names = ProcessNames(new_secret)
         self._units = UnitLogs(lambda care_unit: logs.sealing.name("timeslots", *care_unit), self._drop)
-        self._remote = RemoteTimeslots(calls, logs, self._names, clock, self._follow)
+        self._remote = RemoteTimeslots(calls, logs, self._names, clock, on_needed=self._follow, tell=self._tell)
         self._tasks: set[asyncio.Task[None]] = set()
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
@@ -117,7 +121,10 @@ class SharedTimeslots:
                         self._remote.lose(remote)
         except (StoreAwayError, StoreRefusedError):
             self._remote.end(remote, None)
-        return remote.outcome.result()
+        answer = remote.outcome.result()
+        if answer is not None:
+            self._tell(ReadOutcome.JOINED)
+        return answer
 
     def position(self, care_unit: CareUnitKey) -> Position:
         """How much of what was said of a care unit is known here."""
@@ -140,10 +147,17 @@ class SharedTimeslots:
             appended = await self._logs.append_all(unit.name, events, after=after)
         except (StoreAwayError, StoreRefusedError):
             # Alone, as whoever has no store.
+            self._tell(ReadOutcome.MISS)
             return {}
+        except asyncio.CancelledError:
+            # It may have been said all the same.
+            for claim in claims.values():
+                self.failed(claim)
+            raise
         if isinstance(appended, Appended):
             for claim in claims.values():
                 self._leases.hold(claim.call)
+                self._tell(ReadOutcome.LED)
             return claims
         self._take_page(unit, appended)
         return None
@@ -286,6 +300,9 @@ class SharedTimeslots:
                 self._follow(unit)
 
     # How.
+
+    def _tell(self, outcome: ReadOutcome) -> None:
+        self._reads.shared_read(SharedRead.TIMESLOTS, outcome)
 
     def _now(self) -> int:
         return self._logs.store.clock.to_server(self._clock())
