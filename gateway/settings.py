@@ -225,6 +225,12 @@ class Settings(LimitSettings, AccessSettings, BookingSettings, SharedSettings, P
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_journal_has_a_store(self) -> Self:
+        if self.gateway_journal == "shared" and self.gateway_shared_url is None:
+            raise ValueError("GATEWAY_JOURNAL=shared is kept in the store of GATEWAY_SHARED_URL: set that too")
+        return self
+
     @field_validator("leyr_client_id", "leyr_client_secret")
     @classmethod
     def _check_header_value(cls, value: SecretStr | None) -> SecretStr | None:

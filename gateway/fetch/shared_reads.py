@@ -1,9 +1,8 @@
 """What fetching needs of other processes: what they ask, have fetched and have booked."""
 
-from asyncio import Future
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
@@ -16,13 +15,11 @@ Position: TypeAlias = tuple[int, int]
 """Where something stands in the order in which processes said it."""
 
 
-@dataclass(slots=True, eq=False)
-class RemoteRead:
-    """A call of another process: pending, or landed and not looked at here; its outcome is None where it failed."""
+class RemoteRead(NamedTuple):
+    """A pending call of another process; `outcome` waits for what it brings, None where it fails or nobody can tell."""
 
-    call: str
     read: PendingRead
-    outcome: "Future[TimeslotList | None]"
+    outcome: Callable[[], Awaitable[TimeslotList | None]]
 
 
 @dataclass(slots=True, eq=False)
@@ -44,9 +41,6 @@ class SharedReads(Protocol):
 
     def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
         """The pending calls of the others."""
-
-    async def outcome(self, remote: RemoteRead) -> TimeslotList | None:
-        """What one of them brings, landed here too; None where it fails, or nobody can tell."""
 
     def position(self, care_unit: CareUnitKey) -> Position:
         """How much of what was said of a care unit is known here."""

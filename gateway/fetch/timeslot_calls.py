@@ -87,8 +87,7 @@ class TimeslotCalls:
 
     async def _of_remote(self, remote: "RemoteRead") -> TimeslotList:
         """What another process's call brings; where it fails, what a call of this one does."""
-        assert self._shared is not None  # noqa: S101 # it gave the call
-        answer = await self._shared.outcome(remote)
+        answer = await remote.outcome()
         if answer is not None:
             return answer
         step = remote.read.step
@@ -278,7 +277,7 @@ class TimeslotCalls:
 
     def remembers(self, care_unit: CareUnitKey) -> bool:
         """Whether anything is remembered of a care unit."""
-        return self.snapshots.holds(care_unit)
+        return care_unit in self.snapshots
 
     def land(self, snapshot: Snapshot, read: PendingRead) -> None:
         """Keep what a call brought, of this process or another, and let what is to be asked anew be so."""

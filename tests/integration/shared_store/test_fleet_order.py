@@ -21,7 +21,7 @@ from gateway.fetch.booked_times import BookedTimes
 from gateway.fetch.cache_budget import CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.profiles import Profiles
-from tests.integration.shared_store.fleet import Fleet
+from tests.integration.shared_store.loop_fleet import Fleet
 from tests.stores import Store, running_store
 from tests.unit.asking import Gateway, shown
 from tests.unit.fetch.test_read_order import KEPT, SLOTS, Asked, ReadsInAnyOrder, Shown, VersionedEhr
