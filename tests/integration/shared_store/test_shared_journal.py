@@ -287,7 +287,9 @@ async def test_nothing_of_bookings_can_be_read_in_the_server() -> None:
 
 async def test_store_that_may_forget_keys_is_refused_and_one_that_cannot_be_asked_is_told_of() -> None:
     with running_store(*ON_DISK, "--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru") as server:
-        server.command("ACL", "SETUSER", "u", "on", ">u", "~*", "&*", "+@all", "-info", "-config")
+        # What docs/booking.md lists.
+        rights = "~y:*", "+@connection", "+@scripting", "+@read", "+@write", "+time"
+        server.command("ACL", "SETUSER", "u", "on", ">u", *rights)
         evicting, blind = InAStore(server.socket, "x:"), InAStore(server.socket, "y:", username="u")
         evicting.config = replace(QUICK, wait_seconds=0.5)
         async with evicting.process() as own, blind.process() as other:
@@ -295,6 +297,9 @@ async def test_store_that_may_forget_keys_is_refused_and_one_that_cannot_be_aske
                 await own.claim(entry())
             assert evicting.heard.said.count(JournalTrouble.EVICTS) == 1
             assert await other.claim(entry()) is None
+            assert await other.hold(hold(b"key"))
+            for each in (sent(entry()), done(entry())):
+                assert await other.write(each)
             assert JournalTrouble.NOT_TOLD in blind.heard.said
             server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
             await answered(own)
