@@ -14,7 +14,7 @@ FROM python:${PYTHON_VERSION}-slim AS wheel
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements ./requirements
-# `tracing` for an image that can send traces; the runtime alone unless told.
+# `extras` for an image that can share a store and send traces, `tracing` for traces; the runtime alone unless told.
 ARG LOCK
 # The runtime's own environment gets no pip, so pip stands in another one.
 RUN python -m venv --without-pip /opt/gateway

@@ -40,8 +40,8 @@ lint: setup
 	$(BIN)/deptry .
 	$(BIN)/pip-licenses --packages $(SHIPPED) >/dev/null
 
-# The packages of the runtime and its extra; pip-licenses says on standard error which licence may not be shipped.
-SHIPPED = $(shell sed -n 's/^\([^ =]*\)==.*/\1/p' requirements/tracing.txt)
+# The packages of the runtime and its extras; pip-licenses says on standard error which licence may not be shipped.
+SHIPPED = $(shell sed -n 's/^\([^ =]*\)==.*/\1/p' requirements/extras.txt)
 
 setup: .venv/.ready explorer-if-possible
 

@@ -102,27 +102,17 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     readiness = readiness or Readiness()
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(httpx2_client, settings)
+    store_events = SharedStoreEvents(log, None if metrics is None else metrics.shared)
     outside = TimeAndChance(clock, new_secret, chance)
-    shared = Shared.of(settings, SharedStoreEvents(log), outside)
+    shared = Shared.of(settings, store_events, outside)
     booking = Booking.of(settings, outside, bookings, now, metrics, shared, log)
     names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, names=names, now=now, clock=clock)
     configuration = _configuration(settings, log, verifier, memory)
     dependencies = _Dependencies(
-        settings,
-        now,
-        clock,
-        new_reference,
-        new_secret,
-        log,
-        metrics,
-        traces,
-        readiness,
-        memory,
-        configuration,
-        booking,
-        shared,
+        settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
+    dependencies = replace(dependencies, shared=shared)
     policies = _policies(dependencies)
     transport = leyr_transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
@@ -228,7 +218,7 @@ class _Dependencies:
     memory: CacheBudget
     configuration: Configuration
     booking: Booking
-    shared: Shared | None
+    shared: Shared | None = None
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
 

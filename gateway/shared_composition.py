@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from gateway.settings import Settings, SettingsError
-from gateway.shared_store.event_log import EventLogs
-from gateway.shared_store.sealing import Sealing
-from gateway.shared_store.store import SharedStore, StoreConfig
+from gateway.shared_store.reads import ReadEvents
 from gateway.telemetry.shared_store_log import SharedStoreEvents
+
+if TYPE_CHECKING:
+    # Nothing of it is imported where nothing is shared.
+    from gateway.shared_store.event_log import EventLogs
+    from gateway.shared_store.sealing import Sealing
+    from gateway.shared_store.store import SharedStore
 
 # What is written may be read by processes of the same version alone.
 _VERSION = "1"
@@ -26,9 +30,11 @@ class TimeAndChance(NamedTuple):
 class Shared:
     """The shared store and what is made over it. An async context manager, which does not wait for a connection."""
 
-    store: SharedStore
-    sealing: Sealing
-    logs: EventLogs
+    store: "SharedStore"
+    sealing: "Sealing"
+    logs: "EventLogs"
+    reads: ReadEvents
+    """Who is told what came of looking into it."""
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -41,8 +47,14 @@ class Shared:
             from gateway.shared_store.connection import ServerConnection  # noqa: PLC0415 # as said above
         except ImportError:
             raise SettingsError(
-                "GATEWAY_SHARED_URL needs the package's extra `shared`: pip install 'leyr-graphql-gateway[shared]'"
+                "GATEWAY_SHARED_URL needs the extra `shared`, which is not installed: "
+                "run `python -m pip install --require-hashes -r requirements/extras.txt`, "
+                "or build the image with `--build-arg LOCK=extras`"
             ) from None
+        from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
+        from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
+        from gateway.shared_store.store import SharedStore, StoreConfig  # noqa: PLC0415 # as said above
+
         store = SharedStore(
             StoreConfig(address, settings.shared_timeout_seconds, settings.gateway_shared_prefix),
             events,
@@ -51,10 +63,12 @@ class Shared:
             new_secret=outside.new_secret,
             chance=outside.chance,
         )
+        events.store_begun()
+        store.on_answer(events.store_answered)
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
-        sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret)
-        return cls(store, sealing, EventLogs(store, sealing))
+        sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret, events.store_garbage)
+        return cls(store, sealing, EventLogs(store, sealing), events)
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()

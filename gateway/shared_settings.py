@@ -1,5 +1,6 @@
 """The settings about the store that several processes share."""
 
+import re
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,8 @@ class SharedSettings(BaseModel):
         address = self.store_address
         if address is not None and self.gateway_shared_ca is not None and not address.is_encrypted:
             raise ValueError("GATEWAY_SHARED_CA is for rediss:// and valkeys://, which encrypt")
+        if self.gateway_shared_ca is not None and not self.gateway_shared_ca.is_file():
+            raise ValueError("GATEWAY_SHARED_CA names no file")
         return self
 
     @property
@@ -77,23 +80,34 @@ def _address(url: str) -> StoreAddress:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError:
-        raise ValueError("not the URL of a store") from None
+    except ValueError:  # It quotes what stands in the port's place, which may be a password.
+        raise ValueError(
+            "is not the URL of a store, or its port is none: `:`, `/`, `@` are written in % codes"
+        ) from None
     username = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
     if parts.scheme == "unix":
-        if parts.hostname or not parts.path.startswith("/") or parts.query or parts.fragment:
-            raise ValueError("unix:// takes the absolute path of a socket, such as unix:///run/valkey/valkey.sock")
-        return StoreAddress(path=unquote(parts.path), username=username, password=password)
+        database = re.fullmatch(r"(?:db=([0-9]{1,5}))?", parts.query)
+        if (
+            parts.hostname
+            or parts.path in {"", "/"}
+            or "\0" in unquote(parts.path)
+            or database is None
+            or parts.fragment
+        ):
+            raise ValueError("unix:// takes the path of a socket, such as unix:///run/valkey/valkey.sock?db=0")
+        path, number = unquote(parts.path), int(database[1] or 0)
+        return StoreAddress(path=path, database=number, username=username, password=password)
     if parts.scheme not in _SCHEMES:
         raise ValueError("begins with none of redis://, rediss://, valkey://, valkeys:// and unix://")
-    database = parts.path.strip("/")
-    if not parts.hostname or parts.query or parts.fragment or not (database.isdecimal() or not database):
+    database = re.fullmatch(r"/?([0-9]{0,5})/?", parts.path)
+    is_host = re.fullmatch(r"[A-Za-z0-9.:_%-]+", parts.hostname or "")
+    if not is_host or port == 0 or database is None or parts.query or parts.fragment:
         raise ValueError("takes a host, a port and the number of a database, such as redis://127.0.0.1:6379/0")
     return StoreAddress(
-        host=parts.hostname,
+        host=parts.hostname or "",
         port=_PORT if port is None else port,
-        database=int(database or 0),
+        database=int(database[1] or 0),
         username=username,
         password=password,
         is_encrypted=_SCHEMES[parts.scheme],

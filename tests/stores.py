@@ -1,17 +1,23 @@
-"""A real Valkey or Redis server for tests, on a unix socket of its own, without a disk."""
+"""A real Valkey or Redis server for tests, on a unix socket of its own, without a disk; and stores over it."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
+from gateway.shared_store.address import StoreAddress
+from gateway.shared_store.connection import ServerConnection
+from gateway.shared_store.errors import AwayReason
+from gateway.shared_store.script import Script
+from gateway.shared_store.store import SharedStore, StoreConfig, StoreEvents
 from tests.e2e.requirement import need
 
 _START_SECONDS = 20
@@ -90,3 +96,56 @@ def running_store(*options: str) -> Iterator[Store]:
             if store.process is not None and store.process.poll() is None:
                 store.process.kill()
                 store.process.wait()
+
+
+class Heard:
+    """What a store says happened, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def store_up(self) -> None:
+        self.events.append("up")
+
+    def store_away(self, reason: AwayReason) -> None:
+        self.events.append(reason)
+
+    def store_refused(self, kind: str) -> None:
+        self.events.append(kind)
+
+    def store_garbage(self) -> None:
+        self.events.append("garbage")
+
+
+ECHO = Script("return ARGV[1]", only_reads=True)
+"""Returns what it is given."""
+KEEP = Script("return redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000)")
+"""Keeps a value for a minute."""
+
+
+def store_at(address: StoreAddress | Path, heard: StoreEvents | None = None, *, seconds: float = 2.0) -> SharedStore:
+    """A store that is not entered yet; a test's machine may be slow, so each answer may take long unless told."""
+    where = StoreAddress(path=str(address)) if isinstance(address, Path) else address
+    return SharedStore(
+        StoreConfig(where, seconds),
+        heard or Heard(),
+        connect=ServerConnection.open,
+        clock=monotonic,
+        new_secret=lambda: os.urandom(32),
+        chance=lambda: 0.0,
+    )
+
+
+@asynccontextmanager
+async def store_up(store: SharedStore) -> AsyncIterator[SharedStore]:
+    """A store that answers."""
+    async with store:
+        await until(lambda: store.is_up)
+        yield store
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 # what is waited for tells nobody
+            await asyncio.sleep(0.002)

@@ -11,12 +11,15 @@ that a process still works on what it began.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.shared_store.errors import AwayReason, StoreAwayError
 from gateway.shared_store.script import Script, ScriptResult
-from gateway.shared_store.sealing import Sealing
-from gateway.shared_store.store import SharedStore
+
+if TYPE_CHECKING:
+    # Who uses logs, where nothing is shared, imports no cryptography by that.
+    from gateway.shared_store.sealing import Sealing
+    from gateway.shared_store.store import SharedStore
 
 Position = tuple[int, int]
 """Where an event stands in a log. Positions rise, also where a log is begun anew, as they hold the server's time."""
@@ -32,7 +35,9 @@ _KEPT_MILLISECONDS = 90_000
 _APPEND = Script(
     """\
 local last, first = '0-0', '0-0'
-local found = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local found = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+-- Something else that somebody put there.
+if found.err and string.find(found.err, 'WRONGTYPE', 1, true) then redis.call('DEL', KEYS[1]) end
 if found[1] then last = found[1][1] end
 if ARGV[1] ~= '' and last ~= '0-0' then
   local newer = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[4])
@@ -55,10 +60,10 @@ if type(added) == 'table' and added.err then
   redis.pcall('PUBLISH', ARGV[6], ARGV[7] .. '|' .. last .. '|0-0|' .. ARGV[2])
   return added
 end
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if ARGV[8] ~= '0' then redis.call('SET', KEYS[2], ARGV[9], 'PX', ARGV[8]) end
 redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-0', ms - tonumber(ARGV[3])))
 redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
 redis.call('PUBLISH', ARGV[6], ARGV[7] .. '|' .. last .. '|' .. id .. '|' .. ARGV[2])
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 return {1, oldest[1][1], id}
@@ -73,8 +78,18 @@ return {oldest[1][1], redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT'
 """,
     only_reads=True,
 )
-_VALUES = Script("return redis.call('MGET', unpack(KEYS))", only_reads=True)
-_ALIVE = Script("return redis.call('MGET', unpack(KEYS))", only_reads=True)
+# Lua unpacks some thousand at a time.
+_VALUES = Script(
+    """\
+local found = {}
+for first = 1, #KEYS, 1000 do
+  local some = redis.call('MGET', unpack(KEYS, first, math.min(first + 999, #KEYS)))
+  for i = 1, #some do found[first + i - 1] = some[i] end
+end
+return found
+""",
+    only_reads=True,
+)
 # ARGV: ms, then the token of each lease. KEYS: leases.
 _RENEW = Script(
     """\
@@ -142,7 +157,7 @@ class NewValue(NamedTuple):
 class EventLogs:
     """The logs of all subjects, by names that `Sealing.name` made."""
 
-    def __init__(self, store: SharedStore, sealing: Sealing, *, lease_milliseconds: int = 1_000) -> None:
+    def __init__(self, store: "SharedStore", sealing: "Sealing", *, lease_milliseconds: int = 1_000) -> None:
         self._store = store
         self.sealing = sealing
         self._lease_ms = lease_milliseconds
@@ -155,7 +170,7 @@ class EventLogs:
         return self._store.is_up
 
     @property
-    def store(self) -> SharedStore:
+    def store(self) -> "SharedStore":
         """The store that the logs are in."""
         return self._store
 
@@ -229,7 +244,7 @@ class EventLogs:
 
     async def alive(self, leases: Sequence[str]) -> Sequence[bool]:
         """Whether each of some leases lasts. Raises StoreAwayError and StoreRefusedError."""
-        result: ScriptResult = await self._store.run(_ALIVE, list(map(_lease, leases)), [])
+        result: ScriptResult = await self._store.run(_VALUES, list(map(_lease, leases)), [])
         return [each is not None for each in _list_of(result.value, len(leases))]
 
     def renew(self, leases: Sequence[str]) -> None:
@@ -245,19 +260,21 @@ class EventLogs:
         events = []
         for each in _list_of(found):
             position, fields = _list_of(each, 2)
-            _, sealed = _list_of(fields, 2)
+            # Somebody else's may have more fields.
+            sealed = fields[1] if isinstance(fields, list) and len(fields) == 2 else b""  # noqa: PLR2004 # name, event
             events.append(LoggedEvent(_position(position), self.sealing.open(log, sealed)))
         return events
 
     def _take_message(self, message: bytes) -> None:
         parts = message.split(_SEPARATOR, 3)
-        if len(parts) != 4:  # noqa: PLR2004 # log, previous, position, event
-            return
         try:
             log, previous, position = parts[0].decode("ascii"), _position(parts[1]), _position(parts[2])
-        except (ValueError, StoreAwayError):
+            sealed = parts[3]
+        except (ValueError, IndexError, StoreAwayError):
+            # It is counted by that.
+            self.sealing.open("", message)
             return
-        told = EventMessage(log, previous, position, parts[3])
+        told = EventMessage(log, previous, position, sealed)
         for follower in self._followers:
             follower(told)
 

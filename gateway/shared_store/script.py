@@ -4,14 +4,18 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Any, NamedTuple
 
-# A reply is told from that to another command by the text that came with this one: a proxy may swap or lose some.
+# A reply is told from that to another command by the text that came with this one: a proxy may swap or lose some. So
+# are errors within the script, which are caught here for that.
 _WRAPPED = """\
 local function body(KEYS, ARGV)
 {source}
 end
 local echo = table.remove(ARGV)
 local time = redis.call('TIME')
-return {{echo, time[1], time[2], body(KEYS, ARGV)}}
+local done, value = pcall(body, KEYS, ARGV)
+if type(value) == 'table' and value.err then done, value = false, value.err end
+if value == nil then value = false end
+return {{echo, time[1], time[2], done and 1 or 0, value}}
 """
 
 

@@ -6,31 +6,46 @@ whoever asks next, until the connection stands again.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from gateway.shared_store.address import Command, Connect, ServerMessage, StoreAddress, StoreConnection
-from gateway.shared_store.errors import AwayReason, StoreAwayError, StoreRefusedError
+from gateway.shared_store.address import Connect, ServerMessage
+from gateway.shared_store.errors import AWAY_FOR, AwayReason, StoreAwayError, StoreRefusedError
+from gateway.shared_store.pipeline import Argument, Pipeline, PipelineEvents, StoreConfig
 from gateway.shared_store.script import Script, ScriptResult
 from gateway.shared_store.server_clock import ServerClock
 
-_LEAST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0
+__all__ = ["SharedStore", "StoreConfig", "StoreEvents"]
+
+_LEAST_PAUSE, _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 1.0, 5.0
+# One that was lost sooner counts as a failure to connect, so that a broken server is not tried twice a second.
+_STEADY_SECONDS = 10.0
 _CONNECT_SECONDS = 2.0
-_MOST_WAITING = 10_000
-_ECHO_BYTES = 8
+_CLOSE_SECONDS = 1.0
+# So often its clock is noted there, so that a server that hangs is found before a request waits for it, too.
+_NOTE_SECONDS = 5.0
+_SECRET_BYTES = 8
 _MESSAGE_PARTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    """Where the store is, how long an answer may take, and what all names in it begin with."""
-
-    address: StoreAddress
-    timeout_seconds: float = 0.15
-    prefix: str = "leyr-gateway:"
+_MOST_DIGITS = 16
+# KEYS: the last time of the server's clock that any process heard of; ARGV: ms for which it is kept. It tells processes
+# that start later that the clock was put back. Whatever else somebody put there is none.
+_PROBE = Script("local found = redis.pcall('GET', KEYS[1]) return type(found) == 'string' and found", only_reads=True)
+_KEEP_TIME = Script(
+    """\
+local now = redis.call('TIME')
+local micros = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local found = redis.pcall('GET', KEYS[1])
+if micros > (type(found) == 'string' and tonumber(found) or 0) then
+  redis.call('SET', KEYS[1], string.format('%.0f', micros), 'PX', ARGV[1])
+end
+return 1
+"""
+)
+_CLOCK_KEY = "clock"
+_CLOCK_KEPT_MILLISECONDS = 86_400_000
+# What stands for the server's clock among the kinds of errors.
+_CLOCK_WAS_SET = "CLOCK"
 
 
 class StoreEvents(Protocol):
@@ -43,29 +58,10 @@ class StoreEvents(Protocol):
         """The store does not answer any more, or a first or a further connection failed."""
 
     def store_refused(self, kind: str) -> None:
-        """The server answered a script with an error."""
+        """The server answered a script with an error; or FULL, where a call was not sent; or CLOCK, when it was set."""
 
     def store_garbage(self) -> None:
         """Something in the store is not what a process with this secret wrote under that name."""
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    script: Script
-    keys: Sequence[str]
-    arguments: Sequence[bytes | str | int]
-    answer: "asyncio.Future[ScriptResult] | None"
-    echo: bytes = b""
-    sent: float = 0.0
-    due: float = 0.0
-    is_whole: bool = False
-
-    def command(self, prefix: str) -> Command:
-        """The command: by the script's digest, or with its whole text after the server said that it has none."""
-        verb = ("EVAL" if self.is_whole else "EVALSHA") + ("_RO" if self.script.only_reads else "")
-        named = self.script.text if self.is_whole else self.script.sha
-        keys = [prefix + each for each in self.keys]
-        return [verb, named, len(keys), *keys, *self.arguments, self.echo]
 
 
 class SharedStore:
@@ -84,26 +80,23 @@ class SharedStore:
         self._config = config
         self._events = events
         self._clock = clock
-        self._echo = new_secret()[:_ECHO_BYTES]
+        self._new_secret = new_secret
         self._chance = chance
         self._connect = connect
-        self._connection: StoreConnection | None = None
-        self._number = 0
-        self._queued: list[_Call] = []
-        self._sent: deque[_Call] = deque()
+        self._pipeline: Pipeline | None = None
         self._channels: dict[bytes, Callable[[bytes], None]] = {}
         self._on_up: list[Callable[[], None]] = []
         self._on_away: list[Callable[[], None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-        self._lost = asyncio.Event()
+        self._on_answer: list[Callable[[float], None]] = []
+        self._connector: asyncio.Task[None] | None = None
+        self._confirmed = 0
         self.clock = ServerClock()
         self.away_reason = AwayReason.NOT_CONNECTED
 
     @property
     def is_up(self) -> bool:
         """Whether the store answers, as far as is known."""
-        return self._connection is not None
+        return self._pipeline is not None
 
     def follow(self, channel: str, on_message: Callable[[bytes], None]) -> None:
         """Call back with each message of a channel; to be said before the store is entered."""
@@ -121,205 +114,141 @@ class SharedStore:
         """Call back whenever it ends to answer."""
         self._on_away.append(callback)
 
-    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> ScriptResult:
+    def on_answer(self, callback: Callable[[float], None]) -> None:
+        """Call back with the seconds that each answer took."""
+        self._on_answer.append(callback)
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> ScriptResult:
         """Run a script. Raises StoreAwayError, within the time limit, and StoreRefusedError."""
-        answer: asyncio.Future[ScriptResult] = asyncio.get_running_loop().create_future()
-        self._queue(_Call(script, keys, arguments, answer))
+        if self._pipeline is None:
+            raise StoreAwayError(self.away_reason)
+        try:
+            answer = self._pipeline.run(script, keys, arguments)
+        except StoreAwayError as error:
+            self._note_full(error.reason)
+            raise
         return await answer
 
-    def tell(self, script: Script, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> None:
+    def tell(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
         """Run a script whose result nobody waits for, if the store is up."""
-        with suppress(StoreAwayError):  # what is told to nobody is missed by nobody
-            self._queue(_Call(script, keys, arguments, None))
+        if self._pipeline is not None:
+            try:
+                self._pipeline.tell(script, keys, arguments)
+            except StoreAwayError as error:  # what is told to nobody is missed by nobody
+                self._note_full(error.reason)
 
-    def _queue(self, call: _Call) -> None:
-        if self._connection is None:
-            raise StoreAwayError(self.away_reason)
-        if len(self._queued) + len(self._sent) >= _MOST_WAITING:
-            raise StoreAwayError(AwayReason.FULL)
-        if not self._queued:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._queued.append(call)
-
-    def _flush(self) -> None:
-        connection, calls = self._connection, self._queued
-        if connection is None or not calls:
-            return
-        self._queued = []
-        now, due = self._clock(), asyncio.get_running_loop().time() + self._config.timeout_seconds
-        for each in calls:
-            self._number += 1
-            each.echo, each.sent, each.due = self._echo + self._number.to_bytes(8, "big"), now, due
-        self._sent.extend(calls)
-        self._watch()
-        self._start(self._write(connection, [each.command(self._config.prefix) for each in calls]))
-
-    async def _write(self, connection: StoreConnection, commands: Sequence[Command]) -> None:
-        try:
-            await connection.write(commands)
-        except StoreAwayError as error:
-            self._lose(connection, error.reason)
-
-    def _watch(self) -> None:
-        """See to it that the call that was sent first is answered in time."""
-        if self._timer is None and self._sent:
-            self._timer = asyncio.get_running_loop().call_at(self._sent[0].due, self._check_time)
-
-    def _check_time(self) -> None:
-        self._timer = None
-        if self._sent and self._connection is not None:
-            now = asyncio.get_running_loop().time()
-            if self._sent[0].due <= now:
-                self._lose(self._connection, AwayReason.TIMEOUT)
-        self._watch()
-
-    def _start(self, work: Any) -> None:  # a coroutine
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _note_full(self, reason: AwayReason) -> None:
+        if reason is AwayReason.FULL:
+            self._events.store_refused("FULL")
 
     async def __aenter__(self) -> Self:
-        self._start(self._stay_connected())
+        self._connector = asyncio.get_running_loop().create_task(self._stay_connected())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        connection = self._connection
-        if connection is not None:
-            self._lose(connection, AwayReason.CLOSED)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if connection is not None:
-            # What was begun to close it was cancelled with the rest.
-            await connection.close()
+        self.away_reason = AwayReason.CLOSED
+        pipeline, connector = self._pipeline, self._connector
+        if connector is not None:
+            connector.cancel()
+            await asyncio.wait({connector}, timeout=_CLOSE_SECONDS)
+        if pipeline is not None:
+            pipeline.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await pipeline.wait_closed()
 
     async def _stay_connected(self) -> None:
-        pause = _LEAST_PAUSE
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
         while True:
+            began = loop.time()
             try:
-                connection = await self._opened()
+                await self._serve(await self._opened())
             except StoreAwayError as error:
-                self.away_reason = error.reason
-                self._events.store_away(error.reason)
-            else:
-                pause = _LEAST_PAUSE
-                self._lost.clear()
-                self._connection = connection
-                self._events.store_up()
-                for callback in self._on_up:
-                    callback()
-                await self._read(connection)
-                await self._lost.wait()
-                await connection.close()
-            await asyncio.sleep(pause * (0.5 + self._chance() / 2))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+                self._note_failure(error.reason)
+            except Exception as error:  # noqa: BLE001 # what ends this task would take the store away for good
+                loop.call_exception_handler({"message": "the shared store's connection failed", "exception": error})
+                self._note_failure(AwayReason.PROTOCOL)
+            pause = _FIRST_PAUSE if loop.time() - began > _STEADY_SECONDS else min(2 * pause, _LONGEST_PAUSE)
+            await asyncio.sleep(_LEAST_PAUSE + self._chance() * (pause - _LEAST_PAUSE))
 
-    async def _opened(self) -> StoreConnection:
-        """A connection that follows all channels and has told the server's time."""
-        seconds = max(_CONNECT_SECONDS, self._config.timeout_seconds)
-        connection = await self._connect(self._config.address, seconds)
+    def _note_failure(self, reason: AwayReason) -> None:
+        self.away_reason = reason
+        self._events.store_away(reason)
+
+    async def _opened(self) -> Pipeline:
+        """A pipeline over a new connection that follows all channels and has run a script. Raises StoreAwayError."""
+        connection = await self._connect(self._config.address, max(_CONNECT_SECONDS, self._config.timeout_seconds))
+        self._confirmed = 0
+        heard = PipelineEvents(self._take_answer, self._take_refusal, self._take_message, self._lose)
+        secret = self._new_secret()[:_SECRET_BYTES]
+        pipeline = Pipeline(connection, self._config, heard, self._clock, secret)
         try:
-            async with asyncio.timeout(seconds):
-                await self._greet(connection)
-        except TimeoutError:
-            await connection.close()
-            raise StoreAwayError(AwayReason.TIMEOUT) from None
-        except StoreAwayError:
-            await connection.close()
+            pipeline.subscribe(list(self._channels))
+            is_first = not self.clock.is_known
+            last = (await pipeline.run(_PROBE, [_CLOCK_KEY], [])).value
+        except StoreRefusedError as error:
+            pipeline.close()
+            raise StoreAwayError(AWAY_FOR.get(error.kind, AwayReason.PROTOCOL)) from None
+        except BaseException:
+            pipeline.close()
             raise
-        return connection
+        if self._confirmed != len(self._channels):
+            pipeline.close()
+            raise StoreAwayError(AwayReason.PROTOCOL)
+        if is_first and self._was_put_back(last):
+            self._events.store_refused(_CLOCK_WAS_SET)
+        return pipeline
 
-    async def _greet(self, connection: StoreConnection) -> None:
-        """Follow all channels and ask for the server's time. Raises StoreAwayError."""
-        if self._channels:
-            await connection.write([["SUBSCRIBE", *self._channels]])
-            for _ in self._channels:
-                confirmed = await connection.read()
-                if not isinstance(confirmed, ServerMessage):
-                    raise StoreAwayError(_reason_of_refusal(confirmed))
-        sent = self._clock()
-        await connection.write([["TIME"]])
-        seconds_and_micros = await connection.read()
-        while isinstance(seconds_and_micros, ServerMessage):
-            seconds_and_micros = await connection.read()
-        if not isinstance(seconds_and_micros, list):
-            raise StoreAwayError(_reason_of_refusal(seconds_and_micros))
-        self.clock.note(sent, self._clock(), _micros(*seconds_and_micros))
+    def _was_put_back(self, last: object) -> bool:
+        """Whether the server's clock was put back before this process was there to see it."""
+        if not isinstance(last, bytes) or not last.isdigit() or len(last) > _MOST_DIGITS:
+            return False
+        return self.clock.note_former(self._clock(), int(last), _NOTE_SECONDS)
 
-    async def _read(self, connection: StoreConnection) -> None:
-        try:
-            while self._connection is connection:
-                reply = await connection.read()
-                if isinstance(reply, ServerMessage):
-                    self._take_message(reply)
-                else:
-                    self._take_reply(connection, reply)
-        except StoreAwayError as error:
-            self._lose(connection, error.reason)
+    async def _serve(self, pipeline: Pipeline) -> None:
+        """Use a pipeline until it is lost."""
+        if pipeline.lost.done():
+            raise StoreAwayError(pipeline.lost.result())
+        self._pipeline = pipeline
+        self._events.store_up()
+        self._call_back(self._on_up)
+        while not pipeline.lost.done():
+            await asyncio.wait({pipeline.lost}, timeout=_NOTE_SECONDS)
+            self.tell(_KEEP_TIME, [_CLOCK_KEY], [_CLOCK_KEPT_MILLISECONDS])
+
+    def _take_answer(self, result: ScriptResult) -> None:
+        if self.clock.note(result.sent, result.received, result.server_time):
+            self._events.store_refused(_CLOCK_WAS_SET)
+        for callback in self._on_answer:
+            callback(result.received - result.sent)
+
+    def _take_refusal(self, kind: str) -> None:
+        # Before, it says why the store is away.
+        if self.is_up:
+            self._events.store_refused(kind)
 
     def _take_message(self, message: ServerMessage) -> None:
-        if len(message) == _MESSAGE_PARTS and message[0] == b"message":
-            handler = self._channels.get(message[1])
-            if handler is not None and isinstance(message[2], bytes):
-                handler(message[2])
-
-    def _take_reply(self, connection: StoreConnection, reply: Any) -> None:  # as the server sends it
-        if not self._sent:
-            self._lose(connection, AwayReason.PROTOCOL)
+        if len(message) != _MESSAGE_PARTS:
             return
-        call = self._sent.popleft()
-        if isinstance(reply, StoreRefusedError):
-            self._take_refusal(connection, call, reply)
-            return
-        if not isinstance(reply, list) or len(reply) < 4 or reply[0] != call.echo:  # noqa: PLR2004 # echo, time, value
-            self._sent.appendleft(call)
-            self._lose(connection, AwayReason.PROTOCOL)
-            return
-        received = self._clock()
-        server_time = _micros(reply[1], reply[2])
-        self.clock.note(call.sent, received, server_time)
-        if call.answer is not None and not call.answer.done():
-            call.answer.set_result(ScriptResult(reply[3], server_time, call.sent, received))
+        kind, channel, payload = message
+        # A hostile server's may be a list, which is no key.
+        handler = self._channels.get(channel) if isinstance(channel, bytes) else None
+        if kind == b"subscribe":
+            self._confirmed += handler is not None
+        elif kind == b"message" and handler is not None and isinstance(payload, bytes) and self.is_up:
+            handler(payload)
 
-    def _take_refusal(self, connection: StoreConnection, call: _Call, refusal: StoreRefusedError) -> None:
-        if refusal.kind == "NOSCRIPT" and not call.is_whole:
-            call.is_whole = True
-            call.sent = self._clock()
-            self._sent.append(call)
-            self._start(self._write(connection, [call.command(self._config.prefix)]))
-            return
-        self._events.store_refused(refusal.kind)
-        if call.answer is not None and not call.answer.done():
-            call.answer.set_exception(refusal)
+    def _lose(self, pipeline: Pipeline, reason: AwayReason) -> None:
+        if self._pipeline is pipeline:
+            self._pipeline = None
+            self._note_failure(reason)
+            self._call_back(self._on_away)
 
-    def _lose(self, connection: StoreConnection, reason: AwayReason) -> None:
-        """Let everything that waits go on alone."""
-        if self._connection is not connection:
-            return
-        self._connection, self.away_reason = None, reason
-        self._lost.set()
-        waiting = [*self._sent, *self._queued]
-        self._sent.clear()
-        self._queued = []
-        for call in waiting:
-            if call.answer is not None and not call.answer.done():
-                call.answer.set_exception(StoreAwayError(reason))
-        self._events.store_away(reason)
-        self._start(connection.close())
-        for callback in self._on_away:
-            callback()
-
-
-def _micros(seconds: Any, micros: Any) -> int:  # as the server sends it
-    try:
-        return int(seconds) * 1_000_000 + int(micros)
-    except (TypeError, ValueError):
-        raise StoreAwayError(AwayReason.PROTOCOL) from None
-
-
-def _reason_of_refusal(reply: object) -> AwayReason:
-    if isinstance(reply, StoreRefusedError):
-        return {"NOPERM": AwayReason.PERMISSION, "NOAUTH": AwayReason.LOGIN, "WRONGPASS": AwayReason.LOGIN}.get(
-            reply.kind, AwayReason.PROTOCOL
-        )
-    return AwayReason.PROTOCOL
+    def _call_back(self, callbacks: Sequence[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 # the others are to hear of it too
+                context = {"message": "who follows the shared store failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)

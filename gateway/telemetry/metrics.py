@@ -24,6 +24,7 @@ from gateway.leyr.client import ENDPOINTS
 from gateway.leyr.resilience import UpstreamHealth
 from gateway.telemetry.booking_metrics import BookingMetrics
 from gateway.telemetry.instruments import Counters, Histograms, error_codes
+from gateway.telemetry.shared_store_metrics import SharedStoreMetrics
 
 _OPEN = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
 _EHR_GAUGES: tuple[tuple[str, str, Callable[[UpstreamHealth], float]], ...] = (
@@ -137,6 +138,7 @@ class Metrics(CallEvents, Collector):
         self._retries = _counters("gateway_upstream_retries_total", emr)
         self._openings = _counters("gateway_breaker_openings_total", emr)
         self.bookings = BookingMetrics(self.emrs)
+        self.shared = SharedStoreMetrics()
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
@@ -222,6 +224,7 @@ class Metrics(CallEvents, Collector):
         ):
             yield each.family()
         yield from self.bookings.families()
+        yield from self.shared.families()
         yield CounterMetricFamily(
             "gateway_log_lines_lost_total", "Lines of the log that nobody read in time.", self._log_lines_lost()
         )

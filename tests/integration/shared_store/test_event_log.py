@@ -1,21 +1,17 @@
 """Event logs over a real server: of several who want to append after the same event one does, and all hear of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from os import urandom
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
-from gateway.shared_store.address import StoreAddress
-from gateway.shared_store.connection import ServerConnection
-from gateway.shared_store.errors import AwayReason
+from gateway.shared_store.errors import StoreRefusedError
 from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewValue
 from gateway.shared_store.sealing import Sealing
-from gateway.shared_store.store import SharedStore, StoreConfig
-from tests.stores import Store, running_store
+from tests.stores import Heard, Store, running_store, store_at, store_up, until
 
 
 @pytest.fixture(scope="module")
@@ -24,50 +20,17 @@ def server() -> Iterator[Store]:
         yield store
 
 
-class Heard:
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def store_up(self) -> None:
-        self.events.append("up")
-
-    def store_away(self, reason: AwayReason) -> None:
-        self.events.append(reason)
-
-    def store_refused(self, kind: str) -> None:
-        self.events.append(kind)
-
-    def store_garbage(self) -> None:
-        self.events.append("garbage")
-
-
 @asynccontextmanager
-async def process(path: Path, secret: bytes = b"secret") -> AsyncIterator[tuple[EventLogs, list[EventMessage]]]:
+async def process(
+    path: Path, secret: bytes = b"secret", happened: Heard | None = None
+) -> AsyncIterator[tuple[EventLogs, list[EventMessage]]]:
     heard: list[EventMessage] = []
-    store = SharedStore(
-        StoreConfig(StoreAddress(path=str(path))),
-        Heard(),
-        connect=ServerConnection.open,
-        clock=monotonic,
-        new_secret=lambda: urandom(32),
-        chance=lambda: 0.5,
-    )
-    logs = EventLogs(store, Sealing(secret, ("test",), lambda: urandom(32)))
+    events = happened or Heard()
+    store = store_at(path, events)
+    logs = EventLogs(store, Sealing(secret, ("test",), lambda: urandom(32), events.store_garbage))
     logs.follow(heard.append)
-    up = asyncio.Event()
-    store.on_up(up.set)
-    async with store:
-        async with asyncio.timeout(10):
-            await up.wait()
+    async with store_up(store):
         yield logs, heard
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1_000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 @pytest.mark.anyio
@@ -97,3 +60,40 @@ async def test_a_value_opens_under_its_own_name_and_for_its_own_secret_alone(ser
         await logs.append(logs.sealing.name("log", "two"), b"landed", value=NewValue(name, b"slots", 10_000))
         assert await logs.values([name, other]) == [b"slots", None]
         assert await strangers.values([name]) == [None]
+
+
+@pytest.mark.anyio
+async def test_what_others_write_to_a_log_is_garbage_and_is_counted(server: Store) -> None:
+    happened = Heard()
+    async with process(server.socket, happened=happened) as (logs, heard):
+        name = logs.sealing.name("log", "three")
+        server.command("XADD", f"leyr-gateway:log:{name}", "1-1", "a", "b", "c", "d")
+        server.command("XADD", f"leyr-gateway:log:{name}", "2-1", "e", "forged")
+        page = await logs.read(name)
+        assert [each.event for each in page.events] == [None, None]
+        for message in ("", "a|b", "a|1-1|x|y", f"{name}|0-0|1-1|forged", "\udcff".encode("utf-8", "replace").decode()):
+            server.command("PUBLISH", "leyr-gateway:events", message)
+        await until(lambda: len(heard) == 1)
+        assert logs.opened(heard[0]) is None
+        await until(lambda: happened.events.count("garbage") == 7)
+
+
+@pytest.mark.anyio
+async def test_a_log_that_somebody_made_something_else_is_begun_anew(server: Store) -> None:
+    async with process(server.socket) as (logs, _):
+        name = logs.sealing.name("log", "four")
+        server.command("SET", f"leyr-gateway:log:{name}", "text")
+        with pytest.raises(StoreRefusedError):
+            await logs.read(name)
+        assert isinstance(await logs.append(name, b"began", after=BEFORE_ALL), Appended)
+        assert [each.event for each in (await logs.read(name)).events] == [b"began"]
+
+
+@pytest.mark.anyio
+async def test_thousands_of_values_and_leases_are_read_at_once(server: Store) -> None:
+    async with process(server.socket) as (logs, _):
+        names = [logs.sealing.name("value", str(number)) for number in range(9_000)]
+        await logs.append("five", b"x", lease="held", value=NewValue(names[8_500], b"there", 10_000))
+        found = await logs.values(names)
+        assert (len(found), found[8_500], found.count(None)) == (9_000, b"there", 8_999)
+        assert await logs.alive(["held", *names]) == [True, *([False] * 9_000)]
