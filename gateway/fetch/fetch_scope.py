@@ -192,7 +192,7 @@ class FetchScope:
         if self._expired is not None:
             raise self._expired()
         if calls > joined and self.is_leaving is not None and self.is_leaving():
-            raise DeadlineExceeded("The client closed its side of the connection, so no further call is begun for it")
+            raise _client_leaves()
         self.count_further_calls(calls, joined=joined)
 
     def count_further_calls(self, calls: int, *, joined: int = 0) -> None:
@@ -207,6 +207,13 @@ class FetchScope:
         if self.take_calls is not None and calls > joined:
             self.take_calls(calls - joined)
         self._calls += calls
+
+    def begin_call(self) -> None:
+        """Take a call that was counted as joined and is made after all. Raises RateLimited and DeadlineExceeded."""
+        if self.is_leaving is not None and self.is_leaving():
+            raise _client_leaves()
+        if self.take_calls is not None:
+            self.take_calls(1)
 
     def may_refresh(self) -> bool:
         """Count the call of a refresh, which nothing waits for; False where it may not be made."""
@@ -342,6 +349,10 @@ class FetchScope:
 
     def _release(self, call: SharedCall[Any]) -> None:
         call.release(self.detached if self._is_overdue else None)
+
+
+def _client_leaves() -> DeadlineExceeded:
+    return DeadlineExceeded("The client closed its side of the connection, so no further call is begun for it")
 
 
 def _deadline_exceeded() -> DeadlineExceeded:

@@ -158,12 +158,12 @@ class SharedLists(Generic[T]):
         if found is None:
             read.begin(self._clock())
             return await fetch(key)
-        read.begin(found.fetched_at)
         self._leases.hold(found.lease)
         try:
+            read.begin(found.fetched_at)
             items = await fetch(key)
         except BaseException:
-            # It failed, or nobody waits for it any more.
+            # It failed, or nobody waits for it any more, or may make it.
             self._logs.tell(found.log, encoded_event(Failed(found.lease)))
             self._leases.end(found.lease)
             raise

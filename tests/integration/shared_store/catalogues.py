@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from math import inf
 from os import urandom
 from pathlib import Path
 from time import monotonic
 from typing import Self
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import UpstreamUnavailable
+from gateway.domain.errors import RateLimited, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey, Items, Resource
 from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
@@ -73,10 +74,17 @@ def cached(catalog: Catalog, unit: CareUnitKey = UNIT) -> list[str] | None:
     return None if listed is None else list(listed.items)
 
 
-async def ask(catalog: Catalog, unit: CareUnitKey = UNIT, *, no_cache: bool = False) -> Answer:
+async def ask(
+    catalog: Catalog,
+    unit: CareUnitKey = UNIT,
+    *,
+    no_cache: bool = False,
+    take_calls: Callable[[int], None] | None = None,
+) -> Answer:
     """What one request gets."""
     now = monotonic()
     scope = FetchScope(now, now) if no_cache else FetchScope(now)
+    scope.take_calls = take_calls
     try:
         given = catalog.resources.get(unit, scope)
         listed = given if isinstance(given, CatalogList) else await given
@@ -94,6 +102,9 @@ class Gateway:
     process: Process
     catalog: Catalog
     outcomes: list[ReadOutcome]
+    calls_left: float = inf
+    taken: int = 0
+    """How many calls were taken from the callers' budget."""
 
     def cached(self) -> list[str] | None:
         """The ids that a request would get without waiting."""
@@ -101,7 +112,13 @@ class Gateway:
 
     async def ask(self, *, no_cache: bool = False) -> Answer:
         """What one request gets."""
-        return await ask(self.catalog, no_cache=no_cache)
+        return await ask(self.catalog, no_cache=no_cache, take_calls=self._take_calls)
+
+    def _take_calls(self, calls: int) -> None:
+        if calls > self.calls_left:
+            raise RateLimited("too many calls", retry_after=1)
+        self.taken += calls
+        self.calls_left -= calls
 
 
 @dataclass

@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 
-from gateway.domain.errors import UpstreamUnavailable
+from gateway.domain.errors import RateLimited, UpstreamUnavailable
 from gateway.fetch.cache_budget import Lifetimes
 from gateway.fetch.fetch_scope import CacheStatus
 from gateway.shared_store.reads import ReadOutcome
@@ -265,3 +265,26 @@ async def test_a_store_that_forgets_all_in_the_middle_costs_calls_and_nothing_el
 
     assert [each.names for each in answers] == [["r1"]] * 3
     assert fleet.staff.count == 2
+
+
+async def test_calls_that_another_gateway_makes_are_not_taken_from_the_callers_budget(fleet: OneClinic) -> None:
+    gateways = await fleet.start(3)
+    asked = await under_way(fleet, gateways)
+    fleet.staff.gate.set()
+    await asyncio.gather(*asked)
+    (new,) = await fleet.start(1)
+    await new.ask()
+
+    assert [each.taken for each in (*gateways, new)].count(1) == 1
+    assert sum(each.taken for each in (*gateways, new)) == fleet.staff.count == 1
+
+
+async def test_a_caller_without_calls_left_gets_what_is_shared_and_makes_no_call(fleet: OneClinic) -> None:
+    first, poor = await fleet.start(2)
+    poor.calls_left = 0
+    with pytest.raises(RateLimited):
+        await poor.ask()
+    await first.ask()
+
+    assert (await poor.ask()).origin is CacheStatus.SHARED
+    assert fleet.staff.count == 1
