@@ -48,8 +48,9 @@ T = TypeVar("T", bound=CatalogItem)
 _MICROSECONDS, _MILLISECONDS = 1_000_000, 1_000
 # Longer lists are each process's own.
 _MOST_BYTES = 8 * 1024 * 1024
-# What is longer is sealed and opened in a thread, since each takes some tenths of a millisecond.
-_BYTES_AT_ONCE = 64 * 1024
+# What is longer is sealed and opened in a thread, since each takes some tenths of a millisecond; sealed, it is shorter.
+_PLAIN_BYTES_AT_ONCE = 64 * 1024
+_SEALED_BYTES_AT_ONCE = 16 * 1024
 _MOST_LOOKS = 100
 _MOST_LANDING = 4
 _MOST_HEARD = 1_000
@@ -261,7 +262,7 @@ class SharedLists(Generic[T]):
 
     async def _opened(self, name: str, sealed: object) -> StoredList | None:
         """What a process with this secret has kept under a name."""
-        opened, is_long = self._logs.sealing.open, isinstance(sealed, bytes) and len(sealed) > _BYTES_AT_ONCE
+        opened, is_long = self._logs.sealing.open, isinstance(sealed, bytes) and len(sealed) > _SEALED_BYTES_AT_ONCE
         return decoded_list(await asyncio.to_thread(opened, name, sealed) if is_long else opened(name, sealed))
 
     # Leaving a list to the others.
@@ -280,7 +281,7 @@ class SharedLists(Generic[T]):
 
     async def _sealed(self, name: str, plain: bytes) -> bytes:
         seal = self._logs.sealing.seal
-        return seal(name, plain) if len(plain) <= _BYTES_AT_ONCE else await asyncio.to_thread(seal, name, plain)
+        return seal(name, plain) if len(plain) <= _PLAIN_BYTES_AT_ONCE else await asyncio.to_thread(seal, name, plain)
 
     async def _append_landed(self, begun: _Begun, sealed: bytes) -> None:
         """Say that a call landed; its list is kept, unless that of a call that began later is.
