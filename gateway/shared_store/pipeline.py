@@ -2,6 +2,9 @@
 
 Each call has an echo that its answer repeats. So an answer that was swapped, lost or given twice on the way shows, and
 takes the connection away before anybody gets what another one asked for.
+
+Scripts run in the order in which they were given. Only one that the server was told to forget meanwhile (SCRIPT FLUSH)
+runs after those behind it.
 """
 
 import asyncio
@@ -51,7 +54,7 @@ class _Call:
     keys: Sequence[str]
     arguments: Sequence[Argument]
     answer: "asyncio.Future[ScriptResult] | None"
-    is_whole: bool
+    is_whole: bool = False
     echo: bytes = b""
     packed: bytes = b""
     sent: float = 0.0
@@ -59,7 +62,7 @@ class _Call:
     received_before: int = 0
 
     def command(self, prefix: str) -> Command:
-        """The command: by the script's digest, or with its whole text after the server said that it has none."""
+        """The command: by the script's digest, or with its whole text where the server may not have it."""
         verb = ("EVAL" if self.is_whole else "EVALSHA") + ("_RO" if self.script.only_reads else "")
         named = self.script.text if self.is_whole else self.script.sha
         keys = [prefix + each for each in self.keys]
@@ -67,8 +70,8 @@ class _Call:
 
     @property
     def is_unwanted(self) -> bool:
-        """Whether it was cancelled."""
-        return self.answer is not None and self.answer.cancelled()
+        """Whether it was cancelled, and nobody else counts on its script."""
+        return self.answer is not None and self.answer.cancelled() and not self.is_whole
 
     def fail(self, error: StoreAwayError | StoreRefusedError) -> None:
         """Let who waits go on alone."""
@@ -97,22 +100,22 @@ class Pipeline:
         self._queued: list[_Call] = []
         self._sent: deque[_Call] = deque()
         self._bytes = 0
+        # Digests of those that the server has: each is sent whole once, so that nothing overtakes one that it lacks.
+        self._known: set[str] = set()
         self._before: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self.lost: asyncio.Future[AwayReason] = self._loop.create_future()
         connection.start(self)
 
-    def run(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument], *, is_whole: bool = False
-    ) -> "asyncio.Future[ScriptResult]":
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> "asyncio.Future[ScriptResult]":
         """Run a script; the future may be cancelled. Raises StoreAwayError."""
         answer: asyncio.Future[ScriptResult] = self._loop.create_future()
-        self._add(_Call(script, keys, arguments, answer, is_whole))
+        self._add(_Call(script, keys, arguments, answer))
         return answer
 
     def tell(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
         """Run a script whose result nobody waits for. Raises StoreAwayError."""
-        self._add(_Call(script, keys, arguments, None, is_whole=False))
+        self._add(_Call(script, keys, arguments, None))
 
     def subscribe(self, channels: Sequence[bytes]) -> None:
         """Follow channels, before the next call, which fails where that is refused; a message confirms each."""
@@ -132,12 +135,14 @@ class Pipeline:
             raise StoreAwayError(self.lost.result())
         self._number += 1
         call.echo = self._secret + self._number.to_bytes(8, "big")
+        call.is_whole = call.script.sha not in self._known
         call.packed = self._connection.pack(call.command(self._config.prefix))
         if (
             len(self._queued) + len(self._sent) >= _MOST_CALLS
             or self._bytes + len(call.packed) + self._connection.unsent > _MOST_BYTES
         ):
             raise StoreAwayError(AwayReason.FULL)
+        self._known.add(call.script.sha)
         self._queue(call)
 
     def _queue(self, call: _Call) -> None:
@@ -231,6 +236,7 @@ class Pipeline:
             return
         self._sent.popleft()
         if refusal.kind == "NOSCRIPT" and not call.is_whole and not call.is_unwanted:
+            self._known.clear()
             call.is_whole = True
             call.packed = self._connection.pack(call.command(self._config.prefix))
             self._queue(call)

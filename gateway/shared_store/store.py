@@ -186,7 +186,7 @@ class SharedStore:
         try:
             pipeline.subscribe(list(self._channels))
             is_first = not self.clock.is_known
-            last = (await pipeline.run(_PROBE, [_CLOCK_KEY], [], is_whole=True)).value
+            last = (await pipeline.run(_PROBE, [_CLOCK_KEY], [])).value
         except StoreRefusedError as error:
             pipeline.close()
             raise StoreAwayError(AWAY_FOR.get(error.kind, AwayReason.PROTOCOL)) from None

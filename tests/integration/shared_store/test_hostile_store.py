@@ -141,6 +141,20 @@ async def test_one_reply_may_take_no_more_than_a_bound(proxy: StoreProxy) -> Non
         assert heard.events == ["up", AwayReason.PROTOCOL]
 
 
+async def test_all_replies_that_come_while_one_call_waits_have_a_bound(
+    proxy: StoreProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.shared_store.pipeline._MOST_BYTES_MEANWHILE", 300_000)
+    heard = Heard()
+    async with store_up(store_at(proxy.path, heard)) as store:
+        await ask(store, 1)
+        few = await asyncio.gather(*(store.run(ECHO, [], [b"x" * 50_000]) for _ in range(5)))
+        assert [len(each.value) for each in few] == [50_000] * 5
+        many = await asyncio.gather(*(store.run(ECHO, [], [b"x" * 50_000]) for _ in range(9)), return_exceptions=True)
+        assert [type(each) for each in many] == [*([ScriptResult] * 5), *([StoreAwayError] * 4)]
+        assert heard.events == ["up", AwayReason.PROTOCOL]
+
+
 @pytest.mark.parametrize("place", [1, 4, 30, -1])
 async def test_a_connection_that_is_cut_within_a_reply_gives_nobody_half_of_it(proxy: StoreProxy, place: int) -> None:
     heard = Heard()

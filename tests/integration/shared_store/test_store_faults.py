@@ -213,6 +213,31 @@ async def test_a_password_that_is_asked_for_later_is_said(server: Store) -> None
 NEEDED = ("+@read", "+eval_ro", "+evalsha_ro", "+time", "+subscribe")
 
 
+# What the store and its event logs use, and nothing else.
+SUFFICIENT = (
+    *("+subscribe", "+eval", "+evalsha", "+eval_ro", "+evalsha_ro", "+time", "+get", "+mget", "+set", "+del"),
+    *("+pexpire", "+publish", "+xadd", "+xrange", "+xrevrange", "+xtrim", "~leyr-gateway:*", "&leyr-gateway:*"),
+)
+
+
+async def test_few_rights_are_enough(server: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.shared_store.store._NOTE_SECONDS", 0.02)
+    log = Said()
+    store = store_at(user(server, *SUFFICIENT), log.events)
+    logs = EventLogs(store, Sealing(b"secret", ("1",), lambda: os.urandom(32)))
+    async with store_up(store):
+        name, lease = logs.sealing.name("log", "rights"), logs.sealing.name("lease", "rights")
+        await logs.append(name, b"began", lease=lease, value=NewValue(name, b"value", 10_000))
+        assert (await logs.read(name)).events[0].event == b"began"
+        assert list(await logs.values([name])) == [b"value"]
+        logs.renew([lease])
+        assert list(await logs.alive([lease])) == [True]
+        logs.end(lease)
+        assert list(await logs.alive([lease])) == [False]
+        await until(lambda: server.command("EXISTS", "leyr-gateway:clock") == b":1\r\n")
+    assert log.lines == [("up", "")]
+
+
 async def test_without_the_right_to_write_reading_goes_on(server: Store) -> None:
     address = user(server, *NEEDED, "+eval", "+evalsha", "~leyr-gateway:*", "&leyr-gateway:*")
     async with said(address, 2) as (store, log):

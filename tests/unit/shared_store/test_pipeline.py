@@ -54,7 +54,9 @@ class Wire:
 
 USUAL = ("run", "run", "run", "tell", "cancel", "turn", "turn", "answer", "answer", "answer")
 UNUSUAL = ("no script", "refused", "refused in script", "swapped", "twice", "other reply", "lost")
-STEPS = st.lists(st.tuples(st.sampled_from((*USUAL, *USUAL, *UNUSUAL)), st.integers(0, 50)), max_size=60)
+STEPS = st.lists(
+    st.tuples(st.sampled_from((*USUAL, *USUAL, *UNUSUAL)), st.integers(0, 50)), min_size=10, max_size=60
+).map(lambda steps: [("run", 0), ("run", 0), ("run", 0), ("turn", 0), ("turn", 0), *steps])
 
 
 def play(what: str, number: int, wire: Wire, answers: dict[int, "asyncio.Future[ScriptResult]"]) -> None:
