@@ -32,6 +32,8 @@ _ITEM_BYTES = 400
 _DERIVED_ITEM_BYTES = 300
 _LIST_BYTES = 1_200
 _DERIVED_LIST_BYTES = 1_500
+# What is known of a list to hear of newer ones.
+_FOLLOWED_BYTES = 400
 # Without a cache the size of shorter lists is not found out: it would take longer than all else.
 _MANY_ITEMS = 200
 # What smaller lists hold together is bounded by the number of calls.
@@ -273,7 +275,8 @@ class CachedLists(Generic[K, T]):
         earlier = self._cached.get(key)
         if earlier is not None and earlier.fetched_at > fetched_at:
             return
-        if self._config.budget.keep((self._endpoint, key), listed.bytes, lambda: self._evict(key)):
+        size = listed.bytes if self._shared is None else listed.bytes + _FOLLOWED_BYTES
+        if self._config.budget.keep((self._endpoint, key), size, lambda: self._evict(key)):
             self._cached[key] = _Entry(listed, fetched_at, fetched_at)
             if self._shared is not None:
                 self._shared.keep(key, fetched_at)

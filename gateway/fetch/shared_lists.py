@@ -225,9 +225,16 @@ class SharedLists(Generic[T]):
         return None
 
     async def _wait(self, log: str, after: Position, wait: _Wait) -> None:
+        """Wait until some call has ended, or the process whose call is waited for."""
         with suppress(TimeoutError):  # then this process calls too
             async with asyncio.timeout(wait.until - self._clock()):
-                wait.ended.update(await self._leases.newer(log, after, [wait.lease]))
+                while not wait.ended.intersection([wait.lease]):
+                    wait.ended.update(await self._leases.newer(log, after, [wait.lease]))
+                    page = await self._logs.read(log, after)
+                    # Those who ask for what is true now begin calls of their own, time and again.
+                    if not page.events or any(not isinstance(event, Began) for _, event in events_of(page)):
+                        break
+                    after = page.events[-1].position
 
     async def _begun(self, log: str, name: str, after: Position | None) -> _Begun | None:
         """Say that this process calls; None where others have said something meanwhile."""

@@ -288,3 +288,17 @@ async def test_a_caller_without_calls_left_gets_what_is_shared_and_makes_no_call
 
     assert (await poor.ask()).origin is CacheStatus.SHARED
     assert fleet.staff.count == 1
+
+
+async def test_a_wait_outlasts_any_number_of_calls_that_begin_meanwhile(fleet: OneClinic) -> None:
+    holder, other, busy = await fleet.start(3)
+    asked = await under_way(fleet, [holder, other])
+    eager = []
+    for number in range(150):
+        eager.append(asyncio.create_task(busy.ask(no_cache=True)))
+        await until(lambda number=number: fleet.staff.count > number + 1)  # type: ignore[misc] # bound at once
+    fleet.staff.gate.set()
+    await asyncio.gather(*eager)
+
+    assert origins(await asyncio.gather(*asked)) == {CacheStatus.FETCHED: 1, CacheStatus.SHARED: 1}
+    assert fleet.staff.count == 151
