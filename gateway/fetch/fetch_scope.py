@@ -64,6 +64,13 @@ class ReadTime(float):
     microseconds: int
 
 
+def is_later(one: float, other: float) -> bool:
+    """Whether a list was requested after another, by the clock that the processes share where both are known by it."""
+    if isinstance(one, ReadTime) and isinstance(other, ReadTime):
+        return one.microseconds > other.microseconds
+    return one > other
+
+
 class FetchRecord(NamedTuple):
     """One list that an answer needed; `fetched_at` is the clock's seconds when its call began.
 

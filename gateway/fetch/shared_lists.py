@@ -165,8 +165,7 @@ class SharedLists(Generic[T]):
             items = await fetch(key)
         except BaseException:
             # It failed, or nobody waits for it any more, or may make it.
-            self._logs.tell(found.log, encoded_event(Failed(found.lease)))
-            self._leases.end(found.lease)
+            self._fail(found.log, found.lease)
             raise
         self._start(self._land(found, items))
         return items
@@ -239,7 +238,12 @@ class SharedLists(Generic[T]):
     async def _begun(self, log: str, name: str, after: Position | None) -> _Begun | None:
         """Say that this process calls; None where others have said something meanwhile."""
         lease, sent = self._leases.new(), self._clock()
-        appended = await self._logs.append(log, encoded_event(Began(lease)), after=after, lease=lease)
+        try:
+            appended = await self._logs.append(log, encoded_event(Began(lease)), after=after, lease=lease)
+        except asyncio.CancelledError:
+            # It may have been written all the same.
+            self._fail(log, lease)
+            raise
         if not isinstance(appended, Appended):
             return None
         # Whole milliseconds, as instants are written, and never later than the call.
@@ -276,15 +280,23 @@ class SharedLists(Generic[T]):
 
     async def _land(self, begun: _Begun, items: Iterable[T]) -> None:
         """Leave a list to the other processes, and end the lease of its call."""
+        is_told = False
         try:
-            async with self._landing:
-                plain = await encoded_list(items, begun.fetched_at.microseconds, _MOST_BYTES)
-                await self._append_landed(begun, b"" if plain is None else await self._sealed(begun.name, plain))
-        except (StoreAwayError, StoreRefusedError):
-            # The others call for themselves.
-            self._logs.tell(begun.log, encoded_event(Failed(begun.lease)))
+            with suppress(StoreAwayError, StoreRefusedError):  # then the others call for themselves
+                async with self._landing:
+                    plain = await encoded_list(items, begun.fetched_at.microseconds, _MOST_BYTES)
+                    await self._append_landed(begun, b"" if plain is None else await self._sealed(begun.name, plain))
+                is_told = True
         finally:
-            self._leases.end(begun.lease)
+            if is_told:
+                self._leases.end(begun.lease)
+            else:
+                self._fail(begun.log, begun.lease)
+
+    def _fail(self, log: str, lease: str) -> None:
+        """Tell the others that a call brings nothing."""
+        self._logs.tell(log, encoded_event(Failed(lease)))
+        self._leases.end(lease)
 
     async def _sealed(self, name: str, plain: bytes) -> bytes:
         seal = self._logs.sealing.seal

@@ -139,15 +139,20 @@ class Fleet:
     path: Path
     seconds: float = 2.0
     secret: bytes = field(default_factory=lambda: urandom(16))
+    lease_milliseconds: int = 1_000
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def join(
         self, clinic: SchedulingBackend, lifetimes: Lifetimes = MINUTES, *, secret: bytes | None = None
     ) -> Gateway:
         """A further process, which is connected."""
-        joined = await self._stack.enter_async_context(
-            process(self.path, secret=secret or self.secret, seconds=self.seconds)
+        entered = process(
+            self.path,
+            secret=secret or self.secret,
+            seconds=self.seconds,
+            lease_milliseconds=self.lease_milliseconds,
         )
+        joined = await self._stack.enter_async_context(entered)
         told = Told()
         sharing = ListSharing(joined.logs, joined.leases, told, monotonic)
         config = CacheConfig(lifetimes, CacheBudget(100_000_000), monotonic)

@@ -302,3 +302,30 @@ async def test_a_wait_outlasts_any_number_of_calls_that_begin_meanwhile(fleet: O
 
     assert origins(await asyncio.gather(*asked)) == {CacheStatus.FETCHED: 1, CacheStatus.SHARED: 1}
     assert fleet.staff.count == 151
+
+
+async def test_a_full_store_lets_each_call_for_itself() -> None:
+    with running_store("--maxmemory", "2mb", "--maxmemory-policy", "noeviction") as server:
+        async with OneClinic(server.socket) as fleet:
+            gateways = await fleet.start(3)
+            for size in (50_000, 1_000, 10):
+                for number in range(100):
+                    server.command("SET", f"full{size}{number}", "x" * size)
+
+            answers = [await each.ask() for each in gateways for _ in range(2)]
+
+            assert all("OOM" in each.process.heard.events for each in gateways)
+
+            assert origins(answers) == {CacheStatus.FETCHED: 3, CacheStatus.CACHED: 3}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.0005, 0.001, 0.002])
+async def test_a_client_that_leaves_at_any_moment_lets_nobody_wait(seconds: float, fleet: OneClinic) -> None:
+    # Longer than this test waits.
+    fleet.lease_milliseconds = 60_000
+    first, second = await fleet.start(2)
+    leaving = asyncio.create_task(first.ask())
+    await asyncio.sleep(seconds)
+    leaving.cancel()
+    async with asyncio.timeout(20):
+        assert (await second.ask()).names == ["r1"]
