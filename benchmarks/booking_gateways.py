@@ -13,17 +13,16 @@ from typing import Self
 
 import httpx
 
-_GATEWAYS = 2
 _STARTS_WITHIN_SECONDS = 60.0
 _A_MOMENT = 0.05
 
 
 class Gateways:
-    """Two `gateway serve`, which a context manager ends; what they say goes into files of the folder."""
+    """Several `gateway serve`, which a context manager ends; what they say goes into files of the folder."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path, number: int = 2) -> None:
         self._command, self._environment, self._folder = command, environment, folder
-        self._ports = _free_ports(_GATEWAYS)
+        self._ports = _free_ports(number)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._restarting: set[int] = set()
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]

@@ -1,11 +1,12 @@
 """Bookings under faults and restarts: at most once for each key, and in the end everybody knows.
 
-    python -m benchmarks.bookings [--bookings 10000] [--kills 20] [--races 50]
+    python -m benchmarks.bookings [--bookings 10000] [--kills 20] [--races 50] [--processes 4 --shared --store-kills 10]
 
-Two `gateway serve` share a journal. A third of the calls that book meet a fault: before the write, after it, in the
-middle of the answer, or the write lands seconds later; gateways are killed at random moments, and clients repeat with
-the same key until they know. Then 200 clients race for one timeslot, several times. What the simulator holds and its
-log of calls judge. Prints a Markdown table; exits with 1 where a law is broken.
+Several `gateway serve` share a journal: a file, or a store that is killed and started again too. A third of the calls
+that book meet a fault: before the write, after it, in the middle of the answer, or the write lands seconds later;
+gateways are killed at random moments, and clients repeat with the same key until they know. Then 200 clients race for
+one timeslot, several times. What the simulator holds and its log of calls judge. Prints a Markdown table; exits with 1
+where a law is broken.
 """
 
 import argparse
@@ -13,9 +14,9 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import product
@@ -30,6 +31,7 @@ import uvloop
 from benchmarks.booking_clients import Clients, Order, Told
 from benchmarks.booking_gateways import Gateways
 from benchmarks.booking_races import race_all
+from benchmarks.booking_store import SharedStoreServer
 from benchmarks.booking_verdict import Verdict, judge, table
 from benchmarks.processes import running
 from benchmarks.soak import clean_environment, tell
@@ -58,6 +60,8 @@ SLOTS = """query($emr: String!, $start: DateTime!, $end: DateTime!) {
 }"""
 _CREDENTIALS = {"x-leyr-client-id": "simulator", "x-leyr-client-secret": "simulator"}
 Row = Mapping[str, Any]
+Kill = Callable[[Random], Coroutine[Any, Any, None]]
+"""Kills somebody, and starts it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,11 @@ class Bounds:
     landing_seconds: float = 4.0
 
 
-def settings(folder: Path, leyr: str, bounds: Bounds) -> dict[str, str]:
-    """What the gateways are told: one journal for both, and rates that stop nobody."""
+def settings(folder: Path, leyr: str, bounds: Bounds, store: SharedStoreServer | None) -> dict[str, str]:
+    """What the gateways are told: one journal for all, and rates that stop nobody."""
+    journal = {"GATEWAY_JOURNAL": str(folder / "journal.sqlite")}
+    if store is not None:
+        journal = {"GATEWAY_JOURNAL": "shared", "GATEWAY_SHARED_URL": store.url}
     keys = folder / "keys.toml"
     keys.write_text(
         f'[{CALLER}]\nkey_sha256 = "{sha256(API_KEY.encode()).hexdigest()}"\nrate_per_second = 1000000\n'
@@ -78,13 +85,13 @@ def settings(folder: Path, leyr: str, bounds: Bounds) -> dict[str, str]:
         encoding="utf-8",
     )
     return {
+        **journal,
         "LEYR_BASE_URL": f"{leyr}/api",
         "LEYR_CLIENT_ID": "simulator",
         "LEYR_CLIENT_SECRET": "simulator",
         "LEYR_EMRS": ",".join((*LISTING_EHRS, *OTHER_EHRS)),
         "GATEWAY_AUTH": "api-keys",
         "GATEWAY_API_KEYS": str(keys),
-        "GATEWAY_JOURNAL": str(folder / "journal.sqlite"),
         "GATEWAY_BOOKING_SECRET": "a secret of the benchmark's own, long enough",
         "GATEWAY_BOOKING_SECONDS": str(bounds.call_seconds),
         "GATEWAY_BOOKING_LANDING_SECONDS": str(bounds.landing_seconds),
@@ -169,10 +176,13 @@ def strike(leyr: httpx.Client, late_seconds: float) -> None:
     leyr.post("/__faults", json=listing).raise_for_status()
 
 
-async def book_all(orders: Sequence[Order], gateways: Gateways, kills: int, chance: Random) -> Sequence[Told]:
-    """Book everything, while gateways are killed at random moments; gives what clients were told."""
-    clients = Clients(gateways.urls, HEADERS, chance, AT_A_TIME)
-    left = sorted(chance.sample(range(len(orders) // 20, len(orders)), kills))
+async def book_all(
+    orders: Sequence[Order], urls: Sequence[str], kills: Sequence[Kill], chance: Random
+) -> Sequence[Told]:
+    """Book everything, while somebody is killed at random moments; gives what clients were told."""
+    clients = Clients(urls, HEADERS, chance, AT_A_TIME)
+    moments = sorted(chance.sample(range(len(orders) // 20, len(orders)), len(kills)))
+    left = list(zip(moments, chance.sample(kills, len(kills)), strict=True))
     finished = 0
     restarts: set[asyncio.Task[None]] = set()
     started = asyncio.Semaphore(4 * AT_A_TIME)
@@ -182,9 +192,9 @@ async def book_all(orders: Sequence[Order], gateways: Gateways, kills: int, chan
         async with started:
             told = await clients.book(order)
         finished += 1
-        if left and finished >= left[0]:
-            left.pop(0)
-            restarts.add(asyncio.create_task(gateways.restart_one(chance)))
+        if left and finished >= left[0][0]:
+            _, kill = left.pop(0)
+            restarts.add(asyncio.create_task(kill(chance)))
         return told
 
     try:
@@ -218,6 +228,16 @@ def report(told: Sequence[Told], verdict: Verdict, calls: Sequence[Row]) -> None
             tell(f"{law}: {key} {told_of and (told_of.end, dict(told_of.answers))} {verdict.held.get(key)}")
 
 
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """How many processes there are, and with `shared` how often the store of their journal is killed."""
+
+    processes: int = 2
+    shared: bool = False
+    store_kills: int = 0
+    appendfsync: str = "always"
+
+
 def run(
     folder: Path,
     *,
@@ -227,6 +247,7 @@ def run(
     seed: int = SEED,
     emrs: Sequence[str] = (*LISTING_EHRS, *OTHER_EHRS),
     bounds: Bounds = Bounds(),
+    fleet: Fleet = Fleet(),
 ) -> tuple[Verdict, bool]:
     """Book and race against processes of its own; gives the verdict, and whether each race was won once."""
     python, clean = [sys.executable, "-u", "-m", "gateway"], clean_environment()
@@ -236,19 +257,22 @@ def run(
     with ExitStack() as stack:
         server = stack.enter_context(running(simulator, clean, folder, None))
         leyr = stack.enter_context(httpx.Client(base_url=server.url, timeout=60, trust_env=False))
-        environment = {**clean, **settings(folder, server.url, bounds)}
-        gateways = stack.enter_context(Gateways([*python, "serve"], environment, folder))
+        store = stack.enter_context(SharedStoreServer(folder, fleet.appendfsync)) if fleet.shared else None
+        environment = {**clean, **settings(folder, server.url, bounds, store)}
+        gateways = stack.enter_context(Gateways([*python, "serve"], environment, folder, fleet.processes))
         town = Town(leyr, gateways.urls[0], emrs)
         town.look()
         orders = list(town.orders(bookings, chance))
         strike(leyr, bounds.landing_seconds / 2)
         began = time.monotonic()
-        told = uvloop.run(book_all(orders, gateways, kills, chance))
+        killing = [gateways.restart_one] * kills + ([] if store is None else [store.restart] * fleet.store_kills)
+        told = uvloop.run(book_all(orders, gateways.urls, killing, chance))
         seconds = time.monotonic() - began
         held, calls = settled(leyr)
         verdict = judge(told, held, calls)
         report(told, verdict, calls)
-        tell(f"{bookings} bookings in {seconds:.0f} s; {gateways.kills} kills")
+        of_the_store = "" if store is None else f", {store.kills} of the store"
+        tell(f"{bookings} bookings in {seconds:.0f} s; {gateways.kills} kills{of_the_store}")
         leyr.delete("/__faults").raise_for_status()
         return verdict, race_all(leyr, gateways.urls, HEADERS, town, races)
 
@@ -260,9 +284,14 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=KILLS, help="how often a gateway is killed (%(default)s)")
     parser.add_argument("--races", type=int, default=RACES, help="how many timeslots are raced for (%(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="of the load's mix (%(default)s)")
-    options = parser.parse_args()
+    parser.add_argument("--processes", type=int, default=2, help="how many gateways (%(default)s)")
+    parser.add_argument("--shared", action="store_true", help="keep their journal in a store")
+    parser.add_argument("--store-kills", type=int, default=0, help="how often that is killed (%(default)s)")
+    parser.add_argument("--appendfsync", default="always", help="when that syncs its file (%(default)s)")
+    options = vars(parser.parse_args())
+    fleet = Fleet(**{each.name: options.pop(each.name) for each in fields(Fleet)})
     with tempfile.TemporaryDirectory() as folder:
-        verdict, is_won = run(Path(folder), **vars(options))
+        verdict, is_won = run(Path(folder), **options, fleet=fleet)
     return 0 if verdict.is_fine and is_won else 1
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from random import random
 from secrets import token_bytes
 from time import monotonic
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 from uuid import uuid4
 
 import structlog
@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
-from gateway.auth.rate_limit import Limit, RateLimits, Reached
+from gateway.auth.rate_limit import Limit, RateLimits, RateSharing, Reached
 from gateway.booking.caller_bookings import Bookings
 from gateway.booking_composition import Booking, Upstream
 from gateway.client_composition import httpx2_client, leyr_transport
@@ -62,12 +62,15 @@ from gateway.schema.node import Nodes
 from gateway.schema.query import engine_config, execution_limits, node_types, sdl, shared_schema
 from gateway.server.protocol import Readiness
 from gateway.settings import Settings
-from gateway.shared_composition import Shared, TimeAndChance
 from gateway.signals import ignore_signals, remembered_signals, take_signals
 from gateway.telemetry.metrics import Gauges, Metrics
 from gateway.telemetry.request_log import RequestLog
 from gateway.telemetry.shared_store_log import SharedStoreEvents
 from gateway.telemetry.traces import Traces
+from gateway.time_and_chance import TimeAndChance
+
+if TYPE_CHECKING:
+    from gateway.shared_composition import Shared
 
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
@@ -103,11 +106,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     memory = CacheBudget(settings.gateway_cache_max_mb * _MEBIBYTE)
     keys_over = connections or partial(httpx2_client, settings)
     store_events = SharedStoreEvents(log, None if metrics is None else metrics.shared)
-    shared = Shared.of(settings, store_events, TimeAndChance(clock, new_secret, chance))
-    booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
+    outside = TimeAndChance(clock, new_secret, chance)
+    shared = _shared(settings, store_events, outside)
+    booking = Booking.of(settings, outside, bookings, now, metrics, shared, log)
     names = booking.naming_secret(new_secret)
-    verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
-    configuration = _configuration(settings, log, verifier, memory)
+    verifier = verifier_of(settings, log=log, connections=keys_over, names=names, now=now, clock=clock)
+    configuration = _configuration(settings, log, verifier, memory, shared)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
@@ -125,6 +129,15 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     return _application(dependencies, _routes(settings, readiness, graphiql, endpoint), endpoint, lifespan)
 
 
+def _shared(settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
+    if settings.store_address is None:
+        return None
+    # Most processes share nothing, and spare the memory and the start time.
+    from gateway.shared_composition import Shared  # noqa: PLC0415 # as said above
+
+    return Shared.of(settings, settings.store_address, events, outside)
+
+
 def _application(
     dependencies: "_Dependencies",
     routes: list[BaseRoute],
@@ -139,6 +152,7 @@ def _application(
     )
     # A redirect would be built from the Host header, which is the client's to choose.
     app.router.redirect_slashes = False
+    app.state.configuration = dependencies.configuration  # which a parent of workers reads again
     return app
 
 
@@ -154,9 +168,11 @@ def _configuration(
     log: structlog.typing.FilteringBoundLogger,
     verifier: CredentialVerifier | None,
     memory: CacheBudget,
+    shared: "Shared | None",
 ) -> Configuration:
     profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
-    return Configuration(settings, log, verifier, persisted_documents_of(settings, memory), profiles)
+    documents = persisted_documents_of(settings, memory, None if shared is None else shared.documents)
+    return Configuration(settings, log, verifier, documents, profiles)
 
 
 @asynccontextmanager
@@ -165,7 +181,7 @@ async def _lifespan(  # noqa: PLR0917 # what lives as long as the application
     transport: LeyrTransport,
     policies: UpstreamPolicies,
     booking: Booking,
-    shared: Shared | None,
+    shared: "Shared | None",
     signals: set[int] | None,
     _: Starlette,
 ) -> AsyncIterator[None]:
@@ -217,8 +233,13 @@ class _Dependencies:
     memory: CacheBudget
     configuration: Configuration
     booking: Booking
-    shared: Shared | None = None
+    shared: "Shared | None" = None
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
+
+    @property
+    def rate_sharing(self) -> RateSharing | None:
+        """What lets all processes share callers' rates; None where they share nothing."""
+        return None if self.shared is None else self.shared.rates
 
 
 def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
@@ -273,7 +294,7 @@ def _endpoint(
         anonymous=AnonymousCallers(
             rate_of(settings), proxy_networks(settings.gateway_trusted_proxies), settings.anonymous_rights
         ),
-        rate_limits=RateLimits(clock, reached=reached),
+        rate_limits=RateLimits(clock, reached=reached, sharing=dependencies.rate_sharing),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
         unsent_bytes=UnsentBytes(settings.gateway_max_unsent_mb * _MEBIBYTE, reached),
@@ -312,7 +333,9 @@ def _runner(
         caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
         clock=clock,
-        booking=dependencies.booking.service(settings, dependencies.log, dependencies.metrics, clock, reached),
+        booking=dependencies.booking.service(
+            settings, dependencies.log, dependencies.metrics, clock, reached, sharing=dependencies.rate_sharing
+        ),
     )
 
 
@@ -350,7 +373,10 @@ def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[C
     share = None if dependencies.shared is None else dependencies.shared.lists()
     catalog = Catalog(backend, CacheConfig(settings.catalog_lifetimes, memory, clock, FragmentCache), share)
     snapshots = Snapshots(CacheConfig(settings.timeslots_lifetimes, memory, clock, FragmentCache))
-    return catalog, TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
+    calls = TimeslotCalls(backend, dependencies.configuration.profiles, snapshots, clock)
+    if dependencies.shared is not None:
+        dependencies.shared.share(calls)
+    return catalog, calls
 
 
 def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import structlog
 
-from gateway.auth.rate_limit import BookingRates, Reached
+from gateway.auth.rate_limit import BookingRates, RateSharing, Reached
 from gateway.booking.booking_secret import BookingSecret
 from gateway.booking.bookings import Bookings as JournaledBookings
 from gateway.booking.caller_bookings import BookingEvent, Bookings, BookingService
 from gateway.booking.dependencies import BookingConfig, BookingDependencies
 from gateway.booking.journal import JournalUnavailableError
+from gateway.booking.journal_events import JournalEvents
 from gateway.booking.sqlite_journal import SqliteJournal
 from gateway.booking.turns import Turns
 from gateway.fetch.booked_times import BookedTimes
@@ -24,8 +26,14 @@ from gateway.leyr.appointments_client import AppointmentsClient
 from gateway.leyr.client import LeyrTransport
 from gateway.leyr.resilience import UpstreamPolicies
 from gateway.settings import Settings, SettingsError
+from gateway.telemetry.journal_log import JournalLog
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.request_log import BookingLog
+from gateway.time_and_chance import TimeAndChance
+
+if TYPE_CHECKING:
+    from gateway.booking.shared_journal import SharedJournal
+    from gateway.shared_composition import Shared
 
 # Longer than a call, since what has to be looked up or asked before it takes time too.
 _BESIDE_THE_CALL = 10.0
@@ -49,9 +57,9 @@ class Booking:
     """
 
     secret: BookingSecret
-    names: bytes | None
+    names: Callable[[], bytes] | None
     bookings: Bookings | None = None
-    journal: SqliteJournal | None = None
+    journal: "SqliteJournal | SharedJournal | None" = None
     own: JournaledBookings | None = None
     client: AppointmentsClient | None = None
 
@@ -59,30 +67,30 @@ class Booking:
     def of(  # noqa: PLR0917 # time and chance are handed in
         cls,
         settings: Settings,
-        new_secret: Callable[[], bytes],
+        outside: TimeAndChance,
         bookings: Bookings | None,
         now: Callable[[], datetime],
-        clock: Callable[[], float],
         metrics: Metrics | None,
+        shared: "Shared | None",
+        log: structlog.typing.FilteringBoundLogger,
     ) -> "Booking":
         """What the settings say; without a secret of theirs one is made that lasts as long as the process.
 
         Raises SettingsError where the journal cannot be used.
         """
-        found, journal, names = settings.booking_secret, None, None
-        if bookings is None and settings.gateway_journal is not None:
-            observe = (lambda _: None) if metrics is None else metrics.bookings.journal_took
-            digests = () if found is None else found.digests("journal")
-            journal = SqliteJournal(
-                settings.gateway_journal, lambda: _owner(new_secret), now, digests, observe=observe, clock=clock
-            )
-            try:
-                names = journal.kept_secret("names", new_secret())
-            except JournalUnavailableError as error:
-                raise SettingsError(f"GATEWAY_JOURNAL: {error}") from None
+        found, observe = settings.booking_secret, (lambda _: None) if metrics is None else metrics.bookings.journal_took
+        secret = found or BookingSecret(outside.new_secret())
+        if bookings is not None or found is None or settings.gateway_journal is None:
+            return cls(secret, None, bookings)
+        if isinstance(settings.gateway_journal, Path):
+            journal, names = _in_a_file(settings.gateway_journal, found, outside, now, observe)
             if metrics is not None:
                 metrics.bookings.journal_bytes = partial(getattr, journal, "size_bytes")
-        return cls(found or BookingSecret(new_secret()), names, bookings, journal)
+            return cls(secret, lambda: names, None, journal)
+        if shared is None:
+            raise SettingsError("GATEWAY_JOURNAL=shared needs GATEWAY_SHARED_URL")
+        in_store = _in_the_store(shared, found, outside, now, JournalLog(log), observe)
+        return cls(secret, lambda: in_store.names, None, in_store)
 
     def over(
         self, upstream: Upstream, settings: Settings, now: Callable[[], datetime], clock: Callable[[], float]
@@ -121,13 +129,15 @@ class Booking:
             await self.journal.close()
 
     def naming_secret(self, new_secret: Callable[[], bytes]) -> Callable[[], bytes]:
-        """What makes the secret of callers' names.
+        """What says with which secret the names of tokens' callers are made.
 
-        Where there is a journal it keeps that: the names of tokens' callers must outlive the process, and a rotation of
-        secrets, as their keys do.
+        Where there is a journal it keeps that: these names must outlive the process, and a rotation of secrets, as
+        their keys do.
         """
-        names = self.names
-        return new_secret if names is None else lambda: names
+        if self.names is not None:
+            return self.names
+        own = new_secret()
+        return lambda: own
 
     def service(
         self,
@@ -136,9 +146,11 @@ class Booking:
         metrics: Metrics | None,
         clock: Callable[[], float],
         reached: Reached,
+        *,
+        sharing: RateSharing | None = None,
     ) -> BookingService:
         """What all requests share."""
-        rates = BookingRates(clock, settings.gateway_bookings_per_patient, reached=reached)
+        rates = BookingRates(clock, settings.gateway_bookings_per_patient, reached=reached, sharing=sharing)
         listeners = [BookingLog(log).booked, *([] if metrics is None else [metrics.bookings.booked])]
 
         def tell(event: BookingEvent) -> None:
@@ -146,6 +158,45 @@ class Booking:
                 each(event)
 
         return BookingService(self.bookings, self.secret, rates.take, tell, clock)
+
+
+def _in_a_file(
+    path: Path,
+    secret: BookingSecret,
+    outside: TimeAndChance,
+    now: Callable[[], datetime],
+    observe: Callable[[float], None],
+) -> tuple[SqliteJournal, bytes]:
+    """The journal in a file, and the secret of callers' names that it keeps. Raises SettingsError."""
+    digests = secret.digests("journal")
+    new_owner = partial(_owner, outside.new_secret)
+    journal = SqliteJournal(path, new_owner, now, digests, observe=observe, clock=outside.clock)
+    try:
+        return journal, journal.kept_secret("names", outside.new_secret())
+    except JournalUnavailableError as error:
+        raise SettingsError(f"GATEWAY_JOURNAL: {error}") from None
+
+
+def _in_the_store(  # noqa: PLR0917 # time and chance are handed in
+    shared: "Shared",
+    secret: BookingSecret,
+    outside: TimeAndChance,
+    now: Callable[[], datetime],
+    events: JournalEvents,
+    observe: Callable[[float], None],
+) -> "SharedJournal":
+    # It seals with what is of an extra, as the store's library is.
+    from gateway.booking.journal_session import JournalSecrets, JournalSession  # noqa: PLC0415 # as said above
+    from gateway.booking.shared_journal import SharedJournal  # noqa: PLC0415 # as said above
+
+    secrets = JournalSecrets(
+        sealing=secret.digests("journal entries"),
+        digests=secret.digests("journal"),
+        names=secret.digest("journal names"),
+    )
+    session = JournalSession(shared.store, secrets, events, now=now, new_secret=outside.new_secret)
+    new_owner = partial(_owner, outside.new_secret)
+    return SharedJournal(session, new_owner, observe=observe, clock=outside.clock)
 
 
 def _config(settings: Settings) -> BookingConfig:

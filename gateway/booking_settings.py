@@ -1,7 +1,7 @@
 """The settings about booking."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
@@ -16,8 +16,8 @@ class BookingSettings(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    gateway_journal: Path | None = None
-    """The SQLite file of idempotency keys, on a disk of this machine; without it no bookings are taken."""
+    gateway_journal: Path | Literal["shared"] | None = None
+    """The SQLite file of idempotency keys, on a disk of this machine, or `shared`; without it no bookings are taken."""
     gateway_booking_secret: SecretStr | None = None
     """At least 32 characters, for digests and appointment ids; `GATEWAY_BOOKING_SECRET_FILE` may name its file."""
     gateway_booking_secret_former: SecretStr | None = None

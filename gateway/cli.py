@@ -5,48 +5,35 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from datetime import date, datetime
-from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from random import random
 from secrets import token_hex
 from socket import socket
 from tempfile import TemporaryDirectory
-from time import time_ns
-from typing import Any, TypedDict
-from uuid import uuid4
+from typing import Any
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from gateway.app import create_app
 from gateway.domain.appointments import PatientIdentification
 from gateway.domain.window import time_zone
 from gateway.dry_run import Sizes, dry_run
-from gateway.http.csrf import Origins
-from gateway.http.error_responses import server_error_body
-from gateway.log_stream import LogStream
-from gateway.logging import build_log, capture_library_logs
+from gateway.processes import Process, listen
 from gateway.schema.query import sdl
 from gateway.server.allocator import restart_with_kept_heap
 from gateway.server.graceful_shutdown import ShutdownTimeouts
-from gateway.server.protocol import Readiness
-from gateway.server.request_head import ConnectionLimits, ErrorBody, ErrorHeaders
 from gateway.server.serving import (
     BindError,
-    PortRefusedError,
     StartError,
     listening_socket,
     serve,
     serve_in_thread,
     url_of,
 )
-from gateway.settings import Settings, SettingsError, load_settings, settings_table
+from gateway.settings import SettingsError, load_settings, settings_table
 from gateway.simulator import Behaviour, SimulatorSettings, announcement, create_simulator
-from gateway.telemetry.metrics import Metrics, metrics_app
-from gateway.telemetry.traces import Traces, TracesError, traces_to
+from gateway.telemetry.traces import TracesError
 
 _SIMULATED = "All data here is simulated: invented clinics, people and free times."
 # Where development servers of pages listen: Vite, Next.js and others, each on a port of its own.
@@ -56,8 +43,6 @@ _LOCAL_PAGES = tuple(
 _MAX_ASSUMED = 1_000
 _SIMULATOR_PORT = 9000
 _STDERR = 2
-# The metrics are served until the gateway has stopped, so that only a scrape may be in flight then.
-_METRICS_STOP = ShutdownTimeouts(grace_seconds=2)
 
 
 class InputError(Exception):
@@ -86,89 +71,26 @@ def _open_standard_streams() -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = load_settings(gateway_host=options.host, gateway_port=options.port)
+    settings = load_settings(gateway_host=options.host, gateway_port=options.port, gateway_workers=options.workers)
     restart_with_kept_heap(settings.gateway_kept_heap_mb, os.environ)
 
+    several = {} if settings.gateway_workers == 1 else {"workers": settings.gateway_workers}
+
     def announce(log: FilteringBoundLogger, url: str) -> None:
-        log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth)
+        log.info("gateway.serving", url=url, emrs=settings.leyr_emrs, auth=settings.gateway_auth, **several)
 
     stop = ShutdownTimeouts(
         settings.gateway_drain_seconds,
         grace_seconds=settings.grace_seconds,
         clean_up_seconds=1 + (0 if settings.gateway_journal is None else settings.gateway_booking_seconds),
     )
-    return _run(settings, announce, stop=stop, takes_signals=True)
-
-
-def _run(
-    settings: Settings,
-    announce: Callable[[FilteringBoundLogger, str], None],
-    *,
-    stop: ShutdownTimeouts,
-    notice: str = "",
-    takes_signals: bool = False,
-) -> int:
-    """Serve the gateway until it is stopped; `announce` is called with its log and its URL. Gives the exit status."""
-    stream = LogStream(sys.stderr)
-    log = build_log(settings.gateway_log_level, stream)
-    stream.on_lost = partial(_log_lost, log)
-    # Before anything is created: OpenTelemetry quotes its own settings where they are wrong.
-    capture_library_logs(log)
-    with ExitStack() as stack:
-        stack.callback(stream.close)
-        metrics = None
-        if settings.gateway_metrics_port is not None:
-            metrics = Metrics(settings.leyr_emrs, log_lines_lost=lambda: stream.lost)
-        traces = _traces(settings, log)
-        if traces is not None:
-            stack.callback(traces.close)
-        readiness = Readiness()
-        told: dict[str, Any] = {"log_to": stream, "metrics": metrics, "traces": traces, "readiness": readiness}
-        app = create_app(settings, **told, notice=notice, takes_signals=takes_signals)
-        listener = _listen(settings.gateway_host, settings.gateway_port, "GATEWAY_PORT or --port")
-        # Simulated data are for everyone.
-        refusal = None if notice else settings.refusal_to_listen(listener.getsockname()[0])
-        if refusal is not None:
-            listener.close()
-            raise SettingsError(refusal)
-        if metrics is not None:
-            port = settings.gateway_metrics_port or 0
-            metrics_socket = _listen(settings.gateway_metrics_host, port, "GATEWAY_METRICS_PORT")
-            log.info("gateway.metrics", url=f"{url_of(metrics_socket)}/metrics")
-            stack.enter_context(serve_in_thread(metrics_app(metrics), metrics_socket, stop=_METRICS_STOP))
-        announce(log, url_of(listener))
-        started = serve(app, listener, stop=stop, readiness=readiness, log=log, **_rules_of_server(settings))
-        return 0 if started else 1
-
-
-def _traces(settings: Settings, log: FilteringBoundLogger) -> Traces | None:
-    if settings.gateway_traces_url is None:
-        return None
-    return traces_to(
-        settings.gateway_traces_url,
-        emrs=settings.leyr_emrs,
-        ratio=settings.gateway_traces_ratio,
-        now_ns=time_ns,
-        chance=random,
-        log=log,
-    )
-
-
-def _log_lost(log: FilteringBoundLogger, lines: int) -> None:
-    log.warning("log.lines_lost", lines=lines, action="look at what reads the log: it took nothing for a while")
-
-
-def _listen(host: str, port: int, chosen_by: str) -> socket:
-    """Listen on an address; what chooses its port is said where that cannot be had. Raises BindError."""
-    try:
-        return listening_socket(host, port)
-    except PortRefusedError as error:
-        raise BindError(f"{error}; choose another port with {chosen_by}") from None
+    process = Process.of(settings, announce, stop=stop, takes_signals=True)
+    return process.run_workers(settings.gateway_workers) if several else process.run()
 
 
 def _simulator_socket(port: int | None) -> socket:
     if port is not None:
-        return _listen("127.0.0.1", port, "--simulator-port")
+        return listen("127.0.0.1", port, "--simulator-port")
     try:
         return listening_socket("127.0.0.1", _SIMULATOR_PORT)
     except BindError:
@@ -202,12 +124,12 @@ def _dev(options: argparse.Namespace) -> int:
             print(f"GraphiQL and GraphQL:  {url}/graphql", flush=True)
             print(f"The simulated Leyr:    {simulator_url}\n\nCtrl-C stops both.", flush=True)
 
-        return _run(settings, announce, stop=ShutdownTimeouts(), notice=_SIMULATED)
+        return Process.of(settings, announce, stop=ShutdownTimeouts(), notice=_SIMULATED).run()
 
 
 def _simulator(options: argparse.Namespace) -> int:
     settings = _simulator_settings(options)
-    listener = _listen(options.host, options.port, "--port")
+    listener = listen(options.host, options.port, "--port")
     print(f"{announcement(settings)}\nListening on {url_of(listener)}", flush=True)
     return 0 if serve(create_simulator(settings), listener) else 1
 
@@ -278,26 +200,6 @@ def _unless_set(**values: object) -> dict[str, object]:
     return {name: value for name, value in values.items() if not os.environ.get(name.upper())}
 
 
-class _ServerRules(TypedDict):
-    limits: ConnectionLimits
-    error_body: ErrorBody
-    error_headers: ErrorHeaders
-
-
-def _rules_of_server(settings: Settings) -> _ServerRules:
-    """What the server itself rejects, and how it says so."""
-    limits = ConnectionLimits(
-        header_bytes=settings.gateway_max_header_bytes,
-        headers=settings.gateway_max_headers,
-        url_bytes=settings.gateway_max_url_bytes,
-        receive_seconds=settings.gateway_receive_seconds,
-        keep_alive_seconds=settings.gateway_keep_alive_seconds,
-        connections=settings.gateway_max_connections,
-    )
-    origins = Origins(settings.gateway_cors_origins)
-    return {"limits": limits, "error_body": server_error_body(uuid4), "error_headers": origins.headers}
-
-
 def _simulator_settings(options: argparse.Namespace) -> SimulatorSettings:
     emrs = SimulatorSettings(today=date.min).emrs
     switches: dict[str, dict[str, Any]] = {}
@@ -337,7 +239,9 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    _add_address(command("serve", _serve, "Serve the gateway; settings come from the environment."))
+    serve_command = command("serve", _serve, "Serve the gateway; settings come from the environment.")
+    _add_address(serve_command)
+    serve_command.add_argument("--workers", type=int, metavar="N", help="processes (overrides GATEWAY_WORKERS)")
     dev = command("dev", _dev, "Serve the gateway on simulated data, with GraphiQL.")
     _add_address(dev)
     text = f"port of the simulator ({_SIMULATOR_PORT}, or else a free one)"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.fetch.profiles import ProfileOverride, Profiles, ProfilesError, read_profiles
 from gateway.files import FileError, read_file
-from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
+from gateway.http.persisted_documents import DocumentStore, ManifestError, PersistedDocuments, read_manifest
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.settings import Settings, SettingsError
 
@@ -49,14 +50,25 @@ class Configuration:
             except SettingsError as error:
                 self._log_failed(str(error))
                 return
-            if isinstance(self.verifier, ApiKeyVerifier):
-                self.verifier.callers = callers
-            elif self.verifier is not None:
+            if self.verifier is not None and not isinstance(self.verifier, ApiKeyVerifier):
                 await self.verifier.start()
-            if documents is not None:
-                self.documents.trust(documents)
-            self.profiles.configure(profiles)
+            self._take_over(callers, documents, profiles)
             self.log.info("gateway.reloaded", keys=len(callers), documents=len(documents or ()), ehrs=len(profiles))
+
+    def reload_for_forks(self) -> None:
+        """Take over what all files say now, or nothing, for processes that are forked later, which call for keys."""
+        # The others say so.
+        with suppress(SettingsError):
+            self._take_over(*self._read())
+
+    def _take_over(
+        self, callers: Mapping[bytes, Caller], documents: Mapping[str, str] | None, profiles: list[EhrProfile]
+    ) -> None:
+        if isinstance(self.verifier, ApiKeyVerifier):
+            self.verifier.callers = callers
+        if documents is not None:
+            self.documents.trust(documents)
+        self.profiles.configure(profiles)
 
     def _log_failed(self, reason: str) -> None:
         shown = "a personal number stands in it" if may_hold_a_personal_number(reason) else reason
@@ -77,17 +89,20 @@ def verifier_of(
     *,
     log: structlog.typing.FilteringBoundLogger,
     connections: HttpClientFactory,
-    new_secret: Callable[[], bytes],
+    names: Callable[[], bytes],
     now: Callable[[], datetime],
     clock: Callable[[], float],
 ) -> CredentialVerifier | None:
-    """Who may ask; None where everybody may. Raises SettingsError."""
+    """Who may ask; None where everybody may; `names` is what the names of tokens' callers are made with.
+
+    Raises SettingsError.
+    """
     if settings.gateway_auth == "api-keys" and settings.gateway_api_keys is not None:
         return _api_keys(settings.gateway_api_keys, rate_of(settings), settings.leyr_emrs)
     if settings.gateway_auth == "jwt":
         source = _key_source(settings.gateway_jwt_jwks or "", connections)
         keys = KeySet(source, clock=clock, on_failed=lambda reason: _log_keys(log, reason))
-        return JwtVerifier(keys, _jwt_requirements(settings), rate=rate_of(settings), secret=new_secret(), now=now)
+        return JwtVerifier(keys, _jwt_requirements(settings), rate=rate_of(settings), secret=names, now=now)
     return None
 
 
@@ -101,7 +116,9 @@ def rate_of(settings: Settings) -> Rate:
     )
 
 
-def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
+def persisted_documents_of(
+    settings: Settings, memory: CacheBudget, shared: DocumentStore | None = None
+) -> PersistedDocuments:
     """The documents of the manifest, or else those that clients register. Raises SettingsError."""
     trusted = _manifest(settings.gateway_documents)
     return PersistedDocuments(
@@ -109,6 +126,7 @@ def persisted_documents_of(settings: Settings, memory: CacheBudget) -> Persisted
         only=settings.gateway_documents_only,
         automatic=settings.gateway_automatic_documents,
         budget=memory,
+        shared=shared,
     )
 
 

@@ -19,7 +19,8 @@ class LogStream:
 
     A line that would have to wait goes to a thread, which the first of them starts: a thread from before a fork would
     be in the parent alone. `lost` counts the lines for which there was no room, and `on_lost` is told of them by that
-    thread as soon as half of the room is free again.
+    thread as soon as half of the room is free again. `process` is what each line says of the process that wrote it,
+    where several share a log.
     """
 
     line_buffering = True
@@ -27,6 +28,7 @@ class LogStream:
     def __init__(self, to: TextIO, max_bytes: int = _MAX_BYTES) -> None:
         self.lost = 0
         self.on_lost: Callable[[int], None] = lambda _: None
+        self.process: dict[str, object] = {}
         self._descriptor = to.fileno()
         self._isatty = to.isatty()
         self._encoding = to.encoding or "utf-8"
@@ -37,6 +39,13 @@ class LogStream:
         self._waiting_bytes = self._untold = 0
         self._thread_of: int | None = None
         self._write_at_once = _writer_at_once(self._descriptor)
+
+    def begin_in_fork(self, **process: object) -> None:
+        """Begin anew in a process that was forked: what waits, and is lost, is the parent's, and so is its thread."""
+        self.process.update(process)
+        self._changed = Condition()
+        self._waiting.clear()
+        self.lost = self._waiting_bytes = self._untold = 0
 
     def isatty(self) -> bool:
         """Whether a person looks on."""

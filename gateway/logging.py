@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from traceback import walk_tb
@@ -56,7 +56,7 @@ def build_log(
     in the code it arose are written. `console` is the form for people, and the default on a terminal. A line that the
     stream does not take is lost: no call raises.
     """
-    processors: list[structlog.typing.Processor] = [_JsonLines(now)]
+    processors: list[structlog.typing.Processor] = [_JsonLines(now, to.process if isinstance(to, LogStream) else {})]
     if to.isatty() if console is None else console:
         processors.append(_console_lines(colors=to.isatty()))
     log = structlog.wrap_logger(
@@ -118,8 +118,9 @@ def asyncio_handler(log: FilteringBoundLogger) -> Callable[[asyncio.AbstractEven
 class _JsonLines:
     """Renders an event as a line of JSON; a single processor, since every response waits for its line."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], process: Mapping[str, object]) -> None:
         self._now = now
+        self._process = process
 
     def __call__(self, _: object, level: str, fields: EventDict) -> str:
         event = fields.pop("event")
@@ -127,11 +128,12 @@ class _JsonLines:
         if "exc_info" in fields:
             line |= _safe_fields(None, _error_of(fields.pop("exc_info")))
         line.update(fields)
+        line.update(self._process)
         try:
             return orjson.dumps(line, _type_name, _OPTIONS).decode()
         except TypeError:
             # An integer of more than 64 bits, or half a surrogate pair.
-            head = {"timestamp": line["timestamp"], "level": level, "event": event}
+            head = {"timestamp": line["timestamp"], "level": level, "event": event, **self._process}
             return orjson.dumps({**head, "unwritable": sorted(map(str, fields))}, option=_OPTIONS).decode()
 
 

@@ -155,6 +155,8 @@ class Settings(LimitSettings, AccessSettings, BookingSettings, SharedSettings, P
     """The address to listen on."""
     gateway_port: int = Field(8000, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
+    gateway_workers: int = Field(1, ge=1, le=256)
+    """How many processes serve, each on a processor of its own (Linux); `gateway dev` is always one."""
     gateway_max_window_days: int = Field(92, ge=1, le=3660)
     """The widest window that a query may ask, in days of the calendar where the care unit lies."""
     gateway_cache_catalog_seconds: float = Field(300, ge=0, le=86_400)
@@ -166,7 +168,7 @@ class Settings(LimitSettings, AccessSettings, BookingSettings, SharedSettings, P
     gateway_cache_timeslots_stale_seconds: float = Field(15, ge=0, le=30)
     """For how long after that they are served while they are fetched anew."""
     gateway_cache_max_mb: int = Field(64, ge=1, le=65_536)
-    """What all caches together may take in memory, in MiB."""
+    """What all caches together may take in memory, in MiB, in each worker."""
     gateway_kept_heap_mb: int = Field(64, ge=0, le=1_024)
     """How much freed memory to keep for the next large answer (glibc), in MiB; 0 leaves that to the C library."""
     gateway_introspection: bool = False
@@ -221,6 +223,12 @@ class Settings(LimitSettings, AccessSettings, BookingSettings, SharedSettings, P
                 "LEYR_BASE_URL is http to another machine, which would send the client secret in clear: "
                 "write https, or set LEYR_ALLOW_HTTP=yes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_journal_has_a_store(self) -> Self:
+        if self.gateway_journal == "shared" and self.gateway_shared_url is None:
+            raise ValueError("GATEWAY_JOURNAL=shared is kept in the store of GATEWAY_SHARED_URL: set that too")
         return self
 
     @field_validator("leyr_client_id", "leyr_client_secret")

@@ -1,52 +1,48 @@
 """The shared store, joined: its connection, what is sealed how, its logs of events, and what hears of it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import Self
 
+from gateway.auth.shared_rates import SharedRates
+from gateway.fetch.catalog import ShareLists
+from gateway.fetch.shared_lists import ListSharing, SharedLists
+from gateway.fetch.shared_timeslots import SharedTimeslots
+from gateway.fetch.timeslot_calls import TimeslotCalls
+from gateway.http.shared_documents import SharedDocuments
 from gateway.settings import Settings, SettingsError
+from gateway.shared_store.address import StoreAddress
+from gateway.shared_store.event_log import EventLogs
+from gateway.shared_store.leases import Leases
 from gateway.shared_store.reads import ReadEvents
+from gateway.shared_store.sealing import Sealing
+from gateway.shared_store.store import SharedStore, StoreConfig
 from gateway.telemetry.shared_store_log import SharedStoreEvents
-
-if TYPE_CHECKING:
-    # Nothing of it is imported where nothing is shared.
-    from gateway.fetch.catalog import ShareLists
-    from gateway.shared_store.event_log import EventLogs
-    from gateway.shared_store.leases import Leases
-    from gateway.shared_store.sealing import Sealing
-    from gateway.shared_store.store import SharedStore
+from gateway.time_and_chance import TimeAndChance
 
 # What is written may be read by processes of the same version alone.
 _VERSION = "1"
-
-
-class TimeAndChance(NamedTuple):
-    """What comes from outside of the process."""
-
-    clock: Callable[[], float]
-    new_secret: Callable[[], bytes]
-    chance: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
     """The shared store and what is made over it. An async context manager, which does not wait for a connection."""
 
-    store: "SharedStore"
-    sealing: "Sealing"
-    logs: "EventLogs"
-    leases: "Leases"
+    store: SharedStore
+    sealing: Sealing
+    logs: EventLogs
+    leases: Leases
     outside: TimeAndChance
     reads: ReadEvents
     """Who is told what came of looking into it."""
+    documents: SharedDocuments
+    rates: SharedRates
 
     @classmethod
-    def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
-        """What the settings say; None where nothing is shared. Raises SettingsError."""
-        address = settings.store_address
-        if address is None:
-            return None
+    def of(
+        cls, settings: Settings, address: StoreAddress, events: SharedStoreEvents, outside: TimeAndChance
+    ) -> "Shared":
+        """What the settings say of the store at an address. Raises SettingsError."""
         try:
             # Its library is an extra.
             from gateway.shared_store.connection import ServerConnection  # noqa: PLC0415 # as said above
@@ -56,10 +52,6 @@ class Shared:
                 "run `python -m pip install --require-hashes -r requirements/extras.txt`, "
                 "or build the image with `--build-arg LOCK=extras`"
             ) from None
-        from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
-        from gateway.shared_store.leases import Leases  # noqa: PLC0415 # as said above
-        from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
-        from gateway.shared_store.store import SharedStore, StoreConfig  # noqa: PLC0415 # as said above
 
         store = SharedStore(
             StoreConfig(address, settings.shared_timeout_seconds, settings.gateway_shared_prefix),
@@ -75,17 +67,31 @@ class Shared:
         context = (_VERSION, settings.leyr_base_url, client_id)
         sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret, events.store_garbage)
         logs = EventLogs(store, sealing)
-        return cls(store, sealing, logs, Leases(logs, outside.new_secret), outside, events)
+        return cls(
+            store,
+            sealing,
+            logs,
+            Leases(logs, outside.new_secret),
+            outside,
+            events,
+            SharedDocuments(store, sealing, outside.clock),
+            SharedRates(store, sealing, outside.clock),
+        )
 
-    def lists(self) -> "ShareLists":
+    def lists(self) -> ShareLists:
         """What makes lists of the catalogue shared ones."""
-        from gateway.fetch.shared_lists import ListSharing, SharedLists  # noqa: PLC0415 # it needs the extra
-
         return partial(SharedLists, ListSharing(self.logs, self.leases, self.reads, self.outside.clock))
+
+    def share(self, calls: TimeslotCalls) -> None:
+        """Let timeslots be asked once for all processes, as long as they are remembered at all."""
+        if calls.snapshots.lifetimes.fresh:
+            calls.share(SharedTimeslots(calls, self.logs, self.leases, self.outside.new_secret, self.outside.clock))
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()
+        await self.rates.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.rates.__aexit__(*error)
         await self.store.__aexit__(*error)

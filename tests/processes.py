@@ -1,16 +1,19 @@
 """Commands of the gateway as processes, untouched by settings of the machine."""
 
+import asyncio
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import Any, Self
 
 from gateway.cli import main
 from gateway.server.allocator import heap_variables
@@ -106,3 +109,23 @@ class PythonProcess:
         """Send a signal and wait for the end; the exit status."""
         self.process.send_signal(number)
         return self.process.wait(timeout=STOPS_WITHIN)
+
+
+class Serving(PythonProcess):
+    """`gateway serve`."""
+
+    def url(self, event: str = "gateway.serving") -> str:
+        return self.printed(rf'"event":"{event}","url":"(http://[^"]+)"')
+
+    async def ended(self) -> int:
+        """Its exit status."""
+        return await asyncio.to_thread(self.process.wait, timeout=STOPS_WITHIN)
+
+    def events(self, level: str | None = None) -> Counter[str]:
+        """How many log events there were of each kind."""
+        return Counter(line["event"] for line in self.lines() if level in (None, line["level"]))
+
+    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's lines, of one event or of all."""
+        lines: list[dict[str, Any]] = [json.loads(line) for line in self.output.splitlines()]
+        return [line for line in lines if event in (None, line["event"])]

@@ -127,12 +127,16 @@ def _listed(value: object) -> frozenset[str] | None:
 
 
 class _Cached(NamedTuple):
-    """A verified token's caller, its key, and the time for which the result counts, in seconds since 1970."""
+    """A verified token's caller, its key, and the time for which the result counts, in seconds since 1970.
+
+    `secret` is what the caller's name was made with.
+    """
 
     caller: Caller
     key: Key
     since: float
     until: float
+    secret: bytes
 
 
 def _size(cached: _Cached) -> int:
@@ -148,14 +152,14 @@ class JwtVerifier:
     """Verifies bearer tokens.
 
     Results are cached for minutes by the token's digest, as long as the issuer keeps the key. `secret` makes the
-    callers' names: up to 64 random bytes, different in every process.
+    callers' names: up to 64 random bytes. Where it is another than before, tokens are read again.
     """
 
     keys: KeySet
     required: JwtRequirements
     _: KW_ONLY
     rate: Rate
-    secret: bytes
+    secret: Callable[[], bytes]
     now: Callable[[], datetime]
     _cache: LRUCache[bytes, _Cached] = field(default_factory=_new_cache, init=False)
 
@@ -182,7 +186,8 @@ class JwtVerifier:
         if cached is None:
             return None
         keys = self.keys.current()
-        if keys is not None and cached.key in keys and cached.since <= self.now().timestamp() < cached.until:
+        is_kept = keys is not None and cached.key in keys and cached.secret == self.secret()
+        if is_kept and cached.since <= self.now().timestamp() < cached.until:
             return cached.caller
         del self._cache[digest]
         return None
@@ -200,10 +205,11 @@ class JwtVerifier:
         public.algorithm_name = algorithm
         claims = self._claims(token, public)
         now, until = self.now().timestamp(), self._valid_until(claims)
-        name = caller_name(claims, self.required, self.secret)
+        secret = self.secret()
+        name = caller_name(claims, self.required, secret)
         rights = granted_rights(claims, self.required)
         caller = Caller(name, granted_access(claims, self.required), self.rate, rights)
-        self._cache[digest] = _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS))
+        self._cache[digest] = _Cached(caller, key, now, min(until, now + _MAX_CACHED_SECONDS), secret)
         return caller
 
     def _claims(self, token: str, key: jwt.PyJWK | None = None) -> dict[str, Any]:

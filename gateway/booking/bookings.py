@@ -198,8 +198,7 @@ class Bookings:
         if action is KeyAction.LOOK_UP and entry is not None:
             patient_id = None if asked is None else leyr_id_of(asked[1])
             try:
-                async with asyncio.timeout(max(deadline.left, 0.0)):
-                    outcome = await self._lookups.resolve(entry, patient_id)
+                outcome = await self._lookups.resolve(entry, patient_id, max(deadline.left, 0.0))
             except (TimeoutError, JournalUnavailableError):
                 # It was sent, so that nobody may be told that it was not.
                 outcome = Unknown(self._needs.now() + timedelta(seconds=_ASK_AGAIN_SECONDS))

@@ -46,10 +46,13 @@ class Lookups:
         self._on_settled = on_settled
         self._under_way: dict[bytes, asyncio.Task[Outcome | None]] = {}
 
-    async def resolve(self, entry: JournalEntry, patient_id: str | None) -> Outcome | None:
+    async def resolve(
+        self, entry: JournalEntry, patient_id: str | None, seconds: float | None = None
+    ) -> Outcome | None:
         """What became of what a key sent; None where the journal says it meanwhile, or another process is at it.
 
-        `patient_id` is Leyr's, where the one who asks names the patient so. Raises JournalUnavailableError.
+        `patient_id` is Leyr's, where the one who asks names the patient so. Raises JournalUnavailableError, and
+        TimeoutError for who waits so many seconds; the look-up goes on for others.
         """
         task = self._under_way.get(entry.key)
         if task is None:
@@ -57,7 +60,9 @@ class Lookups:
             self._under_way[entry.key] = task
             task.add_done_callback(partial(self._on_done, entry.key))
         # Not the task's own await, which would be cancelled with a look-up that ends as the process stops.
-        await asyncio.wait({task})
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
         return Unknown(self._needs.now() + _SOON) if task.cancelled() else task.result()
 
     async def read(self, care_unit: CareUnitKey, leyr_id: str) -> Appointment | None:

@@ -184,9 +184,10 @@ class SqliteJournal:
         """See `Journal.count_attempt`."""
         statement = (
             "INSERT INTO attempts VALUES (?, 1, ?) ON CONFLICT (appointment) "
-            "DO UPDATE SET number = number + 1, expires = max(expires, excluded.expires) RETURNING number"
+            "DO UPDATE SET number = iif(expires < ?, 0, number) + 1, expires = max(expires, excluded.expires) "
+            "RETURNING number"
         )
-        parameters = appointment, expires_at.timestamp()
+        parameters = appointment, expires_at.timestamp(), self.now().timestamp()
         return await self._thread.do(lambda connection: int(connection.execute(statement, parameters).fetchone()[0]))
 
     async def attempts(self, appointment: bytes) -> int:

@@ -101,7 +101,7 @@ def put_entry(connection: sqlite3.Connection, entry: JournalEntry) -> None:
             entry.state,
             entry.expires_at.timestamp(),
             encoded(entry),
-            _text(entry.care_unit),
+            _text(entry.care_unit if entry.wish is None else entry.wish.timeslot.care_unit),
             None if entry.wish is None else entry.wish.resource,
             None if when is None else when.start.timestamp(),
             None if when is None else when.end.timestamp(),

@@ -7,12 +7,9 @@ request's own calls count as known until its end, with or without a cache: the w
 """
 
 from asyncio import Lock, sleep
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import chain
-from typing import NamedTuple
 
 from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import GatewayError, OperationTooLarge, RateLimited
@@ -27,11 +24,9 @@ from gateway.domain.queries import (
     TimeslotQuery,
     TooManyCallsError,
     UnitLists,
-    containing,
     kept_filters,
     lists_spread_over,
     partition,
-    serves,
     spread,
     unconfirmed_ids,
 )
@@ -39,21 +34,20 @@ from gateway.domain.timeslots import TimeslotList, joined
 from gateway.domain.window import Window, subtract, to_end_of_day
 from gateway.fetch.backend import UnitListLoader, load_listed_ids
 from gateway.fetch.fetch_scope import FetchScope
+from gateway.fetch.known_sources import ByResource, CoveredRange, KnownSources, contained, held_range
+from gateway.fetch.missing_ranges import MissingRange, calls_for_missing
+from gateway.fetch.request_answers import RequestAnswers
+from gateway.fetch.shared_reads import Position
+from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
-from gateway.fetch.timeslot_calls import MissingRange, RequestAnswers, Source, TimeslotCalls, calls_for_missing
+from gateway.fetch.timeslot_calls import Source, TimeslotCalls
 
 # Queries that are looked at before others have their turn.
 _QUERIES_A_PIECE = 500
 # A thousand ids, each asked for in fifty windows.
 _MOST_PARTS = 50_000
-
-
-class CoveredRange(NamedTuple):
-    """A query for a range of a window, and the step whose answer holds the slots."""
-
-    query: TimeslotQuery
-    step: Step
-    source: Source
+# Other processes may begin calls while it is planned; then what they ask is taken into account.
+_MOST_PLANS = 20
 
 
 class QueryCoverage:
@@ -117,28 +111,42 @@ class QueryCoverage:
             found = {query: failed.of(lists_spread_over(query, profile)) for query in queries}
             self.errors.update((query, error) for query, error in found.items() if error is not None)
             queries = [query for query in queries if query not in self.errors]
-        batch = _Batch(listed_ids)
+        joinable: list[SharedCall[TimeslotList]] = []
+        try:
+            for number in range(_MOST_PLANS):
+                if not self.calls.is_current(self.care_unit):
+                    joinable += await self.calls.catch_up(self.care_unit)
+                position = self.calls.position(self.care_unit) if number < _MOST_PLANS - 1 else None
+                if await self._cover_all(queries, _Batch(listed_ids, position), profile):
+                    return
+        finally:
+            for call in joinable:
+                call.release()
+
+    async def _cover_all(self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> bool:
+        """Cover queries; False where that has to be planned again, as other processes have begun calls meanwhile."""
         try:
             await self._cover_each(sorted(queries, key=_containers_first), batch, profile)
-            if batch.missing:
-                await self._fetch(batch, profile)
+            if batch.missing and not await self._fetch(batch, profile):
+                return False
         except (OperationTooLarge, RateLimited) as error:
             # Not even those that are known in part may give that part as their answer.
             for query in queries:
                 self._ranges.pop(query, None)
                 self.errors[query] = error
-            return
+            return True
         for count, query in enumerate(batch.covered, 1):
             if count % _QUERIES_A_PIECE == 0:
                 await sleep(0)
             self._planned.add(query)
-        by_resource: dict[TimeslotQuery, _ByResource] = {}
+        by_resource: dict[TimeslotQuery, ByResource] = {}
         for count, (query, container) in enumerate(batch.contained.items()):
             if count % _QUERIES_A_PIECE == _QUERIES_A_PIECE - 1:
                 await sleep(0)
             if container not in by_resource:
-                by_resource[container] = _ByResource(self._ranges[container])
-            self._ranges[query] = list(_contained(by_resource[container].of(query.resource), query))
+                by_resource[container] = ByResource(self._ranges[container])
+            self._ranges[query] = list(contained(by_resource[container].of(query.resource), query))
+        return True
 
     async def _cover_each(self, queries: Iterable[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> None:
         for count, query in enumerate(queries):
@@ -146,10 +154,10 @@ class QueryCoverage:
                 if count:
                     await sleep(0)
                 # Pending calls come and go while others have their turn.
-                known = _KnownSources(self.answers, profile)
+                known = KnownSources(self.answers, profile)
             self._cover(query, batch, known, profile)
 
-    def _cover(self, query: TimeslotQuery, batch: "_Batch", known: "_KnownSources", profile: EhrProfile) -> None:
+    def _cover(self, query: TimeslotQuery, batch: "_Batch", known: "KnownSources", profile: EhrProfile) -> None:
         """Find what is known of a query, and what is missing. Raises OperationTooLarge."""
         # Queries of one batch are planned together, except those that are spread over filters they do not name.
         container = self._planned.of(query, profile) or batch.spread_out.of(query, profile)
@@ -173,14 +181,14 @@ class QueryCoverage:
             batch.apart.add(kept_filters(part, profile))
             batch.missing += self._use_known(query, part, known)
 
-    def _use_known(self, query: TimeslotQuery, part: TimeslotQuery, known: "_KnownSources") -> Iterator[MissingRange]:
+    def _use_known(self, query: TimeslotQuery, part: TimeslotQuery, known: "KnownSources") -> Iterator[MissingRange]:
         """Cover what is known of a query's part; gives the missing ranges, and the known ones that are stale."""
         missing = [part.window]
         stale: list[Window] = []
         for step, source in self._known_sources(part, known):
             left: list[Window] = []
             for window in missing:
-                held = _held_range(part, window, step, source)
+                held = held_range(part, window, step, source)
                 if held is None:
                     left.append(window)
                     continue
@@ -198,15 +206,15 @@ class QueryCoverage:
         yield from (MissingRange(query, part, each) for each in missing)
         yield from (MissingRange(query, part, each, awaited=False) for each in stale)
 
-    def _known_sources(self, part: TimeslotQuery, known: "_KnownSources") -> Iterator[tuple[Step, Source]]:
+    def _known_sources(self, part: TimeslotQuery, known: "KnownSources") -> Iterator[tuple[Step, Source]]:
         """What may hold a range of a part: the request's own answers, then fresh and stale ones, then pending calls."""
         yield from known.own(part)
         for snapshot in self.calls.snapshots.known(part, known.profile, self._scope.since_of(self.care_unit)):
             yield snapshot.step, snapshot
         yield from known.pending(part)
 
-    async def _fetch(self, batch: "_Batch", profile: EhrProfile) -> None:
-        """Start the fewest calls for what is missing of a batch.
+    async def _fetch(self, batch: "_Batch", profile: EhrProfile) -> bool:
+        """Start the fewest calls for what is missing of a batch; False where that has to be planned again.
 
         Raises OperationTooLarge and RateLimited before the first of them.
         """
@@ -216,18 +224,28 @@ class QueryCoverage:
         if found is None:
             found = await self._planned_calls(wanted, batch, profile)
         awaited = dict.fromkeys(step for each, steps in found.items() if each.awaited for step in steps)
-        self.answers.count_calls(awaited)
+        refreshed = dict.fromkeys(step for each, steps in found.items() if not each.awaited for step in steps)
+        claims = await self.answers.claim(awaited, refreshed, batch.position)
+        if claims is None:
+            return False
+        try:
+            self.answers.count_calls(awaited)
+        except (OperationTooLarge, RateLimited):
+            self.calls.give_back(claims.values())
+            raise
         # All of them are started before others have their turn, since what is counted now may be too much then.
-        started = {step: self.answers.start_or_join(step) for step in awaited}
+        started = {step: self.answers.start_or_join(step, claims.get(step)) for step in awaited}
+        for step in refreshed:
+            if step not in started:
+                self.answers.refresh(step, claims.get(step))
         for count, (each, steps) in enumerate(found.items(), 1):
             if count % _QUERIES_A_PIECE == 0:
                 await sleep(0)
             for step in steps:
                 held = each.window.intersection(step.window)
-                if not each.awaited:
-                    self.answers.refresh(step)
-                elif held is not None:
+                if each.awaited and held is not None:
                     self._ranges[each.query].append(CoveredRange(each.part.within(held), step, started[step]))
+        return True
 
     def count_slots(self, source: Source, slots: int) -> None:
         """Count what a call brought, once for the request."""
@@ -280,12 +298,19 @@ class QueryCoverage:
         if error is not None:
             return error
         steps = plan([query], profile, listed_ids).serving[query]
-        self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
+        new = [each for each in steps if self.answers.completed(each) is None]
+        claims = await self.answers.claim(new, (), None)
+        try:
+            self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
+        except (OperationTooLarge, RateLimited):
+            self.calls.give_back((claims or {}).values())
+            raise
         ranges = []
         for step in steps:
             window = query.window.intersection(step.window)
             if window is not None:
-                answered, source = self.answers.completed(step) or (step, self.answers.start_or_join(step))
+                claim = (claims or {}).get(step)
+                answered, source = self.answers.completed(step) or (step, self.answers.start_or_join(step, claim))
                 part = TimeslotQuery(self.care_unit, window, *step.filters)
                 ranges.append(CoveredRange(part, answered, source))
         return ranges
@@ -309,87 +334,19 @@ def _alone(
 
 @dataclass(slots=True)
 class _Batch:
-    """Queries that are planned together; `apart` are the filters that no call for a part of them can do without."""
+    """Queries that are planned together; `apart` are the filters that no call for a part of them can do without.
+
+    `position` says how much of what other processes said was known when that began.
+    """
 
     listed_ids: ListedIds
+    position: Position | None = None
     missing: list[MissingRange] = field(default_factory=list)
     parts: list[TimeslotQuery] = field(default_factory=list)
     covered: list[TimeslotQuery] = field(default_factory=list)
     spread_out: Containers = field(default_factory=Containers)
     apart: set[Filters] = field(default_factory=set)
     contained: dict[TimeslotQuery, TimeslotQuery] = field(default_factory=dict)
-
-
-class _KnownSources:
-    """The sources that a request may use at a moment, by the filters of their steps."""
-
-    def __init__(self, answers: RequestAnswers, profile: EhrProfile) -> None:
-        self.profile = profile
-        self._own = self._by_filters(answers.items())
-        self._pending = self._by_filters(answers.pending().items())
-
-    def own(self, part: TimeslotQuery) -> Iterator[tuple[Step, Source]]:
-        """The request's own steps that may hold a range of a part."""
-        return self._settling(self._own, part)
-
-    def pending(self, part: TimeslotQuery) -> Iterator[tuple[Step, Source]]:
-        """The steps of pending calls that may."""
-        return self._settling(self._pending, part)
-
-    def _by_filters(self, sources: Iterable[tuple[Step, Source]]) -> Mapping[Filters, Sequence[tuple[Step, Source]]]:
-        found: defaultdict[Filters, list[tuple[Step, Source]]] = defaultdict(list)
-        for step, source in sources:
-            if step.allowed_by(self.profile.filter_policy):
-                found[step.filters].append((step, source))
-        return found
-
-    def _settling(
-        self, sources: Mapping[Filters, Sequence[tuple[Step, Source]]], part: TimeslotQuery
-    ) -> Iterator[tuple[Step, Source]]:
-        if sources:
-            for filters in containing(part.filters, self.profile):
-                for step, source in sources.get(filters, ()):
-                    if step.window.overlaps(part.window):
-                        yield step, source
-
-
-class _ByResource:
-    """The ranges of a query by the resource that their steps ask for."""
-
-    def __init__(self, ranges: Sequence[CoveredRange]) -> None:
-        self._ranges = ranges
-        self._by_resource: defaultdict[str | None, list[CoveredRange]] = defaultdict(list)
-        for each in ranges:
-            self._by_resource[each.step.resource].append(each)
-
-    def of(self, resource: str | None) -> Iterable[CoveredRange]:
-        """The ranges that may hold slots of a resource."""
-        return self._ranges if resource is None else chain(*map(self._by_resource.__getitem__, (None, resource)))
-
-
-def _contained(ranges: Iterable[CoveredRange], query: TimeslotQuery) -> Iterator[CoveredRange]:
-    """The ranges of a query from those of an earlier one that contains it: what each of many resources gets.
-
-    The earlier one may have been spread over filters of its own, so its ranges together hold the query's answer.
-    """
-    for each in ranges:
-        if serves(each.step, query) and (held := each.query.window.intersection(query.window)) is not None:
-            yield CoveredRange(query.within(held), each.step, each.source)
-
-
-def _held_range(part: TimeslotQuery, window: Window, step: Step, source: Source) -> CoveredRange | None:
-    """The range of a part that an answer holds in a window; None where it holds none, or its slots do not tell."""
-    held, answer = window.intersection(step.window), source.answer
-    if held is None:
-        return None
-    found = CoveredRange(part.within(held), step, source)
-    if answer is None:
-        return found
-    # As a rule slots name their owners, and then there is nothing to check.
-    may_lack_owner = (part.resource != step.resource and len(answer.of_resource(None)) > 0) or (
-        part.service != step.service and len(answer.of_service(None)) > 0
-    )
-    return None if may_lack_owner and partition(found.query, step, answer) is None else found
 
 
 def _containers_first(query: TimeslotQuery) -> tuple[int, timedelta]:

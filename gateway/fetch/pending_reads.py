@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 
 from gateway.domain.pieces import PIECE, InPieces, whole
 from gateway.domain.queries import Step
@@ -37,6 +38,8 @@ class PendingRead:
     was_overtaken: bool = False
     newer: list[Snapshot] = field(default_factory=list)
     forgotten: list[tuple[Window, float]] = field(default_factory=list)
+    overtaken_by: float = -inf
+    """When the latest call began of those that have brought something newer that is not known here."""
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, now: float, *, was_overtaken: bool) -> None:
@@ -82,6 +85,8 @@ class PendingRead:
 
     async def corrected(self, answer: TimeslotList, began: float) -> TimeslotList | None:
         """The answer as newer ones say; None where they do not tell, so that the EHR has to be asked again."""
+        if self.overtaken_by > began:
+            return None
         corrected = answer
         # Calls wait for their turn while others land that were sent before them.
         self.newer = [each for each in self.newer if _last_began(each) > began]

@@ -32,8 +32,6 @@ _DERIVED_SNAPSHOT_BYTES = 1_000
 _GENERATION_BYTES = 500
 # Slots of one list are much alike, so some of them tell what all take.
 _SAMPLE = 64
-
-
 # More are forgotten where a newer read overlaps them, as writing into each takes a hundredth of a millisecond or more.
 _MOST_WRITTEN = 1_000
 # Writing into a longer list takes many milliseconds.
@@ -52,6 +50,8 @@ class Snapshot:
     answer: TimeslotList
     fetched_at: float
     reader: object = None
+    arrived_at: float = -inf
+    """The clock's seconds when it came from another process."""
 
 
 class Generation:
@@ -107,6 +107,13 @@ class Snapshots:
         for snapshot in found:
             self._budget.touch(snapshot)
         return found
+
+    def meeting(self, step: Step) -> list[Snapshot]:
+        """The snapshots that may be served and whose answers may hold a slot of the answer to a step."""
+        return self._meeting(step, self._clock() - self.lifetimes.served)
+
+    def __contains__(self, care_unit: CareUnitKey) -> bool:
+        return care_unit in self._cached
 
     def is_fresh(self, snapshot: Snapshot) -> bool:
         """Whether a snapshot needs no refresh."""
@@ -260,7 +267,6 @@ class Snapshots:
             self._add_derived(snapshot.answer)
 
     def _meeting(self, step: Step, oldest: float) -> list[Snapshot]:
-        """The snapshots whose answers may hold a slot of the answer to a step."""
         found: list[Snapshot] = []
         for siblings in self._cached.get(step.care_unit, {}).values():
             if filters_meet(siblings[0].step, step):

@@ -2,11 +2,10 @@
 
 from asyncio import Semaphore
 from collections import defaultdict
-from collections.abc import Callable, ItemsView, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from math import inf
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from cachetools import FIFOCache
@@ -14,21 +13,20 @@ from cachetools import FIFOCache
 from gateway.domain.call_count import FURTHER_CALLS
 from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.models import CareUnitKey
-from gateway.domain.pieces import Pieces
-from gateway.domain.queries import Filters, Plan, Step, TimeslotQuery, TooManyCallsError
+from gateway.domain.queries import Step
 from gateway.domain.read_order import differs, filters_meet, own_slots
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.backend import CountCalls, DividedCalls, SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.profiles import Profiles
+from gateway.fetch.shared_reads import Claim, Position, RemoteRead, SharedReads
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot, Snapshots
 
 # Where an EHR wants a filter, one query may become a call for each resource; a clinic gets them a few at a time.
-_CALLS_AT_ONCE = 8
+CALLS_AT_ONCE = 8
 # How often a call is made where newer answers of unknown owners overtake it.
 _MOST_READS = 3
 # In lists, each with a further one for as many slots: ten microseconds.
@@ -49,6 +47,7 @@ class TimeslotCalls:
     ) -> None:
         self.profiles = profiles
         self.snapshots = snapshots
+        self._shared: SharedReads | None = None
         self._divided = DividedCalls(backend, lambda care_unit: profiles.of_unit(care_unit).time_zone, clock)
         self._clock = clock
         self._pending: defaultdict[CareUnitKey, dict[Step, SharedCall[TimeslotList]]] = defaultdict(dict)
@@ -59,6 +58,41 @@ class TimeslotCalls:
         self._counting: dict[Step, list[CountCalls]] = {}
         self._not_rounded_up: set[str] = set()
         self._failed_at: FIFOCache[CareUnitKey, float] = FIFOCache(_MOST_FAILED)
+
+    def share(self, shared: "SharedReads") -> None:
+        """Find out from now on what other processes do before a call is made, and tell them what this one does."""
+        self._shared = shared
+
+    def is_current(self, care_unit: CareUnitKey) -> bool:
+        """Whether nothing is to be found out from other processes before calls for a care unit are planned."""
+        return self._shared is None or self._shared.is_current(care_unit)
+
+    def position(self, care_unit: CareUnitKey) -> Position | None:
+        """How much of what other processes said of a care unit is known here."""
+        return None if self._shared is None else self._shared.position(care_unit)
+
+    async def catch_up(self, care_unit: CareUnitKey) -> Sequence[SharedCall[TimeslotList]]:
+        """Learn what other processes have fetched, and make their pending calls joinable here.
+
+        Whoever has planned with these releases them: those that nobody joined end then.
+        """
+        if self._shared is None:
+            return ()
+        await self._shared.catch_up(care_unit)
+        pending = self._shared.pending(care_unit)
+        return [self._follow_remote(each) for each in pending if self.pending_call(each.read.step, -inf) is None]
+
+    def _follow_remote(self, remote: "RemoteRead") -> SharedCall[TimeslotList]:
+        return self._begin(remote.read.step, remote.read.began, self._of_remote(remote), [_count_nothing])
+
+    async def _of_remote(self, remote: "RemoteRead") -> TimeslotList:
+        """What another process's call brings; where it fails, what a call of this one does."""
+        answer = await remote.outcome()
+        if answer is not None:
+            return answer
+        step = remote.read.step
+        count_calls = partial(count_for_any, self._counting.get(step) or [_count_nothing])
+        return await self._call(PendingRead(step, object()), Semaphore(CALLS_AT_ONCE), count_calls, None)
 
     def rounds_up(self, emr: str) -> bool:
         """Whether windows are rounded up to the end of their last day."""
@@ -81,19 +115,44 @@ class TimeslotCalls:
         call = calls.get(step) if calls else None
         return call if call is not None and call.joinable and call.started >= since else None
 
+    async def claim(
+        self, care_unit: CareUnitKey, steps: Iterable[Step], reader: object, after: Position | None = None
+    ) -> Mapping[Step, Claim] | None:
+        """Say that calls begin; None where anything was said after the position at which they were planned, if given.
+
+        Then they are planned anew. What is not started has to be given back.
+        """
+        new = list(steps)
+        if self._shared is None or not new:
+            return {}
+        return await self._shared.claim(care_unit, new, reader, after)
+
+    def give_back(self, claims: Iterable[Claim]) -> None:
+        """Say that calls do not begin after all."""
+        for claim in claims:
+            if self._shared is not None:
+                self._shared.failed(claim)
+
     def start(
-        self, step: Step, semaphore: Semaphore, reader: object, count_calls: CountCalls
+        self,
+        step: Step,
+        semaphore: Semaphore,
+        reader: object,
+        count_calls: CountCalls,
+        claim: Claim | None = None,
     ) -> SharedCall[TimeslotList]:
         """Start a call that is counted already, for the request that `reader` stands for, with one holder.
 
         `count_calls` counts the calls that it takes beyond.
         """
-        started, counting = self._clock(), [count_calls]
-        call: SharedCall[TimeslotList] = SharedCall(
-            self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting)),
-            started,
-            partial(self._on_done, step),
-        )
+        counting = [count_calls]
+        call = self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting), claim)
+        return self._begin(step, self._clock(), call, counting)
+
+    def _begin(
+        self, step: Step, started: float, work: Coroutine[Any, Any, TimeslotList], counting: list[CountCalls]
+    ) -> SharedCall[TimeslotList]:
+        call: SharedCall[TimeslotList] = SharedCall(work, started, partial(self._on_done, step))
         self._counting[step] = counting
         self._pending[step.care_unit][step] = call
         return call
@@ -112,13 +171,18 @@ class TimeslotCalls:
         """Whether the last call for a care unit has failed."""
         return care_unit in self._failed_at
 
-    async def _call(self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls) -> TimeslotList:
-        step = read.step
+    async def _call(
+        self, read: PendingRead, semaphore: Semaphore, count_calls: CountCalls, claim: Claim | None
+    ) -> TimeslotList:
+        step, shared = read.step, self._shared
         reads = self._reads[step.care_unit]
         reads.add(read)
         # The task keeps its context, so what is set there would keep requests in a cycle.
         counting = FURTHER_CALLS.set(count_calls)
         try:
+            if shared is not None and claim is None:
+                claims = await shared.claim(step.care_unit, [step], read.reader, None)
+                claim = None if claims is None else claims.get(step)
             for number in range(_MOST_READS):
                 if number:
                     count_calls(1)
@@ -128,35 +192,95 @@ class TimeslotCalls:
                 await read.wait_for_overtaken(reads, began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
-                    reads.discard(read)
-                    self._land(Snapshot(step, landed, began, read.reader), reads)
-                    for window, before in read.forgotten:
-                        self.snapshots.forget(step.care_unit, window, before)
+                    snapshot = Snapshot(step, landed, began, read.reader)
+                    self.land(snapshot, read)
+                    if shared is not None:
+                        shared.landed(claim, snapshot)
+                        claim = None
                     return landed
         finally:
             FURTHER_CALLS.reset(counting)
-            read.end()
-            reads.discard(read)
-            if not reads:
-                self._reads.pop(step.care_unit, None)
+            self.unfollow(read)
+            if claim is not None and shared is not None:
+                shared.failed(claim)
         raise UpstreamUnavailable("Newer answers overtook this one again and again", retryable=True)
 
     def overwrite(self, step: Step, answer: TimeslotList) -> None:
         """Put what a booking showed in place of what any call says that began before; it is not kept as a read."""
-        known = Snapshot(step, answer, self._clock(), reader=object())
+        self.overwrite_at(step, answer, self._clock())
+        if self._shared is not None:
+            self._shared.taken(step)
+
+    def overwrite_at(self, step: Step, answer: TimeslotList, at: float) -> None:
+        """The same for what was known at an instant; other processes are not told."""
+        known = Snapshot(step, answer, at, reader=object())
         self._outdate(known, self._reads.get(step.care_unit, ()))
         self.snapshots.overwrite(known)
 
     def forget(self, care_unit: CareUnitKey, window: Window) -> None:
         """Let a window be asked again: no request to come is answered from what began before."""
-        now = self._clock()
+        self.forget_before(care_unit, window, self._clock())
+        if self._shared is not None:
+            self._shared.forgotten(care_unit, window)
+
+    def forget_before(self, care_unit: CareUnitKey, window: Window, before: float) -> None:
+        """The same for what began before an instant; other processes are not told."""
         pending = self._pending.get(care_unit, {})
-        for step in [each for each in pending if each.window.overlaps(window)]:
+        for step in [each for each, call in pending.items() if each.window.overlaps(window) and call.started < before]:
             # Those who wait for it get it; nobody joins it any more.
             del pending[step], self._counting[step]
         for read in self._reads.get(care_unit, ()):
-            read.forget(window, now)
-        self.snapshots.forget(care_unit, window, now)
+            read.forget(window, before)
+        self.snapshots.forget(care_unit, window, before)
+
+    def overtake(self, step: Step, began: float) -> None:
+        """Ask anew what may be older than what a call of another process has shown, which cannot be had."""
+        self.forget_before(step.care_unit, step.window, began)
+        for read in self._reads.get(step.care_unit, ()):
+            if read.step.window.overlaps(step.window) and filters_meet(read.step, step):
+                read.overtaken_by = max(read.overtaken_by, began)
+        for older, (asked, _) in list(self._answers.get(step.care_unit, {}).items()):
+            if asked.window.overlaps(step.window) and filters_meet(asked, step):
+                older.is_outdated = True
+
+    def follow(self, read: PendingRead) -> None:
+        """Correct a call of another process by what lands here from now on, and by what is newer here already."""
+        care_unit = read.step.care_unit
+        self._reads[care_unit].add(read)
+        for newer in self.snapshots.meeting(read.step):
+            if newer.fetched_at > read.began:
+                read.note(newer)
+
+    def unfollow(self, read: PendingRead) -> None:
+        """Forget a call that has landed or ended, of this process or another."""
+        read.end()
+        reads = self._reads.get(read.step.care_unit)
+        if reads is not None:
+            reads.discard(read)
+            if not reads:
+                del self._reads[read.step.care_unit]
+
+    def may_contradict(self, read: PendingRead) -> bool:
+        """Whether anything that is remembered, asked or shown here may be older than what a call has brought."""
+        step = read.step
+        if self.snapshots.meeting(step) or self._answers.get(step.care_unit):
+            return True
+        others = self._reads.get(step.care_unit, ())
+        return any(each.began and each is not read and filters_meet(each.step, step) for each in others)
+
+    def remembers(self, care_unit: CareUnitKey) -> bool:
+        """Whether anything is remembered of a care unit."""
+        return care_unit in self.snapshots
+
+    def land(self, snapshot: Snapshot, read: PendingRead) -> None:
+        """Keep what a call brought, of this process or another, and let what is to be asked anew be so."""
+        care_unit = snapshot.step.care_unit
+        reads = self._reads.get(care_unit, set())
+        reads.discard(read)
+        self._land(snapshot, reads)
+        for window, before in read.forgotten:
+            if before > snapshot.fetched_at:
+                self.snapshots.forget(care_unit, window, before)
 
     def _land(self, snapshot: Snapshot, reads: Iterable[PendingRead]) -> None:
         """Keep what a call brought, correct what others will bring, and outdate what says something else."""
@@ -203,198 +327,5 @@ class TimeslotCalls:
             del self._pending[step.care_unit]
 
 
-class AnswerSummary(NamedTuple):
-    """Of what the answer to a query was made: when the oldest of it was requested, and how many rows it lacks."""
-
-    fetched_at: float
-    dropped: int
-
-
-class RequestAnswers:
-    """The snapshots and calls that one request uses, until its end, for one care unit."""
-
-    def __init__(self, care_unit: CareUnitKey, calls: TimeslotCalls, scope: FetchScope) -> None:
-        self._care_unit = care_unit
-        self._calls = calls
-        self._scope = scope
-        self._semaphore = Semaphore(_CALLS_AT_ONCE)
-        self._sources: dict[Step, Source] = {}
-        self._by_filters: defaultdict[Filters, list[Step]] = defaultdict(list)
-        self._recorded: set[Snapshot] = set()
-        self._answered: dict[TimeslotQuery, Sequence[Source]] = {}
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def __contains__(self, step: Step) -> bool:
-        return step in self._sources
-
-    def items(self) -> ItemsView[Step, Source]:
-        """Every step with its snapshot, or its call, which may be pending."""
-        return self._sources.items()
-
-    def pending(self) -> Mapping[Step, SharedCall[TimeslotList]]:
-        """The pending calls of all requests that this one may join."""
-        return self._calls.pending(self._care_unit, self._scope.since_of(self._care_unit))
-
-    def completed(self, step: Step) -> tuple[Step, Source] | None:
-        """A source whose answer has come and contains that to a step, under the same filters."""
-        for own in self._by_filters.get(step.filters, ()):
-            source = self._sources[own]
-            if source.answer is not None and own.covers(step):
-                return own, source
-        return None
-
-    def add(self, step: Step, source: Source) -> None:
-        """Use a snapshot or a pending call from now on."""
-        if step in self._sources:
-            return
-        self._use(step, source)
-        if isinstance(source, Snapshot):
-            self.record(source)
-        else:
-            self._scope.on_ehr(self._care_unit.emr)
-            self._calls.count_for(step, self._scope.count_further_calls)
-            self._hold(step, source.acquire(), CacheStatus.JOINED)
-
-    def record(self, snapshot: Snapshot) -> None:
-        """Record the read of a snapshot, once."""
-        if snapshot not in self._recorded:
-            self._recorded.add(snapshot)
-            self._calls.watch(snapshot)
-            self._scope.use(snapshot.answer)
-            origin = CacheStatus.CACHED if self._calls.snapshots.is_fresh(snapshot) else CacheStatus.STALE
-            self._record(snapshot.step, origin, snapshot.fetched_at)
-            self.use(snapshot.step, snapshot)
-
-    def record_all(self, query: TimeslotQuery, snapshots: Sequence[Snapshot]) -> None:
-        """Record the reads of the snapshots that hold a query's answer."""
-        for snapshot in snapshots:
-            self.record(snapshot)
-        self.answered(query, snapshots)
-
-    def answered(self, query: TimeslotQuery, sources: Sequence[Source]) -> None:
-        """Note of what the answer to a query was made."""
-        self._answered[query] = sources
-
-    def summary(self, query: TimeslotQuery) -> AnswerSummary:
-        """Of what the answer to a query was made, which was delivered."""
-        sources = [each for each in dict.fromkeys(self._answered.get(query, ())) if each.answer is not None]
-        dropped = sum(each.answer.dropped for each in sources if each.answer is not None)
-        return AnswerSummary(min(map(_fetched_at, sources), default=self._scope.started), dropped)
-
-    def use(self, step: Step, source: Source) -> None:
-        """Tell the request how old an answer is that it uses, and whether it is whole; nothing of one that failed."""
-        answer = source.answer
-        if answer is None:
-            return
-        self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, _fetched_at(source))
-        if answer.dropped:
-            reason, emr = IncompleteReason.ROWS_DROPPED, step.care_unit.emr
-            self._scope.report_incomplete("timeslots", emr, reason, step, answer.dropped)
-
-    def count_calls(self, steps: Iterable[Step]) -> None:
-        """Count the calls that steps need, before any of them is made. Raises OperationTooLarge and RateLimited."""
-        pending = self.pending()
-        calls = len({step for step in steps if step not in self._sources and step not in pending})
-        if calls:
-            self._scope.on_ehr(self._care_unit.emr)
-        self._scope.count_calls(calls)
-
-    def start_or_join(self, step: Step) -> Source:
-        """The source for a step that was counted: the one in use, a pending call, or a new call."""
-        source = self._sources.get(step)
-        if source is None:
-            source = self._calls.pending_call(step, self._scope.since_of(self._care_unit))
-            if source is not None:
-                self.add(step, source)
-            else:
-                source = self._calls.start(step, self._semaphore, self._scope.reader, self._scope.count_further_calls)
-                self._use(step, source)
-                self._hold(step, source, CacheStatus.FETCHED)
-        return source
-
-    def refresh(self, step: Step) -> None:
-        """Fetch an answer anew, unless a call failed a moment ago or the request may make none."""
-        # The request does not wait for it, so the call keeps the holder that it gets here.
-        if not self._calls.may_refresh(self._care_unit):
-            return
-        call = self._calls.pending_call(step, self._scope.since_of(self._care_unit))
-        if call is not None:
-            # It goes on without the others that wait for it, but as one that nobody waits for.
-            call.acquire().release(self._scope.detached)
-        elif self._scope.may_refresh():
-            self._calls.start(step, self._semaphore, self._scope.reader, self._scope.count_further_calls)
-
-    def _use(self, step: Step, source: Source) -> None:
-        self._sources[step] = source
-        self._by_filters[step.filters].append(step)
-
-    def _hold(self, step: Step, call: SharedCall[TimeslotList], origin: CacheStatus) -> None:
-        self._scope.release_on_close(call)
-        self._scope.use(call)
-        self._record(step, origin, call.started)
-
-    def _record(self, step: Step, origin: CacheStatus, fetched_at: float) -> None:
-        subject = (*step.care_unit, step.window, step.resource, step.service)
-        is_overdue = origin is CacheStatus.STALE and self._calls.has_failed(step.care_unit)
-        fresh_until = fetched_at + self._calls.snapshots.lifetimes.fresh
-        self._scope.record(FetchRecord("timeslots", subject, origin, fetched_at, is_overdue), fresh_until)
-
-
-def _fetched_at(source: Source) -> float:
-    """When the request that brought an answer was sent."""
-    if isinstance(source, Snapshot):
-        return source.fetched_at
-    # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
-    began = None if source.answer is None else source.answer.began
-    return max(source.started, began or source.started)
-
-
-@dataclass(slots=True, eq=False)
-class MissingRange:
-    """A range of a part's window to call for, on behalf of a query; nothing waits for it where a stale one is known."""
-
-    query: TimeslotQuery
-    part: TimeslotQuery
-    window: Window
-    awaited: bool = True
-
-
-def calls_for_missing(
-    missing: Mapping[MissingRange, TimeslotQuery],
-    asked: Iterable[TimeslotQuery],
-    planned: Callable[[Sequence[TimeslotQuery]], Pieces[Plan]],
-) -> Pieces[Mapping[MissingRange, Sequence[Step]]]:
-    """The fewest steps whose answers hold the missing ranges.
-
-    `missing` has a query for each range, which may be for more than the range; `asked` are the parts of all that the
-    request asks for, known or not. Raises TooManyCallsError.
-    """
-    found = _serving(missing, (yield from planned(list(missing.values()))))
-    yield
-    fewest = _number_of_calls(found)
-    if fewest > 1:
-        # The ranges left beside known ones, and beyond midnights, can take more calls than whole parts.
-        uncut = {each: each.part for each in missing}
-        parts = list(uncut.values())
-        for wanted in (parts, [*parts, *asked]):
-            yield
-            with suppress(TooManyCallsError):
-                other = _serving(uncut, (yield from planned(wanted)))
-                yield
-                calls = _number_of_calls(other)
-                if calls < fewest:
-                    found, fewest = other, calls
-    return found
-
-
-def _serving(missing: Mapping[MissingRange, TimeslotQuery], made: Plan) -> Mapping[MissingRange, Sequence[Step]]:
-    return {
-        each: [step for step in made.serving[query] if step.window.overlaps(each.window)]
-        for each, query in missing.items()
-    }
-
-
-def _number_of_calls(found: Mapping[MissingRange, Sequence[Step]]) -> int:
-    return len({step for steps in found.values() for step in steps})
+def _count_nothing(calls: int) -> None:
+    """Count calls for nobody, as those who wait for another process's call have not to pay for one that fails."""

@@ -27,7 +27,8 @@ from gateway.domain.queries import (
     wider_filters,
 )
 from gateway.domain.timeslots import TimeslotList, joined, joined_in_pieces
-from gateway.fetch.coverage import CoveredRange, QueryCoverage
+from gateway.fetch.coverage import QueryCoverage
+from gateway.fetch.known_sources import CoveredRange
 from gateway.fetch.profiles import suspected_profile
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot

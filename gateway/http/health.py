@@ -19,14 +19,17 @@ def readyz(
     is_stopping: Callable[[], bool],
     emrs: Iterable[str] = (),
     health: Callable[[], Mapping[str, UpstreamHealth]] = dict,
+    refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """Make the handler of `/readyz`: it answers 200 until the server is told to stop, then 503.
 
     It reports the health of each of these EHRs, which does not affect the status: another gateway would reach no more
-    of them.
+    of them. `refresh` is awaited before.
     """
 
     async def handle(_: Request) -> Response:
+        if refresh is not None:
+            await refresh()
         answer: dict[str, object] = {"status": "stopping" if is_stopping() else "ready"}
         if emrs:
             found = health()

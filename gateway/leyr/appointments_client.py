@@ -168,7 +168,9 @@ class AppointmentsClient:
 
     async def _write(self, care_unit: CareUnitKey, endpoint: str, send: _Send, read: _Read[T]) -> T | NotSent | Lost:
         """Send something once, also where whoever waits for it is cancelled meanwhile."""
-        return await asyncio.shield(self._spawn(self._sent(care_unit, endpoint, send, read)))
+        # From here on: in the journal it has just been written that it leaves.
+        began = self._policies.of(care_unit.emr).now()
+        return await asyncio.shield(self._spawn(self._sent(care_unit, endpoint, send, read, began)))
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
@@ -176,7 +178,9 @@ class AppointmentsClient:
         task.add_done_callback(self._writes.discard)
         return task
 
-    async def _sent(self, care_unit: CareUnitKey, endpoint: str, send: _Send, read: _Read[T]) -> T | NotSent | Lost:
+    async def _sent(
+        self, care_unit: CareUnitKey, endpoint: str, send: _Send, read: _Read[T], began: float
+    ) -> T | NotSent | Lost:
         answers: list[Response] = []
 
         async def attempt(timeout_seconds: float) -> None:
@@ -185,7 +189,7 @@ class AppointmentsClient:
             self._raise_failed(response)
 
         try:
-            await self._policies.of(care_unit.emr).call_once(endpoint, attempt, self._seconds)
+            await self._policies.of(care_unit.emr).call_once(endpoint, attempt, self._seconds, began)
         except AttemptError as failed:
             if not answers:
                 return Lost() if failed.result in _MAY_HAVE_ARRIVED else NotSent(failed.error.retry_after)

@@ -163,13 +163,14 @@ class UpstreamPolicy:
             # The error keeps this frame, so a variable of the frame that kept the error would make a cycle.
             del error
 
-    async def call_once(self, endpoint: str, attempt: Attempt[T], seconds: float) -> T:
-        """Return what the only attempt returns, which may take so long. Raises AttemptError, as it is.
+    async def call_once(self, endpoint: str, attempt: Attempt[T], seconds: float, began: float) -> T:
+        """Return what the only attempt returns, which may take so long since `began`. Raises AttemptError, as it is.
 
-        For what must not be repeated; until it begins it may wait as long as any call.
+        For what must not be repeated; until it begins it may wait as long as any call. A process that was stopped
+        meanwhile, and goes on later than that, does not make it.
         """
         now = self._clock()
-        return await self._attempt(_Call(endpoint, now + self._config.deadline_seconds, now + seconds), attempt, now)
+        return await self._attempt(_Call(endpoint, now + self._config.deadline_seconds, began + seconds), attempt, now)
 
     async def _attempt(self, call: _Call, attempt: Attempt[T], now: float) -> T:
         if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):

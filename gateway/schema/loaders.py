@@ -22,7 +22,8 @@ from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.catalog import CachedLists, Catalog, CatalogList, ListOrFuture
 from gateway.fetch.coverage import QueryCoverage
 from gateway.fetch.fetch_scope import FetchScope, IncompleteReason
-from gateway.fetch.timeslot_calls import AnswerSummary, TimeslotCalls
+from gateway.fetch.request_answers import AnswerSummary
+from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.fetch.timeslot_fetcher import AnsweredParts, TimeslotFetcher, answered_parts
 
 K = TypeVar("K", str, CareUnitKey)

@@ -41,6 +41,11 @@ class ShutdownTimeouts:
     clean_up_seconds: float = 1
     """For how long after that the application may take to end what it does by itself."""
 
+    @property
+    def longest_seconds(self) -> float:
+        """For how long all of it may take."""
+        return self.drain_seconds + self.grace_seconds + _ABORT_SECONDS + self.clean_up_seconds
+
 
 class GracefulServer(uvicorn.Server):
     """uvicorn's server with a shutdown of its own, for connections of `GracefulProtocol`."""

@@ -50,21 +50,38 @@ class StartError(Exception):
 
 def listening_socket(host: str, port: int) -> socket.socket:
     """Listen on an address; connections wait until they are served, port 0 takes a free one. Raises BindError."""
+    return listening_sockets(host, port, 1)[0]
+
+
+def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """Listen on an address with several sockets, among which Linux shares out the connections. Raises BindError."""
+    listeners: list[socket.socket] = []
     # The system's own look-up takes what is left of a greater number without its highest bits.
     if not 0 <= port <= _HIGHEST_PORT:
         raise BindError(f"cannot listen on {host} port {port}: a port is a number from 0 to {_HIGHEST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
+        for place in range(count):
+            listener = socket.socket(family, kind, protocol)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if place:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            if count > 1 and not place:
+                # Only now, so that a port is refused that another program shares with whoever asks.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                address = listener.getsockname()
+        for listener in listeners:
+            listener.listen()
     # A host that no name server could be asked for is a UnicodeError.
     except (OSError, UnicodeError) as error:
+        for listener in listeners:
+            listener.close()
         reason = getattr(error, "strerror", None) or error
         refused = PortRefusedError if getattr(error, "errno", None) in _OF_PORT else BindError
         raise refused(f"cannot listen on {host} port {port}: {reason}") from None
-    return listener
+    return listeners
 
 
 def url_of(listener: socket.socket) -> str:
@@ -95,6 +112,9 @@ def serve(
     # uvicorn handles signals only while it runs; before and after it too, a stop by a signal must be a success.
     for number in (signal.SIGINT, signal.SIGTERM, *_QUIT):
         signal.signal(number, server.handle_exit)
+    if sys.platform != "win32":
+        # A worker lets them wait until here.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM, *_QUIT))
     _freeze_garbage_collector()
     server.run(sockets=[listener])
     return server.started
@@ -150,6 +170,18 @@ def serve_in_thread(
         thread.join(timeout=stop.grace_seconds + _CLEAN_UP_SECONDS)
 
 
+def server_in_loop(app: ASGIApp, *, stop: ShutdownTimeouts = _STOP) -> uvicorn.Server:
+    """A server whose `serve` may run in the main thread's loop beside others: it takes no signals."""
+    return _server(app, _LIMITS, plain_text, no_headers, stop=stop, readiness=Readiness(), kind=_SignalsElsewhere)
+
+
+class _SignalsElsewhere(GracefulServer):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
 def _wait_for_start(server: uvicorn.Server, thread: Thread) -> None:
     for _ in range(_START_SECONDS * 100):
         if server.started:
@@ -169,6 +201,7 @@ def _server(
     stop: ShutdownTimeouts,
     readiness: Readiness,
     log: structlog.typing.FilteringBoundLogger | None = None,
+    kind: type[GracefulServer] = GracefulServer,
 ) -> GracefulServer:
     # Where no descriptor is left, asyncio's loop tries again as often as connections wait, each time twice as busily,
     # and the application can open no connection. So clients get half of them, and those that are accepted all at once
@@ -198,4 +231,4 @@ def _server(
         ws="none",
         backlog=int(min(_BACKLOG, descriptors // 4)),
     )
-    return GracefulServer(config, stop, readiness, log)
+    return kind(config, stop, readiness, log)

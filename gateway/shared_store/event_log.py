@@ -31,17 +31,18 @@ _MOST_EVENTS = 1_000
 _LAST_EVENTS = 100
 _KEPT_MILLISECONDS = 90_000
 
-# ARGV: position of the last known event or "" for any, event, oldest time kept (ms before now), most events, ms that
-# the log is kept, channel, name, ms of the lease, token of the lease, ms of the value, value. KEYS: log, lease, value.
+# ARGV: position of the last known event or "" for any, oldest time kept (ms before now), most events, ms that the log
+# is kept, channel, name, ms of the value or 0, value, ms of leases, then each event and its lease or "".
+# KEYS: log, value, then a lease for each event.
 _APPEND = Script(
     """\
-local last, first = '0-0', '0-0'
+local last = '0-0'
 local found = redis.pcall('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 -- Something else that somebody put there.
 if found.err and string.find(found.err, 'WRONGTYPE', 1, true) then redis.call('DEL', KEYS[1]) end
 if found[1] then last = found[1][1] end
 if ARGV[1] ~= '' and last ~= '0-0' then
-  local newer = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[4])
+  local newer = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', ARGV[3])
   if newer[1] then
     local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
     return {0, oldest[1][1], newer}
@@ -49,25 +50,28 @@ if ARGV[1] ~= '' and last ~= '0-0' then
 end
 local now = redis.call('TIME')
 local ms = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
-local dash = string.find(last, '-', 1, true)
-local last_ms, last_seq = tonumber(string.sub(last, 1, dash - 1)), tonumber(string.sub(last, dash + 1))
-local id = string.format('%.0f-0', ms)
-if last_ms >= ms then id = string.format('%.0f-%.0f', last_ms, last_seq + 1) end
-if ARGV[10] ~= '0' then redis.pcall('SET', KEYS[3], ARGV[11], 'PX', ARGV[10]) end
-local added = redis.pcall('XADD', KEYS[1], id, 'e', ARGV[2])
-if type(added) == 'table' and added.err then
-  -- What newer events say must not be missed, so without room for them there is no log at all.
-  redis.pcall('DEL', KEYS[1])
-  redis.pcall('PUBLISH', ARGV[6], ARGV[7] .. '|' .. last .. '|0-0|' .. ARGV[2])
-  return added
+if ARGV[7] ~= '0' then redis.pcall('SET', KEYS[2], ARGV[8], 'PX', ARGV[7]) end
+for i = 10, #ARGV, 2 do
+  local dash = string.find(last, '-', 1, true)
+  local last_ms, last_seq = tonumber(string.sub(last, 1, dash - 1)), tonumber(string.sub(last, dash + 1))
+  local id = string.format('%.0f-0', ms)
+  if last_ms >= ms then id = string.format('%.0f-%.0f', last_ms, last_seq + 1) end
+  local added = redis.pcall('XADD', KEYS[1], id, 'e', ARGV[i])
+  if type(added) == 'table' and added.err then
+    -- What newer events say must not be missed, so without room for them there is no log at all.
+    redis.pcall('DEL', KEYS[1])
+    redis.pcall('PUBLISH', ARGV[5], ARGV[6] .. '|' .. last .. '|0-0|' .. ARGV[i])
+    return added
+  end
+  if ARGV[i + 1] ~= '' then redis.pcall('SET', KEYS[2 + (i - 8) / 2], ARGV[i + 1], 'PX', ARGV[9]) end
+  redis.call('PUBLISH', ARGV[5], ARGV[6] .. '|' .. last .. '|' .. id .. '|' .. ARGV[i])
+  last = id
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if ARGV[8] ~= '0' then redis.call('SET', KEYS[2], ARGV[9], 'PX', ARGV[8]) end
-redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-0', ms - tonumber(ARGV[3])))
-redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[4])
-redis.call('PUBLISH', ARGV[6], ARGV[7] .. '|' .. last .. '|' .. id .. '|' .. ARGV[2])
+redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-0', ms - tonumber(ARGV[2])))
+redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
-return {1, oldest[1][1], id}
+return {1, oldest[1][1], last}
 """
 )
 # ARGV: position after which to read, most events. KEYS: log.
@@ -166,6 +170,13 @@ class NewValue(NamedTuple):
     sealed: bytes = b""
 
 
+class NewEvent(NamedTuple):
+    """An event to be appended, with the name of a lease where somebody begins to work on something."""
+
+    event: bytes
+    lease: str = ""
+
+
 class EventLogs:
     """The logs of all subjects, by names that `Sealing.name` made."""
 
@@ -222,7 +233,13 @@ class EventLogs:
 
         Without `after` it is appended in any case. Raises StoreAwayError and StoreRefusedError.
         """
-        result = await self._store.run(_APPEND, *self._arguments(log, event, after, lease, value))
+        return await self.append_all(log, [NewEvent(event, lease)], after=after, value=value)
+
+    async def append_all(
+        self, log: str, events: Sequence[NewEvent], *, after: Position | None = None, value: NewValue | None = None
+    ) -> Appended | LogPage:
+        """Append several events, all or none, one behind the other. Raises StoreAwayError and StoreRefusedError."""
+        result = await self._store.run(_APPEND, *self._arguments(log, events, after, value))
         written, first, rest = _list_of(result.value, 3)
         if written == 1:
             return Appended(_position(rest), _position(first), result.server_time)
@@ -230,24 +247,26 @@ class EventLogs:
 
     def tell(self, log: str, event: bytes, *, value: NewValue | None = None) -> None:
         """Append an event in the background, as far as the store is up."""
-        self._store.tell(_APPEND, *self._arguments(log, event, None, "", value))
+        self._store.tell(_APPEND, *self._arguments(log, [NewEvent(event)], None, value))
 
     def _arguments(
-        self, log: str, event: bytes, after: Position | None, lease: str, value: NewValue | None
+        self, log: str, events: Sequence[NewEvent], after: Position | None, value: NewValue | None
     ) -> tuple[list[str], list[bytes | str | int]]:
-        sealed = b"" if value is None else value.sealed or self.sealing.seal(value.name, value.plain)
-        return [_log(log), _lease(lease), _value("" if value is None else value.name)], [
+        sealed: list[bytes | str] = []
+        for each in events:
+            sealed += self.sealing.seal(log, each.event), each.lease
+        keys = [_log(log), _value("" if value is None else value.name), *(_lease(each.lease) for each in events)]
+        return keys, [
             "" if after is None else _written(after),
-            self.sealing.seal(log, event),
             _KEPT_MILLISECONDS,
             _MOST_EVENTS,
             _KEPT_MILLISECONDS,
             self._store.channel(_CHANNEL),
             log,
-            self._lease_ms if lease else 0,
-            lease,
             0 if value is None else value.milliseconds,
-            sealed,
+            b"" if value is None else value.sealed or self.sealing.seal(value.name, value.plain),
+            self._lease_ms,
+            *sealed,
         ]
 
     async def values(self, names: Sequence[str]) -> Sequence[bytes | None]:

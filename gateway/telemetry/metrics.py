@@ -1,8 +1,8 @@
 """The Prometheus metrics of the gateway, in a registry of their own, and the endpoint `/metrics`."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -120,7 +120,7 @@ class Metrics(CallEvents, Collector):
 
     def __init__(self, emrs: Iterable[str], log_lines_lost: Callable[[], int] = int) -> None:
         self._log_lines_lost = log_lines_lost
-        self.emrs = tuple(emrs)
+        self.emrs: Sequence[str] = tuple(emrs)
         self._gauges: Gauges | None = None
         self._merged = 0
         emr = {"emr": self.emrs}
@@ -235,13 +235,30 @@ class Metrics(CallEvents, Collector):
 _OPEN_METRICS = "application/openmetrics-text"
 
 
-def metrics_app(metrics: Metrics) -> ASGIApp:
+class Scraped(Protocol):
+    """What a scrape reads: the metrics of this process, or of all workers."""
+
+    registry: CollectorRegistry
+    emrs: Sequence[str]
+
+    def is_stopping(self) -> bool:
+        """Whether the gateway is told to stop."""
+        ...
+
+    def health(self) -> Mapping[str, UpstreamHealth]:
+        """The health of the EHRs that were called so far, by code."""
+        ...
+
+
+def metrics_app(metrics: Scraped, refresh: Callable[[], Awaitable[None]] | None = None) -> ASGIApp:
     """Make the ASGI application of the metrics' port: `/metrics`, and `/readyz` with the health of each EHR.
 
-    `/metrics` answers in OpenMetrics if the client accepts it.
+    `/metrics` answers in OpenMetrics if the client accepts it. `refresh` is awaited before each answer.
     """
 
     async def scrape(request: Request) -> Response:
+        if refresh is not None:
+            await refresh()
         # The library would repeat the version that a client names, or fail if that is invalid.
         ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
         accept = f"{_OPEN_METRICS};version=1.0.0" if any(map(_is_open_metrics, ranges)) else ""
@@ -249,7 +266,7 @@ def metrics_app(metrics: Metrics) -> ASGIApp:
         return Response(encode(metrics.registry), headers={"content-type": media_type, "cache-control": "no-store"})
 
     # A redirect would be built from the Host header, which is the client's to choose.
-    ready = readyz(metrics.is_stopping, metrics.emrs, metrics.health)
+    ready = readyz(metrics.is_stopping, metrics.emrs, metrics.health, refresh)
     return Router([Route("/metrics", scrape), Route("/readyz", ready)], redirect_slashes=False)
 
 

@@ -216,7 +216,7 @@ _SHUTDOWN_SECONDS = 3.0
 
 
 class Collector(SpanExporter):
-    """A collector of traces, by its root's URL or the whole URL for traces; `processor` sends spans to it in batches.
+    """A collector of traces, by its root's URL or the whole URL for traces; spans are sent to it in batches.
 
     Credentials for it, a certificate and compression are the library's own settings, OTEL_EXPORTER_OTLP_HEADERS,
     _CERTIFICATE and _COMPRESSION. When the queue is full, the oldest spans are dropped.
@@ -228,9 +228,14 @@ class Collector(SpanExporter):
         self._log = log
         self._succeeds = True
         self._is_shut = False
-        self.processor = BatchSpanProcessor(
+        self._processor: SpanProcessor | None = None
+
+    def start(self, provider: TracerProvider) -> None:
+        """Begin to send a provider's spans, by a thread of this process, which no fork of it would have."""
+        self._processor = BatchSpanProcessor(
             self, max_queue_size=4_096, schedule_delay_millis=2_000, max_export_batch_size=512
         )
+        provider.add_span_processor(self._processor)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export spans in the processor's thread; log when that begins to fail, and when it succeeds again."""
@@ -252,8 +257,10 @@ class Collector(SpanExporter):
 
     def close(self) -> None:
         """Send the remaining spans, within three seconds."""
+        if self._processor is None:
+            return
         # The library would wait half a minute for a collector that does not answer.
-        shutdown = Thread(target=self.processor.shutdown, daemon=True)
+        shutdown = Thread(target=self._processor.shutdown, daemon=True)
         shutdown.start()
         shutdown.join(_SHUTDOWN_SECONDS)
         if shutdown.is_alive():
@@ -261,9 +268,19 @@ class Collector(SpanExporter):
 
 
 def tracer_to(processor: SpanProcessor) -> Tracer:
-    """A tracer whose spans a processor gets; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
+    """A tracer whose spans a processor gets."""
+    provider = tracer_provider()
+    provider.add_span_processor(processor)
+    return tracer_of(provider)
+
+
+def tracer_provider() -> TracerProvider:
+    """What spans come from; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     resource = Resource({"service.name": _DISTRIBUTION, "service.version": version(_DISTRIBUTION)})
     resource = resource.merge(OTELResourceDetector().detect())
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(processor)
+    return TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+
+
+def tracer_of(provider: TracerProvider) -> Tracer:
+    """The gateway's tracer; it heeds what is added to its provider later."""
     return provider.get_tracer("gateway", version(_DISTRIBUTION))

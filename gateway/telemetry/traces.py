@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -27,13 +28,15 @@ class Traces:
     """Makes spans of requests and of calls to Leyr.
 
     `started` begins a request's span, in the request's own task, and returns the trace id, 32 hexadecimal digits, if
-    the span is recorded and begins a new trace; `finished` ends it. `close` sends what remains, within some seconds.
+    the span is recorded and begins a new trace; `finished` ends it. `start` begins to send them, in the process that
+    makes them and after any fork; `close` sends what remains, within some seconds.
     """
 
     started: Callable[[RequestIds], str | None]
     finished: Callable[[RequestRecord], None]
     upstream: CallEvents
     close: Callable[[], None]
+    start: Callable[[], None] = lambda: None
 
 
 def traces_to(
@@ -53,14 +56,14 @@ def traces_to(
     """
     try:
         # Imported here, since a gateway without traces need not have OpenTelemetry installed.
-        from gateway.telemetry.spans import Collector, Spans, tracer_to  # noqa: PLC0415 # see above
+        from gateway.telemetry.spans import Collector, Spans, tracer_of, tracer_provider  # noqa: PLC0415 # see above
 
-        collector = Collector(url, log)
-        spans = Spans(tracer_to(collector.processor), emrs=frozenset(emrs), ratio=ratio, now_ns=now_ns, chance=chance)
+        collector, provider = Collector(url, log), tracer_provider()
+        spans = Spans(tracer_of(provider), emrs=frozenset(emrs), ratio=ratio, now_ns=now_ns, chance=chance)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _IMPORTS:
             raise
         raise TracesError(_MISSING) from None
     except ValueError:
         raise TracesError(_WRONG) from None
-    return Traces(spans.started, spans.finished, spans, collector.close)
+    return Traces(spans.started, spans.finished, spans, collector.close, partial(collector.start, provider))

@@ -1,6 +1,6 @@
 """Timeslots as requests ask for them, with a clock that stands still until a test moves it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.queries import TimeslotQuery
@@ -56,12 +56,15 @@ class Gateway:
         lifetimes: Lifetimes = NOTHING_KEPT,
         *,
         most_bytes: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.now = 1_000.0
+        self.clock = clock or (lambda: self.now)
         self.budget = CacheBudget(most_bytes)
-        self.snapshots = Snapshots(CacheConfig(lifetimes, self.budget, lambda: self.now))
-        self.calls = TimeslotCalls(backend, profiles, self.snapshots, lambda: self.now)
+        self.snapshots = Snapshots(CacheConfig(lifetimes, self.budget, self.clock))
+        self.calls = TimeslotCalls(backend, profiles, self.snapshots, self.clock)
 
     def request(self, unit_lists: ModelUnitLists, *, no_cache: bool = False) -> Request:
-        scope = FetchScope(self.now, self.now) if no_cache else FetchScope(self.now)
+        now = self.clock()
+        scope = FetchScope(now, now) if no_cache else FetchScope(now)
         return Request(self.calls, unit_lists, scope)

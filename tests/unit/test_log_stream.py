@@ -106,3 +106,23 @@ def test_the_pipe_itself_stays_as_it_was(stack: ExitStack) -> None:
     LogStream(to).write("x\n")
 
     assert os.get_blocking(to.fileno()), "other processes share it"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_writes_its_own_lines_and_none_that_wait_in_its_parent(stack: ExitStack) -> None:
+    reader, to = opened(pipe, stack)
+    stream = LogStream(to)
+    for line in LINES:
+        stream.write(line)
+
+    child = os.fork()
+    if not child:
+        stream.begin_in_fork(worker=2)
+        stream.write("of the child\n")
+        stream.close(30)
+        os._exit(stream.lost)
+    found = read(reader, len(LINES) + 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert [each for each in found if each != "of the child\n"] == LINES
+    assert stream.process == {}

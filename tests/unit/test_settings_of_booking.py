@@ -56,6 +56,8 @@ def test_a_secret_may_stand_in_a_file(set_to: pytest.MonkeyPatch, tmp_path: Path
             {"GATEWAY_JOURNAL": "", "GATEWAY_BOOKING_SECRET": "", "GATEWAY_BOOKING_SECRET_FORMER": FORMER},
             "set that too",
         ),
+        ({"GATEWAY_JOURNAL": "shared"}, "GATEWAY_JOURNAL=shared .* GATEWAY_SHARED_URL: set that too"),
+        ({"GATEWAY_JOURNAL": "shared", "GATEWAY_BOOKING_SECRET": ""}, "needs GATEWAY_BOOKING_SECRET"),
         ({"GATEWAY_BOOKING_SECONDS": "0"}, "GATEWAY_BOOKING_SECONDS"),
         ({"GATEWAY_ANONYMOUS_PATIENT_BY": "details,name"}, "GATEWAY_ANONYMOUS_PATIENT_BY"),
     ],
@@ -76,3 +78,11 @@ def test_anonymous_callers_may_be_let_book(set_to: pytest.MonkeyPatch) -> None:
 
     kinds = frozenset({PatientIdentification.DETAILS, PatientIdentification.LEYR_ID})
     assert load_settings().anonymous_rights == BookingRights(may_book=True, patient_by=kinds)
+
+
+@pytest.mark.parametrize("path", ["shared", "./shared"])
+def test_journal_is_shared_by_that_word_alone(set_to: pytest.MonkeyPatch, path: str) -> None:
+    set_to.setenv("GATEWAY_JOURNAL", path)
+    set_to.setenv("GATEWAY_SHARED_URL", "redis://store.test")
+
+    assert load_settings().gateway_journal == ("shared" if path == "shared" else Path("shared"))

@@ -141,6 +141,18 @@ def test_spans_are_delivered_while_serving_to_the_configured_path_and_service(
     assert collector.resource()["service.name"] == "booking"
 
 
+def test_spans_of_all_workers_are_delivered(serve: Callable[..., Serving], collector: Collector) -> None:
+    serving = serve(collector.url, GATEWAY_WORKERS="2", GATEWAY_DRAIN_SECONDS="0")
+    for _ in range(20):
+        serving.ask()
+
+    assert serving.seconds_to_stop() < STOP_SECONDS
+
+    # The kind of an operation whose answer was kept is not known.
+    assert sum(name.startswith("graphql") for name in collector.spans()) == 20
+    assert {worker for worker in (1, 2) if f'"worker":{worker}}}' in serving.output} == {1, 2}
+
+
 @contextmanager
 def nobody() -> Iterator[str]:
     with socket.socket() as bound:
@@ -193,6 +205,7 @@ def test_spans_beyond_the_queue_are_dropped_without_waiting() -> None:
         traces = traces_to(
             url, emrs=("webdoc",), ratio=1, now_ns=time.time_ns, chance=lambda: 0, log=build_log("info", to)
         )
+        traces.start()
         for _ in range(10_000):
             assert traces.started(RequestIds("id")) is not None
             traces.finished(RequestRecord(RequestIds("id"), 500, 0.1, "INTERNAL", codes=("INTERNAL",)))

@@ -15,29 +15,13 @@ import httpx
 import pytest
 
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator
-from tests.processes import PythonProcess
+from tests.processes import Serving
 
 IN_FLIGHT = 200
 # Each wants an answer from after its beginning, so each has a call of its own.
 OWN_CALL = {"content-type": "application/json", "cache-control": "no-cache"}
 QUERY = "query($emr: String!) { careUnits(emr: $emr) { leyrId } }"
-STARTS_WITHIN, STOPS_WITHIN = 20, 20
-
-
-class Serving(PythonProcess):
-    """`gateway serve`."""
-
-    def url(self, event: str = "gateway.serving") -> str:
-        return self.printed(rf'"event":"{event}","url":"(http://[^"]+)"')
-
-    async def ended(self) -> int:
-        """Its exit status."""
-        return await asyncio.to_thread(self.process.wait, timeout=STOPS_WITHIN)
-
-    def events(self, level: str | None = None) -> Counter[str]:
-        """How many log events there were of each kind."""
-        lines: list[dict[str, Any]] = [json.loads(line) for line in self.output.splitlines()]
-        return Counter(line["event"] for line in lines if level in (None, line["level"]))
+STARTS_WITHIN = 20
 
 
 @pytest.fixture
@@ -189,15 +173,25 @@ class Asking:
         return answer.split()[1].decode(), b"\r\nconnection: close\r\n" in answer
 
 
-@pytest.mark.parametrize(("number", "keep"), [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGINT, False)])
+@pytest.mark.parametrize(
+    ("number", "keep", "workers"),
+    [
+        (signal.SIGTERM, True, "1"),
+        (signal.SIGTERM, False, "1"),
+        (signal.SIGINT, False, "1"),
+        (signal.SIGTERM, False, "2"),
+        (signal.SIGINT, False, "3"),
+    ],
+)
 async def test_every_accepted_request_is_answered(
     number: signal.Signals,
     keep: bool,
+    workers: str,
     serve: Callable[..., Serving],
     simulator: Simulator,
 ) -> None:
     simulator.behaviour("webdoc", latency_ms=20, latency_jitter=0)
-    serving = serve(GATEWAY_DRAIN_SECONDS="2")
+    serving = serve(GATEWAY_DRAIN_SECONDS="2", GATEWAY_WORKERS=workers)
     asking = Asking(httpx.URL(serving.url()), keep)
     clients = [asyncio.create_task(asking.until_refused()) for _ in range(50)]
     await until_in_flight(simulator, 500)

@@ -123,9 +123,10 @@ class VerifierUnderTest:
         self.published = Published(text)
         self.time = Time()
         self.reasons: list[str] = []
+        self.secret = b"canary-secret"
         keys = KeySet(self.published, clock=self.time, on_failed=self.reasons.append)
         self.callers: CredentialVerifier = JwtVerifier(
-            keys, JwtRequirements(ISSUER, AUDIENCE), rate=RATE, secret=b"canary-secret", now=self.time.now
+            keys, JwtRequirements(ISSUER, AUDIENCE), rate=RATE, secret=lambda: self.secret, now=self.time.now
         )
 
     async def enter(self, token: str) -> Caller:

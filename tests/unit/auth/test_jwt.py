@@ -201,6 +201,17 @@ async def test_a_verified_token_is_cached_until_it_expires() -> None:
     assert "expired" in await verifier.refusal(token)
 
 
+async def test_callers_are_named_anew_once_their_names_are_made_with_another_secret() -> None:
+    verifier = VerifierUnderTest()
+    text = signed(said())
+    before = await verifier.enter(text)
+    verifier.secret = b"canary-of-the-journal"
+    after = await verifier.enter(text)
+
+    assert before.name != after.name
+    assert await verifier.enter(text) is after
+
+
 async def test_a_token_is_verified_again_after_five_minutes_or_a_clock_step_back() -> None:
     verifier = VerifierUnderTest()
     token = signed(said(nbf=START - 30))

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from gateway.booking.journal import JournalEntry, JournalState
-from gateway.domain.appointments import Appointment, AppointmentDeviation
+from gateway.booking.journal import Hold, JournalEntry, JournalState
+from gateway.domain.appointments import Appointment, AppointmentDeviation, TimeRange
 from gateway.domain.booking import (
     AwaitingConfirmation,
     Booked,
@@ -26,6 +26,9 @@ NOW = datetime(2026, 11, 30, 8, tzinfo=UTC)
 UNIT = CareUnitKey("webdoc", "L0_1")
 SLOT = TimeslotId(UNIT, NOW + timedelta(days=1), NOW + timedelta(days=1, minutes=20), "r1", None)
 
+HOUR = timedelta(hours=1)
+WHEN, LATER, LAST = (TimeRange(NOW + number * HOUR, NOW + (number + 1) * HOUR) for number in range(3))
+
 
 def entry(key: bytes = b"key", given: bytes = b"input") -> JournalEntry:
     """An entry that nothing was sent for."""
@@ -41,6 +44,13 @@ def sent(of: JournalEntry) -> JournalEntry:
 def done(of: JournalEntry) -> JournalEntry:
     """The same with an outcome."""
     return replace(of, state=JournalState.DONE, outcome=Booked(Appointment(UNIT, "a1", "booked", "2026-12-01T09:00Z")))
+
+
+def hold(
+    key: bytes, resource: str | None = "r1", when: TimeRange | None = WHEN, appointment: str | None = None
+) -> Hold:
+    """What a key has for an hour."""
+    return Hold(key, UNIT, NOW + HOUR, resource, when, appointment)
 
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=20)

@@ -83,6 +83,7 @@ class ModelAppointments:
     is_list_sick: bool = False
     asks_for_code: bool = False
     seconds: float = 1.0
+    list_seconds: float = 0.2
     landing_seconds: float = 8.0
     fate: Callable[[], Fate] = lambda: Fate.ANSWERED
     kept: dict[str, Kept] = field(default_factory=dict)
@@ -140,7 +141,7 @@ class ModelAppointments:
         self.calls.append("list")
         if not self.lists:
             raise NotSupported("no list")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(self.list_seconds)
         if self.is_list_sick:
             raise UpstreamUnavailable("sick")
         found = [

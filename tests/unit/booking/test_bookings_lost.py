@@ -1,6 +1,8 @@
 """What a key comes to whose call was lost, and those who come after it."""
 
 import pytest
+import strawberry
+from strawberry.schema.config import StrawberryConfig
 
 from gateway.domain.booking import (
     Booked,
@@ -9,9 +11,11 @@ from gateway.domain.booking import (
     Unknown,
 )
 from gateway.domain.patients import Patient
+from gateway.engine.engine import Engine, EngineConfig, Operation
+from gateway.engine.executor import Info
 from tests.unit.booking.asking import NUMBER, TOLVAN, Reason, book, reason, request
 from tests.unit.booking.model_ehr import Fate, slot
-from tests.unit.booking.processes import Machine
+from tests.unit.booking.processes import Machine, Process
 
 
 def test_of_many_lost_calls_one_is_looked_up_by_who_is_next_while_the_list_fails(machine: Machine) -> None:
@@ -89,3 +93,25 @@ def test_who_comes_after_a_booking_asks_first_also_where_the_ehr_accepts_everyth
 
     assert isinstance(later, Booked if is_booked else Taken)
     assert machine.ehr.calls.count("book") == 1 + is_booked
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    async def outcome(self, info: Info[Process, None]) -> str:
+        result = await info.context.bookings.outcome("page", "key")
+        return type(None if result is None else result.outcome).__name__
+
+
+def test_request_whose_time_is_over_while_it_looks_up_is_told_so_by_the_engine_that_steps_it(machine: Machine) -> None:
+    engine = Engine(strawberry.Schema(Query, config=StrawberryConfig(info_class=Info)), EngineConfig())
+    process = machine.process()
+    machine.ehr.fate = lambda: Fate.LOST_AFTER
+    machine.ehr.is_list_sick = True
+    book(machine, process, "key")
+    machine.kill(process)
+    other = machine.process()
+    machine.ehr.list_seconds = 100.0
+    result = machine.run(other, engine.execute(Operation("{ outcome }"), other))
+
+    assert result.data == [b'{"outcome":"Unknown"}']

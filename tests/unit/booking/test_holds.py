@@ -1,10 +1,8 @@
 """Times and appointments that one key holds over processes, and what outcomes and open calls say of them."""
 
 import asyncio
-import sqlite3
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,20 +13,10 @@ from gateway.domain.appointments import Appointment, TimeRange
 from gateway.domain.booking import AwaitingConfirmation, Booked, Cancelled, Outcome, Taken, Wish
 from gateway.domain.models import CareUnitKey
 from tests.unit.booking.asking import book, request
-from tests.unit.booking.entries import NOW, SLOT, UNIT, done, entry, sent
+from tests.unit.booking.entries import HOUR, LAST, LATER, NOW, SLOT, UNIT, WHEN, done, entry, hold, sent
+from tests.unit.booking.journals import Place, Time, doomed, until_dead
 from tests.unit.booking.model_ehr import slot
 from tests.unit.booking.processes import Machine
-from tests.unit.booking.test_sqlite_journal import FILE, Time, journal, process
-
-HOUR = timedelta(hours=1)
-WHEN = TimeRange(NOW, NOW + HOUR)
-LATER = TimeRange(NOW + HOUR, NOW + 2 * HOUR)
-
-
-def hold(
-    key: bytes, resource: str | None = "r1", when: TimeRange | None = WHEN, appointment: str | None = None
-) -> Hold:
-    return Hold(key, UNIT, NOW + HOUR, resource, when, appointment)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +34,9 @@ def hold(
         (hold(b"a"), hold(b"a"), False),
     ],
 )
-def test_what_meets_is_held_by_one_key_at_a_time(tmp_path: Path, one: Hold, other: Hold, *, meets: bool) -> None:
+def test_what_meets_is_held_by_one_key_at_a_time(place: Place, one: Hold, other: Hold, *, meets: bool) -> None:
     async def check() -> None:
-        async with journal(tmp_path) as own, journal(tmp_path) as others:
+        async with place.process() as own, place.process() as others:
             assert await own.hold(one)
             assert await others.hold(other) is not meets
             await own.let_go(one.key)
@@ -57,9 +45,9 @@ def test_what_meets_is_held_by_one_key_at_a_time(tmp_path: Path, one: Hold, othe
     asyncio.run(check())
 
 
-def test_of_many_who_want_a_time_one_gets_it(tmp_path: Path) -> None:
+def test_of_many_who_want_a_time_one_gets_it(place: Place) -> None:
     async def check() -> None:
-        async with journal(tmp_path) as own, journal(tmp_path) as other:
+        async with place.process() as own, place.process() as other:
             wanted = [each.hold(hold(b"%d" % number)) for number in range(100) for each in (own, other)]
             # The same key twice is one.
             assert sum(await asyncio.gather(*wanted)) == 2
@@ -67,10 +55,10 @@ def test_of_many_who_want_a_time_one_gets_it(tmp_path: Path) -> None:
     asyncio.run(check())
 
 
-def test_a_hold_ends_with_its_time_its_release_its_outcome_and_when_it_is_replaced(tmp_path: Path) -> None:
+def test_a_hold_ends_with_its_time_its_release_its_outcome_and_when_it_is_replaced(place: Place) -> None:
     async def check() -> None:
         time = Time()
-        async with journal(tmp_path, time) as own:
+        async with place.process(time) as own:
             await own.claim(entry(b"a"))
             assert await own.hold(hold(b"a"))
             assert not await own.hold(hold(b"b"))
@@ -89,38 +77,28 @@ def test_a_hold_ends_with_its_time_its_release_its_outcome_and_when_it_is_replac
     asyncio.run(check())
 
 
-def add_hold(folder: Path, *values: object) -> None:
-    """Hold something as a killed process did, for which nobody else can."""
-    with sqlite3.connect(folder / FILE) as connection:
-        connection.execute("INSERT INTO holds VALUES (?, ?, ?, '6:webdocL0_1', 'r1', ?, ?, NULL)", values)
-    connection.close()
-
-
-def test_the_hold_of_a_killed_process_is_void_unless_its_call_may_still_land(tmp_path: Path) -> None:
-    with process(tmp_path, 3) as killed:
+def test_the_hold_of_a_killed_process_is_void_unless_its_call_may_still_land(place: Place) -> None:
+    with doomed(place, 3) as killed:
         assert killed.wait(60)
 
     async def check() -> None:
-        async with journal(tmp_path) as own:
-            times = {b"0": WHEN, b"1": LATER, b"2": TimeRange(NOW + 2 * HOUR, NOW + 3 * HOUR)}
-            for key, when in times.items():
-                kept = await own.find(key)
-                assert kept is not None
-                values = key, kept.owner, (NOW + HOUR).timestamp(), when.start.timestamp(), when.end.timestamp()
-                add_hold(tmp_path, *values)
-            free = {key: await own.hold(hold(b"own", when=when)) for key, when in times.items()}
-            assert free == {b"0": True, b"1": False, b"2": True}
+        async with place.process() as own:
+            kept = await own.find(b"0")
+            assert kept is not None
+            await until_dead(own, kept.owner)
+            free = [await own.hold(hold(b"own", when=when)) for when in (WHEN, LATER, LAST)]
+            assert free == [True, False, True]
 
     asyncio.run(check())
 
 
-def test_open_calls_of_others_at_the_same_time_are_told_of(tmp_path: Path) -> None:
+def test_open_calls_of_others_at_the_same_time_are_told_of(place: Place) -> None:
     def at(key: bytes, resource: str | None, hours: int, state: JournalState = JournalState.UNKNOWN) -> JournalEntry:
         slot = replace(SLOT, start=NOW + hours * HOUR, end=NOW + (hours + 1) * HOUR)
         return replace(sent(entry(key)), state=state, wish=Wish(slot, resource, None))
 
     async def check() -> None:
-        async with journal(tmp_path) as own:
+        async with place.process() as own:
             kept = [
                 at(b"unknown", "r1", 0),
                 at(b"sent", "r1", 0, JournalState.SENT),
@@ -147,10 +125,10 @@ def test_open_calls_of_others_at_the_same_time_are_told_of(tmp_path: Path) -> No
     asyncio.run(check())
 
 
-def test_appointments_are_known_as_the_latest_outcome_has_them_until_that_is_forgotten(tmp_path: Path) -> None:
+def test_appointments_are_known_as_the_latest_outcome_has_them_until_that_is_forgotten(place: Place) -> None:
     async def check() -> None:
         time = Time()
-        async with journal(tmp_path, time) as own:
+        async with place.process(time) as own:
             booked = Appointment(UNIT, "a1", "booked", "2026-12-01T09:00Z")
             cancelled, awaiting = replace(booked, status_raw="cancelled"), replace(booked, leyr_id="a2")
             days = [timedelta(days=3), timedelta(days=2), timedelta(days=2)]

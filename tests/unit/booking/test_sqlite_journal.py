@@ -1,11 +1,8 @@
-"""The journal in a file: one process has a key at a time, what is written is durable, and what fails says so."""
+"""The journal in a file, beside what every journal does: a file that is full, gone, or not to be used says so."""
 
 import asyncio
-import signal
 import sqlite3
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,41 +12,10 @@ from uuid import uuid4
 
 import pytest
 
-from gateway.booking.journal import JournalState, JournalUnavailableError
+from gateway.booking.journal import JournalUnavailableError
 from gateway.booking.sqlite_journal import SqliteJournal, file_system_of
-from tests.unit.booking.entries import NOW, done, entry, sent
-
-FILE = "journal.sqlite"
-DIES = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from tests.unit.booking.entries import done, entry, sent
-from tests.unit.booking.test_sqlite_journal import journal
-
-async def main():
-    async with journal(Path(sys.argv[1])) as own:
-        for number in range(int(sys.argv[2])):
-            each = entry(b"%d" % number)
-            await own.claim(each)
-            if number % 3:
-                await own.write(sent(each))
-            if number % 3 == 2:
-                await own.write(done(each))
-            print(number, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-asyncio.run(main())
-"""
-
-
-class Time:
-    """A time of day that tests move."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
+from tests.unit.booking.entries import NOW, entry, sent
+from tests.unit.booking.journals import FILE, Time
 
 
 def journal(folder: Path, now: Callable[[], datetime] = lambda: NOW, **options: Any) -> SqliteJournal:
@@ -58,114 +24,6 @@ def journal(folder: Path, now: Callable[[], datetime] = lambda: NOW, **options: 
 
 def modes(folder: Path) -> list[int]:
     return [stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()]
-
-
-def process(folder: Path, keys: int) -> "subprocess.Popen[bytes]":
-    """A process that works on so many keys, and then is killed."""
-    return subprocess.Popen([sys.executable, "-c", DIES, str(folder), str(keys)], stdout=subprocess.PIPE)
-
-
-def test_a_key_is_claimed_once_and_what_is_there_is_given_to_others(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with journal(tmp_path) as own, journal(tmp_path) as other:
-            found = await asyncio.gather(*(each.claim(entry()) for each in (own, other) * 20))
-
-            assert found.count(None) == 1
-            kept = next(each for each in found if each is not None)
-            assert kept == replace(entry(), owner=kept.owner)
-            assert {kept.owner} < {own.owner, other.owner}
-
-    asyncio.run(check())
-
-
-def test_who_does_not_own_an_entry_cannot_write_release_or_take_it_over(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with journal(tmp_path) as own, journal(tmp_path) as other:
-            await own.claim(entry())
-
-            assert await other.write(sent(entry())) is False
-            assert await other.take_over(entry()) is None
-            await other.release(b"key")
-            assert await own.write(done(entry())) is True
-            assert await other.find(b"key") == replace(done(entry()), owner=own.owner)
-
-    asyncio.run(check())
-
-
-def test_what_was_not_sent_is_forgotten_when_released_or_closed_and_what_was_sent_is_not(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with journal(tmp_path) as own:
-            for key in (b"released", b"closed", b"sent"):
-                await own.claim(entry(key))
-            await own.release(b"released")
-            await own.write(sent(entry(b"sent")))
-            await own.release(b"sent")
-            assert await own.find(b"released") is None
-        async with journal(tmp_path) as later:
-            kept = [await later.find(key) for key in (b"released", b"closed", b"sent")]
-            assert [each is not None and each.state for each in kept] == [False, False, JournalState.SENT]
-
-    asyncio.run(check())
-
-
-def test_of_a_process_that_was_killed_claims_are_taken_over_and_what_was_sent_is_unknown(tmp_path: Path) -> None:
-    with process(tmp_path, 3) as killed:
-        assert killed.communicate()[0].split() == [b"0", b"1", b"2"]
-
-    async def check() -> None:
-        async with journal(tmp_path) as own:
-            claimed, was_sent, finished = [await own.find(b"%d" % number) for number in range(3)]
-            assert claimed is not None
-            assert was_sent is not None
-            assert finished is not None
-            assert not await own.is_alive(claimed.owner)
-            assert (claimed.state, was_sent.state) == (JournalState.CLAIMED, JournalState.SENT)
-
-            assert await own.claim(replace(entry(b"0"), input=b"other")) == claimed
-            assert await own.claim(entry(b"0")) is None
-            assert await own.claim(entry(b"1")) == was_sent
-            taken = await own.take_over(was_sent)
-            assert taken == replace(was_sent, state=JournalState.UNKNOWN, owner=own.owner)
-            assert await own.take_over(finished) is None
-            assert await own.find(b"2") == replace(done(entry(b"2")), owner=finished.owner)
-            # Nothing is left of it but what it wrote.
-            assert [path.name for path in (tmp_path / f"{FILE}.processes").iterdir()] == [own.owner]
-
-    asyncio.run(check())
-
-
-def test_what_a_process_reported_as_written_is_there_at_whatever_moment_it_is_killed(tmp_path: Path) -> None:
-    with process(tmp_path, 100_000) as killed:
-        assert killed.stdout is not None
-        reported = [int(killed.stdout.readline()) for _ in range(40)]
-        killed.send_signal(signal.SIGKILL)
-        reported += map(int, killed.stdout.read().split(b"\n")[:-1])
-
-    async def check() -> None:
-        async with journal(tmp_path) as own:
-            states = JournalState.CLAIMED, JournalState.SENT, JournalState.DONE
-            for number in reported:
-                kept = await own.find(b"%d" % number)
-                assert kept is not None
-                assert kept.state is states[number % 3]
-
-    asyncio.run(check())
-
-
-def test_entries_and_attempts_are_forgotten_after_their_time(tmp_path: Path) -> None:
-    async def check() -> None:
-        time = Time()
-        async with journal(tmp_path, time) as own:
-            await own.claim(entry())
-            assert [await own.count_attempt(b"a", NOW + timedelta(days=1)) for _ in range(3)] == [1, 2, 3]
-            assert (await own.attempts(b"a"), await own.attempts(b"b")) == (3, 0)
-            time.now += timedelta(days=2, seconds=1)
-            await own.claim(entry(b"other"))
-
-            assert await own.find(b"key") is None
-            assert await own.attempts(b"a") == 0
-
-    asyncio.run(check())
 
 
 def test_a_full_journal_says_so_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
@@ -216,19 +74,6 @@ def test_an_entry_that_cannot_be_read_is_an_error_for_it_alone(tmp_path: Path) -
     asyncio.run(check())
 
 
-def test_a_caller_that_leaves_takes_nothing_of_others_with_it(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with journal(tmp_path) as own:
-            tasks = [asyncio.create_task(own.claim(entry(b"%d" % number))) for number in range(300)]
-            await asyncio.sleep(0)
-            for task in tasks[::2]:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            assert None not in [await own.find(b"%d" % number) for number in range(300)]
-
-    asyncio.run(check())
-
-
 def test_more_than_may_wait_are_refused_at_once(tmp_path: Path) -> None:
     async def check() -> None:
         async with journal(tmp_path) as own:
@@ -237,16 +82,6 @@ def test_more_than_may_wait_are_refused_at_once(tmp_path: Path) -> None:
             refused = [each for each in found if isinstance(each, JournalUnavailableError)]
             assert len(refused) == 500
             assert await own.find(b"key") is None
-
-    asyncio.run(check())
-
-
-def test_after_it_is_closed_it_is_unavailable(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with journal(tmp_path) as own:
-            pass
-        with pytest.raises(JournalUnavailableError, match="closed"):
-            await own.find(b"key")
 
     asyncio.run(check())
 

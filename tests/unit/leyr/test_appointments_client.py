@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -69,9 +70,11 @@ class Leyr:
 
 
 @asynccontextmanager
-async def client_of(url: str, seconds: float = 20) -> AsyncIterator[AppointmentsClient]:
+async def client_of(
+    url: str, seconds: float = 20, clock: Callable[[], float] = monotonic
+) -> AsyncIterator[AppointmentsClient]:
     transport = LeyrTransport(f"{url}/api", "id", SecretStr("secret"), writes=Httpx2Client)
-    policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies())
+    policies = UpstreamPolicies(PolicyConfig(), PolicyDependencies(clock=clock))
     zone = time_zone("Europe/Stockholm")
     async with asyncio.timeout(30), transport:
         client = AppointmentsClient(transport, policies, lambda: NOW, lambda _: zone, seconds)
@@ -380,4 +383,16 @@ async def test_appointments_are_never_listed_by_what_may_be_a_persons_number() -
 
     with pytest.raises(BadUserInput):
         await asked(leyr, lambda client: client.appointments(UNIT, when, patient_id="191212121212"))
+    assert leyr.requests == []
+
+
+async def test_process_that_is_stopped_for_longer_than_a_call_takes_does_not_make_it_any_more() -> None:
+    leyr, times = Leyr(), iter([100.0])
+
+    def clock() -> float:
+        # From where it is asked to book on, it was stopped.
+        return next(times, 121.0)
+
+    async with Server(leyr) as server, client_of(server.url, clock=clock) as client:
+        assert isinstance(await client.book(WISH, PATIENT, None), NotSent)
     assert leyr.requests == []

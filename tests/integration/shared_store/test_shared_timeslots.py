@@ -1,0 +1,80 @@
+"""Timeslots over several gateways that share a store: as one gateway would answer, with its calls."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import sleep
+from typing import Any
+
+import pytest
+
+from tests.harness import CACHES_ON, Gateway, Simulator
+from tests.stores import Store, running_store
+
+ServeGateway = Callable[..., Gateway]
+WEEK = """
+query Week($start: DateTime!, $end: DateTime!) {
+  careUnits(emr: "webdoc") { leyrId timeslots(start: $start, end: $end) { start resource { leyrId } } }
+}
+"""
+FROM, TO = "2026-10-12T06:00:00Z", "2026-10-16T06:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def store_server() -> Iterator[Store]:
+    with running_store() as running:
+        yield running
+
+
+@pytest.fixture
+def store(store_server: Store) -> Store:
+    store_server.command("FLUSHALL")
+    return store_server
+
+
+@pytest.fixture
+def fleet(store: Store, serve_gateway: ServeGateway) -> Callable[..., list[Gateway]]:
+    def start(count: int, **settings: Any) -> list[Gateway]:
+        gateways = [serve_gateway(**{**CACHES_ON, "gateway_shared_url": store.url, **settings}) for _ in range(count)]
+        for each in gateways:
+            is_up(each)
+        return gateways
+
+    return start
+
+
+def is_up(gateway: Gateway) -> None:
+    for _ in range(500):
+        if any(line["event"] == "shared_store.up" for line in gateway.lines()):
+            return
+        sleep(0.01)
+    raise AssertionError(gateway.lines())
+
+
+def test_timeslots_asked_at_one_gateway_are_at_the_next_without_a_call(
+    fleet: Callable[..., list[Gateway]], simulator: Simulator
+) -> None:
+    first, second = fleet(2)
+    variables = {"start": FROM, "end": TO}
+
+    answer = first.data(WEEK, **variables)
+    sleep(0.1)
+    calls = simulator.count()
+    again = second.data(WEEK, **variables)
+
+    assert again == answer
+    assert calls["timeslots"] > 0
+    assert simulator.count()["timeslots"] == calls["timeslots"]
+
+
+def test_timeslots_asked_at_four_gateways_at_once_take_the_calls_of_one(
+    fleet: Callable[..., list[Gateway]], simulator: Simulator
+) -> None:
+    gateways = fleet(4)
+    simulator.behaviour("webdoc", latency_ms=200)
+    variables = {"start": FROM, "end": TO}
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda each: each.data(WEEK, **variables), gateways))
+
+    assert all(each == answers[0] for each in answers)
+    assert simulator.count()["timeslots"] == len(answers[0]["careUnits"])
