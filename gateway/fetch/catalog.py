@@ -21,7 +21,7 @@ from gateway.domain.errors import DeadlineExceeded, RateLimited
 from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource
 from gateway.fetch.backend import SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig, Lifetimes
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason, is_later
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
 from gateway.fetch.single_flight import SharedCall
 
 K = TypeVar("K", str, CareUnitKey)
@@ -273,7 +273,7 @@ class CachedLists(Generic[K, T]):
 
     def _keep(self, key: K, listed: CatalogList[T], fetched_at: float) -> None:
         earlier = self._cached.get(key)
-        if earlier is not None and is_later(earlier.fetched_at, fetched_at):
+        if earlier is not None and earlier.fetched_at > fetched_at:
             return
         size = listed.bytes if self._shared is None else listed.bytes + _FOLLOWED_BYTES
         if self._config.budget.keep((self._endpoint, key), size, lambda: self._evict(key)):

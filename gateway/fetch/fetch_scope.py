@@ -50,7 +50,8 @@ class Incomplete:
 class ReadTime(float):
     """When a list was requested of Leyr: seconds of this process's clock, with the instant that all processes say.
 
-    Arithmetic gives plain seconds again; `min` and `max` give one of those that they are given.
+    Two of them are in the order of their instants, so that of some lists all processes find the same one the oldest.
+    Arithmetic gives plain seconds again.
     """
 
     __slots__ = ("microseconds",)
@@ -63,12 +64,17 @@ class ReadTime(float):
 
     microseconds: int
 
+    def __lt__(self, other: float) -> bool:
+        return self.microseconds < other.microseconds if isinstance(other, ReadTime) else super().__lt__(other)
 
-def is_later(one: float, other: float) -> bool:
-    """Whether a list was requested after another, by the clock that the processes share where both are known by it."""
-    if isinstance(one, ReadTime) and isinstance(other, ReadTime):
-        return one.microseconds > other.microseconds
-    return one > other
+    def __gt__(self, other: float) -> bool:
+        return self.microseconds > other.microseconds if isinstance(other, ReadTime) else super().__gt__(other)
+
+    def __le__(self, other: float) -> bool:
+        return not self > other
+
+    def __ge__(self, other: float) -> bool:
+        return not self < other
 
 
 class FetchRecord(NamedTuple):
