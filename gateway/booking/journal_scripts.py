@@ -62,15 +62,17 @@ end
 local function put(at)
   local name, state, ends = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local unit, appointment = ARGV[at + 4], ARGV[at + 8]
-  local key, sent = base .. 'entry:' .. name, ''
+  local key, sent, sender = base .. 'entry:' .. name, '', ''
   if state == 'sent' then
     local time = redis.call('TIME')
     sent = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+    sender = owner
   elseif ARGV[at + 3] == '1' then
-    sent = redis.call('HGET', key, 't') or ''
+    local old = redis.call('HMGET', key, 't', 'w')
+    sent, sender = old[1] or '', old[2] or ''
   end
   unlist(name, unit, appointment)
-  redis.call('HSET', key, 'o', owner, 's', state, 'e', ends, 't', sent, 'u', unit, 'r', ARGV[at + 5],
+  redis.call('HSET', key, 'o', owner, 's', state, 'e', ends, 't', sent, 'w', sender, 'u', unit, 'r', ARGV[at + 5],
     'b', ARGV[at + 6], 'f', ARGV[at + 7], 'a', appointment, 'c', ARGV[at + 9], 'v', ARGV[at + 10])
   local ms = longest(ends)
   redis.call('PEXPIRE', key, string.format('%.0f', ms))
@@ -197,13 +199,16 @@ return done(1)
 )
 
 # ARGV: the entry, whether its hold is needed, ms that a life lasts. What became of a call is written also where the
-# store has lost the entry: nobody else has it.
+# store has lost the entry, since nobody else has it, and by whoever sent it where others only know that it was sent.
 WRITE = Script(
     _WRITES
     + """\
 local kept, state = entry_of(ARGV[6]), ARGV[7]
 if not kept and ((state ~= 'done' and state ~= 'unknown') or tonumber(ARGV[8]) < now) then return {'ok', 0, 0} end
-if kept and kept[1] ~= owner then return {'ok', 0, 0} end
+if kept and kept[1] ~= owner then
+  local sender = redis.call('HGET', base .. 'entry:' .. ARGV[6], 'w')
+  if state ~= 'done' or kept[2] ~= 'unknown' or sender ~= owner then return {'ok', 0, 0} end
+end
 if state == 'sent' then
   if is_held_back then return {'lost'} end
   if ARGV[17] == '1' then
@@ -310,11 +315,12 @@ return {'ok', 0, tonumber(found[1])}
     only_reads=True,
 )
 
-# ARGV: the name of an entry.
+# ARGV: the name of an entry. After a loss nobody may be told that there is none.
 FIND = Script(
     _COMMON
     + """\
 local kept = entry_of(ARGV[6])
+if not kept and is_held_back then return {'lost'} end
 return {'ok', 0, kept and {kept[1], kept[2], kept[4], kept[5]} or false}
 """,
     only_reads=True,

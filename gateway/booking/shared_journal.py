@@ -94,7 +94,10 @@ class SharedJournal:
         return None
 
     async def write(self, entry: JournalEntry) -> bool:
-        """See `Journal.write`. What is held for the key has to be held still before a call leaves."""
+        """See `Journal.write`. What is held for the key has to be held still before a call leaves.
+
+        What became of a call is also written by the process that sent it where others took over, and do not know.
+        """
         own, needs_hold = replace(entry, owner=self.owner), int(entry.key in self._holding)
         value, _ = await self._run(scripts.WRITE, *self._written(own), needs_hold, self._session.life_ms)
         if value and own.state is not JournalState.CLAIMED:

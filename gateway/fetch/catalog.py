@@ -7,6 +7,7 @@ them calls for all (`SharedLists`).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -16,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from msgspec.structs import astuple
 
 from gateway.domain.call_count import FURTHER_CALLS
+from gateway.domain.errors import DeadlineExceeded, RateLimited
 from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource
 from gateway.fetch.backend import SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig, Lifetimes
@@ -30,6 +32,8 @@ _ITEM_BYTES = 400
 _DERIVED_ITEM_BYTES = 300
 _LIST_BYTES = 1_200
 _DERIVED_LIST_BYTES = 1_500
+# What is known of a list to hear of newer ones.
+_FOLLOWED_BYTES = 400
 # Without a cache the size of shorter lists is not found out: it would take longer than all else.
 _MANY_ITEMS = 200
 # What smaller lists hold together is bounded by the number of calls.
@@ -103,8 +107,15 @@ class ListRead:
     waiting: list[FetchScope] = field(default_factory=list)
 
     def begin(self, now: float) -> None:
-        """A call to Leyr begins."""
+        """A call to Leyr begins, which one of those who wait may make. Raises RateLimited and DeadlineExceeded."""
         self.fetched_at = self.oldest = now
+        if self.waiting:
+            *others, last = self.waiting
+            for scope in others:
+                with suppress(RateLimited, DeadlineExceeded):
+                    scope.begin_call()
+                    return
+            last.begin_call()
 
     def take(self, fetched_at: float, origin: CacheStatus) -> None:
         """What another process fetched is taken."""
@@ -216,7 +227,8 @@ class CachedLists(Generic[K, T]):
         scope.on_ehr(_subject(key)[0])
         call, origin = self._pending.get(key), CacheStatus.JOINED
         if call is None or not call.joinable or self._reads[key].oldest < scope.since:
-            scope.count_calls()
+            # Where lists are shared, a call is taken from the caller's budget when it is known to be made.
+            scope.count_calls(joined=0 if self._shared is None else 1)
             call, origin = self._start(key, now, ListRead(scope.since, takes_stale=True)), CacheStatus.FETCHED
         else:
             scope.count_calls(joined=1)
@@ -263,7 +275,8 @@ class CachedLists(Generic[K, T]):
         earlier = self._cached.get(key)
         if earlier is not None and earlier.fetched_at > fetched_at:
             return
-        if self._config.budget.keep((self._endpoint, key), listed.bytes, lambda: self._evict(key)):
+        size = listed.bytes if self._shared is None else listed.bytes + _FOLLOWED_BYTES
+        if self._config.budget.keep((self._endpoint, key), size, lambda: self._evict(key)):
             self._cached[key] = _Entry(listed, fetched_at, fetched_at)
             if self._shared is not None:
                 self._shared.keep(key, fetched_at)
@@ -290,8 +303,9 @@ class CachedLists(Generic[K, T]):
         if self._pending.get(key) is not call:
             return
         del self._pending[key], self._reads[key]
-        if read.origin is CacheStatus.STALE and call.answer is not None:
-            # The call that was counted is made now, and nobody waits for it.
+        is_stale = read.origin is CacheStatus.STALE and call.answer is not None
+        if is_stale and any(scope.may_refresh() for scope in read.waiting):
+            # Nobody waits for it.
             now = self._clock()
             if entry is not None:
                 entry.refreshed_at = now

@@ -51,7 +51,8 @@ class Incomplete:
 class ReadTime(float):
     """When a list was requested of Leyr: seconds of this process's clock, with the instant that all processes say.
 
-    Arithmetic gives plain seconds again; `min` and `max` give one of those that they are given.
+    Two of them are in the order of their instants, so that of some lists all processes find the same one the oldest.
+    Arithmetic gives plain seconds again.
     """
 
     __slots__ = ("microseconds",)
@@ -63,6 +64,18 @@ class ReadTime(float):
         return made
 
     microseconds: int
+
+    def __lt__(self, other: float) -> bool:
+        return self.microseconds < other.microseconds if isinstance(other, ReadTime) else super().__lt__(other)
+
+    def __gt__(self, other: float) -> bool:
+        return self.microseconds > other.microseconds if isinstance(other, ReadTime) else super().__gt__(other)
+
+    def __le__(self, other: float) -> bool:
+        return not self > other
+
+    def __ge__(self, other: float) -> bool:
+        return not self < other
 
 
 def earlier(one: float, other: float) -> float:
@@ -205,7 +218,7 @@ class FetchScope:
         if self._expired is not None:
             raise self._expired()
         if calls > joined and self.is_leaving is not None and self.is_leaving():
-            raise DeadlineExceeded("The client closed its side of the connection, so no further call is begun for it")
+            raise _client_leaves()
         self.count_further_calls(calls, joined=joined)
 
     def count_further_calls(self, calls: int, *, joined: int = 0) -> None:
@@ -220,6 +233,13 @@ class FetchScope:
         if self.take_calls is not None and calls > joined:
             self.take_calls(calls - joined)
         self._calls += calls
+
+    def begin_call(self) -> None:
+        """Take a call that was counted as joined and is made after all. Raises RateLimited and DeadlineExceeded."""
+        if self.is_leaving is not None and self.is_leaving():
+            raise _client_leaves()
+        if self.take_calls is not None:
+            self.take_calls(1)
 
     def may_refresh(self) -> bool:
         """Count the call of a refresh, which nothing waits for; False where it may not be made."""
@@ -355,6 +375,10 @@ class FetchScope:
 
     def _release(self, call: SharedCall[Any]) -> None:
         call.release(self.detached if self._is_overdue else None)
+
+
+def _client_leaves() -> DeadlineExceeded:
+    return DeadlineExceeded("The client closed its side of the connection, so no further call is begun for it")
 
 
 def _deadline_exceeded() -> DeadlineExceeded:

@@ -48,8 +48,9 @@ T = TypeVar("T", bound=CatalogItem)
 _MICROSECONDS, _MILLISECONDS = 1_000_000, 1_000
 # Longer lists are each process's own.
 _MOST_BYTES = 8 * 1024 * 1024
-# What is longer is sealed and opened in a thread, since each takes some tenths of a millisecond.
-_BYTES_AT_ONCE = 64 * 1024
+# What is longer is sealed and opened in a thread, since each takes some tenths of a millisecond; sealed, it is shorter.
+_PLAIN_BYTES_AT_ONCE = 64 * 1024
+_SEALED_BYTES_AT_ONCE = 16 * 1024
 _MOST_LOOKS = 100
 _MOST_LANDING = 4
 _MOST_HEARD = 1_000
@@ -158,14 +159,13 @@ class SharedLists(Generic[T]):
         if found is None:
             read.begin(self._clock())
             return await fetch(key)
-        read.begin(found.fetched_at)
         self._leases.hold(found.lease)
         try:
+            read.begin(found.fetched_at)
             items = await fetch(key)
         except BaseException:
-            # It failed, or nobody waits for it any more.
-            self._logs.tell(found.log, encoded_event(Failed(found.lease)))
-            self._leases.end(found.lease)
+            # It failed, or nobody waits for it any more, or may make it.
+            self._fail(found.log, found.lease)
             raise
         self._start(self._land(found, items))
         return items
@@ -224,14 +224,26 @@ class SharedLists(Generic[T]):
         return None
 
     async def _wait(self, log: str, after: Position, wait: _Wait) -> None:
+        """Wait until some call has ended, or the process whose call is waited for."""
         with suppress(TimeoutError):  # then this process calls too
             async with asyncio.timeout(wait.until - self._clock()):
-                wait.ended.update(await self._leases.newer(log, after, [wait.lease]))
+                while not wait.ended.intersection([wait.lease]):
+                    wait.ended.update(await self._leases.newer(log, after, [wait.lease]))
+                    page = await self._logs.read(log, after)
+                    # Those who ask for what is true now begin calls of their own, time and again.
+                    if not page.events or any(not isinstance(event, Began) for _, event in events_of(page)):
+                        break
+                    after = page.events[-1].position
 
     async def _begun(self, log: str, name: str, after: Position | None) -> _Begun | None:
         """Say that this process calls; None where others have said something meanwhile."""
         lease, sent = self._leases.new(), self._clock()
-        appended = await self._logs.append(log, encoded_event(Began(lease)), after=after, lease=lease)
+        try:
+            appended = await self._logs.append(log, encoded_event(Began(lease)), after=after, lease=lease)
+        except asyncio.CancelledError:
+            # It may have been written all the same.
+            self._fail(log, lease)
+            raise
         if not isinstance(appended, Appended):
             return None
         # Whole milliseconds, as instants are written, and never later than the call.
@@ -261,26 +273,34 @@ class SharedLists(Generic[T]):
 
     async def _opened(self, name: str, sealed: object) -> StoredList | None:
         """What a process with this secret has kept under a name."""
-        opened, is_long = self._logs.sealing.open, isinstance(sealed, bytes) and len(sealed) > _BYTES_AT_ONCE
+        opened, is_long = self._logs.sealing.open, isinstance(sealed, bytes) and len(sealed) > _SEALED_BYTES_AT_ONCE
         return decoded_list(await asyncio.to_thread(opened, name, sealed) if is_long else opened(name, sealed))
 
     # Leaving a list to the others.
 
     async def _land(self, begun: _Begun, items: Iterable[T]) -> None:
         """Leave a list to the other processes, and end the lease of its call."""
+        is_told = False
         try:
-            async with self._landing:
-                plain = await encoded_list(items, begun.fetched_at.microseconds, _MOST_BYTES)
-                await self._append_landed(begun, b"" if plain is None else await self._sealed(begun.name, plain))
-        except (StoreAwayError, StoreRefusedError):
-            # The others call for themselves.
-            self._logs.tell(begun.log, encoded_event(Failed(begun.lease)))
+            with suppress(StoreAwayError, StoreRefusedError):  # then the others call for themselves
+                async with self._landing:
+                    plain = await encoded_list(items, begun.fetched_at.microseconds, _MOST_BYTES)
+                    await self._append_landed(begun, b"" if plain is None else await self._sealed(begun.name, plain))
+                is_told = True
         finally:
-            self._leases.end(begun.lease)
+            if is_told:
+                self._leases.end(begun.lease)
+            else:
+                self._fail(begun.log, begun.lease)
+
+    def _fail(self, log: str, lease: str) -> None:
+        """Tell the others that a call brings nothing."""
+        self._logs.tell(log, encoded_event(Failed(lease)))
+        self._leases.end(lease)
 
     async def _sealed(self, name: str, plain: bytes) -> bytes:
         seal = self._logs.sealing.seal
-        return seal(name, plain) if len(plain) <= _BYTES_AT_ONCE else await asyncio.to_thread(seal, name, plain)
+        return seal(name, plain) if len(plain) <= _PLAIN_BYTES_AT_ONCE else await asyncio.to_thread(seal, name, plain)
 
     async def _append_landed(self, begun: _Begun, sealed: bytes) -> None:
         """Say that a call landed; its list is kept, unless that of a call that began later is.

@@ -28,6 +28,7 @@ BEFORE_ALL: Position = (0, 0)
 _CHANNEL = "events"
 _SEPARATOR = b"|"
 _MOST_EVENTS = 1_000
+_LAST_EVENTS = 100
 _KEPT_MILLISECONDS = 90_000
 
 # ARGV: position of the last known event or "" for any, oldest time kept (ms before now), most events, ms that the log
@@ -82,13 +83,13 @@ return {oldest[1][1], redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT'
 """,
     only_reads=True,
 )
-# ARGV: most events. KEYS: log, value.
+# ARGV: how many of the last events. KEYS: log, value.
 _READ_WITH_VALUE = Script(
     """\
 local value = redis.call('MGET', KEYS[2])[1]
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
 if not oldest[1] then return {'0-0', {}, value} end
-return {oldest[1][1], redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1]), value}
+return {oldest[1][1], redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1]), value}
 """,
     only_reads=True,
 )
@@ -211,13 +212,13 @@ class EventLogs:
         return LogPage(_position(first), self._events(log, events), result.server_time)
 
     async def read_with_value(self, log: str, name: str) -> tuple[LogPage, object]:
-        """All events of a log, and the value of a name as it was at that moment, which is still to be opened.
+        """The last events of a log, and the value of a name as it was at that moment, which is still to be opened.
 
         Raises StoreAwayError and StoreRefusedError.
         """
-        result = await self._store.run(_READ_WITH_VALUE, [_log(log), _value(name)], [_MOST_EVENTS])
+        result = await self._store.run(_READ_WITH_VALUE, [_log(log), _value(name)], [_LAST_EVENTS])
         first, events, value = _list_of(result.value, 3)
-        return LogPage(_position(first), self._events(log, events), result.server_time), value
+        return LogPage(_position(first), self._events(log, events)[::-1], result.server_time), value
 
     async def append(
         self,

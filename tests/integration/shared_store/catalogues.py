@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from math import inf
 from os import urandom
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self
+from typing import Self
 
 from gateway.domain.ehr_profile import EhrProfile
-from gateway.domain.errors import UpstreamUnavailable
+from gateway.domain.errors import RateLimited, UpstreamUnavailable
 from gateway.domain.models import CareUnitKey, Items, Resource
+from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog, CatalogList
 from gateway.fetch.fetch_scope import CacheStatus, FetchScope, ReadTime
@@ -66,6 +68,33 @@ class Answer:
         return self.fetched_at.microseconds
 
 
+def cached(catalog: Catalog, unit: CareUnitKey = UNIT) -> list[str] | None:
+    """The ids that a request would get without waiting."""
+    listed = catalog.resources.known(unit, FetchScope(monotonic()))
+    return None if listed is None else list(listed.items)
+
+
+async def ask(
+    catalog: Catalog,
+    unit: CareUnitKey = UNIT,
+    *,
+    no_cache: bool = False,
+    take_calls: Callable[[int], None] | None = None,
+) -> Answer:
+    """What one request gets."""
+    now = monotonic()
+    scope = FetchScope(now, now) if no_cache else FetchScope(now)
+    scope.take_calls = take_calls
+    try:
+        given = catalog.resources.get(unit, scope)
+        listed = given if isinstance(given, CatalogList) else await given
+        (read,) = scope.reads
+        assert scope.catalog_as_of == read.fetched_at
+        return Answer(list(listed.items), read.origin, scope.catalog_as_of, listed.dropped)
+    finally:
+        scope.close()
+
+
 @dataclass
 class Gateway:
     """The catalogue of one process."""
@@ -73,23 +102,23 @@ class Gateway:
     process: Process
     catalog: Catalog
     outcomes: list[ReadOutcome]
+    calls_left: float = inf
+    taken: int = 0
+    """How many calls were taken from the callers' budget."""
 
-    def cached(self, unit: CareUnitKey = UNIT) -> list[str] | None:
-        """The names that a request would get without waiting."""
-        listed = self.catalog.resources.known(unit, FetchScope(monotonic()))
-        return None if listed is None else list(listed.items)
+    def cached(self) -> list[str] | None:
+        """The ids that a request would get without waiting."""
+        return cached(self.catalog)
 
-    async def ask(self, unit: CareUnitKey = UNIT, *, no_cache: bool = False) -> Answer:
-        now = monotonic()
-        scope = FetchScope(now, now) if no_cache else FetchScope(now)
-        try:
-            given = self.catalog.resources.get(unit, scope)
-            listed = given if isinstance(given, CatalogList) else await given
-            (read,) = scope.reads
-            assert scope.catalog_as_of == read.fetched_at
-            return Answer(list(listed.items), read.origin, scope.catalog_as_of, listed.dropped)
-        finally:
-            scope.close()
+    async def ask(self, *, no_cache: bool = False) -> Answer:
+        """What one request gets."""
+        return await ask(self.catalog, no_cache=no_cache, take_calls=self._take_calls)
+
+    def _take_calls(self, calls: int) -> None:
+        if calls > self.calls_left:
+            raise RateLimited("too many calls", retry_after=1)
+        self.taken += calls
+        self.calls_left -= calls
 
 
 @dataclass
@@ -105,31 +134,32 @@ class Told:
 
 @dataclass
 class Fleet:
-    """Catalogues over one store and one clinic, under a secret of their own; an async context manager."""
+    """Catalogues over one store, under a secret of their own; an async context manager."""
 
     path: Path
-    staff: Staff
     seconds: float = 2.0
     secret: bytes = field(default_factory=lambda: urandom(16))
+    lease_milliseconds: int = 1_000
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
-    async def join(self, lifetimes: Lifetimes = MINUTES, **how: Any) -> "Gateway":
+    async def join(
+        self, clinic: SchedulingBackend, lifetimes: Lifetimes = MINUTES, *, secret: bytes | None = None
+    ) -> Gateway:
         """A further process, which is connected."""
-        joined = await self._stack.enter_async_context(
-            process(self.path, secret=how.get("secret", self.secret), seconds=self.seconds)
+        entered = process(
+            self.path,
+            secret=secret or self.secret,
+            seconds=self.seconds,
+            lease_milliseconds=self.lease_milliseconds,
         )
+        joined = await self._stack.enter_async_context(entered)
         told = Told()
         sharing = ListSharing(joined.logs, joined.leases, told, monotonic)
-        config = CacheConfig(lifetimes, CacheBudget(how.get("most_bytes", 1_000_000)), monotonic)
-        return Gateway(joined, Catalog(self.staff, config, lambda *which: SharedLists(sharing, *which)), told.outcomes)
-
-    async def start(self, count: int, lifetimes: Lifetimes = MINUTES) -> "list[Gateway]":
-        """So many processes."""
-        return [await self.join(lifetimes) for _ in range(count)]
+        config = CacheConfig(lifetimes, CacheBudget(100_000_000), monotonic)
+        return Gateway(joined, Catalog(clinic, config, lambda *which: SharedLists(sharing, *which)), told.outcomes)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self.staff.gate.set()
         await self._stack.aclose()

@@ -24,12 +24,14 @@ class Process:
 
 
 @asynccontextmanager
-async def process(path: Path, *, secret: bytes = b"secret", seconds: float = 2.0) -> AsyncIterator[Process]:
+async def process(
+    path: Path, *, secret: bytes = b"secret", seconds: float = 2.0, lease_milliseconds: int = 1_000
+) -> AsyncIterator[Process]:
     """A process whose store is on a unix socket; an answer may take so many seconds."""
     heard = Heard()
     store = store_at(path, heard, seconds=seconds)
     sealing = Sealing(secret, ("test",), lambda: urandom(32), heard.store_garbage)
-    logs = EventLogs(store, sealing)
+    logs = EventLogs(store, sealing, lease_milliseconds=lease_milliseconds)
     leases = Leases(logs, lambda: urandom(32))
     async with store_up(store):
         yield Process(store, logs, leases, heard)

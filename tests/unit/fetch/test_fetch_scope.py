@@ -14,7 +14,7 @@ from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
-from gateway.fetch.fetch_scope import FetchScope, Incomplete, IncompleteReason
+from gateway.fetch.fetch_scope import FetchScope, Incomplete, IncompleteReason, ReadTime
 from gateway.fetch.profiles import Profiles
 from gateway.fetch.single_flight import SharedCall
 from tests.unit import strategies
@@ -25,6 +25,15 @@ SLOTS = [TrueSlot(START + day * DAY, RESOURCES[day % 3], SERVICES[day % 2]) for 
 PROFILE = EhrProfile(UNIT.emr, "Model")
 SECONDS = Lifetimes(15, 15)
 batches = st.lists(strategies.query_sets, min_size=1, max_size=3)
+
+
+def test_of_read_times_all_processes_find_the_same_one_the_oldest() -> None:
+    # What one process takes for earlier, since an answer of the store took longer.
+    first, second = ReadTime(10.002, 1_000_000), ReadTime(10.001, 1_001_000)
+
+    assert min(first, second, inf) is min(inf, second, first) is first
+    assert (first < second, first <= second, first > second, first >= second) == (True, True, False, False)
+    assert (first < 10.001, first > 10.001, first <= 10.002, first >= 10.003) == (False, True, True, False)
 
 
 def gateway(ehr: ModelEhr, lifetimes: Lifetimes = SECONDS) -> Gateway:
