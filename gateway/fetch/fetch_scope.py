@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import reduce
 from math import inf
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -16,6 +15,8 @@ from gateway.fetch.single_flight import DetachedCalls, SharedCall, forget_frames
 from gateway.fetch.snapshots import Generation
 
 T = TypeVar("T")
+# What two processes may take for the time of one instant differs by less.
+_NEAR_SECONDS = 1.0
 
 
 class CacheStatus(StrEnum):
@@ -51,8 +52,9 @@ class Incomplete:
 class ReadTime(float):
     """When a list was requested of Leyr: seconds of this process's clock, with the instant that all processes say.
 
-    Two of them are in the order of their instants, so that of some lists all processes find the same one the oldest.
-    Arithmetic gives plain seconds again.
+    Two of them that are near are in the order of their instants, so that of some lists all processes find the same one
+    the oldest. Others are in that of their seconds, since the clock that processes share may be put back. Arithmetic
+    gives plain seconds again.
     """
 
     __slots__ = ("microseconds",)
@@ -66,28 +68,20 @@ class ReadTime(float):
     microseconds: int
 
     def __lt__(self, other: float) -> bool:
-        return self.microseconds < other.microseconds if isinstance(other, ReadTime) else super().__lt__(other)
+        if isinstance(other, ReadTime) and abs(self - other) < _NEAR_SECONDS:
+            return self.microseconds < other.microseconds
+        return super().__lt__(other)
 
     def __gt__(self, other: float) -> bool:
-        return self.microseconds > other.microseconds if isinstance(other, ReadTime) else super().__gt__(other)
+        if isinstance(other, ReadTime) and abs(self - other) < _NEAR_SECONDS:
+            return self.microseconds > other.microseconds
+        return super().__gt__(other)
 
     def __le__(self, other: float) -> bool:
         return not self > other
 
     def __ge__(self, other: float) -> bool:
         return not self < other
-
-
-def earlier(one: float, other: float) -> float:
-    """The earlier of two times; of two ReadTimes the one that all processes take for it, as near as they may be."""
-    if isinstance(one, ReadTime) and isinstance(other, ReadTime):
-        return one if one.microseconds <= other.microseconds else other
-    return min(one, other)
-
-
-def earliest(times: Iterable[float | None]) -> float | None:
-    """The earliest of some times in the same way; None where there are none."""
-    return reduce(earlier, found) if (found := [each for each in times if each is not None]) else None
 
 
 class FetchRecord(NamedTuple):

@@ -36,6 +36,12 @@ def test_of_read_times_all_processes_find_the_same_one_the_oldest() -> None:
     assert (first < 10.001, first > 10.001, first <= 10.002, first >= 10.003) == (False, True, True, False)
 
 
+def test_read_times_that_lie_apart_are_in_order_also_where_the_clock_of_all_was_put_back_between() -> None:
+    before, after = ReadTime(10.0, 9_000_000), ReadTime(12.0, 1_000_000)
+
+    assert (before < after, before <= after, before > after, before >= after) == (True, True, False, False)
+
+
 def gateway(ehr: ModelEhr, lifetimes: Lifetimes = SECONDS) -> Gateway:
     return Gateway(ehr, Profiles([ehr.profile]), lifetimes)
 
