@@ -19,6 +19,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
+from gateway.fetch.fetch_scope import ReadTime
 from gateway.fetch.process_names import ProcessNames
 from gateway.fetch.remote_timeslots import EVER, RemoteTimeslots
 from gateway.fetch.shared_reads import Claim, RemoteRead
@@ -81,6 +82,7 @@ class SharedTimeslots:
         self._units = UnitLogs(lambda care_unit: logs.sealing.name("timeslots", *care_unit), self._drop)
         self._remote = RemoteTimeslots(calls, logs, self._names, clock, on_needed=self._follow, tell=self._tell)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
         logs.store.on_away(self._go_alone)
@@ -164,6 +166,11 @@ class SharedTimeslots:
 
     # What this process says.
 
+    def read_time(self, seconds: float) -> float:
+        """A time of this process's clock, with the instant that all processes say where that is known."""
+        clock = self._logs.store.clock
+        return ReadTime(seconds, clock.to_server(seconds)) if clock.is_known else seconds
+
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
         """Say what a call has brought; without a claim the others are told that it was made."""
         if claim is None:
@@ -171,11 +178,10 @@ class SharedTimeslots:
             return
         answer, clock = snapshot.answer, self._logs.store.clock
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
+        said_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
         is_shared = len(answer) <= _MOST_SHARED_SLOTS
         value = self._logs.sealing.name("answer", claim.call) if is_shared else None
-        event = Landed(
-            self._names.own, claim.call, Asked.of(snapshot.step), clock.to_server(began), clock.to_server(last), value
-        )
+        event = Landed(self._names.own, claim.call, Asked.of(snapshot.step), said_at, clock.to_server(last), value)
         # Until the others can know, whoever waits for it must not take this process for dead.
         said = self._say(self._units.of(claim.care_unit), event, event.asked, value, answer)
         self._start(said, on_done=partial(self._leases.end, claim.call))
@@ -189,7 +195,7 @@ class SharedTimeslots:
     def taken(self, step: Step) -> None:
         """Say that nothing is free any more that matches a step."""
         asked = Asked.of(step)
-        self._start(self._say(self._units.of(step.care_unit), Taken(self._names.own, asked, self._now()), asked))
+        self._announce(self._units.of(step.care_unit), Taken(self._names.own, asked, self._now()), asked)
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
@@ -197,7 +203,17 @@ class SharedTimeslots:
 
     def _forget(self, unit: UnitLog, windows: Iterable[Asked]) -> None:
         for asked in windows:
-            self._start(self._say(unit, Forgotten(self._names.own, asked, self._now()), asked))
+            self._announce(unit, Forgotten(self._names.own, asked, self._now()), asked)
+
+    def _announce(self, unit: UnitLog, event: TimeslotEvent, asked: Asked) -> None:
+        task = self._start(self._say(unit, event, asked))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def tell_others(self) -> None:
+        """Wait until all others know what was said to be taken or forgotten, or cannot be told now."""
+        if self._telling:
+            await asyncio.wait(set(self._telling))
 
     async def _say(
         self,
@@ -313,7 +329,7 @@ class SharedTimeslots:
             self._remote.end(remote, None)
         self._remote.distrust(unit)
 
-    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
 
@@ -322,6 +338,7 @@ class SharedTimeslots:
             on_done()
 
         task.add_done_callback(done)
+        return task
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:
