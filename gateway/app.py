@@ -107,7 +107,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     booking = Booking.of(settings, new_secret, bookings, now, clock, metrics)
     names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, new_secret=names, now=now, clock=clock)
-    configuration = _configuration(settings, log, verifier, memory)
+    configuration = _configuration(settings, log, verifier, memory, shared)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
@@ -154,9 +154,11 @@ def _configuration(
     log: structlog.typing.FilteringBoundLogger,
     verifier: CredentialVerifier | None,
     memory: CacheBudget,
+    shared: Shared | None,
 ) -> Configuration:
     profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
-    return Configuration(settings, log, verifier, persisted_documents_of(settings, memory), profiles)
+    documents = persisted_documents_of(settings, memory, None if shared is None else shared.documents)
+    return Configuration(settings, log, verifier, documents, profiles)
 
 
 @asynccontextmanager

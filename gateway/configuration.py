@@ -17,7 +17,7 @@ from gateway.domain.personal_numbers import may_hold_a_personal_number
 from gateway.fetch.cache_budget import CacheBudget
 from gateway.fetch.profiles import ProfileOverride, Profiles, ProfilesError, read_profiles
 from gateway.files import FileError, read_file
-from gateway.http.persisted_documents import ManifestError, PersistedDocuments, read_manifest
+from gateway.http.persisted_documents import DocumentStore, ManifestError, PersistedDocuments, read_manifest
 from gateway.http_client.pool import ConnectionPool, HttpClientFactory
 from gateway.settings import Settings, SettingsError
 
@@ -101,7 +101,9 @@ def rate_of(settings: Settings) -> Rate:
     )
 
 
-def persisted_documents_of(settings: Settings, memory: CacheBudget) -> PersistedDocuments:
+def persisted_documents_of(
+    settings: Settings, memory: CacheBudget, shared: DocumentStore | None = None
+) -> PersistedDocuments:
     """The documents of the manifest, or else those that clients register. Raises SettingsError."""
     trusted = _manifest(settings.gateway_documents)
     return PersistedDocuments(
@@ -109,6 +111,7 @@ def persisted_documents_of(settings: Settings, memory: CacheBudget) -> Persisted
         only=settings.gateway_documents_only,
         automatic=settings.gateway_automatic_documents,
         budget=memory,
+        shared=shared,
     )
 
 

@@ -10,6 +10,7 @@ from gateway.telemetry.shared_store_log import SharedStoreEvents
 
 if TYPE_CHECKING:
     # Nothing of it is imported where nothing is shared.
+    from gateway.http.shared_documents import SharedDocuments
     from gateway.shared_store.event_log import EventLogs
     from gateway.shared_store.sealing import Sealing
     from gateway.shared_store.store import SharedStore
@@ -35,6 +36,7 @@ class Shared:
     logs: "EventLogs"
     reads: ReadEvents
     """Who is told what came of looking into it."""
+    documents: "SharedDocuments"
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -51,6 +53,7 @@ class Shared:
                 "run `python -m pip install --require-hashes -r requirements/extras.txt`, "
                 "or build the image with `--build-arg LOCK=extras`"
             ) from None
+        from gateway.http.shared_documents import SharedDocuments  # noqa: PLC0415 # as said above
         from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
         from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
         from gateway.shared_store.store import SharedStore, StoreConfig  # noqa: PLC0415 # as said above
@@ -68,7 +71,13 @@ class Shared:
         client_id, secret = settings.credentials()
         context = (_VERSION, settings.leyr_base_url, client_id)
         sealing = Sealing(secret.get_secret_value().encode(), context, outside.new_secret, events.store_garbage)
-        return cls(store, sealing, EventLogs(store, sealing), events)
+        return cls(
+            store,
+            sealing,
+            EventLogs(store, sealing),
+            events,
+            SharedDocuments(store, sealing, outside.clock, events),
+        )
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()

@@ -187,6 +187,13 @@ class Engine:
             return False
         return True
 
+    def finds_valid(self, text: str) -> bool:
+        """Whether a text is a document without errors, as far as can be told without its variables."""
+        try:
+            return not self._documents.read(text).errors
+        except (GraphQLError, RequestError):
+            return False
+
     async def _run(self, execution: Execution) -> tuple[Sequence[bytes], Sequence[GraphQLError], int]:
         try:
             data = await execution.run()

@@ -1,7 +1,8 @@
 """Persisted documents, which requests name instead of sending: trusted documents, or automatic persisted queries.
 
 Trusted documents come from a manifest. Without one, clients may register a document under its hash (Apollo's automatic
-persisted queries), in a bounded store.
+persisted queries), in a bounded store. Several processes may have a store in common, which is asked for the hashes that
+this one does not know.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from sys import getsizeof
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from cachetools import LRUCache
@@ -66,6 +67,16 @@ def _read_apollo_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+class DocumentStore(Protocol):
+    """Documents that were registered at other processes; what comes from it is checked as what a client sends."""
+
+    async def find(self, sha256_hash: str) -> str | None:
+        """The document that was registered under a hash; None where none was, or it cannot be told now."""
+
+    def keep(self, sha256_hash: str, text: str) -> None:
+        """Let other processes find a document, without waiting until they can."""
+
+
 class PersistedDocuments:
     """Finds the document of a request."""
 
@@ -77,18 +88,20 @@ class PersistedDocuments:
         automatic: bool = True,
         max_bytes: int = _MAX_BYTES,
         budget: CacheBudget | None = None,
+        shared: DocumentStore | None = None,
     ) -> None:
         """`trusted` are a manifest's documents by id; with `only` no other document may be run.
 
         Without them clients may register documents, of at most `max_bytes` as UTF-8; they are charged to the budget.
         Without `automatic` they may not, and are told to stop trying where there is no manifest either: with one,
-        its hashes are worth sending.
+        its hashes are worth sending. `shared` holds what was registered at other processes.
         """
         self.only_trusted = only
         self._automatic = automatic
         # Another one with each manifest, so that no answer to a withdrawn document is given again.
         self.manifest = object()
         self._max_bytes = max_bytes
+        self._shared = shared
         self._budget = CacheBudget(_MAX_DOCUMENTS * _OVERHEAD_BYTES + 5 * max_bytes) if budget is None else budget
         self._registered = _Registered(max_bytes, self._budget)
         self.trust(trusted or {})
@@ -102,10 +115,16 @@ class PersistedDocuments:
         # One document takes at most a sixteenth of the bytes: a few long ones would evict all others.
         self._longest = -1 if by_id or not self._automatic else self._max_bytes // 16
 
-    def text(self, request: GraphQLRequest, may_register: Callable[[str], bool] = lambda _: True) -> str:
+    def text(
+        self,
+        request: GraphQLRequest,
+        may_register: Callable[[str], bool] = lambda _: True,
+        may_share: Callable[[str], bool] = lambda _: True,
+    ) -> str:
         """The document of a request. Raises UnknownDocument, and HttpError if it may not be run.
 
-        One that may not be registered is given all the same: whoever runs it says what is wrong with it.
+        One that may not be registered is given all the same: whoever runs it says what is wrong with it. Of those that
+        are registered, other processes get the ones that `may_share`.
         """
         query = request.query
         if query is not None and self.only_trusted:
@@ -121,9 +140,30 @@ class PersistedDocuments:
             found.add(trusted)
         if request.sha256 is not None:
             found.add(self._hashed(request.sha256, query, may_register))
+            if query is not None and self._shared is not None and self._is_kept(query) and may_share(query):
+                self._shared.keep(request.sha256, query)
         if len(found) > 1:
             raise HttpError(400, "The request names a document and holds or names another; send one of them")
         return next(iter(found), "")
+
+    async def shared_text(
+        self, request: GraphQLRequest, may_register: Callable[[str], bool] = lambda _: True
+    ) -> str | None:
+        """The document of a request whose hash this process does not know, where another one registered it.
+
+        It is registered here too. None where there is none, or where it might not be registered here.
+        """
+        sha256_hash = request.sha256
+        if self._shared is None or sha256_hash is None or request.query is not None or request.document_id is not None:
+            return None
+        if not self._takes_documents:
+            return None
+        text = await self._shared.find(sha256_hash)
+        # Meanwhile a manifest may have come.
+        if text is None or not self._is_kept(text) or _sha256(text) != sha256_hash or not may_register(text):
+            return None
+        self._register(sha256_hash, text)
+        return text
 
     def _hashed(self, sha256_hash: str, query: str | None, may_register: Callable[[str], bool]) -> str:
         """The document of an Apollo client, which sends the text too after a response that its hash is unknown."""
@@ -141,8 +181,15 @@ class PersistedDocuments:
             self._register(sha256_hash, query)
         return query
 
+    @property
+    def _takes_documents(self) -> bool:
+        return self._longest >= 0
+
+    def _is_kept(self, text: str) -> bool:
+        return _utf8_bytes(text) <= self._longest
+
     def _register(self, sha256_hash: str, text: str) -> None:
-        if _utf8_bytes(text) > self._longest:
+        if not self._is_kept(text):
             return
         forget = partial(self._registered.pop, sha256_hash, None)
         forget()

@@ -143,8 +143,15 @@ class Runner:
 
     async def run(self, request: GraphQLRequest, context: RequestContext, permit: RequestPermit) -> GraphQLResponse:
         """Run the operation and fill in the request's record. Raises HttpError and ClientDisconnectedError."""
-        operation = self._operation(request, context.media_type)
         record = context.record
+        try:
+            operation = self._operation(request)
+        except UnknownDocument as error:
+            document = await self.documents.shared_text(request, self.engine.can_read)
+            if document is None:
+                # Apollo's clients send the document along when a response with status 200 says so.
+                raise HttpError(_request_error_status(context.media_type), error) from None
+            operation = Operation(document, request.operation_name, request.variables)
         try:
             executed, scope, epoch = await self._executed(operation, context, permit)
         except DeadlineExceeded as error:
@@ -245,14 +252,11 @@ class Runner:
             return None
         return CallerBookings(sender.name, sender.rights, sender.rate.bookings_per_minute, context.access, self.booking)
 
-    def _operation(self, request: GraphQLRequest, media_type: MediaType) -> Operation:
+    def _operation(self, request: GraphQLRequest) -> Operation:
+        """Raises UnknownDocument, and HttpError where the document may not be run."""
         document = request.query
         if document is None or request.document_id or request.sha256 or self.documents.only_trusted:
-            try:
-                document = self.documents.text(request, self.engine.can_read)
-            except UnknownDocument as error:
-                # Apollo's clients send the document along when a response with status 200 says so.
-                raise HttpError(_request_error_status(media_type), error) from None
+            document = self.documents.text(request, self.engine.can_read, self.engine.finds_valid)
         return Operation(document, request.operation_name, request.variables)
 
 
