@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
-from gateway.auth.rate_limit import Limit, RateLimits, Reached
+from gateway.auth.rate_limit import Limit, RateLimits, RateSharing, Reached
 from gateway.booking.caller_bookings import Bookings
 from gateway.booking_composition import Booking, Upstream
 from gateway.client_composition import httpx2_client, leyr_transport
@@ -222,6 +222,11 @@ class _Dependencies:
     shared: Shared | None = None
     current_caller: ContextVar[Hashable] = field(default_factory=lambda: ContextVar("gateway.caller", default=None))
 
+    @property
+    def rate_sharing(self) -> RateSharing | None:
+        """What lets all processes share callers' rates; None where they share nothing."""
+        return None if self.shared is None else self.shared.rates
+
 
 def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
     settings = dependencies.settings
@@ -275,7 +280,7 @@ def _endpoint(
         anonymous=AnonymousCallers(
             rate_of(settings), proxy_networks(settings.gateway_trusted_proxies), settings.anonymous_rights
         ),
-        rate_limits=RateLimits(clock, reached=reached),
+        rate_limits=RateLimits(clock, reached=reached, sharing=dependencies.rate_sharing),
         cache=ResponseCache(memory, clock),
         concurrency_limit=concurrency_limit,
         unsent_bytes=UnsentBytes(settings.gateway_max_unsent_mb * _MEBIBYTE, reached),
@@ -314,7 +319,9 @@ def _runner(
         caches_timeslots=settings.gateway_cache_timeslots_seconds > 0,
         now=dependencies.now,
         clock=clock,
-        booking=dependencies.booking.service(settings, dependencies.log, dependencies.metrics, clock, reached),
+        booking=dependencies.booking.service(
+            settings, dependencies.log, dependencies.metrics, clock, reached, sharing=dependencies.rate_sharing
+        ),
     )
 
 

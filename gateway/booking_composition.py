@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 
 import structlog
 
-from gateway.auth.rate_limit import BookingRates, Reached
+from gateway.auth.rate_limit import BookingRates, RateSharing, Reached
 from gateway.booking.booking_secret import BookingSecret
 from gateway.booking.bookings import Bookings as JournaledBookings
 from gateway.booking.caller_bookings import BookingEvent, Bookings, BookingService
@@ -136,9 +136,11 @@ class Booking:
         metrics: Metrics | None,
         clock: Callable[[], float],
         reached: Reached,
+        *,
+        sharing: RateSharing | None = None,
     ) -> BookingService:
         """What all requests share."""
-        rates = BookingRates(clock, settings.gateway_bookings_per_patient, reached=reached)
+        rates = BookingRates(clock, settings.gateway_bookings_per_patient, reached=reached, sharing=sharing)
         listeners = [BookingLog(log).booked, *([] if metrics is None else [metrics.bookings.booked])]
 
         def tell(event: BookingEvent) -> None:

@@ -10,6 +10,7 @@ from gateway.telemetry.shared_store_log import SharedStoreEvents
 
 if TYPE_CHECKING:
     # Nothing of it is imported where nothing is shared.
+    from gateway.auth.shared_rates import SharedRates
     from gateway.http.shared_documents import SharedDocuments
     from gateway.shared_store.event_log import EventLogs
     from gateway.shared_store.sealing import Sealing
@@ -37,6 +38,7 @@ class Shared:
     reads: ReadEvents
     """Who is told what came of looking into it."""
     documents: "SharedDocuments"
+    rates: "SharedRates"
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -53,6 +55,7 @@ class Shared:
                 "run `python -m pip install --require-hashes -r requirements/extras.txt`, "
                 "or build the image with `--build-arg LOCK=extras`"
             ) from None
+        from gateway.auth.shared_rates import SharedRates  # noqa: PLC0415 # as said above
         from gateway.http.shared_documents import SharedDocuments  # noqa: PLC0415 # as said above
         from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
         from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
@@ -77,11 +80,14 @@ class Shared:
             EventLogs(store, sealing),
             events,
             SharedDocuments(store, sealing, outside.clock, events),
+            SharedRates(store, sealing, outside.clock),
         )
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()
+        await self.rates.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        await self.rates.__aexit__(*error)
         await self.store.__aexit__(*error)

@@ -1,10 +1,13 @@
-"""Rate limits: token buckets of requests and of upstream calls, one of each for every caller."""
+"""Rate limits: token buckets of requests and of upstream calls, one of each for every caller.
+
+Several processes may share what callers take: each goes by its own buckets, which are lowered by what others gave.
+"""
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from enum import StrEnum
 from math import ceil
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from cachetools import LRUCache
 
@@ -38,6 +41,17 @@ Reached: TypeAlias = Counter[Limit]
 """How often a request, or a field of it, was rejected because of each limit."""
 
 
+class RateSharing(Protocol):
+    """What lets several processes share token buckets."""
+
+    def joined(self, kind: str, buckets: "TokenBuckets") -> Callable[[Hashable, float, float, float, float], None]:
+        """Share buckets that all processes know by the same kind and keys.
+
+        The result is told the key from whose bucket something was taken, how much, what is left, its refill a second
+        and its burst.
+        """
+
+
 class TokenBuckets:
     """Token buckets by key, each as large as `burst` and refilled by `per_second`.
 
@@ -45,12 +59,16 @@ class TokenBuckets:
     none is full, further keys share a thousand buckets, which a flood of keys may empty and nobody else does.
     """
 
-    def __init__(self, clock: Callable[[], float], max_keys: int = 10_000) -> None:
+    def __init__(
+        self, clock: Callable[[], float], max_keys: int = 10_000, kind: str = "", sharing: RateSharing | None = None
+    ) -> None:
+        """With `sharing` all processes have the buckets of a `kind` in common."""
         self._clock = clock
         self._max_keys = max_keys
         # The tokens that were left at a time, and the time at which the bucket is full.
         self._buckets: OrderedDict[Hashable, tuple[float, float, float]] = OrderedDict()
         self._shared: OrderedDict[Hashable, tuple[float, float, float]] = OrderedDict()
+        self._note = None if sharing is None else sharing.joined(kind, self)
 
     def __len__(self) -> int:
         return len(self._buckets) + len(self._shared)
@@ -79,7 +97,16 @@ class TokenBuckets:
         left -= tokens
         buckets[key] = left, now, now + (burst - left) / per_second
         buckets.move_to_end(key)
+        if self._note is not None and buckets is self._buckets:
+            self._note(key, tokens, left, per_second, burst)
         return 0.0
+
+    def lower(self, key: Hashable, per_second: float, burst: float, full_at: float) -> None:
+        """Let a bucket be full at a time of the clock, if that is later than it would be full by itself."""
+        bucket = self._buckets.get(key)
+        if bucket is not None and bucket[2] < full_at:
+            now = self._clock()
+            self._buckets[key] = burst - (full_at - now) * per_second, now, full_at
 
     def _evict(self, now: float) -> bool:
         """Forget a bucket that is full, among those that were not used for the longest time; False if none is."""
@@ -100,10 +127,15 @@ class RateLimits:
     """
 
     def __init__(
-        self, clock: Callable[[], float], max_callers: int = 10_000, *, reached: Reached | None = None
+        self,
+        clock: Callable[[], float],
+        max_callers: int = 10_000,
+        *,
+        reached: Reached | None = None,
+        sharing: RateSharing | None = None,
     ) -> None:
-        self._requests = TokenBuckets(clock, max_callers)
-        self._calls = TokenBuckets(clock, max_callers)
+        self._requests = TokenBuckets(clock, max_callers, "requests", sharing)
+        self._calls = TokenBuckets(clock, max_callers, "calls", sharing)
         self._reached = Counter() if reached is None else reached
 
     def __len__(self) -> int:
@@ -146,9 +178,10 @@ class BookingRates:
         max_keys: int = 10_000,
         *,
         reached: Reached | None = None,
+        sharing: RateSharing | None = None,
     ) -> None:
-        self._of_callers = TokenBuckets(clock, max_keys)
-        self._of_patients = TokenBuckets(clock, max_keys)
+        self._of_callers = TokenBuckets(clock, max_keys, "bookings", sharing)
+        self._of_patients = TokenBuckets(clock, max_keys, "bookings_of_patient", sharing)
         self._per_patient = per_patient
         # By their hashes, since keys are clients' to choose and may hold anything.
         self._counted: LRUCache[int, bool] = LRUCache(max_keys)

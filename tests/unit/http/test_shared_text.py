@@ -1,4 +1,4 @@
-"""Documents that other processes registered: found once, checked as what a client sends, and not where none are taken."""
+"""Documents that other processes registered: found once, checked as a client's are, and not where none are taken."""
 
 import pytest
 
