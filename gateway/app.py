@@ -52,6 +52,7 @@ from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.pool import HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
+from gateway.leyr.call_quota import QuotaConfig, QuotaSources
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
@@ -72,6 +73,8 @@ from gateway.telemetry.traces import Traces
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
 _MIN_QUEUE = 1_000
+# Of the calls that an EHR takes in a minute, where anything is booked.
+_BOOKING_SHARE = 0.1
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
 
@@ -112,7 +115,7 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     dependencies = replace(dependencies, shared=shared)
-    policies = _policies(dependencies)
+    policies = _policies(dependencies, has_quotas=connections is None)
     transport = leyr_transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
     if connections is None:
@@ -228,7 +231,8 @@ class _Dependencies:
         return None if self.shared is None else self.shared.rates
 
 
-def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
+def _policies(dependencies: _Dependencies, *, has_quotas: bool) -> UpstreamPolicies:
+    """The policies of all EHRs; without their quotas where Leyr is not called."""
     settings = dependencies.settings
     # Who sets a longer deadline, and nothing else, means its calls too.
     call_seconds = max(settings.gateway_call_seconds, settings.gateway_deadline_seconds)
@@ -241,10 +245,16 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
             # All calls of one operation have room in the queue.
             max_waiting=max(_MIN_QUEUE, settings.gateway_max_upstream_calls),
         ),
+        quota=QuotaConfig(booking_share=0.0 if settings.gateway_journal is None else _BOOKING_SHARE),
     )
     others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
     events = CallEventsFanOut([LoggedCallEvents(dependencies.log), *(each for each in others if each is not None)])
-    return UpstreamPolicies(rules, PolicyDependencies(events, caller=dependencies.current_caller.get))
+    profiles, shared = dependencies.configuration.profiles, dependencies.shared
+    quotas = QuotaSources(
+        lambda emr: profiles.of(emr).calls_per_minute if has_quotas else None,
+        lambda emr: None if shared is None else shared.quotas.of(emr),
+    )
+    return UpstreamPolicies(rules, PolicyDependencies(events, caller=dependencies.current_caller.get, quotas=quotas))
 
 
 def _endpoint(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     # Nothing of it is imported where nothing is shared.
     from gateway.auth.shared_rates import SharedRates
     from gateway.http.shared_documents import SharedDocuments
+    from gateway.leyr.shared_quotas import SharedQuotas
     from gateway.shared_store.event_log import EventLogs
     from gateway.shared_store.sealing import Sealing
     from gateway.shared_store.store import SharedStore
@@ -39,6 +40,7 @@ class Shared:
     """Who is told what came of looking into it."""
     documents: "SharedDocuments"
     rates: "SharedRates"
+    quotas: "SharedQuotas"
 
     @classmethod
     def of(cls, settings: Settings, events: SharedStoreEvents, outside: TimeAndChance) -> "Shared | None":
@@ -57,6 +59,7 @@ class Shared:
             ) from None
         from gateway.auth.shared_rates import SharedRates  # noqa: PLC0415 # as said above
         from gateway.http.shared_documents import SharedDocuments  # noqa: PLC0415 # as said above
+        from gateway.leyr.shared_quotas import SharedQuotas  # noqa: PLC0415 # as said above
         from gateway.shared_store.event_log import EventLogs  # noqa: PLC0415 # as said above
         from gateway.shared_store.sealing import Sealing  # noqa: PLC0415 # as said above
         from gateway.shared_store.store import SharedStore, StoreConfig  # noqa: PLC0415 # as said above
@@ -81,6 +84,7 @@ class Shared:
             events,
             SharedDocuments(store, sealing, outside.clock, events),
             SharedRates(store, sealing, outside.clock),
+            SharedQuotas(store, sealing, outside.new_secret),
         )
 
     async def __aenter__(self) -> Self:
