@@ -12,6 +12,7 @@ from datetime import datetime
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
+from gateway.fetch.fetch_scope import ReadTime
 from gateway.fetch.pending_reads import PendingRead
 from gateway.fetch.process_names import ProcessNames
 from gateway.fetch.snapshots import Snapshot
@@ -138,7 +139,7 @@ class RemoteTimeslots:
 
     async def _land(self, remote: RemoteCall, event: Landed, value: bytes | None) -> None:
         read, clock = remote.read, self._logs.store.clock
-        began = clock.to_local(event.began)
+        began = ReadTime(clock.to_local(event.began), event.began)
         answer = None if value is None else await _decoded(value)
         if answer is not None:
             answer.began, answer.last_began = began, clock.to_local(event.last_began)

@@ -182,4 +182,4 @@ def _fetched_at(source: Source) -> float:
         return source.fetched_at
     # As its snapshot says, whoever is answered from that later: it may have waited for its turn.
     began = None if source.answer is None else source.answer.began
-    return max(source.started, began or source.started)
+    return max(began or source.started, source.started)

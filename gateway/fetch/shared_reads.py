@@ -53,6 +53,9 @@ class SharedReads(Protocol):
         Where nobody can be told there are no claims.
         """
 
+    def read_time(self, seconds: float) -> float:
+        """A time of this process's clock, which is said as the same instant by all processes where that is possible."""
+
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
         """Say what a call has brought; without a claim the others are told that it was made."""
 

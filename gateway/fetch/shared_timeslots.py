@@ -19,6 +19,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
+from gateway.fetch.fetch_scope import ReadTime
 from gateway.fetch.process_names import ProcessNames
 from gateway.fetch.remote_timeslots import EVER, RemoteTimeslots
 from gateway.fetch.shared_reads import Claim, RemoteRead
@@ -150,6 +151,11 @@ class SharedTimeslots:
 
     # What this process says.
 
+    def read_time(self, seconds: float) -> float:
+        """A time of this process's clock, with its instant by the server's once that is known."""
+        clock = self._logs.store.clock
+        return ReadTime(seconds, clock.to_server(seconds)) if clock.is_known else seconds
+
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
         """Say what a call has brought; without a claim the others are told that it was made."""
         if claim is None:
@@ -157,11 +163,10 @@ class SharedTimeslots:
             return
         answer, clock = snapshot.answer, self._logs.store.clock
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
+        read_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
         is_shared = len(answer) <= _MOST_SHARED_SLOTS
         value = self._logs.sealing.name("answer", claim.call) if is_shared else None
-        event = Landed(
-            self._names.own, claim.call, Asked.of(snapshot.step), clock.to_server(began), clock.to_server(last), value
-        )
+        event = Landed(self._names.own, claim.call, Asked.of(snapshot.step), read_at, clock.to_server(last), value)
         # Until the others can know, whoever waits for it must not take this process for dead.
         said = self._say(self._units.of(claim.care_unit), event, event.asked, value, answer)
         self._start(said, on_done=partial(self._leases.end, claim.call))
