@@ -23,13 +23,12 @@ from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from gateway.auth.caller import AnonymousCallers, CredentialVerifier, proxy_networks
+from gateway.auth.caller import AnonymousCallers, proxy_networks
 from gateway.auth.rate_limit import Limit, RateLimits, RateSharing, Reached
 from gateway.booking.caller_bookings import Bookings
 from gateway.booking_composition import Booking, Upstream
 from gateway.client_composition import httpx2_client, leyr_transport
-from gateway.configuration import Configuration, persisted_documents_of, profiles_of, rate_of, verifier_of
-from gateway.domain.ehr_profile import EhrProfile
+from gateway.configuration import Configuration, configuration_of, rate_of, verifier_of
 from gateway.engine.document_limits import DocumentLimits
 from gateway.engine.engine import Engine
 from gateway.engine.lazy_list import FragmentCache
@@ -37,7 +36,6 @@ from gateway.fetch.backend import SchedulingBackend
 from gateway.fetch.cache_budget import CacheBudget, CacheConfig
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import FetchScope
-from gateway.fetch.profiles import Profiles
 from gateway.fetch.single_flight import DetachedCalls
 from gateway.fetch.snapshots import Snapshots
 from gateway.fetch.timeslot_calls import TimeslotCalls
@@ -52,6 +50,7 @@ from gateway.http.response_cache import ResponseCache
 from gateway.http.runner import Runner
 from gateway.http_client.pool import HttpClientFactory
 from gateway.leyr.call_events import CallEventsFanOut, LoggedCallEvents
+from gateway.leyr.call_quota import QuotaConfig, QuotaSources
 from gateway.leyr.client import LeyrClient, LeyrTransport
 from gateway.leyr.concurrency_limit import ConcurrencyConfig
 from gateway.leyr.resilience import PolicyConfig, PolicyDependencies, UpstreamPolicies
@@ -75,6 +74,8 @@ if TYPE_CHECKING:
 _MEBIBYTE = 1024 * 1024
 _READ_TIMESLOTS = 500_000
 _MIN_QUEUE = 1_000
+# Of the calls that an EHR takes in a minute, where anything is booked.
+_BOOKING_SHARE = 0.1
 _utc_now = partial(datetime.now, UTC)
 _GRAPHQL = "/graphql"
 
@@ -111,12 +112,12 @@ def create_app(  # noqa: PLR0913 # time, chance and I/O, each by name
     booking = Booking.of(settings, outside, bookings, now, metrics, shared, log)
     names = booking.naming_secret(new_secret)
     verifier = verifier_of(settings, log=log, connections=keys_over, names=names, now=now, clock=clock)
-    configuration = _configuration(settings, log, verifier, memory, shared)
+    configuration = configuration_of(settings, log, verifier, memory, None if shared is None else shared.documents)
     dependencies = _Dependencies(
         settings, now, clock, new_reference, new_secret, log, metrics, traces, readiness, memory, configuration, booking
     )
     dependencies = replace(dependencies, shared=shared)
-    policies = _policies(dependencies)
+    policies = _policies(dependencies, has_quotas=connections is None)
     transport = leyr_transport(settings, connections)
     sources = _sources(dependencies, LeyrClient(transport, log, policies, now, clock))
     if connections is None:
@@ -161,18 +162,6 @@ def _graphiql(settings: Settings, configuration: Configuration, notice: str) -> 
         return None
     zone = configuration.profiles.default.time_zone.key
     return graphiql_page(built_graphiql(), notice, auth=settings.gateway_auth, time_zone=zone)
-
-
-def _configuration(
-    settings: Settings,
-    log: structlog.typing.FilteringBoundLogger,
-    verifier: CredentialVerifier | None,
-    memory: CacheBudget,
-    shared: "Shared | None",
-) -> Configuration:
-    profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
-    documents = persisted_documents_of(settings, memory, None if shared is None else shared.documents)
-    return Configuration(settings, log, verifier, documents, profiles)
 
 
 @asynccontextmanager
@@ -242,7 +231,8 @@ class _Dependencies:
         return None if self.shared is None else self.shared.rates
 
 
-def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
+def _policies(dependencies: _Dependencies, *, has_quotas: bool) -> UpstreamPolicies:
+    """The policies of all EHRs; without their quotas where Leyr is not called."""
     settings = dependencies.settings
     # Who sets a longer deadline, and nothing else, means its calls too.
     call_seconds = max(settings.gateway_call_seconds, settings.gateway_deadline_seconds)
@@ -255,10 +245,16 @@ def _policies(dependencies: _Dependencies) -> UpstreamPolicies:
             # All calls of one operation have room in the queue.
             max_waiting=max(_MIN_QUEUE, settings.gateway_max_upstream_calls),
         ),
+        quota=QuotaConfig(booking_share=0.0 if settings.gateway_journal is None else _BOOKING_SHARE),
     )
     others = (dependencies.metrics, None if dependencies.traces is None else dependencies.traces.upstream)
     events = CallEventsFanOut([LoggedCallEvents(dependencies.log), *(each for each in others if each is not None)])
-    return UpstreamPolicies(rules, PolicyDependencies(events, caller=dependencies.current_caller.get))
+    profiles, shared = dependencies.configuration.profiles, dependencies.shared
+    quotas = QuotaSources(
+        lambda emr: profiles.of(emr).calls_per_minute if has_quotas else None,
+        lambda emr: None if shared is None else shared.quotas.of(emr),
+    )
+    return UpstreamPolicies(rules, PolicyDependencies(events, caller=dependencies.current_caller.get, quotas=quotas))
 
 
 def _endpoint(
@@ -377,15 +373,6 @@ def _sources(dependencies: _Dependencies, backend: SchedulingBackend) -> tuple[C
     if dependencies.shared is not None:
         dependencies.shared.share(calls)
     return catalog, calls
-
-
-def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
-    log.warning(
-        "ehr.profile_learned",
-        emr=learned.code,
-        filter_policy=learned.filter_policy.value,
-        action="set filter_policy for this EHR in LEYR_PROFILES, so that no call is refused first",
-    )
 
 
 def _middleware(settings: Settings) -> list[Middleware]:

@@ -106,6 +106,28 @@ def verifier_of(
     return None
 
 
+def configuration_of(
+    settings: Settings,
+    log: structlog.typing.FilteringBoundLogger,
+    verifier: CredentialVerifier | None,
+    memory: CacheBudget,
+    shared: DocumentStore | None,
+) -> Configuration:
+    """What the files say now. Raises SettingsError."""
+    profiles = Profiles(profiles_of(settings), on_learned=lambda learned: _log_learned(log, learned))
+    documents = persisted_documents_of(settings, memory, shared)
+    return Configuration(settings, log, verifier, documents, profiles)
+
+
+def _log_learned(log: structlog.typing.FilteringBoundLogger, learned: EhrProfile) -> None:
+    log.warning(
+        "ehr.profile_learned",
+        emr=learned.code,
+        filter_policy=learned.filter_policy.value,
+        action="set filter_policy for this EHR in LEYR_PROFILES, so that no call is refused first",
+    )
+
+
 def rate_of(settings: Settings) -> Rate:
     """The rate of callers that have none of their own."""
     return Rate(

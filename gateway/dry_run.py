@@ -37,6 +37,7 @@ _WITHOUT_AUTHENTICATION = {
     "gateway_documents": None,
     "gateway_documents_only": False,
     "gateway_journal": None,
+    "gateway_shared_url": None,
     "gateway_anonymous_booking": True,
     "gateway_anonymous_patient_by": tuple(each.lower() for each in PatientIdentification),
 }

@@ -10,6 +10,7 @@ from gateway.fetch.shared_lists import ListSharing, SharedLists
 from gateway.fetch.shared_timeslots import SharedTimeslots
 from gateway.fetch.timeslot_calls import TimeslotCalls
 from gateway.http.shared_documents import SharedDocuments
+from gateway.leyr.shared_quotas import SharedQuotas
 from gateway.settings import Settings, SettingsError
 from gateway.shared_store.address import StoreAddress
 from gateway.shared_store.event_log import EventLogs
@@ -37,6 +38,7 @@ class Shared:
     """Who is told what came of looking into it."""
     documents: SharedDocuments
     rates: SharedRates
+    quotas: SharedQuotas
 
     @classmethod
     def of(
@@ -74,8 +76,9 @@ class Shared:
             Leases(logs, outside.new_secret),
             outside,
             events,
-            SharedDocuments(store, sealing, outside.clock),
+            SharedDocuments(store, sealing, outside.clock, events),
             SharedRates(store, sealing, outside.clock),
+            SharedQuotas(store, sealing, outside.new_secret),
         )
 
     def lists(self) -> ShareLists:
@@ -85,7 +88,9 @@ class Shared:
     def share(self, calls: TimeslotCalls) -> None:
         """Let timeslots be asked once for all processes, as long as they are remembered at all."""
         if calls.snapshots.lifetimes.fresh:
-            calls.share(SharedTimeslots(calls, self.logs, self.leases, self.outside.new_secret, self.outside.clock))
+            clock, new_secret = self.outside.clock, self.outside.new_secret
+            shared = SharedTimeslots(calls, self.logs, self.leases, self.reads, new_secret=new_secret, clock=clock)
+            calls.share(shared)
 
     async def __aenter__(self) -> Self:
         await self.store.__aenter__()

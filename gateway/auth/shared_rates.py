@@ -129,6 +129,8 @@ class SharedRates:
         if self._rounds is not None:
             self._rounds.cancel()
             await asyncio.wait({self._rounds})
+            # What was taken last is to be known to those that go on.
+            await self.reconcile()
 
     async def _run(self) -> None:
         while True:
@@ -137,7 +139,11 @@ class SharedRates:
                 async with asyncio.timeout(ROUND_SECONDS):
                     await self._is_urgent.wait()
             self._is_urgent.clear()
-            await self.reconcile()
+            try:
+                await self.reconcile()
+            except Exception as error:  # noqa: BLE001 # what ends this task would leave each process to itself for good
+                context = {"message": "a round of shared rates failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
             await asyncio.sleep(_SECONDS_BETWEEN_ROUNDS)
 
     async def reconcile(self) -> None:

@@ -50,3 +50,6 @@ class FreeTimes(Protocol):
 
     def changed(self, care_unit: CareUnitKey, when: TimeRange) -> None:
         """What is free at a time is not known any more, such as after a cancellation: it is asked again."""
+
+    async def tell_others(self) -> None:
+        """Wait until other processes know of it too, or cannot be told now."""

@@ -285,6 +285,8 @@ class Bookings:
             outcome = not_sent(error.retry_after)
         except JournalUnavailableError:
             outcome = not_sent()
+        # Nobody hears what came of it before the other processes show the time no more.
+        await self._needs.free_times.tell_others()
         unwritten = await written(writes_of(self._needs.journal, attempt, outcome))
         if unwritten and attempt.entry.state is JournalState.CLAIMED:
             outcome = not_sent()  # since after a crash the same would be tried anew

@@ -62,15 +62,17 @@ end
 local function put(at)
   local name, state, ends = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local unit, appointment = ARGV[at + 4], ARGV[at + 8]
-  local key, sent = base .. 'entry:' .. name, ''
+  local key, sent, sender = base .. 'entry:' .. name, '', ''
   if state == 'sent' then
     local time = redis.call('TIME')
     sent = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+    sender = owner
   elseif ARGV[at + 3] == '1' then
-    sent = redis.call('HGET', key, 't') or ''
+    local old = redis.call('HMGET', key, 't', 'w')
+    sent, sender = old[1] or '', old[2] or ''
   end
   unlist(name, unit, appointment)
-  redis.call('HSET', key, 'o', owner, 's', state, 'e', ends, 't', sent, 'u', unit, 'r', ARGV[at + 5],
+  redis.call('HSET', key, 'o', owner, 's', state, 'e', ends, 't', sent, 'w', sender, 'u', unit, 'r', ARGV[at + 5],
     'b', ARGV[at + 6], 'f', ARGV[at + 7], 'a', appointment, 'c', ARGV[at + 9], 'v', ARGV[at + 10])
   local ms = longest(ends)
   redis.call('PEXPIRE', key, string.format('%.0f', ms))
@@ -90,53 +92,6 @@ local function put(at)
   end
 end
 """.replace("DAY", str(DAY_MS))
-)
-
-# Tells how the server keeps what it is told, as far as the user may ask.
-LOOK = Script(
-    """\
-local memory, disk = redis.pcall('INFO', 'memory'), redis.pcall('INFO', 'persistence')
-if type(memory) ~= 'string' or type(disk) ~= 'string' then return {'', '', ''} end
-return {string.match(memory, 'maxmemory:(%d+)') or '', string.match(memory, 'maxmemory_policy:([%w-]+)') or '',
-  string.match(disk, 'aof_enabled:(%d)') or ''}
-""",
-    only_reads=True,
-)
-
-# ARGV: the journal that the process knows or "", the process, its generation, the time, the accepted secrets, the
-# number of its writes, name of a new journal, the current secret, what a new journal keeps, sealed, ms for which
-# nothing new is taken after a loss, ms that a life lasts, ms that the process is remembered.
-OPEN = Script(
-    """\
-local base, owner, now = KEYS[1], ARGV[2], tonumber(ARGV[4])
-local meta, own, status = base .. 'meta', base .. 'process:' .. ARGV[2], 'opened'
-local found = redis.call('HMGET', meta, 'epoch', 'secret', 'kept', 'before', 'last')
-local is_accepted = found[2] and string.find(ARGV[5], found[2], 1, true)
-if found[1] and not is_accepted and (tonumber(found[5]) or 0) >= now then return {'secret'} end
-local function note_loss(what)
-  status = what
-  redis.call('HSET', meta, 'until', string.format('%.0f', now + tonumber(ARGV[10])), 'lost', ARGV[4])
-end
-if not found[1] or not is_accepted then
-  status = 'begun'
-  redis.call('HSET', meta, 'epoch', ARGV[7], 'secret', ARGV[8], 'kept', ARGV[9], 'before', ARGV[1])
-  if not found[1] and ARGV[1] ~= '' then note_loss('emptied') end
-elseif ARGV[1] ~= '' and ARGV[1] ~= found[1] then
-  -- Another process began it anew. One that did so without knowing of an earlier one does not know that it was lost.
-  status = 'emptied'
-  if found[4] ~= ARGV[1] then
-    redis.call('HSET', meta, 'before', ARGV[1])
-    note_loss('emptied')
-  end
-elseif tonumber(ARGV[6]) > (tonumber(redis.call('HGET', own, 'n')) or 0) then
-  note_loss('went back')
-end
-redis.call('HSET', own, 'g', ARGV[3], 'n', math.max(tonumber(ARGV[6]), tonumber(redis.call('HGET', own, 'n')) or 0))
-redis.call('PEXPIRE', own, ARGV[12])
-redis.call('SET', base .. 'alive:' .. owner, '1', 'PX', ARGV[11])
-local kept = redis.call('HMGET', meta, 'epoch', 'secret', 'kept')
-return {status, kept[1], kept[2], kept[3]}
-"""
 )
 
 # ARGV: the current secret, what is kept, sealed under it.
@@ -196,15 +151,23 @@ return done(1)
 """
 )
 
-# ARGV: the entry, whether its hold is needed, ms that a life lasts. What became of a call is written also where the
-# store has lost the entry: nobody else has it.
+# ARGV: the entry, whether its hold is needed, ms that a life lasts, whether it was written before and may be lost.
+# What became of a call is written also where the store has lost the entry, since nobody else has it, and by whoever
+# sent it where others only know that it was sent.
 WRITE = Script(
     _WRITES
     + """\
 local kept, state = entry_of(ARGV[6]), ARGV[7]
-if not kept and ((state ~= 'done' and state ~= 'unknown') or tonumber(ARGV[8]) < now) then return {'ok', 0, 0} end
-if kept and kept[1] ~= owner then return {'ok', 0, 0} end
-if state == 'sent' then
+local was_lost = ARGV[19] == '1'
+local rank = {claimed = 1, sent = 2, unknown = 3, done = 4}
+if was_lost and kept and rank[kept[2]] >= rank[state] then return {'ok', 0, 0} end
+local may_be_new = state == 'done' or state == 'unknown' or (state == 'sent' and was_lost)
+if not kept and (not may_be_new or tonumber(ARGV[8]) < now) then return {'ok', 0, 0} end
+if kept and kept[1] ~= owner then
+  local sender = redis.call('HGET', base .. 'entry:' .. ARGV[6], 'w')
+  if state ~= 'done' or kept[2] ~= 'unknown' or sender ~= owner then return {'ok', 0, 0} end
+end
+if state == 'sent' and not was_lost then
   if is_held_back then return {'lost'} end
   if ARGV[17] == '1' then
     local unit = redis.call('GET', base .. 'held:' .. ARGV[6])
@@ -310,11 +273,12 @@ return {'ok', 0, tonumber(found[1])}
     only_reads=True,
 )
 
-# ARGV: the name of an entry.
+# ARGV: the name of an entry. After a loss nobody may be told that there is none.
 FIND = Script(
     _COMMON
     + """\
 local kept = entry_of(ARGV[6])
+if not kept and is_held_back then return {'lost'} end
 return {'ok', 0, kept and {kept[1], kept[2], kept[4], kept[5]} or false}
 """,
     only_reads=True,

@@ -5,7 +5,7 @@ earlier connection, and comes late, is refused by the server from then on.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.booking.journal import JournalUnavailableError
 from gateway.booking.journal_events import JournalEvents, JournalTrouble
-from gateway.booking.journal_scripts import LEAVE, LOOK, OPEN, RENEW, RENEW_SECRET
+from gateway.booking.journal_scripts import LEAVE, RENEW, RENEW_SECRET
 from gateway.shared_store.errors import AwayReason, StoreAwayError, StoreRefusedError
 from gateway.shared_store.script import Script, ScriptResult
 from gateway.shared_store.sealing import Sealing
@@ -25,18 +25,79 @@ _CONTEXT = "booking's journal"
 _NONE_HELD = b"0"
 _NEVER_EVICTS = b"noeviction"
 
+# Tells how the server keeps what it is told, as far as the user may ask, and which run of it this is.
+_LOOK = Script(
+    """\
+local about = ''
+for _, each in ipairs({'server', 'memory', 'persistence'}) do
+  local told = redis.pcall('INFO', each)
+  if type(told) ~= 'string' then return {'', '', '', ''} end
+  about = about .. told
+end
+return {string.match(about, 'maxmemory:(%d+)') or '', string.match(about, 'maxmemory_policy:([%w-]+)') or '',
+  string.match(about, 'aof_enabled:(%d)') or '', string.match(about, 'run_id:(%x+)') or ''}
+""",
+    only_reads=True,
+)
+
+# ARGV: the journal that the process knows or "", the process, its generation, the time, the accepted secrets, the
+# number of its writes, name of a new journal, the current secret, what a new journal keeps, sealed, ms for which
+# nothing new is taken after the store was emptied, ms that a life lasts, ms that the process is remembered, the run of
+# the server, ms for which nothing new is taken after it has lost some or may have.
+_OPEN = Script(
+    """\
+local base, owner, now = KEYS[1], ARGV[2], tonumber(ARGV[4])
+local meta, own, status = base .. 'meta', base .. 'process:' .. ARGV[2], 'opened'
+local found = redis.call('HMGET', meta, 'epoch', 'secret', 'kept', 'before', 'last', 'run', 'until')
+local is_accepted = found[2] and string.find(ARGV[5], found[2], 1, true)
+if found[1] and not is_accepted and (tonumber(found[5]) or 0) >= now then return {'secret'} end
+local function hold_back(ms)
+  redis.call('HSET', meta, 'until', string.format('%.0f', math.max(tonumber(found[7]) or 0, now + tonumber(ms))))
+end
+local function note_loss(what, ms)
+  status = what
+  hold_back(ms)
+  redis.call('HSET', meta, 'lost', ARGV[4])
+end
+if not found[1] or not is_accepted then
+  status = 'begun'
+  redis.call('HSET', meta, 'epoch', ARGV[7], 'secret', ARGV[8], 'kept', ARGV[9], 'before', ARGV[1])
+  if not found[1] and ARGV[1] ~= '' then note_loss('emptied', ARGV[10]) end
+elseif ARGV[1] ~= '' and ARGV[1] ~= found[1] then
+  -- Another process began it anew. One that did so without knowing of an earlier one does not know that it was lost.
+  status = 'emptied'
+  if found[4] ~= ARGV[1] then
+    redis.call('HSET', meta, 'before', ARGV[1])
+    note_loss('emptied', ARGV[10])
+  end
+elseif tonumber(ARGV[6]) > (tonumber(redis.call('HGET', own, 'n')) or 0) then
+  note_loss('went back', ARGV[14])
+elseif found[6] and found[6] ~= '' and ARGV[13] ~= '' and found[6] ~= ARGV[13] then
+  hold_back(ARGV[14])
+end
+redis.call('HSET', meta, 'run', ARGV[13])
+redis.call('HSET', own, 'g', ARGV[3], 'n', math.max(tonumber(ARGV[6]), tonumber(redis.call('HGET', own, 'n')) or 0))
+redis.call('PEXPIRE', own, ARGV[12])
+redis.call('SET', base .. 'alive:' .. owner, '1', 'PX', ARGV[11])
+local kept = redis.call('HMGET', meta, 'epoch', 'secret', 'kept')
+return {status, kept[1], kept[2], kept[3]}
+"""
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SharedJournalConfig:
     """How long what lasts, in seconds.
 
-    A process that said nothing for `life_seconds` counts as dead; after a loss nothing new is taken for
-    `held_back_seconds`; a request waits `wait_seconds` for a store that ends to answer while it is asked.
+    A process that said nothing for `life_seconds` counts as dead. After the store was emptied nothing new is taken for
+    `held_back_seconds`, and after it was started again for `settling_seconds`, within which processes write again what
+    it may have lost. A request waits `wait_seconds` for a store that ends to answer while it is asked.
     """
 
     life_seconds: float = 5.0
     renew_seconds: float = 1.0
     held_back_seconds: float = 600.0
+    settling_seconds: float = 8.0
     wait_seconds: float = 2.0
     remembered: timedelta = timedelta(days=7)
 
@@ -76,6 +137,9 @@ class JournalSession:
         self._is_open, self._wake = False, asyncio.Event()
         self._opening: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._owes = False
+        self.write_again: Callable[[], Awaitable[None]] = _nothing
+        """Called when something was lost, to write again what this process wrote. Raises JournalUnavailableError."""
         self._last: JournalTrouble | None = None
         self.owner = ""
         self.names = secrets.names
@@ -189,6 +253,9 @@ class JournalSession:
                     await self._renew()
                 elif self._store.is_up:
                     await self._open()
+                if self._owes and self._is_open:
+                    await self.write_again()
+                    self._owes = False
             except JournalUnavailableError as error:
                 self._why = str(error)
             except StoreAwayError:
@@ -203,11 +270,11 @@ class JournalSession:
 
     async def _open(self) -> None:
         """Raises StoreAwayError, StoreRefusedError and JournalUnavailableError."""
-        await self._look()
+        run = await self._look()
         self._generation += 1
         epoch = self.new_secret().hex()[:32]
         answer = await self._store.run(
-            OPEN,
+            _OPEN,
             [BASE],
             [
                 *self._common(),
@@ -218,6 +285,8 @@ class JournalSession:
                 _ms(self._config.held_back_seconds),
                 self.life_ms,
                 _ms(self._config.remembered.total_seconds()),
+                run,
+                _ms(self._config.settling_seconds),
             ],
         )
         match answer.value:
@@ -237,6 +306,7 @@ class JournalSession:
         self.names, self.tags, self._epoch = names, self._named_by(names), epoch
         if status in {JournalTrouble.EMPTIED, JournalTrouble.WENT_BACK}:
             self._say(JournalTrouble(status))
+            self._owes = True
         current = self._secrets.digests[0].hex()
         if secret != current:
             sealed = self.seal(_META, names)
@@ -247,17 +317,22 @@ class JournalSession:
         self._last = None
         self._events.opened()
 
-    async def _look(self) -> None:
-        """See whether the store keeps what it is told. Raises JournalUnavailableError where it may forget some."""
-        match (await self._store.run(LOOK, [BASE], [])).value:
-            case [bytes() as memory, bytes() as policy, bytes() as disk] if policy:
+    async def _look(self) -> bytes:
+        """See whether the store keeps what it is told; gives which run of it this is, as far as it tells.
+
+        Raises JournalUnavailableError where it may forget some.
+        """
+        match (await self._store.run(_LOOK, [BASE], [])).value:
+            case [bytes() as memory, bytes() as policy, bytes() as disk, bytes() as run] if policy:
                 if policy != _NEVER_EVICTS and memory != _NONE_HELD:
                     self._say(JournalTrouble.EVICTS)
                     raise JournalUnavailableError("the shared store may evict keys: its maxmemory-policy is another")
                 if disk == _NONE_HELD:
                     self._say(JournalTrouble.NOT_ON_DISK)
+                return run
             case _:
                 self._say(JournalTrouble.NOT_TOLD)
+                return b""
 
     def _say(self, what: JournalTrouble) -> None:
         """Tell of something; what is tried again and again is told once."""
@@ -269,6 +344,10 @@ class JournalSession:
 def milliseconds(at: datetime) -> int:
     """A time of day as the scripts compare it."""
     return round(at.timestamp() * 1_000)
+
+
+async def _nothing() -> None:
+    """What is written again where nothing was written."""
 
 
 def _ms(seconds: float) -> int:

@@ -106,6 +106,7 @@ class Lookups:
         except GatewayError:
             return Unknown(landed_at if landed_at > now else now + _SOON)
         outcome = self._outcome(taken, verdict)
+        await self._needs.free_times.tell_others()
         if outcome is None:
             return Unknown(landed_at if landed_at > now else now + _SOON)
         return await self._settled(taken, outcome)

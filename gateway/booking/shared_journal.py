@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, NamedTuple, Self
 
+from cachetools import LRUCache
+
 from gateway.booking import journal_scripts as scripts
 from gateway.booking.appointment_lookup import time_of
 from gateway.booking.journal import Hold, JournalEntry, JournalState, JournalUnavailableError
@@ -27,6 +29,8 @@ _NAME_BYTES, _TOKEN_BYTES = 24, 12
 _MOST_UNSETTLED = 100
 _ASKED_AT_ONCE = 200
 _MOST_TRIES = 5
+# About a kilobyte each.
+_MOST_WRITTEN_AGAIN = 2_000
 
 
 class _Kept(NamedTuple):
@@ -56,6 +60,8 @@ class SharedJournal:
         self._observe, self._clock = observe, clock
         self._claimed: set[bytes] = set()
         self._holding: set[bytes] = set()
+        self._written_last: LRUCache[bytes, JournalEntry] = LRUCache(_MOST_WRITTEN_AGAIN)
+        session.write_again = self._write_again
 
     async def __aenter__(self) -> Self:
         await self._session.start(self._new_owner())
@@ -94,9 +100,15 @@ class SharedJournal:
         return None
 
     async def write(self, entry: JournalEntry) -> bool:
-        """See `Journal.write`. What is held for the key has to be held still before a call leaves."""
+        """See `Journal.write`. What is held for the key has to be held still before a call leaves.
+
+        What became of a call is also written by the process that sent it where others took over, and do not know.
+        """
         own, needs_hold = replace(entry, owner=self.owner), int(entry.key in self._holding)
-        value, _ = await self._run(scripts.WRITE, *self._written(own), needs_hold, self._session.life_ms)
+        value, _ = await self._run(scripts.WRITE, *self._written(own), needs_hold, self._session.life_ms, 0)
+        if value:
+            self._written_last.pop(own.key, None)
+            self._written_last[own.key] = own
         if value and own.state is not JournalState.CLAIMED:
             self._claimed.discard(own.key)
         if value and own.state is JournalState.DONE:
@@ -189,6 +201,12 @@ class SharedJournal:
             for key in list(self._claimed):
                 await self.release(key)
         await self._session.close()
+
+    async def _write_again(self) -> None:
+        """Write what this process wrote last, after the store has lost something; others' entries are left alone."""
+        for entry in list(self._written_last.values()):
+            if entry.state is not JournalState.CLAIMED:
+                await self._run(scripts.WRITE, *self._written(entry), 0, self._session.life_ms, 1)
 
     async def _run(self, script: Script, *arguments: bytes | str | int) -> tuple[Any, int]:
         began = self._clock()

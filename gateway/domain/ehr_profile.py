@@ -53,7 +53,8 @@ class EhrProfile:
     `names_resource` and `names_service` say whether its slots name theirs; where they do not, only the answer to a
     call with that filter tells whose its slots are. `fan_out` counts under `FilterPolicy.ANY_ONE` only, and is never
     learned from calls, since another fan-out may find other slots. `past` says whether a call's window may begin before
-    now. `unit_time_zones` holds the zones of care units, by Leyr's id, that lie in another one than `time_zone`.
+    now. No minute has more than `calls_per_minute`, where there is such a limit. `unit_time_zones` holds the zones of
+    care units, by Leyr's id, that lie in another one than `time_zone`.
     """
 
     code: str
@@ -65,6 +66,7 @@ class EhrProfile:
     names_service: bool = field(default=True, kw_only=True)
     fan_out: FanOut = field(default=FanOut.SERVICES, kw_only=True)
     past: bool = field(default=True, kw_only=True)
+    calls_per_minute: int | None = field(default=None, kw_only=True)
     unit_time_zones: Mapping[str, ZoneInfo] = field(default_factory=dict, kw_only=True, hash=False)
     capabilities: Capabilities = field(default_factory=Capabilities, kw_only=True, hash=False)
     needs_unit_lists: bool = field(init=False, compare=False, repr=False)

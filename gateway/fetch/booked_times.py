@@ -79,6 +79,10 @@ class BookedTimes:
         if window is not None:
             self._calls.forget(care_unit, window)
 
+    async def tell_others(self) -> None:
+        """Wait until other processes know what is taken or changed, or cannot be told now."""
+        await self._calls.tell_others()
+
     async def _holds(self, wanted: TimeslotId, query: TimeslotQuery, lists: "_UnitLists") -> bool:
         """Whether the answer to a query, asked anew, holds a slot. Raises domain errors."""
         now = self._clock()

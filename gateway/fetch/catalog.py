@@ -21,7 +21,7 @@ from gateway.domain.errors import DeadlineExceeded, RateLimited
 from gateway.domain.models import CareUnit, CareUnitKey, CatalogItem, HealthcareService, Items, Resource
 from gateway.fetch.backend import SchedulingBackend, count_for_any
 from gateway.fetch.cache_budget import SECONDS_BETWEEN_REFRESHES, CacheConfig, Lifetimes
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason, earlier
 from gateway.fetch.single_flight import SharedCall
 
 K = TypeVar("K", str, CareUnitKey)
@@ -206,7 +206,7 @@ class CachedLists(Generic[K, T]):
 
     def _use(self, key: K, listed: CatalogList[T], fetched_at: float, scope: FetchScope) -> None:
         """Tell the request how old a list is, and whether it is whole."""
-        scope.catalog_as_of = min(scope.catalog_as_of, fetched_at)
+        scope.catalog_as_of = earlier(scope.catalog_as_of, fetched_at)
         if listed.dropped:
             emr = _subject(key)[0]
             scope.report_incomplete(self._endpoint, emr, IncompleteReason.ROWS_DROPPED, key, listed.dropped)

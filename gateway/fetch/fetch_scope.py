@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import reduce
 from math import inf
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -75,6 +76,18 @@ class ReadTime(float):
 
     def __ge__(self, other: float) -> bool:
         return not self < other
+
+
+def earlier(one: float, other: float) -> float:
+    """The earlier of two times; of two ReadTimes the one that all processes take for it, as near as they may be."""
+    if isinstance(one, ReadTime) and isinstance(other, ReadTime):
+        return one if one.microseconds <= other.microseconds else other
+    return min(one, other)
+
+
+def earliest(times: Iterable[float | None]) -> float | None:
+    """The earliest of some times in the same way; None where there are none."""
+    return reduce(earlier, found) if (found := [each for each in times if each is not None]) else None
 
 
 class FetchRecord(NamedTuple):

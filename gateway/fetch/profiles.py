@@ -74,6 +74,7 @@ class ProfileOverride(BaseModel):
     names_service: StrictBool | None = None
     fan_out: FanOut | None = None
     past: StrictBool | None = None
+    calls_per_minute: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     care_units: dict[str, CareUnitOverride] | None = None
     book: SupportOverride | None = None
     confirm_by_code: SupportOverride | None = None

@@ -29,6 +29,7 @@ from gateway.fetch.timeslot_events import (
 )
 from gateway.fetch.unit_logs import RemoteCall, UnitLog
 from gateway.shared_store.event_log import EventLogs
+from gateway.shared_store.reads import ReadOutcome
 
 # Of one care unit: calls that are pending, or landed and not looked at.
 _MOST_REMOTE = 1_000
@@ -48,13 +49,16 @@ class RemoteTimeslots:
         logs: EventLogs,
         names: ProcessNames,
         clock: Callable[[], float],
+        *,
         on_needed: Callable[[UnitLog], None],
+        tell: Callable[[ReadOutcome], None],
     ) -> None:
         self._calls = calls
         self._logs = logs
         self._names = names
         self._clock = clock
         self._on_needed = on_needed
+        self._tell = tell
 
     def distrust(self, log: UnitLog) -> None:
         """Ask anew whatever was asked before: what others said since is not known."""
@@ -147,6 +151,7 @@ class RemoteTimeslots:
         if answer is None:
             self._calls.overtake(read.step, began)
         else:
+            self._tell(ReadOutcome.HIT)
             self._calls.land(Snapshot(read.step, answer, began, read.reader, arrived_at=self._clock()), read)
         self.end(remote, answer)
 

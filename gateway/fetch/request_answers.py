@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway.domain.models import CareUnitKey
 from gateway.domain.queries import Filters, Step, TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
-from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason
+from gateway.fetch.fetch_scope import CacheStatus, FetchRecord, FetchScope, IncompleteReason, earlier, earliest
 from gateway.fetch.shared_reads import Claim, Position
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
@@ -95,14 +95,15 @@ class RequestAnswers:
         """Of what the answer to a query was made, which was delivered."""
         sources = [each for each in dict.fromkeys(self._answered.get(query, ())) if each.answer is not None]
         dropped = sum(each.answer.dropped for each in sources if each.answer is not None)
-        return AnswerSummary(min(map(_fetched_at, sources), default=self._scope.started), dropped)
+        read_at = earliest(map(_fetched_at, sources))
+        return AnswerSummary(self._scope.started if read_at is None else read_at, dropped)
 
     def use(self, step: Step, source: Source) -> None:
         """Tell the request how old an answer is that it uses, and whether it is whole; nothing of one that failed."""
         answer = source.answer
         if answer is None:
             return
-        self._scope.timeslots_as_of = min(self._scope.timeslots_as_of, _fetched_at(source))
+        self._scope.timeslots_as_of = earlier(self._scope.timeslots_as_of, _fetched_at(source))
         if answer.dropped:
             reason, emr = IncompleteReason.ROWS_DROPPED, step.care_unit.emr
             self._scope.report_incomplete("timeslots", emr, reason, step, answer.dropped)

@@ -54,7 +54,7 @@ class SharedReads(Protocol):
         """
 
     def read_time(self, seconds: float) -> float:
-        """A time of this process's clock, which is said as the same instant by all processes where that is possible."""
+        """A time of this process's clock, with the instant that all processes say where that is known."""
 
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
         """Say what a call has brought; without a claim the others are told that it was made."""
@@ -67,3 +67,6 @@ class SharedReads(Protocol):
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
+
+    async def tell_others(self) -> None:
+        """Wait until all others know what was said to be taken or forgotten, or cannot be told now."""

@@ -49,6 +49,7 @@ from gateway.shared_store.event_log import (
     Position,
 )
 from gateway.shared_store.leases import Leases
+from gateway.shared_store.reads import ReadEvents, ReadOutcome, SharedRead
 
 # What a process could not say while the store was away; more than so many are said of the whole care unit.
 _MOST_UNSAID = 50
@@ -67,17 +68,21 @@ class SharedTimeslots:
         calls: TimeslotCalls,
         logs: EventLogs,
         leases: Leases,
+        reads: ReadEvents,
+        *,
         new_secret: Callable[[], bytes],
         clock: Callable[[], float],
     ) -> None:
         self._calls = calls
         self._logs = logs
         self._leases = leases
+        self._reads = reads
         self._clock = clock
         self._names = ProcessNames(new_secret)
         self._units = UnitLogs(lambda care_unit: logs.sealing.name("timeslots", *care_unit), self._drop)
-        self._remote = RemoteTimeslots(calls, logs, self._names, clock, self._follow)
+        self._remote = RemoteTimeslots(calls, logs, self._names, clock, on_needed=self._follow, tell=self._tell)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
         logs.store.on_away(self._go_alone)
@@ -118,7 +123,10 @@ class SharedTimeslots:
                         self._remote.lose(remote)
         except (StoreAwayError, StoreRefusedError):
             self._remote.end(remote, None)
-        return remote.outcome.result()
+        answer = remote.outcome.result()
+        if answer is not None:
+            self._tell(ReadOutcome.JOINED)
+        return answer
 
     def position(self, care_unit: CareUnitKey) -> Position:
         """How much of what was said of a care unit is known here."""
@@ -141,10 +149,17 @@ class SharedTimeslots:
             appended = await self._logs.append_all(unit.name, events, after=after)
         except (StoreAwayError, StoreRefusedError):
             # Alone, as whoever has no store.
+            self._tell(ReadOutcome.MISS)
             return {}
+        except asyncio.CancelledError:
+            # It may have been said all the same.
+            for claim in claims.values():
+                self.failed(claim)
+            raise
         if isinstance(appended, Appended):
             for claim in claims.values():
                 self._leases.hold(claim.call)
+                self._tell(ReadOutcome.LED)
             return claims
         self._take_page(unit, appended)
         return None
@@ -152,7 +167,7 @@ class SharedTimeslots:
     # What this process says.
 
     def read_time(self, seconds: float) -> float:
-        """A time of this process's clock, with its instant by the server's once that is known."""
+        """A time of this process's clock, with the instant that all processes say where that is known."""
         clock = self._logs.store.clock
         return ReadTime(seconds, clock.to_server(seconds)) if clock.is_known else seconds
 
@@ -163,10 +178,10 @@ class SharedTimeslots:
             return
         answer, clock = snapshot.answer, self._logs.store.clock
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
-        read_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
+        said_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
         is_shared = len(answer) <= _MOST_SHARED_SLOTS
         value = self._logs.sealing.name("answer", claim.call) if is_shared else None
-        event = Landed(self._names.own, claim.call, Asked.of(snapshot.step), read_at, clock.to_server(last), value)
+        event = Landed(self._names.own, claim.call, Asked.of(snapshot.step), said_at, clock.to_server(last), value)
         # Until the others can know, whoever waits for it must not take this process for dead.
         said = self._say(self._units.of(claim.care_unit), event, event.asked, value, answer)
         self._start(said, on_done=partial(self._leases.end, claim.call))
@@ -180,7 +195,7 @@ class SharedTimeslots:
     def taken(self, step: Step) -> None:
         """Say that nothing is free any more that matches a step."""
         asked = Asked.of(step)
-        self._start(self._say(self._units.of(step.care_unit), Taken(self._names.own, asked, self._now()), asked))
+        self._announce(self._units.of(step.care_unit), Taken(self._names.own, asked, self._now()), asked)
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
@@ -188,7 +203,17 @@ class SharedTimeslots:
 
     def _forget(self, unit: UnitLog, windows: Iterable[Asked]) -> None:
         for asked in windows:
-            self._start(self._say(unit, Forgotten(self._names.own, asked, self._now()), asked))
+            self._announce(unit, Forgotten(self._names.own, asked, self._now()), asked)
+
+    def _announce(self, unit: UnitLog, event: TimeslotEvent, asked: Asked) -> None:
+        task = self._start(self._say(unit, event, asked))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def tell_others(self) -> None:
+        """Wait until all others know what was said to be taken or forgotten, or cannot be told now."""
+        if self._telling:
+            await asyncio.wait(set(self._telling))
 
     async def _say(
         self,
@@ -292,6 +317,9 @@ class SharedTimeslots:
 
     # How.
 
+    def _tell(self, outcome: ReadOutcome) -> None:
+        self._reads.shared_read(SharedRead.TIMESLOTS, outcome)
+
     def _now(self) -> int:
         return self._logs.store.clock.to_server(self._clock())
 
@@ -301,7 +329,7 @@ class SharedTimeslots:
             self._remote.end(remote, None)
         self._remote.distrust(unit)
 
-    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], on_done: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
 
@@ -310,6 +338,7 @@ class SharedTimeslots:
             on_done()
 
         task.add_done_callback(done)
+        return task
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

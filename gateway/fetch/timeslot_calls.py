@@ -194,6 +194,8 @@ class TimeslotCalls:
                 await read.wait_for_overtaken(reads, began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:
+                    if shared is not None:
+                        began = landed.began = shared.read_time(began)
                     snapshot = Snapshot(step, landed, began, read.reader)
                     self.land(snapshot, read)
                     if shared is not None:
@@ -212,6 +214,11 @@ class TimeslotCalls:
         self.overwrite_at(step, answer, self._clock())
         if self._shared is not None:
             self._shared.taken(step)
+
+    async def tell_others(self) -> None:
+        """Wait until other processes know of what bookings showed, or cannot be told now."""
+        if self._shared is not None:
+            await self._shared.tell_others()
 
     def overwrite_at(self, step: Step, answer: TimeslotList, at: float) -> None:
         """The same for what was known at an instant; other processes are not told."""

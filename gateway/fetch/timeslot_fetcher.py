@@ -168,7 +168,11 @@ class TimeslotFetcher:
         Slots may name an id that the lists leave out. Whoever asks for them beside such a call finds them in its
         answer, so they must be found without it too. None where no such call tells.
         """
-        for filters in wider_filters(unknown, profile):
+        # The call may have been for others too, and have had fewer filters than the range's own would have had.
+        alone = TimeslotQuery(
+            held.care_unit, held.window, held.resource or unknown.resource, held.service or unknown.service
+        )
+        for filters in wider_filters(alone, profile):
             shares: dict[Source, TimeslotList] = {}
             wider = TimeslotQuery(self._care_unit, unknown.window, *filters)
             try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from cachetools import TTLCache
 
 from gateway.shared_store.errors import StoreAwayError, StoreRefusedError
+from gateway.shared_store.reads import ReadEvents, ReadOutcome, SharedRead
 from gateway.shared_store.script import Script
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.store import SharedStore
@@ -55,8 +56,9 @@ return 1
 class SharedDocuments:
     """Registered documents by their hashes; each is kept for a day, and of too many the oldest go."""
 
-    def __init__(self, store: SharedStore, sealing: Sealing, clock: Callable[[], float]) -> None:
+    def __init__(self, store: SharedStore, sealing: Sealing, clock: Callable[[], float], events: ReadEvents) -> None:
         self._store = store
+        self._events = events
         self._sealing = sealing
         self._reads: dict[str, asyncio.Task[str | None]] = {}
         self._unknown: TTLCache[str, bool] = TTLCache(_MOST_UNKNOWN, _UNKNOWN_SECONDS, timer=clock)
@@ -104,10 +106,11 @@ class SharedDocuments:
         except (StoreAwayError, StoreRefusedError):
             self._unknown.pop(name, None)
             return None
-        if sealed is None:
-            return None
-        self._unknown.pop(name, None)
-        plain = self._sealing.open(name, sealed)
+        plain = None
+        if sealed is not None:
+            self._unknown.pop(name, None)
+            plain = self._sealing.open(name, sealed)
+        self._events.shared_read(SharedRead.DOCUMENT, ReadOutcome.MISS if plain is None else ReadOutcome.HIT)
         return None if plain is None else plain.decode(errors="replace")
 
     def _take_message(self, message: bytes) -> None:

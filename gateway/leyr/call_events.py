@@ -47,6 +47,8 @@ class Rejection(StrEnum):
     """The pause that the EHR asked for ends after the deadline."""
     NO_TURN = "no_turn"
     """No permit became free before the deadline."""
+    QUOTA = "quota"
+    """As many calls as the EHR takes in a minute were made."""
 
 
 FAILED_RESULTS = frozenset(

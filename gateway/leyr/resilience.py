@@ -4,6 +4,9 @@ A call passes the breaker, which rejects it at once where the EHR is known to be
 where it may wait for a permit; and is sent. After a temporary failure it goes the same way again, as long as the
 call's deadline and the EHR's retry budget allow. Each attempt takes a permit of its own, so that no call keeps one
 during its backoff. An attempt may outlast the deadline, which is that of the requests that wait for it.
+
+Where an EHR takes only so many calls in a minute, each attempt first waits for its turn, and then for the permit: those
+that wait for their turns hold none. One that got its permit too late for its turn takes another one.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from gateway.domain.errors import (
     DeadlineExceeded,
     GatewayError,
+    Origin,
     Overloaded,
     UpstreamInvalidAnswer,
     UpstreamRateLimited,
@@ -30,6 +34,7 @@ from gateway.leyr.call_events import (
     CallResult,
     Rejection,
 )
+from gateway.leyr.call_quota import CallQuota, QuotaConfig, QuotaExhaustedError, QuotaSources, Turn
 from gateway.leyr.circuit_breaker import BreakerState, CircuitBreaker, CircuitBreakerConfig, SlowCalls, TimedCall
 from gateway.leyr.concurrency_limit import ConcurrencyConfig, ConcurrencyLimiter, DetachedCalls
 from gateway.leyr.retry import RetryBudget, RetryBudgetConfig, RetryConfig, RetryState
@@ -66,17 +71,19 @@ class PolicyConfig:
     retry_budget: RetryBudgetConfig = field(default_factory=RetryBudgetConfig)
     circuit_breaker: CircuitBreakerConfig = field(default_factory=CircuitBreakerConfig)
     concurrency: ConcurrencyConfig = field(default_factory=ConcurrencyConfig)
+    quota: QuotaConfig = field(default_factory=QuotaConfig)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDependencies:
-    """The listener to events, a monotonic clock in seconds, random numbers from 0 up to 1, and who calls now."""
+    """The listener to events, a monotonic clock in seconds, random numbers from 0 up to 1, who calls, and quotas."""
 
     events: CallEvents = field(default_factory=CallEvents)
     clock: Callable[[], float] = monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     rng: Callable[[], float] = random.random
     caller: Callable[[], Hashable] = lambda: None
+    quotas: QuotaSources = field(default_factory=QuotaSources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,7 @@ class UpstreamPolicy:
         self._sleep = dependencies.sleep
         self._rng = dependencies.rng
         self._caller = dependencies.caller
+        self._quota = CallQuota(emr, config.quota, dependencies.quotas, self._clock)
         self._conclusive_seconds = min(config.attempt_seconds, config.call_seconds) * _CONCLUSIVE_SHARE
         self._budget = RetryBudget(config.retry_budget)
         self._breaker = CircuitBreaker(config.circuit_breaker, on_change=self._breaker_changed)
@@ -173,7 +181,9 @@ class UpstreamPolicy:
         return await self._attempt(_Call(endpoint, now + self._config.deadline_seconds, began + seconds), attempt, now)
 
     async def _attempt(self, call: _Call, attempt: Attempt[T], now: float) -> T:
-        if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):
+        if self._quota.is_limited:
+            now = await self._acquire_within_quota(call, now)
+        elif self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):
             now = await self._acquire(call.endpoint, now, call.deadline)
         seconds = call.ends_at - now
         if call.endpoint not in self._config.long_endpoints:
@@ -262,6 +272,35 @@ class UpstreamPolicy:
             return None
         return delay
 
+    async def _acquire_within_quota(self, call: _Call, now: float) -> float:
+        """Wait for a turn, then for a permit, and return the time when there are both. Raises AttemptError."""
+        while True:
+            if wait := self._breaker.wait_seconds(now):
+                raise self._rejected(call.endpoint, Rejection.BREAKER_OPEN, wait)
+            turn = await self._take_turn(call, now)
+            try:
+                if turn.at > now:
+                    await self._sleep(turn.at - now)
+                    now = self._clock()
+                if self._breaker.wait_seconds(now) or not self._limiter.try_acquire(now):
+                    now = await self._acquire(call.endpoint, now, call.deadline)
+            except BaseException:
+                turn.give_back()
+                raise
+            if not turn.is_past(now):
+                return now
+            self._limiter.release()
+            turn.give_back()
+
+    async def _take_turn(self, call: _Call, now: float) -> Turn:
+        """Take a turn among the EHR's calls of a minute. Raises AttemptError where none comes before the deadline."""
+        longest = max(0.0, call.deadline - now) if self.detached.may_wait() else 0.0
+        try:
+            return await self._quota.take(call.endpoint, longest)
+        except QuotaExhaustedError as error:
+            seconds = error.seconds
+        raise self._rejected(call.endpoint, Rejection.QUOTA, seconds)
+
     async def _acquire(self, endpoint: str, now: float, deadline: float) -> float:
         """Wait for a permit, and return the time when there is one. Raises AttemptError."""
         wait, pause = self._breaker.wait_seconds(now), self._limiter.pause_seconds(now)
@@ -291,7 +330,9 @@ class UpstreamPolicy:
         kind, message = _REJECTIONS[reason]
         is_lasting = reason is Rejection.BREAKER_OPEN and self._failure is not None and not self._failure.is_retryable
         seconds = None if retry_after is None or is_lasting else round(retry_after, 3)
-        return AttemptError(kind(message, retryable=not is_lasting, retry_after=seconds), CallResult.TURNED_AWAY)
+        origin = Origin.GATEWAY if reason is Rejection.QUOTA else None
+        error = kind(message, origin=origin, retryable=not is_lasting, retry_after=seconds)
+        return AttemptError(error, CallResult.TURNED_AWAY)
 
     def _breaker_changed(self, state: BreakerState) -> None:
         if state is BreakerState.OPEN:
@@ -311,6 +352,7 @@ _REJECTIONS: Mapping[Rejection, tuple[type[GatewayError], str]] = {
     ),
     Rejection.QUEUE_FULL: (Overloaded, "Too many calls to this EHR wait already"),
     Rejection.RATE_LIMITED: (UpstreamRateLimited, "Leyr or this EHR takes no more requests for a while"),
+    Rejection.QUOTA: (UpstreamRateLimited, "This EHR takes only so many calls in a minute, and has had them"),
     Rejection.NO_TURN: (DeadlineExceeded, "Too many calls to this EHR were before this one"),
 }
 

@@ -14,6 +14,7 @@ from gateway.domain.ids import NodeId, NodeType, node_id, parse_node_id
 from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import InPieces
 from gateway.domain.queries import TimeslotQuery, asked_each
+from gateway.fetch.fetch_scope import earliest
 from gateway.schema.context import Context, Info
 from gateway.schema.coverage import Coverage, CoverageGap, CoverageGapReason
 from gateway.schema.free_times import FreeTimes
@@ -288,7 +289,7 @@ def availability_of(context: Context, request: AvailabilityRequest, units: Seque
         time_zone=zone.key if len(zones) == 1 else None,
         excluded_by_filter_count=sum(unit.excluded for unit in units),
         coverage=Coverage.of(gap for unit in units for gap in unit.gaps),
-        as_of=DateTime(context.read_at(min((unit.as_of for unit in units if unit.as_of is not None), default=None))),
+        as_of=DateTime(context.read_at(earliest(unit.as_of for unit in units))),
     )
 
 

@@ -13,6 +13,7 @@ from gateway.domain.models import CareUnitKey
 from gateway.domain.pieces import InPieces
 from gateway.domain.queries import TimeslotQuery
 from gateway.domain.timeslots import TimeslotList, instant, joined_in_pieces
+from gateway.fetch.fetch_scope import earliest
 from gateway.schema.context import Context
 from gateway.schema.coverage import CoverageGap, CoverageGapReason
 from gateway.schema.timeslot import found_timeslots
@@ -167,7 +168,7 @@ class UnitReader:
     def _lacking(self, query: TimeslotQuery) -> Iterator[CoverageGap]:
         loaders = self.context.loaders
         summary = loaders.summary(query)
-        self.as_of = summary.fetched_at if self.as_of is None else min(self.as_of, summary.fetched_at)
+        self.as_of = earliest((self.as_of, summary.fetched_at))
         if summary.dropped:
             yield CoverageGap.of_query(query, CoverageGapReason.ROWS_DROPPED)
         if loaders.is_spread(query):

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.booking_clients import Order, Told
 from benchmarks.booking_verdict import judge, table
-from benchmarks.bookings import Bounds, run
+from benchmarks.bookings import Bounds, Fleet, run
+from tests.stores import need_store_server
 
 BOOKINGS = 200
 ORDER = Order("key-of-one", "webdoc", lists_appointments=True, timeslot_ids=["slot"], patient={"leyrId": "P1"})
@@ -39,6 +40,19 @@ def test_no_law_is_broken_under_faults_and_a_kill(tmp_path: Path, capsys: pytest
     assert is_won
     assert verdict.without_fault > BOOKINGS / 3
     assert f"{BOOKINGS} bookings" in capsys.readouterr().out
+
+
+def test_no_law_is_broken_by_four_processes_whose_store_is_killed_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_store_server()
+    fleet = Fleet(processes=4, shared=True, store_kills=1)
+    verdict, _ = run(
+        tmp_path, bookings=BOOKINGS // 2, kills=1, races=0, emrs=("webdoc",), bounds=Bounds(1, 2), fleet=fleet
+    )
+
+    assert verdict.is_fine, capsys.readouterr().out
+    assert "1 kills, 1 of the store" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,16 @@ def test_a_fan_out_is_counted_by_services_beside_each_resource_that_is_asked_for
     assert sum(found.values()) == 13
 
 
+def test_an_ehrs_quota_of_calls_hides_none_of_them(tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles.toml"
+    profiles.write_text("[webdoc]\ncalls_per_minute = 2\n")
+
+    found = dry_run(settings().model_copy(update={"leyr_profiles": profiles}), GRAPH, {}, None, Sizes(care_units=4))
+
+    assert found.errors == ()
+    assert found.total == planned(GRAPH, Sizes(care_units=4)).total
+
+
 def test_ids_in_the_query_are_taken_as_they_are() -> None:
     document = "query($id: ID!, $doctor: ID) { careUnit(id: $id) { timeslots(resourceId: $doctor) { start } } }"
 

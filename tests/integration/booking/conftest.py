@@ -41,7 +41,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def serve_booking(serve_gateway: Serve, tmp_path: Path) -> Serve:
+def journal(tmp_path: Path) -> dict[str, Any]:
+    """The settings that say where the journal is; some tests have it in a store."""
+    return {"gateway_journal": tmp_path / "journal.sqlite"}
+
+
+@pytest.fixture
+def serve_booking(serve_gateway: Serve, journal: dict[str, Any], tmp_path: Path) -> Serve:
     """Start gateways that book, with a journal that they share and a caller for each of two API keys."""
     keys = tmp_path / "keys.toml"
     keys.write_text("".join(map(_table, ("page", "other"))), encoding="utf-8")
@@ -50,7 +56,7 @@ def serve_booking(serve_gateway: Serve, tmp_path: Path) -> Serve:
         given: dict[str, Any] = {
             "gateway_auth": "api-keys",
             "gateway_api_keys": keys,
-            "gateway_journal": tmp_path / "journal.sqlite",
+            **journal,
             "gateway_booking_secret": BOOKING_SECRET,
             **more,
         }

@@ -1,9 +1,11 @@
 """One key is one booking: whoever sends it, wherever, however often, whether its client stays or leaves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,9 +14,25 @@ from tests.harness import NOW, Clock, Simulator
 from tests.integration.booking.conftest import BOOKING_SECRET, Serve, key_of
 from tests.integration.booking.ehr import Ehr
 from tests.integration.booking.page import TOLVAN, Page, new_key
+from tests.stores import Store, running_store
 
 HEADERS = {"authorization": f"Bearer {key_of('page')}"}
 OTHER_SECRET = "another secret of the tests' own for bookings"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Store]:
+    with running_store("--appendonly", "yes") as store:
+        yield store
+
+
+@pytest.fixture(params=["file", "store"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    if request.param == "file":
+        return {"gateway_journal": tmp_path / "journal.sqlite"}
+    server: Store = request.getfixturevalue("server")
+    place = {"gateway_shared_url": server.url, "gateway_shared_prefix": f"{uuid4().hex}:"}
+    return {"gateway_journal": "shared", **place, "gateway_shared_timeout_ms": 2_000}
 
 
 def test_one_key_sent_many_times_at_once_to_two_gateways_is_one_booking(

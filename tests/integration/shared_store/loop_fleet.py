@@ -18,6 +18,7 @@ from gateway.shared_store.connection import ServerConnection
 from gateway.shared_store.errors import AwayReason
 from gateway.shared_store.event_log import EventLogs
 from gateway.shared_store.leases import Leases
+from gateway.shared_store.reads import ReadOutcome, SharedRead
 from gateway.shared_store.script import Script
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.server_clock import ServerClock
@@ -39,6 +40,8 @@ class Silent:
     def store_refused(self, kind: str) -> None: ...
 
     def store_garbage(self) -> None: ...
+
+    def shared_read(self, what: SharedRead, outcome: ReadOutcome) -> None: ...
 
 
 class FixedClock(ServerClock):
@@ -116,7 +119,9 @@ class Fleet:
             store.clock = FixedClock(ahead)
             store.on_answer(self._count)
             logs = EventLogs(store, Sealing(secret, ("fleet",), _secret), lease_milliseconds=60_000)
-            shared = SharedTimeslots(gateway.calls, logs, Leases(logs, _secret), _secret, clock)
+            shared = SharedTimeslots(
+                gateway.calls, logs, Leases(logs, _secret), Silent(), new_secret=_secret, clock=clock
+            )
             if lifetimes.fresh:
                 gateway.calls.share(shared)
             self.gateways.append(gateway)

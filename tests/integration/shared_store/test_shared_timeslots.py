@@ -78,3 +78,27 @@ def test_timeslots_asked_at_four_gateways_at_once_take_the_calls_of_one(
 
     assert all(each == answers[0] for each in answers)
     assert simulator.count()["timeslots"] == len(answers[0]["careUnits"])
+
+
+def test_all_gateways_say_the_same_instants_of_timeslots_though_their_clocks_differ(
+    fleet: Callable[..., list[Gateway]], simulator: Simulator
+) -> None:
+    """The gateways' time of day stands still from their first request on, so that each takes another one for now."""
+    first, second = fleet(2)
+    query = """query($start: DateTime!, $end: DateTime!) {
+      careUnits(emr: "webdoc") { availability(range: {instants: {start: $start, end: $end}}) { asOf } }
+    }"""
+    variables = {"start": FROM, "end": TO}
+
+    def instants(gateway: Gateway) -> Any:
+        answer = gateway.ask(query, **variables)
+        assert "errors" not in answer
+        return answer["data"], answer["extensions"]
+
+    first.ask(query, **variables)
+    sleep(0.1)
+    second.ask("{ emrs { code } }")
+    calls = simulator.count()
+
+    assert instants(second) == instants(first)
+    assert simulator.count() == calls

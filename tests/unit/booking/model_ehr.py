@@ -271,6 +271,9 @@ class ModelFreeTimes:
         assert care_unit == UNIT
         self.told.append(("changed", when))
 
+    async def tell_others(self) -> None:
+        """There are none."""
+
 
 class ModelDigests:
     """Keyed digests under one secret, or two."""

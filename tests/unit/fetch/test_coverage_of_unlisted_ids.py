@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.domain.ehr_profile import EhrProfile
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import NotFound
 from gateway.domain.queries import TimeslotQuery, UnitLists
 from gateway.fetch.cache_budget import Lifetimes
@@ -14,7 +15,11 @@ from gateway.fetch.profiles import Profiles
 from tests.unit import strategies
 from tests.unit.asking import Gateway, shown
 from tests.unit.model_ehr import (
+    DAY,
+    RESOURCES,
     SERVICES,
+    START,
+    UNIT,
     UNLISTED_RESOURCE,
     UNLISTED_SERVICE,
     ModelEhr,
@@ -27,13 +32,15 @@ queries = st.builds(
     query,
     st.sampled_from([0, 1]),
     st.sampled_from([3, 8]),
-    st.sampled_from([None, UNLISTED_RESOURCE]),
+    st.sampled_from([None, RESOURCES[0], UNLISTED_RESOURCE]),
     st.sampled_from([None, SERVICES[0], UNLISTED_SERVICE]),
 )
 requests = st.lists(st.lists(queries, min_size=1, max_size=4), min_size=1, max_size=4)
 # Those that name no owner would have each query asked by itself.
 slots = strategies.slots.map(
-    lambda found: [TrueSlot(each.start, UNLISTED_RESOURCE, each.service or SERVICES[0]) for each in found]
+    lambda found: [
+        TrueSlot(each.start, each.resource or UNLISTED_RESOURCE, each.service or SERVICES[0]) for each in found
+    ]
 )
 
 
@@ -61,3 +68,30 @@ def test_slots_of_an_id_that_the_ehr_refuses_to_filter_by_are_those_that_asking_
     for each, found in zip(asked, answers, strict=True):
         alone = [answered(Gateway(ehr, Profiles([profile])), [[one]], UnitLists.NONE) for one in each]
         assert [[one] for one in found] == [asyncio.run(one)[0] for one in alone]
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "found"),
+    [
+        (query(0, 3, UNLISTED_RESOURCE), query(0, 3, UNLISTED_RESOURCE, SERVICES[0]), (UNLISTED_RESOURCE, SERVICES[0])),
+        (
+            query(0, 3, None, UNLISTED_SERVICE),
+            query(1, 2, RESOURCES[0], UNLISTED_SERVICE),
+            (RESOURCES[0], UNLISTED_SERVICE),
+        ),
+    ],
+)
+def test_a_refused_id_whose_call_served_a_wider_query_too_is_looked_for_as_by_itself(
+    wide: TimeslotQuery, narrow: TimeslotQuery, found: tuple[str, str]
+) -> None:
+    profile = EhrProfile(UNIT.emr, "Model", FilterPolicy.ANY_ONE)
+    ehr = ModelEhr([TrueSlot(START + 1.5 * DAY, *found)], profile, knows_lists_alone=True)
+
+    async def asked(*queries: TimeslotQuery) -> list[object]:
+        request = Gateway(ehr, Profiles([profile])).request(ModelUnitLists(UnitLists.NONE))
+        return [shown(answer) for answer in await request.answer(queries)]
+
+    together, alone = asyncio.run(asked(wide, narrow)), asyncio.run(asked(narrow))
+
+    assert together == [NotFound, ehr.owned(narrow).slots]
+    assert alone == together[1:]

@@ -122,8 +122,18 @@ def test_the_file_sets_what_an_ehr_can_do() -> None:
         'patient_by = "details"',
         "maximum_comment_length = -1",
         'required_patient_details = ["first name"]',
+        "calls_per_minute = 0",
+        "calls_per_minute = 1.5",
+        'calls_per_minute = "60"',
     ],
 )
 def test_what_it_says_of_that_is_checked(line: str) -> None:
     with pytest.raises(ProfilesError, match=rf"\[model\S*\] {line.split(maxsplit=1)[0].upper()}|\[model\S+\] \d"):
         read_profiles(f"[model]\n{line}\n".encode())
+
+
+def test_a_quota_of_calls_is_none_unless_the_file_says_so() -> None:
+    override = read_profiles(b"[model]\ncalls_per_minute = 60\n")["model"]
+
+    assert PLAIN.calls_per_minute is None
+    assert override.applied_to(PLAIN).calls_per_minute == 60
