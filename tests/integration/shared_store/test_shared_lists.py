@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from time import monotonic
 
@@ -18,12 +18,6 @@ from tests.integration.shared_store.catalogues import MINUTES, Answer, Fleet, Ga
 from tests.stores import Store, running_store, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 class OneClinic(Fleet):
