@@ -246,9 +246,7 @@ class SharedLists(Generic[T]):
             raise
         if not isinstance(appended, Appended):
             return None
-        # Whole milliseconds, as instants are written, and never later than the call.
-        began = appended.server_time // _MILLISECONDS * _MILLISECONDS
-        return _Begun(log, name, lease, appended.position, ReadTime(sent, began))
+        return _Begun(log, name, lease, appended.position, ReadTime(sent, appended.server_time))
 
     async def _usable(
         self, stored: StoredList | None, page: LogPage, sent: float, read: ListRead

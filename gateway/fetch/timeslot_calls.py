@@ -189,6 +189,8 @@ class TimeslotCalls:
                 read.begin(self._clock(), was_overtaken=number > 0)
                 answer = await self._divided.timeslots(step, semaphore, count_calls)
                 began = max(read.began, answer.began or read.began)
+                if shared is not None:
+                    began = answer.began = shared.read_time(began)
                 await read.wait_for_overtaken(reads, began)
                 landed = await read.corrected(own_slots(step, answer), began)
                 if landed is not None:

@@ -36,6 +36,7 @@ class Staff(ModelEhr):
         self.dropped = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.asked_at = 0.0
         self.asked: Counter[CareUnitKey] = Counter()
 
     @property
@@ -45,6 +46,7 @@ class Staff(ModelEhr):
 
     async def resources(self, care_unit: CareUnitKey) -> Sequence[Resource]:
         self.asked[care_unit] += 1
+        self.asked_at = monotonic()
         names, is_sick, dropped = list(self.names), self.is_sick, self.dropped
         await self.gate.wait()
         if is_sick:

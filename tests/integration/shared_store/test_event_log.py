@@ -1,7 +1,7 @@
 """Event logs over a real server: of several who want to append after the same event one does, and all hear of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from os import urandom
 from pathlib import Path
@@ -11,13 +11,7 @@ import pytest
 from gateway.shared_store.errors import StoreRefusedError
 from gateway.shared_store.event_log import BEFORE_ALL, Appended, EventLogs, EventMessage, LogPage, NewValue
 from gateway.shared_store.sealing import Sealing
-from tests.stores import Heard, Store, running_store, store_at, store_up, until
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
+from tests.stores import Heard, Store, store_at, store_up, until
 
 
 @asynccontextmanager

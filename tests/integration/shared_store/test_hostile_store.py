@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -12,15 +12,9 @@ from gateway.shared_store.errors import AwayReason, StoreAwayError, StoreRefused
 from gateway.shared_store.script import ScriptResult
 from gateway.shared_store.store import SharedStore
 from tests.stand_ins.store_proxy import StoreProxy
-from tests.stores import ECHO, Heard, Store, running_store, store_at, store_up, until
+from tests.stores import ECHO, Heard, Store, store_at, store_up, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 @pytest.fixture

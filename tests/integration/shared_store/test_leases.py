@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -11,12 +10,6 @@ from gateway.shared_store.errors import StoreAwayError
 from gateway.shared_store.event_log import BEFORE_ALL, Appended, Position
 from tests.integration.shared_store.processes import Process, process
 from tests.stores import Store, running_store, until
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 async def begun(holder: Process, log: str) -> tuple[Position, str]:

@@ -104,6 +104,20 @@ def test_a_new_gateways_first_answer_takes_no_call_and_has_the_same_instant_and_
     assert simulator.count() == LISTS
 
 
+def test_answers_of_free_times_have_equal_instants_and_etags(start: Start, simulator: Simulator) -> None:
+    days = "availability(range: { days: { count: 7 } }) { asOf days { date timeslotCount } }"
+    query = f'{{ careUnit(id: "{UNIT}") {{ name {days} }} }}'
+    gateways = start(3)
+
+    answers = [ask(each, query) for each in gateways]
+
+    assert simulator.count()["timeslots"] == 1
+    assert len({report(each)["timeslotsAsOf"] for each in answers}) == 1
+    assert len({str(each.json()["data"]) for each in answers}) == 1
+    asked, own = {"query": query}, {"x-requested-with": "test"}
+    assert len({each.http.get("/graphql", params=asked, headers=own).headers["etag"] for each in gateways}) == 1
+
+
 def test_no_cache_calls_anew_and_the_others_give_what_it_brought(start: Start, simulator: Simulator) -> None:
     gateways = start(2)
     ask_all(gateways)

@@ -1,6 +1,6 @@
 """Automatic persisted queries over several gateways: what one registered, all find, and none trusts blindly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
@@ -17,18 +17,6 @@ DOCUMENTS = [f"query Codes{number} {{ emrs {{ code }} }}" for number in range(30
 UNKNOWN = "PERSISTED_QUERY_NOT_FOUND"
 
 Serve = Callable[..., Gateway]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
-
-
-@pytest.fixture
-def store(server: Store) -> Store:
-    server.command("FLUSHALL")
-    return server
 
 
 def apollo(text: str, *, whole: bool = False) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal, TypeAlias
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +17,7 @@ from gateway.fetch.cache_budget import CacheBudget, CacheConfig, Lifetimes
 from gateway.fetch.catalog import Catalog
 from gateway.fetch.fetch_scope import CacheStatus
 from tests.integration.shared_store.catalogues import Answer, Fleet, ask, cached
-from tests.stores import Store, running_store, until
+from tests.stores import Store, until
 from tests.unit.model_ehr import ModelEhr
 
 # As long as no list gets old, calls can be counted; the others get old while a test runs.
@@ -27,12 +26,6 @@ LIFETIMES = [LASTING, LASTING, Lifetimes(0.05, 0.1), Lifetimes(0.05, 1_000)]
 _TURN_SECONDS = 0.015
 
 Step: TypeAlias = tuple[Literal["ask", "no-cache", "land", "fail", "leave", "change"], int]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 @dataclass(eq=False)

@@ -1,7 +1,7 @@
 """An EHR's quota of calls a minute, over several gateways, without the store, and with stale data meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from os import urandom
 from pathlib import Path
@@ -27,18 +27,6 @@ MICROSECONDS = 1_000_000
 MINUTE = 60 * MICROSECONDS
 
 Serve = Callable[..., Gateway]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
-
-
-@pytest.fixture
-def store(server: Store) -> Store:
-    server.command("FLUSHALL")
-    return server
 
 
 def limited(folder: Path, quota: int = QUOTA) -> dict[str, Path]:

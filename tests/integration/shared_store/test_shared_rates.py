@@ -1,7 +1,7 @@
 """Callers' rates over several gateways: what one gave, the others know, and each goes on alone without the store."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import cycle, islice
 from os import urandom
@@ -34,18 +34,6 @@ KEYS = "\n".join(
 PLAIN, CALLING = "{ emrs { code } }", '{ emr(code: "webdoc") { careUnits { name } } }'
 
 Serve = Callable[..., Gateway]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
-
-
-@pytest.fixture
-def store(server: Store) -> Store:
-    server.command("FLUSHALL")
-    return server
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Timeslots over several gateways that share a store: as one gateway would answer, with its calls."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.harness import CACHES_ON, Gateway, Simulator
-from tests.stores import Store, running_store
+from tests.stores import Store
 
 ServeGateway = Callable[..., Gateway]
 WEEK = """
@@ -17,18 +17,6 @@ query Week($start: DateTime!, $end: DateTime!) {
 }
 """
 FROM, TO = "2026-10-12T06:00:00Z", "2026-10-16T06:00:00Z"
-
-
-@pytest.fixture(scope="module")
-def store_server() -> Iterator[Store]:
-    with running_store() as running:
-        yield running
-
-
-@pytest.fixture
-def store(store_server: Store) -> Store:
-    store_server.command("FLUSHALL")
-    return store_server
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
@@ -16,7 +16,7 @@ from gateway.shared_store.errors import AwayReason, StoreAwayError, StoreRefused
 from gateway.shared_store.script import Script, ScriptResult
 from gateway.shared_store.store import SharedStore
 from tests.stand_ins.store_proxy import StoreProxy
-from tests.stores import ECHO, KEEP, Heard, Store, running_store, store_at, store_up, until
+from tests.stores import ECHO, KEEP, Heard, Store, store_at, store_up, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(params=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 @pytest.fixture

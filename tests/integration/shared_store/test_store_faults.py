@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
@@ -22,12 +22,6 @@ from tests.stores import ECHO, KEEP, Heard, Store, running_store, store_at, stor
 
 pytestmark = pytest.mark.anyio
 SECRET = "canary-password"  # it must never be seen
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 class Said:

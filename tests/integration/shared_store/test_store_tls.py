@@ -1,7 +1,7 @@
 """A store behind TLS: a connection stands with the right authority for the right host alone, else the log says why."""
 
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from gateway.shared_store.address import StoreAddress
 from gateway.shared_store.errors import AwayReason
 from tests.stand_ins.store_proxy import StoreProxy
-from tests.stores import ECHO, Heard, Store, running_store, store_at, until
+from tests.stores import ECHO, Heard, Store, store_at, until
 
 pytestmark = pytest.mark.anyio
 
@@ -24,12 +24,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(params=["asyncio", "uvloop"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Store]:
-    with running_store() as store:
-        yield store
 
 
 @dataclass
