@@ -128,7 +128,16 @@ def test_nginx_takes_its_file(tmp_path: Path) -> None:
         text = text.replace(f"{server}:8000", "127.0.0.1:8000")
     (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\n{text}", encoding="utf-8")
 
-    command = [need_nginx(), "-t", "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "errors"]
+    command = [
+        need_nginx(),
+        "-t",
+        "-p",
+        str(tmp_path),
+        "-c",
+        str(tmp_path / "nginx.conf"),
+        "-e",
+        str(tmp_path / "errors"),
+    ]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     assert checked.returncode == 0, checked.stderr
