@@ -15,13 +15,14 @@ from gateway.fetch.profiles import Profiles
 from gateway.fetch.shared_timeslots import SharedTimeslots
 from gateway.shared_store.address import StoreAddress
 from gateway.shared_store.connection import ServerConnection
-from gateway.shared_store.errors import AwayReason
+from gateway.shared_store.errors import AwayReason, StoreAwayError
 from gateway.shared_store.event_log import EventLogs
 from gateway.shared_store.leases import Leases
 from gateway.shared_store.script import Script
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.server_clock import ServerClock
 from gateway.shared_store.store import SharedStore, StoreConfig
+from tests.stores import until
 from tests.unit.asking import Gateway
 
 _PROBE = Script("return 1", only_reads=True)
@@ -83,6 +84,28 @@ class Shifted:
         return await self._ehr.healthcare_services(care_unit)
 
 
+class Link:
+    """A gateway's way to the store, which a test may cut and mend."""
+
+    def __init__(self) -> None:
+        self._is_cut = False
+        self._connection: ServerConnection | None = None
+
+    async def open(self, address: StoreAddress, seconds: float) -> ServerConnection:
+        if self._is_cut:
+            raise StoreAwayError(AwayReason.UNREACHABLE)
+        self._connection = await ServerConnection.open(address, seconds)
+        return self._connection
+
+    def cut(self) -> None:
+        self._is_cut = True
+        if self._connection is not None:
+            self._connection.connection_lost(None)
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+
 class Fleet:
     """So many gateways over one store; `now` is the test's clock."""
 
@@ -101,17 +124,20 @@ class Fleet:
         secret, self._answers, self._stack = urandom(32), 0, AsyncExitStack()
         self.gateways: list[Gateway] = []
         self.stores: list[SharedStore] = []
+        self.logs: list[EventLogs] = []
+        self.links: list[Link] = []
         for number in range(count):
             ahead = 100.0 * number
             clock = _ahead(now, ahead)
             gateway = Gateway(Shifted(ehr, ahead), profiles(), lifetimes, most_bytes=most_bytes, clock=clock)
+            link = Link()
             store = SharedStore(
                 StoreConfig(StoreAddress(path=str(socket)), timeout_seconds=20),
                 Silent(),
-                connect=ServerConnection.open,
+                connect=link.open,
                 clock=clock,
                 new_secret=_secret,
-                chance=lambda: 0.5,
+                chance=lambda: 0.0,
             )
             store.clock = FixedClock(ahead)
             store.on_answer(self._count)
@@ -121,6 +147,8 @@ class Fleet:
                 gateway.calls.share(shared)
             self.gateways.append(gateway)
             self.stores.append(store)
+            self.logs.append(logs)
+            self.links.append(link)
 
     def _count(self, _: float) -> None:
         self._answers += 1
@@ -132,6 +160,16 @@ class Fleet:
             await self._stack.enter_async_context(store)
         for up in ready:
             await asyncio.wait_for(up.wait(), 20)
+
+    def cut(self, number: int) -> None:
+        """Let one gateway lose the store; it finds it again when that is mended."""
+        self.links[number].cut()
+        assert not self.stores[number].is_up
+
+    async def mend(self, number: int) -> None:
+        self.links[number].mend()
+        await until(lambda: self.stores[number].is_up)
+        await self.settle()
 
     async def stop(self) -> None:
         await self._stack.aclose()
