@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from os import urandom
 from pathlib import Path
+from typing import Any
 
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
 from gateway.domain.queries import Step
@@ -106,6 +107,22 @@ class Link:
         self._is_cut = False
 
 
+class HeldLeases(Leases):
+    """Leases of which a test sees which are held."""
+
+    def __init__(self, *others: Any) -> None:
+        super().__init__(*others)
+        self.held: set[str] = set()
+
+    def hold(self, lease: str) -> None:
+        self.held.add(lease)
+        super().hold(lease)
+
+    def end(self, lease: str) -> None:
+        self.held.discard(lease)
+        super().end(lease)
+
+
 class Fleet:
     """So many gateways over one store; `now` is the test's clock."""
 
@@ -126,6 +143,7 @@ class Fleet:
         self.stores: list[SharedStore] = []
         self.logs: list[EventLogs] = []
         self.links: list[Link] = []
+        self.leases: list[HeldLeases] = []
         for number in range(count):
             ahead = 100.0 * number
             clock = _ahead(now, ahead)
@@ -142,13 +160,15 @@ class Fleet:
             store.clock = FixedClock(ahead)
             store.on_answer(self._count)
             logs = EventLogs(store, Sealing(secret, ("fleet",), _secret), lease_milliseconds=60_000)
-            shared = SharedTimeslots(gateway.calls, logs, Leases(logs, _secret), _secret, clock)
+            leases = HeldLeases(logs, _secret)
+            shared = SharedTimeslots(gateway.calls, logs, leases, _secret, clock)
             if lifetimes.fresh:
                 gateway.calls.share(shared)
             self.gateways.append(gateway)
             self.stores.append(store)
             self.logs.append(logs)
             self.links.append(link)
+            self.leases.append(leases)
 
     def _count(self, _: float) -> None:
         self._answers += 1
