@@ -51,14 +51,16 @@ for i, key in ipairs(KEYS) do
   local full_at = math.max(tonumber(redis.call('GET', key) or '') or 0, now - tonumber(ARGV[2 * i]))
   full_at = full_at + tonumber(ARGV[2 * i - 1])
   found[i] = math.max(0, full_at - now)
-  if found[i] > 0 then
-    redis.call('SET', key, string.format('%.0f', full_at), 'PX', string.format('%.0f', math.ceil(found[i] / 1000)))
+  -- One that is full just now is kept too: what comes next may have been taken before.
+  local kept = math.ceil((full_at - now) / 1000) + KEPT
+  if kept > 0 then
+    redis.call('SET', key, string.format('%.0f', full_at), 'PX', string.format('%.0f', kept))
   else
     redis.call('DEL', key)
   end
 end
 return found
-"""
+""".replace("KEPT", str(int(_LONGEST_AGE_SECONDS * 1_000)))
 )
 
 Note: TypeAlias = Callable[[Hashable, float, float, float, float], None]

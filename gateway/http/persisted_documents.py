@@ -76,6 +76,9 @@ class DocumentStore(Protocol):
     def keep(self, sha256_hash: str, text: str) -> None:
         """Let other processes find a document, without waiting until they can."""
 
+    async def kept(self, sha256_hash: str) -> None:
+        """Wait until other processes can find a document that is being kept, or nobody can tell."""
+
 
 class PersistedDocuments:
     """Finds the document of a request."""
@@ -164,6 +167,11 @@ class PersistedDocuments:
             return None
         self._register(sha256_hash, text)
         return text
+
+    async def told(self, request: GraphQLRequest) -> None:
+        """Wait until other processes can find the document that a request registered, before its client is answered."""
+        if self._shared is not None and request.sha256 is not None and request.query is not None:
+            await self._shared.kept(request.sha256)
 
     def _hashed(self, sha256_hash: str, query: str | None, may_register: Callable[[str], bool]) -> str:
         """The document of an Apollo client, which sends the text too after a response that its hash is unknown."""

@@ -164,6 +164,7 @@ class Runner:
             raise HttpError(503, error) from None
         except MutationNotAllowedError:
             raise HttpError(405, "Send mutations by POST", ((b"allow", b"POST"),)) from None
+        await self.documents.told(request)
         result = GraphQLResult.of(executed, self.errors, record.ids.request_id)
         record.lists_needed, record.upstream_seconds = scope.asked, scope.waited
         if scope.reads:

@@ -5,6 +5,7 @@ Only their sealed texts are in the store, under keyed digests of their hashes: n
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from cachetools import TTLCache
 
@@ -61,6 +62,7 @@ class SharedDocuments:
         self._events = events
         self._sealing = sealing
         self._reads: dict[str, asyncio.Task[str | None]] = {}
+        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._unknown: TTLCache[str, bool] = TTLCache(_MOST_UNKNOWN, _UNKNOWN_SECONDS, timer=clock)
         self._told: TTLCache[str, bool] = TTLCache(_MOST_TOLD, _TOLD_SECONDS, timer=clock)
         store.follow(_CHANNEL, self._take_message)
@@ -96,7 +98,20 @@ class SharedDocuments:
             _MOST_DOCUMENTS,
             _MOST_BYTES,
         ]
-        self._store.tell(_KEEP, [_document(name), _INDEX], arguments)
+        keeping = self._keeping[name] = asyncio.get_running_loop().create_task(self._keep(name, arguments))
+        keeping.add_done_callback(lambda _: self._keeping.pop(name, None))
+
+    async def kept(self, sha256_hash: str) -> None:
+        """Wait until other processes can find a document that is being kept, or nobody can tell."""
+        if self._keeping:
+            keeping = self._keeping.get(self._sealing.name("document", sha256_hash))
+            if keeping is not None:
+                await asyncio.wait({keeping})
+
+    async def _keep(self, name: str, arguments: list[bytes | str | int]) -> None:
+        # Where it fails, another client sends the document to another process.
+        with suppress(StoreAwayError, StoreRefusedError):
+            await self._store.run(_KEEP, [_document(name), _INDEX], arguments)
 
     async def _read(self, name: str) -> str | None:
         # A message that it was registered takes this away again, also where it comes before the next turn of the loop.

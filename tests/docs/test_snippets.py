@@ -175,6 +175,11 @@ def try_docker(line: str, _: str, __: Block, ___: Path) -> None:
     assert "leyr-graphql-gateway" in line.split()
 
 
+def try_manifests(line: str, _: str, __: Block, ___: Path) -> None:
+    """Not run, as the page says; test_several_processes.py looks into the files."""
+    assert all((ROOT / each).is_file() for each in re.findall(r"-f (\S+)", line))
+
+
 def try_make(line: str, _: str, __: Block, ___: Path) -> None:
     """`make run` has a test below, `make sbom` has some in tests/packaging, and `make test` is what .ci/run does."""
     target = line.removeprefix("make ")
@@ -188,7 +193,8 @@ TRIES: dict[str, Callable[[str, str, Block, Path], None]] = {
     r"([A-Z_]+=\S+ )*\.venv/bin/gateway (serve|simulator)\b": try_gateway,
     r"echo .* \| \.venv/bin/gateway plan ": try_plan,
     r"KEY=": try_key,
-    r"docker ": try_docker,
+    r"docker (build|run) ": try_docker,
+    r"(docker compose|kubectl apply) ": try_manifests,
     r"make ": try_make,
 }
 
@@ -276,5 +282,7 @@ def test_no_block_is_of_a_kind_that_nothing_tries() -> None:
     tried |= {("toml", "profiles.toml"), ("toml", "keys.toml"), ("json", MANIFEST), ("json", "request")}
     # By the tests of the page about booking.
     tried |= {("graphql", "booking"), ("yaml", "alerts")}
+    # By the tests of the page about several processes.
+    tried |= {("text", "users.acl")}
 
     assert {(block.language, block.name) for block in BLOCKS} == tried

@@ -1,7 +1,7 @@
 """Gateways as processes that share a store, an nginx in front of them, and a simulator of today below."""
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,12 +20,15 @@ from gateway.server.serving import listening_socket, serve_in_thread
 from gateway.simulator import SimulatorSettings, create_simulator
 from tests.e2e.requirement import need_nginx
 from tests.harness import CLIENT_ID, CLIENT_SECRET, Simulator, no_certificates
-from tests.processes import Serving
+from tests.processes import ROOT, Serving
 from tests.stores import Store, running_store
 
+USERS = ROOT / "examples" / "compose" / "users.acl"
 SECONDS = 30
 LATENCY_MS = 100
 GATEWAYS = 4
+# Requests a second of the caller `limited`, and at once.
+LIMITED = (50, 20)
 # Requests take turns, and none is asked twice by nginx itself.
 NGINX = """
 daemon off; master_process off; pid FOLDER/pid; error_log FOLDER/errors warn;
@@ -50,7 +53,7 @@ AVAILABILITY = """query($unit: ID!, $start: DateTime!, $end: DateTime!) {
   }
 }"""
 UNITS = "query($emr: String!) { careUnits(emr: $emr) { id leyrId } }"
-_CALLERS = {"page": (100_000, 100_000), "limited": (20, 20)}
+_CALLERS = {"page": (100_000, 100_000), "limited": LIMITED}
 
 
 def midnight(days: int) -> str:
@@ -117,6 +120,7 @@ class Fleet:
     processes: Sequence[Process]
     nginx: Client
     alone: Client
+    emrs: Sequence[str]
 
     @property
     def clients(self) -> Sequence[Client]:
@@ -140,7 +144,8 @@ def simulator_server() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="package")
 def store() -> Iterator[Store]:
-    with running_store() as running:
+    """A server whose user for gateways may do what the page says, and no more."""
+    with running_store(*user_options()) as running:
         yield running
 
 
@@ -193,23 +198,34 @@ def _table(caller: str, rate: tuple[int, int]) -> str:
 
 
 @pytest.fixture(scope="module")
-def fleet(start: Start, store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(
+    start: Start, store: Store, simulator_server: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
     """Gateways whose store is up, and nginx in front of them."""
     shared = shared_with(store)
     processes, alone = [start(**shared) for _ in range(GATEWAYS)], start()
     for each in processes:
         serves(each).said("shared_store.up")
     with in_front_of(processes, tmp_path_factory.mktemp("nginx")) as http:
-        yield Fleet(processes, Client(http), serves(alone).client)
+        yield Fleet(processes, Client(http), serves(alone).client, simulator_server.emrs)
 
 
 def shared_with(store: Store) -> dict[str, str]:
     """The settings of gateways that share what no others share, where the machine may be slow."""
     return {
         "GATEWAY_SHARED_URL": store.url,
-        "GATEWAY_SHARED_PREFIX": f"{uuid4()}:",
+        "GATEWAY_SHARED_USERNAME": "leyr-gateway",
+        "GATEWAY_SHARED_PASSWORD": "change-this-password",
+        "GATEWAY_SHARED_PREFIX": f"leyr-gateway:{uuid4()}:",
         "GATEWAY_SHARED_TIMEOUT_MS": "5000",
+        "GATEWAY_JOURNAL": "shared",
     }
+
+
+def user_options(*, but: Collection[str] = ()) -> list[str]:
+    """A server's options for the user of the example, without some of its rights."""
+    (user,) = (line for line in USERS.read_text(encoding="utf-8").splitlines() if line.startswith("user leyr-gateway "))
+    return [f"--{user.partition(' ')[0]}", *(each for each in user.split()[1:] if each not in but)]
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """Several gateways behind nginx that share a store are one gateway: to Leyr, and to their clients."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from random import Random
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -12,6 +15,7 @@ from tests.harness import Simulator
 from tests.integration.booking.page import TOLVAN, new_key
 from tests.integration.fleet.conftest import (
     AVAILABILITY,
+    LIMITED,
     Client,
     Fleet,
     Start,
@@ -25,6 +29,7 @@ from tests.integration.fleet.conftest import (
 from tests.stores import Store
 
 MOST_CALLS = 1.3
+MOST_GRANTED, SECONDS_OF_RATE = 1.2, 4
 REQUESTS, CLIENTS = 120, 4
 MONTH = (1, 31)
 BOOK = """mutation($input: BookAppointmentInput!) {
@@ -157,3 +162,53 @@ def test_what_one_process_reads_anew_is_heeded_by_what_the_others_remember(fleet
         until(lambda: not any(shown(fleet, unit, slot["id"])))  # noqa: B023 # called at once
         assert shown(fleet, unit, slot["id"]) == [False] * len(fleet.clients)
     assert simulator.count()["timeslots"] == 1 + len(fleet.clients)
+
+
+def by_hash(client: Client, document: str, *, registers: bool) -> httpx.Response:
+    digest = sha256(document.encode()).hexdigest()
+    body = {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": digest}}}
+    headers = {"content-type": "application/json", **key_of(client.caller)}
+    return client.http.post("/graphql", json={**body, "query": document} if registers else body, headers=headers)
+
+
+def test_documents_that_clients_register_are_missed_once_each(fleet: Fleet) -> None:
+    def ask(document: str) -> int:
+        """How often a client that asks by the hash first has to send a document."""
+        misses = 0
+        for _ in range(12):
+            answer = by_hash(fleet.nginx, document, registers=False).json()
+            if "errors" in answer:
+                assert answer["errors"][0]["extensions"]["code"] == "PERSISTED_QUERY_NOT_FOUND"
+                misses += 1
+                answer = by_hash(fleet.nginx, document, registers=True).json()
+            assert answer["data"] == {"emrs": [{"code": each} for each in fleet.emrs]}
+        return misses
+
+    documents = [f"query Client{number} {{ emrs {{ code }} }}" for number in range(20)]
+
+    assert at_once([partial(ask, each) for each in documents], CLIENTS) == [1] * len(documents)
+
+
+def test_all_processes_together_give_a_caller_its_rate(fleet: Fleet) -> None:
+    client, (rate, burst) = replace(fleet.nginx, caller="limited"), LIMITED
+    began = monotonic()
+
+    def ask() -> int:
+        granted = 0
+        while monotonic() - began < SECONDS_OF_RATE:
+            status = client.post("{ __typename }").status_code
+            assert status in {200, 429}
+            granted += status == 200
+        return granted
+
+    granted = sum(at_once([ask] * CLIENTS, CLIENTS))
+    took = monotonic() - began
+
+    assert rate * SECONDS_OF_RATE <= granted <= MOST_GRANTED * (rate * took + burst)
+
+
+def test_the_users_rights_are_enough(fleet: Fleet, store: Store) -> None:
+    """Whatever the tests before made the processes do."""
+    assert store.command("ACL", "LOG") == b"*0\r\n"
+    for each in fleet.processes:
+        assert [line["event"] for line in each.serving.lines() if line["level"] == "warning"] == ["journal.not_on_disk"]

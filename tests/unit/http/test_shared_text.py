@@ -22,6 +22,9 @@ class Others:
     def keep(self, sha256_hash: str, text: str) -> None:
         self.texts[sha256_hash] = text
 
+    async def kept(self, sha256_hash: str) -> None:
+        assert sha256_hash in self.texts
+
 
 @pytest.mark.anyio
 async def test_what_another_process_registered_is_found_once_and_checked() -> None:
