@@ -30,17 +30,37 @@ _COUNTED_EXACTLY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class QueryBatch:
+    """Queries that are planned together; each is asked for each id of the list `of_each`, where there is one.
+
+    `lists` are read by then. Those that are read later cost a plan as much as if they were not read at all.
+    """
+
+    queries: Sequence[TimeslotQuery]
+    lists: UnitLists = UnitLists.NONE
+    of_each: UnitLists = UnitLists.NONE
+
+    def asked(self, listed_ids: ListedIds) -> Sequence[TimeslotQuery]:
+        """The queries, as far as the listed ids are known."""
+        match self.of_each:
+            case UnitLists.RESOURCES:
+                return [replace(query, resource=each) for query in self.queries for each in listed_ids.resources or ()]
+            case UnitLists.SERVICES:
+                return [replace(query, service=each) for query in self.queries for each in listed_ids.services or ()]
+            case _:
+                return self.queries
+
+
+@dataclass(frozen=True, slots=True)
 class UnitRequirements:
     """What an operation asks of a care unit.
 
-    It reads `lists` in any case, and so many `other_lists`, which filter nothing. The queries of one batch are planned
-    together, apart from those of other batches. `each_resource` and `each_service` are asked for each listed id.
+    It reads `lists` in any case, sooner or later, and so many `other_lists`, which filter nothing. The queries of one
+    batch are planned apart from those of other batches.
     """
 
     lists: UnitLists
-    batches: Sequence[Sequence[TimeslotQuery]] = ()
-    each_resource: Sequence[TimeslotQuery] = ()
-    each_service: Sequence[TimeslotQuery] = ()
+    batches: Sequence[QueryBatch] = ()
     other_lists: int = 0
 
 
@@ -50,16 +70,12 @@ def calls_for(requirements: UnitRequirements, profile: EhrProfile, listed_ids: L
     A query that has to be spread over a list that is not in `listed_ids` counts for nothing but that list. Where the
     calls are more than `limit` and many, it may give fewer of them than they are, but more than `limit`.
     """
-    batches = list(requirements.batches)
-    ids = listed_ids.resources or ()
-    batches.append([replace(query, resource=each) for query in requirements.each_resource for each in ids])
-    ids = listed_ids.services or ()
-    batches.append([replace(query, service=each) for query in requirements.each_service for each in ids])
     lists = requirements.lists
     steps: set[Step] = set()
-    for batch in batches:
-        need = needed_lists(batch, profile)
-        planned = _plan(batch, profile, _only(need, listed_ids), requirements.lists, limit)
+    for batch in requirements.batches:
+        queries = batch.asked(listed_ids)
+        need = needed_lists(queries, profile)
+        planned = _plan(queries, profile, _only(need, listed_ids), batch.lists, limit)
         if isinstance(planned, int):
             return planned
         steps.update(planned.steps)

@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from math import inf
 
+from gateway.domain.pieces import InPieces
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
@@ -36,7 +38,6 @@ _MOST_REMOTE = 1_000
 _REMOTE_SECONDS = 60.0
 # What two processes mean by one instant differs by less: in doubt a time counts as taken.
 _CLOCKS_DIFFER = 0.005
-_MOST_BYTES_AT_ONCE = 256 * 1024
 EVER = Window(datetime.fromisoformat("0001-01-02T00:00:00+00:00"), datetime.fromisoformat("9999-12-30T00:00:00+00:00"))
 
 
@@ -60,9 +61,9 @@ class RemoteTimeslots:
         self._on_needed = on_needed
         self._tell = tell
 
-    def distrust(self, log: UnitLog) -> None:
-        """Ask anew whatever was asked before: what others said since is not known."""
-        self._calls.overtake(Step(log.care_unit, EVER), self._clock())
+    def distrust(self, log: UnitLog, before: float = inf) -> None:
+        """Ask anew whatever was asked before an instant, or until now: what others said since is not known."""
+        self._calls.overtake(Step(log.care_unit, EVER), min(before, self._clock()))
 
     def apply(self, log: UnitLog, data: bytes | None, *, is_logged: bool = True) -> None:
         """Heed an event of a log, None where it cannot be read; of one that `is_logged` not, a message alone tells."""
@@ -125,9 +126,19 @@ class RemoteTimeslots:
 
     async def land_all(self, log: UnitLog) -> None:
         """Remember what calls of other processes have brought. Raises StoreAwayError and StoreRefusedError."""
-        async with log.landing:
+        if any(each.landed is not None for each in log.remote.values()):
+            if log.landing is None:
+                log.landing = asyncio.get_running_loop().create_task(self._land_all(log))
+                log.landing.add_done_callback(retrieve)
+            # Whoever waits may be cancelled; what corrects an answer is used up by that.
+            await asyncio.shield(log.landing)
+
+    async def _land_all(self, log: UnitLog) -> None:
+        try:
             while waiting := [each for each in log.remote.values() if each.landed is not None]:
                 await self._land_each(waiting)
+        finally:
+            log.landing = None
 
     async def _land_each(self, waiting: Sequence[RemoteCall]) -> None:
         oldest = self._clock() - self._calls.snapshots.lifetimes.served
@@ -144,7 +155,7 @@ class RemoteTimeslots:
     async def _land(self, remote: RemoteCall, event: Landed, value: bytes | None) -> None:
         read, clock = remote.read, self._logs.store.clock
         began = ReadTime(clock.to_local(event.began), event.began)
-        answer = None if value is None else await _decoded(value)
+        answer = None if value is None else await InPieces(decoded_answer(value))
         if answer is not None:
             answer.began, answer.last_began = began, clock.to_local(event.last_began)
             answer = await read.corrected(answer, began)
@@ -170,5 +181,7 @@ class RemoteTimeslots:
         self.end(remote, None)
 
 
-async def _decoded(value: bytes) -> TimeslotList | None:
-    return await asyncio.to_thread(decoded_answer, value) if len(value) > _MOST_BYTES_AT_ONCE else decoded_answer(value)
+def retrieve(task: "asyncio.Task[None]") -> None:
+    """Take note of how a task failed that nobody may wait for any more; those who wait are told."""
+    if not task.cancelled():
+        task.exception()

@@ -326,7 +326,7 @@ class SharedLists(Generic[T]):
         kept = self._kept.get(log)
         if kept is None and log not in self._reading:
             return
-        event = decoded_event(self._logs.opened(message))
+        event = decoded_event(message.event)
         if not isinstance(event, Landed):
             return
         if log in self._reading:

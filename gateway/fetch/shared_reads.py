@@ -40,7 +40,7 @@ class SharedReads(Protocol):
         """Learn what the others have said of a care unit, and land what their calls brought."""
 
     def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
-        """The pending calls of the others."""
+        """The calls of the others that are pending, or whose answers are not remembered here yet."""
 
     def position(self, care_unit: CareUnitKey) -> Position:
         """How much of what was said of a care unit is known here."""

@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any
 
 from gateway.domain.models import CareUnitKey
+from gateway.domain.pieces import InPieces
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
 from gateway.fetch.fetch_scope import ReadTime
 from gateway.fetch.process_names import ProcessNames
-from gateway.fetch.remote_timeslots import EVER, RemoteTimeslots
+from gateway.fetch.remote_timeslots import EVER, RemoteTimeslots, retrieve
 from gateway.fetch.shared_reads import Claim, RemoteRead
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import TimeslotCalls
@@ -43,6 +44,7 @@ from gateway.shared_store.event_log import (
     Appended,
     EventLogs,
     EventMessage,
+    LoggedEvent,
     LogPage,
     NewEvent,
     NewValue,
@@ -53,11 +55,14 @@ from gateway.shared_store.reads import ReadEvents, ReadOutcome, SharedRead
 
 # What a process could not say while the store was away; more than so many are said of the whole care unit.
 _MOST_UNSAID = 50
-# Older events are of no use, since all that began before them is.
-_KEPT_MILLISECONDS = 60_000
 # Larger answers are not shared: others ask by themselves.
 _MOST_SHARED_SLOTS = 100_000
-_MOST_SLOTS_AT_ONCE = 5_000
+_MOST_BYTES_AT_ONCE = 256 * 1024
+# Events of a log that are heeded, and logs that are read, before others have their turn.
+_MOST_AT_ONCE = 20
+_MOST_EARLY = 1_000
+# Positions are whole milliseconds, and clocks differ.
+_SECONDS_OF_POSITION = 0.006
 
 
 class SharedTimeslots:
@@ -98,29 +103,37 @@ class SharedTimeslots:
 
     async def catch_up(self, care_unit: CareUnitKey) -> None:
         """Learn what other processes have said of a care unit, and remember what their calls brought."""
-        unit = self._units.of(care_unit)
+        await self._catch_up(self._units.of(care_unit))
+
+    async def _catch_up(self, unit: UnitLog) -> None:
         with suppress(StoreAwayError, StoreRefusedError):  # then this process goes on with what it knows
             await self._read(unit)
             await self._remote.land_all(unit)
 
     def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
-        """The pending calls of the others."""
+        """The calls of the others that are pending, or whose answers are not remembered here yet."""
         unit = self._units.known(care_unit)
         found = () if unit is None else unit.remote.values()
         return [RemoteRead(each.read, partial(self._outcome, each)) for each in found if each.is_joinable]
 
     async def _outcome(self, remote: RemoteCall) -> TimeslotList | None:
         unit = remote.log
+        heard: Position | None = None
         try:
             while not remote.outcome.done():
                 await self._read(unit)
                 if remote.landed is not None:
                     await self._remote.land_all(unit)
+                elif heard == unit.seen:
+                    # Something was said that the log does not hold any more.
+                    self._remote.lose(remote)
                 elif not remote.outcome.done():
-                    ended = await self._leases.newer(unit.name, unit.seen, [remote.call])
+                    heard = unit.seen
+                    ended = await self._leases.newer(unit.name, heard, [remote.call])
                     # What its process said before its end has been heard by now.
                     if ended and remote.landed is None:
                         self._remote.lose(remote)
+                    unit.is_behind = unit.is_behind or heard == unit.seen
         except (StoreAwayError, StoreRefusedError):
             self._remote.end(remote, None)
         answer = remote.outcome.result()
@@ -152,7 +165,7 @@ class SharedTimeslots:
             self._tell(ReadOutcome.MISS)
             return {}
         except asyncio.CancelledError:
-            # It may have been said all the same.
+            # It may have been said all the same, and nobody is to wait for it.
             for claim in claims.values():
                 self.failed(claim)
             raise
@@ -161,7 +174,12 @@ class SharedTimeslots:
                 self._leases.hold(claim.call)
                 self._tell(ReadOutcome.LED)
             return claims
-        self._take_page(unit, appended)
+        if len(appended.events) > _MOST_AT_ONCE:
+            # That is to be read in pieces.
+            unit.is_behind = True
+        else:
+            self._note_gap(unit, appended)
+            self._take_events(unit, appended.events)
         return None
 
     # What this process says.
@@ -173,18 +191,18 @@ class SharedTimeslots:
 
     def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
         """Say what a call has brought; without a claim the others are told that it was made."""
-        if claim is None:
-            self.forgotten(snapshot.step.care_unit, snapshot.step.window)
-            return
-        answer, clock = snapshot.answer, self._logs.store.clock
+        answer, clock, asked = snapshot.answer, self._logs.store.clock, Asked.of(snapshot.step)
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
         said_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
-        is_shared = len(answer) <= _MOST_SHARED_SLOTS
-        value = self._logs.sealing.name("answer", claim.call) if is_shared else None
-        event = Landed(self._names.own, claim.call, Asked.of(snapshot.step), said_at, clock.to_server(last), value)
+        times = said_at, clock.to_server(last)
+        unit = self._units.of(snapshot.step.care_unit)
+        if claim is None:
+            self._start(self._say(unit, Landed(self._names.own, "", asked, *times, None)))
+            return
+        value = self._logs.sealing.name("answer", claim.call) if len(answer) <= _MOST_SHARED_SLOTS else None
+        event = Landed(self._names.own, claim.call, asked, *times, value)
         # Until the others can know, whoever waits for it must not take this process for dead.
-        said = self._say(self._units.of(claim.care_unit), event, event.asked, value, answer)
-        self._start(said, on_done=partial(self._leases.end, claim.call))
+        self._start(self._say_landed(unit, event, answer), on_done=partial(self._leases.end, claim.call))
 
     def failed(self, claim: Claim) -> None:
         """Say that a call has brought nothing."""
@@ -194,19 +212,14 @@ class SharedTimeslots:
 
     def taken(self, step: Step) -> None:
         """Say that nothing is free any more that matches a step."""
-        asked = Asked.of(step)
-        self._announce(self._units.of(step.care_unit), Taken(self._names.own, asked, self._now()), asked)
+        self._announce(self._units.of(step.care_unit), Taken(self._names.own, Asked.of(step), self._now()))
 
     def forgotten(self, care_unit: CareUnitKey, window: Window) -> None:
         """Say that a window has to be asked anew."""
-        self._forget(self._units.of(care_unit), [Asked.of(Step(care_unit, window))])
+        self._announce(self._units.of(care_unit), self._forgotten(care_unit, window))
 
-    def _forget(self, unit: UnitLog, windows: Iterable[Asked]) -> None:
-        for asked in windows:
-            self._announce(unit, Forgotten(self._names.own, asked, self._now()), asked)
-
-    def _announce(self, unit: UnitLog, event: TimeslotEvent, asked: Asked) -> None:
-        task = self._start(self._say(unit, event, asked))
+    def _announce(self, unit: UnitLog, event: Taken | Forgotten) -> None:
+        task = self._start(self._say(unit, event))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
@@ -215,34 +228,36 @@ class SharedTimeslots:
         if self._telling:
             await asyncio.wait(set(self._telling))
 
-    async def _say(
-        self,
-        unit: UnitLog,
-        event: TimeslotEvent,
-        asked: Asked,
-        value: str | None = None,
-        answer: TimeslotList | None = None,
-    ) -> None:
-        """Append an event; when the store is away, the others are told later that they have to ask anew."""
-        written = None
-        if value is not None and answer is not None:
-            is_long = len(answer) > _MOST_SLOTS_AT_ONCE
-            plain = await asyncio.to_thread(encoded_answer, answer) if is_long else encoded_answer(answer)
-            written = NewValue(value, plain, int(self._calls.snapshots.lifetimes.served * 1_000))
+    def _forgotten(self, care_unit: CareUnitKey, window: Window) -> Forgotten:
+        return Forgotten(self._names.own, Asked.of(Step(care_unit, window)), self._now())
+
+    async def _say_landed(self, unit: UnitLog, event: Landed, answer: TimeslotList) -> None:
+        value = None
+        if event.value is not None:
+            plain = await InPieces(encoded_answer(answer))
+            seal, is_long = self._logs.sealing.seal, len(plain) > _MOST_BYTES_AT_ONCE
+            sealed = await asyncio.to_thread(seal, event.value, plain) if is_long else seal(event.value, plain)
+            value = NewValue(event.value, b"", int(self._calls.snapshots.lifetimes.served * 1_000), sealed)
+        await self._say(unit, event, value)
+
+    async def _say(self, unit: UnitLog, event: TimeslotEvent, value: NewValue | None = None) -> None:
+        """Append an event; when the store is away, the others are told later."""
         try:
-            await self._logs.append(unit.name, encoded(event), value=written)
+            await self._logs.append(unit.name, encoded(event), value=value)
         except StoreAwayError:
-            self._leave_unsaid(unit, asked)
+            self._leave_unsaid(unit, event)
         except StoreRefusedError:
             # Where it had no room, its script has told the others all the same; where this process may not write, it
             # has told them nothing before either.
             return
 
-    def _leave_unsaid(self, unit: UnitLog, asked: Asked) -> None:
+    def _leave_unsaid(self, unit: UnitLog, event: TimeslotEvent) -> None:
+        if isinstance(event, Landed):
+            # What it brought was not written.
+            event = Landed(event.by, event.call, event.asked, event.began, event.last_began, None)
         if len(unit.unsaid) >= _MOST_UNSAID:
-            unit.unsaid = [Asked.of(Step(unit.care_unit, EVER))]
-        else:
-            unit.unsaid.append(asked)
+            unit.unsaid = [self._forgotten(unit.care_unit, EVER)]
+        unit.unsaid.append(event)
 
     # What other processes say.
 
@@ -250,25 +265,26 @@ class SharedTimeslots:
         unit = self._units.named(message.log)
         if unit is None:
             return
-        if unit.reading is not None:
-            unit.early.append(message)
-        else:
+        if unit.reading is None:
             self._take(unit, message)
+        elif len(unit.early) < _MOST_EARLY:
+            unit.early.append(message)
 
     def _take(self, unit: UnitLog, message: EventMessage) -> None:
         if message.position == BEFORE_ALL:
-            self._remote.apply(unit, self._logs.opened(message), is_logged=False)
+            self._remote.apply(unit, message.event, is_logged=False)
         elif message.position > unit.seen and not unit.is_behind:
-            if message.previous <= unit.seen:
+            # Where it is somebody else's, or follows one that was missed, the log has the truth.
+            if message.previous <= unit.seen and message.event is not None:
                 unit.seen = message.position
-                self._remote.apply(unit, self._logs.opened(message))
+                self._remote.apply(unit, message.event)
             else:
                 unit.is_behind = True
                 self._follow(unit)
 
     def _follow(self, unit: UnitLog) -> None:
         """Read a log, since something here may contradict it."""
-        self._start(self.catch_up(unit.care_unit))
+        self._start(self._catch_up(unit))
 
     async def _read(self, unit: UnitLog) -> None:
         """Read what is new in a log, once for all that wait for it. Raises StoreAwayError and StoreRefusedError."""
@@ -276,26 +292,35 @@ class SharedTimeslots:
             return
         if unit.reading is None:
             unit.reading = asyncio.get_running_loop().create_task(self._read_log(unit))
-            unit.reading.add_done_callback(_retrieve)
+            unit.reading.add_done_callback(retrieve)
         await asyncio.shield(unit.reading)
 
     async def _read_log(self, unit: UnitLog) -> None:
         try:
             page = await self._logs.read(unit.name, unit.seen)
-            unit.is_behind = False
-            self._take_page(unit, page)
+            self._note_gap(unit, page)
+            for start in range(0, len(page.events), _MOST_AT_ONCE):
+                if start:
+                    await asyncio.sleep(0)
+                self._take_events(unit, page.events[start : start + _MOST_AT_ONCE])
+            unit.is_behind = len(unit.early) >= _MOST_EARLY
         finally:
             unit.reading = None
             early, unit.early = unit.early, []
             for message in early:
                 self._take(unit, message)
 
-    def _take_page(self, unit: UnitLog, page: LogPage) -> None:
-        known_until = unit.seen[0]
-        if known_until and page.first > unit.seen and page.server_time // 1_000 - known_until < _KEPT_MILLISECONDS:
-            # Events are gone that this process has not seen.
+    def _note_gap(self, unit: UnitLog, page: LogPage) -> None:
+        """Heed that a log may have held events that this process has not seen."""
+        if page.first == BEFORE_ALL:
+            # It was lost, or there was none.
+            unit.seen = BEFORE_ALL
             self._remote.distrust(unit)
-        for position, event in page.events:
+        elif page.first > unit.seen:
+            self._remote.distrust(unit, self._logs.store.clock.to_local(page.first[0] * 1_000) + _SECONDS_OF_POSITION)
+
+    def _take_events(self, unit: UnitLog, events: Iterable[LoggedEvent]) -> None:
+        for position, event in events:
             if position > unit.seen:
                 unit.seen = position
                 self._remote.apply(unit, event)
@@ -309,11 +334,19 @@ class SharedTimeslots:
                 self._remote.end(remote, None)
 
     def _come_back(self) -> None:
-        for unit in self._units:
-            unsaid, unit.unsaid = unit.unsaid, []
-            self._forget(unit, unsaid)
-            if unsaid or self._calls.remembers(unit.care_unit):
-                self._follow(unit)
+        self._start(self._catch_up_all())
+
+    async def _catch_up_all(self) -> None:
+        """Tell the others what they were not told, and hear what this process was not told, some at a time."""
+        units = [each for each in self._units if each.unsaid or self._calls.remembers(each.care_unit)]
+        for start in range(0, len(units), _MOST_AT_ONCE):
+            await asyncio.gather(*map(self._catch_up_again, units[start : start + _MOST_AT_ONCE]))
+
+    async def _catch_up_again(self, unit: UnitLog) -> None:
+        unsaid, unit.unsaid = unit.unsaid, []
+        for event in unsaid:
+            await self._say(unit, event)
+        await self._catch_up(unit)
 
     # How.
 
@@ -339,8 +372,3 @@ class SharedTimeslots:
 
         task.add_done_callback(done)
         return task
-
-
-def _retrieve(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled():
-        task.exception()

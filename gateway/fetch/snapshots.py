@@ -163,7 +163,7 @@ class Snapshots:
         self._weigh(written)
 
     def overwrite(self, snapshot: Snapshot) -> None:
-        """Write what somebody knows without having read it into what is cached; it answers no query itself."""
+        """Write what somebody knows without a read into what was asked before; it answers no query itself."""
         step = snapshot.step
         self._end(step.care_unit)
         written, left = self._write(snapshot, self._clock() - self.lifetimes.served, is_kept=False)
@@ -230,7 +230,7 @@ class Snapshots:
         written: list[Snapshot] = []
         forgotten: list[Snapshot] = []
         has_changed = False
-        for count, other in enumerate(self._meeting(step, oldest)):
+        for count, other in enumerate(self._meeting(step, oldest, inf if is_kept else snapshot.fetched_at)):
             answer = None
             if count < _MOST_WRITTEN:
                 answer = corrected(
@@ -266,11 +266,11 @@ class Snapshots:
             snapshot.answer = snapshot.answer.copy()
             self._add_derived(snapshot.answer)
 
-    def _meeting(self, step: Step, oldest: float) -> list[Snapshot]:
+    def _meeting(self, step: Step, oldest: float, newest: float = inf) -> list[Snapshot]:
         found: list[Snapshot] = []
         for siblings in self._cached.get(step.care_unit, {}).values():
             if filters_meet(siblings[0].step, step):
-                found += (each for each in _overlapping(siblings, step.window) if each.fetched_at > oldest)
+                found += (each for each in _overlapping(siblings, step.window) if oldest < each.fetched_at <= newest)
         return found
 
     def _end(self, care_unit: CareUnitKey) -> None:

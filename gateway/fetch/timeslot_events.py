@@ -10,6 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.domain.models import CareUnitKey, Timeslot
+from gateway.domain.pieces import Pieces, batches
 from gateway.domain.queries import Step
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
@@ -88,18 +89,16 @@ TimeslotEvent: TypeAlias = Began | Landed | Failed | Taken | Forgotten
 
 
 class _Value(msgspec.Struct, frozen=True, array_like=True):
-    slots: Sequence[Timeslot]
-    dropped: int
-    text_bytes: int | None
+    """An answer; its slots are in parts of so many, since to read a long list at once would hold everything else."""
 
-
-class _ReadValue(msgspec.Struct, frozen=True, array_like=True):
-    slots: list[Timeslot]
+    parts: Sequence[bytes]
     dropped: int
     text_bytes: int | None
 
 
 _EVENTS: msgspec.msgpack.Decoder[TimeslotEvent] = msgspec.msgpack.Decoder(TimeslotEvent)
+_VALUE = msgspec.msgpack.Decoder(_Value)
+_SLOTS = msgspec.msgpack.Decoder(list[Timeslot])
 
 
 def encoded(event: TimeslotEvent) -> bytes:
@@ -115,18 +114,26 @@ def decoded(data: bytes) -> TimeslotEvent | None:
         return None
 
 
-def encoded_answer(answer: TimeslotList) -> bytes:
+def encoded_answer(answer: TimeslotList) -> Pieces[bytes]:
     """What a call brought, as bytes."""
-    return msgspec.msgpack.encode(_Value(answer.slots, answer.dropped, answer.text_bytes))
+    parts = []
+    for some in batches(answer.slots):
+        parts.append(msgspec.msgpack.encode(some))
+        yield
+    return msgspec.msgpack.encode(_Value(parts, answer.dropped, answer.text_bytes))
 
 
-def decoded_answer(data: bytes) -> TimeslotList | None:
+def decoded_answer(data: bytes) -> Pieces[TimeslotList | None]:
     """What a call brought, in its order; None where it is not that."""
+    slots: list[Timeslot] = []
     try:
-        found = msgspec.msgpack.decode(data, type=_ReadValue)
+        found = _VALUE.decode(data)
+        for part in found.parts:
+            slots += _SLOTS.decode(part)
+            yield
     except (msgspec.DecodeError, RecursionError):
         return None
-    answer = TimeslotList.presorted(found.slots)
+    answer = TimeslotList.presorted(slots)
     answer.dropped, answer.text_bytes = found.dropped, found.text_bytes
     return answer
 

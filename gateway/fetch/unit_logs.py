@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from gateway.domain.models import CareUnitKey
 from gateway.domain.timeslots import TimeslotList
 from gateway.fetch.pending_reads import PendingRead
-from gateway.fetch.timeslot_events import Asked, Landed
+from gateway.fetch.timeslot_events import Landed, TimeslotEvent
 from gateway.shared_store.event_log import BEFORE_ALL, EventMessage, Position
 
 _MOST_UNITS = 10_000
@@ -26,9 +26,8 @@ class RemoteCall:
 
     @property
     def is_joinable(self) -> bool:
-        """Whether it is pending, and nothing says that what it asks has to be asked anew."""
-        read = self.read
-        return self.landed is None and not any(before > read.began for _, before in read.forgotten)
+        """Whether nothing says that what it asks has to be asked anew."""
+        return not any(before > self.read.began for _, before in self.read.forgotten)
 
 
 @dataclass(slots=True, eq=False)
@@ -43,9 +42,9 @@ class UnitLog:
     reading: "asyncio.Task[None] | None" = None
     early: list[EventMessage] = field(default_factory=list)
     """Messages that came while the log was read."""
-    unsaid: list[Asked] = field(default_factory=list)
+    unsaid: list[TimeslotEvent] = field(default_factory=list)
     """What the others should have been told while the store was away."""
-    landing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    landing: "asyncio.Task[None] | None" = None
 
 
 class UnitLogs:

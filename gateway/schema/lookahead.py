@@ -10,7 +10,7 @@ Nothing here knows a field by its name: what a field reads is declared at the fi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
@@ -218,7 +218,7 @@ class _LookaheadReader:
         if reads is not Reads.NOTHING:
             self._read_upstream(reads, TimeslotsField(node, definition, parent.name, is_own))
         if declared is not None and isinstance(declared.metadata.get(FINDS), CareUnitsOfParent):
-            self.lookahead.care_units.append(FindingField(node, definition, CareUnitsOfParent()))
+            self.lookahead.care_units.append(FindingField(node, definition, CareUnitsOfParent(), waits=not is_own))
         elif node.selection_set is not None:
             for child in self._document.object_types(definition.type):
                 self.walk(node.selection_set, child, is_own=False)
@@ -239,12 +239,14 @@ class _LookaheadReader:
 class FindingField:
     """A field that is about EHRs, care units or nodes: a root field, or one that lists an EHR's care units.
 
-    What stands below it is known by the type of the object that it holds.
+    What stands below it is known by the type of the object that it holds. One that `waits` is found only when other
+    lists have come.
     """
 
     node: FieldNode
     definition: GraphQLField
     finds: _Finds
+    waits: bool = False
     _lookaheads: dict[NodeType, Lookahead] = field(default_factory=dict)
 
     def lookahead(self, document: DocumentScope, kind: NodeType) -> Lookahead:
@@ -344,6 +346,11 @@ class UnitRequest(NamedTuple):
         if isinstance(named, TimeslotId):
             return cls(root, named.type, timeslot=named)
         return cls(root, named.type, "" if named.type is NodeType.CARE_UNIT else named.leyr_id)
+
+    @property
+    def moment(self) -> Hashable:
+        """When it is asked: with all else that waits for the list of its kind alone, or at a moment of its own."""
+        return self.root if self.root.waits or self.kind is NodeType.TIMESLOT else self.kind
 
     @property
     def own_filters(self) -> tuple[str | None, str | None]:

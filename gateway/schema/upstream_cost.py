@@ -10,11 +10,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from graphql import OperationDefinitionNode
 
-from gateway.domain.call_count import UnitRequirements, calls_for
+from gateway.domain.call_count import QueryBatch, UnitRequirements, calls_for
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.errors import GatewayError, OperationTooLarge
 from gateway.domain.ids import EmrId, NodeType, TimeslotId
@@ -34,10 +36,11 @@ from gateway.schema.lookahead import (
 )
 from gateway.schema.own_calls import own_calls
 from gateway.schema.prefetch import is_asked_at_once
+from gateway.schema.timeslot_queries import CheckedQuery
 
 # The lists whose ids timeslots are filtered by.
 _FILTERING = Reads.RESOURCES | Reads.HEALTHCARE_SERVICES
-# The batch of timeslots that a document names.
+# The moment when the timeslots are asked for that a document names: before anything has come.
 _THEMSELVES = "timeslots"
 # Queries that one node asks of a care unit are counted by their plan; those of many nodes together may be more.
 _MOST_QUERIES_PLANNED = 2_000
@@ -253,7 +256,7 @@ class _Count:
         """The calls that each query of a node takes at least, and whether no call serves other such nodes too."""
         yield 0, False
         for batch in self._requirements(key, [one]).batches:
-            for query in batch:
+            for query in batch.queries if batch.of_each is UnitLists.NONE else ():
                 is_apart = any(
                     own is not None and own == kept
                     for own, kept in zip(one.own_filters, kept_filters(query, profile), strict=True)
@@ -261,40 +264,65 @@ class _Count:
                 yield fewest_calls(query, profile, ListedIds()), is_apart
 
     def _requirements(self, key: CareUnitKey, requests: Sequence[UnitRequest]) -> UnitRequirements:
-        reads = Reads.NOTHING
-        profile = self._context.profiles.of_unit(key)
-        batches: defaultdict[Hashable, list[TimeslotQuery]] = defaultdict(list)
-        each: dict[str, list[TimeslotQuery]] = {NodeType.RESOURCE: [], NodeType.HEALTHCARE_SERVICE: []}
+        # The lists that hold what the document names are read at once.
+        asked = _UnitAsked(reduce(or_, (LIST_OF[one.kind] for one in requests), Reads.NOTHING))
+        profile, queries = self._context.profiles.of_unit(key), self._context.queries
         for one in requests:
-            lookahead = one.root.lookahead(self._document, one.kind)
-            reads |= lookahead.reads | LIST_OF[one.kind]
+            lookahead, moment = one.root.lookahead(self._document, one.kind), one.moment
+            asked.reads[moment] |= lookahead.reads
             if one.timeslot is not None:
                 with suppress(GatewayError):
-                    query, unconfirmed = self._context.queries.query_of_timeslot(one.timeslot)
-                    reads |= Reads.NOTHING if unconfirmed is None else _reads_of(unconfirmed)
-                    if query is not None:
-                        batches[_THEMSELVES if unconfirmed is None else unconfirmed].append(query)
-            for asked in self._document.asked(lookahead):
+                    asked.add(queries.query_of_timeslot(one.timeslot), _THEMSELVES)
+            for field in self._document.asked(lookahead):
                 # A field whose arguments are refused will say so itself, and makes no call.
                 with suppress(GatewayError):
-                    filters = one.own_filters if asked.of is None else (None, None)
-                    reads |= Reads.HEALTHCARE_SERVICES if asked.names_services else Reads.NOTHING
-                    for query, unconfirmed in self._context.queries.checked_queries(key, asked.request, *filters):
-                        if query is None:
-                            continue
-                        if unconfirmed is not None:
-                            reads |= _reads_of(unconfirmed)
-                        if asked.of is None or is_asked_at_once(query, asked.of, profile):
-                            batches[one.kind if unconfirmed is None else unconfirmed].append(query)
-                        else:
-                            each[asked.of].append(query)
-        return UnitRequirements(
-            UnitLists.of(resources=Reads.RESOURCES in reads, services=Reads.HEALTHCARE_SERVICES in reads),
-            tuple(map(tuple, batches.values())),
-            tuple(each[NodeType.RESOURCE]),
-            tuple(each[NodeType.HEALTHCARE_SERVICE]),
-            other_lists=(reads & ~_FILTERING).unit_lists,
+                    filters = one.own_filters if field.of is None else (None, None)
+                    asked.reads[moment] |= Reads.HEALTHCARE_SERVICES if field.names_services else Reads.NOTHING
+                    for checked in queries.checked_queries(key, field.request, *filters):
+                        asked.add(checked, moment, _of_each(checked.query, field.of, profile))
+        return asked.requirements
+
+
+class _UnitAsked:
+    """What is asked of a care unit, by the moment at which it is: queries of one moment are planned together.
+
+    `reads` has for each moment what is read by then.
+    """
+
+    def __init__(self, at_once: Reads) -> None:
+        self.reads: defaultdict[Hashable, Reads] = defaultdict(lambda: at_once)
+        self._at_once = at_once
+        self._queries: defaultdict[tuple[Hashable, UnitLists], list[TimeslotQuery]] = defaultdict(list)
+
+    def add(self, checked: CheckedQuery, moment: Hashable, of_each: UnitLists = UnitLists.NONE) -> None:
+        """Add a query that is asked at a moment, or when lists have confirmed its ids."""
+        query, unconfirmed = checked
+        if unconfirmed is not None:
+            moment = unconfirmed
+            self.reads[moment] |= _reads_of(unconfirmed)
+        if query is not None:
+            self._queries[moment, of_each].append(query)
+
+    @property
+    def requirements(self) -> UnitRequirements:
+        """All that is asked."""
+        batches = (
+            QueryBatch(tuple(queries), _lists_of(self.reads[moment]), of_each)
+            for (moment, of_each), queries in self._queries.items()
         )
+        reads = reduce(or_, self.reads.values(), self._at_once)
+        return UnitRequirements(_lists_of(reads), tuple(batches), (reads & ~_FILTERING).unit_lists)
+
+
+def _of_each(query: TimeslotQuery | None, of: str | None, profile: EhrProfile) -> UnitLists:
+    """The list whose nodes ask by themselves what a field below them asks, when it has come."""
+    if query is None or of is None or is_asked_at_once(query, of, profile):
+        return UnitLists.NONE
+    return UnitLists.of(resources=of == NodeType.RESOURCE, services=of == NodeType.HEALTHCARE_SERVICE)
+
+
+def _lists_of(reads: Reads) -> UnitLists:
+    return UnitLists.of(resources=Reads.RESOURCES in reads, services=Reads.HEALTHCARE_SERVICES in reads)
 
 
 def _reads_of(lists: UnitLists) -> Reads:

@@ -9,6 +9,7 @@ What an event is about may be written beside it as a value of its own, which onl
 that a process still works on what it began.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,10 @@ _SEPARATOR = b"|"
 _MOST_EVENTS = 1_000
 _LAST_EVENTS = 100
 _KEPT_MILLISECONDS = 90_000
+# To open an event takes a hundredth of a millisecond; values of so many bytes together take a few milliseconds.
+_OPENED_AT_ONCE = 100
+_BYTES_AT_ONCE = 256 * 1024
+_LONGEST_MESSAGE = 256 * 1024
 
 # ARGV: position of the last known event or "" for any, oldest time kept (ms before now), most events, ms that the log
 # is kept, channel, name, ms of the value or 0, value, ms of leases, then each event and its lease or "".
@@ -148,7 +153,7 @@ class Appended:
     server_time: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class EventMessage:
     """An event that some process appended (this one too) after the one at `previous`.
 
@@ -158,7 +163,20 @@ class EventMessage:
     log: str
     previous: Position
     position: Position
-    sealed: bytes
+    _sealed: bytes
+    _sealing: "Sealing | None"
+    _event: bytes | None = None
+
+    @property
+    def event(self) -> bytes | None:
+        """What was appended; None where no process with this secret wrote it, and then positions may be wrong, too.
+
+        It is opened when it is asked for, since most messages are of logs that nobody here follows.
+        """
+        if self._sealing is not None:
+            self._event = self._sealing.open(self.log, self._sealed)
+            self._sealing = None
+        return self._event
 
 
 class NewValue(NamedTuple):
@@ -201,15 +219,11 @@ class EventLogs:
         """Call back with each event that any process appends to any log."""
         self._followers.append(on_message)
 
-    def opened(self, message: EventMessage) -> bytes | None:
-        """The event of a message; None for one that no process with this secret wrote."""
-        return self.sealing.open(message.log, message.sealed)
-
     async def read(self, log: str, after: Position = BEFORE_ALL) -> LogPage:
         """The events after a position. Raises StoreAwayError and StoreRefusedError."""
         result = await self._store.run(_READ, [_log(log)], [_written(after), _MOST_EVENTS])
         first, events = _list_of(result.value, 2)
-        return LogPage(_position(first), self._events(log, events), result.server_time)
+        return LogPage(_position(first), await self._events(log, events), result.server_time)
 
     async def read_with_value(self, log: str, name: str) -> tuple[LogPage, object]:
         """The last events of a log, and the value of a name as it was at that moment, which is still to be opened.
@@ -218,7 +232,7 @@ class EventLogs:
         """
         result = await self._store.run(_READ_WITH_VALUE, [_log(log), _value(name)], [_LAST_EVENTS])
         first, events, value = _list_of(result.value, 3)
-        return LogPage(_position(first), self._events(log, events)[::-1], result.server_time), value
+        return LogPage(_position(first), (await self._events(log, events))[::-1], result.server_time), value
 
     async def append(
         self,
@@ -243,7 +257,7 @@ class EventLogs:
         written, first, rest = _list_of(result.value, 3)
         if written == 1:
             return Appended(_position(rest), _position(first), result.server_time)
-        return LogPage(_position(first), self._events(log, rest), result.server_time)
+        return LogPage(_position(first), await self._events(log, rest), result.server_time)
 
     def tell(self, log: str, event: bytes, *, value: NewValue | None = None) -> None:
         """Append an event in the background, as far as the store is up."""
@@ -277,10 +291,13 @@ class EventLogs:
         if not names:
             return []
         result = await self._store.run(_VALUES, list(map(_value, names)), [])
-        found = _list_of(result.value, len(names))
-        return [
-            None if each is None else self.sealing.open(name, each) for name, each in zip(names, found, strict=True)
-        ]
+        sealed = list(zip(names, _list_of(result.value, len(names)), strict=True))
+        if sum(len(each) for _, each in sealed if isinstance(each, bytes)) > _BYTES_AT_ONCE:
+            return await asyncio.to_thread(self._opened, sealed)
+        return self._opened(sealed)
+
+    def _opened(self, sealed: Sequence[tuple[str, object]]) -> Sequence[bytes | None]:
+        return [self.sealing.open(name, each) for name, each in sealed]
 
     async def alive(self, leases: Sequence[str]) -> Sequence[bool]:
         """Whether each of some leases lasts. Raises StoreAwayError and StoreRefusedError."""
@@ -296,9 +313,11 @@ class EventLogs:
         """End a lease of this process."""
         self._store.tell(_END, [_lease(lease)], [lease])
 
-    def _events(self, log: str, found: object) -> Sequence[LoggedEvent]:
-        events = []
+    async def _events(self, log: str, found: object) -> Sequence[LoggedEvent]:
+        events: list[LoggedEvent] = []
         for each in _list_of(found):
+            if len(events) % _OPENED_AT_ONCE == _OPENED_AT_ONCE - 1:
+                await asyncio.sleep(0)
             position, fields = _list_of(each, 2)
             # Somebody else's may have more fields.
             sealed = fields[1] if isinstance(fields, list) and len(fields) == 2 else b""  # noqa: PLR2004 # name, event
@@ -306,6 +325,9 @@ class EventLogs:
         return events
 
     def _take_message(self, message: bytes) -> None:
+        if len(message) > _LONGEST_MESSAGE:
+            # None of ours; one that was missed shows in the next.
+            return
         parts = message.split(_SEPARATOR, 3)
         try:
             log, previous, position = parts[0].decode("ascii"), _position(parts[1]), _position(parts[2])
@@ -314,7 +336,7 @@ class EventLogs:
             # It is counted by that.
             self.sealing.open("", message)
             return
-        told = EventMessage(log, previous, position, sealed)
+        told = EventMessage(log, previous, position, sealed, self.sealing)
         for follower in self._followers:
             follower(told)
 

@@ -60,7 +60,7 @@ class Leases:
         self._held: set[str] = set()
         self._renewal: asyncio.TimerHandle | None = None
         self._waiting: defaultdict[str, set[_Waiter]] = defaultdict(set)
-        self._latest: LRUCache[str, Position] = LRUCache(_REMEMBERED_MESSAGES)
+        self._latest: LRUCache[str, EventMessage] = LRUCache(_REMEMBERED_MESSAGES)
         self._checking: asyncio.Task[None] | None = None
         logs.follow(self._take_message)
         logs.store.on_away(self._take_away)
@@ -89,8 +89,12 @@ class Leases:
         Raises StoreAwayError and StoreRefusedError.
         """
         waiter = _Waiter(after, leases, asyncio.get_running_loop().create_future())
-        if self._latest.get(log, BEFORE_ALL) > after:
-            return ()
+        latest = self._latest.get(log)
+        if latest is not None and latest.position > after:
+            if latest.event is not None:
+                return ()
+            # Somebody else's, who may name a position that the log never gets to.
+            del self._latest[log]
         self._waiting[log].add(waiter)
         try:
             ended = await self._ended(leases)
@@ -143,10 +147,12 @@ class Leases:
 
     def _take_message(self, message: EventMessage) -> None:
         log, position = message.log, message.position
-        self._latest[log] = max(position, self._latest.get(log, BEFORE_ALL))
+        latest = self._latest.get(log)
+        if latest is None or position > latest.position:
+            self._latest[log] = message
         for each in self._waiting.get(log, ()):
             # An event for which there was no room ended its log.
-            if position > each.after or position == BEFORE_ALL:
+            if (position > each.after or position == BEFORE_ALL) and message.event is not None:
                 each.wake()
 
     def _take_away(self) -> None:

@@ -29,6 +29,7 @@ class Request:
 
     def __init__(self, calls: TimeslotCalls, unit_lists: ModelUnitLists, scope: FetchScope) -> None:
         self.scope = scope
+        self.calls = calls
         self._coverage = QueryCoverage(UNIT, calls, unit_lists, scope)
 
     async def answer(self, queries: Sequence[TimeslotQuery]) -> list[Answer]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from os import urandom
 from pathlib import Path
+from typing import Any
 
 from gateway.domain.models import CareUnit, CareUnitKey, HealthcareService, Resource
 from gateway.domain.queries import Step
@@ -15,7 +16,7 @@ from gateway.fetch.profiles import Profiles
 from gateway.fetch.shared_timeslots import SharedTimeslots
 from gateway.shared_store.address import StoreAddress
 from gateway.shared_store.connection import ServerConnection
-from gateway.shared_store.errors import AwayReason
+from gateway.shared_store.errors import AwayReason, StoreAwayError
 from gateway.shared_store.event_log import EventLogs
 from gateway.shared_store.leases import Leases
 from gateway.shared_store.reads import ReadOutcome, SharedRead
@@ -23,6 +24,7 @@ from gateway.shared_store.script import Script
 from gateway.shared_store.sealing import Sealing
 from gateway.shared_store.server_clock import ServerClock
 from gateway.shared_store.store import SharedStore, StoreConfig
+from tests.stores import until
 from tests.unit.asking import Gateway
 
 _PROBE = Script("return 1", only_reads=True)
@@ -86,6 +88,44 @@ class Shifted:
         return await self._ehr.healthcare_services(care_unit)
 
 
+class Link:
+    """A gateway's way to the store, which a test may cut and mend."""
+
+    def __init__(self) -> None:
+        self._is_cut = False
+        self._connection: ServerConnection | None = None
+
+    async def open(self, address: StoreAddress, seconds: float) -> ServerConnection:
+        if self._is_cut:
+            raise StoreAwayError(AwayReason.UNREACHABLE)
+        self._connection = await ServerConnection.open(address, seconds)
+        return self._connection
+
+    def cut(self) -> None:
+        self._is_cut = True
+        if self._connection is not None:
+            self._connection.connection_lost(None)
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+
+class HeldLeases(Leases):
+    """Leases of which a test sees which are held."""
+
+    def __init__(self, *others: Any) -> None:
+        super().__init__(*others)
+        self.held: set[str] = set()
+
+    def hold(self, lease: str) -> None:
+        self.held.add(lease)
+        super().hold(lease)
+
+    def end(self, lease: str) -> None:
+        self.held.discard(lease)
+        super().end(lease)
+
+
 class Fleet:
     """So many gateways over one store; `now` is the test's clock."""
 
@@ -104,28 +144,34 @@ class Fleet:
         secret, self._answers, self._stack = urandom(32), 0, AsyncExitStack()
         self.gateways: list[Gateway] = []
         self.stores: list[SharedStore] = []
+        self.logs: list[EventLogs] = []
+        self.links: list[Link] = []
+        self.leases: list[HeldLeases] = []
         for number in range(count):
             ahead = 100.0 * number
             clock = _ahead(now, ahead)
             gateway = Gateway(Shifted(ehr, ahead), profiles(), lifetimes, most_bytes=most_bytes, clock=clock)
+            link = Link()
             store = SharedStore(
                 StoreConfig(StoreAddress(path=str(socket)), timeout_seconds=20),
                 Silent(),
-                connect=ServerConnection.open,
+                connect=link.open,
                 clock=clock,
                 new_secret=_secret,
-                chance=lambda: 0.5,
+                chance=lambda: 0.0,
             )
             store.clock = FixedClock(ahead)
             store.on_answer(self._count)
             logs = EventLogs(store, Sealing(secret, ("fleet",), _secret), lease_milliseconds=60_000)
-            shared = SharedTimeslots(
-                gateway.calls, logs, Leases(logs, _secret), Silent(), new_secret=_secret, clock=clock
-            )
+            leases = HeldLeases(logs, _secret)
+            shared = SharedTimeslots(gateway.calls, logs, leases, Silent(), new_secret=_secret, clock=clock)
             if lifetimes.fresh:
                 gateway.calls.share(shared)
             self.gateways.append(gateway)
             self.stores.append(store)
+            self.logs.append(logs)
+            self.links.append(link)
+            self.leases.append(leases)
 
     def _count(self, _: float) -> None:
         self._answers += 1
@@ -137,6 +183,16 @@ class Fleet:
             await self._stack.enter_async_context(store)
         for up in ready:
             await asyncio.wait_for(up.wait(), 20)
+
+    def cut(self, number: int) -> None:
+        """Let one gateway lose the store; it finds it again when that is mended."""
+        self.links[number].cut()
+        assert not self.stores[number].is_up
+
+    async def mend(self, number: int) -> None:
+        self.links[number].mend()
+        await until(lambda: self.stores[number].is_up)
+        await self.settle()
 
     async def stop(self) -> None:
         await self._stack.aclose()

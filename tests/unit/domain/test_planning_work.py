@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.domain.call_count import UnitRequirements, calls_for
+from gateway.domain.call_count import QueryBatch, UnitRequirements, calls_for
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
 from gateway.domain.planner import plan, plan_in_pieces
 from gateway.domain.queries import ListedIds, TimeslotQuery, UnitLists
@@ -51,6 +51,10 @@ def test_planning_twice_the_queries_takes_about_twice_the_work(shape: Shape, pro
     assert calls(800) < MOST_GROWTH * calls(400)
 
 
+def requirements_of(queries: Sequence[TimeslotQuery]) -> UnitRequirements:
+    return UnitRequirements(UnitLists.BOTH, [QueryBatch(queries, UnitLists.BOTH)])
+
+
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("is_spread", [False, True])
@@ -61,7 +65,7 @@ def test_counting_the_calls_of_twice_the_queries_takes_about_twice_the_work(
         if is_spread:
             queries = [replace(each, resource=None) for each in queries]
         listed_ids = ListedIds(("r1", "r2"), ("s1", "s2"))
-        return calls_of(lambda: calls_for(UnitRequirements(UnitLists.BOTH, [queries]), profile, listed_ids, 200))
+        return calls_of(lambda: calls_for(requirements_of(queries), profile, listed_ids, 200))
 
     assert count(asked(shape, 800)) < MOST_GROWTH * max(count(asked(shape, 400)), 1_000)
 
@@ -69,7 +73,7 @@ def test_counting_the_calls_of_twice_the_queries_takes_about_twice_the_work(
 @pytest.mark.parametrize("policy", [each for each in FilterPolicy if each is not FilterPolicy.NONE_REQUIRED])
 def test_counting_what_is_spread_over_long_lists_stops_at_the_limit(policy: FilterPolicy) -> None:
     profile = replace(PLAIN, filter_policy=policy)
-    requirements = UnitRequirements(UnitLists.BOTH, [[query(number, number + 2) for number in range(28)]])
+    requirements = requirements_of([query(number, number + 2) for number in range(28)])
 
     listed_ids = ListedIds(tuple(f"r{n}" for n in range(20_000)), tuple(f"s{n}" for n in range(20_000)))
 

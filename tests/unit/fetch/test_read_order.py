@@ -275,8 +275,11 @@ class ReadsInAnyOrder(RuleBasedStateMachine):
                 again.is_from_cache = again.answers.done()
                 continue
             for asked, answer in zip(each.queries, found, strict=True):
-                assert isinstance(answer, TimeslotList)
-                self.shown.see(asked, answer)
+                self.see(asked, answer)
+
+    def see(self, asked: TimeslotQuery, answer: Answer) -> None:
+        assert isinstance(answer, TimeslotList)
+        self.shown.see(asked, answer)
 
     def teardown(self) -> None:
         if not hasattr(self, "loop"):

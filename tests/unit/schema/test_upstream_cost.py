@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -49,6 +49,11 @@ def window(first: int, last: int) -> str:
 
 
 SOON, LATER = window(0, 3), window(9, 9)
+PAIRS = " ".join(
+    f'a{n}: timeslots({LATER}, resourceId: "r{n}", healthcareServiceId: "s{n}") {{ start }}' for n in (1, 2)
+)
+BOTH_LISTS = "resources { id } healthcareServices { id }"
+BOTH_OF_SLOT = "resource { id } healthcareService { id }"
 # Documents, and the calls that they take where every EHR takes any call.
 EXACT = [
     ("{ emrs { code } }", 0),
@@ -70,6 +75,10 @@ EXACT = [
     (f'{{ a: timeslot(id: "{T1}") {{ id }} nodes(ids: ["{T1}", "{T2}"]) {{ id }} }}', 2),
     (f'{{ node(id: "{T1}") {{ ... on Timeslot {{ resource {{ id }} careUnit {{ timeslots {{ id }} }} }} }} }}', 4),
     (f'{{ timeslot(id: "{T1}") {{ healthcareService {{ careUnit {{ resources {{ id }} }} }} }} }}', 4),
+    # Lists that are read when a slot is found confirm no ids for what is planned before.
+    (f'{{ nodes(ids: ["{T1}", "{T2}"]) {{ ... on Timeslot {{ {BOTH_OF_SLOT} }} }} }}', 4),
+    (f'{{ careUnit(id: "{U1}") {{ {PAIRS} {BOTH_LISTS} }} }}', 4),
+    (f'{{ a: careUnit(id: "{U1}") {{ {PAIRS} }} b: careUnit(id: "{U1}") {{ {BOTH_LISTS} }} }}', 4),
     ("{ emrs { careUnits { name } } }", 2),
     ("{ emrs { careUnits { timeslots { start } emr { careUnits { timeslots { end } } } } } }", 8),
     ('{ emr(code: "two") { careUnits { resources { id } } } careUnits(emr: "two") { resources { name } } }', 4),
@@ -102,6 +111,33 @@ def test_what_is_foretold_is_what_is_called(text: str, calls: int) -> None:
     accepted = asyncio.run(asked(text, world, calls))
 
     assert not accepted.errors
+    assert world.count == calls
+
+
+# What the lists are read for, which are asked for only when something slow has come.
+LATE = [
+    ("timeslots", f'timeslot(id: "{T1}") {{ {BOTH_OF_SLOT} }}', 6),
+    ("timeslots", f'timeslot(id: "{T1}") {{ careUnit {{ emr {{ careUnits {{ {BOTH_LISTS} }} }} }} }}', 10),
+    ("resources", f'node(id: "{R1}") {{ ... on Resource {{ careUnit {{ healthcareServices {{ id }} }} }} }}', 4),
+]
+
+
+@pytest.mark.parametrize(("slow", "late", "calls"), LATE)
+def test_lists_that_are_read_later_than_timeslots_are_counted_beside_their_calls(
+    slow: str, late: str, calls: int
+) -> None:
+    world = world_of(PLAIN)
+    world.turns = {slow: 40}
+    text = f'{{ careUnit(id: "{U1}") {{ {PAIRS} }} {late} }}'
+
+    async def known() -> Answered:
+        graph = Graph(world, PLAIN, KEPT)
+        await graph.ask("{ careUnits { name } }")
+        return await graph.ask(text, limits=OperationLimits(0))
+
+    assert foretold(asyncio.run(known())) == calls
+    world.forget()
+    assert not asyncio.run(asked(text, world, calls)).errors
     assert world.count == calls
 
 
@@ -227,12 +263,19 @@ def test_slots_that_do_not_say_whose_they_are_cannot_take_more_calls_than_grante
 
 
 longest = st.sampled_from([None, timedelta(days=3), timedelta(days=11)])
+# Which answers come first, and what is known when others are asked for.
+turns = st.fixed_dictionaries(
+    {each: st.sampled_from([1, 1, 40]) for each in ("care-units", "resources", "healthcare-services", "timeslots")}
+)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.randoms(use_true_random=False), longest)
-def test_what_names_what_it_wants_takes_no_more_calls_than_foretold(random: Random, most: timedelta | None) -> None:
+@given(st.randoms(use_true_random=False), longest, turns)
+def test_what_names_what_it_wants_takes_no_more_calls_than_foretold(
+    random: Random, most: timedelta | None, turns: Mapping[str, int]
+) -> None:
     world = world_of([EhrProfile("one", "One", longest_window=most), PLAIN[1]])
+    world.turns = turns
     # Lists of care units tell only when they have come what is asked of these.
     roots = [root for root in random_roots(world, ["one", "two"], random) if root.keys and "careUnits" not in root.text]
     text = document(roots or [Root("a", "careUnit", f'(id: "{U1}") {{ id }}')])

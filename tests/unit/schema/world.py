@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -34,6 +34,8 @@ class World:
     names_resource: bool = True
     calls: list[tuple[str, ...]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    turns: Mapping[str, int] = field(default_factory=dict)
+    """How many turns of the loop an endpoint takes to answer; one where nothing is said."""
 
     @property
     def count(self) -> int:
@@ -99,7 +101,8 @@ class World:
 
     async def _called(self, *call: str) -> None:
         self.calls.append(call)
-        await asyncio.sleep(0)
+        for _ in range(self.turns.get(call[0], 1)):
+            await asyncio.sleep(0)
 
     def _unit(self, key: CareUnitKey) -> Unit:
         if key not in self.units:

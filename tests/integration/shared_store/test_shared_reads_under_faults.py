@@ -1,0 +1,193 @@
+"""Gateways that share timeslots while logs are lost, messages come late, connections are cut and requests give up."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.queries import Step, TimeslotQuery, UnitLists
+from gateway.domain.timeslots import TimeslotList
+from gateway.domain.window import Window
+from gateway.fetch.cache_budget import Lifetimes
+from gateway.fetch.profiles import Profiles
+from tests.integration.shared_store.loop_fleet import Fleet
+from tests.stores import Store, running_store, until
+from tests.unit.asking import Answer
+from tests.unit.model_ehr import START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
+
+PROFILE = EhrProfile(UNIT.emr, "Model", FilterPolicy.NONE_REQUIRED, None)
+KEPT = Lifetimes(15, 30)
+SLOTS = [TrueSlot(START + timedelta(hours=8 + number), "r1", "s1") for number in range(4)]
+DAY_ONE = query(0, 1)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with running_store() as running:
+        yield running
+
+
+class HeldEhr(ModelEhr):
+    """Answers what is free when a call arrives, when a test lets it, or fails."""
+
+    def __init__(self) -> None:
+        super().__init__(SLOTS, PROFILE)
+        self.clock = 1_000.0
+        self.held: list[asyncio.Future[None]] = []
+        self.holds = False
+
+    async def timeslots(self, step: Step) -> TimeslotList:
+        self.clock += 0.001
+        answer = self.fetch(step)
+        answer.began = self.clock
+        if self.holds:
+            self.held.append(asyncio.get_running_loop().create_future())
+            await self.held[-1]
+        return answer
+
+    def let(self, error: Exception | None = None) -> None:
+        held, self.held = self.held, []
+        for each in held:
+            if each.cancelled():
+                continue
+            if error is None:
+                each.set_result(None)
+            else:
+                each.set_exception(error)
+
+
+class Fleets:
+    """Gateways over one store and one EHR."""
+
+    def __init__(self, fleet: Fleet, ehr: HeldEhr) -> None:
+        self.fleet = fleet
+        self.ehr = ehr
+
+    async def ask(self, number: int, *queries: TimeslotQuery, no_cache: bool = False) -> list[Answer]:
+        self.ehr.clock += 0.001
+        request = self.fleet.gateways[number].request(ModelUnitLists(UnitLists.BOTH), no_cache=no_cache)
+        try:
+            return await request.answer(queries or [DAY_ONE])
+        finally:
+            request.close()
+
+    async def starts(self, number: int) -> Sequence[str]:
+        (answer,) = await self.ask(number)
+        assert isinstance(answer, TimeslotList), answer
+        return [each.start for each in answer.slots]
+
+    def book(self, number: int, slot: TrueSlot) -> None:
+        self.ehr.slots = [each for each in self.ehr.slots if each is not slot]
+        self.ehr.clock += 0.001
+        window = Window(slot.start, slot.start + timedelta(minutes=20))
+        self.fleet.gateways[number].calls.overwrite(Step(UNIT, window, slot.resource, None), TimeslotList())
+        self.ehr.clock += 0.001
+
+    def free(self, number: int, slot: TrueSlot) -> None:
+        self.ehr.slots = sorted([*self.ehr.slots, slot], key=lambda each: each.start)
+        self.ehr.clock += 0.001
+        window = Window(slot.start, slot.start + timedelta(minutes=20))
+        self.fleet.gateways[number].calls.forget(UNIT, window)
+        self.ehr.clock += 0.001
+
+
+@asynccontextmanager
+async def fleet_of(count: int, store: Store) -> AsyncIterator[Fleets]:
+    ehr = HeldEhr()
+    fleet = Fleet(count, store.socket, ehr, lambda: Profiles([PROFILE]), KEPT, lambda: ehr.clock)
+    await fleet.start()
+    try:
+        yield Fleets(fleet, ehr)
+    finally:
+        await fleet.stop()
+
+
+def texts(slots: Sequence[TrueSlot]) -> Sequence[str]:
+    return [each.start.isoformat() for each in slots]
+
+
+@pytest.mark.anyio
+async def test_a_booking_that_a_lost_log_told_of_is_not_undone_by_what_a_gateway_remembers(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        assert await gateways.starts(1) == texts(SLOTS)
+        await gateways.fleet.settle()
+        gateways.fleet.cut(1)
+        gateways.book(0, SLOTS[1])
+        await gateways.fleet.settle()
+        store.command("FLUSHALL")
+        await gateways.fleet.mend(1)
+
+        assert await gateways.starts(1) == texts([SLOTS[0], *SLOTS[2:]])
+
+
+@pytest.mark.anyio
+async def test_a_booking_heard_of_late_takes_nothing_from_what_was_asked_after_it(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        gateways.fleet.cut(1)
+        gateways.book(0, SLOTS[1])
+        gateways.free(0, SLOTS[1])
+        gateways.ehr.clock += 1
+        assert await gateways.starts(1) == texts(SLOTS)
+        calls = len(gateways.ehr.calls)
+        await gateways.fleet.mend(1)
+
+        assert await gateways.starts(1) == texts(SLOTS)
+        assert len(gateways.ehr.calls) <= calls + 1
+
+
+@pytest.mark.anyio
+async def test_what_was_asked_alone_is_kept_when_the_store_is_back(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        await gateways.starts(0)
+        gateways.fleet.cut(1)
+        gateways.ehr.slots = SLOTS[1:]
+        await gateways.ask(1, no_cache=True)
+        calls = len(gateways.ehr.calls)
+        await gateways.fleet.mend(1)
+
+        assert await gateways.starts(1) == texts(SLOTS[1:])
+        assert len(gateways.ehr.calls) == calls
+        assert await gateways.starts(0) == texts(SLOTS[1:])
+
+
+@pytest.mark.anyio
+async def test_a_message_that_nobody_with_the_secret_wrote_keeps_no_gateway_from_what_follows(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        gateways.ehr.holds = True
+        first = asyncio.create_task(gateways.ask(0))
+        await until(lambda: bool(gateways.ehr.held))
+        second = asyncio.create_task(gateways.ask(1))
+        await gateways.fleet.settle()
+        name = gateways.fleet.logs[0].sealing.name("timeslots", *UNIT)
+        for text in ("0-0|99999999999999-0", "99999999999999-1|99999999999999-2", "88|99999999999999-3"):
+            store.command("PUBLISH", "leyr-gateway:events", f"{name}|{text}|forged")
+        await gateways.fleet.settle()
+        gateways.ehr.holds = False
+        gateways.ehr.let()
+        async with asyncio.timeout(10):
+            await asyncio.gather(first, second)
+        gateways.book(0, SLOTS[1])
+        await gateways.fleet.settle()
+
+        assert await gateways.starts(1) == texts([SLOTS[0], *SLOTS[2:]])
+
+
+@pytest.mark.anyio
+async def test_calls_of_a_request_that_gives_up_while_it_claims_them_are_waited_for_by_nobody(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        gateways.ehr.holds = True
+        asked = asyncio.create_task(gateways.ask(0))
+        name = gateways.fleet.logs[0].sealing.name("timeslots", *UNIT)
+        while store.command("EXISTS", f"leyr-gateway:log:{name}") == b":0\r\n":  # noqa: ASYNC110 # the server tells nobody
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert not gateways.ehr.calls
+        await gateways.fleet.settle()
+        gateways.ehr.holds = False
+        # Leases of the fleet last a minute.
+        async with asyncio.timeout(10):
+            assert await gateways.starts(1) == texts(SLOTS)
