@@ -121,6 +121,8 @@ class Fleet:
     nginx: Client
     alone: Client
     emrs: Sequence[str]
+    shared: Mapping[str, str]
+    """The settings of those that share."""
 
     @property
     def clients(self) -> Sequence[Client]:
@@ -207,7 +209,7 @@ def fleet(
     for each in processes:
         serves(each).said("shared_store.up")
     with in_front_of(processes, tmp_path_factory.mktemp("nginx")) as http:
-        yield Fleet(processes, Client(http), serves(alone).client, simulator_server.emrs)
+        yield Fleet(processes, Client(http), serves(alone).client, simulator_server.emrs, shared)
 
 
 def shared_with(store: Store) -> dict[str, str]:

@@ -40,11 +40,11 @@ SHORT = """query($unit: ID!, $start: DateTime!, $end: DateTime!) {
 }"""
 
 
-def storm(client: Client, units: Sequence[str]) -> list[Any]:
+def storm(client: Client, units: Sequence[str], requests: int = REQUESTS) -> list[Any]:
     """What a page got of care units and windows that came in any order; one of ten readers wants it anew."""
     chance = Random(7)  # noqa: S311 # the cases of a test
     work: list[Callable[[], Any]] = []
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         unit, first = chance.choice(units), chance.randrange(1, 20)
         anew = {"cache-control": "no-cache"} if chance.random() < 0.1 else {}
         work.append(partial(client.page, unit, (first, first + 7), **anew))
@@ -75,6 +75,24 @@ def test_a_storm_over_all_processes_takes_the_calls_and_gives_the_answers_of_one
     assert calls <= MOST_CALLS * calls_of_one, (calls, calls_of_one)
 
 
+def test_workers_of_one_port_that_share_take_the_calls_of_one(
+    fleet: Fleet, start: Start, store: Store, simulator: Simulator
+) -> None:
+    workers = serves(start("--workers", "3", **shared_with(store)))
+    until(lambda: len(workers.serving.lines("shared_store.up")) == 3)
+    units = fleet.alone.units("pridok")
+    simulator.http.post("/__reset")
+
+    expected = without_instants(storm(fleet.alone, units, REQUESTS // 2))
+    calls_of_one = simulator.count().total()
+    simulator.http.post("/__reset")
+    answers = without_instants(storm(workers.client, units, REQUESTS // 2))
+
+    assert answers == expected
+    assert simulator.count().total() <= MOST_CALLS * calls_of_one
+    assert len({line["worker"] for line in workers.serving.lines("operation.answered")}) > 1
+
+
 def page_by_get(client: Client, unit: str, **headers: str) -> httpx.Response:
     variables = f'{{"unit": "{unit}", "start": "{midnight(1)}", "end": "{midnight(31)}"}}'
     params = {"query": AVAILABILITY, "variables": variables}
@@ -99,16 +117,12 @@ def test_all_processes_say_the_same_instants_and_entity_tags(fleet: Fleet, simul
     assert simulator.count() == calls
 
 
-def test_a_new_process_gives_its_first_answer_without_a_call(start: Start, store: Store, simulator: Simulator) -> None:
-    shared = shared_with(store)
-    former = serves(start(**shared))
-    former.said("shared_store.up")
-    (unit, *_) = former.client.units("webdoc")
-    expected = former.client.page(unit, MONTH)
-    former.serving.stop()
-    calls = simulator.count()
-    new = serves(start(**shared))
+def test_a_new_process_gives_its_first_answer_without_a_call(fleet: Fleet, start: Start, simulator: Simulator) -> None:
+    (unit, *_) = fleet.nginx.units("webdoc")
+    expected = fleet.nginx.page(unit, MONTH)
+    new = serves(start(**fleet.shared))
     new.said("shared_store.up")
+    calls = simulator.count()
 
     assert new.client.page(unit, MONTH) == expected
     assert simulator.count() == calls
