@@ -118,7 +118,7 @@ def test_all_processes_say_the_same_instants_and_entity_tags(fleet: Fleet, simul
 
 
 def test_a_new_process_gives_its_first_answer_without_a_call(fleet: Fleet, start: Start, simulator: Simulator) -> None:
-    (unit, *_) = fleet.nginx.units("webdoc")
+    (unit, *_) = fleet.nginx.units("cliniko")
     expected = fleet.nginx.page(unit, MONTH)
     new = serves(start(**fleet.shared))
     new.said("shared_store.up")
