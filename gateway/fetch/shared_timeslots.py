@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 from gateway.domain.models import CareUnitKey
@@ -59,6 +60,8 @@ _MOST_BYTES_AT_ONCE = 256 * 1024
 # Events of a log that are heeded, and logs that are read, before others have their turn.
 _MOST_AT_ONCE = 20
 _MOST_EARLY = 1_000
+# Where the store refuses what is said, as one that is full does, it is not asked again at once.
+_REFUSED_SECONDS = 1.0
 # Positions are whole milliseconds, and clocks differ.
 _SECONDS_OF_POSITION = 0.006
 
@@ -82,6 +85,7 @@ class SharedTimeslots:
         self._units = UnitLogs(lambda care_unit: logs.sealing.name("timeslots", *care_unit), self._drop)
         self._remote = RemoteTimeslots(calls, logs, self._names, clock, self._follow)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refused_until = -inf
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
         logs.store.on_away(self._go_alone)
@@ -140,7 +144,7 @@ class SharedTimeslots:
         self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, after: Position | None
     ) -> Mapping[Step, Claim] | None:
         """Say that calls begin; None where anything was said after a position, if one is given."""
-        if not self._logs.is_up:
+        if not self._logs.is_up or self._clock() < self._refused_until:
             return {}
         unit = self._units.of(care_unit)
         name, now = self._names.of_reader(reader), self._now()
@@ -151,9 +155,12 @@ class SharedTimeslots:
         ]
         try:
             appended = await self._logs.append_all(unit.name, events, after=after)
-        except (StoreAwayError, StoreRefusedError):
-            # Alone, as whoever has no store.
-            return {}
+        except StoreAwayError:
+            # Alone, as whoever has no store; but others may have begun calls here meanwhile.
+            return None if after is not None else {}
+        except StoreRefusedError:
+            self._refused_until = self._clock() + _REFUSED_SECONDS
+            return None if after is not None else {}
         except asyncio.CancelledError:
             # It may have been said all the same, and nobody is to wait for it.
             for claim in claims.values():
@@ -182,13 +189,17 @@ class SharedTimeslots:
         if claim is None:
             self._start(self._say(unit, Landed(self._names.own, "", asked, *times, None)))
             return
+        claim.is_over = True
         value = self._logs.sealing.name("answer", claim.call) if len(answer) <= _MOST_SHARED_SLOTS else None
         event = Landed(self._names.own, claim.call, asked, *times, value)
         # Until the others can know, whoever waits for it must not take this process for dead.
         self._start(self._say_landed(unit, event, answer), on_done=partial(self._leases.end, claim.call))
 
     def failed(self, claim: Claim) -> None:
-        """Say that a call has brought nothing."""
+        """Say that a call has brought nothing, unless it is over."""
+        if claim.is_over:
+            return
+        claim.is_over = True
         unit = self._units.of(claim.care_unit)
         self._logs.tell(unit.name, encoded(Failed(self._names.own, claim.call)))
         self._leases.end(claim.call)

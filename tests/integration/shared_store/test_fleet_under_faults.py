@@ -1,15 +1,14 @@
 """The law of order over gateways that share a store, while calls fail, requests give up, and what is shared is lost."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
-from gateway.domain.ehr_profile import EhrProfile
 from gateway.domain.errors import NotFound, UpstreamUnavailable
+from gateway.domain.queries import TimeslotQuery
 from gateway.domain.timeslots import TimeslotList
 from tests.integration.shared_store.test_fleet_order import FleetInAnyOrder
 from tests.stores import Store, running_store
@@ -35,7 +34,7 @@ class FleetUnderFaults(FleetInAnyOrder):
         self.cut_off: set[int] = set()
         self.abandoned: list[Asked] = []
 
-    def begin_request(self, asked, *, no_cache: bool) -> Asked:
+    def begin_request(self, asked: list[TimeslotQuery], *, no_cache: bool) -> Asked:
         while (self.chosen + 1) % len(self.fleet.gateways) in self.cut_off:
             self.chosen += 1
         return super().begin_request(asked, no_cache=no_cache)
@@ -114,7 +113,7 @@ class FleetUnderFaults(FleetInAnyOrder):
         number = self.cut_off.pop()
         self.loop.run_until_complete(self.fleet.mend(number))
 
-    def see(self, asked, answer: Answer) -> None:
+    def see(self, asked: TimeslotQuery, answer: Answer) -> None:
         if isinstance(answer, TimeslotList):
             super().see(asked, answer)
 
@@ -124,9 +123,9 @@ class FleetUnderFaults(FleetInAnyOrder):
                 self.loop.run_until_complete(self.fleet.mend(number))
             for _ in range(_MOST_ROUNDS):
                 arrived, self.ehr.arrived = self.ehr.arrived, []
-                for each in arrived:
-                    if not each.landing.done():
-                        each.landing.set_result(None)
+                for call in arrived:
+                    if not call.landing.done():
+                        call.landing.set_result(None)
                 self.turn()
                 if all(each.answers.done() for each in (*self.under_way, *self.abandoned)):
                     break
