@@ -57,7 +57,9 @@ _MOST_UNSAID = 50
 # Larger answers are not shared: others ask by themselves.
 _MOST_SHARED_SLOTS = 100_000
 _MOST_BYTES_AT_ONCE = 256 * 1024
-# Events of a log that are heeded, and logs that are read, before others have their turn.
+# A booking that is written into a long list takes some milliseconds.
+_EVENTS_AT_ONCE = 2
+# More events than these are heeded in pieces; so many logs are read at once where many are.
 _MOST_AT_ONCE = 20
 _MOST_EARLY = 1_000
 # Where the store refuses what is said, as one that is full does, it is not asked again at once.
@@ -86,6 +88,8 @@ class SharedTimeslots:
         self._remote = RemoteTimeslots(calls, logs, self._names, clock, self._follow)
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused_until = -inf
+        # How often the store went away, and messages with it.
+        self._losses = 0
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
         logs.store.on_away(self._go_alone)
@@ -242,6 +246,10 @@ class SharedTimeslots:
         if len(unit.unsaid) >= _MOST_UNSAID:
             unit.unsaid = [self._forgotten(unit.care_unit, EVER)]
         unit.unsaid.append(event)
+        if self._logs.is_up and len(unit.unsaid) == 1:
+            # Too much was under way at once.
+            again = partial(self._catch_up_again, unit)
+            asyncio.get_running_loop().call_later(_REFUSED_SECONDS, lambda: self._start(again()))
 
     # What other processes say.
 
@@ -280,14 +288,15 @@ class SharedTimeslots:
         await asyncio.shield(unit.reading)
 
     async def _read_log(self, unit: UnitLog) -> None:
+        losses = self._losses
         try:
             page = await self._logs.read(unit.name, unit.seen)
             self._note_gap(unit, page)
-            for start in range(0, len(page.events), _MOST_AT_ONCE):
+            for start in range(0, len(page.events), _EVENTS_AT_ONCE):
                 if start:
                     await asyncio.sleep(0)
-                self._take_events(unit, page.events[start : start + _MOST_AT_ONCE])
-            unit.is_behind = len(unit.early) >= _MOST_EARLY
+                self._take_events(unit, page.events[start : start + _EVENTS_AT_ONCE])
+            unit.is_behind = len(unit.early) >= _MOST_EARLY or losses != self._losses
         finally:
             unit.reading = None
             early, unit.early = unit.early, []
@@ -312,6 +321,7 @@ class SharedTimeslots:
     # When the store comes and goes.
 
     def _go_alone(self) -> None:
+        self._losses += 1
         for unit in self._units:
             unit.is_behind = True
             for remote in list(unit.remote.values()):

@@ -257,3 +257,18 @@ async def test_calls_of_others_that_nobody_looks_at_are_few_and_keep_few_answers
         (remote,) = second.calls._reads[UNIT]  # noqa: SLF001 # nothing else shows what is kept
         assert len(remote.newer) <= 101
         first.calls.give_back((held or {}).values())
+
+
+@pytest.mark.anyio
+async def test_what_a_gateway_remembers_takes_no_command(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        for number in (0, 1):
+            await gateways.starts(number)
+            await gateways.fleet.settle()
+        answers = gateways.fleet.answers
+        for number in (0, 1, 0, 1):
+            assert await gateways.starts(number) == texts(SLOTS)
+        await asyncio.sleep(0.05)
+
+        assert gateways.fleet.answers == answers
+        assert len(gateways.ehr.calls) == 1
