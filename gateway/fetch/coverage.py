@@ -37,7 +37,7 @@ from gateway.fetch.fetch_scope import FetchScope
 from gateway.fetch.known_sources import ByResource, CoveredRange, KnownSources, contained, held_range
 from gateway.fetch.missing_ranges import MissingRange, calls_for_missing
 from gateway.fetch.request_answers import RequestAnswers
-from gateway.fetch.shared_reads import Position
+from gateway.fetch.shared_reads import Claim, Position
 from gateway.fetch.single_flight import SharedCall
 from gateway.fetch.snapshots import Snapshot
 from gateway.fetch.timeslot_calls import Source, TimeslotCalls
@@ -114,14 +114,21 @@ class QueryCoverage:
         joinable: list[SharedCall[TimeslotList]] = []
         try:
             for number in range(_MOST_PLANS):
-                if not self.calls.is_current(self.care_unit):
-                    joinable += await self.calls.catch_up(self.care_unit)
-                position = self.calls.position(self.care_unit) if number < _MOST_PLANS - 1 else None
+                position = await self._catch_up(number, joinable)
                 if await self._cover_all(queries, _Batch(listed_ids, position), profile):
                     return
         finally:
             for call in joinable:
                 call.release()
+
+    async def _catch_up(self, number: int, joinable: list[SharedCall[TimeslotList]]) -> Position | None:
+        """Learn what other processes have said, and how much that is; None where no further plan is to be made.
+
+        Their calls are among the joinable ones then.
+        """
+        if not self.calls.is_current(self.care_unit):
+            joinable += await self.calls.catch_up(self.care_unit)
+        return self.calls.position(self.care_unit) if number < _MOST_PLANS - 1 else None
 
     async def _cover_all(self, queries: Sequence[TimeslotQuery], batch: "_Batch", profile: EhrProfile) -> bool:
         """Cover queries; False where that has to be planned again, as other processes have begun calls meanwhile."""
@@ -298,19 +305,35 @@ class QueryCoverage:
         if error is not None:
             return error
         steps = plan([query], profile, listed_ids).serving[query]
-        new = [each for each in steps if self.answers.completed(each) is None]
-        claims = await self.answers.claim(new, (), None)
+        joinable: list[SharedCall[TimeslotList]] = []
+        claims: dict[Step, Claim] = {}
         try:
-            self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
-        except (OperationTooLarge, RateLimited):
-            self.calls.give_back((claims or {}).values())
-            raise
+            for number in range(_MOST_PLANS):
+                position = await self._catch_up(number, joinable)
+                new = [each for each in steps if self.answers.completed(each) is None]
+                claimed = await self.answers.claim(new, (), position)
+                if claimed is not None:
+                    claims.update(claimed)
+                    break
+            return self._started(query, steps, claims)
+        finally:
+            # Those that were completed meanwhile.
+            self.calls.give_back(claims.values())
+            for call in joinable:
+                call.release()
+
+    def _started(self, query: TimeslotQuery, steps: Sequence[Step], claims: dict[Step, Claim]) -> list[CoveredRange]:
+        """The ranges of a query from steps, started as far as they are not completed; their claims are taken out.
+
+        Raises OperationTooLarge and RateLimited before the first of them.
+        """
+        self.answers.count_calls(step for step in steps if self.answers.completed(step) is None)
         ranges = []
         for step in steps:
             window = query.window.intersection(step.window)
             if window is not None:
-                claim = (claims or {}).get(step)
-                answered, source = self.answers.completed(step) or (step, self.answers.start_or_join(step, claim))
+                completed = self.answers.completed(step)
+                answered, source = completed or (step, self.answers.start_or_join(step, claims.pop(step, None)))
                 part = TimeslotQuery(self.care_unit, window, *step.filters)
                 ranges.append(CoveredRange(part, answered, source))
         return ranges

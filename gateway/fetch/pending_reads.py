@@ -54,7 +54,14 @@ class PendingRead:
 
     def note(self, landed: Snapshot) -> None:
         """Remember what another call brought."""
-        if filters_meet(landed.step, self.step):
+        if not (filters_meet(landed.step, self.step) and landed.step.window.overlaps(self.step.window)):
+            return
+        if len(self.newer) > _MOST_NEWER:
+            self.newer = [each for each in self.newer if _last_began(each) > self.began]
+        if len(self.newer) > _MOST_NEWER:
+            # Nor is more of it remembered, since calls of other processes may be looked at late.
+            self.overtaken_by = max(self.overtaken_by, _last_began(landed))
+        else:
             self.newer.append(landed)
 
     def forget(self, window: Window, before: float) -> None:

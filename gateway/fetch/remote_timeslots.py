@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from math import inf
 
 from gateway.domain.pieces import InPieces
@@ -33,8 +34,9 @@ from gateway.fetch.unit_logs import RemoteCall, UnitLog
 from gateway.shared_store.event_log import EventLogs
 from gateway.shared_store.reads import ReadOutcome
 
-# Of one care unit: calls that are pending, or landed and not looked at.
-_MOST_REMOTE = 1_000
+# Calls that are pending, or landed and not looked at; so many are looked at when a further one is heard of.
+_MOST_REMOTE = 5_000
+_MOST_DROPPED = 100
 _REMOTE_SECONDS = 60.0
 # What two processes mean by one instant differs by less: in doubt a time counts as taken.
 _CLOCKS_DIFFER = 0.005
@@ -60,6 +62,8 @@ class RemoteTimeslots:
         self._clock = clock
         self._on_needed = on_needed
         self._tell = tell
+        # Those of all care units, in the order in which they were heard of.
+        self._remote: dict[str, RemoteCall] = {}
 
     def distrust(self, log: UnitLog, before: float = inf) -> None:
         """Ask anew whatever was asked before an instant, or until now: what others said since is not known."""
@@ -97,17 +101,20 @@ class RemoteTimeslots:
                 self._calls.forget_before(log.care_unit, event.asked.step(log.care_unit).window, at)
 
     def _begin(self, log: UnitLog, event: Began, began: float) -> None:
-        step = event.asked.step(log.care_unit)
-        read = PendingRead(step, self._names.reader(event.reader), began)
-        self._drop_old(log)
-        log.remote[event.call] = RemoteCall(event.call, read, log, asyncio.get_running_loop().create_future())
+        if event.call in self._remote:
+            # Somebody wrote it once more.
+            return
+        read = PendingRead(event.asked.step(log.care_unit), self._names.reader(event.reader), began)
+        self._drop_old()
+        remote = RemoteCall(event.call, read, log, asyncio.get_running_loop().create_future())
+        log.remote[event.call] = self._remote[event.call] = remote
         self._calls.follow(read)
 
-    def _drop_old(self, log: UnitLog) -> None:
+    def _drop_old(self) -> None:
         """Forget calls that nobody here waited for, and whose answers are of no use any more."""
         oldest = self._clock() - _REMOTE_SECONDS
-        for remote in list(log.remote.values()):
-            if remote.read.began >= oldest and len(log.remote) < _MOST_REMOTE:
+        for remote in list(islice(self._remote.values(), _MOST_DROPPED)):
+            if remote.read.began >= oldest and len(self._remote) < _MOST_REMOTE:
                 break
             self.lose(remote)
 
@@ -169,6 +176,7 @@ class RemoteTimeslots:
     def end(self, remote: RemoteCall, answer: TimeslotList | None) -> None:
         """Let go of a call of another process, and let those go on that wait for it."""
         remote.log.remote.pop(remote.call, None)
+        self._remote.pop(remote.call, None)
         self._calls.unfollow(remote.read)
         if not remote.outcome.done():
             remote.outcome.set_result(answer)

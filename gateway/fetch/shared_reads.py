@@ -24,10 +24,11 @@ class RemoteRead(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """A call of this process that the others know of."""
+    """A call of this process that the others know of, until it `is_over`."""
 
     care_unit: CareUnitKey
     call: str
+    is_over: bool = False
 
 
 class SharedReads(Protocol):
@@ -60,7 +61,7 @@ class SharedReads(Protocol):
         """Say what a call has brought; without a claim the others are told that it was made."""
 
     def failed(self, claim: Claim) -> None:
-        """Say that a call has brought nothing."""
+        """Say that a call has brought nothing, unless it is over."""
 
     def taken(self, step: Step) -> None:
         """Say that nothing is free any more that matches a step."""

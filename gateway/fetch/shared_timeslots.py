@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any
 
 from gateway.domain.models import CareUnitKey
@@ -58,9 +59,13 @@ _MOST_UNSAID = 50
 # Larger answers are not shared: others ask by themselves.
 _MOST_SHARED_SLOTS = 100_000
 _MOST_BYTES_AT_ONCE = 256 * 1024
-# Events of a log that are heeded, and logs that are read, before others have their turn.
+# A booking that is written into a long list takes some milliseconds.
+_EVENTS_AT_ONCE = 2
+# More events than these are heeded in pieces; so many logs are read at once where many are.
 _MOST_AT_ONCE = 20
 _MOST_EARLY = 1_000
+# Where the store refuses what is said, as one that is full does, it is not asked again at once.
+_REFUSED_SECONDS = 1.0
 # Positions are whole milliseconds, and clocks differ.
 _SECONDS_OF_POSITION = 0.006
 
@@ -88,6 +93,9 @@ class SharedTimeslots:
         self._remote = RemoteTimeslots(calls, logs, self._names, clock, on_needed=self._follow, tell=self._tell)
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
+        self._refused_until = -inf
+        # How often the store went away, and messages with it.
+        self._losses = 0
         logs.follow(self._take_message)
         logs.store.on_up(self._come_back)
         logs.store.on_away(self._go_alone)
@@ -149,7 +157,7 @@ class SharedTimeslots:
         self, care_unit: CareUnitKey, steps: Sequence[Step], reader: object, after: Position | None
     ) -> Mapping[Step, Claim] | None:
         """Say that calls begin; None where anything was said after a position, if one is given."""
-        if not self._logs.is_up:
+        if not self._logs.is_up or self._clock() < self._refused_until:
             return {}
         unit = self._units.of(care_unit)
         name, now = self._names.of_reader(reader), self._now()
@@ -160,10 +168,14 @@ class SharedTimeslots:
         ]
         try:
             appended = await self._logs.append_all(unit.name, events, after=after)
-        except (StoreAwayError, StoreRefusedError):
-            # Alone, as whoever has no store.
+        except StoreAwayError:
+            # Alone, as whoever has no store; but others may have begun calls here meanwhile.
             self._tell(ReadOutcome.MISS)
-            return {}
+            return None if after is not None else {}
+        except StoreRefusedError:
+            self._refused_until = self._clock() + _REFUSED_SECONDS
+            self._tell(ReadOutcome.MISS)
+            return None if after is not None else {}
         except asyncio.CancelledError:
             # It may have been said all the same, and nobody is to wait for it.
             for claim in claims.values():
@@ -199,13 +211,17 @@ class SharedTimeslots:
         if claim is None:
             self._start(self._say(unit, Landed(self._names.own, "", asked, *times, None)))
             return
+        claim.is_over = True
         value = self._logs.sealing.name("answer", claim.call) if len(answer) <= _MOST_SHARED_SLOTS else None
         event = Landed(self._names.own, claim.call, asked, *times, value)
         # Until the others can know, whoever waits for it must not take this process for dead.
         self._start(self._say_landed(unit, event, answer), on_done=partial(self._leases.end, claim.call))
 
     def failed(self, claim: Claim) -> None:
-        """Say that a call has brought nothing."""
+        """Say that a call has brought nothing, unless it is over."""
+        if claim.is_over:
+            return
+        claim.is_over = True
         unit = self._units.of(claim.care_unit)
         self._logs.tell(unit.name, encoded(Failed(self._names.own, claim.call)))
         self._leases.end(claim.call)
@@ -258,6 +274,10 @@ class SharedTimeslots:
         if len(unit.unsaid) >= _MOST_UNSAID:
             unit.unsaid = [self._forgotten(unit.care_unit, EVER)]
         unit.unsaid.append(event)
+        if self._logs.is_up and len(unit.unsaid) == 1:
+            # Too much was under way at once.
+            again = partial(self._catch_up_again, unit)
+            asyncio.get_running_loop().call_later(_REFUSED_SECONDS, lambda: self._start(again()))
 
     # What other processes say.
 
@@ -296,14 +316,15 @@ class SharedTimeslots:
         await asyncio.shield(unit.reading)
 
     async def _read_log(self, unit: UnitLog) -> None:
+        losses = self._losses
         try:
             page = await self._logs.read(unit.name, unit.seen)
             self._note_gap(unit, page)
-            for start in range(0, len(page.events), _MOST_AT_ONCE):
+            for start in range(0, len(page.events), _EVENTS_AT_ONCE):
                 if start:
                     await asyncio.sleep(0)
-                self._take_events(unit, page.events[start : start + _MOST_AT_ONCE])
-            unit.is_behind = len(unit.early) >= _MOST_EARLY
+                self._take_events(unit, page.events[start : start + _EVENTS_AT_ONCE])
+            unit.is_behind = len(unit.early) >= _MOST_EARLY or losses != self._losses
         finally:
             unit.reading = None
             early, unit.early = unit.early, []
@@ -328,6 +349,7 @@ class SharedTimeslots:
     # When the store comes and goes.
 
     def _go_alone(self) -> None:
+        self._losses += 1
         for unit in self._units:
             unit.is_behind = True
             for remote in list(unit.remote.values()):

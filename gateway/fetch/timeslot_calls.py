@@ -29,6 +29,8 @@ from gateway.fetch.snapshots import Snapshot, Snapshots
 CALLS_AT_ONCE = 8
 # How often a call is made where newer answers of unknown owners overtake it.
 _MOST_READS = 3
+# How many calls of other processes are waited for, each after the one before has failed.
+_MOST_HOLDERS = 3
 # In lists, each with a further one for as many slots: ten microseconds.
 _MOST_COMPARED = 2_000
 _SLOTS_A_LIST = 100
@@ -83,16 +85,25 @@ class TimeslotCalls:
         return [self._follow_remote(each) for each in pending if self.pending_call(each.read.step, -inf) is None]
 
     def _follow_remote(self, remote: "RemoteRead") -> SharedCall[TimeslotList]:
-        return self._begin(remote.read.step, remote.read.began, self._of_remote(remote), [_count_nothing])
+        work = self._of_remote(remote.read.step, remote)
+        return self._begin(remote.read.step, remote.read.began, work, [_count_nothing])
 
-    async def _of_remote(self, remote: "RemoteRead") -> TimeslotList:
-        """What another process's call brings; where it fails, what a call of this one does."""
-        answer = await remote.outcome()
-        if answer is not None:
-            return answer
-        step = remote.read.step
+    async def _of_remote(self, step: Step, remote: "RemoteRead | None") -> TimeslotList:
+        """What another process's call brings; where it fails, what one brings that one of those who waited makes."""
+        reader, claim = object(), None
+        for _ in range(_MOST_HOLDERS):
+            answer = None if remote is None else await remote.outcome()
+            if answer is not None:
+                return answer
+            if self._shared is None:
+                break
+            claims = await self._shared.claim(step.care_unit, [step], reader, self._shared.position(step.care_unit))
+            if claims is not None:
+                claim = claims.get(step)
+                break
+            remote = next((each for each in self._shared.pending(step.care_unit) if each.read.step == step), None)
         count_calls = partial(count_for_any, self._counting.get(step) or [_count_nothing])
-        return await self._call(PendingRead(step, object()), Semaphore(CALLS_AT_ONCE), count_calls, None)
+        return await self._call(PendingRead(step, reader), Semaphore(CALLS_AT_ONCE), count_calls, claim)
 
     def rounds_up(self, emr: str) -> bool:
         """Whether windows are rounded up to the end of their last day."""
@@ -128,7 +139,7 @@ class TimeslotCalls:
         return await self._shared.claim(care_unit, new, reader, after)
 
     def give_back(self, claims: Iterable[Claim]) -> None:
-        """Say that calls do not begin after all."""
+        """Say that calls bring nothing, those that are over left out."""
         for claim in claims:
             if self._shared is not None:
                 self._shared.failed(claim)
@@ -147,12 +158,17 @@ class TimeslotCalls:
         """
         counting = [count_calls]
         call = self._call(PendingRead(step, reader), semaphore, partial(count_for_any, counting), claim)
-        return self._begin(step, self._clock(), call, counting)
+        return self._begin(step, self._clock(), call, counting, claim)
 
     def _begin(
-        self, step: Step, started: float, work: Coroutine[Any, Any, TimeslotList], counting: list[CountCalls]
+        self,
+        step: Step,
+        started: float,
+        work: Coroutine[Any, Any, TimeslotList],
+        counting: list[CountCalls],
+        claim: Claim | None = None,
     ) -> SharedCall[TimeslotList]:
-        call: SharedCall[TimeslotList] = SharedCall(work, started, partial(self._on_done, step))
+        call: SharedCall[TimeslotList] = SharedCall(work, started, partial(self._on_done, step, claim))
         self._counting[step] = counting
         self._pending[step.care_unit][step] = call
         return call
@@ -200,7 +216,6 @@ class TimeslotCalls:
                     self.land(snapshot, read)
                     if shared is not None:
                         shared.landed(claim, snapshot)
-                        claim = None
                     return landed
         finally:
             FURTHER_CALLS.reset(counting)
@@ -323,7 +338,10 @@ class TimeslotCalls:
             answers = self._answers[step.care_unit] = WeakKeyDictionary()
         answers[snapshot.answer] = step, snapshot.reader
 
-    def _on_done(self, step: Step, call: SharedCall[TimeslotList]) -> None:
+    def _on_done(self, step: Step, claim: Claim | None, call: SharedCall[TimeslotList]) -> None:
+        if claim is not None:
+            # One that was cancelled at once has not begun to run, and has said nothing.
+            self.give_back([claim])
         if call.answer is not None:
             self._failed_at.pop(step.care_unit, None)
         elif call.joinable:

@@ -176,6 +176,11 @@ class Fleet:
     def _count(self, _: float) -> None:
         self._answers += 1
 
+    @property
+    def answers(self) -> int:
+        """How much the store has answered to all of them."""
+        return self._answers
+
     async def start(self) -> None:
         ready = [asyncio.Event() for _ in self.stores]
         for store, up in zip(self.stores, ready, strict=True):

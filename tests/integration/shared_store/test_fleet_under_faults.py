@@ -123,9 +123,9 @@ class FleetUnderFaults(FleetInAnyOrder):
                 self.loop.run_until_complete(self.fleet.mend(number))
             for _ in range(_MOST_ROUNDS):
                 arrived, self.ehr.arrived = self.ehr.arrived, []
-                for each in arrived:
-                    if not each.landing.done():
-                        each.landing.set_result(None)
+                for call in arrived:
+                    if not call.landing.done():
+                        call.landing.set_result(None)
                 self.turn()
                 if all(each.answers.done() for each in (*self.under_way, *self.abandoned)):
                     break

@@ -1,6 +1,7 @@
 """Gateways that share timeslots while logs are lost, messages come late, connections are cut and requests give up."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -8,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from gateway.domain.ehr_profile import EhrProfile, FilterPolicy
+from gateway.domain.errors import UpstreamUnavailable
 from gateway.domain.queries import Step, TimeslotQuery, UnitLists
 from gateway.domain.timeslots import TimeslotList
 from gateway.domain.window import Window
@@ -191,3 +193,82 @@ async def test_calls_of_a_request_that_gives_up_while_it_claims_them_are_waited_
         # Leases of the fleet last a minute.
         async with asyncio.timeout(10):
             assert await gateways.starts(1) == texts(SLOTS)
+
+
+@pytest.mark.anyio
+async def test_a_call_that_is_cancelled_before_it_begins_holds_no_lease(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        calls, step = gateways.fleet.gateways[0].calls, Step(UNIT, DAY_ONE.window)
+        claims = await calls.claim(UNIT, [step], object())
+        assert claims
+        calls.start(step, asyncio.Semaphore(8), object(), lambda _: None, claims[step]).release()
+        await gateways.fleet.settle()
+
+        assert not gateways.fleet.leases[0].held
+        assert await gateways.starts(1) == texts(SLOTS)
+
+
+@pytest.mark.anyio
+async def test_of_those_that_waited_for_a_call_that_failed_one_calls_for_all(store: Store) -> None:
+    async with fleet_of(4, store) as gateways:
+        gateways.ehr.holds = True
+        asked = [asyncio.create_task(gateways.ask(number)) for number in range(4)]
+        await until(lambda: bool(gateways.ehr.held))
+        await gateways.fleet.settle()
+        gateways.ehr.let(UpstreamUnavailable("down"))
+        await until(lambda: bool(gateways.ehr.held))
+        await gateways.fleet.settle()
+        gateways.ehr.let()
+        answers = [(await each)[0] for each in asked]
+
+        assert sum(isinstance(each, UpstreamUnavailable) for each in answers) == 1
+        assert len(gateways.ehr.calls) == 2
+
+
+@pytest.mark.anyio
+async def test_requests_that_the_store_leaves_while_they_claim_share_their_calls(store: Store) -> None:
+    async with fleet_of(1, store) as gateways:
+        gateways.ehr.holds = True
+        await gateways.fleet.gateways[0].calls.catch_up(UNIT)
+        windows = [query(0, days) for days in (4, 3, 2, 1)]
+        store.signal(signal.SIGSTOP)
+        asked = [asyncio.create_task(gateways.ask(0, each)) for each in windows]
+        for _ in range(40):
+            await asyncio.sleep(0)
+        gateways.fleet.cut(0)
+        store.signal(signal.SIGCONT)
+        await until(lambda: bool(gateways.ehr.held))
+        gateways.ehr.holds = False
+        gateways.ehr.let()
+        await asyncio.gather(*asked)
+
+        assert len(gateways.ehr.calls) == 1
+
+
+@pytest.mark.anyio
+async def test_calls_of_others_that_nobody_looks_at_are_few_and_keep_few_answers(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        first, second = gateways.fleet.gateways
+        await second.calls.catch_up(UNIT)
+        held = await first.calls.claim(UNIT, [Step(UNIT, query(0, 30).window)], object())
+        await gateways.fleet.settle()
+        for _ in range(150):
+            await gateways.ask(1, no_cache=True)
+        (remote,) = second.calls._reads[UNIT]  # noqa: SLF001 # nothing else shows what is kept
+        assert len(remote.newer) <= 101
+        first.calls.give_back((held or {}).values())
+
+
+@pytest.mark.anyio
+async def test_what_a_gateway_remembers_takes_no_command(store: Store) -> None:
+    async with fleet_of(2, store) as gateways:
+        for number in (0, 1):
+            await gateways.starts(number)
+            await gateways.fleet.settle()
+        answers = gateways.fleet.answers
+        for number in (0, 1, 0, 1):
+            assert await gateways.starts(number) == texts(SLOTS)
+        await asyncio.sleep(0.05)
+
+        assert gateways.fleet.answers == answers
+        assert len(gateways.ehr.calls) == 1
