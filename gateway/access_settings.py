@@ -42,7 +42,7 @@ class AccessSettings(BaseModel):
     gateway_documents_only: bool = False
     """Whether only trusted documents are run."""
     gateway_automatic_documents: bool = True
-    """Whether clients may register documents by their hash, where none are trusted; off where processes share no store."""
+    """Whether clients may register documents by their hash, if none are trusted; off where processes share no store."""
 
     @model_validator(mode="after")
     def _check_required(self) -> Self:
