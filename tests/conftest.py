@@ -53,6 +53,7 @@ LONG_FILES = (
     "test_booking_page.py", "test_step_sizes.py", "test_memory.py", "test_upstream_cost.py",
     "test_availability.py", "test_canary.py", "test_charges.py", "test_graceful_shutdown.py", "test_collector.py",
     "test_generated_queries.py", "test_smoke.py", "test_commands.py", "test_read_order.py", "test_partial_answers.py",
+    "test_fleet.py", "test_store_failures.py",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Several gateways behind nginx that share a store are one gateway: to Leyr, and to their clients."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -207,18 +208,18 @@ def test_all_processes_together_give_a_caller_its_rate(fleet: Fleet) -> None:
     client, (rate, burst) = replace(fleet.nginx, caller="limited"), LIMITED
     began = monotonic()
 
-    def ask() -> int:
-        granted = 0
+    def ask() -> Counter[int]:
+        statuses = Counter[int]()
         while monotonic() - began < SECONDS_OF_RATE:
-            status = client.post("{ __typename }").status_code
-            assert status in {200, 429}
-            granted += status == 200
-        return granted
+            statuses[client.post("{ __typename }").status_code] += 1
+        return statuses
 
-    granted = sum(at_once([ask] * CLIENTS, CLIENTS))
+    statuses = sum(at_once([ask] * CLIENTS, CLIENTS), Counter[int]())
     took = monotonic() - began
 
-    assert rate * SECONDS_OF_RATE <= granted <= MOST_GRANTED * (rate * took + burst)
+    assert statuses.keys() <= {200, 429}
+    # A slow machine may ask for less than the rate.
+    assert min(statuses.total(), rate * SECONDS_OF_RATE) <= statuses[200] <= MOST_GRANTED * (rate * took + burst)
 
 
 def test_the_users_rights_are_enough(fleet: Fleet, store: Store) -> None:
