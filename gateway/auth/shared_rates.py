@@ -137,7 +137,7 @@ class SharedRates:
     async def _run(self) -> None:
         while True:
             await self._is_anything_taken.wait()
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # nothing is urgent, so it is the next round's turn
                 async with asyncio.timeout(ROUND_SECONDS):
                     await self._is_urgent.wait()
             self._is_urgent.clear()

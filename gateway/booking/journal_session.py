@@ -158,7 +158,7 @@ class JournalSession:
         self.owner = owner
         self._task = asyncio.get_running_loop().create_task(self._stay_open())
         self._wake.set()
-        with suppress(JournalUnavailableError):
+        with suppress(JournalUnavailableError):  # each request says so, and it is tried again and again
             await self._until_opened(waits=True)
 
     async def close(self) -> None:
@@ -168,7 +168,7 @@ class JournalSession:
             return
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        with suppress(JournalUnavailableError):
+        with suppress(JournalUnavailableError):  # its life ends by itself in the store
             await self.run(LEAVE)
         self._is_open = False
         self._why = "the journal is closed"
@@ -244,7 +244,7 @@ class JournalSession:
 
     async def _stay_open(self) -> None:
         while True:
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # nothing happened, so the life is to be renewed
                 async with asyncio.timeout(self._config.renew_seconds):
                     await self._wake.wait()
             self._wake.clear()

@@ -91,7 +91,7 @@ def _answer(
     channel: socket, tell: Callable[[], bytes], stop_seconds: float, log: structlog.typing.FilteringBoundLogger
 ) -> None:
     """Answer the parent until it ends; then stop this process, without the drain: its address may be wanted again."""
-    with suppress(OSError):
+    with suppress(OSError):  # the parent has gone in the middle of a scrape
         while channel.recv(1):
             told = tell()
             channel.sendall(_framed(told if len(told) <= _MOST_BYTES else b""))

@@ -153,7 +153,7 @@ class SharedStore:
             await asyncio.wait({connector}, timeout=_CLOSE_SECONDS)
         if pipeline is not None:
             pipeline.close()
-            with suppress(TimeoutError):
+            with suppress(TimeoutError):  # the process ends in any case, and the socket with it
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await pipeline.wait_closed()
 

@@ -18,7 +18,7 @@ OURS = [path for path in MODULES if path.is_relative_to(ROOT / "gateway")]
 # What GraphiQL is built of ships too; of Python's packages `make lint` asks.
 LICENCES_OF_GRAPHIQL = {"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "PSF-2.0"}
 LONGEST_MODULE, LONGEST_TEST, LONGEST_FUNCTION, MOST_RESOLVER_STATEMENTS = 400, 400, 50, 5
-MOST_MODULES, MOST_SENTENCES = 240, 3
+MOST_MODULES, MOST_SENTENCES = 236, 3
 # Metaphors that once stood for what now has the word of the field: a circuit breaker, a request context, an idle timer.
 METAPHORS = {
     "anticipation", "diary", "doorkeeper", "doorway", "farewell", "flight", "flights", "forecast", "gate", "guard",
