@@ -72,13 +72,15 @@ class PendingRead:
     async def wait_for_overtaken(self, others: Iterable["PendingRead"], began: float) -> None:
         """Let calls land first that began before this one's request was sent, and were overtaken before.
 
-        Else answers that come one after the other could keep a call from ever landing.
+        Else answers that come one after the other could keep a call from ever landing. Of two that were overtaken the
+        one that began later waits, whenever their requests were sent, so that they never wait for each other.
         """
+        before = self.began if self.was_overtaken else began
         older = [
             each
             for each in others
             if each.was_overtaken
-            and each.began < began
+            and each.began < before
             and each is not self
             and each.step.window.overlaps(self.step.window)
             and filters_meet(each.step, self.step)

@@ -120,10 +120,10 @@ class RemoteTimeslots:
 
     def _note_landed(self, log: UnitLog, event: Landed) -> None:
         remote = log.remote.get(event.call)
-        began = self._logs.store.clock.to_local(event.began)
         if remote is None or event.value is None:
             # A newer answer than some here, which cannot be had.
-            self._calls.overtake(event.asked.step(log.care_unit), began)
+            last_began = self._logs.store.clock.to_local(event.last_began)
+            self._calls.overtake(event.asked.step(log.care_unit), last_began)
             if remote is not None:
                 self.end(remote, None)
             return
@@ -163,13 +163,13 @@ class RemoteTimeslots:
 
     async def _land(self, remote: RemoteCall, event: Landed, value: bytes | None) -> None:
         read, clock = remote.read, self._logs.store.clock
-        began = ReadTime(clock.to_local(event.began), event.began)
+        began, last_began = ReadTime(clock.to_local(event.began), event.began), clock.to_local(event.last_began)
         answer = None if value is None else await InPieces(decoded_answer(value))
         if answer is not None:
-            answer.began, answer.last_began = began, clock.to_local(event.last_began)
+            answer.began, answer.last_began = began, last_began
             answer = await read.corrected(answer, began)
         if answer is None:
-            self._calls.overtake(read.step, began)
+            self._calls.overtake(read.step, last_began)
         else:
             self._tell(ReadOutcome.HIT)
             self._calls.land(Snapshot(read.step, answer, began, read.reader, arrived_at=self._clock()), read)

@@ -126,8 +126,10 @@ class SharedTimeslots:
     def pending(self, care_unit: CareUnitKey) -> Sequence[RemoteRead]:
         """The calls of the others that are pending, or whose answers are not remembered here yet."""
         unit = self._units.known(care_unit)
+        oldest = self._clock() - self._calls.snapshots.lifetimes.served
         found = () if unit is None else unit.remote.values()
-        return [RemoteRead(each.read, partial(self._outcome, each)) for each in found if each.is_joinable]
+        joinable = [each for each in found if each.is_joinable and each.read.began > oldest]
+        return [RemoteRead(each.read, partial(self._outcome, each)) for each in joinable]
 
     async def _outcome(self, remote: RemoteCall) -> TimeslotList | None:
         unit = remote.log

@@ -124,10 +124,12 @@ class FleetInAnyOrder(ReadsInAnyOrder):
             for each in self.under_way:
                 each.answers.cancel()
                 each.request.close()
-            for arrived in self.ehr.arrived:
-                arrived.landing.cancel()
-            self.ehr.arrived.clear()
-            self.turn()
+            # Where a call fails, another gateway that wants it may call once more.
+            while self.ehr.arrived:
+                for arrived in self.ehr.arrived:
+                    arrived.landing.cancel()
+                self.ehr.arrived.clear()
+                self.turn()
             self.loop.run_until_complete(self.fleet.stop())
             self.loop.close()
 

@@ -21,7 +21,7 @@ from tests.unit.asking import Answer
 from tests.unit.model_ehr import START, UNIT, ModelEhr, ModelUnitLists, TrueSlot, query
 
 PROFILE = EhrProfile(UNIT.emr, "Model", FilterPolicy.NONE_REQUIRED, None)
-KEPT = Lifetimes(15, 30)
+KEPT = Lifetimes(15, 15)
 SLOTS = [TrueSlot(START + timedelta(hours=8 + number), "r1", "s1") for number in range(4)]
 DAY_ONE = query(0, 1)
 
@@ -272,3 +272,26 @@ async def test_what_a_gateway_remembers_takes_no_command(store: Store) -> None:
 
         assert gateways.fleet.answers == answers
         assert len(gateways.ehr.calls) == 1
+
+
+@pytest.mark.anyio
+async def test_an_age_is_that_of_the_ehrs_answer_whichever_gateway_shows_it_and_in_the_end_it_is_asked_anew(
+    store: Store,
+) -> None:
+    async with fleet_of(3, store) as gateways:
+        await gateways.starts(0)
+        answered_at = gateways.ehr.clock
+        for number, seconds, calls in ((1, 14.0, 1), (2, 15.0, 2), (1, 31.0, 3)):
+            await gateways.fleet.settle()
+            gateways.ehr.clock += seconds
+            asked_at = gateways.ehr.clock
+            request = gateways.fleet.gateways[number].request(ModelUnitLists(UnitLists.BOTH))
+            await request.answer([DAY_ONE])
+            # Each gateway's clock is ahead of the EHR's by its own time.
+            as_of = request.scope.timeslots_as_of - 100.0 * number
+            request.close()
+            await gateways.fleet.settle()
+
+            assert as_of == pytest.approx(answered_at if calls < 3 else gateways.ehr.clock, abs=1e-5)
+            assert asked_at - as_of < 30
+            assert len(gateways.ehr.calls) == calls
