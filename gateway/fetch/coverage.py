@@ -78,7 +78,7 @@ class QueryCoverage:
 
     def from_cache(self, query: TimeslotQuery) -> TimeslotList | None:
         """The slots of a query, where fresh snapshots settle it."""
-        if self.answers:
+        if self.answers or not self.calls.is_settled(self.care_unit):
             return None
         profile = self._profile
         if not query.allowed_by(profile.filter_policy):

@@ -129,6 +129,8 @@ class RemoteTimeslots:
             return
         remote.landed = event
         if self._calls.may_contradict(remote.read):
+            # Its own requests may have been answered by now.
+            self._calls.snapshots.end_generation(log.care_unit)
             self._on_needed(log)
 
     async def land_all(self, log: UnitLog) -> None:

@@ -1,5 +1,6 @@
 """What fetching needs of other processes: what they ask, have fetched and have booked."""
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
@@ -37,6 +38,9 @@ class SharedReads(Protocol):
     def is_current(self, care_unit: CareUnitKey) -> bool:
         """Whether this process knows all that the others have said of a care unit, or cannot know it now."""
 
+    def is_settled(self, care_unit: CareUnitKey) -> bool:
+        """Whether nothing that the others have brought is still to be remembered here."""
+
     async def catch_up(self, care_unit: CareUnitKey) -> None:
         """Learn what the others have said of a care unit, and land what their calls brought."""
 
@@ -57,8 +61,11 @@ class SharedReads(Protocol):
     def read_time(self, seconds: float) -> float:
         """A time of this process's clock, with the instant that all processes say where that is known."""
 
-    def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
-        """Say what a call has brought; without a claim the others are told that it was made."""
+    def landed(self, claim: Claim | None, snapshot: Snapshot) -> "Future[None]":
+        """Say what a call has brought; without a claim the others are told that it was made.
+
+        The result is done when they know, or cannot be told now.
+        """
 
     def failed(self, claim: Claim) -> None:
         """Say that a call has brought nothing, unless it is over."""

@@ -109,6 +109,11 @@ class SharedTimeslots:
         unit = self._units.known(care_unit)
         return unit is not None and not unit.is_behind and not unit.remote
 
+    def is_settled(self, care_unit: CareUnitKey) -> bool:
+        """Whether nothing that the others have brought is still to be remembered here."""
+        unit = self._units.known(care_unit)
+        return unit is None or unit.is_settled
+
     async def catch_up(self, care_unit: CareUnitKey) -> None:
         """Learn what other processes have said of a care unit, and remember what their calls brought."""
         await self._catch_up(self._units.of(care_unit))
@@ -203,21 +208,20 @@ class SharedTimeslots:
         clock = self._logs.store.clock
         return ReadTime(seconds, clock.to_server(seconds)) if clock.is_known else seconds
 
-    def landed(self, claim: Claim | None, snapshot: Snapshot) -> None:
-        """Say what a call has brought; without a claim the others are told that it was made."""
+    def landed(self, claim: Claim | None, snapshot: Snapshot) -> "asyncio.Task[None]":
+        """Say what a call has brought, or without a claim that it was made; done when the others know, if they can."""
         answer, clock, asked = snapshot.answer, self._logs.store.clock, Asked.of(snapshot.step)
         began, last = snapshot.fetched_at, answer.last_began or snapshot.fetched_at
         said_at = began.microseconds if isinstance(began, ReadTime) else clock.to_server(began)
         times = said_at, clock.to_server(last)
         unit = self._units.of(snapshot.step.care_unit)
         if claim is None:
-            self._start(self._say(unit, Landed(self._names.own, "", asked, *times, None)))
-            return
+            return self._start(self._say(unit, Landed(self._names.own, "", asked, *times, None)))
         claim.is_over = True
         value = self._logs.sealing.name("answer", claim.call) if len(answer) <= _MOST_SHARED_SLOTS else None
         event = Landed(self._names.own, claim.call, asked, *times, value)
         # Until the others can know, whoever waits for it must not take this process for dead.
-        self._start(self._say_landed(unit, event, answer), on_done=partial(self._leases.end, claim.call))
+        return self._start(self._say_landed(unit, event, answer), on_done=partial(self._leases.end, claim.call))
 
     def failed(self, claim: Claim) -> None:
         """Say that a call has brought nothing, unless it is over."""

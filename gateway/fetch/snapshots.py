@@ -81,7 +81,7 @@ class Snapshots:
             found = Generation()
             size = _GENERATION_BYTES + sum(map(getsizeof, care_unit))
             # What is evicted before it is used is not current.
-            if self.lifetimes.fresh and self._budget.keep(found, size, partial(self._end, care_unit)):
+            if self.lifetimes.fresh and self._budget.keep(found, size, partial(self.end_generation, care_unit)):
                 self._generations[care_unit] = found
         else:
             self._budget.touch(found)
@@ -165,7 +165,7 @@ class Snapshots:
     def overwrite(self, snapshot: Snapshot) -> None:
         """Write what somebody knows without a read into what was asked before; it answers no query itself."""
         step = snapshot.step
-        self._end(step.care_unit)
+        self.end_generation(step.care_unit)
         written, left = self._write(snapshot, self._clock() - self.lifetimes.served, is_kept=False)
         for each in left:
             self._add(each)
@@ -173,7 +173,7 @@ class Snapshots:
 
     def forget(self, care_unit: CareUnitKey, window: Window, before: float) -> None:
         """Forget what was fetched before an instant of a window, so that it is asked again."""
-        self._end(care_unit)
+        self.end_generation(care_unit)
         found = [
             each
             for siblings in self._cached.get(care_unit, {}).values()
@@ -254,7 +254,7 @@ class Snapshots:
                 other.answer = answer
                 written.append(other)
         if has_changed:
-            self._end(step.care_unit)
+            self.end_generation(step.care_unit)
         for each in forgotten:
             self._drop(each)
         left = [self._cut(each, window) for each in forgotten for window in subtract([each.step.window], step.window)]
@@ -273,7 +273,7 @@ class Snapshots:
                 found += (each for each in _overlapping(siblings, step.window) if oldest < each.fetched_at <= newest)
         return found
 
-    def _end(self, care_unit: CareUnitKey) -> None:
+    def end_generation(self, care_unit: CareUnitKey) -> None:
         """End a care unit's generation, and with it what is kept of its answers."""
         ended = self._generations.pop(care_unit, None)
         if ended is not None:
@@ -304,7 +304,7 @@ class Snapshots:
 
     def _evict(self, snapshot: Snapshot) -> None:
         # What is kept of it could not be told from what a newer read says.
-        self._end(snapshot.step.care_unit)
+        self.end_generation(snapshot.step.care_unit)
         self._remove(snapshot)
 
     def _cut(self, snapshot: Snapshot, window: Window) -> Snapshot:

@@ -1,6 +1,6 @@
 """The timeslot calls of all requests: each is started once, shared while it is pending, and its answer cached."""
 
-from asyncio import Semaphore
+from asyncio import Semaphore, wait
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
@@ -68,6 +68,10 @@ class TimeslotCalls:
     def is_current(self, care_unit: CareUnitKey) -> bool:
         """Whether nothing is to be found out from other processes before calls for a care unit are planned."""
         return self._shared is None or self._shared.is_current(care_unit)
+
+    def is_settled(self, care_unit: CareUnitKey) -> bool:
+        """Whether nothing that other processes have brought is still to be remembered here."""
+        return self._shared is None or self._shared.is_settled(care_unit)
 
     def position(self, care_unit: CareUnitKey) -> Position | None:
         """How much of what other processes said of a care unit is known here."""
@@ -215,7 +219,8 @@ class TimeslotCalls:
                     snapshot = Snapshot(step, landed, began, read.reader)
                     self.land(snapshot, read)
                     if shared is not None:
-                        shared.landed(claim, snapshot)
+                        # No answer shows it before the others heed it; whoever leaves ends the waiting alone.
+                        await wait({shared.landed(claim, snapshot)})
                     return landed
         finally:
             FURTHER_CALLS.reset(counting)

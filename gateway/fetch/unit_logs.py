@@ -46,6 +46,11 @@ class UnitLog:
     """What the others should have been told while the store was away."""
     landing: "asyncio.Task[None] | None" = None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing landed elsewhere that is not remembered here yet."""
+        return not self.remote or all(each.landed is None for each in self.remote.values())
+
 
 class UnitLogs:
     """The logs that are followed, those used last; `on_dropped` is called with one that is followed no longer."""
