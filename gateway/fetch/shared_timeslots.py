@@ -376,8 +376,6 @@ class SharedTimeslots:
             await self._say(unit, event)
         await self._catch_up(unit)
 
-    # How.
-
     def _tell(self, outcome: ReadOutcome) -> None:
         self._reads.shared_read(SharedRead.TIMESLOTS, outcome)
 
