@@ -103,7 +103,9 @@ class Pipeline:
         # Digests of those that the server has: each is sent whole once, so that nothing overtakes one that it lacks.
         self._known: set[str] = set()
         self._before: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # uvloop's timers of the next turn do not say for when they are.
+        self._timer_due = 0.0
         self.lost: asyncio.Future[AwayReason] = self._loop.create_future()
         connection.start(self)
 
@@ -170,11 +172,11 @@ class Pipeline:
 
     def _watch(self, due: float) -> None:
         """See to it that what is due then was answered."""
-        if self._timer is not None and self._timer.when() > due:
+        if self._timer is not None and self._timer_due > due:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_at(due, self._check_time)
+            self._timer, self._timer_due = self._loop.call_at(due, self._check_time), due
 
     def _check_time(self) -> None:
         self._timer = None

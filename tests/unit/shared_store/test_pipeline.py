@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,6 +85,22 @@ def play(what: str, number: int, wire: Wire, answers: dict[int, "asyncio.Future[
         wire.receiver.reply_received(StoreRefusedError("OOM"))
     elif what in {"answer", "refused in script"}:
         wire.answer(wire.commands.pop(0), is_good=what == "answer")
+
+
+def test_calls_that_are_due_in_the_next_turn_do_not_stop_those_that_are_sent_then() -> None:
+    async def check() -> None:
+        wire = Wire()
+        connection: StoreConnection = wire
+        heard = PipelineEvents(lambda _: None, lambda _: None, lambda _: None, lambda *_: None)
+        config = StoreConfig(StoreAddress(), timeout_seconds=0)
+        pipeline = Pipeline(connection, config, heard, asyncio.get_running_loop().time, b"secret")
+        for number in range(2):
+            pipeline.tell(ECHO, [], [number])
+            pipeline._flush()  # noqa: SLF001 # twice in a turn, as when a call fell due while others waited for theirs
+        assert len(wire.commands) == 2
+        pipeline.close()
+
+    uvloop.run(check())
 
 
 @given(STEPS)
