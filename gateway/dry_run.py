@@ -203,7 +203,7 @@ def _without_numbers(target: str) -> str:
 
 def _node_ids(text: str) -> Iterator[AnyNodeId]:
     for candidate in _NODE_ID.findall(text):
-        with suppress(GatewayError):
+        with suppress(GatewayError):  # it only looks like a node id
             yield parse_node_id(candidate)
 
 

@@ -112,7 +112,7 @@ class ListRead:
         if self.waiting:
             *others, last = self.waiting
             for scope in others:
-                with suppress(RateLimited, DeadlineExceeded):
+                with suppress(RateLimited, DeadlineExceeded):  # then another one may, and the last says why not
                     scope.begin_call()
                     return
             last.begin_call()

@@ -56,7 +56,7 @@ def encoded_event(event: ListEvent) -> bytes:
 
 def decoded_event(plain: bytes | None) -> ListEvent | None:
     """An event as it was written; None for anything else."""
-    with suppress(DecodeError):
+    with suppress(DecodeError):  # no process of this version wrote it
         return None if plain is None else _EVENTS.decode(plain)
     return None
 
@@ -92,7 +92,7 @@ async def encoded_list(items: Iterable[CatalogItem], began: int, most_bytes: int
 
 def decoded_list(plain: bytes | None) -> StoredList | None:
     """A list as it was kept, its items still to be decoded; None for anything else."""
-    with suppress(DecodeError):
+    with suppress(DecodeError):  # as above
         return None if plain is None else _LISTS.decode(plain)
     return None
 

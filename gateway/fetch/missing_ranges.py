@@ -38,7 +38,7 @@ def calls_for_missing(
         parts = list(uncut.values())
         for wanted in (parts, [*parts, *asked]):
             yield
-            with suppress(TooManyCallsError):
+            with suppress(TooManyCallsError):  # then it is not the one with the fewest calls
                 other = _serving(uncut, (yield from planned(wanted)))
                 yield
                 calls = _number_of_calls(other)

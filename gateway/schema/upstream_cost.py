@@ -271,7 +271,7 @@ class _Count:
             lookahead, moment = one.root.lookahead(self._document, one.kind), one.moment
             asked.reads[moment] |= lookahead.reads
             if one.timeslot is not None:
-                with suppress(GatewayError):
+                with suppress(GatewayError):  # its resolver meets the refusal too, and makes no call
                     asked.add(queries.query_of_timeslot(one.timeslot), _THEMSELVES)
             for field in self._document.asked(lookahead):
                 # A field whose arguments are refused will say so itself, and makes no call.
